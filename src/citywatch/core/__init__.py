@@ -1,0 +1,1 @@
+"""Decides. No I/O, no clock, no chance, no async, no globals that change."""

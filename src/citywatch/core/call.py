@@ -1,0 +1,90 @@
+"""What is asked, what is answered: `Call`, `Decision`, `Reply`. Plain frozen facts; nothing is decided here.
+
+INVARIANTS: all types are frozen; a `Decision` always has a reason code or a policy that permitted it; there is no
+third value that could be read as yes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from citywatch.core.errors import Code
+
+
+class Direction(StrEnum):
+    """Who asks whom: an agent a server, or (sampling, elicitation, roots, notifications) a server an agent."""
+
+    TO_SERVER = "to_server"
+    TO_AGENT = "to_agent"
+
+
+class Effect(StrEnum):
+    """What a call does to the world; an undeclared tool counts as irreversible."""
+
+    READ = "read"
+    WRITE = "write"
+    IRREVERSIBLE = "irreversible"
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempted act, in either direction.
+
+    `agent` is the SPIFFE ID text of the agent at the gateway's near side; `server` is the configured name of the far
+    side. `name` is the tool, prompt or resource URI that the method names, `arguments` the JSON object policy may see
+    (for `tools/call` the arguments, otherwise the params without `_meta`). `body` is our own re-serialisation of the
+    whole JSON-RPC message: what is judged is what is forwarded.
+    """
+
+    id: str
+    direction: Direction
+    agent: str
+    server: str
+    method: str
+    name: str | None
+    arguments: Mapping[str, Any]
+    body: bytes
+    revision: str
+    session: str | None = None
+    rpc_id: str | int | None = None
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """One reason of a decision: a code, the policies that spoke, and one line for a person."""
+
+    code: Code
+    policies: tuple[str, ...] = ()
+    detail: str = ""
+
+
+class Allow(msgspec.Struct, frozen=True, tag=True):
+    """The call may be forwarded. `policies` are the ids of the permits that matched, never empty."""
+
+    policies: tuple[str, ...]
+
+
+class Ask(msgspec.Struct, frozen=True, tag=True):
+    """Only a person may allow this call. Nothing is forwarded until then."""
+
+    reason: Reason
+
+
+class Deny(msgspec.Struct, frozen=True, tag=True):
+    """The call is refused."""
+
+    reason: Reason
+
+
+Decision = Allow | Ask | Deny
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """One message that came back for a call: our own re-serialisation, and whether it ends the exchange."""
+
+    call: str
+    body: bytes
+    final: bool
+    is_error: bool

@@ -1,0 +1,131 @@
+"""The one exception tree, and the one list of reason codes.
+
+    CitywatchError
+    ├── Malformed      the bytes or the text are not what they claim to be   (the sender's fault)
+    ├── Refused        understood, and not allowed                           (the caller's fault)
+    └── Unavailable    the disk, a peer or the lock did not answer           (the world's fault)
+
+Anything else that is raised is a defect of ours and must crash the request, refusing it.
+
+Decides nothing. INVARIANT: every refusal carries exactly one code of `Code`; each code has advice that tells an
+agent's author what to do next and a section in `docs/reference/codes.md` (a test compares the two lists). Advice never
+tells an attacker how to pass.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    """Why a call was refused or withheld. The wire carries the value; values are never reused or renamed."""
+
+    # Who are you?
+    CREDENTIAL_MISSING = "credential_missing"
+    CREDENTIAL_MALFORMED = "credential_malformed"
+    CREDENTIAL_UNTRUSTED = "credential_untrusted"
+    CREDENTIAL_WRONG_DOMAIN = "credential_wrong_domain"
+    CREDENTIAL_WRONG_AUDIENCE = "credential_wrong_audience"
+    CREDENTIAL_EXPIRED = "credential_expired"
+    CREDENTIAL_NOT_YET_VALID = "credential_not_yet_valid"
+    CREDENTIAL_NOT_A_LEAF = "credential_not_a_leaf"
+    CREDENTIAL_BAD_NAME = "credential_bad_name"
+    KEY_NOT_REGISTERED = "key_not_registered"
+    AGENT_UNKNOWN = "agent_unknown"
+    AGENT_REVOKED = "agent_revoked"
+    # What did you ask for?
+    MALFORMED = "malformed"
+    HEADER_MISMATCH = "header_mismatch"
+    SERVER_UNKNOWN = "server_unknown"
+    METHOD_UNKNOWN = "method_unknown"
+    SESSION_UNKNOWN = "session_unknown"
+    SESSION_LOST = "session_lost"
+    ARGUMENT_UNSUPPORTED = "argument_unsupported"
+    # May you?
+    TOOL_NOT_APPROVED = "tool_not_approved"
+    TOOL_CHANGED = "tool_changed"
+    NO_PERMIT = "no_permit"
+    FORBIDDEN = "forbidden"
+    POLICY_ERROR = "policy_error"
+    APPROVAL_REQUIRED = "approval_required"
+    BUDGET_SPENT = "budget_spent"
+    RATE_EXCEEDED = "rate_exceeded"
+    OUTCOME_UNKNOWN = "outcome_unknown"
+    # What came back?
+    REPLY_MALFORMED = "reply_malformed"
+    REPLY_TOO_LARGE = "reply_too_large"
+    REPLY_UNEXPECTED = "reply_unexpected"
+    UPSTREAM_UNAVAILABLE = "upstream_unavailable"
+    UPSTREAM_TIMEOUT = "upstream_timeout"
+    # Can we?
+    STORE_UNAVAILABLE = "store_unavailable"
+    CONFLICT = "conflict"
+    DRAINING = "draining"
+    OVERLOADED = "overloaded"
+
+
+ADVICE: dict[Code, str] = {
+    Code.CREDENTIAL_MISSING: "connect over mTLS, send a JWT-SVID as `Authorization: Bearer`, or use `citywatch connect`",
+    Code.CREDENTIAL_MALFORMED: "send one X.509-SVID or one JWT-SVID, as issued",
+    Code.CREDENTIAL_UNTRUSTED: "present a credential that this trust domain's authority issued",
+    Code.CREDENTIAL_WRONG_DOMAIN: "present a credential of this gateway's trust domain",
+    Code.CREDENTIAL_WRONG_AUDIENCE: "ask for a token whose audience is this gateway",
+    Code.CREDENTIAL_EXPIRED: "renew the credential and retry; `citywatch connect` renews by itself",
+    Code.CREDENTIAL_NOT_YET_VALID: "compare the clocks of agent and gateway, then retry",
+    Code.CREDENTIAL_NOT_A_LEAF: "present a leaf certificate; an authority's certificate does not name an agent",
+    Code.CREDENTIAL_BAD_NAME: "the credential must name exactly one agent as spiffe://<trust-domain>/agent/<name>",
+    Code.KEY_NOT_REGISTERED: "the operator registers this agent's key with `citywatch agent add`",
+    Code.AGENT_UNKNOWN: "the operator adds this agent with `citywatch agent add`",
+    Code.AGENT_REVOKED: "stop; the operator has revoked this agent",
+    Code.MALFORMED: "send one well-formed JSON-RPC 2.0 message within the documented limits",
+    Code.HEADER_MISMATCH: "make the Mcp-Method, Mcp-Name and MCP-Protocol-Version headers equal the body",
+    Code.SERVER_UNKNOWN: "use a server that the operator has configured",
+    Code.METHOD_UNKNOWN: "use a method of the MCP revision that this server speaks",
+    Code.SESSION_UNKNOWN: "start a new session with `initialize`",
+    Code.SESSION_LOST: "the server's session ended; start a new one with `initialize`",
+    Code.ARGUMENT_UNSUPPORTED: "change the named argument to the type that the tool's manifest declares",
+    Code.TOOL_NOT_APPROVED: "use an approved tool; the operator approves with `citywatch tools approve`",
+    Code.TOOL_CHANGED: "the tool's definition changed after approval; the operator reviews it with `citywatch tools`",
+    Code.NO_PERMIT: "no policy permits this call; choose another way to reach the goal or ask your operator",
+    Code.FORBIDDEN: "a policy forbids this call; do not retry it",
+    Code.POLICY_ERROR: "a policy failed on this call; the operator reads `citywatch policy why`",
+    Code.APPROVAL_REQUIRED: "this call needs a person's approval",
+    Code.BUDGET_SPENT: "the budget for this tool is spent; ask your operator",
+    Code.RATE_EXCEEDED: "wait before you call this tool again",
+    Code.OUTCOME_UNKNOWN: "an identical earlier call has an unknown outcome; find out before anyone repeats it",
+    Code.REPLY_MALFORMED: "the server's reply was not valid and was withheld; tell your operator",
+    Code.REPLY_TOO_LARGE: "ask the server for less",
+    Code.REPLY_UNEXPECTED: "the reply answers nothing that was asked in this session",
+    Code.UPSTREAM_UNAVAILABLE: "the server cannot be reached; retry later",
+    Code.UPSTREAM_TIMEOUT: "the server did not answer in time; the outcome may be unknown",
+    Code.STORE_UNAVAILABLE: "the gateway cannot record calls and so refuses them; retry later",
+    Code.CONFLICT: "the gateway's state kept changing under this call; retry",
+    Code.DRAINING: "the gateway is stopping; retry against another replica",
+    Code.OVERLOADED: "the gateway is at its limit; retry later",
+}
+
+
+class CitywatchError(Exception):
+    """The root of all that citywatch raises on purpose."""
+
+
+class Malformed(CitywatchError):
+    """The bytes are not what they claim to be. `str()` is one lower-case line that is safe to show the sender."""
+
+
+class Refused(CitywatchError):
+    """Understood and not allowed; `code` says why, `str()` adds which thing, never a secret."""
+
+    def __init__(self, code: Code, detail: str = "") -> None:
+        super().__init__(detail or code.value)
+        self.code = code
+        self.detail = detail
+
+
+class Unavailable(CitywatchError):
+    """The world did not co-operate (disk, upstream, lock); the caller may retry, nothing was let through."""
+
+    def __init__(self, code: Code, detail: str = "") -> None:
+        super().__init__(detail or code.value)
+        self.code = code
+        self.detail = detail

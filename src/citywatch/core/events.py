@@ -1,0 +1,173 @@
+"""The closed vocabulary of what can have happened. An event, encoded by `log.entry`, is a leaf of the log.
+
+Decides nothing. INVARIANTS: frozen; every field reaches the leaf's hash (the leaf is the whole canonical encoding);
+integers stay below 2**53; payloads appear only as salted digests, so that they can be erased without breaking the log.
+
+Evolution rule: never rename, remove or re-type a field or a tag; new fields get a default; a reader that meets an
+unknown tag keeps the leaf and says so.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
+    """`at` is milliseconds since the epoch, `replica` the process that wrote it."""
+
+    at: int
+    replica: str
+
+
+class Decided(Event, tag="decided"):
+    """A call was judged. Committed before it is forwarded. `body` is the salted digest of the message judged."""
+
+    call: str
+    direction: str
+    agent: str
+    key: str
+    server: str
+    method: str
+    name: str | None
+    revision: str
+    effect: str
+    decision: str
+    code: str | None
+    policies: tuple[str, ...]
+    detail: str
+    policy: str
+    manifest: str
+    pin: str | None
+    body: str
+
+
+class Settled(Event, tag="settled"):
+    """One message of a call's reply was judged. Committed before it is released to the agent."""
+
+    call: str
+    message: int
+    outcome: str  # released | withheld | failed
+    code: str | None
+    detail: str
+    final: bool
+    is_error: bool
+    size: int
+    body: str | None
+
+
+class Lost(Event, tag="lost"):
+    """A call was open when its process died: its outcome is unknown, it is never forwarded again."""
+
+    call: str
+
+
+class Rejected(Event, tag="rejected"):
+    """A request that never became a call: no or bad credential, malformed bytes. `count` folds a flood into one."""
+
+    code: str
+    detail: str
+    peer: str
+    server: str
+    count: int
+
+
+class AgentAdded(Event, tag="agent_added"):
+    """An agent was registered under a key (`key` is the RFC 7638 thumbprint)."""
+
+    agent: str
+    key: str
+    by: str
+
+
+class AgentRevoked(Event, tag="agent_revoked"):
+    """An agent's papers are void from the next request on."""
+
+    agent: str
+    by: str
+    reason: str
+
+
+class CredentialIssued(Event, tag="credential_issued"):
+    """An SVID was issued; `kind` is x509 or jwt, `digest` hashes it, the secret itself is nowhere."""
+
+    agent: str
+    key: str
+    kind: str
+    digest: str
+    not_after: int
+
+
+class ToolApproved(Event, tag="tool_approved"):
+    """A person approved a definition (tool, prompt, template, instructions) by its digest."""
+
+    server: str
+    kind: str
+    name: str
+    digest: str
+    by: str
+
+
+class ToolChanged(Event, tag="tool_changed"):
+    """A server offered something new or other than approved; it was withheld."""
+
+    server: str
+    kind: str
+    name: str
+    approved: str | None
+    offered: str
+    difference: str
+
+
+class Started(Event, tag="started"):
+    """A gateway started; `gap` counts entries after the last checkpoint that a loss of power may have cost."""
+
+    version: str
+    policy: str
+    manifest: str
+    checkpoint: int
+    size: int
+    unsafe: tuple[str, ...]
+
+
+class Stopped(Event, tag="stopped"):
+    """A gateway drained and stopped on purpose."""
+
+
+class Gap(Event, tag="gap"):
+    """The machine lost power: entries above `checkpoint` may have existed and are gone for good."""
+
+    checkpoint: int
+    size: int
+
+
+class PolicyLoaded(Event, tag="policy_loaded"):
+    """The policy set changed."""
+
+    policy: str
+    by: str
+
+
+class Erased(Event, tag="erased"):
+    """The payloads of entry `index` were erased with their salt; its leaf stands."""
+
+    index: int
+    by: str
+    reason: str
+
+
+AnyEvent = (
+    Decided
+    | Settled
+    | Lost
+    | Rejected
+    | AgentAdded
+    | AgentRevoked
+    | CredentialIssued
+    | ToolApproved
+    | ToolChanged
+    | Started
+    | Stopped
+    | Gap
+    | PolicyLoaded
+    | Erased
+)

@@ -1,0 +1,1 @@
+"""Acts, only through ports."""

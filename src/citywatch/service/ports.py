@@ -1,0 +1,160 @@
+"""The few things the service needs of the world. Adapters implement them; each has one contract suite in `tests/contract`.
+
+Decides nothing. INVARIANT: nothing here names a database, a socket or a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+Key = tuple[str, str]
+"""A row's kind and id: `("agent", "billing")`, `("pin", "crm\\ntool\\nget")`, `("session", "...")`."""
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A row as stored: JSON bytes of one frozen struct, and the version that changes with every write."""
+
+    version: int
+    value: bytes
+
+
+class Payload(msgspec.Struct, frozen=True):
+    """Bytes kept beside an entry until they are erased: `sha256(salt + body)` stands in the entry."""
+
+    salt: bytes
+    body: bytes
+
+
+class NewEntry(msgspec.Struct, frozen=True):
+    """One leaf to append: the canonical bytes of an event, and the payload it hashes, if it has one."""
+
+    leaf: bytes
+    payload: Payload | None = None
+
+
+class Spend(msgspec.Struct, frozen=True):
+    """Take one from a budget in the same transaction. `window` numbers the period (`now // window_ms`, 0 for life).
+
+    A window lower than the stored one counts against the stored one: a clock that goes back refills nothing. With
+    `force` the unit is taken even if none is left (a refusal spends, so that asking again is no second chance).
+    """
+
+    key: str
+    window: int
+    limit: int
+    force: bool = False
+
+
+class Append(msgspec.Struct, frozen=True, kw_only=True):
+    """All or nothing: the entries, provided each row read is unchanged and each budget has a unit left.
+
+    `reads` pairs a key with the version seen (0: no such row). `puts` pairs a key with its new value (None deletes).
+    With `sync` the commit has reached the disk before the call returns; without it, it survives a crash of the process.
+    """
+
+    entries: tuple[NewEntry, ...] = ()
+    reads: tuple[tuple[Key, int], ...] = ()
+    spends: tuple[Spend, ...] = ()
+    puts: tuple[tuple[Key, bytes | None], ...] = ()
+    sync: bool = False
+
+
+class Appended(msgspec.Struct, frozen=True):
+    """Committed; `first` is the log index of the first entry."""
+
+    first: int
+
+
+class Stale(msgspec.Struct, frozen=True):
+    """A row read had changed: nothing was written. Load again and decide again."""
+
+    key: Key
+
+
+class Exhausted(msgspec.Struct, frozen=True):
+    """A budget had no unit left: nothing was written."""
+
+    key: str
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """Rows by key (absent keys are missing) and the units used of each budget in its present window."""
+
+    rows: Mapping[Key, Row]
+    used: Mapping[str, int]
+
+
+class Store(Protocol):
+    """Rows under keys, and the log's entries, in one transactional place. Raises `Unavailable` when it cannot."""
+
+    async def load(self, keys: Sequence[Key], budgets: Sequence[tuple[str, int]]) -> Loaded:
+        """A consistent snapshot of the rows asked for. `budgets` pairs a budget's key with its window."""
+        ...
+
+    async def append(self, append: Append) -> Appended | Stale | Exhausted: ...
+
+    async def scan(self, kind: str) -> Sequence[tuple[str, Row]]:
+        """All rows of a kind, by id."""
+        ...
+
+    async def sync(self) -> int:
+        """Everything committed so far has reached the disk; return how many entries that is."""
+        ...
+
+    async def entries(self, start: int, stop: int) -> Sequence[bytes]:
+        """The leaves `start <= index < stop`, fewer if the log ends before."""
+        ...
+
+    async def payload(self, index: int) -> Payload | None:
+        """The payload of an entry, None if it has none or it was erased."""
+        ...
+
+    async def erase(self, index: int, entry: NewEntry) -> Appended:
+        """Destroy the payload and salt of `index` and append the entry that says so, in one transaction."""
+        ...
+
+
+class Signer(Protocol):
+    """Holds one private key and never shows it."""
+
+    @property
+    def public(self) -> bytes:
+        """SubjectPublicKeyInfo, DER."""
+        ...
+
+    def sign(self, message: bytes) -> bytes: ...
+
+
+class Answer(Protocol):
+    """What an upstream gave back for one forwarded message.
+
+    `media` is `json`, `sse` or `none` (accepted, no body). Iterating yields JSON-RPC messages as raw bytes with the SSE
+    event id beside each; for `json` exactly one. Raises `Unavailable` when the upstream dies mid-stream.
+    """
+
+    status: int
+    media: str
+    session: str | None
+
+    def messages(self) -> AsyncIterator[tuple[bytes, str | None]]: ...
+
+    async def close(self) -> None: ...
+
+
+class Clock(Protocol):
+    def now_ms(self) -> int:
+        """Milliseconds since the epoch."""
+        ...
+
+
+class Chance(Protocol):
+    """The only source of randomness: unguessable ids and salts."""
+
+    def call_id(self) -> str: ...
+
+    def salt(self) -> bytes:
+        """16 bytes."""
+        ...
