@@ -19,7 +19,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     replica: str
 
 
-class Decided(Event, tag="decided"):
+class Decided(Event, frozen=True, kw_only=True, tag="decided"):
     """A call was judged. Committed before it is forwarded. `body` is the salted digest of the message judged."""
 
     call: str
@@ -41,7 +41,7 @@ class Decided(Event, tag="decided"):
     body: str
 
 
-class Settled(Event, tag="settled"):
+class Settled(Event, frozen=True, kw_only=True, tag="settled"):
     """One message of a call's reply was judged. Committed before it is released to the agent."""
 
     call: str
@@ -55,13 +55,13 @@ class Settled(Event, tag="settled"):
     body: str | None
 
 
-class Lost(Event, tag="lost"):
+class Lost(Event, frozen=True, kw_only=True, tag="lost"):
     """A call was open when its process died: its outcome is unknown, it is never forwarded again."""
 
     call: str
 
 
-class Rejected(Event, tag="rejected"):
+class Rejected(Event, frozen=True, kw_only=True, tag="rejected"):
     """A request that never became a call: no or bad credential, malformed bytes. `count` folds a flood into one."""
 
     code: str
@@ -71,7 +71,7 @@ class Rejected(Event, tag="rejected"):
     count: int
 
 
-class AgentAdded(Event, tag="agent_added"):
+class AgentAdded(Event, frozen=True, kw_only=True, tag="agent_added"):
     """An agent was registered under a key (`key` is the RFC 7638 thumbprint)."""
 
     agent: str
@@ -79,7 +79,7 @@ class AgentAdded(Event, tag="agent_added"):
     by: str
 
 
-class AgentRevoked(Event, tag="agent_revoked"):
+class AgentRevoked(Event, frozen=True, kw_only=True, tag="agent_revoked"):
     """An agent's papers are void from the next request on."""
 
     agent: str
@@ -87,7 +87,7 @@ class AgentRevoked(Event, tag="agent_revoked"):
     reason: str
 
 
-class CredentialIssued(Event, tag="credential_issued"):
+class CredentialIssued(Event, frozen=True, kw_only=True, tag="credential_issued"):
     """An SVID was issued; `kind` is x509 or jwt, `digest` hashes it, the secret itself is nowhere."""
 
     agent: str
@@ -97,7 +97,7 @@ class CredentialIssued(Event, tag="credential_issued"):
     not_after: int
 
 
-class ToolApproved(Event, tag="tool_approved"):
+class ToolApproved(Event, frozen=True, kw_only=True, tag="tool_approved"):
     """A person approved a definition (tool, prompt, template, instructions) by its digest."""
 
     server: str
@@ -107,7 +107,7 @@ class ToolApproved(Event, tag="tool_approved"):
     by: str
 
 
-class ToolChanged(Event, tag="tool_changed"):
+class ToolChanged(Event, frozen=True, kw_only=True, tag="tool_changed"):
     """A server offered something new or other than approved; it was withheld."""
 
     server: str
@@ -118,7 +118,7 @@ class ToolChanged(Event, tag="tool_changed"):
     difference: str
 
 
-class Started(Event, tag="started"):
+class Started(Event, frozen=True, kw_only=True, tag="started"):
     """A gateway started; `gap` counts entries after the last checkpoint that a loss of power may have cost."""
 
     version: str
@@ -129,25 +129,25 @@ class Started(Event, tag="started"):
     unsafe: tuple[str, ...]
 
 
-class Stopped(Event, tag="stopped"):
+class Stopped(Event, frozen=True, kw_only=True, tag="stopped"):
     """A gateway drained and stopped on purpose."""
 
 
-class Gap(Event, tag="gap"):
+class Gap(Event, frozen=True, kw_only=True, tag="gap"):
     """The machine lost power: entries above `checkpoint` may have existed and are gone for good."""
 
     checkpoint: int
     size: int
 
 
-class PolicyLoaded(Event, tag="policy_loaded"):
+class PolicyLoaded(Event, frozen=True, kw_only=True, tag="policy_loaded"):
     """The policy set changed."""
 
     policy: str
     by: str
 
 
-class Erased(Event, tag="erased"):
+class Erased(Event, frozen=True, kw_only=True, tag="erased"):
     """The payloads of entry `index` were erased with their salt; its leaf stands."""
 
     index: int

@@ -31,7 +31,9 @@ class AgentId(msgspec.Struct, frozen=True, order=True):
 def parse_domain(text: str) -> str:
     """Return `text` if it is a SPIFFE trust domain; raise `Malformed` otherwise."""
     if not _DOMAIN.match(text):
-        raise Malformed(f"`{text[:80]}` is not a trust domain: use lower-case letters, digits, dots, dashes, underscores")
+        raise Malformed(
+            f"`{text[:80]}` is not a trust domain: use lower-case letters, digits, dots, dashes, underscores"
+        )
     return text
 
 
