@@ -65,7 +65,7 @@ class Code(StrEnum):
 
 
 ADVICE: dict[Code, str] = {
-    Code.CREDENTIAL_MISSING: "connect over mTLS, send a JWT-SVID as `Authorization: Bearer`, or use `citywatch connect`",
+    Code.CREDENTIAL_MISSING: "connect over mTLS, send a JWT-SVID as a bearer token, or use `citywatch connect`",
     Code.CREDENTIAL_MALFORMED: "send one X.509-SVID or one JWT-SVID, as issued",
     Code.CREDENTIAL_UNTRUSTED: "present a credential that this trust domain's authority issued",
     Code.CREDENTIAL_WRONG_DOMAIN: "present a credential of this gateway's trust domain",

@@ -1,4 +1,4 @@
-"""The few things the service needs of the world. Adapters implement them; each has one contract suite in `tests/contract`.
+"""The few things the service needs of the world. Each port has one contract suite in `tests/contract`.
 
 Decides nothing. INVARIANT: nothing here names a database, a socket or a file.
 """
