@@ -131,17 +131,49 @@ class Signer(Protocol):
 class Answer(Protocol):
     """What an upstream gave back for one forwarded message.
 
-    `media` is `json`, `sse` or `none` (accepted, no body). Iterating yields JSON-RPC messages as raw bytes with the SSE
-    event id beside each; for `json` exactly one. Raises `Unavailable` when the upstream dies mid-stream.
+    `media` is `json`, `sse` or `none` (accepted or refused, no body; `status` says which). Iterating yields JSON-RPC
+    messages as raw bytes with the SSE event id beside each; for `json` exactly one, which `body` also holds whole. An
+    event with an id and no data (it primes resumption) yields `b""`. `retry_ms` is the stream's latest reconnection
+    time. Raises `Unavailable` when the upstream dies mid-stream. Always close an answer that was not read to its end.
     """
 
     status: int
     media: str
     session: str | None
+    body: bytes | None
+    retry_ms: int | None
 
     def messages(self) -> AsyncIterator[tuple[bytes, str | None]]: ...
 
     async def close(self) -> None: ...
+
+
+class Upstream(Protocol):
+    """One configured server. No connection, process or session of it ever serves two callers.
+
+    `caller` is the agent's SPIFFE ID. `headers` are MCP's own (`mcp-*`, `last-event-id`) and trace context, lower-case;
+    any other name is a defect of the caller's and raises `ValueError`: credentials come from the adapter's own source.
+    `session` is the id that an earlier answer of *this* upstream gave this caller. Raises `Unavailable` when the server
+    does not answer, `Refused(SESSION_LOST)` when it no longer knows the session.
+    """
+
+    async def send(
+        self, caller: str, body: bytes, headers: Mapping[str, str], session: str | None, *, repeatable: bool
+    ) -> Answer:
+        """Forward one JSON-RPC message. Only with `repeatable` may it reach the server twice (a dead connection)."""
+        ...
+
+    async def listen(self, caller: str, headers: Mapping[str, str], session: str | None) -> Answer:
+        """Open the stream on which the server speaks unasked (HTTP GET)."""
+        ...
+
+    async def end(self, caller: str, headers: Mapping[str, str], session: str) -> int:
+        """End a session (HTTP DELETE); return the status the server gave, or would give."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection and kill every process; calls in flight fail with `Unavailable`."""
+        ...
 
 
 class Clock(Protocol):
