@@ -1,0 +1,40 @@
+"""The operator's file as frozen `Settings`, or every mistake in it at once: `parse_settings`.
+
+Reads no file, looks at no environment, knows no adapter: `main` does, and `main` alone imports this package.
+"""
+
+from citywatch.config.file import parse_settings
+from citywatch.config.settings import (
+    Agent,
+    ConfigError,
+    FromEnvironment,
+    FromFile,
+    Http,
+    Limits,
+    Listen,
+    Mistake,
+    Program,
+    Server,
+    Settings,
+    Witness,
+    manifest_digest,
+)
+from citywatch.config.table import KEYS
+
+__all__ = [
+    "KEYS",
+    "Agent",
+    "ConfigError",
+    "FromEnvironment",
+    "FromFile",
+    "Http",
+    "Limits",
+    "Listen",
+    "Mistake",
+    "Program",
+    "Server",
+    "Settings",
+    "Witness",
+    "manifest_digest",
+    "parse_settings",
+]

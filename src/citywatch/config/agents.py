@@ -1,0 +1,93 @@
+"""The `agents` part of the file: what policy may know of each, how often it may call, how long its papers last.
+
+Decides which declarations of an agent make sense; grants nothing (only a policy does).
+INVARIANT: a budget names a tool that the file declares: a typing error cannot leave a tool unlimited in silence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+
+from citywatch.config.document import Items, Node, Scalar
+from citywatch.config.reader import Notes, Reader, duration, each, flag, instead, integer, named, shown, text
+from citywatch.config.settings import Agent
+from citywatch.config.table import Section, table
+from citywatch.core.manifest import Budget
+from citywatch.core.names import parse_segment
+
+Attribute = str | bool | int | tuple[str, ...]
+Declared = Mapping[str, Collection[str]]
+_ATTRIBUTE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}\Z")
+_TTL = duration("1m", "24h")
+
+
+def agents(declared: Declared) -> Reader[dict[str, Agent]]:
+    """All agents; `declared` names the tools of each server in the file."""
+
+    def agent(notes: Notes, node: Node, path: str, name: str) -> Agent:
+        section = Section(notes, node, path, "agents.*")
+        plain = Agent(name=name)
+        return Agent(
+            name=name,
+            roles=section.get("roles", each(named(lambda role: parse_segment(role, "role"))), ()),
+            attributes=section.get("attributes", table(_attribute_name, _attribute), {}),
+            budgets=section.get("budgets", _budgets(declared), {}),
+            svid_ttl_ms=section.get("svid_ttl", _TTL, plain.svid_ttl_ms),
+            token_ttl_ms=section.get("token_ttl", _TTL, plain.token_ttl_ms),
+        )
+
+    return table(named(lambda name: parse_segment(name, "agent name")), agent)
+
+
+def _attribute_name(notes: Notes, node: Node, path: str) -> str | None:
+    name = text(notes, node, path)
+    if name is not None and not _ATTRIBUTE.match(name):
+        notes.wrong(node, path, f"{shown(name)} is not an attribute's name", "use letters, digits, underscores")
+        return None
+    return name
+
+
+def _attribute(notes: Notes, node: Node, path: str, _: str) -> Attribute | None:
+    if isinstance(node, Items):
+        return each(text)(notes, node, path)
+    if isinstance(node, Scalar) and node.kind == "bool":
+        return flag(notes, node, path)
+    if isinstance(node, Scalar) and node.kind == "int":
+        return integer(-(2**63), 2**63 - 1)(notes, node, path)
+    if isinstance(node, Scalar) and node.kind == "float":
+        notes.wrong(node, path, "policies know no fractions", "write a whole number of a smaller unit, or quote it")
+        return None
+    return text(notes, node, path)
+
+
+def _budgets(declared: Declared) -> Reader[dict[tuple[str, str], Budget]]:
+    def key(notes: Notes, node: Node, path: str) -> str | None:
+        name = text(notes, node, path)
+        if name is None:
+            return None
+        server, slash, tool = name.partition("/")
+        if not slash or not server or not tool:
+            notes.wrong(node, path, f"{shown(name)} is not a tool", "write <server>/<tool>, such as ledger/transfer")
+        elif server not in declared:
+            notes.wrong(node, path, f"no server {shown(server)} in this file", instead(server, declared))
+        elif tool not in declared[server]:
+            known = declared[server]
+            advice = instead(tool, known) if known else f"declare it under servers.{server}.tools"
+            notes.wrong(node, path, f"server `{server}` declares no tool {shown(tool)}", advice)
+        else:
+            return name
+        return None
+
+    def budget(notes: Notes, node: Node, path: str, _: str) -> Budget | None:
+        section = Section(notes, node, path, "agents.*.budgets.*")
+        calls = section.need("calls", integer(0, 2**31 - 1), "100")
+        window = section.get("per", duration("1s", "366d"), 0)
+        return Budget(calls=calls, window_ms=window) if calls is not None else None
+
+    def read(notes: Notes, node: Node, path: str) -> dict[tuple[str, str], Budget] | None:
+        found = table(key, budget)(notes, node, path) or {}
+        pairs = ((name.partition("/"), value) for name, value in found.items())
+        return {(server, tool): value for (server, _, tool), value in pairs}
+
+    return read

@@ -1,0 +1,198 @@
+"""The whole file, key by key of its first level.
+
+Decides whether a text is a configuration. INVARIANTS: any text gives `Settings` or `ConfigError`, never another error;
+plain HTTP is served on literal loopback addresses only; all mistakes that can be seen are reported together.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from ipaddress import ip_address
+
+from citywatch.config.agents import Declared, agents
+from citywatch.config.document import Node, Scalar, Table, parse_document
+from citywatch.config.reader import Notes, duration, each, integer, named, shown, size, some, text, url, where
+from citywatch.config.servers import loopback, server
+from citywatch.config.settings import ConfigError, Limits, Listen, Program, Server, Settings, Witness
+from citywatch.config.table import Section, table
+from citywatch.core.names import parse_domain, parse_segment
+
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*\Z")
+_LISTEN = (Listen(False, "127.0.0.1", 8460),)
+_VERIFIER_TYPES = (0x01, 0x04)  # SPEC: C2SP signed-note, Ed25519; C2SP tlog-cosignature, timestamped Ed25519
+
+
+def parse_settings(content: str, base: str | os.PathLike[str]) -> Settings:
+    """Read the text of `citywatch.yaml`; `base` is the folder it lies in, relative paths start there.
+
+    Raises `ConfigError` with every mistake; after a mistake in YAML itself nothing beyond it can be read.
+    """
+    notes = Notes(os.fspath(base), [])
+    root = parse_document(content, notes.mistakes)
+    if isinstance(root, Scalar) and root.kind == "null":
+        notes.wrong(root, "", "the file is empty", "run `citywatch init` for an example to start from")
+        raise ConfigError(tuple(notes.mistakes))
+    settings = _settings(notes, root)
+    if settings is None or notes.mistakes:
+        raise ConfigError(tuple(sorted(notes.mistakes)))
+    return settings
+
+
+def _settings(notes: Notes, root: Node) -> Settings | None:
+    section = Section(notes, root, "", "")
+    domain = section.need("trust_domain", named(parse_domain), "acme.example")
+    listen = section.get("listen", some(_listen), _LISTEN)
+    if len(set(listen)) < len(listen):
+        section.wrong("listen", "the same address stands here twice", "keep one")
+    servers: Mapping[str, Server] = section.get(
+        "servers", table(named(lambda name: parse_segment(name, "server name")), server), {}
+    )
+    witnesses, quorum = _witnesses(section)
+    settings = Settings(
+        trust_domain=domain or "",
+        listen=listen,
+        names=section.get("names", each(_name), ()),
+        state=section.get("state", where, os.path.normpath(os.path.join(notes.folder, ".citywatch"))),
+        policies=section.get("policies", where, os.path.normpath(os.path.join(notes.folder, "policies"))),
+        origin=section.get("origin", _origin, f"{domain}/citywatch"),
+        agents=section.get("agents", agents(_declared(root)), {}),
+        servers=servers,
+        limits=section.get("limits", _limits, Limits()),
+        witnesses=witnesses,
+        witness_quorum=quorum,
+        unsafe=tuple(flag for item in servers.values() for flag in _unsafe(item)),
+    )
+    return settings if domain is not None else None
+
+
+def _declared(root: Node) -> Declared:
+    """The names of the servers and tools that stand in the file, whether or not they could be read."""
+
+    def names(node: Node | None) -> dict[str, Node]:
+        pairs = node.pairs if isinstance(node, Table) else []
+        return {key.value: value for key, value in pairs if isinstance(key, Scalar)}
+
+    servers = names(names(root).get("servers"))
+    return {name: names(names(node).get("tools")).keys() for name, node in servers.items()}
+
+
+def _unsafe(item: Server) -> list[str]:
+    if isinstance(item.reach, Program):
+        return [] if item.reach.user is not None else [f"servers.{item.name}.unsafe_same_user"]
+    return [f"servers.{item.name}.unsafe_plain_http"] if item.reach.unsafe_plain_http else []
+
+
+def _listen(notes: Notes, node: Node, path: str) -> Listen | None:
+    word = text(notes, node, path)
+    if word is None:
+        return None
+    match = re.match(r"(https?)://(\[[0-9a-fA-F:.]+\]|[^/\[\]:@]+):([0-9]{1,5})/?\Z", word)
+    if match is None or int(match[3]) > 65_535:
+        notes.wrong(node, path, f"{shown(word)} is not an address to serve on", "write it as https://0.0.0.0:8461")
+        return None
+    tls, host, port = match[1] == "https", match[2].strip("[]"), int(match[3])
+    try:
+        ip_address(host)
+    except ValueError:
+        advice = f"write {match[1]}://127.0.0.1:{port}; names for clients go under `names`"
+        notes.wrong(node, path, f"{shown(host)} is a name, not an address", advice)
+        return None
+    if not tls and not loopback(host):
+        advice = f"write https://{match[2]}:{port}, or http://127.0.0.1:{port} for this machine alone"
+        notes.wrong(node, path, "plain http is for loopback only", advice)
+        return None
+    return Listen(tls, host, port)
+
+
+def _name(notes: Notes, node: Node, path: str) -> str | None:
+    word = text(notes, node, path)
+    if word is None:
+        return None
+    try:
+        return str(ip_address(word))
+    except ValueError:
+        if _HOST.match(word.lower()):
+            return word.lower()
+    notes.wrong(node, path, f"{shown(word)} is not a DNS name or an IP address", "write it as gateway.acme.example")
+    return None
+
+
+def _origin(notes: Notes, node: Node, path: str) -> str | None:
+    word = text(notes, node, path)  # SPEC: C2SP signed-note: a name has no space and no plus
+    if word is not None and (" " in word or "+" in word or len(word) > 255):
+        notes.wrong(
+            node, path, "an origin has no space, no plus, at most 255 characters", "write acme.example/citywatch"
+        )
+        return None
+    return word
+
+
+def _limits(notes: Notes, node: Node, path: str) -> Limits:
+    section = Section(notes, node, path, "limits")
+    plain = Limits()
+    return Limits(
+        request_bytes=section.get("request_bytes", size("1KiB", "256MiB"), plain.request_bytes),
+        reply_bytes=section.get("reply_bytes", size("1KiB", "1GiB"), plain.reply_bytes),
+        depth=section.get("depth", integer(4, 128), plain.depth),
+        nodes=section.get("nodes", integer(100, 10_000_000), plain.nodes),
+        headers=section.get("headers", integer(8, 1000), plain.headers),
+        header_bytes=section.get("header_bytes", size("1KiB", "1MiB"), plain.header_bytes),
+        header_time_ms=section.get("header_time", duration("100ms", "5m"), plain.header_time_ms),
+        body_time_ms=section.get("body_time", duration("100ms", "10m"), plain.body_time_ms),
+        connections=section.get("connections", integer(1, 100_000), plain.connections),
+        sessions_per_agent=section.get("sessions_per_agent", integer(1, 10_000), plain.sessions_per_agent),
+        max_in_flight=section.get("max_in_flight", integer(1, 100_000), plain.max_in_flight),
+    )
+
+
+def _witnesses(section: Section) -> tuple[tuple[Witness, ...], int]:
+    before = len(section.notes.mistakes)
+    witnesses: tuple[Witness, ...] = section.get("witnesses", each(_witness), ())
+    quorum = section.get("witness_quorum", integer(0, 64), 0)
+    if len(section.notes.mistakes) > before:
+        return witnesses, quorum  # whatever is compared below would be a guess
+    if any(len({getattr(one, field) for one in witnesses}) < len(witnesses) for field in ("name", "url", "key")):
+        section.wrong(
+            "witnesses", "two witnesses share a name, url or key", "one witness counts once: remove the other"
+        )
+    if witnesses and not section.has("witness_quorum"):
+        # No default: how many strangers must agree is the operator's to say.
+        section.wrong("witnesses", "`witness_quorum` is missing", "write how many of them must cosign, such as 1")
+    elif quorum > len(witnesses):
+        advice = "lower it, or name more witnesses"
+        section.wrong("witness_quorum", f"{quorum} of {len(witnesses)} witnesses cannot cosign", advice)
+    return witnesses, quorum
+
+
+def _witness(notes: Notes, node: Node, path: str) -> Witness | None:
+    section = Section(notes, node, path, "witnesses[]")
+    name = section.need("name", named(lambda word: parse_segment(word, "witness name")), "north")
+    address = section.need("url", url, "http://127.0.0.1:8470")
+    key = section.need("key", _verifier_key, "north+1a2b3c4d+…")
+    if name is None or address is None or key is None:
+        return None
+    return Witness(name=name, url=address.geturl().rstrip("/"), key=key)
+
+
+def _verifier_key(notes: Notes, node: Node, path: str) -> str | None:
+    """A key as `citywatch witness` prints it. SPEC: C2SP signed-note, "verifier keys"."""
+    word = text(notes, node, path)
+    if word is None:
+        return None
+    name, _, rest = word.partition("+")
+    stamp, _, encoded = rest.partition("+")
+    try:
+        key = base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    known = len(key) == 33 and key[0] in _VERIFIER_TYPES
+    if not name or " " in name or not known or stamp != hashlib.sha256(name.encode() + b"\n" + key).hexdigest()[:8]:
+        notes.wrong(node, path, "not a witness's key", "copy the whole line that `citywatch witness` prints as its key")
+        return None
+    return word

@@ -1,0 +1,201 @@
+"""The `servers` part of the file: how each is reached, and what its tools are declared to do.
+
+Decides which declarations of a server make sense. INVARIANTS: a server is reached in exactly one way; a program runs in
+a sandbox unless the file says `unsafe_same_user: true`; no secret stands in the file, and no message repeats one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+from urllib.parse import urlunsplit
+
+from citywatch.config.document import Node, Scalar, Table, Unread
+from citywatch.config.reader import (
+    SECRET_NAME,
+    Notes,
+    Reader,
+    duration,
+    flag,
+    integer,
+    one_of,
+    some,
+    text,
+    url,
+    variable,
+    where,
+)
+from citywatch.config.settings import FromEnvironment, FromFile, Http, Program, Server
+from citywatch.config.table import Section, table
+from citywatch.core.call import Effect
+from citywatch.core.manifest import EVERYBODY, Parameter, ParameterType, ToolManifest
+
+ROLES = ("destination", "object", "amount", "time", "command", "secret", "content")
+LABELS = ("trusted", "untrusted")
+_INLINE = "a credential is never written into this file"
+_FROM = "write {env: NAME} or {file: path}, and change the secret if this file was shared"
+
+
+def server(notes: Notes, node: Node, path: str, name: str) -> Server | None:
+    """One server. Whatever is wrong is noted; None where no way to reach it could be read."""
+    section = Section(notes, node, path, "servers.*")
+    timeout = section.get("timeout", duration("100ms", "10m"), 30_000)
+    tools: Mapping[str, ToolManifest] = section.get("tools", table(_tool_name, _tool), {})
+    reach: Http | Program | None = None
+    if section.has("url") and section.has("command"):
+        section.wrong("command", "a server has `url` or `command`, not both", "keep one of them")
+    elif section.has("command"):
+        reach = _program(section)
+    elif section.has("url"):
+        reach = _http(section)
+    elif isinstance(node, Table):
+        section.need("url", text, "http://127.0.0.1:9001/mcp` or `command: [program, argument]")
+    elif isinstance(node, Scalar) and node.kind == "null":
+        pass  # `Section` has said that a mapping is expected
+    return Server(name=name, reach=reach, timeout_ms=timeout, tools=tools) if reach is not None else None
+
+
+def _only(section: Section, kind: str, *foreign: str) -> None:
+    for key in foreign:
+        if section.has(key):
+            section.wrong(key, f"`{key}` is for a server with `{kind}`", "remove it")
+
+
+def _http(section: Section) -> Http | None:
+    _only(section, "command", "env", "cwd", "sandbox", "unsafe_same_user")
+    parts = section.need("url", url, "http://127.0.0.1:9001/mcp")
+    plain = section.get("unsafe_plain_http", flag, False)
+    read: Reader[FromEnvironment | FromFile] = _credential
+    credential = section.get("credential", read, None)
+    ca = section.get("ca", where, None)
+    if parts is None:
+        return None
+    if parts.scheme == "https" and plain:
+        section.wrong("unsafe_plain_http", "this server is reached over https", "remove it")
+    if parts.scheme == "http" and ca is not None:
+        section.wrong("ca", "a `ca` is of no use over http", "write https in the url, or remove `ca`")
+    if parts.scheme == "http" and not plain and not loopback(parts.hostname or ""):
+        section.wrong(
+            "url",
+            "plain http to another machine shows every call and credential on the way",
+            "write https, or add `unsafe_plain_http: true`",
+        )
+    return Http(url=urlunsplit(parts), credential=credential, ca=ca, unsafe_plain_http=plain)
+
+
+def loopback(host: str) -> bool:
+    """Whether this is a literal loopback address; a name is not, it may resolve to anything."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _credential(notes: Notes, node: Node, path: str) -> FromEnvironment | FromFile | None:
+    if isinstance(node, Unread):
+        return None
+    if not isinstance(node, Table) or len(node.pairs) != 1:
+        notes.wrong(node, path, _INLINE, _FROM)
+        return None
+    section = Section(notes, node, path, "servers.*.credential", secret=True)
+    if section.has("env"):
+        name = section.need("env", variable, "NAME")
+        return FromEnvironment(name) if name is not None else None
+    if section.has("file"):
+        file = section.need("file", where, "path")
+        return FromFile(file) if file is not None else None
+    return None
+
+
+def _program(section: Section) -> Program | None:
+    _only(section, "url", "ca", "unsafe_plain_http")
+    if section.has("credential"):
+        section.wrong("credential", "a program is given its credential in its environment", "write env: {X: {from: X}}")
+    command = section.need("command", some(text), "[program, argument]")
+    env: Mapping[str, str | FromEnvironment] = section.get("env", table(variable, _environment), {})
+    cwd = section.get("cwd", where, section.notes.folder)
+    same = section.get("unsafe_same_user", flag, False)
+    user = section.get("sandbox", _sandbox, None)
+    if section.has("sandbox") and same:
+        section.wrong("unsafe_same_user", "`sandbox` and `unsafe_same_user` exclude each other", "keep `sandbox`")
+    elif not section.has("sandbox") and not same:
+        section.wrong(
+            "command",
+            "this program would run as the gateway's own user and could read its keys",
+            "add `sandbox: {user: nobody}`, or `unsafe_same_user: true` to accept that",
+        )
+    return Program(command=command, env=env, cwd=cwd, user=user) if command is not None else None
+
+
+def _sandbox(notes: Notes, node: Node, path: str) -> str | None:
+    user = Section(notes, node, path, "servers.*.sandbox").need("user", text, "nobody")
+    if user in ("root", "0"):
+        notes.wrong(node, path, "a sandbox that runs as root is none", "name an ordinary user, such as nobody")
+        return None
+    return user
+
+
+def _environment(notes: Notes, node: Node, path: str, name: str) -> str | FromEnvironment | None:
+    if isinstance(node, Table):
+        source = Section(notes, node, path, "servers.*.env.*", secret=True).need("from", variable, name)
+        return FromEnvironment(source) if source is not None else None
+    if isinstance(node, Scalar) and node.kind == "str" and not node.value:
+        return ""
+    value = text(notes, node, path)
+    if value is None:
+        return None
+    if SECRET_NAME.search(name):
+        notes.wrong(node, path, _INLINE, f"write {{from: {name}}} to take it from the gateway's environment")
+        return None
+    if "${" in value:
+        notes.wrong(node, path, "`${…}` is not expanded", "write {from: NAME} to pass a variable on")
+        return None
+    return value
+
+
+def _tool_name(notes: Notes, node: Node, path: str) -> str | None:
+    name = text(notes, node, path)
+    if name is not None and len(name) > 128:
+        notes.wrong(node, path, "a tool's name has at most 128 characters", "write the name that the server lists")
+        return None
+    return name
+
+
+def _tool(notes: Notes, node: Node, path: str, _: str) -> ToolManifest:
+    section = Section(notes, node, path, "servers.*.tools.*")
+    return ToolManifest(
+        effect=Effect(section.get("effect", one_of(Effect), Effect.IRREVERSIBLE.value)),
+        audience=section.get("audience", some(text), (EVERYBODY,)),
+        parameters=section.get("parameters", table(_parameter_name, _parameter), {}),
+        output=section.get("output", table(_json_path, _label), {}),
+    )
+
+
+def _parameter_name(notes: Notes, node: Node, path: str) -> str | None:
+    name = text(notes, node, path)
+    if name is not None and name.startswith("__"):
+        notes.wrong(node, path, "a parameter's name must not start with `__`", "such arguments are always refused")
+        return None
+    return name
+
+
+def _parameter(notes: Notes, node: Node, path: str, _: str) -> Parameter:
+    section = Section(notes, node, path, "servers.*.tools.*.parameters.*")
+    word = section.get("type", one_of(ParameterType), "")
+    kind = ParameterType(word) if word else None
+    if section.has("scale") and kind is not ParameterType.MONEY and not (section.has("type") and kind is None):
+        section.wrong("scale", "`scale` is for `type: money`", "write `type: money`, or remove `scale`")
+    scale = section.get("scale", integer(0, 6), 2)
+    return Parameter(type=kind, scale=scale, role=section.get("role", one_of(ROLES), "") or None)
+
+
+def _json_path(notes: Notes, node: Node, path: str) -> str | None:
+    name = text(notes, node, path)
+    if name is not None and not name.startswith("$"):
+        notes.wrong(node, path, "an output is named by its path in the reply", 'write "$.field", or "$" for all of it')
+        return None
+    return name
+
+
+def _label(notes: Notes, node: Node, path: str, _: str) -> str | None:
+    return one_of(LABELS)(notes, node, path)

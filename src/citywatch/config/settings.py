@@ -1,0 +1,166 @@
+"""What an operator's file says, as frozen values; and the mistakes it may contain.
+
+Decides nothing and reads nothing: `parse_settings` makes these values, `main` hands them on.
+INVARIANTS: every value is complete and within its bounds (a default is already filled in); no secret is ever in here,
+only the name of the place it comes from; everything dangerous that was switched on is named in `Settings.unsafe`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from citywatch.core.canonical import canonical, digest
+from citywatch.core.errors import Malformed
+from citywatch.core.manifest import Budget, ToolManifest
+
+
+class Mistake(msgspec.Struct, frozen=True, order=True):
+    """One mistake in the file. `line` and `column` count from 1; `path` is the dotted key, empty for the whole file."""
+
+    line: int
+    column: int
+    path: str
+    message: str
+    advice: str
+
+    def __str__(self) -> str:
+        where = f"line {self.line}, column {self.column}"
+        return ": ".join(part for part in (where, self.path, f"{self.message}; {self.advice}") if part)
+
+
+class ConfigError(Malformed):
+    """The file has mistakes: all of them, in the order of its lines; `str()` lists one a line."""
+
+    def __init__(self, mistakes: tuple[Mistake, ...]) -> None:
+        super().__init__("\n".join(str(mistake) for mistake in mistakes))
+        self.mistakes = mistakes
+
+
+class Listen(msgspec.Struct, frozen=True):
+    """An address to serve on. Without `tls` it is a loopback address, always."""
+
+    tls: bool
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+
+
+class Agent(msgspec.Struct, frozen=True, kw_only=True):
+    """What policy may know of an agent. `budgets` are keyed by (server, tool); the ttls are milliseconds."""
+
+    name: str
+    roles: tuple[str, ...] = ()
+    attributes: Mapping[str, str | bool | int | tuple[str, ...]] = {}
+    budgets: Mapping[tuple[str, str], Budget] = {}
+    svid_ttl_ms: int = 3_600_000
+    token_ttl_ms: int = 900_000
+
+
+class FromEnvironment(msgspec.Struct, frozen=True, tag="env"):
+    """A value taken from the gateway's own environment when it starts."""
+
+    name: str
+
+
+class FromFile(msgspec.Struct, frozen=True, tag="file"):
+    """A value read from a file when it is needed."""
+
+    path: str
+
+
+class Http(msgspec.Struct, frozen=True, kw_only=True, tag="http"):
+    """A server reached over HTTP. `ca` is a PEM file that alone is trusted for it; None means the system's."""
+
+    url: str
+    credential: FromEnvironment | FromFile | None = None
+    ca: str | None = None
+    unsafe_plain_http: bool = False
+
+
+class Program(msgspec.Struct, frozen=True, kw_only=True, tag="program"):
+    """A server started as a child, one per caller. `env` is its whole environment. `user` None: as the gateway."""
+
+    command: tuple[str, ...]
+    env: Mapping[str, str | FromEnvironment] = {}
+    cwd: str
+    user: str | None
+
+
+class Server(msgspec.Struct, frozen=True, kw_only=True):
+    """One configured server and the manifests of its tools; a tool that is not in `tools` is read against it."""
+
+    name: str
+    reach: Http | Program
+    timeout_ms: int
+    tools: Mapping[str, ToolManifest]
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one gateway process puts up with. Sizes are bytes, times milliseconds."""
+
+    request_bytes: int = 4 << 20
+    reply_bytes: int = 16 << 20
+    depth: int = 64
+    nodes: int = 100_000
+    headers: int = 64
+    header_bytes: int = 16 << 10
+    header_time_ms: int = 5_000
+    body_time_ms: int = 30_000
+    connections: int = 1024
+    sessions_per_agent: int = 32
+    max_in_flight: int = 1024
+
+
+class Witness(msgspec.Struct, frozen=True, kw_only=True):
+    """Who cosigns the log. `key` is a verifier key as C2SP signed-note writes it: `<name>+<hash>+<base64>`."""
+
+    name: str
+    url: str
+    key: str
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole file. Paths are resolved; `unsafe` names every dangerous option that is on."""
+
+    trust_domain: str
+    listen: tuple[Listen, ...]
+    names: tuple[str, ...]
+    state: str
+    policies: str
+    origin: str
+    agents: Mapping[str, Agent]
+    servers: Mapping[str, Server]
+    limits: Limits
+    witnesses: tuple[Witness, ...]
+    witness_quorum: int
+    unsafe: tuple[str, ...]
+
+
+def manifest_digest(settings: Settings) -> str:
+    """Name by one digest all that was declared of agents and servers; it stands in every decision's entry.
+
+    Literal environment values are left out: a digest of a short value would tell it to whoever guesses.
+    """
+    servers = {}
+    for name, server in settings.servers.items():
+        plain = msgspec.to_builtins(server)
+        if isinstance(server.reach, Program):
+            plain["reach"]["env"] = {
+                key: value.name if isinstance(value, FromEnvironment) else None
+                for key, value in server.reach.env.items()
+            }
+        servers[name] = plain
+    agents = {}
+    for name, agent in settings.agents.items():
+        plain = msgspec.to_builtins(msgspec.structs.replace(agent, budgets={}))
+        plain["budgets"] = {
+            f"{server}/{tool}": msgspec.to_builtins(budget) for (server, tool), budget in agent.budgets.items()
+        }
+        agents[name] = plain
+    declared = {"v": 1, "trust_domain": settings.trust_domain, "agents": agents, "servers": servers}
+    return digest(canonical(declared))

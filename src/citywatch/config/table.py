@@ -1,0 +1,142 @@
+"""A mapping of the file, read key by key.
+
+Decides which keys there are: `KEYS` is the one list of them, and `docs/reference/configuration.md` has a row for each
+(a test compares). INVARIANTS: a key that is not in `KEYS`, is written twice, or is not plain text, is a mistake with
+its own line; nothing is skipped in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from citywatch.config.document import Node, Scalar, Table, Unread
+from citywatch.config.reader import Notes, Reader, instead, shown
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+KEYS: dict[str, tuple[str, ...]] = {
+    "": (
+        "trust_domain",
+        "listen",
+        "names",
+        "state",
+        "policies",
+        "origin",
+        "agents",
+        "servers",
+        "limits",
+        "witnesses",
+        "witness_quorum",
+    ),
+    "agents.*": ("roles", "attributes", "budgets", "svid_ttl", "token_ttl"),
+    "agents.*.budgets.*": ("calls", "per"),
+    "servers.*": (
+        "url",
+        "credential",
+        "ca",
+        "unsafe_plain_http",
+        "command",
+        "env",
+        "cwd",
+        "sandbox",
+        "unsafe_same_user",
+        "timeout",
+        "tools",
+    ),
+    "servers.*.credential": ("env", "file"),
+    "servers.*.env.*": ("from",),
+    "servers.*.sandbox": ("user",),
+    "servers.*.tools.*": ("effect", "audience", "parameters", "output"),
+    "servers.*.tools.*.parameters.*": ("type", "scale", "role"),
+    "limits": (
+        "request_bytes",
+        "reply_bytes",
+        "depth",
+        "nodes",
+        "headers",
+        "header_bytes",
+        "header_time",
+        "body_time",
+        "connections",
+        "sessions_per_agent",
+        "max_in_flight",
+    ),
+    "witnesses[]": ("name", "url", "key"),
+}
+
+
+def pairs(notes: Notes, node: Node, path: str) -> Iterator[tuple[Scalar, Node, str]]:
+    """The key, value and path of each pair whose key is text and new; every other pair is noted."""
+    if not isinstance(node, Table):
+        if not isinstance(node, Unread):
+            notes.wrong(node, path, "expected a mapping", "write `key: value` lines, indented below this key")
+        return
+    seen: dict[str, int] = {}
+    for key, value in node.pairs:
+        if isinstance(key, Unread):
+            continue
+        if not isinstance(key, Scalar) or key.kind != "str" or not key.value.isprintable():
+            notes.wrong(key, path, "this key is not text", "write a word, in quotes if it looks like a number or a yes")
+        elif key.value in seen:
+            notes.wrong(key, path, f"{shown(key.value)} stands here twice, first on line {seen[key.value]}", "keep one")
+        else:
+            seen[key.value] = key.line
+            yield key, value, f"{path}.{key.value}" if path else key.value
+
+
+class Section:
+    """A mapping with a fixed set of keys, `KEYS[shape]`."""
+
+    def __init__(self, notes: Notes, node: Node, path: str, shape: str, *, secret: bool = False) -> None:
+        """With `secret`, an unknown key is not echoed: where a secret is expected, people write it anywhere."""
+        self.notes, self.node, self.path, self._shape = notes, node, path, shape
+        self._values: dict[str, tuple[Scalar, Node, str]] = {}
+        for key, value, inner in pairs(notes, node, path):
+            if key.value in KEYS[shape]:
+                self._values[key.value] = (key, value, inner)
+            elif secret:
+                notes.wrong(key, path, "an unknown key", f"write {' or '.join(f'`{k}`' for k in KEYS[shape])}")
+            else:
+                notes.wrong(key, path, f"unknown key {shown(key.value)}", instead(key.value, KEYS[shape]))
+
+    def has(self, key: str) -> bool:
+        assert key in KEYS[self._shape], key
+        return key in self._values
+
+    def wrong(self, key: str, message: str, advice: str) -> None:
+        """Note a mistake at a key that is there."""
+        self.notes.wrong(self._values[key][0], self._values[key][2], message, advice)
+
+    def get(self, key: str, read: Reader[T], default: D) -> T | D:
+        """The value of a key that may be absent. A wrong value is noted and replaced: nobody will see the result."""
+        if not self.has(key):
+            return default
+        _, value, path = self._values[key]
+        found = read(self.notes, value, path)
+        return default if found is None else found
+
+    def need(self, key: str, read: Reader[T], example: str) -> T | None:
+        """The value of a key that must be there; None after a mistake."""
+        if not self.has(key):
+            if isinstance(self.node, Table):
+                self.notes.wrong(self.node, self.path, f"`{key}` is missing", f"write `{key}: {example}`")
+            return None
+        _, value, path = self._values[key]
+        return read(self.notes, value, path)
+
+
+def table(accept: Reader[str], read: Callable[[Notes, Node, str, str], T | None]) -> Reader[dict[str, T]]:
+    """A mapping whose keys are the operator's own names; `read` is given the name besides."""
+
+    def inner(notes: Notes, node: Node, path: str) -> dict[str, T]:
+        found: dict[str, T] = {}
+        for key, value, inside in pairs(notes, node, path):
+            name = accept(notes, key, path)
+            item = read(notes, value, inside, key.value)
+            if name is not None and item is not None:
+                found[name] = item
+        return found
+
+    return inner
