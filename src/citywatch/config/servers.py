@@ -14,7 +14,6 @@ from citywatch.config.document import Node, Scalar, Table, Unread
 from citywatch.config.reader import (
     SECRET_NAME,
     Notes,
-    Reader,
     duration,
     flag,
     integer,
@@ -65,9 +64,8 @@ def _http(section: Section) -> Http | None:
     _only(section, "command", "env", "cwd", "sandbox", "unsafe_same_user")
     parts = section.need("url", url, "http://127.0.0.1:9001/mcp")
     plain = section.get("unsafe_plain_http", flag, False)
-    read: Reader[FromEnvironment | FromFile] = _credential
-    credential = section.get("credential", read, None)
-    ca = section.get("ca", where, None)
+    credential = _credential(section.notes, *section.at("credential")) if section.has("credential") else None
+    ca = section.maybe("ca", where)
     if parts is None:
         return None
     if parts.scheme == "https" and plain:
@@ -115,7 +113,7 @@ def _program(section: Section) -> Program | None:
     env: Mapping[str, str | FromEnvironment] = section.get("env", table(variable, _environment), {})
     cwd = section.get("cwd", where, section.notes.folder)
     same = section.get("unsafe_same_user", flag, False)
-    user = section.get("sandbox", _sandbox, None)
+    user = section.maybe("sandbox", _sandbox)
     if section.has("sandbox") and same:
         section.wrong("unsafe_same_user", "`sandbox` and `unsafe_same_user` exclude each other", "keep `sandbox`")
     elif not section.has("sandbox") and not same:

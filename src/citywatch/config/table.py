@@ -105,6 +105,10 @@ class Section:
         assert key in KEYS[self._shape], key
         return key in self._values
 
+    def at(self, key: str) -> tuple[Node, str]:
+        """Value and path of a key that is there."""
+        return self._values[key][1:]
+
     def wrong(self, key: str, message: str, advice: str) -> None:
         """Note a mistake at a key that is there."""
         self.notes.wrong(self._values[key][0], self._values[key][2], message, advice)
@@ -116,6 +120,10 @@ class Section:
         _, value, path = self._values[key]
         found = read(self.notes, value, path)
         return default if found is None else found
+
+    def maybe(self, key: str, read: Reader[T]) -> T | None:
+        """The value of a key that may be absent and has no default."""
+        return self.need(key, read, "") if self.has(key) else None
 
     def need(self, key: str, read: Reader[T], example: str) -> T | None:
         """The value of a key that must be there; None after a mistake."""
