@@ -37,7 +37,7 @@ def agents(declared: Declared) -> Reader[dict[str, Agent]]:
             token_ttl_ms=section.get("token_ttl", _TTL, plain.token_ttl_ms),
         )
 
-    return table(named(lambda name: parse_segment(name, "agent name")), agent)
+    return table(named(lambda name: parse_segment(name, "name for an agent")), agent)
 
 
 def _attribute_name(notes: Notes, node: Node, path: str) -> str | None:

@@ -64,7 +64,9 @@ def parse_document(text: str, mistakes: list[Mistake]) -> Node:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         advice = "indent with spaces" if "'\\t'" in (error.problem or "") else "correct the YAML here"
-        raise _hopeless(line, column, f"not YAML: {error.problem or error.context}", advice) from None
+        start = error.context_mark
+        begun = f" {error.context} begun on line {start.line + 1}" if start and error.problem and mark != start else ""
+        raise _hopeless(line, column, f"not YAML: {error.problem or error.context}{begun}", advice) from None
     except (ValueError, OverflowError):  # PyYAML on "\UFFFFFFFF" and on a %YAML directive with a giant number
         raise _hopeless(1, 1, "not YAML: an escape or a directive out of range", "remove it") from None
 
@@ -113,7 +115,7 @@ def _tree(text: str, mistakes: list[Mistake]) -> Node:
             parts.append(_leaf(event, line, column, mistakes))
         if len(open_) > MAX_DEPTH:
             raise _hopeless(line, column, f"nested deeper than {MAX_DEPTH} levels", "flatten it; no key needs that")
-    return top.items[0] if top.items else Unread(1, 1)
+    return top.items[0] if top.items else Scalar(1, 1, "", "null")
 
 
 def _question(event: yaml.NodeEvent, line: int, column: int, mistakes: list[Mistake]) -> None:

@@ -51,7 +51,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
     if len(set(listen)) < len(listen):
         section.wrong("listen", "the same address stands here twice", "keep one")
     servers: Mapping[str, Server] = section.get(
-        "servers", table(named(lambda name: parse_segment(name, "server name")), server), {}
+        "servers", table(named(lambda name: parse_segment(name, "name for a server")), server), {}
     )
     witnesses, quorum = _witnesses(section)
     settings = Settings(
@@ -172,7 +172,7 @@ def _witnesses(section: Section) -> tuple[tuple[Witness, ...], int]:
 
 def _witness(notes: Notes, node: Node, path: str) -> Witness | None:
     section = Section(notes, node, path, "witnesses[]")
-    name = section.need("name", named(lambda word: parse_segment(word, "witness name")), "north")
+    name = section.need("name", named(lambda word: parse_segment(word, "name for a witness")), "north")
     address = section.need("url", url, "http://127.0.0.1:8470")
     key = section.need("key", _verifier_key, "north+1a2b3c4d+…")
     if name is None or address is None or key is None:

@@ -27,7 +27,9 @@ _SIZE = re.compile(r"([1-9][0-9]{0,11}) ?(B|KiB|MiB|GiB)?\Z")
 _UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _UNIT_BYTES = {None: 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _ENVIRONMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}\Z")
-SECRET_NAME = re.compile(r"(?i)(token|secret|passw|pwd|credential|api_?-?key|private|auth)")
+SECRET_NAME = re.compile(
+    r"(?i)token(?!i[sz])|secret|passw|pwd|credential|private|auth(?!or)|api[_-]?key|(^|[_&-])(key|sig)(=|$)"
+)
 
 
 class Notes(msgspec.Struct):

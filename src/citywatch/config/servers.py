@@ -6,6 +6,8 @@ a sandbox unless the file says `unsafe_same_user: true`; no secret stands in the
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from urllib.parse import urlunsplit
@@ -32,6 +34,8 @@ from citywatch.core.manifest import EVERYBODY, Parameter, ParameterType, ToolMan
 ROLES = ("destination", "object", "amount", "time", "command", "secret", "content")
 LABELS = ("trusted", "untrusted")
 _INLINE = "a credential is never written into this file"
+_SECRET_OPTION = re.compile(r"(?i)--?[a-z0-9_-]*(?:token|secret|password|passwd|api-?_?key)(=.+)?\Z")
+_HAND_ON = "pass it in the environment, with env: {NAME: {from: NAME}}"
 _FROM = "write {env: NAME} or {file: path}, and change the secret if this file was shared"
 
 
@@ -109,7 +113,7 @@ def _program(section: Section) -> Program | None:
     _only(section, "url", "ca", "unsafe_plain_http")
     if section.has("credential"):
         section.wrong("credential", "a program is given its credential in its environment", "write env: {X: {from: X}}")
-    command = section.need("command", some(text), "[program, argument]")
+    command = section.need("command", _command, "[program, argument]")
     env: Mapping[str, str | FromEnvironment] = section.get("env", table(variable, _environment), {})
     cwd = section.get("cwd", where, section.notes.folder)
     same = section.get("unsafe_same_user", flag, False)
@@ -123,6 +127,16 @@ def _program(section: Section) -> Program | None:
             "add `sandbox: {user: nobody}`, or `unsafe_same_user: true` to accept that",
         )
     return Program(command=command, env=env, cwd=cwd, user=user) if command is not None else None
+
+
+def _command(notes: Notes, node: Node, path: str) -> tuple[str, ...] | None:
+    words = some(text)(notes, node, path)
+    for word, after in itertools.pairwise((*(words or ()), "")):
+        option = _SECRET_OPTION.match(word)
+        if option and (option[1] or (after and not after.startswith("-"))):
+            notes.wrong(node, path, "a secret on a command line is seen by every user of the machine", _HAND_ON)
+            return None
+    return words
 
 
 def _sandbox(notes: Notes, node: Node, path: str) -> str | None:

@@ -67,8 +67,8 @@ KEYS: dict[str, tuple[str, ...]] = {
 }
 
 
-def pairs(notes: Notes, node: Node, path: str) -> Iterator[tuple[Scalar, Node, str]]:
-    """The key, value and path of each pair whose key is text and new; every other pair is noted."""
+def pairs(notes: Notes, node: Node, path: str) -> Iterator[tuple[Scalar, Node]]:
+    """Each pair whose key is text and new; every other pair is noted."""
     if not isinstance(node, Table):
         if not isinstance(node, Unread):
             notes.wrong(node, path, "expected a mapping", "write `key: value` lines, indented below this key")
@@ -83,7 +83,7 @@ def pairs(notes: Notes, node: Node, path: str) -> Iterator[tuple[Scalar, Node, s
             notes.wrong(key, path, f"{shown(key.value)} stands here twice, first on line {seen[key.value]}", "keep one")
         else:
             seen[key.value] = key.line
-            yield key, value, f"{path}.{key.value}" if path else key.value
+            yield key, value
 
 
 class Section:
@@ -93,9 +93,9 @@ class Section:
         """With `secret`, an unknown key is not echoed: where a secret is expected, people write it anywhere."""
         self.notes, self.node, self.path, self._shape = notes, node, path, shape
         self._values: dict[str, tuple[Scalar, Node, str]] = {}
-        for key, value, inner in pairs(notes, node, path):
+        for key, value in pairs(notes, node, path):
             if key.value in KEYS[shape]:
-                self._values[key.value] = (key, value, inner)
+                self._values[key.value] = (key, value, f"{path}.{key.value}" if path else key.value)
             elif secret:
                 notes.wrong(key, path, "an unknown key", f"write {' or '.join(f'`{k}`' for k in KEYS[shape])}")
             else:
@@ -140,9 +140,10 @@ def table(accept: Reader[str], read: Callable[[Notes, Node, str, str], T | None]
 
     def inner(notes: Notes, node: Node, path: str) -> dict[str, T]:
         found: dict[str, T] = {}
-        for key, value, inside in pairs(notes, node, path):
+        for key, value in pairs(notes, node, path):
             name = accept(notes, key, path)
-            item = read(notes, value, inside, key.value)
+            # A name that was refused is not repeated as part of a path: it may be long, or a secret gone astray.
+            item = read(notes, value, f"{path}.{'?' if name is None else name}", key.value)
             if name is not None and item is not None:
                 found[name] = item
         return found

@@ -1,0 +1,876 @@
+"""Every key of the file, one bad input for each way to get it wrong: exactly its message, at its line and column.
+
+In the inputs `§` stands where the mistake has to be reported; it is removed before the text is read.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from citywatch.config import (
+    KEYS,
+    ConfigError,
+    FromEnvironment,
+    FromFile,
+    Http,
+    Limits,
+    Listen,
+    Mistake,
+    Program,
+    Settings,
+    manifest_digest,
+    parse_settings,
+)
+from citywatch.core.call import Effect
+from citywatch.core.manifest import Budget, Parameter, ParameterType, ToolManifest
+
+DOMAIN = "trust_domain: acme.example\n"
+SECRET = "sk-live-4242"
+VKEY = "north+fdc18f05+BAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g"
+
+FULL = f"""\
+trust_domain: acme.example
+listen: ["http://127.0.0.1:0", "https://[::]:8461"]
+names: [Gateway.Acme.Example, 10.0.0.7]
+state: var/state
+policies: /etc/citywatch/policies
+origin: log.acme.example/main
+agents:
+  billing:
+    roles: [payments]
+    attributes: {{team: finance, level: 3, night: false, areas: [north, "no"]}}
+    budgets:
+      ledger/transfer: {{calls: 100, per: 1h}}
+      ledger/balance: {{calls: 0}}
+    svid_ttl: 10m
+    token_ttl: 5m
+servers:
+  ledger:
+    url: https://ledger.acme.example/mcp
+    credential: {{env: LEDGER_TOKEN}}
+    ca: ca.pem
+    timeout: 2s
+    tools:
+      transfer:
+        effect: irreversible
+        audience: [bank]
+        parameters:
+          amount: {{type: money, scale: 0, role: amount}}
+          to: {{role: destination}}
+        output: {{"$.status": trusted}}
+      balance: {{effect: read}}
+  remote:
+    url: http://10.0.0.9/mcp
+    unsafe_plain_http: true
+    credential: {{file: secrets/remote}}
+  documents:
+    command: [python3, -m, documents]
+    env: {{LANG: C.UTF-8, EMPTY: "", API_TOKEN: {{from: DOCUMENTS_TOKEN}}}}
+    sandbox: {{user: nobody}}
+  scratch:
+    command: [scratch]
+    cwd: work
+    unsafe_same_user: true
+limits: {{request_bytes: 1MiB, header_time: 500ms, depth: 32}}
+witnesses:
+  - {{name: north, url: "http://127.0.0.1:8470/", key: {VKEY}}}
+witness_quorum: 1
+"""
+
+
+def server(body: str, head: str = "") -> str:
+    return f"{DOMAIN}{head}servers:\n  ledger:\n" + "".join(f"    {line}\n" for line in body.split("\n"))
+
+
+def program(body: str) -> str:
+    return server("command: [run]\nunsafe_same_user: true\n" + body)
+
+
+def tool(body: str) -> str:
+    lines = "".join(f"\n    {line}" for line in body.split("\n"))
+    return server(f"url: http://127.0.0.1:1/mcp\ntools:\n  transfer:{lines}")
+
+
+def agent(body: str) -> str:
+    known = "servers:\n  ledger:\n    url: http://127.0.0.1:1/mcp\n    tools: {transfer: {effect: read}}\n"
+    return f"{DOMAIN}{known}agents:\n  billing:\n" + "".join(f"    {line}\n" for line in body.split("\n"))
+
+
+def witness(body: str, tail: str = "witness_quorum: 1\n") -> str:
+    return f"{DOMAIN}witnesses:\n  - {body}\n{tail}"
+
+
+TRANSFER = "servers.ledger.tools.transfer"
+INLINE = "a credential is never written into this file"
+FROM = "write {env: NAME} or {file: path}, and change the secret if this file was shared"
+LINES = "write `key: value` lines, indented below this key"
+
+BAD: list[tuple[str, str, str, str]] = [
+    # the text itself
+    ("§", "", "the file is empty", "run `citywatch init` for an example to start from"),
+    ("§# only a comment\n", "", "the file is empty", "run `citywatch init` for an example to start from"),
+    ("§~\n", "", "the file is empty", "run `citywatch init` for an example to start from"),
+    ("§- a list\n", "", "expected a mapping", LINES),
+    (
+        f"{DOMAIN}names: [a.example\n§",
+        "",
+        "not YAML: expected ',' or ']', but got '<stream end>' while parsing a flow sequence begun on line 2",
+        "correct the YAML here",
+    ),
+    (
+        f"{DOMAIN}agents:\n§\tbilling: x\n",
+        "",
+        "not YAML: found character '\\t' that cannot start any token",
+        "indent with spaces",
+    ),
+    (f"{DOMAIN}state: a§\x00b\n", "", "a character that text cannot contain", "save the file as UTF-8 text"),
+    (f"{DOMAIN}§---\n{DOMAIN}", "", "a second document", "keep one; remove the `---`"),
+    (f"{DOMAIN}names: §&all [a.example]\n", "", "an anchor (`&`)", "remove it and write the value out where needed"),
+    (f"{DOMAIN}names: §*all\n", "", "an alias (`*`)", "write the value out"),
+    (f"{DOMAIN}state: §!!python/name:os.system x\n", "", "a tag (`!`)", "remove it; plain values are enough"),
+    (f'{DOMAIN}state: §"a\\0b"\n', "", "a control character or half a character", "write visible text"),
+    (f'{DOMAIN}state: §"\\ud800"\n', "", "a control character or half a character", "write visible text"),
+    (f'{DOMAIN}state: "\\UFFFFFFFF"\n', "", "not YAML: an escape or a directive out of range", "remove it"),
+    (f"{DOMAIN}names: {'[' * 22}§[]{']' * 22}\n", "", "nested deeper than 24 levels", "flatten it; no key needs that"),
+    (f"{DOMAIN}§8460: x\n", "", "this key is not text", "write a word, in quotes if it looks like a number or a yes"),
+    (f"{DOMAIN}§[a]: x\n", "", "this key is not text", "write a word, in quotes if it looks like a number or a yes"),
+    (f"{DOMAIN}§<<: {{}}\n", "", "this key is not text", "write a word, in quotes if it looks like a number or a yes"),
+    (f"{DOMAIN}state: a\n§state: b\n", "", "`state` stands here twice, first on line 2", "keep one"),
+    # the first level
+    ("§names: []\n", "", "`trust_domain` is missing", "write `trust_domain: acme.example`"),
+    (
+        "trust_domain: §Acme Example\n",
+        "trust_domain",
+        "`Acme Example` is not a trust domain",
+        "use lower-case letters, digits, dots, dashes, underscores",
+    ),
+    ("trust_domain:§ \n", "trust_domain", "expected text, found nothing", "write one text"),
+    ("trust_domain: §12\n", "trust_domain", "expected text, found a number", "put it in quotes"),
+    ("trust_domain: §no\n", "trust_domain", "expected text, found a yes or no", "put it in quotes"),
+    ("trust_domain: §[a]\n", "trust_domain", "expected text, found a list", "write one text"),
+    (f"{DOMAIN}§agent: {{}}\n", "", "unknown key `agent`", "did you mean `agents`?"),
+    (
+        f"{DOMAIN}§zzz: 1\n",
+        "",
+        "unknown key `zzz`",
+        "write one of trust_domain, listen, names, state, policies, origin, agents, servers, limits, witnesses, "
+        "witness_quorum",
+    ),
+    (f"{DOMAIN}listen: §[]\n", "listen", "an empty list", "name at least one, or remove the key"),
+    (
+        f"{DOMAIN}listen: §http://127.0.0.1:1\n",
+        "listen",
+        "expected a list, found text",
+        "write it as [one, two] or as `- ` lines",
+    ),
+    (
+        f'{DOMAIN}listen: [§"http://0.0.0.0:8460"]\n',
+        "listen[0]",
+        "plain http is for loopback only",
+        "write https://0.0.0.0:8460, or http://127.0.0.1:8460 for this machine alone",
+    ),
+    (
+        f'{DOMAIN}listen: [§"http://[::]:1"]\n',
+        "listen[0]",
+        "plain http is for loopback only",
+        "write https://[::]:1, or http://127.0.0.1:1 for this machine alone",
+    ),
+    (
+        f'{DOMAIN}listen: [§"http://localhost:1"]\n',
+        "listen[0]",
+        "`localhost` is a name, not an address",
+        "write http://127.0.0.1:1; names for clients go under `names`",
+    ),
+    (
+        f'{DOMAIN}listen: ["http://127.0.0.1:1", §"127.0.0.1:2"]\n',
+        "listen[1]",
+        "`127.0.0.1:2` is not an address to serve on",
+        "write it as https://0.0.0.0:8461",
+    ),
+    (
+        f'{DOMAIN}listen: [§"https://127.0.0.1:70000"]\n',
+        "listen[0]",
+        "`https://127.0.0.1:70000` is not an address to serve on",
+        "write it as https://0.0.0.0:8461",
+    ),
+    (
+        f'{DOMAIN}§listen: ["http://127.0.0.1:1", "http://127.0.0.1:1/"]\n',
+        "listen",
+        "the same address stands here twice",
+        "keep one",
+    ),
+    (
+        f"{DOMAIN}names: [ok.example, §not_a_host]\n",
+        "names[1]",
+        "`not_a_host` is not a DNS name or an IP address",
+        "write it as gateway.acme.example",
+    ),
+    (
+        f"{DOMAIN}state: §~/citywatch\n",
+        "state",
+        "`~` and `$` are not expanded in a path",
+        "write the path itself, or one from here",
+    ),
+    (
+        f"{DOMAIN}policies: §$HOME/policies\n",
+        "policies",
+        "`~` and `$` are not expanded in a path",
+        "write the path itself, or one from here",
+    ),
+    (
+        f"{DOMAIN}origin: §two words\n",
+        "origin",
+        "an origin has no space, no plus, at most 255 characters",
+        "write acme.example/citywatch",
+    ),
+    (f"{DOMAIN}servers: §[]\n", "servers", "expected a mapping", LINES),
+    # agents
+    (f"{DOMAIN}agents: §3\n", "agents", "expected a mapping", LINES),
+    (
+        f"{DOMAIN}agents: {{§a/b: {{}}}}\n",
+        "agents",
+        "`a/b` is not a name for an agent",
+        "use letters, digits, dots, dashes, underscores, at most 128",
+    ),
+    (f"{DOMAIN}agents:\n  billing:§ \n", "agents.billing", "expected a mapping", LINES),
+    (agent("§role: x"), "agents.billing", "unknown key `role`", "did you mean `roles`?"),
+    (
+        agent("roles: §x"),
+        "agents.billing.roles",
+        "expected a list, found text",
+        "write it as [one, two] or as `- ` lines",
+    ),
+    (
+        agent("roles: [x, §a b]"),
+        "agents.billing.roles[1]",
+        "`a b` is not a role",
+        "use letters, digits, dots, dashes, underscores, at most 128",
+    ),
+    (
+        agent("attributes: {§__entity: x}"),
+        "agents.billing.attributes",
+        "`__entity` is not an attribute's name",
+        "use letters, digits, underscores",
+    ),
+    (
+        agent("attributes: {level: §1.5}"),
+        "agents.billing.attributes.level",
+        "policies know no fractions",
+        "write a whole number of a smaller unit, or quote it",
+    ),
+    (
+        agent("attributes: {level: §9223372036854775808}"),
+        "agents.billing.attributes.level",
+        "`9223372036854775808` is out of range",
+        "write a number from -9223372036854775808 to 9223372036854775807",
+    ),
+    (
+        agent("attributes: {level: §0x10}"),
+        "agents.billing.attributes.level",
+        "expected a whole number",
+        "write a number from -9223372036854775808 to 9223372036854775807, digits only",
+    ),
+    (
+        agent("attributes: {night: §yes}"),
+        "agents.billing.attributes.night",
+        "expected true or false",
+        "write true or false",
+    ),
+    (
+        agent("attributes: {t: [a, §1]}"),
+        "agents.billing.attributes.t[1]",
+        "expected text, found a number",
+        "put it in quotes",
+    ),
+    (agent("attributes: {t: §{}}"), "agents.billing.attributes.t", "expected text, found a mapping", "write one text"),
+    (
+        agent("budgets: {§transfer: {calls: 1}}"),
+        "agents.billing.budgets",
+        "`transfer` is not a tool",
+        "write <server>/<tool>, such as ledger/transfer",
+    ),
+    (
+        agent("budgets: {§leger/transfer: {calls: 1}}"),
+        "agents.billing.budgets",
+        "no server `leger` in this file",
+        "did you mean `ledger`?",
+    ),
+    (
+        agent("budgets: {§ledger/transfers: {calls: 1}}"),
+        "agents.billing.budgets",
+        "server `ledger` declares no tool `transfers`",
+        "did you mean `transfer`?",
+    ),
+    (
+        agent("budgets: {ledger/transfer: §{per: 1h}}"),
+        "agents.billing.budgets.ledger/transfer",
+        "`calls` is missing",
+        "write `calls: 100`",
+    ),
+    (
+        agent("budgets: {ledger/transfer: {calls: §-1}}"),
+        "agents.billing.budgets.ledger/transfer.calls",
+        "`-1` is out of range",
+        "write a number from 0 to 2147483647",
+    ),
+    (
+        agent("budgets: {ledger/transfer: {calls: 1, per: §60}}"),
+        "agents.billing.budgets.ledger/transfer.per",
+        "expected a duration",
+        "write a number and a unit, such as 500ms, 30s, 5m, 1h, 1d",
+    ),
+    (
+        agent("budgets: {ledger/transfer: {calls: 1, §each: 1h}}"),
+        "agents.billing.budgets.ledger/transfer",
+        "unknown key `each`",
+        "write one of calls, per",
+    ),
+    (
+        agent("svid_ttl: §30d"),
+        "agents.billing.svid_ttl",
+        "this duration is out of range",
+        "write a time from 1m to 24h",
+    ),
+    (
+        agent("token_ttl: §1s"),
+        "agents.billing.token_ttl",
+        "this duration is out of range",
+        "write a time from 1m to 24h",
+    ),
+    # servers
+    (
+        f"{DOMAIN}servers: {{§..: {{url: 'http://127.0.0.1/'}}}}\n",
+        "servers",
+        "`..` is not a name for a server",
+        "use letters, digits, dots, dashes, underscores, at most 128",
+    ),
+    (
+        server("§timeout: 1s"),
+        "servers.ledger",
+        "`url` is missing",
+        "write `url: http://127.0.0.1:9001/mcp` or `command: [program, argument]`",
+    ),
+    (
+        server("url: http://127.0.0.1:1/mcp\n§command: [x]"),
+        "servers.ledger.command",
+        "a server has `url` or `command`, not both",
+        "keep one of them",
+    ),
+    (
+        server("url: http://127.0.0.1/\n§tiemout: 1s"),
+        "servers.ledger",
+        "unknown key `tiemout`",
+        "did you mean `timeout`?",
+    ),
+    (
+        server("url: http://127.0.0.1/\ntimeout: §11m"),
+        "servers.ledger.timeout",
+        "this duration is out of range",
+        "write a time from 100ms to 10m",
+    ),
+    (
+        server("url: §ftp://127.0.0.1/"),
+        "servers.ledger.url",
+        "not an http or https URL",
+        "write it as http://127.0.0.1:9001/mcp or https://host/mcp",
+    ),
+    (
+        server("url: §http://127.0.0.1:99999/"),
+        "servers.ledger.url",
+        "not an http or https URL",
+        "write it as http://127.0.0.1:9001/mcp or https://host/mcp",
+    ),
+    (
+        server("url: §http://[::1/"),
+        "servers.ledger.url",
+        "not an http or https URL",
+        "write it as http://127.0.0.1:9001/mcp or https://host/mcp",
+    ),
+    (
+        server(f"url: §https://user:{SECRET}@host/mcp"),
+        "servers.ledger.url",
+        "a secret inside a URL",
+        "use `credential: {env: NAME}`",
+    ),
+    (
+        server(f"url: §https://host/mcp?api_key={SECRET}"),
+        "servers.ledger.url",
+        "a secret inside a URL",
+        "use `credential: {env: NAME}`",
+    ),
+    (server("url: §https://host/mcp#x"), "servers.ledger.url", "a URL with a fragment (`#`)", "remove the fragment"),
+    (
+        server("§url: http://ledger.acme.example/mcp"),
+        "servers.ledger.url",
+        "plain http to another machine shows every call and credential on the way",
+        "write https, or add `unsafe_plain_http: true`",
+    ),
+    (
+        server("url: https://host/mcp\n§unsafe_plain_http: true"),
+        "servers.ledger.unsafe_plain_http",
+        "this server is reached over https",
+        "remove it",
+    ),
+    (
+        server("url: http://127.0.0.1/\n§ca: x.pem"),
+        "servers.ledger.ca",
+        "a `ca` is of no use over http",
+        "write https in the url, or remove `ca`",
+    ),
+    (
+        server("url: http://127.0.0.1/\n§cwd: ."),
+        "servers.ledger.cwd",
+        "`cwd` is for a server with `command`",
+        "remove it",
+    ),
+    (server(f"url: http://127.0.0.1/\ncredential: §{SECRET}"), "servers.ledger.credential", INLINE, FROM),
+    (server(f"url: http://127.0.0.1/\ncredential: §[{SECRET}]"), "servers.ledger.credential", INLINE, FROM),
+    (
+        server(f"url: http://127.0.0.1/\ncredential: {{§{SECRET}: }}"),
+        "servers.ledger.credential",
+        "an unknown key",
+        "write `env` or `file`",
+    ),
+    (
+        server(f"url: http://127.0.0.1/\ncredential: {{§token: {SECRET}}}"),
+        "servers.ledger.credential",
+        "an unknown key",
+        "write `env` or `file`",
+    ),
+    (
+        server(f"url: http://127.0.0.1/\ncredential: {{env: §{SECRET}}}"),
+        "servers.ledger.credential.env",
+        "not the name of an environment variable",
+        "use letters, digits, underscores",
+    ),
+    (
+        server("url: http://127.0.0.1/\ncredential: {file: §~/secret}"),
+        "servers.ledger.credential.file",
+        "`~` and `$` are not expanded in a path",
+        "write the path itself, or one from here",
+    ),
+    (
+        server("§command: [run]"),
+        "servers.ledger.command",
+        "this program would run as the gateway's own user and could read its keys",
+        "add `sandbox: {user: nobody}`, or `unsafe_same_user: true` to accept that",
+    ),
+    (
+        server("§command: [run]\nunsafe_same_user: false"),
+        "servers.ledger.command",
+        "this program would run as the gateway's own user and could read its keys",
+        "add `sandbox: {user: nobody}`, or `unsafe_same_user: true` to accept that",
+    ),
+    (
+        server("command: [run]\nunsafe_same_user: §yes\nsandbox: {user: nobody}"),
+        "servers.ledger.unsafe_same_user",
+        "expected true or false",
+        "write true or false",
+    ),
+    (
+        server("command: [run]\n§unsafe_same_user: true\nsandbox: {user: nobody}"),
+        "servers.ledger.unsafe_same_user",
+        "`sandbox` and `unsafe_same_user` exclude each other",
+        "keep `sandbox`",
+    ),
+    (server("command: [run]\nsandbox: §{}"), "servers.ledger.sandbox", "`user` is missing", "write `user: nobody`"),
+    (
+        server("command: [run]\nsandbox: §{user: root}"),
+        "servers.ledger.sandbox",
+        "a sandbox that runs as root is none",
+        "name an ordinary user, such as nobody",
+    ),
+    (
+        server("command: §run it\nunsafe_same_user: true"),
+        "servers.ledger.command",
+        "expected a list, found text",
+        "write it as [one, two] or as `- ` lines",
+    ),
+    (
+        server(f"command: §[run, --token, {SECRET}]\nunsafe_same_user: true"),
+        "servers.ledger.command",
+        "a secret on a command line is seen by every user of the machine",
+        "pass it in the environment, with env: {NAME: {from: NAME}}",
+    ),
+    (
+        server(f"command: §[run, --api-key={SECRET}]\nunsafe_same_user: true"),
+        "servers.ledger.command",
+        "a secret on a command line is seen by every user of the machine",
+        "pass it in the environment, with env: {NAME: {from: NAME}}",
+    ),
+    (
+        program("§credential: {env: X}"),
+        "servers.ledger.credential",
+        "a program is given its credential in its environment",
+        "write env: {X: {from: X}}",
+    ),
+    (program("§ca: x.pem"), "servers.ledger.ca", "`ca` is for a server with `url`", "remove it"),
+    (
+        program(f"env: {{§{SECRET}: x}}"),
+        "servers.ledger.env",
+        "not the name of an environment variable",
+        "use letters, digits, underscores",
+    ),
+    (
+        program(f"env: {{API_TOKEN: §{SECRET}}}"),
+        "servers.ledger.env.API_TOKEN",
+        INLINE,
+        "write {from: API_TOKEN} to take it from the gateway's environment",
+    ),
+    (
+        program("env: {HOME: §'${HOME}'}"),
+        "servers.ledger.env.HOME",
+        "`${…}` is not expanded",
+        "write {from: NAME} to pass a variable on",
+    ),
+    (program("env: {PORT: §80}"), "servers.ledger.env.PORT", "expected text, found a number", "put it in quotes"),
+    (program("env: {HOME: §{}}"), "servers.ledger.env.HOME", "`from` is missing", "write `from: HOME`"),
+    (program("env: {HOME: {§form: HOME, from: HOME}}"), "servers.ledger.env.HOME", "an unknown key", "write `from`"),
+    (program("cwd: §~"), "servers.ledger.cwd", "expected text, found nothing", "write one text"),
+    # tools
+    (
+        server(f"url: http://127.0.0.1/\ntools: {{§{'x' * 129}: {{}}}}"),
+        "servers.ledger.tools",
+        "a tool's name has at most 128 characters",
+        "write the name that the server lists",
+    ),
+    (
+        tool("effect: §writes"),
+        f"{TRANSFER}.effect",
+        "`writes` is not a choice here",
+        "did you mean `write`? write one of read, write, irreversible",
+    ),
+    (tool("§effects: read"), TRANSFER, "unknown key `effects`", "did you mean `effect`?"),
+    (tool("audience: §[]"), f"{TRANSFER}.audience", "an empty list", "name at least one, or remove the key"),
+    (
+        tool("parameters: {§__extn: {type: string}}"),
+        f"{TRANSFER}.parameters",
+        "a parameter's name must not start with `__`",
+        "such arguments are always refused",
+    ),
+    (
+        tool("parameters: {a: {type: §float}}"),
+        f"{TRANSFER}.parameters.a.type",
+        "`float` is not a choice here",
+        "write one of string, integer, boolean, decimal, money",
+    ),
+    (
+        tool("parameters: {a: {type: money, scale: §7}}"),
+        f"{TRANSFER}.parameters.a.scale",
+        "`7` is out of range",
+        "write a number from 0 to 6",
+    ),
+    (
+        tool("parameters: {a: {type: integer, §scale: 2}}"),
+        f"{TRANSFER}.parameters.a.scale",
+        "`scale` is for `type: money`",
+        "write `type: money`, or remove `scale`",
+    ),
+    (
+        tool("parameters: {a: {role: §subject}}"),
+        f"{TRANSFER}.parameters.a.role",
+        "`subject` is not a choice here",
+        "did you mean `object`? write one of destination, object, amount, time, command, secret, content",
+    ),
+    (
+        tool("parameters: {a: {§kind: x}}"),
+        f"{TRANSFER}.parameters.a",
+        "unknown key `kind`",
+        "write one of type, scale, role",
+    ),
+    (
+        tool("output: {§status: trusted}"),
+        f"{TRANSFER}.output",
+        "an output is named by its path in the reply",
+        'write "$.field", or "$" for all of it',
+    ),
+    (
+        tool('output: {"$.status": §trust}'),
+        f"{TRANSFER}.output.$.status",
+        "`trust` is not a choice here",
+        "did you mean `trusted`? write one of trusted, untrusted",
+    ),
+    # limits
+    (
+        f"{DOMAIN}limits: {{§request_byte: 1}}\n",
+        "limits",
+        "unknown key `request_byte`",
+        "did you mean `request_bytes`?",
+    ),
+    *(
+        (
+            f"{DOMAIN}limits: {{{key}: §4MB}}\n",
+            f"limits.{key}",
+            "expected a size",
+            "write a number of bytes with B, KiB, MiB or GiB, such as 4MiB",
+        )
+        for key in ("request_bytes", "reply_bytes", "header_bytes")
+    ),
+    (
+        f"{DOMAIN}limits: {{request_bytes: §1GiB}}\n",
+        "limits.request_bytes",
+        "this size is out of range",
+        "write a size from 1KiB to 256MiB",
+    ),
+    *(
+        (
+            f"{DOMAIN}limits: {{{key}: §30}}\n",
+            f"limits.{key}",
+            "expected a duration",
+            "write a number and a unit, such as 500ms, 30s, 5m, 1h, 1d",
+        )
+        for key in ("header_time", "body_time")
+    ),
+    *(
+        (
+            f"{DOMAIN}limits: {{{key}: §0}}\n",
+            f"limits.{key}",
+            "`0` is out of range",
+            f"write a number from {low} to {high}",
+        )
+        for key, low, high in (
+            ("depth", 4, 128),
+            ("nodes", 100, 10_000_000),
+            ("headers", 8, 1000),
+            ("connections", 1, 100_000),
+            ("sessions_per_agent", 1, 10_000),
+            ("max_in_flight", 1, 100_000),
+        )
+    ),
+    # witnesses
+    (
+        witness(f"§{{url: 'http://127.0.0.1:1', key: {VKEY}}}"),
+        "witnesses[0]",
+        "`name` is missing",
+        "write `name: north`",
+    ),
+    (
+        witness(f"{{name: §n/n, url: 'http://127.0.0.1:1', key: {VKEY}}}"),
+        "witnesses[0].name",
+        "`n/n` is not a name for a witness",
+        "use letters, digits, dots, dashes, underscores, at most 128",
+    ),
+    (
+        witness(f"{{name: n, url: §'127.0.0.1:1', key: {VKEY}}}"),
+        "witnesses[0].url",
+        "not an http or https URL",
+        "write it as http://127.0.0.1:9001/mcp or https://host/mcp",
+    ),
+    (
+        witness(f"{{name: n, url: 'http://127.0.0.1:1', key: §{VKEY[:-4]}AAAA}}"),
+        "witnesses[0].key",
+        "not a witness's key",
+        "copy the whole line that `citywatch witness` prints as its key",
+    ),
+    (
+        f"{DOMAIN}§witnesses: [{{name: n, url: 'http://127.0.0.1:1', key: {VKEY}}}]\n",
+        "witnesses",
+        "`witness_quorum` is missing",
+        "write how many of them must cosign, such as 1",
+    ),
+    (
+        f"{DOMAIN}§witnesses: [{{name: n, url: 'http://127.0.0.1:1', key: {VKEY}}}, "
+        f"{{name: s, url: 'http://127.0.0.1:2', key: {VKEY}}}]\nwitness_quorum: 2\n",
+        "witnesses",
+        "two witnesses share a name, url or key",
+        "one witness counts once: remove the other",
+    ),
+    (
+        witness(f"{{name: n, url: 'http://127.0.0.1:1', key: {VKEY}}}", "§witness_quorum: 2\n"),
+        "witness_quorum",
+        "2 of 1 witnesses cannot cosign",
+        "lower it, or name more witnesses",
+    ),
+    (
+        f"{DOMAIN}§witness_quorum: 1\n",
+        "witness_quorum",
+        "1 of 0 witnesses cannot cosign",
+        "lower it, or name more witnesses",
+    ),
+]
+
+
+def marked(text: str) -> tuple[str, int, int]:
+    before, mark, after = text.partition("§")
+    if not mark:
+        return text, 1, 1  # the parser itself does not know where
+    return before + after, before.count("\n") + 1, len(before) - before.rfind("\n")
+
+
+def mistakes(text: str) -> tuple[Mistake, ...]:
+    with pytest.raises(ConfigError) as caught:
+        parse_settings(text, "/srv/gate")
+    return caught.value.mistakes
+
+
+@pytest.mark.parametrize(("text", "path", "message", "advice"), BAD)
+def test_a_bad_input_gives_its_message_at_its_place(text: str, path: str, message: str, advice: str) -> None:
+    text, line, column = marked(text)
+    assert mistakes(text) == (Mistake(line, column, path, message, advice),)
+
+
+def test_no_message_repeats_a_secret() -> None:
+    carriers = [marked(text)[0] for text, *_ in BAD if SECRET in text]
+    assert len(carriers) >= 10
+    for text in carriers:
+        assert SECRET not in str(ConfigError(mistakes(text)))
+
+
+def test_every_key_has_a_bad_input() -> None:
+    """A key added without one would be a key whose mistakes nobody has read."""
+    keys = {f"{shape}.{key}".lstrip(".") for shape, known in KEYS.items() for key in known}
+    seen = set()
+    for _, path, message, _ in BAD:
+        missing = re.match(r"`(\w+)` is missing", message)
+        for shape in (path, f"{path}.{missing[1]}" if missing else path):
+            shape = re.sub(r"\[\d+\]", "[]", shape)
+            shape = re.sub(r"^(agents|servers)\.[^.]+", r"\1.*", shape)
+            shape = re.sub(r"\.(tools|parameters|budgets|env)\.(?!from\b)[^.]+", r".\1.*", shape)
+            seen.add(shape)
+            seen.update(key for key in keys if shape.startswith((f"{key}.", f"{key}[")))
+    assert keys <= seen
+
+
+def test_all_mistakes_are_reported_at_once_in_the_order_of_lines() -> None:
+    text = (
+        "trust_domain: ACME\n"
+        "listen: ['http://0.0.0.0:1']\n"
+        "agents:\n  billing: {roles: 1, rolls: []}\n"
+        "servers:\n  a: {command: [x], timeout: 1}\n  b: {url: x, tools: {t: {effect: none}}}\n"
+        "names: &n []\n"
+    )
+    found = mistakes(text)
+    assert [(mistake.line, mistake.path) for mistake in found] == [
+        (1, "trust_domain"),
+        (2, "listen[0]"),
+        (4, "agents.billing.roles"),
+        (4, "agents.billing"),
+        (6, "servers.a.command"),
+        (6, "servers.a.timeout"),
+        (7, "servers.b.url"),
+        (7, "servers.b.tools.t.effect"),
+        (8, ""),
+    ]
+    lines = str(ConfigError(found)).split("\n")
+    assert len(lines) == 9
+    assert lines[1] == (
+        "line 2, column 10: listen[0]: plain http is for loopback only; "
+        "write https://0.0.0.0:1, or http://127.0.0.1:1 for this machine alone"
+    )
+
+
+def test_a_full_file_gives_the_values_it_says() -> None:
+    settings = parse_settings(FULL, "/srv/gate")
+    assert settings.listen == (Listen(False, "127.0.0.1", 0), Listen(True, "::", 8461))
+    assert [str(listen) for listen in settings.listen] == ["http://127.0.0.1:0", "https://[::]:8461"]
+    assert settings.names == ("gateway.acme.example", "10.0.0.7")
+    assert (settings.state, settings.policies) == ("/srv/gate/var/state", "/etc/citywatch/policies")
+    assert settings.origin == "log.acme.example/main"
+    billing = settings.agents["billing"]
+    assert billing.attributes == {"team": "finance", "level": 3, "night": False, "areas": ("north", "no")}
+    assert billing.budgets == {
+        ("ledger", "transfer"): Budget(calls=100, window_ms=3_600_000),
+        ("ledger", "balance"): Budget(calls=0),
+    }
+    assert (billing.svid_ttl_ms, billing.token_ttl_ms) == (600_000, 300_000)
+    ledger = settings.servers["ledger"]
+    assert ledger.reach == Http(
+        url="https://ledger.acme.example/mcp", credential=FromEnvironment("LEDGER_TOKEN"), ca="/srv/gate/ca.pem"
+    )
+    assert ledger.timeout_ms == 2_000
+    assert ledger.tools["transfer"] == ToolManifest(
+        effect=Effect.IRREVERSIBLE,
+        audience=("bank",),
+        parameters={
+            "amount": Parameter(type=ParameterType.MONEY, scale=0, role="amount"),
+            "to": Parameter(role="destination"),
+        },
+        output={"$.status": "trusted"},
+    )
+    assert ledger.tools["balance"].effect is Effect.READ
+    remote = settings.servers["remote"].reach
+    assert isinstance(remote, Http)
+    assert remote.credential == FromFile("/srv/gate/secrets/remote")
+    assert settings.servers["documents"].reach == Program(
+        command=("python3", "-m", "documents"),
+        env={"LANG": "C.UTF-8", "EMPTY": "", "API_TOKEN": FromEnvironment("DOCUMENTS_TOKEN")},
+        cwd="/srv/gate",
+        user="nobody",
+    )
+    scratch = settings.servers["scratch"].reach
+    assert isinstance(scratch, Program)
+    assert (scratch.user, scratch.cwd) == (None, "/srv/gate/work")
+    assert settings.limits == Limits(request_bytes=1 << 20, header_time_ms=500, depth=32)
+    assert settings.witnesses[0].url == "http://127.0.0.1:8470"
+    assert settings.unsafe == ("servers.remote.unsafe_plain_http", "servers.scratch.unsafe_same_user")
+
+
+def test_one_line_is_enough_and_its_defaults_are_closed() -> None:
+    settings = parse_settings(DOMAIN, "/srv/gate")
+    assert settings == Settings(
+        trust_domain="acme.example",
+        listen=(Listen(False, "127.0.0.1", 8460),),
+        names=(),
+        state="/srv/gate/.citywatch",
+        policies="/srv/gate/policies",
+        origin="acme.example/citywatch",
+        agents={},
+        servers={},
+        limits=Limits(),
+        witnesses=(),
+        witness_quorum=0,
+        unsafe=(),
+    )
+
+
+def test_a_declared_tool_is_irreversible_for_everybody_until_it_says_less() -> None:
+    (ledger,) = parse_settings(tool("{}").replace("transfer:\n        {}", "transfer: {}"), "/").servers.values()
+    assert ledger.tools["transfer"] == ToolManifest(effect=Effect.IRREVERSIBLE, audience=("everybody",), declared=True)
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:1", "http://127.8.9.10:1", "http://[::1]:1"])
+def test_plain_http_is_served_on_loopback(address: str) -> None:
+    assert parse_settings(f"{DOMAIN}listen: ['{address}']\n", "/").listen[0].tls is False
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://0.0.0.0:1", "http://10.0.0.1:1", "http://[::]:1", "http://[::ffff:10.0.0.1]:1", "http://[2001:db8::1]:1"],
+)
+def test_plain_http_is_served_nowhere_else(address: str) -> None:
+    (mistake,) = mistakes(f"{DOMAIN}listen: ['{address}']\n")
+    assert mistake.message == "plain http is for loopback only"
+
+
+def test_words_that_only_look_like_secrets_pass() -> None:
+    text = program('env: {TOKENIZERS_PARALLELISM: "false", AUTHOR: me, KEYBOARD: us}').replace(
+        "[run]", "[run, --token-file, /run/x, --password, --keyboard=us]"
+    )
+    assert "ledger" in parse_settings(text, "/").servers
+
+
+def test_the_digest_names_what_is_declared_and_hides_literal_values() -> None:
+    digest = manifest_digest(parse_settings(FULL, "/srv/gate"))
+    assert re.fullmatch(r"[0-9a-f]{64}", digest)
+
+    def changed(old: str, new: str) -> bool:
+        assert old in FULL
+        return manifest_digest(parse_settings(FULL.replace(old, new), "/srv/gate")) != digest
+
+    for old, new in (
+        ("effect: read", "effect: write"),
+        ("scale: 0", "scale: 3"),
+        ("calls: 100", "calls: 101"),
+        ("level: 3", "level: 4"),
+        ("night: false", "night: true"),
+        ("[payments]", "[payment]"),
+        ("acme.example/mcp", "acme.example/mcp2"),
+        ("user: nobody", "user: games"),
+        ("LEDGER_TOKEN", "LEDGER_TOKEN2"),
+    ):
+        assert changed(old, new), old
+    assert not changed("LANG: C.UTF-8", "LANG: C")
+    assert not changed("depth: 32", "depth: 33")
+    assert not changed("  billing:\n", "  # a comment\n  billing:\n")
