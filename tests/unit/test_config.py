@@ -42,7 +42,7 @@ agents:
     roles: [payments]
     attributes: {{team: finance, level: 3, night: false, areas: [north, "no"]}}
     budgets:
-      ledger/transfer: {{calls: 100, per: 1h}}
+      ledger/transfer: [{{calls: 100, per: 1h}}, {{calls: 500}}]
       ledger/balance: {{calls: 0}}
     svid_ttl: 10m
     token_ttl: 5m
@@ -285,6 +285,24 @@ BAD: list[tuple[str, str, str, str]] = [
         "put it in quotes",
     ),
     (agent("attributes: {t: §{}}"), "agents.billing.attributes.t", "expected text, found a mapping", "write one text"),
+    (
+        agent("attributes: {§domain: x}"),
+        "agents.billing.attributes",
+        "`domain` is what policies read from the agent's SPIFFE ID",
+        "choose another name",
+    ),
+    (
+        f"{DOMAIN}agents:\n  a: {{attributes: {{level: 3}}}}\n  b: {{attributes: {{level: §'3'}}}}\n",
+        "agents.b.attributes.level",
+        "not the type of `agents.a.attributes.level`",
+        "quote both, or neither",
+    ),
+    (
+        agent("budgets: {ledger/transfer: §[]}"),
+        "agents.billing.budgets.ledger/transfer",
+        "an empty list",
+        "name at least one, or remove the key",
+    ),
     (
         agent("budgets: {§transfer: {calls: 1}}"),
         "agents.billing.budgets",
@@ -771,8 +789,8 @@ def test_a_full_file_gives_the_values_it_says() -> None:
     billing = settings.agents["billing"]
     assert billing.attributes == {"team": "finance", "level": 3, "night": False, "areas": ("north", "no")}
     assert billing.budgets == {
-        ("ledger", "transfer"): Budget(calls=100, window_ms=3_600_000),
-        ("ledger", "balance"): Budget(calls=0),
+        ("ledger", "transfer"): (Budget(calls=100, window_ms=3_600_000), Budget(calls=500)),
+        ("ledger", "balance"): (Budget(calls=0),),
     }
     assert (billing.svid_ttl_ms, billing.token_ttl_ms) == (600_000, 300_000)
     ledger = settings.servers["ledger"]

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Mapping
 
 from citywatch.config.document import Items, Node, Scalar
-from citywatch.config.reader import Notes, Reader, duration, each, flag, instead, integer, named, shown, text
+from citywatch.config.reader import Notes, Reader, duration, each, flag, instead, integer, named, shown, some, text
 from citywatch.config.settings import Agent
 from citywatch.config.table import Section, table
 from citywatch.core.manifest import Budget
@@ -19,19 +19,29 @@ from citywatch.core.names import parse_segment
 Attribute = str | bool | int | tuple[str, ...]
 Declared = Mapping[str, Collection[str]]
 _ATTRIBUTE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}\Z")
+_GIVEN = ("name", "domain")
 _TTL = duration("1m", "24h")
 
 
 def agents(declared: Declared) -> Reader[dict[str, Agent]]:
     """All agents; `declared` names the tools of each server in the file."""
 
+    first: dict[str, tuple[type, str]] = {}
+
     def agent(notes: Notes, node: Node, path: str, name: str) -> Agent:
+        def attribute(notes: Notes, node: Node, path: str, key: str) -> Attribute | None:
+            value = _attribute(notes, node, path)
+            kind, where = first.setdefault(key, (type(value), path)) if value is not None else (type(value), path)
+            if kind is not type(value):  # one attribute has one type in the schema that policies are held against
+                notes.wrong(node, path, f"not the type of `{where}`", "quote both, or neither")
+            return value
+
         section = Section(notes, node, path, "agents.*")
         plain = Agent(name=name)
         return Agent(
             name=name,
             roles=section.get("roles", each(named(lambda role: parse_segment(role, "role"))), ()),
-            attributes=section.get("attributes", table(_attribute_name, _attribute), {}),
+            attributes=section.get("attributes", table(_attribute_name, attribute), {}),
             budgets=section.get("budgets", _budgets(declared), {}),
             svid_ttl_ms=section.get("svid_ttl", _TTL, plain.svid_ttl_ms),
             token_ttl_ms=section.get("token_ttl", _TTL, plain.token_ttl_ms),
@@ -45,10 +55,13 @@ def _attribute_name(notes: Notes, node: Node, path: str) -> str | None:
     if name is not None and not _ATTRIBUTE.match(name):
         notes.wrong(node, path, f"{shown(name)} is not an attribute's name", "use letters, digits, underscores")
         return None
+    if name in _GIVEN:
+        notes.wrong(node, path, f"`{name}` is what policies read from the agent's SPIFFE ID", "choose another name")
+        return None
     return name
 
 
-def _attribute(notes: Notes, node: Node, path: str, _: str) -> Attribute | None:
+def _attribute(notes: Notes, node: Node, path: str) -> Attribute | None:
     if isinstance(node, Items):
         return each(text)(notes, node, path)
     if isinstance(node, Scalar) and node.kind == "bool":
@@ -61,7 +74,7 @@ def _attribute(notes: Notes, node: Node, path: str, _: str) -> Attribute | None:
     return text(notes, node, path)
 
 
-def _budgets(declared: Declared) -> Reader[dict[tuple[str, str], Budget]]:
+def _budgets(declared: Declared) -> Reader[dict[tuple[str, str], tuple[Budget, ...]]]:
     def key(notes: Notes, node: Node, path: str) -> str | None:
         name = text(notes, node, path)
         if name is None:
@@ -79,14 +92,20 @@ def _budgets(declared: Declared) -> Reader[dict[tuple[str, str], Budget]]:
             return name
         return None
 
-    def budget(notes: Notes, node: Node, path: str, _: str) -> Budget | None:
+    def budgets(notes: Notes, node: Node, path: str, _: str) -> tuple[Budget, ...] | None:
+        if isinstance(node, Items):
+            return some(budget)(notes, node, path)
+        found = budget(notes, node, path)
+        return None if found is None else (found,)
+
+    def budget(notes: Notes, node: Node, path: str) -> Budget | None:
         section = Section(notes, node, path, "agents.*.budgets.*")
         calls = section.need("calls", integer(0, 2**31 - 1), "100")
         window = section.get("per", duration("1s", "366d"), 0)
         return Budget(calls=calls, window_ms=window) if calls is not None else None
 
-    def read(notes: Notes, node: Node, path: str) -> dict[tuple[str, str], Budget] | None:
-        found = table(key, budget)(notes, node, path) or {}
+    def read(notes: Notes, node: Node, path: str) -> dict[tuple[str, str], tuple[Budget, ...]]:
+        found = table(key, budgets)(notes, node, path) or {}
         pairs = ((name.partition("/"), value) for name, value in found.items())
         return {(server, tool): value for (server, _, tool), value in pairs}
 

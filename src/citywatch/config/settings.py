@@ -51,12 +51,12 @@ class Listen(msgspec.Struct, frozen=True):
 
 
 class Agent(msgspec.Struct, frozen=True, kw_only=True):
-    """What policy may know of an agent. `budgets` are keyed by (server, tool); the ttls are milliseconds."""
+    """What policy may know of an agent. Budgets by (server, tool), all of them hold; the ttls are milliseconds."""
 
     name: str
     roles: tuple[str, ...] = ()
     attributes: Mapping[str, str | bool | int | tuple[str, ...]] = {}
-    budgets: Mapping[tuple[str, str], Budget] = {}
+    budgets: Mapping[tuple[str, str], tuple[Budget, ...]] = {}
     svid_ttl_ms: int = 3_600_000
     token_ttl_ms: int = 900_000
 
@@ -159,7 +159,7 @@ def manifest_digest(settings: Settings) -> str:
     for name, agent in settings.agents.items():
         plain = msgspec.to_builtins(msgspec.structs.replace(agent, budgets={}))
         plain["budgets"] = {
-            f"{server}/{tool}": msgspec.to_builtins(budget) for (server, tool), budget in agent.budgets.items()
+            f"{server}/{tool}": msgspec.to_builtins(budgets) for (server, tool), budgets in agent.budgets.items()
         }
         agents[name] = plain
     declared = {"v": 1, "trust_domain": settings.trust_domain, "agents": agents, "servers": servers}
