@@ -37,6 +37,7 @@ class Code(StrEnum):
     MALFORMED = "malformed"
     HEADER_MISMATCH = "header_mismatch"
     SERVER_UNKNOWN = "server_unknown"
+    REVISION_UNSUPPORTED = "revision_unsupported"
     METHOD_UNKNOWN = "method_unknown"
     SESSION_UNKNOWN = "session_unknown"
     SESSION_LOST = "session_lost"
@@ -80,6 +81,7 @@ ADVICE: dict[Code, str] = {
     Code.MALFORMED: "send one well-formed JSON-RPC 2.0 message within the documented limits",
     Code.HEADER_MISMATCH: "make the Mcp-Method, Mcp-Name and MCP-Protocol-Version headers equal the body",
     Code.SERVER_UNKNOWN: "use a server that the operator has configured",
+    Code.REVISION_UNSUPPORTED: "speak an MCP revision that this server supports",
     Code.METHOD_UNKNOWN: "use a method of the MCP revision that this server speaks",
     Code.SESSION_UNKNOWN: "start a new session with `initialize`",
     Code.SESSION_LOST: "the server's session ended; start a new one with `initialize`",

@@ -1,0 +1,59 @@
+"""MCP as the rest of citywatch sees it: bytes and headers in, what is asked or answered out. One door to five rooms.
+
+Decides nothing itself. `methods` says what exists, `headers` what routing headers may say, `requests` what is asked,
+`results` what may be answered and pinned, `refusals` how a no is worded.
+INVARIANT: whoever stands outside of `core.wire` imports MCP from here, so that each name has one meaning.
+"""
+
+from __future__ import annotations
+
+from citywatch.core.wire.headers import ParamHeader, param_headers
+from citywatch.core.wire.methods import LEGACY, MODERN, Group, Method, all_methods, find_method
+from citywatch.core.wire.refusals import error_number, refusal, status_of, turned_away
+from citywatch.core.wire.requests import (
+    RESPONSE,
+    Reading,
+    read_bodiless,
+    read_message,
+    read_server_message,
+    visible,
+)
+from citywatch.core.wire.results import (
+    Definition,
+    check_agent_reply,
+    check_reply,
+    definitions,
+    input_requests,
+    keep_only,
+    negotiated,
+    private,
+)
+
+__all__ = [
+    "LEGACY",
+    "MODERN",
+    "RESPONSE",
+    "Definition",
+    "Group",
+    "Method",
+    "ParamHeader",
+    "Reading",
+    "all_methods",
+    "check_agent_reply",
+    "check_reply",
+    "definitions",
+    "error_number",
+    "find_method",
+    "input_requests",
+    "keep_only",
+    "negotiated",
+    "param_headers",
+    "private",
+    "read_bodiless",
+    "read_message",
+    "read_server_message",
+    "refusal",
+    "status_of",
+    "turned_away",
+    "visible",
+]

@@ -1,0 +1,124 @@
+"""A refusal → what the asking side is told, and under which HTTP status.
+
+Decides nothing; it words what was decided. A refused tool call is a *result* with `isError`, so that the agent's loop
+goes on; a refused request of another method is a JSON-RPC error outside the specification's ranges; what the
+specification itself has a code for (a bad header, an unknown method) uses that code, for clients' probes read it.
+INVARIANTS: every refusal carries its code and its advice; a notification and a response are never answered.
+SPEC: JSON-RPC 2.0 §5.1; MCP 2026-07-28 basic/transports (status codes), schema `CallToolResult`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from citywatch.core.call import Call
+from citywatch.core.errors import ADVICE, Code
+from citywatch.core.wire.jsonrpc import Id, Message, Request
+from citywatch.core.wire.methods import LEGACY, MODERN
+from citywatch.core.wire.requests import PROTOCOL_VERSION
+
+REFUSED: Final = 1403
+UNAVAILABLE: Final = 1503
+"""Our own JSON-RPC codes: JSON-RPC and MCP reserve -32768 to -32000."""
+
+CODE_META: Final = "citywatch/code"
+DECISION_META: Final = "citywatch/decision"
+
+
+# Faults of the exchange, not decisions about an act: a JSON-RPC error whatever the method, tool calls included.
+_FAULTS: Final = {
+    Code.MALFORMED: (-32602, 400),
+    Code.HEADER_MISMATCH: (-32020, 400),
+    Code.REVISION_UNSUPPORTED: (-32022, 400),
+    Code.METHOD_UNKNOWN: (-32601, 404),
+    Code.SERVER_UNKNOWN: (REFUSED, 404),
+    # SPEC: MCP 2025-11-25 basic/transports "Session Management": 404 tells a client to start a new session.
+    Code.SESSION_UNKNOWN: (-32600, 404),
+    Code.SESSION_LOST: (-32600, 404),
+    Code.AGENT_UNKNOWN: (REFUSED, 403),
+    Code.AGENT_REVOKED: (REFUSED, 403),
+    Code.KEY_NOT_REGISTERED: (REFUSED, 403),
+    Code.CREDENTIAL_MISSING: (REFUSED, 401),
+    Code.CREDENTIAL_MALFORMED: (REFUSED, 401),
+    Code.CREDENTIAL_UNTRUSTED: (REFUSED, 401),
+    Code.CREDENTIAL_WRONG_DOMAIN: (REFUSED, 401),
+    Code.CREDENTIAL_WRONG_AUDIENCE: (REFUSED, 401),
+    Code.CREDENTIAL_EXPIRED: (REFUSED, 401),
+    Code.CREDENTIAL_NOT_YET_VALID: (REFUSED, 401),
+    Code.CREDENTIAL_NOT_A_LEAF: (REFUSED, 401),
+    Code.CREDENTIAL_BAD_NAME: (REFUSED, 401),
+}
+_UNAVAILABLE: Final = {
+    Code.UPSTREAM_UNAVAILABLE,
+    Code.UPSTREAM_TIMEOUT,
+    Code.STORE_UNAVAILABLE,
+    Code.CONFLICT,
+    Code.DRAINING,
+    Code.OVERLOADED,
+}
+
+
+def error_number(code: Code) -> int:
+    """The JSON-RPC error code that stands for a refusal."""
+    return _FAULTS[code][0] if code in _FAULTS else UNAVAILABLE if code in _UNAVAILABLE else REFUSED
+
+
+def status_of(code: Code, revision: str | None = None) -> int:
+    """The HTTP status under which a refusal goes out; `revision` is what the message spoke, if that was found out.
+
+    Other than for faults of the exchange it is 200: the exchange itself went well, and older clients tear their session
+    down on anything else.
+    """
+    if code is Code.METHOD_UNKNOWN and revision in LEGACY:
+        return 200
+    return _FAULTS[code][1] if code in _FAULTS else 200
+
+
+def refusal(call: Call, code: Code, detail: str = "") -> bytes:
+    """Tell the asking side of a call why it was refused and what to do next; empty for a notification.
+
+    `detail` is shown as it is. The decision's id in the log goes along.
+    """
+    if call.rpc_id is None:
+        return b""
+    if call.method != "tools/call" or code in _FAULTS:
+        return _error(call.rpc_id, code, detail, {"decision": call.id})
+    text = f"citywatch refused this call ({code.value}): {ADVICE[code]}"
+    result: dict[str, Any] = {
+        "content": [{"type": "text", "text": f"{text}\n{detail}" if detail else text}],
+        "isError": True,
+        "_meta": {CODE_META: code.value, DECISION_META: call.id},
+    }
+    if call.revision in MODERN:
+        result["resultType"] = "complete"
+    return orjson.dumps({"jsonrpc": "2.0", "id": call.rpc_id, "result": result})
+
+
+def turned_away(message: Message | None, code: Code, detail: str = "") -> bytes:
+    """Tell a sender whose message never became a call; None when its bytes could not be read, and so have no id."""
+    if message is None:
+        return _error(None, code, detail, {}, -32700 if code is Code.MALFORMED else None)
+    if type(message) is not Request:
+        return b""
+    # SPEC: UnsupportedProtocolVersionError; clients choose their fallback by these two members.
+    unsupported = code is Code.REVISION_UNSUPPORTED
+    return _error(
+        message.id, code, detail, {"supported": MODERN, "requested": _requested(message)} if unsupported else {}
+    )
+
+
+def _error(rpc_id: Id | None, code: Code, detail: str, data: Mapping[str, Any], number: int | None = None) -> bytes:
+    error = {
+        "code": number or error_number(code),
+        "message": f"citywatch: {code.value}: {detail or ADVICE[code]}",
+        "data": {"code": code.value, "advice": ADVICE[code], **data},
+    }
+    return orjson.dumps({"jsonrpc": "2.0", "id": rpc_id, "error": error})
+
+
+def _requested(message: Request) -> Any:
+    meta = (message.params or {}).get("_meta")
+    return meta.get(PROTOCOL_VERSION) if type(meta) is dict else None

@@ -1,0 +1,231 @@
+"""A message from an agent and its headers → what is asked, in which revision: the pieces of a `Call`.
+
+Decides which MCP revision a message speaks, that its headers say the same as its body, and that method and parameters
+exist there. It decides nothing about permission.
+
+The ladder for an agent's message, in this order, the first failure wins (clients and their probes depend on it):
+1. no routing header stands twice                                       else HEADER_MISMATCH (-32020)
+2. stateless: `_meta` carries protocol version and client capabilities  else Malformed (-32602)
+3. headers equal the body                                               else HEADER_MISMATCH (-32020)
+4. the revision is one we know                                          else REVISION_UNSUPPORTED (-32022)
+5. the method exists in that revision and direction                     else METHOD_UNKNOWN (-32601)
+6. the parameters are the method's, of their types                      else Malformed (-32602)
+7. a tool's `Mcp-Param-*` headers equal its arguments                   else HEADER_MISMATCH (-32020)
+
+INVARIANTS: what a header says never decides alone: if header and body name two revisions, the message is refused; name
+and arguments that policy sees come from the same parsed body that is forwarded; forwarded headers are made from it too.
+SPEC: MCP 2026-07-28 basic "Per-request protocol fields", basic/transports; 2025-11-25 basic/lifecycle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+import msgspec
+
+from citywatch.core.call import Direction
+from citywatch.core.errors import Code, Malformed, Refused
+from citywatch.core.wire.headers import (
+    ParamHeader,
+    RoutingHeaders,
+    check_header,
+    check_params_mirrored,
+    encode_value,
+    mirror_params,
+    read_headers,
+)
+from citywatch.core.wire.jsonrpc import Message, Notification, Request, Response
+from citywatch.core.wire.methods import ASSUMED, LEGACY, MODERN, Method, check_params, find_method
+
+PROTOCOL_VERSION: Final = "io.modelcontextprotocol/protocolVersion"
+CLIENT_CAPABILITIES: Final = "io.modelcontextprotocol/clientCapabilities"
+SUBSCRIPTION_ID: Final = "io.modelcontextprotocol/subscriptionId"
+RESPONSE: Final = "response"
+
+_EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
+_HEADER_NAMED: Final = frozenset(("tools/call", "prompts/get", "resources/read"))
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """What one message asks for.
+
+    `arguments` is what policy may see: a tool call's arguments, otherwise the params without `_meta`. `name` is the
+    tool, prompt, resource URI or task, None if the method names nothing. `session` is what the agent claims; `headers`
+    are those to forward. An agent's answer to a server reads as the method `response`: no action, the question was one.
+    """
+
+    method: str
+    action: str
+    revision: str
+    name: str | None
+    arguments: Mapping[str, Any]
+    session: str | None
+    headers: Mapping[str, str]
+
+
+def read_message(
+    headers: Iterable[tuple[bytes, bytes]],
+    message: Message,
+    mirrored_by: Callable[[str], tuple[ParamHeader, ...]],
+    *,
+    negotiated: str | None = None,
+) -> Reading:
+    """What an agent's POST asks. `headers` are the raw lines; `mirrored_by` gives a tool's `param_headers`.
+
+    `negotiated` is the session's revision, if it is known by now. Raises `Malformed` or `Refused` as the ladder says.
+    """
+    routing = read_headers(headers)
+    if isinstance(message, Response):
+        return _answer(routing, negotiated)
+    params = message.params or _EMPTY
+    meta = params.get("_meta")
+    if type(meta) is not dict:
+        meta = _EMPTY
+    if routing.revision in LEGACY or (routing.revision is None and PROTOCOL_VERSION not in meta):
+        revision = _with_session(message, routing, meta, negotiated)
+    else:
+        revision = _stateless(message, routing, meta)
+    row = find_method(Direction.TO_SERVER, revision, message.method, notification=type(message) is Notification)
+    check_params(row, message.params)
+    name, arguments = name_and_arguments(row, message.params)
+    return Reading(
+        method=row.method,
+        action=row.action,
+        revision=revision,
+        name=name,
+        arguments=arguments,
+        session=routing.session if revision in LEGACY else None,
+        headers=_forwarded(row, revision, routing, name, arguments, mirrored_by),
+    )
+
+
+def read_bodiless(headers: Iterable[tuple[bytes, bytes]]) -> Reading:
+    """What an agent's GET (listen) or DELETE (end) says; there are none in a stateless revision."""
+    routing = read_headers(headers)
+    reading = _answer(routing, None)
+    if routing.last_event_id is None:
+        return reading
+    return msgspec.structs.replace(reading, headers={**reading.headers, "last-event-id": routing.last_event_id})
+
+
+def read_server_message(message: Request | Notification, revision: str) -> Method:
+    """What a server asks of its agent or tells it: the table's row, its parameters checked.
+
+    SPEC: on 2026-07-28 a server sends no requests of its own; it answers `input_required` (results.py).
+    """
+    if revision in MODERN and type(message) is Request:
+        raise Refused(Code.METHOD_UNKNOWN, "a stateless server may not send requests")
+    row = find_method(Direction.TO_AGENT, revision, message.method, notification=type(message) is Notification)
+    check_params(row, message.params)
+    return row
+
+
+def visible(params: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """The parameters without `_meta`, which is about the exchange and not about the act."""
+    if params is None:
+        return _EMPTY
+    return {key: value for key, value in params.items() if key != "_meta"}
+
+
+def name_and_arguments(row: Method, params: Mapping[str, Any] | None) -> tuple[str | None, Mapping[str, Any]]:
+    """Whom or what a checked message names, and what policy may see of it."""
+    if params is None:
+        return None, _EMPTY
+    name = None if row.named_by is None else _name(row, params)
+    if row.method == "tools/call":
+        return name, params.get("arguments", _EMPTY)
+    return name, visible(params)
+
+
+def _forwarded(
+    row: Method,
+    revision: str,
+    routing: RoutingHeaders,
+    name: str | None,
+    arguments: Mapping[str, Any],
+    mirrored_by: Callable[[str], tuple[ParamHeader, ...]],
+) -> Mapping[str, str]:
+    if revision in LEGACY:
+        # `initialize` negotiates and so names no revision yet; older clients name none at all.
+        return {} if routing.revision is None or row.method == "initialize" else {"mcp-protocol-version": revision}
+    headers = {"mcp-protocol-version": revision, "mcp-method": row.method}
+    if name is None or row.method not in _HEADER_NAMED:
+        return headers
+    headers["mcp-name"] = encode_value(name)
+    mirrored = mirrored_by(name) if row.method == "tools/call" else ()
+    if mirrored:
+        check_params_mirrored(mirrored, routing.params, arguments)
+        headers |= mirror_params(mirrored, arguments)
+    return headers
+
+
+def _answer(routing: RoutingHeaders, negotiated: str | None) -> Reading:
+    if routing.revision is not None and routing.revision not in LEGACY:
+        raise Refused(Code.REVISION_UNSUPPORTED, "a stateless revision has only requests, by POST")
+    revision = negotiated or routing.revision or ASSUMED
+    return Reading(
+        method=RESPONSE,
+        action=RESPONSE,
+        revision=revision,
+        name=None,
+        arguments=_EMPTY,
+        session=routing.session,
+        headers={} if routing.revision is None else {"mcp-protocol-version": routing.revision},
+    )
+
+
+def _with_session(
+    message: Request | Notification, headers: RoutingHeaders, meta: Mapping[str, Any], negotiated: str | None
+) -> str:
+    if PROTOCOL_VERSION in meta:
+        raise Refused(Code.HEADER_MISMATCH, "the header `mcp-protocol-version` does not match the body")
+    _compare_if_sent(message, headers)
+    if message.method == "initialize":
+        # The header is not negotiated yet and some clients send none; every revision knows the same `initialize`.
+        offered = (message.params or _EMPTY).get("protocolVersion")
+        return offered if offered in LEGACY else LEGACY[-1]
+    if negotiated is not None and headers.revision not in (None, negotiated):
+        raise Refused(Code.HEADER_MISMATCH, "the header `mcp-protocol-version` does not match the session")
+    return negotiated or headers.revision or ASSUMED
+
+
+def _stateless(message: Request | Notification, headers: RoutingHeaders, meta: Mapping[str, Any]) -> str:
+    claimed = meta.get(PROTOCOL_VERSION)
+    if type(message) is Request:
+        if type(claimed) is not str or type(meta.get(CLIENT_CAPABILITIES)) is not dict:
+            raise Malformed(f"`_meta` must carry `{PROTOCOL_VERSION}` (text) and `{CLIENT_CAPABILITIES}` (object)")
+        check_header("mcp-protocol-version", headers.revision, claimed)
+        check_header("mcp-method", headers.method, message.method)
+        named = (message.params or _EMPTY).get("uri" if message.method == "resources/read" else "name")
+        if message.method in _HEADER_NAMED and type(named) is str:
+            check_header("mcp-name", headers.name, named)
+    elif headers.revision is None or claimed not in (None, headers.revision):
+        raise Refused(Code.HEADER_MISMATCH, "the header `mcp-protocol-version` does not match the body")
+    _compare_if_sent(message, headers)
+    revision = headers.revision or ""
+    if revision not in MODERN:
+        raise Refused(Code.REVISION_UNSUPPORTED, f"this gateway knows {', '.join(MODERN)}")
+    return revision
+
+
+def _compare_if_sent(message: Request | Notification, headers: RoutingHeaders) -> None:
+    """Headers that this revision or method does not ask for are compared all the same: somebody may route on them."""
+    if headers.method is not None and headers.method != message.method:
+        raise Refused(Code.HEADER_MISMATCH, "the header `mcp-method` does not match the body")
+    if headers.name is not None and message.method in _HEADER_NAMED:
+        named = (message.params or _EMPTY).get("uri" if message.method == "resources/read" else "name")
+        if type(named) is str:
+            check_header("mcp-name", headers.name, named)
+
+
+def _name(row: Method, params: Mapping[str, Any]) -> str | None:
+    if row.named_by != "ref":
+        name: str | None = params.get(row.named_by or "")
+        return name
+    ref = params["ref"]
+    named = {"ref/prompt": ref.get("name"), "ref/resource": ref.get("uri")}.get(str(ref.get("type")))
+    if type(named) is not str:
+        raise Malformed("the parameter `ref` names neither a prompt nor a resource")
+    return named
