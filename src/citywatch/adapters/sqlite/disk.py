@@ -1,0 +1,92 @@
+"""Makes committed transactions survive a loss of power: one `fdatasync` of the write-ahead log for all who wait.
+
+Does not decide who has to wait. INVARIANTS: a wait that ends well was begun before the `fdatasync` that ended it was
+called; after one failure every wait fails, for the kernel may have dropped the pages it could not write and a second
+call would report success (https://danluu.com/fsyncgate/).
+
+Why the `-wal` file alone is enough: a frame leaves it only after a checkpoint has synced it into the database file,
+and SQLite itself syncs the header of a log begun anew before any frame of it (`synchronous=NORMAL`). The file is opened
+once: SQLite holds no lock on it and never replaces it while a connection is open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from queue import SimpleQueue
+
+from citywatch.core.errors import Code, Unavailable
+
+Fdatasync = Callable[[int], None]
+
+_FAILED = "an earlier sync of the log's disk failed, so what is on it is unknown: check the disk, then restart"
+_REMOVED = "the log's write-ahead file was removed or replaced while in use: restart"
+
+
+class Disk:
+    """One thread that calls `fdatasync`, because the call may take long and lets the event loop run meanwhile."""
+
+    def __init__(self, wal: Path, fdatasync: Fdatasync) -> None:
+        self.failed = False
+        self._fdatasync = fdatasync
+        self._fd = os.open(wal, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        self._waiting: list[Callable[[Unavailable | None], None]] = []
+        self._asked: SimpleQueue[asyncio.AbstractEventLoop | None] = SimpleQueue()
+        self._running = False
+        self._thread = threading.Thread(target=self._work, name="citywatch-sync", daemon=True)
+        self._thread.start()
+
+    @property
+    def wal_fd(self) -> int:
+        return self._fd
+
+    def when_synced(self, tell: Callable[[Unavailable | None], None], loop: asyncio.AbstractEventLoop) -> None:
+        """Call `tell` on `loop` once all that is committed by now is on the disk, or cannot be said to be."""
+        self._waiting.append(tell)
+        if not self._running:
+            self._begin(loop)
+
+    def close(self) -> None:
+        self._asked.put(None)
+        self._thread.join()
+        os.close(self._fd)
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._running = True
+        self._told, self._waiting = self._waiting, []
+        self._asked.put(loop)
+
+    def _done(self, loop: asyncio.AbstractEventLoop, error: Unavailable | None) -> None:
+        told, self._told = self._told, []
+        self._running = False
+        if self._waiting:  # came while that sync ran, so it may have missed them
+            self._begin(loop)
+        for tell in told:
+            tell(error)
+
+    def _work(self) -> None:
+        while (loop := self._asked.get()) is not None:
+            error = self._sync()
+            try:
+                loop.call_soon_threadsafe(self._done, loop, error)
+            except RuntimeError:
+                return  # the loop is closed and nobody waits any more
+
+    def _sync(self) -> Unavailable | None:
+        if self.failed:
+            return Unavailable(Code.STORE_UNAVAILABLE, _FAILED)
+        try:
+            self._fdatasync(self._fd)
+            if os.fstat(self._fd).st_nlink == 0:
+                self.failed = True
+                return Unavailable(Code.STORE_UNAVAILABLE, _REMOVED)
+        except OSError as error:
+            self.failed = True
+            return Unavailable(
+                Code.STORE_UNAVAILABLE,
+                f"the log's disk did not take the last entries: {(error.strerror or '').lower()}",
+            )
+        return None
