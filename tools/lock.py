@@ -4,18 +4,26 @@
     dev   + tests, linters, types             bench + the peers that are measured
     conformance: Node, alone                  lock: what this tool itself needs, alone
 
-Decides nothing. INVARIANTS: no registry address is written, so pip asks whatever index its user configured; a pin in
-one file is the same pin in every later one (each is compiled under the one before as a constraint); compiled on the
-oldest Python we support, because backports are only ever needed there, so one file serves every newer one.
+`--check` decides whether what is written can be what was meant, without asking any index. INVARIANTS: no registry
+address is written, so pip asks whatever index its user configured; a pin in one file is the same pin in every later one
+(each is compiled under the one before as a constraint); compiled on the oldest Python we support, because backports are
+only ever needed there, so one file serves every newer one.
 """
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tools.findings import ROOT, Finding, report
+
 FLOOR = (3, 11)
 HEADER = "# Written by `make lock` from {sources}. Every line is pinned and hashed; do not edit.\n"
 LAYERS: tuple[tuple[str, tuple[str, ...], tuple[str, ...], str | None], ...] = (
@@ -48,8 +56,63 @@ def compile_layer(
     out.write_text(HEADER.format(sources=", ".join(sources)) + out.read_text())
 
 
+def check(folder: Path, project: Path) -> list[Finding]:
+    """Whatever makes the files something else than the hash-locked form of what `project` and `*.in` ask for."""
+    found: list[Finding] = []
+    pins: dict[str, dict[str, str]] = {}
+    for name, extras, sources, under in LAYERS:
+        path = folder / f"{name}.txt"
+        pins[name], wrong = read_pins(path.read_text())
+        found += [Finding(path, line, text) for line, text in wrong]
+        for wanted in _wanted(folder, project, extras, sources):
+            pin = pins[name].get(canonicalize_name(wanted.name))
+            if pin is None or not wanted.specifier.contains(pin, prereleases=True):
+                found.append(Finding(path, 1, f"`{wanted}` is not what is locked ({pin}): run `make lock`"))
+        for package, pin in pins[under].items() if under else ():
+            if pins[name].get(package) != pin:
+                found.append(Finding(path, 1, f"`{package}` is not pinned as in {under}.txt: run `make lock`"))
+    return found
+
+
+def read_pins(text: str) -> tuple[dict[str, str], list[tuple[int, str]]]:
+    """The pins of a locked file, and the lines that are no pin with a hash."""
+    pins: dict[str, str] = {}
+    wrong: list[tuple[int, str]] = []
+    joined = re.sub(r"\\\n", lambda _: "\0", text)
+    line = 1
+    for statement in joined.split("\n"):
+        words = statement.split("#")[0].replace("\0", " ").split()
+        match words:
+            case []:
+                pass
+            case [pin, *hashes] if re.fullmatch(r"[a-z0-9-]+==[^=;@/]+", pin) and hashes:
+                package, _, version = pin.partition("==")
+                pins[package] = version
+                if not all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", word) for word in hashes):
+                    wrong.append((line, f"`{pin}` has more than hashes behind it"))
+            case [first, *_]:
+                wrong.append((line, f"`{first}` is not one pinned package with its hashes"))
+        line += 1 + statement.count("\0")
+    return pins, wrong
+
+
+def _wanted(folder: Path, project: Path, extras: tuple[str, ...], sources: tuple[str, ...]) -> Iterator[Requirement]:
+    declared = tomllib.loads(project.read_text())["project"]
+    for source in sources:
+        if source == "pyproject.toml":
+            lines = [
+                *declared["dependencies"],
+                *(one for extra in extras for one in declared["optional-dependencies"][extra]),
+            ]
+        else:
+            lines = [line for line in (folder / source).read_text().splitlines() if line and not line.startswith("#")]
+        yield from map(Requirement, lines)
+
+
 def main(arguments: list[str]) -> int:
-    """`lock.py [--upgrade]`: keep the pins that still satisfy, or take the newest of everything."""
+    """`[--upgrade]` keeps the pins that still satisfy, or takes the newest of everything; `--check` only reads."""
+    if "--check" in arguments:
+        return report("locks", len(LAYERS), check(ROOT / "requirements", ROOT / "pyproject.toml"))
     if sys.version_info[:2] != FLOOR:
         want = ".".join(map(str, FLOOR))
         print(
