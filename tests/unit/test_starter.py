@@ -1,0 +1,78 @@
+"""What `citywatch init` writes: an example without a mistake, also where it is commented out, and a server that works."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import types
+from importlib.resources import files
+
+import pytest
+
+from citywatch.config import Http, Program, parse_settings
+from citywatch.core.call import Effect
+
+STARTER = files("citywatch") / "starter"
+TEXT = (STARTER / "citywatch.yaml").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def notes() -> types.ModuleType:
+    spec = importlib.util.spec_from_file_location("notes_server", str(STARTER / "notes_server.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_example_is_without_a_mistake_and_switches_nothing_unsafe_on() -> None:
+    settings = parse_settings(TEXT, "/srv/gate")
+    assert settings.trust_domain == "acme.example"
+    assert settings.policies == "/srv/gate/policies"
+    assert set(settings.agents) == {"assistant"}
+    assert isinstance(settings.servers["notes"].reach, Http)
+    assert settings.unsafe == ()
+
+
+def test_what_is_commented_out_is_without_a_mistake_too() -> None:
+    """Only commented lines that hold a key or a list item are configuration; the others are prose."""
+    shown = re.sub(r"^( *)# ((?:  )*(?:- \{|\w+:( |$)).*)", r"\1\2", TEXT, flags=re.MULTILINE)
+    shown = shown.replace(
+        "<what `citywatch witness` prints>", "north+fdc18f05+BAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g"
+    )
+    settings = parse_settings(shown, "/srv/gate")
+    assert isinstance(settings.servers["documents"].reach, Program)
+    assert settings.witness_quorum == 1
+    notes = settings.servers["notes"].reach
+    assert isinstance(notes, Http)
+    assert notes.credential is not None
+
+
+def test_every_line_of_the_example_is_explained() -> None:
+    for block in re.split(r"\n\n", TEXT):
+        assert "#" in block, block
+
+
+def test_the_example_declares_exactly_the_tools_that_its_server_has(notes: types.ModuleType) -> None:
+    tools = parse_settings(TEXT, "/").servers["notes"].tools
+    assert set(tools) == {tool["name"] for tool in notes.answer("tools/list", {})["tools"]}
+    assert tools["send_note"].effect is Effect.IRREVERSIBLE
+    for tool in notes.answer("tools/list", {})["tools"]:
+        assert set(tools[tool["name"]].parameters) <= set(tool["inputSchema"]["properties"])
+
+
+def test_the_notes_server_does_what_its_tools_say(notes: types.ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    def call(name: str, **arguments: str) -> tuple[str, bool]:
+        result = notes.answer("tools/call", {"name": name, "arguments": arguments})
+        return result["content"][0]["text"], result["isError"]
+
+    assert call("write_note", title="t", text="hello") == ("written", False)
+    assert call("read_note", title="t") == ("hello", False)
+    assert call("list_notes") == ("plan\nt", False)
+    assert call("send_note", title="t", to="a@b.example") == ("sent", False)
+    assert capsys.readouterr().out == "sent `t` to a@b.example: hello\n"
+    assert call("read_note", title="none") == ("there is no 'none'", True)
+    assert call("erase", title="t")[1] is True
+    with pytest.raises(LookupError):
+        notes.answer("resources/list", {})
