@@ -1,0 +1,1 @@
+"""The desk's tool servers on the official MCP SDK: `crm`, `ledger`, `tickets` over HTTP, `documents` over stdio."""
