@@ -18,7 +18,7 @@ from mcp import Client, MCPError, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult, TextContent
 
-from support_desk.model import Message, Model
+from examples.support_desk.model import Message, Model
 
 MAX_STEPS = 24
 SEPARATOR = "__"  # chat endpoints allow no dot or slash in a tool's name

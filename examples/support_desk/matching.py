@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from support_desk.language import Imperative, Phrase, Token, akin, alike, stem
+from examples.support_desk.language import Imperative, Phrase, Token, akin, alike, stem
 
 Json = dict[str, Any]
 

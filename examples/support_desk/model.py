@@ -2,7 +2,7 @@
 
 `ObedientModel` does whatever any text tells it to do, by the one grammar of `language.py`, with the tools on offer. It
 makes no difference between its operator, the customer and a document, as a language model makes none that one could
-rely on. Nothing in it knows this scenario. CITYWATCH_DEMO_MODEL_URL (with _NAME and _KEY) puts a real model in its place.
+rely on. Nothing in it knows this scenario. CITYWATCH_DEMO_MODEL_URL (with _NAME, _KEY) puts a real model in its place.
 INVARIANT: `ObedientModel` is a function of messages and tools: the same conversation gives the same step.
 """
 
@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 import anyio.to_thread
 
-from support_desk.language import Imperative, imperatives, phrases, tokens
-from support_desk.matching import Fact, Json, facts_of, find_call, parse_json, parse_tool, words
+from examples.support_desk.language import Imperative, imperatives, phrases, tokens
+from examples.support_desk.matching import Fact, Json, facts_of, find_call, parse_json, parse_tool, words
 
 Message = dict[str, Any]
 """One message of a chat: `{role, content, tool_calls?, tool_call_id?, name?}`, as OpenAI's chat API writes it."""

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from mcp import StdioServerParameters
 
-from support_desk.agent import Http, Place
+from examples.support_desk.agent import Http, Place
 
-EXAMPLES = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 HTTP_SERVERS = ("crm", "ledger", "tickets")
 
 
@@ -38,7 +38,7 @@ class Desk:
             name: Http(url, {"Authorization": f"Bearer {self.tokens[name]}"}) for name, url in self.urls.items()
         }
         places["documents"] = StdioServerParameters(
-            command=sys.executable, args=documents_command(self.data)[1:], env={"PYTHONPATH": str(EXAMPLES)}
+            command=sys.executable, args=documents_command(self.data)[1:], env={"PYTHONPATH": str(ROOT)}
         )
         return places
 
@@ -49,7 +49,7 @@ def token_variable(server: str) -> str:
 
 def documents_command(data: Path) -> list[str]:
     """How the documents server is started; it speaks over its standard input and output."""
-    return [sys.executable, "-m", "support_desk.servers.documents", "--data", str(data)]
+    return [sys.executable, "-m", "examples.support_desk.servers.documents", "--data", str(data)]
 
 
 @contextmanager
@@ -70,8 +70,8 @@ def open_desk(data: Path) -> Iterator[Desk]:
 
 
 def _start(name: str, data: Path, token: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", f"support_desk.servers.{name}", "--data", str(data), "--with-parent"]
-    environment = {**os.environ, "PYTHONPATH": str(EXAMPLES), token_variable(name): token}
+    command = [sys.executable, "-m", f"examples.support_desk.servers.{name}", "--data", str(data), "--with-parent"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), token_variable(name): token}
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
 
 

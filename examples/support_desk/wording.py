@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from support_desk.language import FRAMES, LEADS, LIGHT_VERBS, NOUN_VERBS, SENSES
+from examples.support_desk.language import FRAMES, LEADS, LIGHT_VERBS, NOUN_VERBS, SENSES
 
 PAY = SENSES["give"]
 PLACES = ("ticket", "customer", "document")

@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from support_desk.wording import Attack, draw_account
+from examples.support_desk.wording import Attack, draw_account
 
 SEED = 20261103
 HERE = Path(__file__).resolve().parent

@@ -11,7 +11,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
-from support_desk.servers.serving import database, serve
+from examples.support_desk.servers.serving import database, serve
 
 CustomerId = Annotated[str, Field(pattern=r"^C-[0-9]{4}$", description="The customer's number, such as C-0007")]
 Email = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$", description="The customer's e-mail address")]

@@ -15,7 +15,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
-from support_desk.servers.serving import database, serve
+from examples.support_desk.servers.serving import database, serve
 
 Order = Annotated[str, Field(pattern=r"^O-[0-9]{5}$", description="The number of the order, such as O-20417")]
 Account = Annotated[

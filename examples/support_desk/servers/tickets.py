@@ -11,7 +11,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
-from support_desk.servers.serving import database, serve
+from examples.support_desk.servers.serving import database, serve
 
 TicketId = Annotated[str, Field(pattern=r"^T-[0-9]{4}$", description="The number of the ticket, such as T-1007")]
 Message = Annotated[str, Field(min_length=1, max_length=4000, description="The message that the customer will read")]

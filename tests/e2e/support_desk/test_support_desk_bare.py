@@ -13,7 +13,8 @@ from typing import Any
 
 import httpx
 import pytest
-from support_desk import agent, model, scenario, services, wording, world
+
+from examples.support_desk import agent, model, scenario, services, wording, world
 
 Rebuild = Callable[[wording.Attack | None], world.World]
 

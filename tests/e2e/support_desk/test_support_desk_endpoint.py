@@ -9,7 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from support_desk import agent, model
+
+from examples.support_desk import agent, model
 
 KEY = "k-for-this-test"
 

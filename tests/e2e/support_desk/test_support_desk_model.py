@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support_desk import language, matching, model, wording, world
-from support_desk.servers import crm, documents, ledger, tickets
+
+from examples.support_desk import language, matching, model, wording, world
+from examples.support_desk.servers import crm, documents, ledger, tickets
 
 HERE = Path(model.__file__).parent
 SERVERS = {"crm": crm, "documents": documents, "ledger": ledger, "tickets": tickets}
