@@ -7,7 +7,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet install
-CODE := $(wildcard src tools tests spec bench examples)
+CODE := $(sort $(foreach room,src tools tests spec bench examples,$(if $(shell find $(room) -name '*.py' 2>/dev/null | head -n 1),$(room))))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
