@@ -1,4 +1,4 @@
-"""What `citywatch init` writes: an example without a mistake, also where it is commented out, and a server that works."""
+"""What `citywatch init` writes: an example without a mistake, in its comments too, and a server that works."""
 
 from __future__ import annotations
 

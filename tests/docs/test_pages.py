@@ -1,0 +1,63 @@
+"""What a page shows works: its YAML is without a mistake, and the threats it names stand in both of its lists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from citywatch.config import Settings, parse_settings
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if "adr" not in path.parts)
+CONTROLS = [page for page in PAGES if page.parent.name in ("how-to", "explanation")]
+FRONT = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
+SNIPPET = re.compile(r"^( *)```yaml\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
+
+
+def name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def snippets() -> list[tuple[str, str]]:
+    found = []
+    for page in [*PAGES, ROOT / "README.md"]:
+        for indent, text in SNIPPET.findall(page.read_text(encoding="utf-8")):
+            found.append((name(page), re.sub(f"^{indent}", "", text, flags=re.MULTILINE)))
+    return found
+
+
+def as_settings(text: str) -> Settings:
+    head = "" if re.search(r"^trust_domain:", text, re.MULTILINE) else "trust_domain: acme.example\n"
+    return parse_settings(head + text, "/srv/gate")
+
+
+@pytest.mark.parametrize(("page", "text"), [one for one in snippets() if "decision:" not in one[1]])
+def test_a_page_shows_no_mistaken_configuration(page: str, text: str) -> None:
+    assert as_settings(text).trust_domain
+
+
+def test_pages_do_show_configuration() -> None:
+    assert len(snippets()) >= 3
+
+
+@pytest.mark.parametrize("page", CONTROLS, ids=name)
+def test_the_page_of_a_control_says_what_it_assumes_and_which_threats_it_answers(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    front = FRONT.match(text)
+    assert front
+    facts = yaml.safe_load(front[1])
+    assert facts["assumes"] == "havoc"
+    assert len(set(facts["threats"])) == len(facts["threats"]) >= 1
+    assert all(re.fullmatch(r"R[A-Z]{2,3}_\d+", threat) for threat in facts["threats"])
+    answers = re.search(r"^Answers: (.*?)\n\n", text, re.DOTALL | re.MULTILINE)
+    assert answers
+    assert set(re.findall(r"R[A-Z]{2,3}_\d+", answers[1])) == set(facts["threats"])
+
+
+def test_every_page_of_a_folder_is_reached_from_the_first_page() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for page in PAGES:
+        assert f"({name(page)})" in readme, name(page)
