@@ -1,0 +1,5 @@
+"""`python -m citywatch`."""
+
+from citywatch.main import cli
+
+cli()

@@ -1,0 +1,240 @@
+"""`/mcp/<server>`: HTTP in, a call to the service, its outcome out. Streamable HTTP of every MCP revision we speak.
+
+Decides nothing but HTTP: which door, how much body, which status. Who calls is `core.identity`'s, whether it goes
+through is `core.enforce`'s. INVARIANTS: a request without a verified credential never becomes a call; no header is
+relied on unless the body says the same (`core.wire.mcp`); the caller's Authorization goes nowhere but into the check;
+what is written back came from the service or says only why not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
+
+from citywatch.adapters.gateway.door import Door
+from citywatch.adapters.gateway.protocol import Peer
+from citywatch.core.call import Call, Direction
+from citywatch.core.errors import Code, Malformed, Refused, Unavailable
+from citywatch.core.identity.credential import Credential
+from citywatch.core.wire import jsonrpc, mcp
+from citywatch.core.wire.jsonrpc import Id, Limits, Request, Response
+from citywatch.service.exchange import END, LISTEN, Delivery, Exchange, Outcome
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Route = Callable[[bytes, Credential | None], Awaitable[tuple[int, str, bytes]]]
+
+JSON = b"application/json"
+SSE_PING_S = 15.0
+
+
+class Gateway:
+    """The ASGI application. One instance per process; it keeps nothing between requests but counts."""
+
+    def __init__(
+        self,
+        *,
+        exchange: Exchange,
+        door: Door,
+        limits: Limits,
+        body_time: float,
+        max_in_flight: int,
+        routes: Mapping[tuple[str, str], Route],
+    ) -> None:
+        self.exchange = exchange
+        self.door = door
+        self.limits = limits
+        self.body_time = body_time
+        self.max_in_flight = max_in_flight
+        self.routes = routes
+        self.in_flight = 0
+        self.draining = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        if self.draining or self.in_flight >= self.max_in_flight:
+            code = Code.DRAINING if self.draining else Code.OVERLOADED
+            await _write(send, 503, mcp.turned_away(None, code))
+            return
+        peer: Peer = scope["state"]["peer"]
+        self.in_flight += 1
+        peer.task = asyncio.current_task()
+        try:
+            await self._route(scope, receive, send, peer)
+        except asyncio.CancelledError:
+            # The caller went away, or we are stopping; whatever was forwarded has been closed in the log.
+            return
+        finally:
+            peer.task = None
+            self.in_flight -= 1
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send, peer: Peer) -> None:
+        path: str = scope["path"]
+        if path.startswith("/mcp/"):
+            await self._mcp(path[5:], scope, receive, send, peer)
+            return
+        route = self.routes.get((scope["method"], path))
+        if route is None:
+            await _write(send, 404, b'{"error":"not found"}')
+            return
+        try:
+            body = await self._body(receive)
+            status, media, reply = await route(body, None)
+        except (Malformed, Refused, Unavailable) as failure:
+            code = Code.MALFORMED if isinstance(failure, Malformed) else failure.code
+            await _write(send, mcp.status_of(code), mcp.turned_away(None, code, str(failure)))
+            return
+        await _write(send, status, reply, media.encode())
+
+    # -- MCP ---------------------------------------------------------------------------------------------------------
+
+    async def _mcp(self, server: str, scope: Scope, receive: Receive, send: Send, peer: Peer) -> None:
+        """One request at `/mcp/<server>`; whatever goes wrong becomes one typed answer."""
+        message: jsonrpc.Message | None = None
+        try:
+            credential = self.door.enter(scope["headers"], peer)
+            if server not in self.exchange.upstreams:
+                raise Refused(Code.SERVER_UNKNOWN, f"`{server[:80]}` is not a configured server")
+            method = scope["method"]
+            if method == "POST":
+                raw = await self._body(receive)
+                message = jsonrpc.parse_message(raw, self.limits)
+                outcome = await self._post(server, scope["headers"], message, credential)
+            elif method in ("GET", "DELETE"):
+                outcome = await self._session(server, scope["headers"], method, credential)
+            else:
+                await _write(send, 405, b"", extra=[(b"allow", b"POST, GET, DELETE")])
+                return
+        except (Malformed, Refused, Unavailable) as failure:
+            await self._turn_away(send, failure, message, peer, server)
+            return
+        await self._deliver(send, receive, outcome)
+
+    async def _post(
+        self, server: str, headers: list[tuple[bytes, bytes]], message: jsonrpc.Message, credential: Credential
+    ) -> Outcome:
+        negotiated = await self._negotiated(headers)
+        mirrored = self.exchange.enforcer.rules.mirrored
+        reading = mcp.read_message(headers, message, lambda tool: mirrored(server, tool), negotiated=negotiated)
+        rpc_id = message.id if isinstance(message, Request) else None
+        call = self._call(credential, server, reading, reading.method, message.body, rpc_id)
+        if isinstance(message, Request):
+            return await self.exchange.request(call, credential, reading.headers)
+        if isinstance(message, Response):
+            return await self.exchange.answer(call, message, credential, reading.headers)
+        return await self.exchange.notify(call, credential, reading.headers)
+
+    async def _session(
+        self, server: str, headers: list[tuple[bytes, bytes]], method: str, credential: Credential
+    ) -> Outcome:
+        reading = mcp.read_bodiless(headers)
+        if method == "GET":
+            call = self._call(credential, server, reading, LISTEN, b"", None)
+            return await self.exchange.listen(call, credential, reading.headers)
+        call = self._call(credential, server, reading, END, b"", None)
+        return await self.exchange.end(call, credential, reading.headers)
+
+    async def _negotiated(self, headers: list[tuple[bytes, bytes]]) -> str | None:
+        """The revision of the session that the headers claim; whose session it is, `verify` asks."""
+        for name, value in headers:
+            if name == b"mcp-session-id":
+                session = await self.exchange.enforcer.session(value.decode("latin-1"))
+                return None if session is None else session.revision
+        return None
+
+    def _call(
+        self, credential: Credential, server: str, reading: mcp.Reading, method: str, body: bytes, rpc_id: Id | None
+    ) -> Call:
+        return Call(
+            id=self.exchange.enforcer.chance.call_id(),
+            direction=Direction.TO_SERVER,
+            agent=credential.agent,
+            server=server,
+            method=method,
+            name=reading.name,
+            arguments=reading.arguments,
+            body=body,
+            revision=reading.revision,
+            session=reading.session,
+            rpc_id=rpc_id,
+        )
+
+    async def _body(self, receive: Receive) -> bytes:
+        """The whole body within its bounds; the usual one arrives in a single event."""
+        event = await receive()
+        body: bytes = event.get("body", b"")
+        if event.get("more_body", False):
+            chunks = bytearray(body)
+            async with asyncio.timeout(self.body_time):
+                while event.get("more_body", False):
+                    event = await receive()
+                    if event["type"] == "http.disconnect":
+                        raise Malformed("the body ended early")
+                    chunks += event.get("body", b"")
+                    if len(chunks) > self.limits.size:
+                        break
+            body = bytes(chunks)
+        if len(body) > self.limits.size:
+            raise Malformed(f"the body is larger than {self.limits.size} bytes")
+        return body
+
+    # -- writing back ------------------------------------------------------------------------------------------------
+
+    async def _deliver(self, send: Send, receive: Receive, outcome: Outcome) -> None:
+        extra = [] if outcome.session is None else [(b"mcp-session-id", outcome.session.encode())]
+        if outcome.stream is None:
+            await _write(send, outcome.status, outcome.body, JSON if outcome.body else None, extra)
+            return
+        await send(
+            {
+                "type": "http.response.start",
+                "status": outcome.status,
+                "headers": [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store"), *extra],
+            }
+        )
+        try:
+            async for delivery in outcome.stream:
+                await send({"type": "http.response.body", "body": _event(delivery), "more_body": True})
+        finally:
+            await outcome.stream.aclose()
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _turn_away(
+        self,
+        send: Send,
+        failure: Malformed | Refused | Unavailable,
+        message: jsonrpc.Message | None,
+        peer: Peer,
+        server: str,
+    ) -> None:
+        """Answer and record a request that did not become a call, or that could not be judged."""
+        code = Code.MALFORMED if isinstance(failure, Malformed) else failure.code
+        detail = str(failure)
+        try:
+            await self.exchange.enforcer.reject(code, detail, peer.address.rpartition(":")[0], server)
+        except Unavailable:
+            code, detail = Code.STORE_UNAVAILABLE, ""
+        status = mcp.status_of(code)
+        extra = [(b"www-authenticate", b"Bearer")] if status == 401 else []
+        await _write(send, status, mcp.turned_away(message, code, detail), JSON, extra)
+
+
+def _event(delivery: Delivery) -> bytes:
+    """One server-sent event. Our bodies hold no raw line breaks: JSON escapes them."""
+    head = b"" if delivery.event_id is None else b"id: " + delivery.event_id.encode() + b"\n"
+    return head + b"data: " + delivery.body + b"\n\n"
+
+
+async def _write(
+    send: Send, status: int, body: bytes, media: bytes | None = JSON, extra: list[tuple[bytes, bytes]] | None = None
+) -> None:
+    headers = [(b"content-length", str(len(body)).encode())]
+    if media is not None and body:
+        headers.append((b"content-type", media))
+    if extra:
+        headers += extra
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,145 @@
+"""One HTTP connection, bounded: uvicorn's httptools protocol with what it leaves open closed.
+
+uvicorn bounds neither the number, the size nor the time of headers, and keeps the client's certificate to itself.
+Decides only how much a connection may send before anybody looks at it. INVARIANTS: at no time is more than
+`header_bytes` plus one read of unparsed head kept; a head that is not complete in `header_time` seconds closes the
+connection; a caller that goes away cancels the request it left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httptools
+import msgspec
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+_READ = 256 * 1024
+
+
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """What one connection may send: counts, bytes and seconds."""
+
+    headers: int = 64
+    header_bytes: int = 16 * 1024
+    header_time: float = 5.0
+    target_bytes: int = 2048
+
+
+class Peer:
+    """What is known of one connection: its certificate, the credential it proved, the request in progress."""
+
+    __slots__ = ("address", "certificate", "proved", "task")
+
+    def __init__(self, address: str, certificate: bytes | None) -> None:
+        self.address = address
+        self.certificate = certificate
+        self.proved: tuple[bytes, Any] | None = None
+        self.task: asyncio.Task[Any] | None = None
+
+
+class _TooMuch(Exception):
+    """Raised inside a parser callback to stop parsing."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """An HTTP/1.1 connection that cannot make us hold more than its bounds allow."""
+
+    bounds = Bounds()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        # uvicorn tolerates bytes after `Connection: close`; two messages where one was announced: so smuggling starts.
+        self.parser = httptools.HttpRequestParser(self)
+        tls = transport.get_extra_info("ssl_object")
+        certificate = None if tls is None else tls.getpeercert(binary_form=True)
+        address = f"{self.client[0]}:{self.client[1]}" if self.client else "unknown"
+        self.peer = Peer(address, certificate or None)
+        self._head = 0
+        self._count = 0
+        self._in_head = True
+        self._refused = False
+        self._timer: asyncio.TimerHandle | None = self.loop.call_later(self.bounds.header_time, self._too_slow)
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        if self._in_head:
+            self._head += len(data)
+            if self._timer is None:
+                self._timer = self.loop.call_later(self.bounds.header_time, self._too_slow)
+        super().data_received(data)
+        if self._in_head and self._head > self.bounds.header_bytes + _READ and not self._refused:
+            self._refuse(431, b"the head of the request is too large")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._cancel_timer()
+        super().connection_lost(exc)
+        if self.peer.task is not None:
+            self.peer.task.cancel()
+
+    # -- parser callbacks --------------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._count = 0
+        self._size = 0
+        self.scope["state"]["peer"] = self.peer
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        if len(self.url) > self.bounds.target_bytes:
+            self._refuse(414, b"the request target is too long")
+            raise _TooMuch
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count += 1
+        self._size += len(name) + len(value)
+        if self._count > self.bounds.headers or self._size > self.bounds.header_bytes:
+            self._refuse(431, b"the request has too many or too large headers")
+            raise _TooMuch
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._cancel_timer()
+        self._in_head = False
+        self._head = 0
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_head = True
+        super().on_message_complete()
+
+    # -- refusals ----------------------------------------------------------------------------------------------------
+
+    def send_400_response(self, msg: str) -> None:
+        if not self._refused:
+            self._refuse(400, b"the request is not valid HTTP/1.1")
+
+    def _too_slow(self) -> None:
+        self._timer = None
+        if self._in_head and not self.transport.is_closing():
+            self._refuse(408, b"the head of the request took too long") if self._head else self.transport.close()
+
+    def _refuse(self, status: int, why: bytes) -> None:
+        self._refused = True
+        self._cancel_timer()
+        if not self.transport.is_closing():
+            busy = self.cycle is not None and not self.cycle.response_complete
+            if not busy:  # never write into the middle of another response
+                self.transport.write(
+                    b"HTTP/1.1 %d Refused\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n"
+                    b"connection: close\r\n\r\n%s" % (status, len(why), why)
+                )
+            self.transport.close()
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def bounded(bounds: Bounds) -> type[BoundedProtocol]:
+    """A protocol class with these bounds, for uvicorn's `http=`."""
+    return type("BoundedProtocol", (BoundedProtocol,), {"bounds": bounds})

@@ -1,0 +1,62 @@
+"""Whether a call goes through: the gates, in order. This is the place.
+
+    approval of the tool → an earlier, identical call of unknown outcome → policy → budget
+
+Decides on an `Authority` and a frozen `Known` alone; it never looks at what a server says of itself.
+
+INVARIANTS
+1. A forbid that matches denies; a policy that errors denies; what no permit allows is denied (`policy.decide`).
+2. A tool runs only as approved: no pin, or a definition that changed since, denies.
+3. An identical retry of a call whose outcome is unknown is never forwarded by itself.
+4. A budget with nothing left denies; the append takes the unit, so two calls cannot share one.
+"""
+
+from __future__ import annotations
+
+from citywatch.core.call import Allow, Ask, Call, Decision, Deny, Direction, Reason
+from citywatch.core.enforce.facts import facts_of
+from citywatch.core.enforce.needs import TOOL_CALL, Known, Needs
+from citywatch.core.enforce.verify import Authority
+from citywatch.core.errors import Code, Refused
+from citywatch.core.policy.decide import decide
+
+
+def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int) -> Decision:
+    """Say whether this call may be forwarded, and why."""
+    refused = _approved(call, known) or _unknown_outcome(known)
+    if refused is not None:
+        return refused
+    try:
+        facts = facts_of(call, authority, known.rules, now)
+    except Refused as refusal:
+        return Deny(Reason(refusal.code, detail=refusal.detail))
+    decision = decide(known.rules.policies, facts)
+    if type(decision) is not Allow:
+        return decision
+    return _budget(known, need) or decision
+
+
+def _approved(call: Call, known: Known) -> Deny | None:
+    if call.method != TOOL_CALL or call.direction is not Direction.TO_SERVER:
+        return None
+    pin = known.pin
+    tool = known.rules.tools.get((call.server, call.name or ""))
+    if pin is None or tool is None:
+        return Deny(Reason(Code.TOOL_NOT_APPROVED))
+    if pin.offered is not None or tool.digest != pin.digest:
+        return Deny(Reason(Code.TOOL_CHANGED))
+    return None
+
+
+def _unknown_outcome(known: Known) -> Ask | None:
+    """# INVARIANT: 3. Shows the first call's id; only a person can know what became of it."""
+    if known.lost is None:
+        return None
+    return Ask(Reason(Code.OUTCOME_UNKNOWN, detail=f"the earlier call is `{known.lost}`"))
+
+
+def _budget(known: Known, need: Needs) -> Deny | None:
+    for budget in need.budgets:
+        if known.used.get(budget.key, 0) >= budget.limit:
+            return Deny(Reason(Code.RATE_EXCEEDED if budget.rate else Code.BUDGET_SPENT))
+    return None

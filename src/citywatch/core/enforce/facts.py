@@ -1,0 +1,38 @@
+"""A call and its authority become the plain facts that policy sees. The only translation from one concept to another.
+
+Decides nothing. INVARIANTS: principal, action and resource are pairs of type and id built from verified names;
+arguments reach policy as the manifest types them, or the call is refused by the argument's name.
+"""
+
+from __future__ import annotations
+
+from citywatch.core.call import Call, Direction
+from citywatch.core.enforce.needs import TOOL_CALL
+from citywatch.core.enforce.rules import Rules
+from citywatch.core.enforce.verify import Authority
+from citywatch.core.errors import Code, Refused
+from citywatch.core.policy.arguments import text_of
+from citywatch.core.policy.facts import Entity, Facts, method_action, method_context, tool_context
+
+
+def facts_of(call: Call, authority: Authority, rules: Rules, now: int) -> Facts:
+    """Translate; raises `Refused` for a server, method or argument that policy has no name or type for."""
+    near, far = authority.entity, _server(call, rules)
+    if call.direction is Direction.TO_AGENT:
+        context = method_context(call.method, call.name, text_of(call.arguments), now)
+        return Facts(far, method_action(call.method, call.direction), near, context)
+    if call.method == TOOL_CALL:
+        tool = rules.tools.get((call.server, call.name or ""))
+        if tool is None:
+            raise Refused(Code.TOOL_NOT_APPROVED)
+        arguments = tool.arguments.read(call.arguments)
+        return Facts(near, tool.action, far, tool_context(call.name or "", arguments, now))
+    context = method_context(call.method, call.name, text_of(call.arguments), now)
+    return Facts(near, method_action(call.method, call.direction), far, context)
+
+
+def _server(call: Call, rules: Rules) -> Entity:
+    server = rules.servers.get(call.server)
+    if server is None:
+        raise Refused(Code.SERVER_UNKNOWN)
+    return server

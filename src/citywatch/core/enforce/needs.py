@@ -1,0 +1,147 @@
+"""Which rows must be loaded before a call can be judged, and the frozen snapshot they become.
+
+Decides only what to load; whether the call goes through is `admit`'s. INVARIANTS: everything a decision may depend on
+is in `Known`, with the version of each row read, so that the append can check that none of them moved; `needs` reads
+nothing but the call and the rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from citywatch.core.call import Call, Direction, Effect
+from citywatch.core.canonical import digest
+from citywatch.core.enforce.rules import Rules
+from citywatch.core.identity.registration import AgentRow
+
+Key = tuple[str, str]
+
+TOOL_CALL = "tools/call"
+
+
+class Pin(msgspec.Struct, frozen=True, kw_only=True):
+    """An approved definition, by digest. `offered` is the digest of a later, other definition, until reviewed."""
+
+    digest: str
+    by: str
+    at: int
+    offered: str | None = None
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """A stateful MCP session (2025-11-25 and before): bound to one agent and one server, leased by one replica."""
+
+    agent: str
+    server: str
+    upstream: str | None
+    replica: str
+    revision: str
+    opened: int
+
+
+class OpenCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that was let through and has not been settled. What is still open after a crash is `lost`."""
+
+    replica: str
+    agent: str
+    server: str
+    method: str
+    likeness: str | None
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """The snapshot that a decision depends on. `reads` names each row with the version seen (0: absent)."""
+
+    rules: Rules
+    agent: AgentRow | None
+    session: Session | None
+    pin: Pin | None
+    lost: str | None
+    used: Mapping[str, int]
+    reads: tuple[tuple[Key, int], ...]
+
+
+class BudgetNeed(msgspec.Struct, frozen=True):
+    """One budget that a call draws on: the key of its counter, its present window and its limit."""
+
+    key: str
+    window: int
+    limit: int
+    rate: bool
+
+
+class Needs(msgspec.Struct, frozen=True):
+    """The rows and the budget counters to load."""
+
+    rows: tuple[Key, ...]
+    budgets: tuple[BudgetNeed, ...]
+    likeness: str | None
+
+
+def agent_name(call: Call) -> str:
+    """The label after `/agent/`; the gateway built `call.agent` from a verified credential."""
+    return call.agent.rpartition("/")[2]
+
+
+def agent_key(name: str) -> Key:
+    return ("agent", name)
+
+
+def pin_key(server: str, kind: str, name: str) -> Key:
+    """A newline separates the parts: server names and kinds cannot hold one, so no two triples meet."""
+    return ("pin", f"{server}\n{kind}\n{name}")
+
+
+def session_key(session: str) -> Key:
+    return ("session", session)
+
+
+def lost_key(likeness: str) -> Key:
+    return ("lost", likeness)
+
+
+def effect_of(rules: Rules, call: Call) -> Effect:
+    """What a call does to the world: a tool's effect as declared, irreversible if undeclared; other methods read."""
+    if call.method != TOOL_CALL or call.direction is not Direction.TO_SERVER:
+        return Effect.READ
+    tool = rules.tools.get((call.server, call.name or ""))
+    return Effect.IRREVERSIBLE if tool is None else tool.effect
+
+
+def likeness(call: Call) -> str:
+    """What makes two calls "identical": agent, server, method and params, not the JSON-RPC id or `_meta`."""
+    head = "\n".join((call.agent, call.server, call.method, call.name or "")).encode()
+    return digest(b"citywatch/likeness/v1\n" + head + b"\n" + msgspec.json.encode(call.arguments, order="sorted"))
+
+
+def needs(call: Call, rules: Rules, now: int) -> Needs:
+    """Say which rows judge this call: who calls, in which session, which pin, which earlier call, which budgets."""
+    name = agent_name(call)
+    rows: list[Key] = [agent_key(name)]
+    if call.session is not None:
+        rows.append(session_key(call.session))
+    if call.method != TOOL_CALL or call.direction is not Direction.TO_SERVER or call.name is None:
+        return Needs(tuple(rows), (), None)
+    rows.append(pin_key(call.server, "tool", call.name))
+    alike = None
+    if effect_of(rules, call) is not Effect.READ:
+        alike = likeness(call)
+        rows.append(lost_key(alike))
+    return Needs(tuple(rows), _budgets(call, name, rules, now), alike)
+
+
+def _budgets(call: Call, name: str, rules: Rules, now: int) -> tuple[BudgetNeed, ...]:
+    budgets = rules.budgets.get(name)
+    if not budgets:
+        return ()
+    return tuple(
+        BudgetNeed(
+            f"{name}\n{call.server}\n{call.name}\n{budget.window_ms}",
+            now // budget.window_ms if budget.window_ms else 0,
+            budget.calls,
+            budget.window_ms > 0,
+        )
+        for budget in budgets.get((call.server, call.name or ""), ())
+    )

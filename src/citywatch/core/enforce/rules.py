@@ -1,0 +1,126 @@
+"""The static facts a decision may depend on, prepared once: who is configured, what is approved, what policy says.
+
+Decides nothing. INVARIANTS: frozen and complete, so that replaying a call under the same rules gives the same decision;
+both digests stand in every decision's entry; a tool's effect comes from its operator's manifest, never from itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from citywatch.core.call import Effect
+from citywatch.core.manifest import SILENT, Budget, ToolManifest
+from citywatch.core.names import AgentId
+from citywatch.core.policy.arguments import ArgumentMap
+from citywatch.core.policy.cedar import Policy
+from citywatch.core.policy.decide import Policies, compile_policies
+from citywatch.core.policy.facts import ACTION, AGENT, SERVER, Entity, agent_entity
+from citywatch.core.policy.values import Uid
+from citywatch.core.policy.world import AgentFacts, ToolFacts, World, build_world
+from citywatch.core.wire.headers import ParamHeader, param_headers
+
+Tool = tuple[str, str]
+"""A server's name and a tool's."""
+
+
+class Definition(msgspec.Struct, frozen=True, kw_only=True):
+    """An approved tool's definition, as it was pinned under `digest`."""
+
+    digest: str
+    value: Mapping[str, Any]
+
+
+class Configured(msgspec.Struct, frozen=True, kw_only=True):
+    """What the operator's file says, in the terms of the gates. `digest` names all of it."""
+
+    domain: str
+    agents: tuple[AgentFacts, ...]
+    servers: Mapping[str, Mapping[str, ToolManifest]]
+    budgets: Mapping[str, Mapping[Tool, tuple[Budget, ...]]]
+    digest: str
+    leeway_ms: int
+
+
+class ApprovedTool(msgspec.Struct, frozen=True, kw_only=True):
+    """An approved tool: its digest, how policy sees it and its arguments, which of them headers must repeat."""
+
+    digest: str
+    effect: Effect
+    action: Entity
+    arguments: ArgumentMap
+    mirrored: tuple[ParamHeader, ...]
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it, ready to decide."""
+
+    domain: str
+    servers: Mapping[str, Entity]
+    tools: Mapping[Tool, ApprovedTool]
+    budgets: Mapping[str, Mapping[Tool, tuple[Budget, ...]]]
+    policies: Policies
+    world: World
+    manifest: str
+    leeway_ms: int
+
+    def agent(self, agent: str, name: str) -> Entity:
+        """An agent as policy sees it; one that is registered but not configured has neither roles nor attributes."""
+        return self.world.entities.get(Uid(AGENT, agent)) or agent_entity(AgentId(self.domain, name))
+
+    def mirrored(self, server: str, tool: str | None) -> tuple[ParamHeader, ...]:
+        """The arguments of an approved tool that `Mcp-Param-*` headers must repeat."""
+        found = self.tools.get((server, tool or ""))
+        return () if found is None else found.mirrored
+
+
+def world_of(configured: Configured, definitions: Mapping[Tool, Definition]) -> World:
+    """All that policies can speak of: every declared or approved tool, with its input schema once approved."""
+    named = {(server, tool) for server, tools in configured.servers.items() for tool in tools}
+    named |= {tool for tool in definitions if tool[0] in configured.servers}
+    return build_world(
+        configured.agents,
+        configured.servers,
+        (
+            ToolFacts(
+                server=server,
+                name=tool,
+                manifest=configured.servers[server].get(tool, SILENT),
+                input_schema=_schema(definitions.get((server, tool))),
+            )
+            for server, tool in sorted(named)
+        ),
+    )
+
+
+def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], policies: Iterable[Policy]) -> Rules:
+    """Prepare everything a decision may depend on; raises `Malformed` for what contradicts itself."""
+    world = world_of(configured, definitions)
+    tools = {
+        tool: ApprovedTool(
+            digest=definition.digest,
+            effect=configured.servers[tool[0]].get(tool[1], SILENT).effect,
+            action=world.entities[Uid(ACTION, f"{tool[0]}/{tool[1]}")],
+            arguments=world.tools[tool],
+            mirrored=param_headers(_schema(definition) or {}),
+        )
+        for tool, definition in definitions.items()
+        if tool[0] in configured.servers
+    }
+    return Rules(
+        domain=configured.domain,
+        servers={name: world.entities[Uid(SERVER, name)] for name in configured.servers},
+        tools=tools,
+        budgets=configured.budgets,
+        policies=compile_policies(policies, world.entities),
+        world=world,
+        manifest=configured.digest,
+        leeway_ms=configured.leeway_ms,
+    )
+
+
+def _schema(definition: Definition | None) -> Mapping[str, Any] | None:
+    schema = None if definition is None else definition.value.get("inputSchema")
+    return schema if isinstance(schema, dict) else None

@@ -1,0 +1,151 @@
+"""What of a reply the agent may see: its shape is checked, its definitions are held against what was approved.
+
+    shape of the result → definitions (approved? may this agent call it?) → the message as we re-serialise it
+
+Decides release or withholding, on facts alone. INVARIANTS
+1. A result is released only if its method promises that shape; what a server says of itself is never believed.
+2. A definition that nobody approved, or that changed since, never reaches an agent; the change is reported once.
+3. A list shows an agent only tools that some policy could let it call.
+4. What is released is our own serialisation, or the bytes that were judged, which are our serialisation already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from citywatch.core.call import Call, Direction
+from citywatch.core.enforce.needs import Key, Pin, pin_key
+from citywatch.core.enforce.pinning import definition_bytes, definition_digest, difference
+from citywatch.core.enforce.rules import Rules
+from citywatch.core.enforce.verify import Authority
+from citywatch.core.errors import Code, Malformed
+from citywatch.core.policy.possible import possible
+from citywatch.core.wire import mcp
+from citywatch.core.wire.jsonrpc import Response
+from citywatch.core.wire.mcp import Definition
+
+MAX_CHANGES = 32
+"""How many changes of one reply are reported; all of them are withheld."""
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """A definition that was withheld and not reported before; `puts` remember it so that it is reported once."""
+
+    kind: str
+    name: str
+    approved: str | None
+    offered: str
+    difference: str
+    puts: tuple[tuple[Key, bytes | None], ...]
+
+
+class Released(msgspec.Struct, frozen=True, kw_only=True):
+    """The bytes the agent may see."""
+
+    body: bytes
+    is_error: bool = False
+    changes: tuple[Change, ...] = ()
+
+
+class Withheld(msgspec.Struct, frozen=True, kw_only=True):
+    """The reply may not be seen, and why."""
+
+    code: Code
+    detail: str
+    changes: tuple[Change, ...] = ()
+
+
+def offer_key(server: str, kind: str, name: str) -> Key:
+    """Where the digest of the last reported offer is remembered."""
+    return ("offer", pin_key(server, kind, name)[1])
+
+
+def definition_key(server: str, kind: str, name: str) -> Key:
+    """Where the approved definition itself is kept."""
+    return ("definition", pin_key(server, kind, name)[1])
+
+
+def reply_rows(call: Call, response: Response) -> tuple[Key, ...]:
+    """The rows that judge a reply: pin, last offer and approved definition of everything it defines."""
+    if call.direction is Direction.TO_AGENT or response.result is None or call.method not in mcp.OFFERING:
+        return ()
+    try:
+        mcp.check_reply(call.method, response, call.revision)
+        found = mcp.definitions(call.method, response)
+    except Malformed:
+        return ()  # `settle` says so
+    rows: list[Key] = []
+    for one in found:
+        rows += [key(call.server, one.kind, one.name) for key in (pin_key, offer_key, definition_key)]
+    return tuple(rows)
+
+
+def settle(
+    call: Call, authority: Authority | None, response: Response, rules: Rules, rows: Mapping[Key, Any]
+) -> Released | Withheld:
+    """Judge one reply. `rows` holds the decoded rows that `reply_rows` named, None for those that do not exist."""
+    try:
+        if call.direction is Direction.TO_AGENT:
+            mcp.check_agent_reply(call.method, response)
+            return Released(body=response.body, is_error=response.result is None)
+        mcp.check_reply(call.method, response, call.revision)
+    except Malformed as failure:
+        return Withheld(code=Code.REPLY_MALFORMED, detail=str(failure))
+    failed = response.result is None or response.result.get("isError") is True
+    offered = mcp.definitions(call.method, response)
+    if not offered:
+        shared = response.result is not None and response.result.get("cacheScope", "private") != "private"
+        return Released(body=mcp.private(response).body if shared else response.body, is_error=failed)
+    digests = [definition_digest(definition_bytes(one.value)) for one in offered]
+    keep = [
+        _approved(call.server, one, digest, rows) and _visible(call, authority, rules, one)
+        for one, digest in zip(offered, digests, strict=True)
+    ]
+    changes = [
+        change
+        for one, digest in zip(offered, digests, strict=True)
+        if (change := _change(call.server, one, digest, rows)) is not None
+    ]
+    return Released(
+        body=mcp.keep_only(call.method, response, keep).body, is_error=failed, changes=tuple(changes[:MAX_CHANGES])
+    )
+
+
+def _approved(server: str, one: Definition, digest: str, rows: Mapping[Key, Any]) -> bool:
+    pin: Pin | None = rows.get(pin_key(server, one.kind, one.name))
+    return pin is not None and pin.offered is None and pin.digest == digest
+
+
+def _visible(call: Call, authority: Authority | None, rules: Rules, one: Definition) -> bool:
+    if one.kind != "tool":
+        return True
+    tool = rules.tools.get((call.server, one.name))
+    if tool is None or authority is None:
+        return False
+    return possible(rules.policies, authority.entity, tool.action, rules.servers[call.server])
+
+
+def _change(server: str, one: Definition, digest: str, rows: Mapping[Key, Any]) -> Change | None:
+    """The report owed for this definition, None if it is approved or was reported with this very digest."""
+    key = pin_key(server, one.kind, one.name)
+    pin: Pin | None = rows.get(key)
+    if pin is not None and pin.digest == digest:
+        return None
+    if rows.get(offer_key(server, one.kind, one.name)) == digest:
+        return None
+    puts: list[tuple[Key, bytes | None]] = [
+        (offer_key(server, one.kind, one.name), msgspec.json.encode(digest)),
+    ]
+    if pin is not None:
+        puts.append((key, msgspec.json.encode(msgspec.structs.replace(pin, offered=digest))))
+    return Change(
+        kind=one.kind,
+        name=one.name,
+        approved=None if pin is None else pin.digest,
+        offered=digest,
+        difference=difference(rows.get(definition_key(server, one.kind, one.name)), one.value),
+        puts=tuple(puts),
+    )

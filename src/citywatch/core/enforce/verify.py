@@ -1,0 +1,59 @@
+"""Who acts: a verified credential and the rows about its holder become an `Authority`, or the call is refused.
+
+Decides identity, never permission. The signature was checked when the credential was made (`identity.credential`); here
+everything that can change from one request to the next is checked again, for each request.
+
+INVARIANTS: an `Authority` exists only for a registered, unrevoked agent whose registered key this request proved, at a
+time inside the credential's validity; a session serves only the agent that opened it.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from citywatch.core.call import Call
+from citywatch.core.enforce.needs import Known, agent_name
+from citywatch.core.errors import Code, Refused
+from citywatch.core.identity.credential import Credential, check_time
+from citywatch.core.policy.facts import Entity
+
+
+class Authority(msgspec.Struct, frozen=True, kw_only=True):
+    """Who acts, proved. Only `verify` makes one; `admit` takes nothing less."""
+
+    agent: str
+    name: str
+    key: str
+    entity: Entity
+
+
+def verify(call: Call, credential: Credential, known: Known, now: int) -> Authority:
+    """Return the authority behind a call, or raise `Refused` with the one reason that applies.
+
+    1. The credential is inside its validity at `now` (milliseconds).
+    2. It names the agent the call is made for.
+    3. The agent is registered and not revoked.
+    4. The key it proves is one the agent is registered with.
+    5. The session, if the call names one, was opened by this agent at this server.
+    """
+    check_time(credential, now, known.rules.leeway_ms)  # 1
+    if credential.agent != call.agent:  # 2
+        raise Refused(Code.CREDENTIAL_BAD_NAME, "the credential names another agent")
+    row = known.agent
+    if row is None or row.agent != credential.agent:  # 3
+        raise Refused(Code.AGENT_UNKNOWN)
+    if row.revoked:
+        raise Refused(Code.AGENT_REVOKED)
+    if credential.key not in row.keys:  # 4
+        raise Refused(Code.KEY_NOT_REGISTERED)
+    if call.session is not None:  # 5
+        session = known.session
+        if session is None or session.agent != call.agent or session.server != call.server:
+            raise Refused(Code.SESSION_UNKNOWN)
+    name = agent_name(call)
+    return Authority(
+        agent=credential.agent,
+        name=name,
+        key=credential.key,
+        entity=known.rules.agent(credential.agent, name),
+    )

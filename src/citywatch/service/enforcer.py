@@ -1,0 +1,350 @@
+"""The one sequence, for every call in either direction.
+
+    load(needs) → verify → admit → append → forward → settle → append → release
+
+`judge` is its first half and `settle` its second; `exchange` puts the forwarding between them. What the gates decide is
+in `core.enforce`; here it is only made sure that nothing happens out of order.
+
+INVARIANTS
+1. Every call's entry is committed before it is forwarded; one that mutates or sends data outward is synced first.
+2. Nothing is released that is not in the committed log.
+3. Each row a decision read is unchanged when its entry commits; after three conflicts the call is refused.
+4. Refusals spend a budget, so asking again is no second chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from citywatch.core import events
+from citywatch.core.call import Allow, Call, Decision, Deny, Direction, Effect, Reason
+from citywatch.core.enforce.admit import admit
+from citywatch.core.enforce.needs import (
+    Key,
+    Known,
+    Needs,
+    OpenCall,
+    Pin,
+    Session,
+    agent_key,
+    agent_name,
+    effect_of,
+    lost_key,
+    needs,
+    pin_key,
+    session_key,
+)
+from citywatch.core.enforce.rules import Rules
+from citywatch.core.enforce.settle import Change, Released, Withheld, reply_rows, settle
+from citywatch.core.enforce.verify import Authority, verify
+from citywatch.core.errors import Code, Refused, Unavailable
+from citywatch.core.identity.credential import Credential
+from citywatch.core.identity.registration import AgentRow
+from citywatch.core.log.entry import encode_event, payload_digest
+from citywatch.core.wire.jsonrpc import Response
+from citywatch.service.ports import Append, Appended, Chance, Clock, Loaded, NewEntry, Payload, Spend, Store
+
+MAX_CONFLICTS = 3
+MAX_DECODED = 50_000
+Puts = tuple[tuple[Key, bytes | None], ...]
+ROW_TYPES: dict[str, Any] = {
+    "agent": AgentRow,
+    "pin": Pin,
+    "session": Session,
+    "open": OpenCall,
+    "lost": str,
+    "offer": str,
+    "definition": dict[str, Any],
+}
+
+
+class Judged(msgspec.Struct, frozen=True, kw_only=True):
+    """A call, its decision, and what it rested on; the decision's entry is committed. Only `judge` makes one."""
+
+    call: Call
+    credential: Credential
+    decision: Decision
+    authority: Authority | None
+    known: Known
+
+    @property
+    def allowed(self) -> bool:
+        return type(self.decision) is Allow
+
+
+class Enforcer:
+    """Runs the sequence over a store. Holds no state of its own but the rules and a cache of decoded rows."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        chance: Chance,
+        rules: Rules,
+        replica: str,
+        refresh: Callable[[], Awaitable[Rules]] | None = None,
+    ) -> None:
+        self.store = store
+        self.clock = clock
+        self.chance = chance
+        self.rules = rules
+        self.replica = replica
+        self._refresh = refresh
+        self._decoded: dict[Key, tuple[int, Any]] = {}
+
+    # -- the first half: who, whether, on record ---------------------------------------------------------------------
+
+    async def judge(
+        self, call: Call, credential: Credential, puts: tuple[tuple[Key, bytes | None], ...] = ()
+    ) -> Judged:
+        """Decide a call and commit the decision. With an `Allow`, `puts` are written in the same transaction.
+
+        Raises `Unavailable` when the decision cannot be recorded; then nothing may be forwarded.
+        """
+        for attempt in range(MAX_CONFLICTS):
+            now = self.clock.now_ms()
+            need = needs(call, self.rules, now)
+            loaded = await self.store.load(need.rows, [(b.key, b.window) for b in need.budgets])
+            known = self._snapshot(call, need, loaded)
+            if attempt == 0 and self._refresh is not None and self._outdated(call, known.pin):
+                self.rules = await self._refresh()
+                continue
+            authority, decision = _decide(call, credential, known, need, now)
+            allowed = type(decision) is Allow
+            salt = self.chance.salt()
+            event = self._decided(call, credential, known, decision, salt, now)
+            outcome = await self.store.append(
+                Append(
+                    entries=(NewEntry(encode_event(event), Payload(salt, call.body)),),
+                    reads=known.reads,
+                    spends=tuple(Spend(b.key, b.window, b.limit, not allowed) for b in need.budgets),
+                    puts=(*self._open(call, need), *puts) if allowed else (),
+                    sync=allowed and effect_of(self.rules, call) is not Effect.READ,
+                )
+            )
+            if type(outcome) is Appended:
+                return Judged(call=call, credential=credential, decision=decision, authority=authority, known=known)
+        raise Unavailable(Code.CONFLICT)
+
+    async def recall(self, call: Call, credential: Credential) -> Judged:
+        """Take up a call that was allowed earlier (its reply comes by another request): who asks is verified anew."""
+        now = self.clock.now_ms()
+        need = needs(call, self.rules, now)
+        known = self._snapshot(call, need, await self.store.load(need.rows, ()))
+        authority = verify(call, credential, known, now)
+        return Judged(call=call, credential=credential, decision=_RECALLED, authority=authority, known=known)
+
+    async def session(self, session: str) -> Session | None:
+        """The session of that id, if there is one; whose it is, `verify` asks."""
+        key = session_key(session)
+        found: Session | None = self._decode(key, await self.store.load((key,), ()))
+        return found
+
+    async def write(self, key: Key, value: bytes | None) -> None:
+        """Keep (or, with None, forget) one row of the service's own, outside any decision."""
+        await self.store.append(Append(puts=((key, value),)))
+
+    def _open(self, call: Call, need: Needs) -> tuple[tuple[Key, bytes | None], ...]:
+        """The row that marks a call as open; a notification has no outcome to wait for."""
+        if call.rpc_id is None:
+            return ()
+        row = OpenCall(
+            replica=self.replica, agent=call.agent, server=call.server, method=call.method, likeness=need.likeness
+        )
+        return ((open_key(call.id), msgspec.json.encode(row)),)
+
+    def _decided(
+        self, call: Call, credential: Credential, known: Known, decision: Decision, salt: bytes, now: int
+    ) -> events.Decided:
+        allowed = type(decision) is Allow
+        reason = None if isinstance(decision, Allow) else decision.reason
+        return events.Decided(
+            at=now,
+            replica=self.replica,
+            call=call.id,
+            direction=call.direction.value,
+            agent=call.agent,
+            key=credential.key,
+            server=call.server,
+            method=call.method,
+            name=call.name,
+            revision=call.revision,
+            effect=effect_of(known.rules, call).value,
+            decision="allow" if allowed else "deny" if isinstance(decision, Deny) else "ask",
+            code=None if reason is None else reason.code.value,
+            policies=decision.policies if isinstance(decision, Allow) else decision.reason.policies,
+            detail="" if reason is None else reason.detail,
+            policy=known.rules.policies.digest,
+            manifest=known.rules.manifest,
+            pin=None if known.pin is None else known.pin.digest,
+            body=payload_digest(salt, call.body),
+        )
+
+    # -- the second half: what came back -----------------------------------------------------------------------------
+
+    async def settle(
+        self,
+        judged: Judged,
+        response: Response,
+        index: int,
+        puts: Puts = (),
+    ) -> Released | Withheld:
+        """Judge a reply and commit that; only what is returned may reach the agent. `index` counts messages."""
+        for _ in range(MAX_CONFLICTS):
+            now = self.clock.now_ms()
+            rows = reply_rows(judged.call, response)
+            loaded = await self.store.load(rows, ()) if rows else _NOTHING
+            pins = {key: self._decode(key, loaded) for key in rows}
+            settled = settle(judged.call, judged.authority, response, judged.known.rules, pins)
+            salt = self.chance.salt()
+            outcome = await self.store.append(
+                Append(
+                    entries=(
+                        NewEntry(
+                            encode_event(self._settled(judged.call, response, settled, index, salt, now)),
+                            Payload(salt, response.body),
+                        ),
+                        *(self._changed(judged.call.server, change, now) for change in settled.changes),
+                    ),
+                    reads=tuple((key, _version(loaded, key)) for key in rows),
+                    puts=(
+                        (open_key(judged.call.id), None),
+                        *(put for change in settled.changes for put in change.puts),
+                        *puts,
+                    ),
+                )
+            )
+            if type(outcome) is Appended:
+                return settled
+        raise Unavailable(Code.CONFLICT)
+
+    async def fail(
+        self, judged: Judged, code: Code, detail: str, index: int, puts: tuple[tuple[Key, bytes | None], ...] = ()
+    ) -> None:
+        """Record that a forwarded call got no (further) reply. Its effect may have happened all the same."""
+        event = events.Settled(
+            at=self.clock.now_ms(),
+            replica=self.replica,
+            call=judged.call.id,
+            message=index,
+            outcome="failed",
+            code=code.value,
+            detail=detail[:500],
+            final=True,
+            is_error=True,
+            size=0,
+            body=None,
+        )
+        await self.store.append(
+            Append(entries=(NewEntry(encode_event(event)),), puts=((open_key(judged.call.id), None), *puts))
+        )
+
+    def _settled(
+        self, call: Call, response: Response, settled: Released | Withheld, index: int, salt: bytes, now: int
+    ) -> events.Settled:
+        withheld = isinstance(settled, Withheld)
+        return events.Settled(
+            at=now,
+            replica=self.replica,
+            call=call.id,
+            message=index,
+            outcome="withheld" if withheld else "released",
+            code=settled.code.value if isinstance(settled, Withheld) else None,
+            detail=settled.detail if isinstance(settled, Withheld) else "",
+            final=True,
+            is_error=response.error is not None,
+            size=len(response.body),
+            body=payload_digest(salt, response.body),
+        )
+
+    def _changed(self, server: str, change: Change, now: int) -> NewEntry:
+        event = events.ToolChanged(
+            at=now,
+            replica=self.replica,
+            server=server,
+            kind=change.kind,
+            name=change.name,
+            approved=change.approved,
+            offered=change.offered,
+            difference=change.difference,
+        )
+        return NewEntry(encode_event(event))
+
+    # -- what a request that never became a call leaves behind -------------------------------------------------------
+
+    async def reject(self, code: Code, detail: str, peer: str, server: str, count: int = 1) -> None:
+        """Record a request that was refused before it was a call: no papers, or bytes that are no message."""
+        event = events.Rejected(
+            at=self.clock.now_ms(),
+            replica=self.replica,
+            code=code.value,
+            detail=detail[:500],
+            peer=peer,
+            server=server[:128],
+            count=count,
+        )
+        await self.store.append(Append(entries=(NewEntry(encode_event(event)),)))
+
+    # -- rows --------------------------------------------------------------------------------------------------------
+
+    def _snapshot(self, call: Call, need: Needs, loaded: Loaded) -> Known:
+        return Known(
+            rules=self.rules,
+            agent=self._decode(agent_key(agent_name(call)), loaded),
+            session=None if call.session is None else self._decode(session_key(call.session), loaded),
+            pin=None if call.name is None else self._decode(pin_key(call.server, "tool", call.name), loaded),
+            lost=None if need.likeness is None else self._decode(lost_key(need.likeness), loaded),
+            used=loaded.used,
+            reads=tuple((key, _version(loaded, key)) for key in need.rows),
+        )
+
+    def _decode(self, key: Key, loaded: Loaded) -> Any:
+        """The row as its type, decoded once per version."""
+        row = loaded.rows.get(key)
+        if row is None:
+            return None
+        cached = self._decoded.get(key)
+        if cached is not None and cached[0] == row.version:
+            return cached[1]
+        value = msgspec.json.decode(row.value, type=ROW_TYPES[key[0]])
+        if len(self._decoded) >= MAX_DECODED:
+            self._decoded.clear()
+        self._decoded[key] = (row.version, value)
+        return value
+
+    def _outdated(self, call: Call, pin: Pin | None) -> bool:
+        """An approval that these rules have not seen: its schema types the arguments, so the rules are read again."""
+        if pin is None:
+            return False
+        known = self.rules.tools.get((call.server, call.name or ""))
+        return known is None or known.digest != pin.digest
+
+
+_NOTHING = Loaded({}, {})
+_RECALLED = Allow(("recalled",))
+
+
+def open_key(call: str) -> Key:
+    return ("open", call)
+
+
+def _version(loaded: Loaded, key: Key) -> int:
+    row = loaded.rows.get(key)
+    return 0 if row is None else row.version
+
+
+def _decide(
+    call: Call, credential: Credential, known: Known, need: Needs, now: int
+) -> tuple[Authority | None, Decision]:
+    try:
+        authority = verify(call, credential, known, now)
+    except Refused as refusal:
+        return None, Deny(Reason(refusal.code, detail=refusal.detail))
+    return authority, admit(call, authority, known, need, now)
+
+
+__all__ = ["Direction", "Enforcer", "Judged"]

@@ -1,0 +1,354 @@
+"""Forwarding between the two halves of the sequence: requests, replies as JSON or stream, servers' own messages.
+
+Decides nothing: `Enforcer` judges and settles, the wire says what a message is. INVARIANTS: a message reaches the
+agent only as what `settle` or `judge` returned for it; a call that was forwarded is always closed: settled, failed,
+parked for resumption, or (if this process dies) `lost`; a server's request reaches the agent only if judged as a call
+of its own, and only its one recorded answer goes back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+import msgspec
+
+from citywatch.core.call import Call, Direction, Effect
+from citywatch.core.enforce.needs import Key, Session, effect_of, session_key
+from citywatch.core.enforce.settle import Withheld
+from citywatch.core.errors import CitywatchError, Code, Malformed, Refused, Unavailable
+from citywatch.core.identity.credential import Credential
+from citywatch.core.wire import jsonrpc, mcp
+from citywatch.core.wire.jsonrpc import Limits, Notification, Request, Response
+from citywatch.service.enforcer import Enforcer, Judged
+from citywatch.service.ports import Answer, Upstream
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """One message for the agent's stream; empty bytes with an id only prime resumption."""
+
+    body: bytes
+    event_id: str | None = None
+
+
+class Outcome(msgspec.Struct, kw_only=True):
+    """What to write back: `media` is json (then `body`), sse (then `stream`) or none (only the status)."""
+
+    status: int
+    media: str
+    body: bytes = b""
+    stream: AsyncGenerator[Delivery, None] | None = None
+    session: str | None = None
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """A server's request that was released to an agent and awaits its one answer."""
+
+    call: Call
+
+
+class Parked(msgspec.Struct, frozen=True, kw_only=True):
+    """A call whose stream broke before its reply; the reply may still come when the agent resumes the stream."""
+
+    call: Call
+
+
+class Exchange:
+    """Carries judged calls to their servers and settled replies back."""
+
+    def __init__(self, enforcer: Enforcer, upstreams: Mapping[str, Upstream], limits: Limits) -> None:
+        self.enforcer = enforcer
+        self.upstreams = upstreams
+        self.limits = limits
+
+    async def request(self, call: Call, credential: Credential, headers: Mapping[str, str]) -> Outcome:
+        """Run the whole sequence for a request that expects a reply."""
+        judged = await self.enforcer.judge(call, credential)
+        if not judged.allowed:
+            return self._refused(judged)
+        repeatable = effect_of(judged.known.rules, call) is Effect.READ
+        upstream = self.upstreams[call.server]
+        try:
+            answer = await upstream.send(call.agent, call.body, headers, _upstream(judged), repeatable=repeatable)
+        except (Unavailable, Refused) as failure:
+            return await self._failed(judged, failure.code, failure.detail)
+        except asyncio.CancelledError:
+            await asyncio.shield(self.enforcer.fail(judged, Code.UPSTREAM_UNAVAILABLE, "the caller went away", 0))
+            raise
+        if answer.media == "json" and answer.body is not None:
+            return await self._reply(judged, answer, answer.body)
+        if answer.media == "sse" and call.method == "initialize":
+            return await self._greeting(judged, answer)
+        if answer.media == "sse":
+            return Outcome(status=answer.status, media="sse", stream=self._stream(judged, answer))
+        await answer.close()
+        await self.enforcer.fail(judged, Code.UPSTREAM_UNAVAILABLE, f"status {answer.status} without a reply", 0)
+        return Outcome(status=answer.status if answer.status >= 400 else 502, media="none")
+
+    async def notify(self, call: Call, credential: Credential, headers: Mapping[str, str]) -> Outcome:
+        """Forward a notification: judged and recorded like any call, with no reply to settle."""
+        judged = await self.enforcer.judge(call, credential)
+        if not judged.allowed:
+            return Outcome(status=403, media="none")
+        answer = await self.upstreams[call.server].send(
+            call.agent, call.body, headers, _upstream(judged), repeatable=True
+        )
+        await answer.close()
+        return Outcome(status=answer.status, media="none")
+
+    async def answer(
+        self, call: Call, response: Response, credential: Credential, headers: Mapping[str, str]
+    ) -> Outcome:
+        """Take an agent's answer to a server's request. rows hold the rest."""
+        key = _pending_key("asked", call, response.id)
+        asked = await self._pending(key, Asked)
+        if asked is None:
+            raise Refused(Code.REPLY_UNEXPECTED)
+        judged = await self.enforcer.recall(asked.call, credential)
+        settled = await self.enforcer.settle(judged, response, 0, puts=((key, None),))
+        if isinstance(settled, Withheld):
+            raise Refused(settled.code, settled.detail)
+        answer = await self.upstreams[call.server].send(
+            call.agent, settled.body, headers, _upstream(judged), repeatable=False
+        )
+        await answer.close()
+        return Outcome(status=answer.status, media="none")
+
+    async def listen(self, call: Call, credential: Credential, headers: Mapping[str, str]) -> Outcome:
+        """Open the stream on which a server speaks unasked; each of its messages is a call of its own."""
+        judged = await self.enforcer.judge(call, credential)
+        if not judged.allowed:
+            return Outcome(status=403, media="none")
+        answer = await self.upstreams[call.server].listen(call.agent, headers, _upstream(judged))
+        if answer.media != "sse":
+            await answer.close()
+            return Outcome(status=answer.status, media="none")
+        return Outcome(status=answer.status, media="sse", stream=self._stream(judged, answer))
+
+    async def end(self, call: Call, credential: Credential, headers: Mapping[str, str]) -> Outcome:
+        """End a session: the row goes with the judgement, so that nothing can use it any more."""
+        if call.session is None:
+            raise Refused(Code.SESSION_UNKNOWN)
+        judged = await self.enforcer.judge(call, credential, puts=((session_key(call.session), None),))
+        if not judged.allowed:
+            return Outcome(status=403, media="none")
+        session = _upstream(judged)
+        status = 200 if session is None else await self.upstreams[call.server].end(call.agent, headers, session)
+        return Outcome(status=status, media="none")
+
+    # -- replies -----------------------------------------------------------------------------------------------------
+
+    async def _reply(self, judged: Judged, answer: Answer, raw: bytes) -> Outcome:
+        """The whole reply in one JSON body: the path that nearly every call takes."""
+        try:
+            response = self._response(judged.call, raw)
+        except (Malformed, Refused) as failure:
+            return await self._failed(judged, Code.REPLY_MALFORMED, str(failure))
+        session, puts = self._session(judged, answer, response)
+        body = await self._settle(judged, response, 0, puts)
+        return Outcome(status=answer.status, media="json", body=body, session=session)
+
+    async def _greeting(self, judged: Judged, answer: Answer) -> Outcome:
+        """A streamed reply to `initialize`, as JSON: the header with our session id must precede the reply."""
+        try:
+            async for raw, _ in answer.messages():
+                if raw and isinstance(jsonrpc.parse_message(raw, self.limits), Response):
+                    return await self._reply(judged, answer, raw)
+        except (Malformed, Unavailable) as failure:
+            return await self._failed(judged, Code.REPLY_MALFORMED, str(failure))
+        finally:
+            await answer.close()
+        return await self._failed(judged, Code.UPSTREAM_UNAVAILABLE, "the stream ended without a reply")
+
+    async def _stream(self, judged: Judged, answer: Answer) -> AsyncGenerator[Delivery, None]:
+        """Pass a stream on message by message, each committed before it is released."""
+        call, index, closed, resumable = judged.call, 0, call_is_unasked(judged.call), False
+        try:
+            async for raw, event_id in answer.messages():
+                resumable = resumable or event_id is not None
+                if not raw:
+                    yield Delivery(b"", event_id)
+                    continue
+                message = jsonrpc.parse_message(raw, self.limits)
+                if not isinstance(message, Response):
+                    body = await self._to_agent(judged, message)
+                elif call_is_unasked(call):
+                    body = await self._resumed(judged, message)
+                else:
+                    self._expect(call, message)
+                    _, puts = self._session(judged, answer, message)
+                    body = await self._settle(judged, message, index, puts)
+                    closed = True
+                if body is not None:
+                    yield Delivery(body, event_id)
+                if closed and not call_is_unasked(call):
+                    return
+                index += 1
+        except (Malformed, Unavailable, Refused) as failure:
+            if not closed:
+                closed = True
+                code = failure.code if isinstance(failure, Unavailable | Refused) else Code.REPLY_MALFORMED
+                await self.enforcer.fail(judged, code, str(failure), index)
+                yield Delivery(mcp.refusal(call, code, str(failure)))
+        finally:
+            await answer.close()
+            if call_is_unasked(call):
+                await self._close_listen(judged, index)
+            elif not closed:
+                await self._park_or_fail(judged, index, resumable)
+
+    async def _settle(
+        self, judged: Judged, response: Response, index: int, puts: tuple[tuple[Key, bytes | None], ...]
+    ) -> bytes:
+        """Settle a reply, and what a modern server asks of the agent inside it; return what the agent may see."""
+        for request in mcp.input_requests(response):
+            embedded = await self._judge_to_agent(judged, request, None)
+            if not embedded.allowed:
+                code, _ = _reason(embedded)
+                detail = f"the server asked for `{request.method}`"
+                await self.enforcer.fail(judged, code, detail, index, puts)
+                return mcp.refusal(judged.call, code, detail)
+        settled = await self.enforcer.settle(judged, response, index, puts)
+        if isinstance(settled, Withheld):
+            return mcp.refusal(judged.call, settled.code, settled.detail)
+        return settled.body
+
+    async def _resumed(self, judged: Judged, response: Response) -> bytes | None:
+        """A reply on a listening stream belongs to a call whose own stream broke; anything else is dropped."""
+        key = _pending_key("parked", judged.call, response.id)
+        parked = await self._pending(key, Parked)
+        if parked is None:
+            await self.enforcer.reject(
+                Code.REPLY_UNEXPECTED, "a reply to nothing", judged.call.agent, judged.call.server
+            )
+            return None
+        original = await self.enforcer.recall(parked.call, judged.credential)
+        return await self._settle(original, response, 0, ((key, None),))
+
+    async def _park_or_fail(self, judged: Judged, index: int, resumable: bool) -> None:
+        call = judged.call
+        if not (resumable and call.session is not None):
+            await self.enforcer.fail(judged, Code.UPSTREAM_UNAVAILABLE, "the stream ended without a reply", index)
+            return
+        await self.enforcer.write(_pending_key("parked", call, call.rpc_id), msgspec.json.encode(Parked(call=call)))
+
+    async def _close_listen(self, judged: Judged, index: int) -> None:
+        await self.enforcer.fail(judged, Code.UPSTREAM_UNAVAILABLE, "the stream ended", index)
+
+    async def _failed(self, judged: Judged, code: Code, detail: str) -> Outcome:
+        puts: tuple[tuple[Key, bytes | None], ...] = ()
+        if code is Code.SESSION_LOST and judged.call.session is not None:
+            puts = ((session_key(judged.call.session), None),)
+        await self.enforcer.fail(judged, code, detail, 0, puts)
+        return self._told(judged, code, detail)
+
+    def _refused(self, judged: Judged) -> Outcome:
+        return self._told(judged, *_reason(judged))
+
+    def _told(self, judged: Judged, code: Code, detail: str) -> Outcome:
+        """A refusal as its sender must be told."""
+        status = mcp.status_of(code, judged.call.revision)
+        return Outcome(status=status, media="json", body=mcp.refusal(judged.call, code, detail))
+
+    def _response(self, call: Call, raw: bytes) -> Response:
+        message = jsonrpc.parse_message(raw, self.limits)
+        if not isinstance(message, Response):
+            raise Malformed("the reply is not a JSON-RPC response")
+        self._expect(call, message)
+        return message
+
+    def _expect(self, call: Call, response: Response) -> None:
+        if response.id != call.rpc_id or type(response.id) is not type(call.rpc_id):
+            raise Refused(Code.REPLY_UNEXPECTED, "the reply has another id")
+
+    def _session(
+        self, judged: Judged, answer: Answer, response: Response
+    ) -> tuple[str | None, tuple[tuple[Key, bytes | None], ...]]:
+        """Bind a session that the server just opened to the agent that asked, under an id of ours."""
+        call = judged.call
+        if call.method != "initialize" or answer.session is None or response.error is not None:
+            return None, ()
+        session = self.enforcer.chance.call_id()
+        row = Session(
+            agent=call.agent,
+            server=call.server,
+            upstream=answer.session,
+            replica=self.enforcer.replica,
+            revision=mcp.negotiated(response) or call.revision,
+            opened=self.enforcer.clock.now_ms(),
+        )
+        return session, ((session_key(session), msgspec.json.encode(row)),)
+
+    # -- what servers ask of agents ----------------------------------------------------------------------------------
+
+    async def _to_agent(self, judged: Judged, message: Request | Notification) -> bytes | None:
+        """Judge a server's own message; return it for release, or None after answering it ourselves."""
+        mcp.read_server_message(message, judged.call.revision)
+        rpc_id = message.id if isinstance(message, Request) else None
+        asked = await self._judge_to_agent(judged, message, rpc_id)
+        if asked.allowed:
+            return message.body
+        if rpc_id is not None:
+            answer = await self.upstreams[judged.call.server].send(
+                judged.call.agent,
+                mcp.refusal(asked.call, *_reason(asked)),
+                {"mcp-protocol-version": judged.call.revision},
+                _upstream(judged),
+                repeatable=False,
+            )
+            await answer.close()
+        return None
+
+    async def _judge_to_agent(
+        self, judged: Judged, message: Request | Notification, rpc_id: jsonrpc.Id | None
+    ) -> Judged:
+        """Judge what a server asks of, or tells, the agent; a question that is let through awaits its one answer."""
+        near = judged.call
+        call = Call(
+            id=self.enforcer.chance.call_id(),
+            direction=Direction.TO_AGENT,
+            agent=near.agent,
+            server=near.server,
+            method=message.method,
+            name=None,
+            arguments=mcp.visible(message.params),
+            body=message.body,
+            revision=near.revision,
+            session=near.session,
+            rpc_id=rpc_id,
+        )
+        puts: tuple[tuple[Key, bytes | None], ...] = ()
+        if rpc_id is not None:
+            puts = ((_pending_key("asked", call, rpc_id), msgspec.json.encode(Asked(call=call))),)
+        return await self.enforcer.judge(call, judged.credential, puts)
+
+    async def _pending(self, key: Key, kind: type[Any]) -> Any:
+        row = (await self.enforcer.store.load((key,), ())).rows.get(key)
+        return None if row is None else msgspec.json.decode(row.value, type=kind)
+
+
+LISTEN = "transport/listen"
+END = "transport/end"
+
+
+def call_is_unasked(call: Call) -> bool:
+    """Whether a call is an open ear rather than a question."""
+    return call.method == LISTEN
+
+
+def _upstream(judged: Judged) -> str | None:
+    return None if judged.known.session is None else judged.known.session.upstream
+
+
+def _pending_key(kind: str, call: Call, rpc_id: str | int | None) -> Key:
+    """Where an open question of one session (or, without one, of one agent at one server) is kept."""
+    home = call.session if call.session is not None else f"{call.agent}\n{call.server}"
+    return (kind, f"{home}\n{msgspec.json.encode(rpc_id).decode()}")
+
+
+def _reason(judged: Judged) -> tuple[Code, str]:
+    reason = getattr(judged.decision, "reason", None)
+    if reason is None:
+        raise CitywatchError("a refusal without a reason")
+    return reason.code, reason.detail

@@ -1,0 +1,37 @@
+"""What a process that died left behind: every call it had let through and not closed is entered as `lost`.
+
+Decides nothing about a call's effect, which nobody knows. INVARIANTS: the budget that a lost call took stays spent; it
+is never forwarded again; an identical retry is an Ask that shows it (its likeness is a row that `admit` reads).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from citywatch.core import events
+from citywatch.core.enforce.needs import Key, OpenCall, lost_key
+from citywatch.core.log.entry import encode_event
+from citywatch.service.enforcer import open_key
+from citywatch.service.ports import Append, Clock, NewEntry, Store
+
+BATCH = 256
+
+
+async def close_lost_calls(store: Store, clock: Clock, replica: str, is_dead: Callable[[str], bool]) -> int:
+    """Close as `lost` each open call of a replica for which `is_dead` holds; return how many there were."""
+    dead = [
+        (call, row)
+        for call, stored in await store.scan("open")
+        if is_dead((row := msgspec.json.decode(stored.value, type=OpenCall)).replica)
+    ]
+    for start in range(0, len(dead), BATCH):
+        batch = dead[start : start + BATCH]
+        entries = tuple(
+            NewEntry(encode_event(events.Lost(at=clock.now_ms(), replica=replica, call=call))) for call, _ in batch
+        )
+        puts: list[tuple[Key, bytes | None]] = [(open_key(call), None) for call, _ in batch]
+        puts += [(lost_key(row.likeness), msgspec.json.encode(call)) for call, row in batch if row.likeness]
+        await store.append(Append(entries=entries, puts=tuple(puts), sync=True))
+    return len(dead)

@@ -1,0 +1,103 @@
+"""Approving what servers define: compare a survey with what is approved, and pin what a person accepted.
+
+Decides nothing: a person does, and `core.enforce` holds servers to it. INVARIANT: what is pinned is exactly what was
+shown: the digest of the whole definition that the comparison printed, never whatever the server says a moment later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from citywatch.core import events
+from citywatch.core.enforce.needs import Key, Pin, pin_key
+from citywatch.core.enforce.pinning import Standing, definition_bytes, definition_digest, difference
+from citywatch.core.enforce.settle import definition_key, offer_key
+from citywatch.core.errors import Code, Unavailable
+from citywatch.core.log.entry import encode_event
+from citywatch.core.wire.mcp import Definition
+from citywatch.service.ports import Append, Appended, Clock, NewEntry, Store
+
+
+class Compared(msgspec.Struct, frozen=True, kw_only=True):
+    """One definition beside what is approved. `difference` is for a person, empty when nothing changed."""
+
+    server: str
+    kind: str
+    name: str
+    standing: Standing
+    digest: str
+    approved: str | None
+    difference: str
+    value: dict[str, Any]
+
+
+class Approved(msgspec.Struct, frozen=True, kw_only=True):
+    """One approval as it stands: what was pinned, and the definition itself."""
+
+    server: str
+    kind: str
+    name: str
+    pin: Pin
+    definition: dict[str, Any]
+
+
+async def approvals(store: Store) -> list[Approved]:
+    """Every approval, with its definition; one whose definition is missing or altered is left out: unusable."""
+    definitions = {row_id: row.value for row_id, row in await store.scan("definition")}
+    found = []
+    for row_id, row in await store.scan("pin"):
+        server, kind, name = row_id.split("\n", 2)
+        body = definitions.get(row_id)
+        pin = msgspec.json.decode(row.value, type=Pin)
+        if body is not None and definition_digest(body) == pin.digest:
+            found.append(Approved(server=server, kind=kind, name=name, pin=pin, definition=msgspec.json.decode(body)))
+    return found
+
+
+def compare(server: str, offered: Sequence[Definition], approved: Sequence[Approved]) -> list[Compared]:
+    """Hold a survey of one server against its approvals, in the survey's order."""
+    known = {(one.kind, one.name): one for one in approved if one.server == server}
+    compared = []
+    for one in offered:
+        before = known.get((one.kind, one.name))
+        digest = definition_digest(definition_bytes(one.value))
+        standing = Standing.NEW
+        if before is not None:
+            same = before.pin.digest == digest and before.pin.offered is None
+            standing = Standing.APPROVED if same else Standing.CHANGED
+        compared.append(
+            Compared(
+                server=server,
+                kind=one.kind,
+                name=one.name,
+                standing=standing,
+                digest=digest,
+                approved=None if before is None else before.pin.digest,
+                difference="" if standing is Standing.APPROVED else difference(before and before.definition, one.value),
+                value=dict(one.value),
+            )
+        )
+    return compared
+
+
+async def approve(store: Store, clock: Clock, replica: str, chosen: Sequence[Compared], by: str) -> int:
+    """Pin each chosen definition, with an entry for each; return how many."""
+    for one in chosen:
+        body = definition_bytes(one.value)
+        now = clock.now_ms()
+        event = events.ToolApproved(
+            at=now, replica=replica, server=one.server, kind=one.kind, name=one.name, digest=one.digest, by=by
+        )
+        pin = Pin(digest=one.digest, by=by, at=now)
+        puts: tuple[tuple[Key, bytes | None], ...] = (
+            (pin_key(one.server, one.kind, one.name), msgspec.json.encode(pin)),
+            (definition_key(one.server, one.kind, one.name), body),
+            (offer_key(one.server, one.kind, one.name), None),
+        )
+        outcome = await store.append(Append(entries=(NewEntry(encode_event(event)),), puts=puts, sync=True))
+        if not isinstance(outcome, Appended):
+            raise Unavailable(Code.CONFLICT, f"`{one.name[:80]}` was not approved")
+    return len(chosen)
