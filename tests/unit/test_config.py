@@ -426,6 +426,12 @@ BAD: list[tuple[str, str, str, str]] = [
         "write https, or add `unsafe_plain_http: true`",
     ),
     (
+        server("§url: http://localhost:9001/mcp"),
+        "servers.ledger.url",
+        "`localhost` is a name, and may lead elsewhere",
+        "write 127.0.0.1 or [::1] in its place",
+    ),
+    (
         server("url: https://host/mcp\n§unsafe_plain_http: true"),
         "servers.ledger.unsafe_plain_http",
         "this server is reached over https",

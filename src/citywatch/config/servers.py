@@ -76,7 +76,9 @@ def _http(section: Section) -> Http | None:
         section.wrong("unsafe_plain_http", "this server is reached over https", "remove it")
     if parts.scheme == "http" and ca is not None:
         section.wrong("ca", "a `ca` is of no use over http", "write https in the url, or remove `ca`")
-    if parts.scheme == "http" and not plain and not loopback(parts.hostname or ""):
+    if parts.scheme == "http" and not plain and parts.hostname == "localhost":
+        section.wrong("url", "`localhost` is a name, and may lead elsewhere", "write 127.0.0.1 or [::1] in its place")
+    elif parts.scheme == "http" and not plain and not loopback(parts.hostname or ""):
         section.wrong(
             "url",
             "plain http to another machine shows every call and credential on the way",
