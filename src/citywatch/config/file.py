@@ -25,7 +25,7 @@ from citywatch.core.names import parse_domain, parse_segment
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*\Z")
 _LISTEN = (Listen(False, "127.0.0.1", 8460),)
-_VERIFIER_TYPES = (0x01, 0x04)  # SPEC: C2SP signed-note, Ed25519; C2SP tlog-cosignature, timestamped Ed25519
+_COSIGNATURE = 0x04  # SPEC: C2SP tlog-cosignature, timestamped Ed25519; a log's own key (0x01) is no witness
 
 
 def parse_settings(content: str, base: str | os.PathLike[str]) -> Settings:
@@ -191,7 +191,7 @@ def _verifier_key(notes: Notes, node: Node, path: str) -> str | None:
         key = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
         key = b""
-    known = len(key) == 33 and key[0] in _VERIFIER_TYPES
+    known = len(key) == 33 and key[0] == _COSIGNATURE
     if not name or " " in name or not known or stamp != hashlib.sha256(name.encode() + b"\n" + key).hexdigest()[:8]:
         notes.wrong(node, path, "not a witness's key", "copy the whole line that `citywatch witness` prints as its key")
         return None
