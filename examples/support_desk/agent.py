@@ -21,6 +21,7 @@ from mcp.types import CallToolResult, TextContent
 from examples.support_desk.model import Message, Model
 
 MAX_STEPS = 24
+REFUSAL = "citywatch/code"  # a result with this in its `_meta` is the gateway's, not the tool's
 SEPARATOR = "__"  # chat endpoints allow no dot or slash in a tool's name
 
 
@@ -119,15 +120,7 @@ async def _call(clients: Mapping[str, Client], function: Mapping[str, str]) -> S
     text, meta = _text(result), dict(result.meta or {})
     if not result.is_error:
         return Step(server, tool, arguments, "done", text, meta)
-    return Step(server, tool, arguments, "refused" if refusal(meta) else "failed", text, meta)
-
-
-def refusal(meta: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """What the gateway says of its refusal, if this result is one."""
-    for key, value in meta.items():
-        if "citywatch" in key and isinstance(value, dict):
-            return value
-    return None
+    return Step(server, tool, arguments, "refused" if REFUSAL in meta else "failed", text, meta)
 
 
 def _text(result: CallToolResult) -> str:

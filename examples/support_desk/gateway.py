@@ -49,7 +49,7 @@ class Gateway:
         self.port = _free_port()
         folder.mkdir(parents=True)
         shutil.copytree(HERE / "policies", folder / "policies")
-        (folder / "citywatch.yaml").write_text(_filled((HERE / "citywatch.yaml").read_text(), desk, self.port))
+        (folder / "citywatch.yaml").write_text(filled((HERE / "citywatch.yaml").read_text(), desk, self.port))
 
     def run(self, *words: str, expect: int = 0, shown: bool = True) -> Ran:
         """Run one command of citywatch; raises `CommandFailed` unless it ends with `expect`."""
@@ -127,7 +127,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _filled(text: str, desk: Desk, port: int) -> str:
+def filled(text: str, desk: Desk, port: int) -> str:
     """The example's file with the ports and paths of this run; everything else stays as it is written."""
     changes = {f"http://127.0.0.1:{PORTS[name]}/mcp": url for name, url in desk.urls.items()}
     changes["http://127.0.0.1:8460"] = f"http://127.0.0.1:{port}"

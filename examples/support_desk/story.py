@@ -147,13 +147,13 @@ def guarded(screen: Screen, gateway: Gateway, model: Model, drawn: world.World, 
     with gateway.up():
         token = gateway.run("agent", "token", AGENT, shown=False).output.strip()
         run = handle(model, gateway.places(token), drawn, data)
+    refused = [step for step in run.transcript.steps if step.outcome == "refused"]
     screen.line()
-    show_run(screen, drawn, run)
-    for step in run.transcript.steps:
-        if step.outcome == "refused":
-            screen.line()
-            screen.say(f"What the agent was told of {_words(step)}:")
-            screen.output(step.text, "yellow")
+    screen.say(f"The agent handles {drawn.ticket} again: {len(run.transcript.steps)} calls, {len(refused)} refused.")
+    for step in refused:
+        screen.line()
+        screen.say(f"{_words(step)} {_what(step, drawn).strip()}; the agent was told, and went on:")
+        screen.output(step.text, "yellow")
     return run
 
 
