@@ -27,6 +27,7 @@ from citywatch.core.call import Effect
 from citywatch.core.manifest import Budget, Parameter, ParameterType, ToolManifest
 
 DOMAIN = "trust_domain: acme.example\n"
+LOG_KEY = "north+bedb050a+AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g"
 SECRET = "sk-live-4242"
 VKEY = "north+fdc18f05+BAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g"
 
@@ -684,6 +685,12 @@ BAD: list[tuple[str, str, str, str]] = [
     ),
     (
         witness(f"{{name: n, url: 'http://127.0.0.1:1', key: §{VKEY[:-4]}AAAA}}"),
+        "witnesses[0].key",
+        "not a witness's key",
+        "copy the whole line that `citywatch witness` prints as its key",
+    ),
+    (
+        witness(f"{{name: n, url: 'http://127.0.0.1:1', key: §{LOG_KEY}}}"),  # a log cannot be its own witness
         "witnesses[0].key",
         "not a witness's key",
         "copy the whole line that `citywatch witness` prints as its key",
