@@ -26,7 +26,8 @@ up: $(VENV)/.demo ## run the gateway that ./citywatch.yaml describes
 test: $(VENV)/.dev ## run the whole test suite
 	@$(BIN)/python -m pytest --ignore=tests/conformance $(ARGS)
 
-check: lint types imports house pages ## check style, types, import rules, house rules and the documentation
+check: $(VENV)/.dev ## check style, types, import rules, house rules and the documentation
+	@$(MAKE) --keep-going --no-print-directory lint types imports house pages
 
 bench: $(VENV)/.bench ## measure against peers in the same run; JSON=FILE writes the rows too
 	@$(BIN)/python -m bench $(if $(JSON),--json "$(JSON)") $(ARGS)
@@ -49,8 +50,7 @@ format: $(VENV)/.dev ## write the code as `make check` wants to read it
 # The parts of `make check`.
 
 lint: $(VENV)/.dev
-	@$(BIN)/ruff format --check $(CODE)
-	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/ruff check $(CODE); checked=$$?; $(BIN)/ruff format --check $(CODE) && exit $$checked
 
 types: $(VENV)/.dev
 	@$(BIN)/mypy $(CODE)

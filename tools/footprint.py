@@ -40,7 +40,7 @@ def build_wheel(target: Path) -> Path:
     return wheel
 
 
-def install_base(environment: Path, wheel: Path) -> Path:
+def install_alone(environment: Path, wheel: Path) -> Path:
     """Make an environment that holds citywatch and what it runs with, and nothing else; return its Python."""
     venv.create(environment, with_pip=False, symlinks=True, clear=True)
     python = environment / "bin" / "python"
@@ -65,7 +65,7 @@ def weigh(environment: Path) -> Footprint:
 
 def measure(folder: Path) -> Footprint:
     """Build, install and weigh, in an empty folder."""
-    install_base(folder / "venv", build_wheel(folder))
+    install_alone(folder / "venv", build_wheel(folder))
     return weigh(folder / "venv")
 
 

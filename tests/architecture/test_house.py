@@ -48,6 +48,17 @@ def test_a_named_except_passes_and_an_adapter_may_end_in_a_broad_one() -> None:
     assert house.check(TRY.format("Exception"), OUTER) == []
 
 
+def test_a_handler_that_lets_everything_go_but_a_native_panic_passes() -> None:
+    panics = (
+        SAID
+        + "try:\n    x = 1\nexcept BaseException as e:\n    if type(e).__name__ != 'PanicException':\n        raise\n"
+    )
+    assert house.check(panics, INNER) == []
+    assert house.check(panics.replace("!=", "=="), INNER)
+    assert house.check(panics.replace("raise", "pass"), INNER)
+    assert house.check(panics.replace("    if", "    x = 2\n    if"), INNER)
+
+
 def test_a_folder_above_the_checkout_named_core_is_not_the_core() -> None:
     assert house.check(TRY.format("Exception"), Path("/home/core") / OUTER) == []
 
