@@ -1,8 +1,9 @@
 """The house's words and sizes, where they can be read off the syntax tree.
 
 Decides: no refused word in the name of a module, class or function; no `except` in core or service that would swallow a
-defect (one that lets everything go but a native library's panic swallows none); a file above 400 lines says in its docstring why it is one thing; every module says what it is. Does not decide
-whether a name is good. INVARIANT: each rule has a seeded violation in `tests/architecture`.
+defect (one that lets everything go but a native library's panic swallows none); a file above 400 lines says in its
+docstring why it is one thing; every module says what it is. Does not decide whether a name is good. INVARIANT: each
+rule has a seeded violation in `tests/architecture`.
 """
 
 from __future__ import annotations
