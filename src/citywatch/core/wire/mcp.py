@@ -19,6 +19,7 @@ from citywatch.core.wire.requests import (
     visible,
 )
 from citywatch.core.wire.results import (
+    OFFERING,
     Definition,
     check_agent_reply,
     check_reply,
@@ -32,6 +33,7 @@ from citywatch.core.wire.results import (
 __all__ = [
     "LEGACY",
     "MODERN",
+    "OFFERING",
     "RESPONSE",
     "Definition",
     "Group",

@@ -101,6 +101,8 @@ _LISTS: Final = {
     "resources/templates/list": ("resourceTemplates", "template", "uriTemplate"),
 }
 _GREETINGS: Final = ("initialize", "server/discover")
+OFFERING: Final = frozenset((*_LISTS, *_GREETINGS))
+"""The methods whose replies may define something."""
 
 
 def definitions(method: str, response: Response) -> tuple[Definition, ...]:

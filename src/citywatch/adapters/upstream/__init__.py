@@ -1,0 +1,21 @@
+"""MCP servers, reached over HTTP or as programs: the port `Upstream`, twice.
+
+Decides nothing about messages; `core.wire` reads them and `core.enforce` judges them.
+"""
+
+from __future__ import annotations
+
+from citywatch.adapters.upstream.credential import Credential, from_environment, from_file
+from citywatch.adapters.upstream.http import HttpUpstream
+from citywatch.adapters.upstream.settings import Bounds, HttpServer, Patience, StdioServer
+
+__all__ = [
+    "Bounds",
+    "Credential",
+    "HttpServer",
+    "HttpUpstream",
+    "Patience",
+    "StdioServer",
+    "from_environment",
+    "from_file",
+]

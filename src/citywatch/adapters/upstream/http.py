@@ -1,0 +1,291 @@
+"""An MCP server behind a URL: the port `Upstream` over a pool of kept-alive connections, one pool for each caller.
+
+Decides nothing about messages. INVARIANTS: a connection never serves two callers; a request that may not be repeated
+leaves this machine at most once; the caller's headers are not forwarded, only MCP's own, made from the judged body; our
+credential goes to the configured server and nowhere else.
+SPEC: MCP basic/transports "Streamable HTTP"; RFC 9110 §5.5, §9.2.2 (what may be repeated).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from collections import deque
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+from citywatch.adapters.upstream.answer import Broken, HttpAnswer
+from citywatch.adapters.upstream.connection import Connection
+from citywatch.adapters.upstream.credential import Credential
+from citywatch.adapters.upstream.settings import HttpServer
+from citywatch.core.errors import Code, Refused, Unavailable
+
+_TRACE: Final = frozenset(("last-event-id", "traceparent", "tracestate"))
+_NAME: Final = re.compile(r"mcp-[a-z0-9!#$%&'*+.^_`|~-]{1,256}\Z")
+_VALUE: Final = re.compile(r"[\x20-\x7e\x80-\xff]*\Z")
+_TICK: Final = 0.25
+_MAX_HEADS: Final = 1024
+
+
+class _Pool:
+    """The connections of one caller. `open` counts those being opened and in use too."""
+
+    __slots__ = ("idle", "open", "waiting")
+
+    def __init__(self) -> None:
+        self.idle: list[Connection] = []
+        self.open = 0
+        self.waiting: deque[asyncio.Future[Connection | None]] = deque()
+
+
+class HttpUpstream:
+    """One server over HTTP. Made and used in one event loop."""
+
+    def __init__(self, server: HttpServer, credential: Credential | None) -> None:
+        parts = urlsplit(server.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.fragment:
+            raise ValueError(f"`{server.name}` needs an http or https URL without credentials or fragment")
+        self.server = server
+        self._credential = credential
+        self._host = parts.hostname
+        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._tls = _tls(server.ca) if parts.scheme == "https" else None
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        head = f"{target} HTTP/1.1\r\nhost: {parts.netloc}\r\nuser-agent: citywatch\r\n"
+        both = "accept: application/json, text/event-stream\r\n"
+        self._post = f"POST {head}{both}content-type: application/json\r\n"
+        self._get = f"GET {head}accept: text/event-stream\r\n"
+        self._delete = f"DELETE {head}{both}"
+        self._heads: dict[tuple[object, ...], bytes] = {}
+        self._pools: dict[str, _Pool] = {}
+        self._connections: set[Connection] = set()
+        self._ticking = False
+        self._closed = False
+
+    # -- the port ----------------------------------------------------------------------------------------------------
+
+    async def send(
+        self, caller: str, body: bytes, headers: Mapping[str, str], session: str | None, *, repeatable: bool
+    ) -> HttpAnswer:
+        request = b"%scontent-length: %d\r\n\r\n%s" % (self._head(self._post, headers, session), len(body), body)
+        # A subscription's answer is a stream without an end, like a GET's: bounded by the event, not in all.
+        listening = headers.get("mcp-method") == "subscriptions/listen"
+        answer = await self._exchange(caller, request, listening=listening, repeatable=repeatable)
+        if answer.status == 404 and session is not None:
+            # SPEC: MCP 2025-11-25 basic/transports "Session Management": 404 means that the session is over.
+            await answer.close()
+            raise Refused(Code.SESSION_LOST)
+        return answer
+
+    async def listen(self, caller: str, headers: Mapping[str, str], session: str | None) -> HttpAnswer:
+        request = self._head(self._get, headers, session) + b"\r\n"
+        answer = await self._exchange(caller, request, listening=True, repeatable=True)
+        if answer.status == 404 and session is not None:
+            await answer.close()
+            raise Refused(Code.SESSION_LOST)
+        return answer
+
+    async def end(self, caller: str, headers: Mapping[str, str], session: str) -> int:
+        request = self._head(self._delete, headers, session) + b"content-length: 0\r\n\r\n"
+        answer = await self._exchange(caller, request, listening=False, repeatable=True)
+        await answer.close()
+        return answer.status
+
+    async def close(self) -> None:
+        self._closed = True
+        for connection in tuple(self._connections):
+            connection.end(Unavailable(Code.DRAINING, "the gateway is stopping"))
+        for pool in tuple(self._pools.values()):
+            while self._wake(pool, None):
+                pass
+        # Let the loop run the connections' last callbacks, so that no socket is left open behind us.
+        while any(connection.attached for connection in self._connections):
+            await asyncio.sleep(0)
+
+    # -- requests ----------------------------------------------------------------------------------------------------
+
+    def _head(self, start: str, headers: Mapping[str, str], session: str | None) -> bytes:
+        """The request's lines up to its length. The same few heads come again and again, so they are kept."""
+        secret = None if self._credential is None else self._credential()
+        key = (start, session, secret, *headers.items())
+        head = self._heads.get(key)
+        if head is None:
+            if len(self._heads) >= _MAX_HEADS:
+                self._heads.clear()
+            head = self._heads[key] = self._write_head(start, headers, session, secret)
+        return head
+
+    def _write_head(self, start: str, headers: Mapping[str, str], session: str | None, secret: str | None) -> bytes:
+        lines = [start]
+        for name, value in headers.items():
+            # Not a matter of trust: names and values are ours. But one line break here would be two requests there.
+            if (name not in _TRACE and not _NAME.match(name)) or not _VALUE.match(value):
+                raise ValueError(f"`{name[:80]!r}` is not a header to forward")
+            lines.append(f"{name}: {value}\r\n")
+        if session is not None:
+            if not _VALUE.match(session):
+                raise ValueError("a session id holds a control character")
+            lines.append(f"mcp-session-id: {session}\r\n")
+        if secret is not None:
+            lines.append(f"authorization: {secret}\r\n")
+        return "".join(lines).encode("latin-1")
+
+    async def _exchange(self, caller: str, request: bytes, *, listening: bool, repeatable: bool) -> HttpAnswer:
+        kept = self._take_idle(caller)
+        if kept is not None:
+            try:
+                return await kept.ask(request, listening=listening)
+            except Broken as failure:
+                # A kept connection may have been closed by the other side while our bytes were under way. Whether they
+                # arrived nobody knows, so only what may happen twice is asked again, and only on silence.
+                if failure.heard or not repeatable:
+                    raise
+        connection = await self._connect(caller)
+        return await connection.ask(request, listening=listening)
+
+    # -- the pool ----------------------------------------------------------------------------------------------------
+
+    def _take_idle(self, caller: str) -> Connection | None:
+        pool = self._pools.get(caller)
+        if pool is None:
+            return None
+        oldest = asyncio.get_running_loop().time() - self.server.bounds.kept
+        while pool.idle:
+            connection = pool.idle.pop()
+            if connection.usable and connection.idle_since > oldest:
+                return connection
+            connection.end(Broken("unused for too long", False))
+        return None
+
+    async def _connect(self, caller: str) -> Connection:
+        """A connection for this caller: a new one, or the next that becomes free if there are too many."""
+        until = asyncio.get_running_loop().time() + self.server.patience.connect
+        while True:
+            pool = self._pool(caller)
+            if pool.open < self.server.bounds.per_caller and self._make_room():
+                return await self._open(caller)
+            try:
+                async with asyncio.timeout_at(until):
+                    connection = await self._wait(pool)
+            except TimeoutError:
+                raise Unavailable(Code.OVERLOADED, f"`{self.server.name}` has no free connection") from None
+            if connection is not None and connection.usable:
+                return connection
+
+    def _pool(self, caller: str) -> _Pool:
+        if self._closed:
+            raise Unavailable(Code.DRAINING)
+        pool = self._pools.get(caller)
+        if pool is None:
+            pool = self._pools[caller] = _Pool()
+        return pool
+
+    async def _open(self, caller: str) -> Connection:
+        loop = asyncio.get_running_loop()
+        bounds, patience = self.server.bounds, self.server.patience
+        connection = Connection(caller, self, patience, bounds, loop.time)
+        # Counted from here on, until `lost`. The pool is looked up anew: making room may have ended an empty one.
+        self._pool(caller).open += 1
+        self._connections.add(connection)
+        try:
+            async with asyncio.timeout(patience.connect):
+                await loop.create_connection(
+                    lambda: connection,
+                    self._host,
+                    self._port,
+                    ssl=self._tls,
+                    server_hostname=self._host if self._tls is not None else None,
+                )
+        except (OSError, TimeoutError) as failure:
+            self.lost(connection)
+            why = "took too long" if isinstance(failure, TimeoutError) else type(failure).__name__
+            raise Unavailable(Code.UPSTREAM_UNAVAILABLE, f"`{self.server.name}` cannot be reached: {why}") from None
+        except BaseException:
+            self.lost(connection)
+            raise
+        if self._closed:
+            connection.end(Unavailable(Code.DRAINING))
+        self._tick()
+        return connection
+
+    async def _wait(self, pool: _Pool) -> Connection | None:
+        waiter: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
+        pool.waiting.append(waiter)
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and (connection := waiter.result()) is not None:
+                self.released(connection)
+            raise
+        finally:
+            if waiter in pool.waiting:
+                pool.waiting.remove(waiter)
+
+    def _make_room(self) -> bool:
+        """Whether one more connection fits in all; an unused one of anybody's goes first."""
+        if len(self._connections) < self.server.bounds.in_all:
+            return True
+        for pool in self._pools.values():
+            if pool.idle:
+                self.lost(victim := pool.idle.pop(0))
+                victim.end(Broken("another caller needs the place", False))
+                return True
+        return False
+
+    def released(self, connection: Connection) -> None:
+        pool = self._pools[connection.caller]
+        if not self._wake(pool, connection):
+            pool.idle.append(connection)
+
+    def lost(self, connection: Connection) -> None:
+        if connection not in self._connections:
+            return
+        self._connections.discard(connection)
+        pool = self._pools[connection.caller]
+        pool.open -= 1
+        if connection in pool.idle:
+            pool.idle.remove(connection)
+        # Whoever waits may open one now: first the same caller, then anybody who waits for the number in all.
+        if not self._wake(pool, None):
+            any(self._wake(other, None) for other in self._pools.values())
+        if pool.open == 0 and not pool.waiting:
+            del self._pools[connection.caller]
+
+    @staticmethod
+    def _wake(pool: _Pool, connection: Connection | None) -> bool:
+        while pool.waiting:
+            waiter = pool.waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(connection)
+                return True
+        return False
+
+    def _tick(self) -> None:
+        """One timer for all connections: a timer for each request would cost more than the request."""
+        if not self._ticking:
+            self._ticking = True
+            self._schedule()
+
+    def _schedule(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for connection in tuple(self._connections):
+            connection.expire(now)
+        oldest = now - self.server.bounds.kept
+        for pool in tuple(self._pools.values()):
+            for connection in tuple(pool.idle):
+                if connection.idle_since <= oldest:
+                    connection.end(Broken("unused for too long", False))
+        self._ticking = bool(self._connections)
+        if self._ticking:
+            loop.call_later(_TICK, self._schedule)
+
+
+def _tls(ca: str | None) -> ssl.SSLContext:
+    """One context for the server's life: to make one takes tens of milliseconds."""
+    context = ssl.create_default_context(cafile=ca)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    return context
