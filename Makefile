@@ -23,8 +23,9 @@ demo: $(VENV)/.demo ## see an attack succeed without citywatch and stopped with 
 up: $(VENV)/.demo ## run the gateway that ./citywatch.yaml describes
 	@$(BIN)/citywatch up $(ARGS)
 
-test: $(VENV)/.dev ## run the whole test suite
-	@$(BIN)/python -m pytest --ignore=tests/conformance $(ARGS)
+test: $(VENV)/.dev ## run the whole test suite; COVERAGE=1 also prints what it did not reach
+	@$(BIN)/python -m $(if $(COVERAGE),coverage run -m )pytest --ignore=tests/conformance $(ARGS)
+	@$(if $(COVERAGE),$(BIN)/coverage combine --quiet && $(BIN)/coverage report)
 
 check: $(VENV)/.dev ## check style, types, import rules, house rules and the documentation
 	@$(MAKE) --keep-going --no-print-directory lint types imports house pages
