@@ -62,6 +62,7 @@ imports: $(VENV)/.dev
 house: $(VENV)/.dev
 	@$(BIN)/python -m tools.purity
 	@$(BIN)/python -m tools.house
+	@$(BIN)/python -m tools.declared
 	@$(BIN)/python -m tools.lock --check
 
 pages: $(VENV)/.dev

@@ -1,0 +1,78 @@
+"""What is imported is declared, and what is declared is imported.
+
+Decides, for everything under `src/`, that each third party it imports is a dependency of `pyproject.toml` (or of an
+extra: then only inside a function, or in a file that is run by itself, so that the base install imports without it), and
+that no declared dependency is dead weight. Looks at no versions (`lock`), nor at who may import what (import-linter).
+INVARIANT: each rule has a seeded violation in `tests/architecture`.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tools.findings import ROOT, Finding, python_files, report
+
+OWN = "citywatch"
+ALONE = ("starter",)
+"""Folders whose files are run by themselves and never imported by the rest."""
+
+
+def check(sources: Mapping[Path, str], project: Path, owners: Mapping[str, Sequence[str]]) -> list[Finding]:
+    """Hold imports against declarations. `owners` maps a module's name to the distributions that bring it."""
+    declared = tomllib.loads(project.read_text())["project"]
+    base = {canonicalize_name(Requirement(line).name) for line in declared["dependencies"]}
+    more = {
+        canonicalize_name(Requirement(line).name)
+        for extra in declared.get("optional-dependencies", {}).values()
+        for line in extra
+    }
+    found: list[Finding] = []
+    imported: set[str] = set()
+    for path, source in sources.items():
+        for line, module, at_once in third_parties(ast.parse(source)):
+            brought = {canonicalize_name(owner) for owner in owners.get(module, [module])}
+            imported |= brought
+            if brought & base:
+                continue
+            if not brought & more:
+                found.append(Finding(path, line, f"`{module}` is imported and not declared"))
+            elif at_once and not set(ALONE) & set(path.parts):
+                found.append(Finding(path, line, f"`{module}` is an extra: import it where it is used"))
+    unused = sorted(base - imported)
+    return [*found, *(Finding(project, 1, f"`{name}` is declared and never imported") for name in unused)]
+
+
+def third_parties(tree: ast.Module) -> Iterator[tuple[int, str, bool]]:
+    """Each import that is neither ours nor the standard library's: line, top-level module, whether loading runs it."""
+    inside = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+    }
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [node.module]
+        for name in names:
+            module = name.split(".")[0]
+            if module != OWN and module not in sys.stdlib_module_names:
+                yield getattr(node, "lineno", 1), module, id(node) not in inside
+
+
+def main() -> int:
+    files = python_files([ROOT / "src"])
+    sources = {path: path.read_text() for path in files}
+    return report("declared", len(files), check(sources, ROOT / "pyproject.toml", packages_distributions()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
