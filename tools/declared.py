@@ -1,8 +1,9 @@
 """What is imported is declared, and what is declared is imported.
 
 Decides, for everything under `src/`, that each third party it imports is a dependency of `pyproject.toml` (or of an
-extra: then only inside a function, or in a file that is run by itself, so that the base install imports without it), and
-that no declared dependency is dead weight. Looks at no versions (`lock`), nor at who may import what (import-linter).
+extra: then only inside a function, or in a file that is run by itself, so that the base install imports without it),
+and that no declared dependency is dead weight. Looks at no versions (`lock`) and not at who imports what
+(import-linter).
 INVARIANT: each rule has a seeded violation in `tests/architecture`.
 """
 
