@@ -87,6 +87,28 @@ class AgentRevoked(Event, frozen=True, kw_only=True, tag="agent_revoked"):
     reason: str
 
 
+class KeyReplaced(Event, frozen=True, kw_only=True, tag="key_replaced"):
+    """An agent that proved both keys changed `old` for `key`; papers issued to `old` are void."""
+
+    agent: str
+    old: str
+    key: str
+
+
+class AuthorityChanged(Event, frozen=True, kw_only=True, tag="authority_changed"):
+    """The trust domain's authority was founded, or changes its keys: `change` is founded, prepared, activated, retired.
+
+    `generation` numbers the pair of keys, `certificate` and `bundle` are digests of what is believed from now on.
+    """
+
+    domain: str
+    change: str
+    generation: int
+    certificate: str
+    bundle: str
+    by: str
+
+
 class CredentialIssued(Event, frozen=True, kw_only=True, tag="credential_issued"):
     """An SVID was issued; `kind` is x509 or jwt, `digest` hashes it, the secret itself is nowhere."""
 
@@ -162,6 +184,8 @@ AnyEvent = (
     | Rejected
     | AgentAdded
     | AgentRevoked
+    | KeyReplaced
+    | AuthorityChanged
     | CredentialIssued
     | ToolApproved
     | ToolChanged

@@ -125,7 +125,9 @@ class Signer(Protocol):
         """SubjectPublicKeyInfo, DER."""
         ...
 
-    def sign(self, message: bytes) -> bytes: ...
+    def sign(self, message: bytes) -> bytes:
+        """Ed25519: 64 bytes. P-256: ECDSA with SHA-256, in DER."""
+        ...
 
 
 class Answer(Protocol):

@@ -1,0 +1,7 @@
+"""Private keys in files that only their owner can read, and the signers that use them."""
+
+from citywatch.adapters.keys.checkpoints import CheckpointSigner
+from citywatch.adapters.keys.files import SecretDirectory
+from citywatch.adapters.keys.signers import KeyKind, KeySigner, create_key, load_key, open_key
+
+__all__ = ["CheckpointSigner", "KeyKind", "KeySigner", "SecretDirectory", "create_key", "load_key", "open_key"]

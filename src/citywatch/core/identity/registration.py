@@ -1,0 +1,62 @@
+"""What is on file of an agent: its keys, and whether its papers are void.
+
+Decides nothing; `enforce.verify` reads the row for each request and `service.admin` writes it. One row per agent, under
+`("agent", name)`; and one per key that was ever registered, under `("key", thumbprint)`.
+INVARIANTS: `parse_x(format_x(row)) == row`; a key belongs to one agent for good, so that neither a second name nor a
+new registration brings a revoked key back.
+
+Evolution rule: never rename, remove or re-type a field; new fields get a default.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from citywatch.core.errors import Malformed
+
+
+class AgentRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One agent. `agent` is its SPIFFE ID, `keys` are RFC 7638 thumbprints; a revoked row stays and never revives."""
+
+    agent: str
+    keys: tuple[str, ...]
+    added_at: int
+    revoked: bool = False
+    reason: str = ""
+
+
+class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose key this is, or was."""
+
+    agent: str
+
+
+def agent_key(name: str) -> tuple[str, str]:
+    """Where an agent's row lies."""
+    return ("agent", name)
+
+
+def key_key(thumbprint: str) -> tuple[str, str]:
+    """Where a key's row lies."""
+    return ("key", thumbprint)
+
+
+def format_row(row: AgentRow | KeyRow) -> bytes:
+    """The row as JSON."""
+    return msgspec.json.encode(row)
+
+
+def parse_agent_row(value: bytes) -> AgentRow:
+    """The inverse of `format_row` for an agent."""
+    try:
+        return msgspec.json.decode(value, type=AgentRow)
+    except msgspec.DecodeError:
+        raise Malformed("the row of an agent cannot be read") from None
+
+
+def parse_key_row(value: bytes) -> KeyRow:
+    """The inverse of `format_row` for a key."""
+    try:
+        return msgspec.json.decode(value, type=KeyRow)
+    except msgspec.DecodeError:
+        raise Malformed("the row of a key cannot be read") from None

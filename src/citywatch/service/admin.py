@@ -1,0 +1,93 @@
+"""Who is registered: agents are added, revoked, and listed, each change with its entry in one transaction.
+
+Decides that a key belongs to one agent for good and that an agent in good standing is not overwritten; not who may ask
+for it: whoever can open the store is the operator.
+INVARIANTS: a revoked key never comes back, under no name; a revocation is on the disk before this returns, and holds
+from the next request because each decision reads the agent's row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from citywatch.core import events
+from citywatch.core.errors import Code, Refused, Unavailable
+from citywatch.core.identity.registration import (
+    AgentRow,
+    KeyRow,
+    agent_key,
+    format_row,
+    key_key,
+    parse_agent_row,
+)
+from citywatch.core.log.entry import encode_event
+from citywatch.core.names import AgentId, parse_segment
+from citywatch.core.signature import thumbprint
+from citywatch.service.authority import p256
+from citywatch.service.ports import Append, Appended, Clock, Key, NewEntry, Store
+
+MAX_CONFLICTS = 3
+
+
+class Admin:
+    """What the operator may do about agents."""
+
+    def __init__(self, *, store: Store, clock: Clock, replica: str, domain: str) -> None:
+        self._store = store
+        self._clock = clock
+        self._replica = replica
+        self._domain = domain
+
+    async def add_agent(self, name: str, public: bytes, by: str) -> AgentRow:
+        """Register an agent under a P-256 key (DER SubjectPublicKeyInfo).
+
+        A name whose agent was revoked may come back with a key that nobody ever had. `Refused(CONFLICT)` for a name or
+        a key that is taken, `Malformed` for what is no name or no key.
+        """
+        agent = AgentId(self._domain, parse_segment(name, "agent name"))
+        key = thumbprint(p256(public))
+        for _ in range(MAX_CONFLICTS):
+            rows = (await self._store.load([agent_key(name), key_key(key)], [])).rows
+            before, taken = rows.get(agent_key(name)), rows.get(key_key(key))
+            if taken is not None:
+                raise Refused(Code.CONFLICT, "the key was registered before: draw a new one")
+            if before is not None and not parse_agent_row(before.value).revoked:
+                raise Refused(Code.CONFLICT, f"the agent `{name}` is registered: revoke it first, or choose a name")
+            now = self._clock.now_ms()
+            row = AgentRow(agent=str(agent), keys=(key,), added_at=now)
+            event = events.AgentAdded(at=now, replica=self._replica, agent=str(agent), key=key, by=by)
+            reads = ((agent_key(name), before.version if before else 0), (key_key(key), 0))
+            puts = ((agent_key(name), format_row(row)), (key_key(key), format_row(KeyRow(agent=str(agent)))))
+            if await self._commit(event, reads, puts):
+                return row
+        raise Unavailable(Code.CONFLICT, f"the agent `{name}` was not added: it kept changing")
+
+    async def revoke_agent(self, name: str, reason: str, by: str) -> AgentRow:
+        """Void all papers of an agent; a second revocation changes nothing. `Refused(AGENT_UNKNOWN)` for a stranger."""
+        for _ in range(MAX_CONFLICTS):
+            stored = (await self._store.load([agent_key(name)], [])).rows.get(agent_key(name))
+            if stored is None:
+                raise Refused(Code.AGENT_UNKNOWN, f"no agent `{name[:80]}` is registered")
+            row = parse_agent_row(stored.value)
+            if row.revoked:
+                return row
+            row = msgspec.structs.replace(row, revoked=True, reason=reason)
+            event = events.AgentRevoked(
+                at=self._clock.now_ms(), replica=self._replica, agent=row.agent, by=by, reason=reason
+            )
+            if await self._commit(event, ((agent_key(name), stored.version),), ((agent_key(name), format_row(row)),)):
+                return row
+        raise Unavailable(Code.CONFLICT, f"the agent `{name}` was not revoked: it kept changing")
+
+    async def list_agents(self) -> list[tuple[str, AgentRow]]:
+        """All agents by name, the revoked ones too."""
+        return [(name, parse_agent_row(row.value)) for name, row in await self._store.scan("agent")]
+
+    async def _commit(
+        self, event: events.Event, reads: Sequence[tuple[Key, int]], puts: Sequence[tuple[Key, bytes | None]]
+    ) -> bool:
+        entries = (NewEntry(encode_event(event)),)
+        outcome = await self._store.append(Append(entries=entries, reads=tuple(reads), puts=tuple(puts), sync=True))
+        return isinstance(outcome, Appended)
