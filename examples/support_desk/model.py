@@ -69,7 +69,9 @@ class EndpointModel:
         self._timeout = timeout
 
     async def step(self, messages: Sequence[Message], tools: Sequence[Json]) -> Message:
-        body = {"model": self.name, "messages": list(messages), "tools": list(tools), "temperature": 0}
+        # The API knows no name on a tool's message, and strict endpoints refuse what they do not know.
+        known = [{k: v for k, v in m.items() if (m["role"], k) != ("tool", "name")} for m in messages]
+        body = {"model": self.name, "messages": known, "tools": list(tools), "temperature": 0}
         answer = await anyio.to_thread.run_sync(self._ask, json.dumps(body).encode())
         try:
             message = answer["choices"][0]["message"]

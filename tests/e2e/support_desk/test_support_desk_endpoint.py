@@ -78,6 +78,7 @@ async def test_an_endpoint_drives_the_real_tools(endpoint: Endpoint, open_desk: 
     assert (path, authorization, first["model"]) == ("/v1/chat/completions", f"Bearer {KEY}", "some-model")
     assert {tool["function"]["name"] for tool in first["tools"]} >= {"ledger__transfer", "documents__read_document"}
     assert [message["role"] for message in second["messages"]] == ["system", "user", "assistant", "tool", "tool"]
+    assert second["messages"][3].keys() == {"role", "tool_call_id", "content"}
     assert "toaster" in second["messages"][3]["content"]
 
 
