@@ -8,6 +8,7 @@ from __future__ import annotations
 from citywatch.adapters.upstream.credential import Credential, from_environment, from_file
 from citywatch.adapters.upstream.http import HttpUpstream
 from citywatch.adapters.upstream.settings import Bounds, HttpServer, Patience, StdioServer
+from citywatch.adapters.upstream.stdio import StdioUpstream
 
 __all__ = [
     "Bounds",
@@ -16,6 +17,7 @@ __all__ = [
     "HttpUpstream",
     "Patience",
     "StdioServer",
+    "StdioUpstream",
     "from_environment",
     "from_file",
 ]

@@ -1,0 +1,136 @@
+"""Starting a program that may be hostile: as another user, with nothing of ours in its hands.
+
+Decides whether a program may be started at all. INVARIANTS: it runs under another account than ours, never root, unless
+the operator wrote `unsafe_same_user`; it gets the configured environment and no more, no descriptor but its three
+pipes, a session and a process group of its own; what is private to us is closed to its account when it starts.
+Not decided: what that account may reach elsewhere on the machine or the network; that is the operator's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import resource
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+
+from citywatch.adapters.upstream.settings import StdioServer
+from citywatch.core.errors import Code, Unavailable
+
+
+class Account(msgspec.Struct, frozen=True):
+    """The user and group ids that a program gets."""
+
+    uid: int
+    gid: int
+
+
+def account_of(server: StdioServer, our_uid: int) -> Account | None:
+    """Under which account the program runs; None for our own, if the operator accepted that. Raises `Unavailable`."""
+    if server.user is None:
+        if not server.unsafe_same_user:
+            raise _cannot(server, "it names no `user` and `unsafe_same_user` is not set")
+        return None
+    if server.unsafe_same_user:
+        raise _cannot(server, "it names a `user` and sets `unsafe_same_user`")
+    try:
+        entry = pwd.getpwuid(int(server.user)) if server.user.isdigit() else pwd.getpwnam(server.user)
+    except (KeyError, OverflowError):
+        raise _cannot(server, f"there is no user `{server.user}`") from None
+    if entry.pw_uid == 0 or entry.pw_gid == 0:
+        raise _cannot(server, f"`{server.user}` is root or of root's group, which is no sandbox")
+    if entry.pw_uid == our_uid:
+        raise _cannot(server, f"`{server.user}` is the gateway's own user, which is no sandbox")
+    if our_uid != 0:
+        raise _cannot(server, f"only root can start a program as `{server.user}`")
+    return Account(entry.pw_uid, entry.pw_gid)
+
+
+def check_private(server: StdioServer, account: Account | None) -> None:
+    """Raise `Unavailable` unless each of our private paths is closed to the program's account."""
+    if account is None:
+        return
+    for path in server.private:
+        try:
+            status = os.stat(path)
+        except FileNotFoundError:
+            continue
+        except OSError as failure:
+            raise _cannot(server, f"`{path}` cannot be checked: {type(failure).__name__}") from None
+        # Stricter than need be: a closed directory above would do as well, but it can be opened later on.
+        if status.st_uid == account.uid or stat.S_IMODE(status.st_mode) & 0o077:
+            raise _cannot(server, f"`{path}` is open to other users; make it `chmod go-rwx`")
+
+
+def start(server: StdioServer) -> subprocess.Popen[bytes]:
+    """Start the program. Blocks for some milliseconds: call it in a thread."""
+    account = account_of(server, os.geteuid())
+    check_private(server, account)
+    if not Path(server.cwd).is_absolute():
+        raise _cannot(server, "its `cwd` is not an absolute path")
+    # A name with a slash is found from the program's own directory, as a shell in that directory would.
+    name = server.command[0]
+    program = shutil.which(
+        str(Path(server.cwd, name)) if os.sep in name else name, path=server.env.get("PATH", os.defpath)
+    )
+    if program is None:
+        raise _cannot(server, f"there is no program `{name}`")
+    try:
+        process = subprocess.Popen(  # noqa: S603  # the operator's own command, and no shell
+            server.command,
+            executable=program,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            close_fds=True,
+            cwd=server.cwd,
+            env=dict(server.env),
+            start_new_session=True,
+            user=None if account is None else account.uid,
+            group=None if account is None else account.gid,
+            extra_groups=None if account is None else [],
+            umask=0o077,
+        )
+    except (OSError, subprocess.SubprocessError) as failure:
+        raise _cannot(server, f"it does not start: {type(failure).__name__}") from None
+    _limit(process.pid, server, account)
+    return process
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Kill the program and its whole process group. Its children that left the group are beyond our reach."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _limit(pid: int, server: StdioServer, account: Account | None) -> None:
+    """Bound what the program may use. Set from outside, at once after the start: code of ours between fork and exec is
+    unsafe where there are threads. What it does in between counts all the same from then on."""
+    if not sys.platform.startswith("linux"):
+        return
+    limits = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_NOFILE: server.files,
+        # Data, not address space: some runtimes reserve terabytes that they never touch.
+        resource.RLIMIT_DATA: server.memory,
+    }
+    if account is not None:
+        # Counted for the whole account, so on ours it would stop the operator's other programs.
+        limits[resource.RLIMIT_NPROC] = server.processes
+    for kind, wanted in limits.items():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            _, most = resource.prlimit(pid, kind)
+            bound = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+            resource.prlimit(pid, kind, (bound, bound))
+
+
+def _cannot(server: StdioServer, why: str) -> Unavailable:
+    return Unavailable(Code.UPSTREAM_UNAVAILABLE, f"`{server.name}` is not started: {why}")
