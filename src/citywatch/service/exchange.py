@@ -30,6 +30,7 @@ class Delivery(msgspec.Struct, frozen=True):
 
     body: bytes
     event_id: str | None = None
+    retry_ms: int | None = None
 
 
 class Outcome(msgspec.Struct, kw_only=True):
@@ -168,7 +169,7 @@ class Exchange:
             async for raw, event_id in answer.messages():
                 resumable = resumable or event_id is not None
                 if not raw:
-                    yield Delivery(b"", event_id)
+                    yield Delivery(b"", event_id, answer.retry_ms)
                     continue
                 message = jsonrpc.parse_message(raw, self.limits)
                 if not isinstance(message, Response):

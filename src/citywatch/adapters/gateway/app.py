@@ -24,7 +24,7 @@ from citywatch.service.exchange import END, LISTEN, Delivery, Exchange, Outcome
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Route = Callable[[bytes, Credential | None], Awaitable[tuple[int, str, bytes]]]
+Route = Callable[[bytes], Awaitable[tuple[int, str, bytes]]]
 
 JSON = b"application/json"
 SSE_PING_S = 15.0
@@ -42,6 +42,7 @@ class Gateway:
         body_time: float,
         max_in_flight: int,
         routes: Mapping[tuple[str, str], Route],
+        hosts: frozenset[str],
     ) -> None:
         self.exchange = exchange
         self.door = door
@@ -49,6 +50,7 @@ class Gateway:
         self.body_time = body_time
         self.max_in_flight = max_in_flight
         self.routes = routes
+        self.hosts = hosts
         self.in_flight = 0
         self.draining = False
 
@@ -72,6 +74,9 @@ class Gateway:
             self.in_flight -= 1
 
     async def _route(self, scope: Scope, receive: Receive, send: Send, peer: Peer) -> None:
+        if not self._addressed_to_us(scope["headers"]):
+            await _write(send, 403, b'{"error":"this host or origin is not the gateway\'s"}')
+            return
         path: str = scope["path"]
         if path.startswith("/mcp/"):
             await self._mcp(path[5:], scope, receive, send, peer)
@@ -82,12 +87,29 @@ class Gateway:
             return
         try:
             body = await self._body(receive)
-            status, media, reply = await route(body, None)
+            status, media, reply = await route(body)
         except (Malformed, Refused, Unavailable) as failure:
             code = Code.MALFORMED if isinstance(failure, Malformed) else failure.code
             await _write(send, mcp.status_of(code), mcp.turned_away(None, code, str(failure)))
             return
         await _write(send, status, reply, media.encode())
+
+    def _addressed_to_us(self, headers: list[tuple[bytes, bytes]]) -> bool:
+        """Whether Host, and Origin if a browser sent one, are names of ours.
+
+        SPEC: MCP basic/transports "Security Warning": a page that re-bound its DNS name to our address says so here.
+        """
+        named = 0
+        for name, value in headers:
+            if name == b"host":
+                named += 1
+                if _host_of(value.decode("latin-1")) not in self.hosts:
+                    return False
+            elif name == b"origin":
+                origin = value.decode("latin-1")
+                if _host_of(origin.partition("://")[2]) not in self.hosts:
+                    return False
+        return named == 1
 
     # -- MCP ---------------------------------------------------------------------------------------------------------
 
@@ -222,9 +244,18 @@ class Gateway:
         await _write(send, status, mcp.turned_away(message, code, detail), JSON, extra)
 
 
+def _host_of(authority: str) -> str:
+    """The host of `host`, `host:port` or `[v6]:port`, in lower case."""
+    if authority.startswith("["):
+        return authority.partition("]")[0].lstrip("[").lower()
+    return authority.partition(":")[0].lower()
+
+
 def _event(delivery: Delivery) -> bytes:
     """One server-sent event. Our bodies hold no raw line breaks: JSON escapes them."""
     head = b"" if delivery.event_id is None else b"id: " + delivery.event_id.encode() + b"\n"
+    if delivery.retry_ms is not None:
+        head += b"retry: %d\n" % delivery.retry_ms
     return head + b"data: " + delivery.body + b"\n\n"
 
 

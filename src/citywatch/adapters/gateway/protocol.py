@@ -39,6 +39,38 @@ class Peer:
         self.task: asyncio.Task[Any] | None = None
 
 
+class Corked:
+    """A transport that sends what is written in one turn of the loop with one system call.
+
+    uvicorn writes a response's head and body apart; on a small response the second call costs as much as the decision.
+    """
+
+    __slots__ = ("_loop", "_transport", "_waiting")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._waiting: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._waiting:
+            self._loop.call_soon(self._flush)
+        self._waiting.append(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            data = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
+            self._waiting = []
+            self._transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class _TooMuch(Exception):
     """Raised inside a parser callback to stop parsing."""
 
@@ -49,7 +81,7 @@ class BoundedProtocol(HttpToolsProtocol):
     bounds = Bounds()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(Corked(transport, self.loop))  # type: ignore[arg-type]
         # uvicorn tolerates bytes after `Connection: close`; two messages where one was announced: so smuggling starts.
         self.parser = httptools.HttpRequestParser(self)
         tls = transport.get_extra_info("ssl_object")

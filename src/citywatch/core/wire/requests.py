@@ -125,17 +125,17 @@ def read_server_message(message: Request | Notification, revision: str) -> Metho
 def visible(params: Mapping[str, Any] | None) -> Mapping[str, Any]:
     """The parameters without `_meta`, which is about the exchange and not about the act."""
     if params is None:
-        return _EMPTY
+        return {}
     return {key: value for key, value in params.items() if key != "_meta"}
 
 
 def name_and_arguments(row: Method, params: Mapping[str, Any] | None) -> tuple[str | None, Mapping[str, Any]]:
     """Whom or what a checked message names, and what policy may see of it."""
     if params is None:
-        return None, _EMPTY
+        return None, {}
     name = None if row.named_by is None else _name(row, params)
     if row.method == "tools/call":
-        return name, params.get("arguments", _EMPTY)
+        return name, params.get("arguments", {})
     return name, visible(params)
 
 
@@ -170,7 +170,7 @@ def _answer(routing: RoutingHeaders, negotiated: str | None) -> Reading:
         action=RESPONSE,
         revision=revision,
         name=None,
-        arguments=_EMPTY,
+        arguments={},
         session=routing.session,
         headers={} if routing.revision is None else {"mcp-protocol-version": routing.revision},
     )

@@ -1,0 +1,107 @@
+"""`citywatch agent`: who may act, under which key."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from citywatch.main.place import read_place
+
+
+def register(cli: click.Group) -> None:
+    cli.add_command(agent)
+
+
+@click.group()
+def agent() -> None:
+    """Register agents, revoke them, give them papers."""
+
+
+@agent.command()
+@click.argument("name")
+@click.option("--out", type=click.Path(path_type=Path), help="Where to put the agent's folder.  [default: agents/NAME]")
+@click.pass_obj
+def add(file: Path, name: str, out: Path | None) -> None:
+    """Register an agent: draw its key, and write what its program needs into a folder of its own (mode 0700)."""
+    from citywatch.adapters.keys import KeyKind, SecretDirectory, open_key
+    from citywatch.core.identity.papers import format_introduction
+    from citywatch.core.names import AgentId
+    from citywatch.main.assembly import open_city, operator
+
+    place = read_place(file)
+    folder = out or place.file.resolve().parent / "agents" / name
+
+    async def run() -> None:
+        async with open_city(place) as city:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            secrets = SecretDirectory(folder)
+            key = open_key(secrets, "key.pem", KeyKind.P256)
+            row = await city.admin.add_agent(name, key.public, operator())
+            introduction = city.issuer.introduction(AgentId(city.settings.trust_domain, name))
+            secrets.replace("introduction.json", format_introduction(introduction))
+            click.echo(f"added {row.agent} (key {row.keys[-1]})")
+            click.echo(f"its key and papers are in {folder}; give that folder to the agent and to nobody else")
+            if name not in city.settings.agents:
+                click.echo(f"note: `{name}` is not under `agents:` in {place.file}, so it has no roles", err=True)
+
+    asyncio.run(run())
+
+
+@agent.command("list")
+@click.pass_obj
+def list_agents(file: Path) -> None:
+    """Show every registered agent, its keys, and whether it is revoked."""
+    from citywatch.main.assembly import open_city
+
+    place = read_place(file)
+
+    async def run() -> None:
+        async with open_city(place) as city:
+            found = await city.admin.list_agents()
+        for name, row in found:
+            since = datetime.fromtimestamp(row.added_at / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+            standing = f"revoked: {row.reason}" if row.revoked else "good standing"
+            click.echo(f"{name}  {row.agent}  added {since}  {standing}")
+            for key in row.keys:
+                click.echo(f"    key {key}")
+        if not found:
+            click.echo("no agent is registered; `citywatch agent add NAME` adds one")
+
+    asyncio.run(run())
+
+
+@agent.command()
+@click.argument("name")
+@click.option("--reason", required=True, help="Why; it stands in the log.")
+@click.pass_obj
+def revoke(file: Path, name: str, reason: str) -> None:
+    """Void all papers of an agent, from its next request on."""
+    from citywatch.main.assembly import open_city, operator
+
+    place = read_place(file)
+
+    async def run() -> None:
+        async with open_city(place) as city:
+            row = await city.admin.revoke_agent(name, reason, operator())
+            click.echo(f"revoked {row.agent}")
+
+    asyncio.run(run())
+
+
+@agent.command()
+@click.argument("name")
+@click.pass_obj
+def token(file: Path, name: str) -> None:
+    """Print a short-lived bearer token (JWT-SVID) for an agent that can neither do mTLS nor use `connect`."""
+    from citywatch.main.assembly import open_city
+
+    place = read_place(file)
+
+    async def run() -> bytes:
+        async with open_city(place) as city:
+            return (await city.issuer.token(name)).value
+
+    click.echo(asyncio.run(run()).decode("ascii"))

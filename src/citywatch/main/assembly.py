@@ -1,0 +1,230 @@
+"""From settings to a working city: which adapter stands behind each port, and what the gates are told.
+
+Decides nothing about calls. INVARIANT: everything dangerous that the settings switch on is named when it starts.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from citywatch.adapters.keys import KeyKind, KeySigner, SecretDirectory, load_key, open_key
+from citywatch.adapters.sqlite import SqliteStore, open_store
+from citywatch.adapters.system import SystemChance, SystemClock
+from citywatch.adapters.upstream import HttpServer, HttpUpstream, Patience, StdioServer
+from citywatch.adapters.upstream.credential import from_environment, from_file
+from citywatch.config import FromEnvironment, FromFile, Http, Program, Server, Settings, manifest_digest
+from citywatch.core.enforce.rules import Configured, Definition, Rules, Tool, build_rules
+from citywatch.core.errors import Malformed
+from citywatch.core.identity.x509 import gateway_id
+from citywatch.core.names import AgentId
+from citywatch.core.policy.cedar import Policy, Source, parse_policies
+from citywatch.core.policy.world import AgentFacts
+from citywatch.main.place import Place, Replica, open_state
+from citywatch.service.admin import Admin
+from citywatch.service.authority import Authority, found_generation
+from citywatch.service.issuer import Issuer, Lifetimes
+from citywatch.service.ports import Store, Upstream
+from citywatch.service.rotation import AuthorityRow, found_authority, load_authority
+from citywatch.service.tools import approvals
+
+LEEWAY_MS = 30_000
+AUTHORITY_TTL_MS = 10 * 365 * 24 * 3_600_000
+LOG_KEY = "log.pem"
+
+
+class City:
+    """What one process of citywatch has opened: store, keys, authority; and what it makes of them."""
+
+    def __init__(self, place: Place, store: SqliteStore, replica: Replica) -> None:
+        self.place = place
+        self.store = store
+        self.replica = replica
+        self.clock = SystemClock()
+        self.chance = SystemChance()
+        self.keys = SecretDirectory(place.keys)
+        self.authority_row: AuthorityRow | None = None
+
+    @property
+    def settings(self) -> Settings:
+        return self.place.settings
+
+    @property
+    def audience(self) -> str:
+        """Whom a token must be for: this trust domain's gateway."""
+        return gateway_id(self.settings.trust_domain)
+
+    @property
+    def admin(self) -> Admin:
+        return Admin(store=self.store, clock=self.clock, replica=self.replica.name, domain=self.settings.trust_domain)
+
+    @property
+    def issuer(self) -> Issuer:
+        return Issuer(
+            store=self.store,
+            clock=self.clock,
+            replica=self.replica.name,
+            authority=self.authority,
+            bundle=lambda: self.row().bundle(),
+            audience=self.audience,
+            lifetimes=self._lifetimes,
+            leeway_ms=LEEWAY_MS,
+        )
+
+    def row(self) -> AuthorityRow:
+        """The authority as it stood when it was last looked at."""
+        if self.authority_row is None:
+            raise Malformed("the authority is not founded yet")
+        return self.authority_row
+
+    def authority(self) -> Authority:
+        """The authority with the keys of its active generation."""
+        row = self.row()
+        certificates, tokens = self._generation_keys(row.active)
+        generation = row.generation(row.active)
+        return Authority(row.domain, generation, certificates=certificates, tokens=tokens, chance=self.chance)
+
+    async def look_at_authority(self) -> AuthorityRow:
+        """Read the authority's row again; found it if this is the first process ever."""
+        domain = self.settings.trust_domain
+        row = await load_authority(self.store, domain)
+        if row is None:
+            certificates, tokens = (open_key(self.keys, name, KeyKind.P256) for name in _generation_names(1))
+            first = found_generation(
+                domain,
+                1,
+                certificates,
+                tokens,
+                now=self.clock.now_ms(),
+                ttl=AUTHORITY_TTL_MS,
+                chance=self.chance,
+            )
+            await found_authority(self.store, self.clock, self.replica.name, first, domain, operator())
+            row = await load_authority(self.store, domain)
+        self.authority_row = row
+        return self.row()
+
+    def log_key(self) -> KeySigner:
+        return open_key(self.keys, LOG_KEY, KeyKind.ED25519)
+
+    def _generation_keys(self, number: int) -> tuple[KeySigner, KeySigner]:
+        first, second = _generation_names(number)
+        return load_key(self.keys, first, KeyKind.P256), load_key(self.keys, second, KeyKind.P256)
+
+    def _lifetimes(self, name: str) -> Lifetimes:
+        agent = self.settings.agents.get(name)
+        if agent is None:
+            return Lifetimes(certificate=3_600_000, token=900_000)
+        return Lifetimes(certificate=agent.svid_ttl_ms, token=agent.token_ttl_ms)
+
+
+@asynccontextmanager
+async def open_city(place: Place) -> AsyncIterator[City]:
+    """Open store and keys; close the store on the way out."""
+    open_state(place)
+    store = open_store(place.database)
+    try:
+        city = City(place, store, Replica(place.replicas))
+        await city.look_at_authority()
+        yield city
+    finally:
+        await store.close()
+
+
+def operator() -> str:
+    """Who works the command line, as the log names them."""
+    try:
+        return f"operator:{getpass.getuser()}"
+    except (KeyError, OSError):
+        return "operator"
+
+
+def configured(settings: Settings) -> Configured:
+    """The settings in the terms of the gates."""
+    return Configured(
+        domain=settings.trust_domain,
+        agents=tuple(
+            AgentFacts(id=AgentId(settings.trust_domain, agent.name), roles=agent.roles, attributes=agent.attributes)
+            for agent in settings.agents.values()
+        ),
+        servers={name: server.tools for name, server in settings.servers.items()},
+        budgets={agent.name: agent.budgets for agent in settings.agents.values() if agent.budgets},
+        digest=manifest_digest(settings),
+        leeway_ms=LEEWAY_MS,
+    )
+
+
+def read_policies(settings: Settings) -> tuple[Policy, ...]:
+    """Every `*.cedar` of the policies folder; raises `Malformed` with all mistakes of all files."""
+    folder = Path(settings.policies)
+    try:
+        files = sorted(folder.glob("*.cedar"))
+        sources = [Source(str(file.relative_to(folder)), file.read_text(encoding="utf-8")) for file in files]
+    except (OSError, UnicodeDecodeError) as failure:
+        raise Malformed(f"the policies in `{folder}` cannot be read: {failure}") from None
+    if not sources:
+        raise Malformed(f"there is no *.cedar file in `{folder}`: nothing would be permitted")
+    return parse_policies(sources)
+
+
+async def approved_definitions(store: Store) -> dict[Tool, Definition]:
+    """The tools that are approved, with the definitions that were shown when they were."""
+    return {
+        (one.server, one.name): Definition(digest=one.pin.digest, value=one.definition)
+        for one in await approvals(store)
+        if one.kind == "tool"
+    }
+
+
+async def load_rules(settings: Settings, store: Store) -> Rules:
+    """Everything a decision may depend on, as of now."""
+    return build_rules(configured(settings), await approved_definitions(store), read_policies(settings))
+
+
+def build_upstreams(place: Place) -> dict[str, Upstream]:
+    """The configured servers, ready to be called."""
+    return {name: _upstream(place, server) for name, server in place.settings.servers.items()}
+
+
+def _upstream(place: Place, server: Server) -> Upstream:
+    seconds = server.timeout_ms / 1000
+    patience = Patience(first_byte=seconds, total=max(seconds, Patience().total))
+    if isinstance(server.reach, Http):
+        credential = None
+        if isinstance(server.reach.credential, FromEnvironment):
+            credential = from_environment(server.reach.credential.name)
+        elif isinstance(server.reach.credential, FromFile):
+            credential = from_file(server.reach.credential.path)
+        settings = HttpServer(name=server.name, url=server.reach.url, ca=server.reach.ca, patience=patience)
+        return HttpUpstream(settings, credential)
+    from citywatch.adapters.upstream import StdioUpstream
+
+    return StdioUpstream(_stdio(place, server.name, server.reach, patience))
+
+
+def _stdio(place: Place, name: str, program: Program, patience: Patience) -> StdioServer:
+    environment: dict[str, str] = {}
+    for key, value in program.env.items():
+        if isinstance(value, FromEnvironment):
+            if value.name not in os.environ:
+                raise Malformed(f"server `{name}` wants `{value.name}` from the environment, and it is not set")
+            environment[key] = os.environ[value.name]
+        else:
+            environment[key] = value
+    return StdioServer(
+        name=name,
+        command=program.command,
+        env=environment,
+        cwd=program.cwd,
+        user=program.user,
+        unsafe_same_user=program.user is None,
+        private=(str(place.state.resolve()),),
+        patience=patience,
+    )
+
+
+def _generation_names(number: int) -> tuple[str, str]:
+    return f"authority-{number}-certificates.pem", f"authority-{number}-tokens.pem"

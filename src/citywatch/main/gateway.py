@@ -1,0 +1,152 @@
+"""One running gateway: recovery, rules, upstreams, listeners, and the tasks that keep them fresh.
+
+Decides nothing about calls. INVARIANT: whatever a dead process left open is closed before the first call is taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+
+import citywatch
+from citywatch.adapters.gateway.app import Gateway
+from citywatch.adapters.gateway.door import Door
+from citywatch.adapters.gateway.protocol import Bounds
+from citywatch.adapters.gateway.serve import Address, Listeners
+from citywatch.core import events
+from citywatch.core.enforce.rules import Rules
+from citywatch.core.errors import CitywatchError
+from citywatch.core.log.entry import encode_event
+from citywatch.core.wire.jsonrpc import Limits
+from citywatch.main.assembly import City, build_upstreams, load_rules
+from citywatch.service.enforcer import Enforcer
+from citywatch.service.exchange import Exchange
+from citywatch.service.ports import Append, NewEntry
+from citywatch.service.recovery import close_lost_calls
+
+REFRESH_S = 5.0
+
+
+class Running(msgspec.Struct):
+    """What `up` shows and later stops."""
+
+    listeners: Listeners
+    says: list[str]
+    enforcer: Enforcer
+
+
+@asynccontextmanager
+async def open_gateway(city: City) -> AsyncIterator[Running]:
+    """Bring the gateway up; take it down again on the way out, leaving the log whole."""
+    settings, limits = city.settings, city.settings.limits
+    rules = await load_rules(settings, city.store)
+    lost = await close_lost_calls(city.store, city.clock, city.replica.name, city.replica.is_dead)
+    await _note(city, events.Started, rules)
+
+    async def refresh() -> Rules:
+        try:
+            return await load_rules(settings, city.store)
+        except CitywatchError:
+            return enforcer.rules  # what is approved but cannot be read with the policies stays unusable
+
+    enforcer = Enforcer(
+        store=city.store,
+        clock=city.clock,
+        chance=city.chance,
+        rules=rules,
+        replica=city.replica.name,
+        refresh=refresh,
+    )
+    upstreams = build_upstreams(city.place)
+    exchange = Exchange(enforcer, upstreams, Limits(size=limits.reply_bytes, depth=limits.depth, nodes=limits.nodes))
+    door = Door(lambda: city.row().bundle(), city.audience)
+    issuer = city.issuer
+
+    async def bundle(_: bytes) -> tuple[int, str, bytes]:
+        return 200, "application/json", issuer.bundle()
+
+    async def renew(body: bytes) -> tuple[int, str, bytes]:
+        return 200, "application/json", await issuer.renew(body)
+
+    async def health(_: bytes) -> tuple[int, str, bytes]:
+        return 200, "application/json", msgspec.json.encode({"status": "ok", "version": citywatch.__version__})
+
+    gateway = Gateway(
+        exchange=exchange,
+        door=door,
+        limits=Limits(size=limits.request_bytes, depth=limits.depth, nodes=limits.nodes),
+        body_time=limits.body_time_ms / 1000,
+        max_in_flight=limits.max_in_flight,
+        routes={
+            ("GET", "/citywatch/bundle"): bundle,
+            ("POST", "/citywatch/renew"): renew,
+            ("GET", "/citywatch/health"): health,
+        },
+        hosts=frozenset({"localhost", "127.0.0.1", "::1", *settings.names, *(one.host for one in settings.listen)}),
+    )
+    listeners = Listeners(
+        gateway,
+        Bounds(headers=limits.headers, header_bytes=limits.header_bytes, header_time=limits.header_time_ms / 1000),
+        limits.connections,
+    )
+    tls = None
+    addresses = [Address(listen.host, listen.port, listen.tls) for listen in settings.listen]
+    opened = await listeners.open(addresses, tls)
+    fresh = asyncio.create_task(_keep_fresh(city, door))
+    try:
+        yield Running(listeners, _says(city, rules, opened, lost), enforcer)
+    finally:
+        fresh.cancel()
+        await asyncio.gather(fresh, return_exceptions=True)
+        for upstream in upstreams.values():
+            await upstream.close()
+        await _note(city, events.Stopped)
+
+
+async def _keep_fresh(city: City, door: Door) -> None:
+    """Another process may have rotated the authority: look now and then, and believe what stands there."""
+    while True:
+        await asyncio.sleep(REFRESH_S)
+        before = city.row().sequence
+        try:
+            after = await city.look_at_authority()
+        except CitywatchError:
+            continue  # the store is away for a moment; calls are refused by the append meanwhile
+        if after.sequence != before:
+            door.forget()
+
+
+async def _note(city: City, kind: type[events.Started] | type[events.Stopped], rules: Rules | None = None) -> None:
+    now, replica = city.clock.now_ms(), city.replica.name
+    event: events.Event
+    if kind is events.Started and rules is not None:
+        event = events.Started(
+            at=now,
+            replica=replica,
+            version=citywatch.__version__,
+            policy=rules.policies.digest,
+            manifest=rules.manifest,
+            checkpoint=0,
+            size=await city.store.sync(),
+            unsafe=city.settings.unsafe,
+        )
+    else:
+        event = events.Stopped(at=now, replica=replica)
+    await city.store.append(Append(entries=(NewEntry(encode_event(event)),), sync=True))
+
+
+def _says(city: City, rules: Rules, opened: list[tuple[Address, int]], lost: int) -> list[str]:
+    says = []
+    for address, port in opened:
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        for server in rules.servers:
+            says.append(f"{server:12} {'https' if address.tls else 'http'}://{host}:{port}/mcp/{server}")
+    says.append(f"policies     {len(rules.policies.policies)} ({rules.policies.digest[:16]})")
+    says.append(f"tools        {len(rules.tools)} approved")
+    says += [f"UNSAFE       {name}" for name in city.settings.unsafe]
+    if lost:
+        says.append(f"lost         {lost} calls were open when an earlier process died; the log says which")
+    return says

@@ -1,0 +1,114 @@
+"""`citywatch tools`: see what servers offer, and approve it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import click
+
+from citywatch.core.errors import CitywatchError
+from citywatch.main.place import Place, read_place
+
+
+def register(cli: click.Group) -> None:
+    cli.add_command(tools)
+
+
+@click.group()
+def tools() -> None:
+    """See what servers offer, compare it with what is approved, approve it."""
+
+
+@tools.command("list")
+@click.argument("server", required=False)
+@click.pass_obj
+def list_tools(file: Any, server: str | None) -> None:
+    """Show every definition that servers offer, and how it stands."""
+    _, compared = asyncio.run(_compare(read_place(file), server))
+    for one in compared:
+        click.echo(f"{one.standing.value:9} {one.kind:12} {one.server}/{one.name}  {one.digest[:16]}")
+
+
+@tools.command()
+@click.argument("server", required=False)
+@click.pass_obj
+def diff(file: Any, server: str | None) -> None:
+    """Show what is new or changed since approval; exit with 1 if anything is."""
+    _, compared = asyncio.run(_compare(read_place(file), server))
+    open_ones = [one for one in compared if one.difference]
+    for one in open_ones:
+        _show(one)
+    if open_ones:
+        raise SystemExit(1)
+    click.echo("everything that servers offer is approved")
+
+
+@tools.command()
+@click.argument("server", required=False)
+@click.option("--yes", is_flag=True, help="Approve without asking; everything is still shown.")
+@click.pass_obj
+def approve(file: Any, server: str | None, yes: bool) -> None:
+    """Show what is new or changed, and pin what you accept.
+
+    From then on agents see and call exactly these definitions; anything else is withheld and reported.
+    """
+    asyncio.run(_approve(read_place(file), server, yes))
+
+
+async def _compare(place: Place, server: str | None) -> tuple[list[str], list[Any]]:
+    from citywatch.main.assembly import open_city
+
+    async with open_city(place) as city:
+        return await _surveyed(city, server)
+
+
+async def _surveyed(city: Any, server: str | None) -> tuple[list[str], list[Any]]:
+    """Ask the chosen servers (all of them, if none is named) and compare; a server that fails is named, not fatal."""
+    from citywatch.main.assembly import build_upstreams
+    from citywatch.service.survey import survey
+    from citywatch.service.tools import approvals, compare
+
+    upstreams = build_upstreams(city.place)
+    if server is not None and server not in upstreams:
+        raise click.UsageError(
+            f"`{server}` is not a configured server: {', '.join(sorted(upstreams)) or 'there is none'}"
+        )
+    approved = await approvals(city.store)
+    failed, compared = [], []
+    for name, upstream in sorted(upstreams.items()):
+        try:
+            if server in (None, name):
+                offered = await survey(upstream, city.audience)
+                compared += compare(name, offered.definitions, approved)
+        except CitywatchError as failure:
+            failed.append(name)
+            click.echo(f"{name}: not surveyed: {failure}", err=True)
+        finally:
+            await upstream.close()
+    return failed, compared
+
+
+async def _approve(place: Place, server: str | None, yes: bool) -> None:
+    from citywatch.main.assembly import open_city, operator
+    from citywatch.service.tools import approve as pin
+
+    async with open_city(place) as city:
+        failed, compared = await _surveyed(city, server)
+        chosen = []
+        for one in compared:
+            if not one.difference:
+                continue
+            _show(one)
+            if yes or click.confirm(f"approve {one.kind} {one.server}/{one.name}?", default=False):
+                chosen.append(one)
+        count = await pin(city.store, city.clock, city.replica.name, chosen, operator())
+    same = sum(1 for one in compared if not one.difference)
+    click.echo(f"{count} approved, {same} were approved before, {len(compared) - count - same} left as they are")
+    if failed:
+        raise SystemExit(1)
+
+
+def _show(one: Any) -> None:
+    click.echo(f"--- {one.standing.value}: {one.kind} {one.server}/{one.name}  {one.digest[:16]}")
+    click.echo(one.difference)
