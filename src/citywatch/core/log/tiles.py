@@ -102,7 +102,7 @@ def read_edge(size: int, read: Read) -> Edge:
     entries: list[bytes] = []
     if size % WIDTH:
         entries = decode_bundle(read(Tile(ENTRIES, size // WIDTH, size % WIDTH)))
-        if len(entries) != size % WIDTH or b"".join(map(leaf_hash, entries)) != partials[0]:
+        if b"".join(map(leaf_hash, entries)) != partials[0]:
             raise Malformed("the last entry bundle does not hash to its tile")
     return Edge(Frontier(size, tuple(frontier)), tuple(partials), tuple(entries))
 
@@ -150,7 +150,7 @@ def decode_bundle(data: bytes) -> list[bytes]:
     leaves, at = [], 0
     while at < len(data):
         stop = at + 2 + int.from_bytes(data[at : at + 2])
-        if at + 2 > len(data) or stop > len(data):
+        if stop > len(data):
             raise Malformed("an entry bundle ends within an entry")
         leaves.append(data[at + 2 : stop])
         at = stop

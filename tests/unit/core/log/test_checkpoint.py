@@ -74,6 +74,19 @@ def test_a_key_of_another_name_or_kind_is_not_the_logs() -> None:
             verify_checkpoint(signed(7, ROOT), other)
 
 
+def test_a_witnesss_key_signs_no_head_though_it_signed_the_text() -> None:
+    witness = NoteKey(LOG.name, Kind.WITNESS, LOG.key)
+    with pytest.raises(Malformed, match="not of the log"):
+        verify_checkpoint(signed(7, ROOT, key=witness), witness)
+
+
+def test_a_cosignatures_time_is_within_63_bits() -> None:
+    """C2SP tlog-cosignature: it MUST NOT exceed 2**63 - 1, whatever was signed."""
+    late = cosignature(WITNESS, 2**63, WITNESS_PRIVATE.sign(f"cosignature/v1\ntime {2**63}\n{TEXT}".encode()))
+    with pytest.raises(Malformed):
+        verify_cosignatures(Note(TEXT, (late,)), [WITNESS])
+
+
 def test_a_head_of_another_origin_is_refused_though_the_log_signed_it() -> None:
     with pytest.raises(Malformed, match="not of the log"):
         verify_checkpoint(signed(7, ROOT, origin="other.example/log"), LOG)

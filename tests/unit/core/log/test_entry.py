@@ -83,7 +83,7 @@ def test_a_field_of_another_type_is_our_mistake(change: dict[str, Any]) -> None:
     with pytest.raises(TypeError):
         encode_event(msgspec.structs.replace(LOST, **change))
     with pytest.raises(TypeError):
-        encode_event(msgspec.structs.replace(DECIDED, policies=("a", 1.5)))
+        encode_event(msgspec.structs.replace(DECIDED, effect="read", policies=("a", 1.5)))
 
 
 class Colour(StrEnum):

@@ -15,6 +15,7 @@ from citywatch.core.log.merkle import (
     range_root,
     verify_consistency,
     verify_inclusion,
+    verify_subtree_consistency,
 )
 
 LEAVES = [leaf_hash(bytes([i])) for i in range(9)]
@@ -65,6 +66,13 @@ def test_growth_from_nothing_or_backwards_shows_nothing(old: int, new: int) -> N
         consistency_proof(old, new, node)
     with pytest.raises(Malformed):
         verify_consistency(old, new, [], EMPTY_ROOT, EMPTY_ROOT)
+
+
+@pytest.mark.parametrize(("start", "stop"), [(-2, -2), (-1, 0), (6, 6), (2, 1), (1, 3), (3, 5)])
+def test_what_is_no_subtree_of_the_log_is_part_of_none(start: int, stop: int) -> None:
+    """Not even where it would be empty, and so true of every log."""
+    with pytest.raises(Malformed):
+        verify_subtree_consistency(start, stop, 5, [], EMPTY_ROOT, range_root(0, 5, node))
 
 
 def test_hashes_of_another_length_cannot_be_shifted_into_each_other() -> None:

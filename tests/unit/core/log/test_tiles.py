@@ -115,6 +115,10 @@ def test_an_edge_is_not_read_from_tiles_of_another_width_or_entries_of_another_l
     ):
         with pytest.raises(Malformed):
             read_edge(300, (files | {tile: broken}).__getitem__)
+    edge, full = grow(Edge(), LEAVES[:768])
+    files = dict(full + partial_tiles(edge))
+    with pytest.raises(Malformed):
+        read_edge(768, (files | {Tile(1, 0, 3): files[Tile(1, 0, 3)] + bytes(32)}).__getitem__)
 
 
 def test_a_node_outside_a_tile_is_malformed() -> None:
