@@ -9,7 +9,7 @@ from __future__ import annotations
 from cedarpy import pst
 
 from citywatch.core.policy.cedar import Policy
-from citywatch.core.policy.compile import uid_of
+from citywatch.core.policy.constants import uid_of
 from citywatch.core.policy.decide import Policies
 from citywatch.core.policy.facts import Entity
 
