@@ -16,13 +16,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from citywatch.core.identity.certificate import certificate_key
+from citywatch.core.identity.certificate import ECDSA_WITH_SHA256, certificate_key
 from citywatch.core.signature import P256Key, thumbprint
 from citywatch.service.ports import Signer
 
 _TEMPLATE_KEY = ec.derive_private_key(1, ec.SECP256R1())
 """Anybody's key. It signs only templates, and that signature is thrown away."""
-_ECDSA_WITH_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
 
 
 def write_authority(
@@ -92,7 +91,7 @@ def _sign(template: x509.CertificateBuilder, signer: Signer) -> bytes:
     signature where that one stood: what is signed is the same, for it names the algorithm and not the signer's key.
     """
     body = template.sign(_TEMPLATE_KEY, SHA256()).tbs_certificate_bytes
-    return _der(0x30, body + _ECDSA_WITH_SHA256 + _der(0x03, b"\x00" + signer.sign(body)))
+    return _der(0x30, body + ECDSA_WITH_SHA256 + _der(0x03, b"\x00" + signer.sign(body)))
 
 
 def _der(tag: int, content: bytes) -> bytes:

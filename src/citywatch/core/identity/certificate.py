@@ -11,12 +11,15 @@ from __future__ import annotations
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import ExtensionOID, SignatureAlgorithmOID
+from cryptography.utils import CryptographyDeprecationWarning
+from cryptography.x509.oid import ExtensionOID
 
 from citywatch.core.errors import Malformed
 from citywatch.core.signature import P256Key, parse_spki, verify_p256_der
 
 MAX_CERTIFICATE_BYTES = 16_384
+ECDSA_WITH_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
+"""The algorithm identifier of every signature we believe. SPEC: RFC 5758 §3.2: without parameters."""
 _KNOWN_CRITICAL = frozenset(
     {
         ExtensionOID.BASIC_CONSTRAINTS,
@@ -40,6 +43,10 @@ def parse_certificate(der: bytes) -> x509.Certificate:
         raise Malformed("the bytes are not an X.509 certificate that we know") from None
     except (x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         raise Malformed("the certificate's extensions are not well formed") from None
+    except CryptographyDeprecationWarning:  # where warnings are errors; where they are not, the checks below refuse
+        raise Malformed("the certificate is irregular") from None
+    if certificate.serial_number <= 0:  # SPEC: RFC 5280 §4.1.2.2
+        raise Malformed("the certificate's serial number is not positive")
     for extension in extensions:
         if extension.critical and extension.oid not in _KNOWN_CRITICAL:  # SPEC: RFC 5280 §4.2
             raise Malformed("the certificate has a critical extension that we do not know")
@@ -78,7 +85,9 @@ def is_issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> 
     """True if `authority`'s name and P-256 key stand behind the certificate. Reads no clock and follows no chain."""
     if certificate.issuer != authority.subject:
         return False
-    if certificate.signature_algorithm_oid != SignatureAlgorithmOID.ECDSA_WITH_SHA256:
+    # The algorithm that stands outside is not signed: with a second spelling, one certificate would have two digests.
+    ending = b"\x03" + bytes([len(certificate.signature) + 1, 0]) + certificate.signature
+    if len(certificate.signature) > 72 or not format_certificate(certificate).endswith(ECDSA_WITH_SHA256 + ending):
         return False
     try:
         verify_p256_der(certificate_key(authority), certificate.tbs_certificate_bytes, certificate.signature)

@@ -24,6 +24,7 @@ from citywatch.core.signature import P256Key, parse_b64url, verify_jws
 
 MAX_TOKEN_BYTES = 8192
 ALGORITHM = "ES256"
+SIGNATURE_BYTES = 64
 _LATEST = 2**40  # seconds, some 34,000 years: later than any date, and milliseconds of it stay below 2**53
 
 
@@ -39,22 +40,23 @@ def parse_compact(token: bytes, *, typ: str, members: frozenset[str]) -> Compact
     """Take a compact token apart. `members` are the header's members beside `alg` and `typ`; all must be there.
 
     1. size, ASCII, three segments · 2. base64url in its one form · 3. JSON objects without double members · 4. the
-    algorithm is ES256 · 5. exactly the members expected · 6. the type expected.
+    algorithm is ES256 · 5. exactly the members expected · 6. the type expected · 7. 64 bytes of signature, unchecked.
     """
     if len(token) > MAX_TOKEN_BYTES:  # 1
         raise Malformed(f"a token has at most {MAX_TOKEN_BYTES} bytes")
     if not token.isascii() or token.count(b".") != 2:
         raise Malformed("a token has three segments in ASCII")
     text = token.decode("ascii")
-    header_text, claims_text, _ = text.split(".")
-    header = parse_object(parse_b64url(header_text))  # 2, 3
-    claims = parse_object(parse_b64url(claims_text))
+    header_bytes, claims_bytes, signature = map(parse_b64url, text.split("."))  # 2
+    header, claims = parse_object(header_bytes), parse_object(claims_bytes)  # 3
     if header.get("alg") != ALGORITHM:  # 4
         raise Malformed(f"the token's algorithm is not {ALGORITHM}")
     if header.keys() != members | {"alg", "typ"}:  # 5
         raise Malformed("the token's header has not exactly the members that it must have")
     if header["typ"] != typ:  # 6
         raise Malformed("the token is of another type")
+    if len(signature) != SIGNATURE_BYTES:  # 7
+        raise Malformed(f"an {ALGORITHM} signature has {SIGNATURE_BYTES} bytes")
     return Compact(text, header, claims)
 
 

@@ -33,7 +33,7 @@ from citywatch.core.identity.certificate import (
 )
 from citywatch.core.identity.credential import Credential, GatewayCredential, Kind
 from citywatch.core.names import parse_agent_id
-from citywatch.core.signature import thumbprint
+from citywatch.core.signature import P256Key, thumbprint
 
 MAX_CHAIN = 4
 _BOTH_USES = {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH}
@@ -43,6 +43,7 @@ class _Leaf(msgspec.Struct, frozen=True):
     """A leaf that our authority issued, and the name it issued it for."""
 
     certificate: x509.Certificate
+    key: P256Key
     name: str
     not_before: int
     not_after: int
@@ -58,12 +59,11 @@ def verify_x509_svid(chain: Sequence[bytes], bundle: TrustBundle) -> Credential:
     leaf = _verify_leaf(chain, bundle)
     try:
         agent = parse_agent_id(leaf.name)
-        key = thumbprint(certificate_key(leaf.certificate))
     except Malformed as error:
         raise Refused(Code.CREDENTIAL_BAD_NAME, str(error)) from None
     return Credential(
         agent=str(agent),
-        key=key,
+        key=thumbprint(leaf.key),
         kind=Kind.X509,
         not_before=leaf.not_before,
         not_after=leaf.not_after,
@@ -93,7 +93,7 @@ def _verify_leaf(chain: Sequence[bytes], bundle: TrustBundle) -> _Leaf:
         raise Refused(Code.CREDENTIAL_MALFORMED, f"a chain has one to {MAX_CHAIN} certificates")
     try:
         leaf, *rest = (parse_certificate(der) for der in chain)  # 1
-        certificate_key(leaf)
+        key = certificate_key(leaf)
     except Malformed as error:
         raise Refused(Code.CREDENTIAL_MALFORMED, str(error)) from None
     _check_shape(leaf)  # 2
@@ -102,6 +102,7 @@ def _verify_leaf(chain: Sequence[bytes], bundle: TrustBundle) -> _Leaf:
     # A path is valid only while all of it is: the leaf inherits the authority's end.
     return _Leaf(
         leaf,
+        key,
         name,
         max(_ms(leaf.not_valid_before_utc), _ms(issuer.not_valid_before_utc)),
         min(_ms(leaf.not_valid_after_utc), _ms(issuer.not_valid_after_utc)),
