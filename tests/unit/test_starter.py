@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import threading
 import types
+from collections.abc import Iterator
+from http.server import ThreadingHTTPServer
 from importlib.resources import files
 
 import pytest
@@ -16,14 +19,28 @@ STARTER = files("citywatch") / "starter"
 TEXT = (STARTER / "citywatch.yaml").read_text(encoding="utf-8")
 
 
-@pytest.fixture(scope="module")
-def notes() -> types.ModuleType:
-    spec = importlib.util.spec_from_file_location("notes_server", str(STARTER / "notes_server.py"))
+def load(name: str) -> types.ModuleType:
+    spec = importlib.util.spec_from_file_location(name, str(STARTER / f"{name}.py"))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def notes() -> types.ModuleType:
+    return load("notes_server")
+
+
+@pytest.fixture
+def url(notes: types.ModuleType) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), notes.Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/mcp"
+        server.shutdown()
+        thread.join()
 
 
 def test_the_example_is_without_a_mistake_and_switches_nothing_unsafe_on() -> None:
@@ -76,3 +93,17 @@ def test_the_notes_server_does_what_its_tools_say(notes: types.ModuleType, capsy
     assert call("erase", title="t")[1] is True
     with pytest.raises(LookupError):
         notes.answer("resources/list", {})
+
+
+def test_the_stand_in_agent_lists_calls_and_says_what_was_refused(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    ask = load("ask")
+    assert ask.main([url]) == 0
+    assert capsys.readouterr().out.startswith("list_notes: The titles of all notes.\n")
+    assert ask.main([url, "write_note", "title=t", "text=a=b"]) == 0
+    assert ask.main([url, "read_note", "title=t"]) == 0
+    assert capsys.readouterr().out == "written\na=b\n"
+    assert ask.main([url, "erase"]) == 1
+    assert capsys.readouterr().out == "there is no 'erase'\n"
+    assert ask.ask(url, "resources/list", {})["error"]["code"] == -32601
+    with pytest.raises(SystemExit):
+        ask.ask("file:///etc/passwd", "tools/list", {})
