@@ -25,7 +25,7 @@ from citywatch.core.identity.credential import Kind
 from citywatch.core.identity.jwt import KEY_CLAIM, TYPE
 from citywatch.core.identity.x509 import gateway_id
 from citywatch.core.names import AgentId
-from citywatch.core.signature import P256Key, parse_spki, thumbprint
+from citywatch.core.signature import P256Key, parse_b64url, parse_spki, thumbprint
 from citywatch.service.certificates import write_authority, write_leaf
 from citywatch.service.ports import Chance, Signer
 
@@ -80,6 +80,8 @@ class Authority:
     def issue_jwt(self, agent: AgentId, key: str, audience: str, *, now: int, ttl: int) -> Issued:
         """Write a bearer token for one audience; it is void once the key with the thumbprint `key` is."""
         self._check_domain(str(agent))
+        if len(parse_b64url(key)) != 32:
+            raise Malformed("a token is issued to a key's thumbprint")
         end = self._end(now, ttl)
         claims = {
             "sub": str(agent),

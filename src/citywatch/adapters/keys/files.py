@@ -72,6 +72,8 @@ class SecretDirectory:
     @contextmanager
     def _opened(self) -> Iterator[int]:
         """The directory itself, checked, so that no name outside it is ever followed."""
+        if self.path.is_symlink():
+            raise Malformed(f"`{self.path}` is a link: name the directory itself")
         with _disk(self.path):
             directory = os.open(self.path, _READ | os.O_DIRECTORY)
         try:
