@@ -194,9 +194,11 @@ def _with_session(
 def _stateless(message: Request | Notification, headers: RoutingHeaders, meta: Mapping[str, Any]) -> str:
     claimed = meta.get(PROTOCOL_VERSION)
     if type(message) is Request:
-        if type(claimed) is not str or type(meta.get(CLIENT_CAPABILITIES)) is not dict:
-            raise Malformed(f"`_meta` must carry `{PROTOCOL_VERSION}` (text) and `{CLIENT_CAPABILITIES}` (object)")
-        check_header("mcp-protocol-version", headers.revision, claimed)
+        if PROTOCOL_VERSION not in meta or type(meta.get(CLIENT_CAPABILITIES)) is not dict:
+            raise Malformed(f"`_meta` must carry `{PROTOCOL_VERSION}` and the object `{CLIENT_CAPABILITIES}`")
+        # A version that is no text equals no header.
+        if headers.revision is None or headers.revision != claimed:
+            raise Refused(Code.HEADER_MISMATCH, "the header `mcp-protocol-version` does not match the body")
         check_header("mcp-method", headers.method, message.method)
         named = (message.params or _EMPTY).get("uri" if message.method == "resources/read" else "name")
         if message.method in _HEADER_NAMED and type(named) is str:

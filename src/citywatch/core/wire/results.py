@@ -78,12 +78,14 @@ def input_requests(response: Response) -> tuple[Request, ...]:
     _expect("inputRequests" in result or "requestState" in result, "it asks for nothing")
     asked = []
     for key, request in requests.items():
-        _expect(type(request) is dict and request.get("method") in _EMBEDDED, "it asks for an unknown method")
+        method = request.get("method") if type(request) is dict else None
+        # The type first: a list is not even hashable, and any other error than `Malformed` would be ours.
+        if type(method) is not str or method not in _EMBEDDED:
+            raise Malformed("the server's result is malformed: it asks for an unknown method")
         params = request.get("params")
         _expect(params is None or type(params) is dict, "`params` is not an object")
-        check_params(find_method(Direction.TO_AGENT, MODERN[-1], request["method"], notification=False), params)
-        message = Request(key, request["method"], params)
-        asked.append(Request(key, request["method"], params, format_message(message)))
+        check_params(find_method(Direction.TO_AGENT, MODERN[-1], method, notification=False), params)
+        asked.append(Request(key, method, params, format_message(Request(key, method, params))))
     return tuple(asked)
 
 
