@@ -61,9 +61,9 @@ class _State:
             spent[spend.key] = (window, used + 1)
         self.budgets.update(spent)
         for key, value in append.puts:
-            self.version += 1
             self.rows.pop(key, None)
             if value is not None:
+                self.version += 1
                 self.rows[key] = Row(self.version, value)
         first = len(self.leaves)
         for entry in append.entries:

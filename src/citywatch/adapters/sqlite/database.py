@@ -59,6 +59,11 @@ def connect(path: Path, *, timeout_s: float) -> sqlite3.Connection:
     return connection
 
 
+def wal_of(database: Path) -> Path:
+    """The write-ahead log beside a database."""
+    return database.with_name(database.name + "-wal")
+
+
 def open_database(path: Path) -> sqlite3.Connection:
     """Open or create the database at `path`; raise `Unavailable` with a line the operator can act on."""
     try:
@@ -108,6 +113,31 @@ def _settle_schema(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("COMMIT")
     # SQLite syncs the directory only with the first header of a new -wal; we may be asked for durability before that.
     _sync_directory(path.parent)
+
+
+_held: dict[int, tuple[tuple[int, int], int]] = {}
+
+
+def hold_file(path: Path) -> int:
+    """A descriptor of the database file, to sync it. It stays open until nothing in this process uses that file."""
+    status = path.stat()
+    file = (status.st_dev, status.st_ino)
+    for fd, (held, users) in _held.items():
+        if held == file:  # closing a second one would drop the locks of whoever has the first
+            _held[fd] = (file, users + 1)
+            return fd
+    fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    _held[fd] = (file, 1)
+    return fd
+
+
+def release_file(fd: int) -> None:
+    """Give back what `hold_file` gave, after the connection is closed."""
+    file, users = _held.pop(fd)
+    if users > 1:
+        _held[fd] = (file, users - 1)
+    else:
+        os.close(fd)
 
 
 def _is_new(connection: sqlite3.Connection, path: Path) -> bool:

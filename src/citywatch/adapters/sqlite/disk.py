@@ -18,30 +18,27 @@ from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 
+from citywatch.adapters.sqlite.database import wal_of
 from citywatch.core.errors import Code, Unavailable
 
 Fdatasync = Callable[[int], None]
 
-_FAILED = "an earlier sync of the log's disk failed, so what is on it is unknown: check the disk, then restart"
+UNSAFE = "an earlier sync of the log's disk failed, so what is on it is unknown: check the disk, then restart"
 _REMOVED = "the log's write-ahead file was removed or replaced while in use: restart"
 
 
 class Disk:
     """One thread that calls `fdatasync`, because the call may take long and lets the event loop run meanwhile."""
 
-    def __init__(self, wal: Path, fdatasync: Fdatasync) -> None:
+    def __init__(self, database: Path, fdatasync: Fdatasync) -> None:
         self.failed = False
         self._fdatasync = fdatasync
-        self._fd = os.open(wal, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        self._fd = os.open(wal_of(database), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         self._waiting: list[Callable[[Unavailable | None], None]] = []
         self._asked: SimpleQueue[asyncio.AbstractEventLoop | None] = SimpleQueue()
         self._running = False
         self._thread = threading.Thread(target=self._work, name="citywatch-sync", daemon=True)
         self._thread.start()
-
-    @property
-    def wal_fd(self) -> int:
-        return self._fd
 
     def when_synced(self, tell: Callable[[Unavailable | None], None], loop: asyncio.AbstractEventLoop) -> None:
         """Call `tell` on `loop` once all that is committed by now is on the disk, or cannot be said to be."""
@@ -77,7 +74,7 @@ class Disk:
 
     def _sync(self) -> Unavailable | None:
         if self.failed:
-            return Unavailable(Code.STORE_UNAVAILABLE, _FAILED)
+            return Unavailable(Code.STORE_UNAVAILABLE, UNSAFE)
         try:
             self._fdatasync(self._fd)
             if os.fstat(self._fd).st_nlink == 0:

@@ -27,6 +27,9 @@ REMEMBER_BYTES = 32 << 20
 TRUST_S = 0.05
 """A load may be this much older than another process's commit; an append never is."""
 
+VERSIONS = 1 << 16
+"""Versions taken at once: a counter written with every put would dirty one more page in every transaction."""
+
 _ENTRY = "INSERT INTO entry VALUES (?, ?, 0, ?, ?)"
 _PUT = (
     "INSERT INTO row VALUES (?, ?, ?, ?)"
@@ -56,6 +59,7 @@ class Ledger:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._run = connection.execute
+        self._version = self._versions_end = 0
         self._forget()
         # What the running transaction has yet to write; empty outside `commit`.
         self._entries: list[tuple[int, bytes, bytes | None, bytes | None]] = []
@@ -128,8 +132,8 @@ class Ledger:
             self._budgets.update(spent)
             self._spent.update(spent)
         for key, value in append.puts:
-            self._version += 1
-            self._puts[key] = self._remember(key, None if value is None else Row(self._version, value))
+            row = None if value is None else Row(self._fresh_version(), value)
+            self._puts[key] = self._remember(key, row)
         first = self._next
         for entry in append.entries:
             payload = entry.payload
@@ -151,7 +155,6 @@ class Ledger:
                 many(_PUT, put)
             if gone:
                 many(_DELETE, gone)
-            self._run("UPDATE counter SET value = ? WHERE name = 'version'", (self._version,))
             self._puts = {}
         if self._spent:
             self._connection.executemany(_SPEND, [(key, *state) for key, state in self._spent.items()])
@@ -165,6 +168,7 @@ class Ledger:
     def _abandon(self) -> None:
         """Forget the batch, in memory and in SQLite."""
         self._entries, self._puts, self._spent = [], {}, {}
+        self._version = self._versions_end = 0  # the block may be of the transaction that is undone
         self._forget()
         if self._connection.in_transaction:
             self._run("ROLLBACK")
@@ -175,7 +179,7 @@ class Ledger:
         self._weight = 0
         self._seen = -1  # data_version; SQLite's own start at 1
         self._seen_at = float("-inf")
-        self._next = self._version = 0
+        self._next = 0
 
     def _notice_others(self) -> None:
         """Inside a transaction: forget everything if another connection committed since we last looked."""
@@ -184,8 +188,16 @@ class Ledger:
             self._forget()
             self._seen = seen
             self._next = self.count()
-            (self._version,) = self._run("SELECT value FROM counter WHERE name = 'version'").fetchone()
         self._seen_at = time.monotonic()
+
+    def _fresh_version(self) -> int:
+        """A version that no row has had or will have: from a block that this transaction or an earlier one took."""
+        if self._version == self._versions_end:
+            taken = "UPDATE counter SET value = value + ? WHERE name = 'version' RETURNING value"
+            ((self._versions_end,),) = self._run(taken, (VERSIONS,)).fetchall()
+            self._version = self._versions_end - VERSIONS
+        self._version += 1
+        return self._version
 
     def _row(self, key: Key) -> Row | None:
         try:

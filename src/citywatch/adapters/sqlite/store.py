@@ -20,8 +20,16 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from citywatch.adapters.sqlite.checkpoint import Checkpointer
-from citywatch.adapters.sqlite.database import is_busy, is_failed_sync, is_the_worlds, open_database, unavailable
-from citywatch.adapters.sqlite.disk import Disk, Fdatasync
+from citywatch.adapters.sqlite.database import (
+    hold_file,
+    is_busy,
+    is_failed_sync,
+    is_the_worlds,
+    open_database,
+    release_file,
+    unavailable,
+)
+from citywatch.adapters.sqlite.disk import UNSAFE, Disk, Fdatasync
 from citywatch.adapters.sqlite.ledger import Job, Ledger, Result
 from citywatch.core.errors import Code, Unavailable
 from citywatch.service.ports import Append, Appended, Exhausted, Key, Loaded, NewEntry, Payload, Row, Stale
@@ -32,13 +40,12 @@ MAX_BATCH: Final = 64
 MAX_WAITING: Final = 4096
 MAX_WAITING_BYTES: Final = 64 << 20
 BUSY_PATIENCE_S: Final = 2.0
-BUSY_PAUSE_S: Final = 0.001
+BUSY_PAUSE_S: Final = 0.0005
 READ_CHUNK: Final = 512
-CHECKPOINT_BYTES: Final = 16 << 20
+CHECKPOINT_BYTES: Final = 4 << 20
 PAGE: Final = 4096
 
 _CLOSED = "the log is closed"
-_UNSAFE = "an earlier sync of the log's disk failed, so what is on it is unknown: check the disk, then restart"
 
 T = TypeVar("T")
 _Waiter = tuple[Job, asyncio.Future[Result], int]
@@ -56,8 +63,9 @@ class SqliteStore:
     def __init__(self, path: Path, connection: sqlite3.Connection, fdatasync: Fdatasync) -> None:
         self._connection = connection
         self._ledger = Ledger(connection)
-        self._disk = Disk(path.with_name(path.name + "-wal"), fdatasync)
-        self._checkpointer = Checkpointer(path, self._disk.wal_fd, self._give_up)
+        self._disk = Disk(path, fdatasync)
+        self._database_fd = hold_file(path)
+        self._checkpointer = Checkpointer(path, self._database_fd, self._give_up)
         self._queue: list[_Waiter] = []
         self._queued_bytes = 0
         self._syncing = 0
@@ -131,10 +139,11 @@ class SqliteStore:
             self._checkpointer.close()
             self._disk.close()
             self._connection.close()
+            release_file(self._database_fd)
 
     def _enqueue(self, job: Job) -> asyncio.Future[Result]:
         if self._closed or self._disk.failed:
-            raise Unavailable(Code.STORE_UNAVAILABLE, _CLOSED if self._closed else _UNSAFE)
+            raise Unavailable(Code.STORE_UNAVAILABLE, _CLOSED if self._closed else UNSAFE)
         size = _weigh(job.append)
         if len(self._queue) + self._syncing >= MAX_WAITING or self._queued_bytes + size > MAX_WAITING_BYTES:
             raise Unavailable(Code.OVERLOADED, "too many calls wait for the log")
@@ -149,6 +158,9 @@ class SqliteStore:
 
     def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
         """One transaction for the head of the queue; whoever came too late for it is in the next."""
+        if self._checkpointer.wants_turn:
+            loop.call_later(BUSY_PAUSE_S, self._flush, loop)
+            return
         batch = self._queue[:MAX_BATCH]
         pause = 0.0
         try:
