@@ -30,9 +30,9 @@ def signer() -> KeySigner:
 class City:
     """One generation of one authority, nobody registered yet."""
 
-    def __init__(self, store: MemoryStore | None = None) -> None:
+    def __init__(self, store: MemoryStore | None = None, clock: MemoryClock | None = None) -> None:
         self.store = store or MemoryStore()
-        self.clock = MemoryClock()
+        self.clock = clock or MemoryClock()
         self.chance = SeededChance(7)
         self.certificates, self.tokens = signer(), signer()
         self.generation = self.found(1, self.certificates, self.tokens)

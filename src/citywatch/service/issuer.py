@@ -96,6 +96,14 @@ class Issuer:
         await self._handed_over([self._entry(issued, row.agent, thumbprint(key))], name, version)
         return issued
 
+    async def gateway(self, key: P256Key, hosts: Sequence[str], ttl: int) -> Issued:
+        """A certificate for the gateway itself, under its SPIFFE ID and the hosts that TLS clients look for."""
+        issued = self._authority().issue_gateway(key, hosts, now=self._clock.now_ms(), ttl=ttl)
+        entry = self._entry(issued, self._audience, thumbprint(key))
+        if not isinstance(await self._store.append(Append(entries=(entry,), sync=True)), Appended):
+            raise Unavailable(Code.CONFLICT, "the gateway's certificate was not written down")
+        return issued
+
     async def renew(self, body: bytes) -> bytes:
         """Answer `POST /citywatch/renew`: fresh papers for whoever proves a registered key; `Refused` otherwise."""
         request = parse_renewal(body, self._authority().domain)

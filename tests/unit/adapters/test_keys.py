@@ -28,6 +28,7 @@ from citywatch.adapters.keys import (
     create_key,
     load_key,
     open_key,
+    replace_key,
 )
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.log.checkpoint import Checkpoint, format_checkpoint
@@ -69,6 +70,13 @@ def test_a_key_is_never_overwritten(directory: SecretDirectory) -> None:
         create_key(directory, "a.key", KeyKind.P256)
     assert load_key(directory, "a.key", KeyKind.P256).public == first.public
     assert [path.name for path in directory.path.iterdir()] == ["a.key"]
+
+
+def test_a_key_may_be_replaced_on_purpose(directory: SecretDirectory) -> None:
+    first = create_key(directory, "a.key", KeyKind.P256)
+    second = replace_key(directory, "a.key", KeyKind.P256)
+    assert load_key(directory, "a.key", KeyKind.P256).public == second.public != first.public
+    assert mode(directory.path / "a.key") == 0o600
 
 
 def spoil_mode(path: Path) -> None:

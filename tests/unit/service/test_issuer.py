@@ -18,7 +18,7 @@ from citywatch.core.identity.papers import (
     parse_introduction,
     parse_papers,
 )
-from citywatch.core.identity.x509 import verify_x509_svid
+from citywatch.core.identity.x509 import verify_gateway_svid, verify_x509_svid
 from citywatch.core.names import AgentId
 from citywatch.core.signature import thumbprint
 from citywatch.service.authority import p256
@@ -116,6 +116,15 @@ async def test_the_operator_may_issue_for_a_registered_key() -> None:
     certificate = await city.issuer.certificate("billing", p256(key.public))
     assert verify_x509_svid([certificate.value], city.bundle).key == thumbprint(p256(key.public))
     assert await refusal(city.issuer.certificate("billing", p256(signer().public))) is Code.KEY_NOT_REGISTERED
+
+
+async def test_the_gateways_own_certificate_is_on_record() -> None:
+    city = City()
+    issued = await city.issuer.gateway(p256(signer().public), ["localhost"], HOUR)
+    assert verify_gateway_svid([issued.value], city.bundle).gateway == GATEWAY
+    (event,) = await city.events()
+    assert isinstance(event, CredentialIssued)
+    assert (event.agent, event.digest) == (GATEWAY, issued.digest)
 
 
 async def test_a_key_is_changed_and_the_old_one_void_at_once() -> None:

@@ -2,6 +2,15 @@
 
 from citywatch.adapters.keys.checkpoints import CheckpointSigner
 from citywatch.adapters.keys.files import SecretDirectory
-from citywatch.adapters.keys.signers import KeyKind, KeySigner, create_key, load_key, open_key
+from citywatch.adapters.keys.signers import KeyKind, KeySigner, create_key, load_key, open_key, replace_key
 
-__all__ = ["CheckpointSigner", "KeyKind", "KeySigner", "SecretDirectory", "create_key", "load_key", "open_key"]
+__all__ = [
+    "CheckpointSigner",
+    "KeyKind",
+    "KeySigner",
+    "SecretDirectory",
+    "create_key",
+    "load_key",
+    "open_key",
+    "replace_key",
+]

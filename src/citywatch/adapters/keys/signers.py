@@ -90,5 +90,12 @@ def open_key(directory: SecretDirectory, name: str, kind: KeyKind) -> KeySigner:
     return load_key(directory, name, kind)
 
 
+def replace_key(directory: SecretDirectory, name: str, kind: KeyKind) -> KeySigner:
+    """Draw a key in place of whatever was kept there: for keys that last no longer than their process."""
+    key = _draw(kind)
+    directory.replace(name, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return KeySigner(key)
+
+
 def _draw(kind: KeyKind) -> ec.EllipticCurvePrivateKey | Ed25519PrivateKey:
     return Ed25519PrivateKey.generate() if kind is KeyKind.ED25519 else ec.generate_private_key(ec.SECP256R1())

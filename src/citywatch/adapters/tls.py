@@ -1,0 +1,125 @@
+"""TLS at both ends: the gateway shows its SVID and asks for an agent's; an agent checks the gateway's.
+
+Decides which handshakes succeed: TLS 1.3, and of client certificates only such as our trust domain's authority issued.
+Whom a certificate names, and whether it still may act, is asked again of each request (`core.identity`).
+
+INVARIANTS: only the trust bundle is trusted, never the system's authorities; a connection lives under the certificate
+and the bundle that were installed when it began, and the next one under today's, without a restart; no session is
+resumed, so that every connection has shown its papers.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+from citywatch.core.errors import Code, Malformed, Refused
+from citywatch.core.identity.bundle import TrustBundle
+from citywatch.core.identity.certificate import format_certificate
+from citywatch.core.identity.credential import GatewayCredential, check_time
+from citywatch.core.identity.x509 import verify_gateway_svid
+
+
+class GatewayTls:
+    """The gateway's side. `context` is what a listener is given, once; `install` changes what is inside."""
+
+    def __init__(self) -> None:
+        self._current: ssl.SSLContext | None = None
+        self.context = _server_context()
+        # Called in each handshake, also of clients that name no host. What the listener holds has no certificate at
+        # all: a handshake before the first `install` fails.
+        self.context.sni_callback = self._show_current
+
+    def install(self, chain: Sequence[bytes], key_file: Path, bundle: TrustBundle) -> None:
+        """Show this certificate (DER, leaf first) and believe this bundle from the next connection on.
+
+        `key_file` holds the leaf's private key in PEM. Raises `Malformed` if they do not belong together.
+        """
+        context = _server_context()
+        _trust(context, bundle)
+        _load(context, chain, key_file)
+        self._current = context
+
+    def _show_current(self, handshake: ssl.SSLObject, host: str | None, outer: ssl.SSLContext) -> int | None:
+        if self._current is None:
+            return ssl.ALERT_DESCRIPTION_INTERNAL_ERROR
+        handshake.context = self._current
+        return None
+
+
+class GatewayPin:
+    """An agent's side: it talks to its trust domain's gateway and to nobody else.
+
+    With a certificate the agent also proves itself in the handshake (mTLS).
+    """
+
+    def __init__(
+        self,
+        bundle: TrustBundle,
+        now: Callable[[], int],
+        leeway_ms: int,
+        *,
+        certificate: tuple[Sequence[bytes], Path] | None = None,
+    ) -> None:
+        """`now` gives milliseconds since the epoch; `certificate` is a chain (DER) and the file of its key (PEM)."""
+        self._bundle = bundle
+        self._now = now
+        self._leeway = leeway_ms
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        _harden(self.context)
+        _trust(self.context, bundle)
+        if certificate is not None:
+            _load(self.context, *certificate)
+
+    def check(self, handshake: ssl.SSLObject) -> GatewayCredential:
+        """Return the gateway's credential after a handshake; `Refused` if it was another's.
+
+        Any agent holds a certificate of the same authority: only the SPIFFE ID tells the gateway from them.
+        """
+        leaf = handshake.getpeercert(binary_form=True)
+        if leaf is None:
+            raise Refused(Code.CREDENTIAL_MISSING, "the gateway showed no certificate")
+        gateway = verify_gateway_svid([leaf], self._bundle)
+        check_time(gateway, self._now(), self._leeway)
+        return gateway
+
+
+def _server_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _harden(context)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.num_tickets = 0
+    return context
+
+
+def _harden(context: ssl.SSLContext) -> None:
+    # 1.2 would resume sessions by their id, past the check of the certificate, and Python cannot switch that off.
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.options |= ssl.OP_NO_TICKET
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    context.set_alpn_protocols(["http/1.1"])
+
+
+def _trust(context: ssl.SSLContext, bundle: TrustBundle) -> None:
+    if not bundle.certificates:
+        raise Malformed(f"the bundle of `{bundle.domain}` has no authority for certificates")
+    for certificate in bundle.certificates:
+        context.load_verify_locations(cadata=format_certificate(certificate))
+
+
+def _load(context: ssl.SSLContext, chain: Sequence[bytes], key_file: Path) -> None:
+    """The library takes certificates from a file only; they are public, and the file is gone at once."""
+    with NamedTemporaryFile("w", suffix=".pem", encoding="ascii") as file:
+        file.writelines(ssl.DER_cert_to_PEM_cert(der) for der in chain)
+        file.flush()
+        try:
+            # A password would be asked of the terminal: a key file that wants one is refused instead.
+            context.load_cert_chain(file.name, key_file, password=_no_password)
+        except (ssl.SSLError, OSError, ValueError):
+            raise Malformed(f"`{key_file}` does not hold the key of the certificate") from None
+
+
+def _no_password() -> str:
+    return ""
