@@ -133,3 +133,21 @@ def test_an_answer_without_an_id_is_written_with_null() -> None:
 def test_a_value_that_is_no_text_is_not_written() -> None:
     with pytest.raises(ValueError, match="surrogates"):
         format_message(Notification("m", {"a": "\ud800"}))
+
+
+@pytest.mark.parametrize("rest", ["", ',"result":{},"error":{"code":1,"message":"x"}'])
+def test_an_answer_is_a_result_or_an_error(rest: str) -> None:
+    with pytest.raises(Malformed, match="exactly one of"):
+        parse_message(b'{"jsonrpc":"2.0","id":1%s}' % rest.encode(), FROM_AGENT)
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "NaN", "Infinity", "1" * 1025])
+def test_the_long_way_refuses_numbers_by_itself(number: str) -> None:
+    """Today the first parser refuses them too; should it ever let one pass, it would be written as `null`."""
+    with pytest.raises(Malformed):
+        jsonrpc._parse_slowly(number.encode())
+
+
+def test_a_number_that_json_has_not_is_not_written() -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        format_message(Notification("m", {"large": 2**70, "none": float("nan")}))
