@@ -11,15 +11,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from citywatch.adapters.keys import KeyKind, KeySigner, SecretDirectory, load_key, open_key
+from citywatch.adapters.files import LogDirectory
+from citywatch.adapters.keys import CheckpointSigner, KeyKind, KeySigner, SecretDirectory, load_key, open_key
 from citywatch.adapters.sqlite import SqliteStore, open_store
 from citywatch.adapters.system import SystemChance, SystemClock
 from citywatch.adapters.upstream import HttpServer, HttpUpstream, Patience, StdioServer
 from citywatch.adapters.upstream.credential import from_environment, from_file
+from citywatch.adapters.witness import HttpWitness
 from citywatch.config import FromEnvironment, FromFile, Http, Program, Server, Settings, manifest_digest
 from citywatch.core.enforce.rules import Configured, Definition, Rules, Tool, build_rules
 from citywatch.core.errors import Malformed
 from citywatch.core.identity.x509 import gateway_id
+from citywatch.core.log.checkpoint import format_note_key, parse_note_key
 from citywatch.core.names import AgentId
 from citywatch.core.policy.cedar import Policy, Source, parse_policies
 from citywatch.core.policy.world import AgentFacts
@@ -28,10 +31,13 @@ from citywatch.service.admin import Admin
 from citywatch.service.authority import Authority, found_generation
 from citywatch.service.issuer import Issuer, Lifetimes
 from citywatch.service.ports import Store, Upstream
+from citywatch.service.publisher import Publisher, log_note_key
 from citywatch.service.rotation import AuthorityRow, found_authority, load_authority
 from citywatch.service.tools import approvals
+from citywatch.service.witnessing import Witnesses
 
 LEEWAY_MS = 30_000
+WITNESS_S = 10.0
 AUTHORITY_TTL_MS = 10 * 365 * 24 * 3_600_000
 LOG_KEY = "log.pem"
 
@@ -47,6 +53,7 @@ class City:
         self.chance = SystemChance()
         self.keys = SecretDirectory(place.keys)
         self.authority_row: AuthorityRow | None = None
+        self.boot = _boot_id()
 
     @property
     def settings(self) -> Settings:
@@ -107,7 +114,22 @@ class City:
         self.authority_row = row
         return self.row()
 
-    def log_key(self) -> KeySigner:
+    def publisher(self) -> Publisher:
+        """What signs and publishes the log's head; the same for every process of this state folder."""
+        origin = self.settings.origin
+        signer = CheckpointSigner(self.keys, LOG_KEY, self._log_key(), origin)
+        witnesses = Witnesses(
+            [(parse_note_key(one.key), HttpWitness(one.url, timeout_s=WITNESS_S)) for one in self.settings.witnesses],
+            self.settings.witness_quorum,
+        )
+        files = LogDirectory(self.place.tiles)
+        return Publisher(store=self.store, files=files, signer=signer, origin=origin, witnesses=witnesses)
+
+    def verifier_key(self) -> str:
+        """The log's public key, as signed notes write it."""
+        return format_note_key(log_note_key(self.settings.origin, self._log_key()))
+
+    def _log_key(self) -> KeySigner:
         return open_key(self.keys, LOG_KEY, KeyKind.ED25519)
 
     def _generation_keys(self, number: int) -> tuple[KeySigner, KeySigner]:
@@ -228,3 +250,11 @@ def _stdio(place: Place, name: str, program: Program, patience: Patience) -> Std
 
 def _generation_names(number: int) -> tuple[str, str]:
     return f"authority-{number}-certificates.pem", f"authority-{number}-tokens.pem"
+
+
+def _boot_id() -> str:
+    """What names this run of the machine: another name later means that it went down in between."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return "unknown"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import msgspec
 
@@ -18,16 +18,18 @@ from citywatch.adapters.gateway.protocol import Bounds
 from citywatch.adapters.gateway.serve import Address, Listeners
 from citywatch.core import events
 from citywatch.core.enforce.rules import Rules
-from citywatch.core.errors import CitywatchError
+from citywatch.core.errors import CitywatchError, Unavailable
 from citywatch.core.log.entry import encode_event
 from citywatch.core.wire.jsonrpc import Limits
 from citywatch.main.assembly import City, build_upstreams, load_rules
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.exchange import Exchange
 from citywatch.service.ports import Append, NewEntry
-from citywatch.service.recovery import close_lost_calls
+from citywatch.service.publisher import Publisher
+from citywatch.service.recovery import close_lost_calls, note_boot
 
 REFRESH_S = 5.0
+PUBLISH_S = 1.0
 
 
 class Running(msgspec.Struct):
@@ -43,8 +45,13 @@ async def open_gateway(city: City) -> AsyncIterator[Running]:
     """Bring the gateway up; take it down again on the way out, leaving the log whole."""
     settings, limits = city.settings, city.settings.limits
     rules = await load_rules(settings, city.store)
+    publisher = city.publisher()
+    published = await publisher.resume()
+    power_was_lost = await note_boot(city.store, city.clock, city.replica.name, city.boot, published)
     lost = await close_lost_calls(city.store, city.clock, city.replica.name, city.replica.is_dead)
-    await _note(city, events.Started, rules)
+    await _note(city, events.Started, rules, published)
+    with suppress(Unavailable):
+        await publisher.publish()
 
     async def refresh() -> Rules:
         try:
@@ -72,7 +79,9 @@ async def open_gateway(city: City) -> AsyncIterator[Running]:
         return 200, "application/json", await issuer.renew(body)
 
     async def health(_: bytes) -> tuple[int, str, bytes]:
-        return 200, "application/json", msgspec.json.encode({"status": "ok", "version": citywatch.__version__})
+        log = publisher.health
+        status = "ok" if log.refused is None else "the log is not published: a witness or the signer refused"
+        return 200, "application/json", msgspec.json.encode({"status": status, "published": log.size})
 
     gateway = Gateway(
         exchange=exchange,
@@ -95,15 +104,18 @@ async def open_gateway(city: City) -> AsyncIterator[Running]:
     tls = None
     addresses = [Address(listen.host, listen.port, listen.tls) for listen in settings.listen]
     opened = await listeners.open(addresses, tls)
-    fresh = asyncio.create_task(_keep_fresh(city, door))
+    tasks = [asyncio.create_task(_keep_fresh(city, door)), asyncio.create_task(publisher.run(PUBLISH_S))]
     try:
-        yield Running(listeners, _says(city, rules, opened, lost), enforcer)
+        yield Running(listeners, _says(city, rules, opened, lost, power_was_lost, publisher), enforcer)
     finally:
-        fresh.cancel()
-        await asyncio.gather(fresh, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         for upstream in upstreams.values():
             await upstream.close()
         await _note(city, events.Stopped)
+        with suppress(CitywatchError):
+            await publisher.publish()
 
 
 async def _keep_fresh(city: City, door: Door) -> None:
@@ -119,7 +131,9 @@ async def _keep_fresh(city: City, door: Door) -> None:
             door.forget()
 
 
-async def _note(city: City, kind: type[events.Started] | type[events.Stopped], rules: Rules | None = None) -> None:
+async def _note(
+    city: City, kind: type[events.Started] | type[events.Stopped], rules: Rules | None = None, published: int = 0
+) -> None:
     now, replica = city.clock.now_ms(), city.replica.name
     event: events.Event
     if kind is events.Started and rules is not None:
@@ -129,7 +143,7 @@ async def _note(city: City, kind: type[events.Started] | type[events.Stopped], r
             version=citywatch.__version__,
             policy=rules.policies.digest,
             manifest=rules.manifest,
-            checkpoint=0,
+            checkpoint=published,
             size=await city.store.sync(),
             unsafe=city.settings.unsafe,
         )
@@ -138,7 +152,14 @@ async def _note(city: City, kind: type[events.Started] | type[events.Stopped], r
     await city.store.append(Append(entries=(NewEntry(encode_event(event)),), sync=True))
 
 
-def _says(city: City, rules: Rules, opened: list[tuple[Address, int]], lost: int) -> list[str]:
+def _says(
+    city: City,
+    rules: Rules,
+    opened: list[tuple[Address, int]],
+    lost: int,
+    power_was_lost: bool,
+    publisher: Publisher,
+) -> list[str]:
     says = []
     for address, port in opened:
         host = f"[{address.host}]" if ":" in address.host else address.host
@@ -147,6 +168,11 @@ def _says(city: City, rules: Rules, opened: list[tuple[Address, int]], lost: int
     says.append(f"policies     {len(rules.policies.policies)} ({rules.policies.digest[:16]})")
     says.append(f"tools        {len(rules.tools)} approved")
     says += [f"UNSAFE       {name}" for name in city.settings.unsafe]
+    says.append(f"log          {publisher.health.size} entries published, {publisher.health.cosigned} cosignatures")
+    if publisher.health.failed:
+        says.append(f"log          not published up to now: {publisher.health.failed}")
+    if power_was_lost:
+        says.append("power        the machine lost power while a gateway ran: the log has an entry that says so")
     if lost:
         says.append(f"lost         {lost} calls were open when an earlier process died; the log says which")
     return says

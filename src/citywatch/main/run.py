@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ DRAIN_S = 20.0
 
 def register(cli: click.Group) -> None:
     cli.add_command(up)
+    cli.add_command(witness)
 
 
 @click.command()
@@ -55,3 +57,50 @@ async def _up(place: Place) -> None:
         if cut_off:
             click.echo(f"{cut_off} calls were cut off; the log says which")
     click.echo("stopped")
+
+
+@click.command()
+@click.option("--name", required=True, help="The witness's name, as it signs.")
+@click.option(
+    "--log", "logs", required=True, multiple=True, help="Verifier key of a log to watch (`citywatch log key`)."
+)
+@click.option("--listen", default="127.0.0.1:8470", show_default=True, help="HOST:PORT to serve on.")
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("witness"),
+    show_default=True,
+    help="Its own key and memory; keep it away from the log's machine.",
+)
+def witness(name: str, logs: tuple[str, ...], listen: str, state: Path) -> None:
+    """Remember how far a log had got, and cosign only what grew from there. Needs no configuration file."""
+    from citywatch.adapters.keys import KeyKind, SecretDirectory, open_key
+    from citywatch.adapters.system import SystemClock
+    from citywatch.adapters.witness import WitnessApp, open_heads, serve_witness
+    from citywatch.core.errors import Malformed
+    from citywatch.core.log.checkpoint import Kind, NoteKey, format_note_key, parse_key_name, parse_note_key
+    from citywatch.core.signature import Ed25519Key, parse_spki
+
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdigit():
+        raise Malformed(f"`{listen}` is not HOST:PORT")
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    signer = open_key(SecretDirectory(state), "witness.pem", KeyKind.ED25519)
+    public = parse_spki(signer.public)
+    if not isinstance(public, Ed25519Key):
+        raise Malformed("a witness signs with Ed25519")
+    key = NoteKey(parse_key_name(name), Kind.WITNESS, public)
+    heads = open_heads(state / "heads.db")
+    app = WitnessApp(
+        key=key, signer=signer, logs=[parse_note_key(log) for log in logs], heads=heads, clock=SystemClock()
+    )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as bound:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind((host.strip("[]"), int(port)))
+        except OSError as failure:
+            raise Malformed(f"cannot listen on {listen}: {failure.strerror}") from None
+        click.echo(f"witness key: {format_note_key(key)}")
+        click.echo(f"ready on http://{host}:{bound.getsockname()[1]}")
+        asyncio.run(serve_witness(app, [bound]))

@@ -12,11 +12,12 @@ import msgspec
 
 from citywatch.core import events
 from citywatch.core.enforce.needs import Key, OpenCall, lost_key
-from citywatch.core.log.entry import encode_event
+from citywatch.core.log.entry import decode_event, encode_event
 from citywatch.service.enforcer import open_key
 from citywatch.service.ports import Append, Clock, NewEntry, Store
 
 BATCH = 256
+BOOT: Key = ("machine", "boot")
 
 
 async def close_lost_calls(store: Store, clock: Clock, replica: str, is_dead: Callable[[str], bool]) -> int:
@@ -35,3 +36,27 @@ async def close_lost_calls(store: Store, clock: Clock, replica: str, is_dead: Ca
         puts += [(lost_key(row.likeness), msgspec.json.encode(call)) for call, row in batch if row.likeness]
         await store.append(Append(entries=entries, puts=tuple(puts), sync=True))
     return len(dead)
+
+
+async def note_boot(store: Store, clock: Clock, replica: str, boot: str, published: int) -> bool:
+    """Remember which run of the machine this is; enter a `gap` if an earlier run ended while a gateway ran.
+
+    What was committed and not synced when the power went may be gone: entries above the last published head. Returns
+    whether that happened. A gateway that stops on purpose syncs its last entry, so that nothing is missing then.
+    """
+    stored = (await store.load((BOOT,), ())).rows.get(BOOT)
+    before = None if stored is None else msgspec.json.decode(stored.value, type=str)
+    if before == boot:
+        return False
+    last = None
+    size = await store.sync()
+    if size:
+        (leaf,) = await store.entries(size - 1, size)
+        last = decode_event(leaf)
+    lost_power = before is not None and not isinstance(last, events.Stopped)
+    entries: tuple[NewEntry, ...] = ()
+    if lost_power:
+        gap = events.Gap(at=clock.now_ms(), replica=replica, checkpoint=published, size=size)
+        entries = (NewEntry(encode_event(gap)),)
+    await store.append(Append(entries=entries, puts=((BOOT, msgspec.json.encode(boot)),), sync=True))
+    return lost_power

@@ -1,129 +1,14 @@
-"""A gateway as its users have it: a folder, the command line, real processes on loopback."""
+"""Desks for the tests of this folder: see `desk.py`."""
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
-DEADLINE_S = 60.0
-
-CONFIG = """
-trust_domain: t.example
-listen: ["http://127.0.0.1:{port}"]
-agents:
-  clerk:
-    roles: [payer]
-servers:
-  desk:
-    url: http://127.0.0.1:{upstream}/mcp
-    tools:
-      look: {{effect: read}}
-      count: {{effect: read}}
-      nap: {{effect: write}}
-      pay: {{effect: irreversible}}
-"""
-POLICY = """
-@id("plumbing") permit(principal is Agent, action in [Action::"session", Action::"list", Action::"notify"], resource);
-@id("reading") permit(principal, action in [Action::"read", Action::"read_resource", Action::"get_prompt"], resource);
-@id("napping") permit(principal in Role::"payer", action == Action::"desk/nap", resource);
-@id("paying") permit(principal in Role::"payer", action == Action::"desk/pay", resource)
-when { context.args.amount <= 100 };
-@id("telling") permit(principal is Server, action in Action::"notify_agent", resource);
-"""
-
-
-def free_port() -> int:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        port: int = bound.getsockname()[1]
-        return port
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    """Poll for something that another process does; there is no event to wait on."""
-    end = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < end, f"waited in vain for {what}"
-        time.sleep(0.02)
-
-
-def answers(url: str) -> bool:
-    with suppress(OSError), urllib.request.urlopen(url, timeout=5) as response:
-        return bool(response.status == 200)
-    return False
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-class Desk:
-    """One folder with a configuration, one upstream server, one gateway that can be killed and started again."""
-
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
-        self.folder = folder
-        self.port, self.upstream_port = free_port(), free_port()
-        self._stack = stack
-        self.process: subprocess.Popen[bytes] | None = None
-        (folder / "policies").mkdir()
-        (folder / "policies" / "desk.cedar").write_text(POLICY)
-        (folder / "citywatch.yaml").write_text(CONFIG.format(port=self.port, upstream=self.upstream_port))
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/mcp/desk"
-
-    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """One command of the command line, as a user types it in this folder."""
-        command = [sys.executable, "-m", "citywatch", *arguments]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
-        assert not check or done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
-        return done
-
-    def start_upstream(self) -> subprocess.Popen[bytes]:
-        process = self._spawn([sys.executable, str(HERE / "desk_server.py"), str(self.upstream_port), str(self.folder)])
-        wait_for(lambda: listens(self.upstream_port), "the upstream server")
-        return process
-
-    def up(self, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
-        self.process = self._spawn([sys.executable, "-m", "citywatch", "up"], env)
-        wait_for(lambda: answers(f"http://127.0.0.1:{self.port}/citywatch/health"), "the gateway")
-        return self.process
-
-    def token(self) -> str:
-        return self.run("agent", "token", "clerk").stdout.strip()
-
-    def ledger(self) -> list[str]:
-        path = self.folder / "ledger"
-        return path.read_text().splitlines() if path.exists() else []
-
-    def _spawn(self, command: list[str], env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
-        log = self._stack.enter_context((self.folder / f"{Path(command[-1]).name}.log").open("ab"))
-        process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log, env={**os.environ, **(env or {})})
-        self._stack.callback(_end, process)
-        return process
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+from tests.e2e.gateway.desk import Desk
 
 
 @pytest.fixture

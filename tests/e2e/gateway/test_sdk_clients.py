@@ -10,7 +10,7 @@ import pytest
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from tests.e2e.gateway.conftest import Desk
+from tests.e2e.gateway.desk import Desk
 
 
 @asynccontextmanager

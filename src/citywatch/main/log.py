@@ -1,0 +1,218 @@
+"""`citywatch log`: read the book, prove from it, hand it out, and erase what must be forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from citywatch.core.errors import CitywatchError, Code, Malformed, Refused
+from citywatch.main.place import read_place
+
+if TYPE_CHECKING:
+    from citywatch.main.assembly import City
+
+SLICE = 512
+POLL_S = 0.2
+
+
+def register(cli: click.Group) -> None:
+    cli.add_command(log)
+
+
+@click.group()
+def log() -> None:
+    """Show, verify, prove, export and erase what was recorded."""
+
+
+def _in_city(file: Path, work: Callable[[City], Coroutine[Any, Any, None]]) -> None:
+    from citywatch.main.assembly import open_city
+
+    async def run() -> None:
+        async with open_city(read_place(file)) as city:
+            await work(city)
+
+    asyncio.run(run())
+
+
+@log.command()
+@click.option("--last", type=click.IntRange(1), default=20, show_default=True, help="How many entries.")
+@click.option("--call", help="Only the entries of one call.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, as it stands in the log.")
+@click.pass_obj
+def show(file: Path, last: int, call: str | None, as_json: bool) -> None:
+    """Show entries, the newest last."""
+
+    async def work(city: City) -> None:
+        size = await city.store.sync()
+        start = 0 if call else max(0, size - last)
+        found = []
+        for at in range(start, size, SLICE):
+            for index, leaf in enumerate(await city.store.entries(at, min(at + SLICE, size)), at):
+                if call is None or json.loads(leaf).get("call") == call:
+                    found.append((index, leaf))
+        for index, leaf in found[-last:]:
+            click.echo(leaf.decode() if as_json else _line(index, leaf))
+
+    _in_city(file, work)
+
+
+@log.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, as it stands in the log.")
+@click.pass_obj
+def tail(file: Path, as_json: bool) -> None:
+    """Show entries as they come, until Ctrl-C."""
+
+    async def work(city: City) -> None:
+        at = await city.store.sync()
+        while True:
+            leaves = await city.store.entries(at, at + SLICE)
+            for index, leaf in enumerate(leaves, at):
+                click.echo(leaf.decode() if as_json else _line(index, leaf))
+            at += len(leaves)
+            await asyncio.sleep(0 if leaves else POLL_S)
+
+    try:
+        _in_city(file, work)
+    except KeyboardInterrupt:
+        sys.exit(0)
+
+
+@log.command()
+@click.pass_obj
+def verify(file: Path) -> None:
+    """Recompute the published head from the entries, and every payload's digest. Exit with 1 if anything differs.
+
+    This is our own check. `spec/verify_log.py` checks an export without any of our code.
+    """
+    _in_city(file, _verify)
+
+
+async def _verify(city: City) -> None:
+    from citywatch.core.log.entry import decode_event, payload_digest
+    from citywatch.core.log.merkle import Frontier, leaf_hash
+
+    head = await city.publisher().proofs.head()
+    if head is None:
+        raise Malformed("the log has no checkpoint yet; the gateway publishes one when it runs")
+    size, checked = head.checkpoint.size, 0
+    frontier = Frontier()
+    for start in range(0, size, SLICE):
+        leaves = await city.store.entries(start, min(start + SLICE, size))
+        frontier, _ = frontier.extended([leaf_hash(leaf) for leaf in leaves])
+        for index, leaf in enumerate(leaves, start):
+            event = decode_event(leaf)
+            payload = await city.store.payload(index)
+            if payload is not None:
+                checked += 1
+                if payload_digest(payload.salt, payload.body) != getattr(event, "body", None):
+                    raise Refused(Code.CONFLICT, f"the payload of entry {index} is not the one that was recorded")
+    if frontier.size != size or frontier.root() != head.checkpoint.root:
+        raise Refused(Code.CONFLICT, f"the entries do not give the published head of {size} entries")
+    rest = await city.store.sync() - size
+    click.echo(f"verified: {size} entries give the published head, {checked} payloads match their digests")
+    if rest:
+        click.echo(f"{rest} newer entries are not published yet")
+
+
+@log.command()
+@click.argument("index", type=click.IntRange(0))
+@click.option("--out", type=click.Path(path_type=Path), help="Write to a file instead of the terminal.")
+@click.option("--payload", is_flag=True, help="Hand out the payload too, if it was not erased.")
+@click.pass_obj
+def prove(file: Path, index: int, out: Path | None, payload: bool) -> None:
+    """Hand out one entry with the proof that it is in the log (check: `spec/verify_log.py proof`)."""
+
+    async def work(city: City) -> None:
+        bundle = await (await _published(city)).prove(index, with_payload=payload)
+        if out is None:
+            click.echo(bundle.decode(), nl=False)
+        else:
+            out.write_bytes(bundle)
+
+    _in_city(file, work)
+
+
+@log.command()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--payloads", is_flag=True, help="Hand out the payloads too, other than erased ones.")
+@click.pass_obj
+def export(file: Path, out: Path, payloads: bool) -> None:
+    """Write the whole published log to a file that a stranger can check (`spec/verify_log.py export`)."""
+
+    async def work(city: City) -> None:
+        proofs = await _published(city)
+        count = -1
+        with out.open("wb") as target:
+            async for line in proofs.export(with_payloads=payloads):
+                target.write(line)
+                count += 1
+        click.echo(f"exported {count} entries to {out}")
+        click.echo(f"verifier key: {city.verifier_key()}")
+
+    _in_city(file, work)
+
+
+@log.command()
+@click.argument("index", type=click.IntRange(0))
+@click.option("--reason", required=True, help="Why; it stands in the log.")
+@click.pass_obj
+def erase(file: Path, index: int, reason: str) -> None:
+    """Destroy the payload of one entry and its salt. The entry stands; the erasure is an entry of its own."""
+
+    async def work(city: City) -> None:
+        from citywatch.core.events import Erased
+        from citywatch.core.log.entry import encode_event
+        from citywatch.main.assembly import operator
+        from citywatch.service.ports import NewEntry
+
+        if await city.store.payload(index) is None:
+            raise Malformed(f"entry {index} has no payload, or it was erased before")
+        event = Erased(
+            at=city.clock.now_ms(), replica=city.replica.name, index=index, by=operator(), reason=reason[:500]
+        )
+        done = await city.store.erase(index, NewEntry(encode_event(event)))
+        click.echo(f"erased the payload of entry {index}; entry {done.first} says so")
+
+    _in_city(file, work)
+
+
+@log.command()
+@click.pass_obj
+def key(file: Path) -> None:
+    """Print the log's verifier key, for auditors and witnesses."""
+
+    async def work(city: City) -> None:
+        click.echo(city.verifier_key())
+
+    _in_city(file, work)
+
+
+async def _published(city: City) -> Any:
+    """The log's proofs, after publishing what is synced; without a quorum, what was published last."""
+    publisher = city.publisher()
+    try:
+        await publisher.publish()
+    except CitywatchError as failure:
+        click.echo(f"note: not published up to now: {failure}", err=True)
+    return publisher.proofs
+
+
+def _line(index: int, leaf: bytes) -> str:
+    """One entry for a person; whatever an agent or server wrote is shown as JSON, in ASCII."""
+    entry = json.loads(leaf)
+    kind, at = entry.pop("type"), entry.pop("at", 0)
+    from datetime import UTC, datetime
+
+    when = datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    if kind == "decided":
+        what = "/".join(json.dumps(entry[name])[1:-1] for name in ("server", "name") if entry[name])
+        said = entry["decision"] + (f" ({entry['code']})" if entry["code"] else f" by {', '.join(entry['policies'])}")
+        return f"{index:>8}  {when}  decided   {entry['agent'].rpartition('/')[2]}  {entry['method']} {what}  {said}"
+    rest = "  ".join(f"{name}={json.dumps(value)}" for name, value in entry.items() if value not in (None, "", False))
+    return f"{index:>8}  {when}  {kind:9} {rest}"
