@@ -16,12 +16,13 @@ from citywatch.adapters.gateway.app import Gateway
 from citywatch.adapters.gateway.door import Door
 from citywatch.adapters.gateway.protocol import Bounds
 from citywatch.adapters.gateway.serve import Address, Listeners
+from citywatch.adapters.tls import GatewayTls
 from citywatch.core import events
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.errors import CitywatchError, Unavailable
 from citywatch.core.log.entry import encode_event
 from citywatch.core.wire.jsonrpc import Limits
-from citywatch.main.assembly import City, build_upstreams, load_rules
+from citywatch.main.assembly import GATEWAY_TTL_MS, City, build_upstreams, load_rules
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.exchange import Exchange
 from citywatch.service.ports import Append, NewEntry
@@ -101,10 +102,12 @@ async def open_gateway(city: City) -> AsyncIterator[Running]:
         Bounds(headers=limits.headers, header_bytes=limits.header_bytes, header_time=limits.header_time_ms / 1000),
         limits.connections,
     )
-    tls = None
+    tls = GatewayTls() if any(listen.tls for listen in settings.listen) else None
+    if tls is not None:
+        city.renew_gateway(tls)
     addresses = [Address(listen.host, listen.port, listen.tls) for listen in settings.listen]
-    opened = await listeners.open(addresses, tls)
-    tasks = [asyncio.create_task(_keep_fresh(city, door)), asyncio.create_task(publisher.run(PUBLISH_S))]
+    opened = await listeners.open(addresses, None if tls is None else tls.context)
+    tasks = [asyncio.create_task(_keep_fresh(city, door, tls)), asyncio.create_task(publisher.run(PUBLISH_S))]
     try:
         yield Running(listeners, _says(city, rules, opened, lost, power_was_lost, publisher), enforcer)
     finally:
@@ -118,8 +121,9 @@ async def open_gateway(city: City) -> AsyncIterator[Running]:
             await publisher.publish()
 
 
-async def _keep_fresh(city: City, door: Door) -> None:
-    """Another process may have rotated the authority: look now and then, and believe what stands there."""
+async def _keep_fresh(city: City, door: Door, tls: GatewayTls | None) -> None:
+    """Renew the gateway's certificate; see if another process rotated the authority, and believe what stands there."""
+    renewed = city.clock.now_ms()
     while True:
         await asyncio.sleep(REFRESH_S)
         before = city.row().sequence
@@ -129,6 +133,10 @@ async def _keep_fresh(city: City, door: Door) -> None:
             continue  # the store is away for a moment; calls are refused by the append meanwhile
         if after.sequence != before:
             door.forget()
+        due = city.clock.now_ms() - renewed > GATEWAY_TTL_MS // 2
+        if tls is not None and (due or after.sequence != before):
+            renewed = city.clock.now_ms()
+            city.renew_gateway(tls)
 
 
 async def _note(

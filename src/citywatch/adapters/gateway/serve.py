@@ -20,6 +20,8 @@ from citywatch.adapters.gateway.app import Gateway
 from citywatch.adapters.gateway.protocol import Bounds, bounded
 from citywatch.core.errors import Code, Malformed, Unavailable
 
+HANDSHAKE_S = 10.0
+
 
 class Address(msgspec.Struct, frozen=True):
     """Where to listen; with `tls` agents may prove themselves by certificate."""
@@ -63,7 +65,12 @@ class Listeners:
                 )
             try:
                 server = await loop.create_server(
-                    self._protocol, address.host, address.port, ssl=tls if address.tls else None, backlog=2048
+                    self._protocol,
+                    address.host,
+                    address.port,
+                    ssl=tls if address.tls else None,
+                    ssl_handshake_timeout=HANDSHAKE_S if address.tls else None,
+                    backlog=2048,
                 )
             except OSError as failure:
                 where = f"{address.host}:{address.port}"
