@@ -6,6 +6,7 @@ INVARIANT: no secret passes through a command line or a file that this module wr
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -14,8 +15,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from examples.support_desk.agent import Http, Place
 from examples.support_desk.services import ROOT, Desk, documents_command, token_variable
@@ -24,25 +25,17 @@ HERE = Path(__file__).resolve().parent
 PORTS = {"crm": 9001, "ledger": 9002, "tickets": 9003}
 AGENT = "support"
 VERIFIER = ROOT / "spec" / "verify_log.py"
+Filter = Callable[[str], str]
 
 
 class CommandFailed(Exception):
     """A command ended badly; the message is what it printed."""
 
 
-@dataclass(frozen=True)
-class Ran:
-    """A command that ended: the words as a person would type them, what it printed, how it ended."""
-
-    words: tuple[str, ...]
-    output: str
-    code: int
-
-
 class Gateway:
     """One folder with `citywatch.yaml`, policies and state, and the commands run in it. `show` is told of each."""
 
-    def __init__(self, folder: Path, desk: Desk, show: Callable[[Ran], None]) -> None:
+    def __init__(self, folder: Path, desk: Desk, show: Callable[[tuple[str, ...], str], None]) -> None:
         self.folder = folder
         self._show = show
         self._environment = {**os.environ, **{token_variable(name): token for name, token in desk.tokens.items()}}
@@ -51,16 +44,35 @@ class Gateway:
         shutil.copytree(HERE / "policies", folder / "policies")
         (folder / "citywatch.yaml").write_text(filled((HERE / "citywatch.yaml").read_text(), desk, self.port))
 
-    def run(self, *words: str, expect: int = 0, shown: bool = True) -> Ran:
-        """Run one command of citywatch; raises `CommandFailed` unless it ends with `expect`."""
-        return self.execute(("citywatch", *words), (sys.executable, "-m", "citywatch", *words), expect, shown)
+    def run(self, *words: str, show: Filter | None = None, shown: bool = True) -> str:
+        """Run one command of citywatch and return what it printed; `show` cuts what a person is shown of it."""
+        command = (sys.executable, "-m", "citywatch", *words)
+        return self._execute(("citywatch", *words), command, 0, show or _as_it_is if shown else None)
 
-    def verify(self, export: str, expect: int = 0) -> Ran:
-        """Run the independent verifier: one file, with no access to citywatch's code."""
-        words = ("python", "spec/verify_log.py", "export", export)
-        return self.execute(words, (sys.executable, "-I", str(VERIFIER), "export", export), expect, True)
+    def verify(self, export: str, key: str, expect: int = 0) -> str:
+        """Run the independent verifier, one file that sees nothing of citywatch, by the key that it is given."""
+        command = (sys.executable, "-I", str(VERIFIER), "export", export, "--key", key)
+        words = ("python", "spec/verify_log.py", *command[3:-1], f"{key[:34]}…")
+        return self._execute(words, command, expect, _as_it_is)
 
-    def execute(self, words: tuple[str, ...], command: tuple[str, ...], expect: int, shown: bool) -> Ran:
+    def decision(self, call: str) -> dict[str, Any]:
+        """What the log has on one call: the decision with its code and policies."""
+        entries = [
+            json.loads(line)
+            for line in self.run("log", "show", "--call", call, "--json", shown=False).split("\n")
+            if line
+        ]
+        return next((entry for entry in entries if entry["type"] == "decided"), {})
+
+    def whereabouts(self, policy: str) -> str:
+        """The file and line of a policy, by its id."""
+        for path in sorted((self.folder / "policies").glob("*.cedar")):
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+                if f'@id("{policy}")' in line:
+                    return f"policies/{path.name}:{number}"
+        return ""
+
+    def _execute(self, words: tuple[str, ...], command: tuple[str, ...], expect: int, show: Filter | None) -> str:
         done = subprocess.run(
             command,
             cwd=self.folder,
@@ -72,12 +84,11 @@ class Gateway:
             timeout=60,
             check=False,
         )
-        ran = Ran(words, done.stdout, done.returncode)
-        if shown:
-            self._show(ran)
+        if show is not None:
+            self._show(words, show(done.stdout.replace(f"{self.folder}/", "")))
         if done.returncode != expect:
             raise CommandFailed(f"`{' '.join(words)}` ended with {done.returncode}:\n{done.stdout}")
-        return ran
+        return done.stdout
 
     @contextmanager
     def up(self) -> Iterator[None]:
@@ -120,6 +131,10 @@ class Gateway:
             else:
                 return
         raise CommandFailed(f"`citywatch up` did not open its port:\n{output.read_text(errors='replace')}")
+
+
+def _as_it_is(output: str) -> str:
+    return output
 
 
 def _free_port() -> int:

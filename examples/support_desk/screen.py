@@ -66,6 +66,15 @@ class Screen:
         for line in shown:
             self.line(f"{MARGIN}  {self.style(self._cut(line, self.width - 5), *(styles or ('dim',)))}")
 
+    def ran(self, words: Sequence[str], output: str) -> None:
+        """A command with what it printed."""
+        self.command(words)
+        if output.strip():
+            self.output(output)
+
+    def row(self, row: Row) -> None:
+        self.line(f"{MARGIN}{self._cell(row, self.width - len(MARGIN))}".rstrip())
+
     def side_by_side(self, left: Iterable[Row], right: Iterable[Row]) -> None:
         """Two lists of lines, each line a list of (text, style) pieces."""
         half = (self.width - len(MARGIN) - 3) // 2
