@@ -22,7 +22,7 @@ STANDARD = frozenset(
     "enum fractions functools graphlib hashlib heapq hmac ipaddress itertools json keyword math numbers operator re "
     "string struct textwrap types typing unicodedata urllib.parse".split()
 )
-THIRD_PARTY = frozenset("cedarpy cryptography joserfc msgspec orjson rfc8785".split())
+THIRD_PARTY = frozenset("cedarpy cryptography msgspec orjson rfc8785".split())
 OWN = "citywatch.core"
 
 CALLS = {
@@ -42,9 +42,6 @@ CALLS = {
     "datetime.date.today": "reads the clock: take `now`",
     "functools.cache": "keeps global state: pass a cache in",
     "functools.lru_cache": "keeps global state: pass a cache in",
-    "joserfc.jwt.encode": "signs",
-    "joserfc.jws.serialize_compact": "signs",
-    "joserfc.jws.serialize_json": "signs",
 }
 LOCAL_TIME = frozenset({"datetime.datetime.fromtimestamp", "datetime.date.fromtimestamp"})
 VERIFIERS = frozenset({"build_client_verifier", "build_server_verifier"})
@@ -124,8 +121,6 @@ def _import(line: int, name: str) -> Iterator[tuple[int, str]]:
             yield line, f"core imports `{name}`: dependency points inward"
         return
     if parts[0] in THIRD_PARTY:
-        if name.startswith("joserfc.jwe"):
-            yield line, f"`{name}` encrypts: core only verifies"
         yield from _signs(line, parts)
         return
     if not any(".".join(parts[:depth]) in STANDARD for depth in range(1, len(parts) + 1)):

@@ -52,9 +52,8 @@ IMPURE = {
     ),
     "a loaded private key": "from cryptography.hazmat.primitives.serialization import load_pem_private_key",
     "a signature": "def f(key):\n    return key.sign(b'')",
-    "a signed token": "from joserfc import jwt\ntoken = jwt.encode({}, {}, None)",
-    "a generated JWK": "from joserfc.jwk import ECKey\nkey = ECKey.generate_key('P-256')",
-    "encryption": "from joserfc import jwe",
+    "an issued certificate": "from cryptography.x509 import CertificateBuilder",
+    "encryption": "from cryptography.fernet import Fernet",
 }
 
 PURE = {
@@ -64,7 +63,7 @@ PURE = {
         "from cryptography.x509 import verification as v\n"
         "def f(store, now):\n    return v.PolicyBuilder().store(store).time(now).build_client_verifier()"
     ),
-    "verification": "from joserfc import jws\ndef f(text, key):\n    return jws.deserialize_compact(text, key)",
+    "verification": "def f(key, signature, message):\n    key.verify(signature, message)",
     "a public key": "from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey",
     "a table": "ADVICE = {'a': 1}\nNONE = frozenset()",
     "a compiled pattern": "import re\nNAME = re.compile('a')",
