@@ -107,8 +107,7 @@ def _record(shape: Recorded, path: str) -> _Reader:
         for name, item in value.items():
             field = fields.get(name)
             if field is None:
-                _allowed_key(name, prefix + name)
-                raise _unsupported(prefix + name, "declared by neither the manifest nor the input schema")
+                field = _undeclared(name, prefix + name, shape)
             if item is not None:
                 record[name] = field(item)
         if not required <= record.keys():
@@ -116,6 +115,13 @@ def _record(shape: Recorded, path: str) -> _Reader:
         return record
 
     return read
+
+
+def _undeclared(name: str, path: str, shape: Recorded) -> _Reader:
+    _allowed_key(name, path)
+    if not shape.open or not name.isprintable():
+        raise _unsupported(path, "declared by neither the manifest nor the input schema")
+    return _json(path)
 
 
 def _listed(shape: Listed, path: str) -> _Reader:

@@ -179,11 +179,10 @@ def _too_deep(text: str) -> bool:
 
 
 def _line_of(text: str, message: str) -> int:
-    """How many lines into a policy a parser's complaint points: to the token it quotes, if that stands there once."""
+    """How many lines into a policy a parser's complaint points: to the one line that has the token it quotes."""
     quoted = re.search("`(.+?)`", message)
-    if quoted is None or text.count(quoted[1]) != 1:
-        return 0
-    return text.count("\n", 0, text.index(quoted[1]))
+    lines = [number for number, line in enumerate(text.split("\n")) if quoted and quoted[1] in line]
+    return lines[0] if len(lines) == 1 else 0
 
 
 def _same_as_whole(source: Source, count: int, mistakes: list[Mistake]) -> None:

@@ -41,9 +41,10 @@ class Field(msgspec.Struct, frozen=True):
 
 
 class Recorded(msgspec.Struct, frozen=True):
-    """An object with declared properties."""
+    """An object with declared properties. `open`: others may occur, each seen as text (no schema is known yet)."""
 
     fields: Mapping[str, Field]
+    open: bool = False
 
 
 Shape = Plain | Listed | Recorded
@@ -65,7 +66,7 @@ def shape_of(manifest: ToolManifest, input_schema: Mapping[str, Any] | None) -> 
     for name, parameter in manifest.parameters.items():
         if name not in fields and name not in reader.seen and _usable(name):
             fields[name] = Field(_declared(parameter) or TEXT, required=False)
-    return Recorded(fields)
+    return Recorded(fields, open=input_schema is None)
 
 
 _OPEN = ("anyOf", "oneOf", "allOf", "not", "if", "prefixItems", "patternProperties", "dependentSchemas")

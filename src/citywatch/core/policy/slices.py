@@ -70,15 +70,16 @@ def _fixed_part(rule: Rule) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     fixed: list[Any] = []
     rest: list[Any] = []
     for number, node in enumerate(rule.conditions):
-        name = _cannot_err(node)
+        name = scope_of(node)
         if name is None:
             return tuple(fixed), (*rest, *rule.conditions[number:])
         (fixed if name in _FIXED else rest).append(node)
     return tuple(fixed), tuple(rest)
 
 
-def _cannot_err(node: Any) -> str | None:
-    """The variable that a condition is about, if it has the form of a scope (or asks what the context has)."""
+def scope_of(node: Any) -> str | None:
+    """The variable that a condition is about, if it asks for no more than its name, type or groups: it cannot err then.
+    To ask what an entity or the context has cannot err either."""
     kind = type(node)
     if kind is pst.BinaryOp and type(node.left) is pst.Var and node.left.name != "context":
         targets = node.right.elements if type(node.right) is pst.Set else (node.right,)
@@ -88,5 +89,5 @@ def _cannot_err(node: Any) -> str | None:
     if kind is pst.Is and node.in_expr is None and type(node.base) is pst.Var and node.base.name != "context":
         return str(node.base.name)
     if kind is pst.HasAttr and len(node.attrs) == 1 and type(node.base) is pst.Var:
-        return "context" if node.base.name == "context" else "principal"
+        return "attributes"
     return None
