@@ -52,13 +52,14 @@ def cli(ctx: click.Context, config: Path) -> None:
 
 
 def _register() -> None:
-    from citywatch.main import agents, log, run, setup, tools
+    from citywatch.main import agents, log, policy, run, setup, tools
 
     parts: list[Callable[[click.Group], None]] = [
         setup.register,
         run.register,
         agents.register,
         tools.register,
+        policy.register,
         log.register,
     ]
     for register in parts:
