@@ -1,7 +1,7 @@
 """How the demo looks in a terminal: a page of at most 100 columns, colour only where a terminal shows it.
 
 Decides nothing but looks. INVARIANT: without colour (no terminal, or NO_COLOR set) the output is plain text, line for
-line the same, so that a pipe, a log and a test read what a person reads.
+line the same, so that a pipe, a log and a test read what a person reads. Nothing shown can move the cursor.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ class Screen:
         self.line()
 
     def say(self, text: str, *styles: str, indent: str = MARGIN) -> None:
-        for line in textwrap.wrap(text, self.width - len(indent), break_on_hyphens=False):
+        for line in textwrap.wrap(_visible(" ".join(text.split())), self.width - len(indent), break_on_hyphens=False):
             self.line(f"{indent}{self.style(line, *styles)}")
 
     def quote(self, text: str, alarming: str) -> None:
         """Somebody's words, with a bar beside them; the part that is an attack stands out."""
         for paragraph in text.split("\n"):
             alarm = bool(alarming) and alarming in paragraph
-            for line in textwrap.wrap(paragraph, self.width - 8, break_on_hyphens=False) or [""]:
+            for line in textwrap.wrap(_visible(paragraph), self.width - 8, break_on_hyphens=False) or [""]:
                 bar = self.style("┃" if alarm else "│", *(("alarm",) if alarm else ("dim",)))
                 self.line(f"{MARGIN}{bar} {self.style(line, 'red') if alarm else line}".rstrip())
 
@@ -64,7 +64,7 @@ class Screen:
         lines = text.rstrip("\n").split("\n")
         shown = lines if len(lines) <= most else [*lines[: most - 1], f"… {len(lines) - most + 1} more lines"]
         for line in shown:
-            self.line(f"{MARGIN}  {self.style(self._cut(line, self.width - 5), *(styles or ('dim',)))}")
+            self.line(f"{MARGIN}  {self.style(self._cut(_visible(line), self.width - 5), *(styles or ('dim',)))}")
 
     def ran(self, words: Sequence[str], output: str) -> None:
         """A command with what it printed."""
@@ -87,7 +87,7 @@ class Screen:
     def _cell(self, row: Row, width: int) -> str:
         text, used = "", 0
         for piece, style in row:
-            cut = self._cut(piece, width - used)
+            cut = self._cut(_visible(piece), width - used)
             text += self.style(cut, style) if style and cut.strip() else cut
             used += len(cut)
         return text + " " * (width - used)
@@ -98,6 +98,11 @@ class Screen:
 
 
 Row = Sequence[tuple[str, str]]
+
+
+def _visible(text: str) -> str:
+    # A customer or a model wrote much of what is shown: its control characters must not drive the reader's terminal.
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def standard() -> Screen:

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from examples.support_desk import scenario, world
-from examples.support_desk.agent import Place, run_agent
+from examples.support_desk.agent import Place, Transcript, run_agent
 from examples.support_desk.gateway import AGENT, CommandFailed, Gateway
 from examples.support_desk.model import Model, ModelError, ObedientModel, choose_model
 from examples.support_desk.screen import Screen, standard
@@ -126,11 +126,7 @@ def guarded(screen: Screen, gateway: Gateway, model: Model, drawn: world.World, 
         token = gateway.run("agent", "token", AGENT, shown=False).strip()
         screen.output("(handed to the agent: good for some minutes, at this gateway only)")
         run = handle(model, gateway.places(token), drawn, data)
-    rules = {
-        number: tuple(gateway.decision(str(step.meta.get(DECISION))).get("policies", ()))
-        for number, step in enumerate(run.transcript.steps)
-        if step.outcome == "refused"
-    }
+    rules = refusals(gateway, run.transcript)
     screen.line()
     screen.say(f"The agent handles {drawn.ticket} again: {len(run.transcript.steps)} calls, {len(rules)} refused.")
     for number, policies in rules.items():
@@ -141,6 +137,15 @@ def guarded(screen: Screen, gateway: Gateway, model: Model, drawn: world.World, 
             screen.row((("  refused by ", ""), (f"{policy:<42}", "yellow"), (gateway.whereabouts(policy), "dim")))
         screen.say(f"the agent was told: {step.text}", "dim", indent="     ")
     return replace(run, rules=rules)
+
+
+def refusals(gateway: Gateway, transcript: Transcript) -> dict[int, tuple[str, ...]]:
+    """The policies that refused, by the number of the call, as the log has them."""
+    return {
+        number: tuple(gateway.decision(str(step.meta.get(DECISION))).get("policies", ()))
+        for number, step in enumerate(transcript.steps)
+        if step.outcome == "refused"
+    }
 
 
 def audit(screen: Screen, gateway: Gateway) -> None:

@@ -35,6 +35,17 @@ def test_a_pipe_and_a_terminal_read_the_same_words() -> None:
     assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain
 
 
+def test_what_others_wrote_cannot_drive_the_terminal() -> None:
+    out = io.StringIO()
+    screen, text = Screen(out, {}), "a\x1b]0;owned\x07\x1b[2Jb\rc\u202ed"
+    screen.say(text)
+    screen.quote(text, "")
+    screen.output(text)
+    screen.row(((text, ""),))
+    screen.side_by_side([((text, ""),)], [])
+    assert not [letter for letter in out.getvalue() if letter != "\n" and not letter.isprintable()]
+
+
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
 def test_colour_can_be_refused(environment: dict[str, str]) -> None:
     assert "\x1b" not in _drawn(Terminal(), environment)

@@ -37,7 +37,7 @@ def test_every_refund_that_may_be_owed_is_within_the_limit_of_the_policy(tmp_pat
 
 
 def test_the_filled_file_differs_in_ports_and_paths_only(open_desk: services.Desk, tmp_path: Path) -> None:
-    made = gateway.Gateway(tmp_path / "gateway", open_desk, lambda ran: None)
+    made = gateway.Gateway(tmp_path / "gateway", open_desk, lambda words, output: None)
     filled = (tmp_path / "gateway" / "citywatch.yaml").read_text()
     before, after = (parse_settings(text, "/x") for text in ((HERE / "citywatch.yaml").read_text(), filled))
     assert before.agents == after.agents
