@@ -22,7 +22,7 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Payload(msgspec.Struct, frozen=True):
-    """Bytes kept beside an entry until they are erased: `sha256(salt + body)` stands in the entry."""
+    """Bytes kept beside an entry until they are erased: `log.entry.payload_digest(salt, body)` stands in the entry."""
 
     salt: bytes
     body: bytes
@@ -127,6 +127,57 @@ class Signer(Protocol):
 
     def sign(self, message: bytes) -> bytes:
         """Ed25519: 64 bytes. P-256: ECDSA with SHA-256, in DER."""
+        ...
+
+
+class LogFiles(Protocol):
+    """The log's directory as C2SP tlog-tiles draws it: tiles by their paths, and one checkpoint.
+
+    Raises `Unavailable` when the disk will not. A file that can be read is whole.
+    """
+
+    async def read(self, paths: Sequence[str]) -> list[bytes | None]:
+        """The files, None for each that is not there."""
+        ...
+
+    async def write(self, files: Sequence[tuple[str, bytes]]) -> None:
+        """Write tiles; when this returns they have reached the disk, and so have their names."""
+        ...
+
+    async def swap_checkpoint(self, expected: bytes | None, new: bytes) -> bool:
+        """Put `new` in the place of the checkpoint `expected` (None: there is none), or change nothing and say so."""
+        ...
+
+    async def prune(self, paths: Sequence[str]) -> None:
+        """Delete the partial tiles of these full ones. May do nothing: they are clutter, not harm."""
+        ...
+
+
+class Cosigned(msgspec.Struct, frozen=True):
+    """A witness answered with signature lines; they are not verified yet."""
+
+    lines: bytes
+
+
+class WitnessedSize(msgspec.Struct, frozen=True):
+    """A witness last cosigned this log at `size`, which is not the size that the proof began from, or another root."""
+
+    size: int
+
+
+class WitnessRefused(msgspec.Struct, frozen=True):
+    """A witness will not cosign, and asking again will not help."""
+
+    reason: str
+
+
+class Witness(Protocol):
+    """Somebody else's memory of the log. Raises `Unavailable` when it does not answer."""
+
+    async def add_checkpoint(
+        self, old: int, proof: Sequence[bytes], note: bytes
+    ) -> Cosigned | WitnessedSize | WitnessRefused:
+        """Ask for a cosignature over a signed note, with a proof that the log grew from the size `old`."""
         ...
 
 

@@ -107,6 +107,23 @@ def read_edge(size: int, read: Read) -> Edge:
     return Edge(Frontier(size, tuple(frontier)), tuple(partials), tuple(entries))
 
 
+def edge_tiles(size: int) -> list[Tile]:
+    """The partial tiles and the partial bundle that `read_edge` reads."""
+    found = [Tile(ENTRIES, size // WIDTH, size % WIDTH)] if size % WIDTH else []
+    for level in range(8):
+        count = size >> HEIGHT * level
+        if count % WIDTH:
+            found.append(Tile(level, count // WIDTH, count % WIDTH))
+    return found
+
+
+def cut_tile(tile: Tile, full: bytes) -> bytes:
+    """The partial tile that the full one in its place begins with: a log may delete it once it has the full one."""
+    if tile.level == ENTRIES:
+        return encode_bundle(decode_bundle(full)[: tile.width])
+    return full[: tile.width * HASH_BYTES]
+
+
 def nodes(size: int, levels: Callable[[Tile], Levels]) -> Node:
     """A `merkle.Node` over the tiles of a log of `size`; `levels` gives a tile `expanded`, best from a cache."""
 
