@@ -136,8 +136,11 @@ def missing_script(words: list[str], root: Path) -> Iterator[str]:
                 known = False
             if not known:
                 yield f"there is no module `{module}`"
-        case [script, *_] if script.endswith(".py") and not (root / script).is_file():
-            yield f"there is no `{script}`"
+        case [script, *_] if script.endswith(".py"):
+            # A tour works in `try/`, into which `citywatch init` wrote the starter's files.
+            places = (root / script, root / script.removeprefix("../"), root / "src/citywatch/starter" / script)
+            if not any(place.is_file() for place in places):
+                yield f"there is no `{script}`"
 
 
 def wrong_codes(root: Path, codes: set[str]) -> tuple[int, list[Finding]]:

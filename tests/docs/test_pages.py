@@ -9,6 +9,12 @@ import pytest
 import yaml
 
 from citywatch.config import Settings, parse_settings
+from citywatch.core.names import AgentId
+from citywatch.core.policy.cedar import Source, parse_policies
+from citywatch.core.policy.check import check_policies
+from citywatch.core.policy.decide import compile_policies
+from citywatch.core.policy.tables import parse_table, run_tables
+from citywatch.core.policy.world import AgentFacts, ToolFacts, build_world
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if "adr" not in path.parts)
@@ -34,7 +40,7 @@ def as_settings(text: str) -> Settings:
     return parse_settings(head + text, "/srv/gate")
 
 
-@pytest.mark.parametrize(("page", "text"), [one for one in snippets() if "decision:" not in one[1]])
+@pytest.mark.parametrize(("page", "text"), [one for one in snippets() if not one[1].startswith("cases:")])
 def test_a_page_shows_no_mistaken_configuration(page: str, text: str) -> None:
     assert as_settings(text).trust_domain
 
@@ -55,6 +61,36 @@ def test_the_page_of_a_control_says_what_it_assumes_and_which_threats_it_answers
     answers = re.search(r"^Answers: (.*?)\n\n", text, re.DOTALL | re.MULTILINE)
     assert answers
     assert set(re.findall(r"R[A-Z]{2,3}_\d+", answers[1])) == set(facts["threats"])
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def test_the_policy_that_is_shown_decides_as_its_table_says() -> None:
+    page = ROOT / "docs" / "how-to" / "write-a-policy.md"
+    (configured,) = (text for name_, text in snippets() if name_ == name(page) and "budgets:" in text)
+    settings = as_settings(configured)
+    world = build_world(
+        [
+            AgentFacts(id=AgentId(settings.trust_domain, one.name), roles=one.roles, attributes=one.attributes)
+            for one in settings.agents.values()
+        ],
+        settings.servers,
+        [
+            ToolFacts(server=server.name, name=tool, manifest=manifest)
+            for server in settings.servers.values()
+            for tool, manifest in server.tools.items()
+        ],
+    )
+    policies = parse_policies([Source(name(page), text) for text in blocks(page, "cedar")])
+    assert check_policies(policies, world) == ()
+    (table,) = (text for text in blocks(page, "yaml") if text.startswith("cases:"))
+    outcomes = run_tables(
+        [parse_table(name(page), yaml.safe_load(table))], compile_policies(policies, world.entities), world
+    )
+    assert [outcome.got for outcome in outcomes if not outcome.passed] == []
+    assert len(outcomes) == 2
 
 
 def test_every_page_of_a_folder_is_reached_from_the_first_page() -> None:

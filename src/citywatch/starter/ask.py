@@ -1,7 +1,7 @@
 """Call one tool of an MCP server, as an agent would: a stand-in to try citywatch with. Nothing but Python is needed.
 
-    python3 -m citywatch.starter.ask URL                      the tools that the server offers
-    python3 -m citywatch.starter.ask URL TOOL name=value ...  call one of them
+    python3 ask.py URL                      the tools that the server offers
+    python3 ask.py URL TOOL name=value ...  call one of them
 
 A token in the variable CITYWATCH_TOKEN is sent along. Exit code 1 if the call failed or was refused.
 """

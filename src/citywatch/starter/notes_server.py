@@ -1,6 +1,6 @@
 """A small MCP server to try citywatch with: notes in memory, and a tool that sends one away (it only prints it).
 
-`python3 -m citywatch.starter.notes_server` needs nothing but Python and serves MCP 2025-11-25 on http://127.0.0.1:9001/mcp.
+`python3 notes_server.py` needs nothing but Python and serves MCP 2025-11-25 on http://127.0.0.1:9001/mcp.
 It checks nobody: that is the gateway's work. Another port is given as its one argument, 0 takes a free one.
 """
 
