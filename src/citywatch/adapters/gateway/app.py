@@ -89,8 +89,8 @@ class Gateway:
             body = await self._body(receive)
             status, media, reply = await route(body)
         except (Malformed, Refused, Unavailable) as failure:
-            code = Code.MALFORMED if isinstance(failure, Malformed) else failure.code
-            await _write(send, mcp.status_of(code), mcp.turned_away(None, code, str(failure)))
+            code, detail = _said(failure)
+            await _write(send, mcp.status_of(code), mcp.turned_away(None, code, detail))
             return
         await _write(send, status, reply, media.encode())
 
@@ -233,8 +233,7 @@ class Gateway:
         server: str,
     ) -> None:
         """Answer and record a request that did not become a call, or that could not be judged."""
-        code = Code.MALFORMED if isinstance(failure, Malformed) else failure.code
-        detail = str(failure)
+        code, detail = _said(failure)
         try:
             await self.exchange.enforcer.reject(code, detail, peer.address.rpartition(":")[0], server)
         except Unavailable:
@@ -257,6 +256,11 @@ def _event(delivery: Delivery) -> bytes:
     if delivery.retry_ms is not None:
         head += b"retry: %d\n" % delivery.retry_ms
     return head + b"data: " + delivery.body + b"\n\n"
+
+
+def _said(failure: Malformed | Refused | Unavailable) -> tuple[Code, str]:
+    """Code and detail; where there is no detail, the sender is told the code's advice."""
+    return (Code.MALFORMED, str(failure)) if isinstance(failure, Malformed) else (failure.code, failure.detail)
 
 
 async def _write(
