@@ -119,9 +119,9 @@ class Desk:
         path = self.folder / "ledger"
         return path.read_text().splitlines() if path.exists() else []
 
-    def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
+    def _spawn(self, command: list[str], cwd: Path | None = None) -> subprocess.Popen[bytes]:
         log = self._stack.enter_context((self.folder / f"{Path(command[-1]).name}.log").open("ab"))
-        process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
+        process = subprocess.Popen(command, cwd=cwd or self.folder, stdout=log, stderr=log)
         self._stack.callback(_end, process)
         return process
 
