@@ -116,7 +116,7 @@ _TO_SERVER: Mapping[str, tuple[str, ...]] = {
         "server/discover",
         "logging/setLevel",
         "notifications/initialized",
-        "transport/listen",
+        "transport/listen",  # no MCP methods: HTTP GET, the stream on which a server speaks first; and DELETE
         "transport/end",
     ),
     "list": ("tools/list", "resources/list", "resources/templates/list", "prompts/list"),

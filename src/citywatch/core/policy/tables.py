@@ -5,7 +5,7 @@
         agent: billing                    # a configured agent; or {name: temp, roles: [support], attributes: {…}}
         call: ledger/transfer             # or, with `server:`, mcp:resources/read or to_agent:roots/list
         arguments: {amount: 50.00}        # of another method: its params; `name:` is the prompt or URI that it names
-        now: "2026-11-22T10:00:00Z"       # optional
+        now: "2026-11-22T10:00:00Z"       # optional: noon of 2026-01-01 without it
         expect: allow                     # or deny
         by: [pay-small]                   # optional: exactly these policies
         code: forbidden                   # optional, for deny
@@ -65,7 +65,7 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     server: str = ""
     name: str | None = None
     arguments: dict[str, Any] = {}
-    now: int | str | datetime.datetime = 1_767_225_600_000
+    now: Any = 1_767_268_800_000
     by: tuple[str, ...] | None = None
     code: Code | None = None
 
@@ -183,12 +183,12 @@ def _agent(case: Case, world: World) -> Entity:
     raise Malformed(f"`{case.agent}` is no configured agent: write its name, or {{name: …, roles: […]}}")
 
 
-def _milliseconds(now: int | str | datetime.datetime) -> int:
-    if isinstance(now, int):
+def _milliseconds(now: object) -> int:
+    if type(now) is int:
         return now
     if isinstance(now, datetime.datetime):  # what YAML makes of a time without quotes
         return int((now if now.tzinfo else now.replace(tzinfo=datetime.UTC)).timestamp() * 1000)
     try:
-        return parse_datetime(now).ms
+        return parse_datetime(str(now)).ms
     except EvaluationError as error:
         raise Malformed(str(error)) from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cedarpy import pst
@@ -151,7 +152,18 @@ def value_text(value: Any) -> str:
     if kind is Duration:
         return f'duration("{value.ms}ms")'
     if kind is Datetime:
-        return f'datetime("1970-01-01").offset(duration("{value.ms}ms"))'
+        return _moment(value.ms)
     if kind is Ip:
         return f"<ipaddr of IPv{value.version}>"
     return str(value)
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _moment(ms: int) -> str:
+    try:
+        text = (_EPOCH + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds")
+    except OverflowError:
+        return f'datetime("1970-01-01").offset(duration("{ms}ms"))'
+    return f'datetime("{text.removesuffix("+00:00")}Z")'
