@@ -1,0 +1,448 @@
+"""The HTTP client: what it sends, what it keeps apart, how many connections it has. Faults are in `tests/fault`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import ssl
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from citywatch.adapters.upstream import Bounds, HttpServer, HttpUpstream, Patience
+from citywatch.core.errors import Code, Unavailable
+from tests.upstream_world import (
+    ASK,
+    EVENTS,
+    REPLY,
+    Seen,
+    chunked,
+    message,
+    response,
+    says,
+    says_and_closes,
+    silence,
+    until,
+    world,
+)
+
+PATIENT = Patience(first_byte=1e6, idle=1e6, total=1e6)
+
+# ---- what is sent ------------------------------------------------------------------------------------------------
+
+
+async def test_a_message_is_sent_as_it_is_under_our_own_headers() -> None:
+    async with world(says(response())) as there:
+        upstream = there.upstream(lambda: "Bearer ours")
+        headers = {"mcp-protocol-version": "2026-07-28", "mcp-method": "tools/call", "mcp-name": "pay"}
+        await upstream.send("a", ASK, headers, "s1", repeatable=False)
+        (seen,) = there.seen
+        assert seen.line == "POST /mcp HTTP/1.1"
+        assert seen.body == ASK
+        assert dict(seen.headers) == headers | {
+            "host": f"127.0.0.1:{there.port}",
+            "user-agent": "citywatch",
+            "accept": "application/json, text/event-stream",
+            "content-type": "application/json",
+            "content-length": str(len(ASK)),
+            "mcp-session-id": "s1",
+            "authorization": "Bearer ours",
+        }
+        await upstream.close()
+
+
+async def test_without_a_credential_none_is_sent() -> None:
+    async with world(says(response())) as there:
+        upstream = there.upstream(None)
+        await upstream.send("a", ASK, {}, None, repeatable=False)
+        assert there.seen[0].header("authorization") is None
+        await upstream.close()
+
+
+async def test_a_credential_that_changed_is_sent_at_once() -> None:
+    values = iter(("Bearer one", "Bearer two"))
+    async with world(says(response())) as there:
+        upstream = there.upstream(lambda: next(values))
+        for _ in range(2):
+            await upstream.send("a", ASK, {}, None, repeatable=False)
+        assert [seen.header("authorization") for seen in there.seen] == ["Bearer one", "Bearer two"]
+        await upstream.close()
+
+
+async def test_a_query_belongs_to_the_target_and_the_path_may_be_missing() -> None:
+    async with world(says(response())) as there:
+        for path, target in (("", "/"), ("/a/b?c=d&e", "/a/b?c=d&e")):
+            upstream = there.upstream(url=f"http://127.0.0.1:{there.port}{path}")
+            await upstream.send("a", ASK, {}, None, repeatable=False)
+            assert there.seen[-1].line == f"POST {target} HTTP/1.1"
+            await upstream.close()
+
+
+async def test_listening_and_ending_have_no_body() -> None:
+    async with world(says(chunked(media=EVENTS), response(b"", status="204 No Content"))) as there:
+        upstream = there.upstream()
+        answer = await upstream.listen("a", {"last-event-id": "7"}, "s1")
+        assert (answer.status, answer.media) == (200, "sse")
+        assert [each async for each in answer.messages()] == []
+        assert await upstream.end("a", {}, "s1") == 204
+        get, delete = there.seen
+        assert (get.line, get.header("accept")) == ("GET /mcp HTTP/1.1", "text/event-stream")
+        assert (get.header("last-event-id"), get.header("mcp-session-id")) == ("7", "s1")
+        assert delete.line == "DELETE /mcp HTTP/1.1"
+        assert get.body == delete.body == b""
+        await upstream.close()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"mcp-name": "a\r\nx: y"},
+        {"mcp-name": "a\nb"},
+        {"mcp-name": "a\0b"},
+        {"mcp-name": "€"},
+        {"mcp-name\r\nx": "y"},
+        {"mcp-name:": "y"},
+        {"authorization": "Bearer theirs"},
+        {"Authorization": "Bearer theirs"},
+        {"cookie": "a=b"},
+        {"host": "elsewhere"},
+        {"content-length": "0"},
+        {"transfer-encoding": "chunked"},
+        {"connection": "close"},
+    ],
+)
+async def test_a_header_that_is_not_mcp_s_or_breaks_the_line_is_a_defect(headers: dict[str, str]) -> None:
+    async with world(says(response())) as there:
+        upstream = there.upstream()
+        with pytest.raises(ValueError, match="not a header"):
+            await upstream.send("a", ASK, headers, None, repeatable=False)
+        with pytest.raises(ValueError, match="session"):
+            await upstream.send("a", ASK, {}, "s\r\nx: y", repeatable=False)
+        assert there.seen == []
+        await upstream.close()
+
+
+@pytest.mark.parametrize("url", ["ftp://a/", "http://", "http://user:word@a/", "http://a/#b", "/mcp"])
+def test_only_plain_web_addresses_are_taken(url: str) -> None:
+    with pytest.raises(ValueError, match="URL"):
+        HttpUpstream(HttpServer(name="x", url=url), None)
+
+
+# ---- what comes back ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "raw", [response(), chunked(REPLY), chunked(*(REPLY[i : i + 9] for i in range(0, len(REPLY), 9)))]
+)
+async def test_the_same_answer_however_it_is_framed(raw: bytes) -> None:
+    async with world(says(raw)) as there:
+        upstream = there.upstream()
+        for _ in range(3):
+            answer = await upstream.send("a", ASK, {}, None, repeatable=False)
+            assert (answer.status, answer.media, answer.body) == (200, "json", REPLY)
+            assert [each async for each in answer.messages()] == [(REPLY, None)]
+        assert there.connections == 1
+        await upstream.close()
+
+
+async def test_an_answer_without_a_length_ends_with_its_connection() -> None:
+    async with world(says_and_closes(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n" + REPLY)) as there:
+        upstream = there.upstream()
+        for _ in range(2):
+            assert (await upstream.send("a", ASK, {}, None, repeatable=False)).body == REPLY
+        assert there.connections == 2
+        await upstream.close()
+
+
+@pytest.mark.parametrize("line", ["connection: close", "Connection: Close"])
+async def test_a_connection_that_the_server_will_close_is_not_kept(line: str) -> None:
+    async with world(says(response(REPLY, line))) as there:
+        upstream = there.upstream()
+        for _ in range(2):
+            await upstream.send("a", ASK, {}, None, repeatable=False)
+        assert there.connections == 2
+        await upstream.close()
+
+
+async def test_interim_answers_are_passed_over() -> None:
+    hints = b"HTTP/1.1 103 Early Hints\r\ncontent-type: text/html\r\nmcp-session-id: no\r\n\r\n"
+    async with world(says(hints + hints + response(REPLY, "mcp-session-id: yes"))) as there:
+        upstream = there.upstream()
+        answer = await upstream.send("a", ASK, {}, None, repeatable=False)
+        assert (answer.media, answer.session) == ("json", "yes")
+        await upstream.close()
+
+
+@pytest.mark.parametrize(
+    ("raw", "status", "media"),
+    [
+        (response(b"", status="202 Accepted"), 202, "none"),
+        (response(b"{}", status="202 Accepted"), 202, "none"),
+        (response(b"", status="405 Method Not Allowed"), 405, "none"),
+        (response(b"<html>", media="text/html", status="502 Bad Gateway"), 502, "none"),
+        (response(REPLY, status="400 Bad Request"), 400, "json"),
+        (response(REPLY, status="404 Not Found"), 404, "json"),
+        (response(REPLY, media="Application/JSON; charset=utf-8"), 200, "json"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", 204, "none"),
+    ],
+)
+async def test_a_status_and_a_medium_make_an_answer(raw: bytes, status: int, media: str) -> None:
+    async with world(says(raw)) as there:
+        upstream = there.upstream()
+        answer = await upstream.send("a", ASK, {}, None, repeatable=False)
+        assert (answer.status, answer.media) == (status, media)
+        assert [each async for each in answer.messages()] == ([(answer.body, None)] if media == "json" else [])
+        await upstream.close()
+
+
+async def test_a_stream_is_handed_on_event_by_event_while_it_arrives() -> None:
+    go_on = asyncio.Event()
+
+    async def script(seen: Seen, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(
+            chunked(b"retry: 70\r\nid: 1\r\ndata:\r\n\r\n: ping\n\nevent: other\ndata: x\n\n", media=EVENTS, end=False)
+        )
+        await go_on.wait()
+        event = b"id: 2\ndata: " + REPLY + b"\n\n"
+        for place in range(len(event)):
+            writer.write(b"1\r\n%c\r\n" % event[place])
+        writer.write(b"0\r\n\r\n")
+
+    async with world(script) as there:
+        upstream = there.upstream()
+        answer = await upstream.send("a", ASK, {}, None, repeatable=False)
+        assert (answer.media, answer.body) == ("sse", None)
+        stream = answer.messages()
+        assert await anext(stream) == (b"", "1")
+        assert answer.retry_ms == 70
+        go_on.set()
+        assert await anext(stream) == (REPLY, "2")
+        with pytest.raises(StopAsyncIteration):
+            await anext(stream)
+        await upstream.close()
+
+
+async def test_a_stream_may_be_read_after_its_connection_serves_again() -> None:
+    """The answer has its own memory: what another request does to the connection does not reach it."""
+    async with world(says(chunked(b"data: 1\n\n", media=EVENTS), response())) as there:
+        upstream = there.upstream()
+        answer = await upstream.send("a", ASK, {}, None, repeatable=False)
+        await until(lambda: answer.complete)
+        assert (await upstream.send("a", ASK, {}, None, repeatable=False)).body == REPLY
+        assert [each async for each in answer.messages()] == [(b"1", None)]
+        assert there.connections == 1
+        await upstream.close()
+
+
+# ---- who shares what ---------------------------------------------------------------------------------------------
+
+
+async def test_no_connection_ever_serves_two_callers() -> None:
+    """Drawn interleavings of many callers, with answers of every kind, abandoned and awaited."""
+    chance = random.Random(7)
+
+    async def script(seen: Seen, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0)
+        echo = message(id=1, result={"who": json.loads(seen.body)["params"]["who"]})
+        writer.write(chance.choice((response(echo), chunked(echo), chunked(b"data: %s\n\n" % echo, media=EVENTS))))
+
+    async with world(script) as there:
+        upstream = there.upstream(bounds=Bounds(per_caller=3, in_all=9))
+
+        async def caller(who: str) -> None:
+            for _ in range(30):
+                body = message(id=1, method="m", params={"who": who})
+                answer = await upstream.send(who, body, {}, None, repeatable=False)
+                if chance.random() < 0.2:
+                    await answer.close()
+                    continue
+                (got,) = [data async for data, _ in answer.messages()]
+                assert json.loads(got)["result"]["who"] == who
+
+        names = [f"spiffe://x/agent/{number}" for number in range(6)]
+        await asyncio.gather(*(caller(name) for name in names for _ in range(2)))
+        users: dict[int, set[str]] = {}
+        for seen in there.seen:
+            users.setdefault(seen.connection, set()).add(json.loads(seen.body)["params"]["who"])
+        assert len(there.seen) == 360
+        assert all(len(who) == 1 for who in users.values())
+        assert len(users) < 200
+        await upstream.close()
+
+
+async def test_a_caller_waits_for_a_place_and_gets_the_one_that_becomes_free() -> None:
+    release = asyncio.Event()
+
+    async def script(seen: Seen, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await release.wait()
+        writer.write(response())
+
+    async with world(script) as there:
+        upstream = there.upstream(bounds=Bounds(per_caller=2))
+        calls = [asyncio.create_task(upstream.send("a", ASK, {}, None, repeatable=False)) for _ in range(5)]
+        await until(lambda: len(there.seen) == 2)
+        release.set()
+        assert {(await call).body for call in calls} == {REPLY}
+        assert there.connections == 2
+        await upstream.close()
+
+
+@pytest.mark.parametrize("bounds", [Bounds(per_caller=1), Bounds(in_all=1)])
+async def test_a_caller_that_gets_no_place_in_time_is_told(bounds: Bounds) -> None:
+    async with world(silence) as there:
+        upstream = there.upstream(bounds=bounds, patience=Patience(connect=0.05))
+        first = asyncio.create_task(upstream.send("a", ASK, {}, None, repeatable=False))
+        await until(lambda: len(there.seen) == 1)
+        with pytest.raises(Unavailable) as caught:
+            await upstream.send("a", ASK, {}, None, repeatable=False)
+        assert caught.value.code is Code.OVERLOADED
+        await upstream.close()
+        with pytest.raises(Unavailable):
+            await first
+
+
+async def test_an_unused_connection_gives_way_to_another_caller() -> None:
+    async with world(says(response())) as there:
+        upstream = there.upstream(bounds=Bounds(in_all=1))
+        for caller in ("a", "b", "a"):
+            assert (await upstream.send(caller, ASK, {}, None, repeatable=False)).body == REPLY
+        assert [seen.connection for seen in there.seen] == [0, 1, 2]
+        await upstream.close()
+
+
+async def test_whoever_waits_for_a_place_in_all_gets_the_next_one() -> None:
+    release = asyncio.Event()
+
+    async def script(seen: Seen, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await release.wait()
+        writer.write(response(REPLY, "connection: close"))
+
+    async with world(script) as there:
+        upstream = there.upstream(bounds=Bounds(in_all=1))
+        first = asyncio.create_task(upstream.send("a", ASK, {}, None, repeatable=False))
+        await until(lambda: len(there.seen) == 1)
+        second = asyncio.create_task(upstream.send("b", ASK, {}, None, repeatable=False))
+        await asyncio.sleep(0)
+        release.set()
+        assert (await first).body == (await second).body == REPLY
+        await upstream.close()
+
+
+async def test_a_caller_that_stops_waiting_leaves_nothing_behind() -> None:
+    async with world(silence) as there:
+        upstream = there.upstream(bounds=Bounds(in_all=1))
+        first = asyncio.create_task(upstream.send("a", ASK, {}, None, repeatable=False))
+        await until(lambda: len(there.seen) == 1)
+        second = asyncio.create_task(upstream.send("b", ASK, {}, None, repeatable=False))
+        await until(lambda: "b" in upstream._pools and bool(upstream._pools["b"].waiting))
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        assert not upstream._pools["b"].waiting
+        await upstream.close()
+        with pytest.raises(Unavailable):
+            await first
+
+
+async def test_a_caller_that_goes_away_ends_its_connection() -> None:
+    async with world(silence) as there:
+        upstream = there.upstream(patience=PATIENT)
+        call = asyncio.create_task(upstream.send("a", ASK, {}, None, repeatable=False))
+        await until(lambda: len(there.seen) == 1)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        await until(there.ended[0].is_set)
+        assert not upstream._connections
+        await upstream.close()
+
+
+async def test_a_stream_that_is_closed_ends_its_connection() -> None:
+    async def script(seen: Seen, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(chunked(b"data: 1\n\n", media=EVENTS, end=False))
+        await silence(seen, reader, writer)
+
+    async with world(script) as there:
+        upstream = there.upstream(patience=PATIENT)
+        answer = await upstream.send("a", ASK, {}, None, repeatable=False)
+        await answer.close()
+        await until(there.ended[0].is_set)
+        await upstream.close()
+
+
+async def test_an_unused_connection_is_not_kept_for_ever() -> None:
+    async with world(says(response())) as there:
+        upstream = there.upstream(bounds=Bounds(kept=0.0))
+        await upstream.send("a", ASK, {}, None, repeatable=False)
+        await there.ended[0].wait()
+        await until(lambda: not upstream._connections and not upstream._pools)
+        await upstream.close()
+
+
+async def test_closing_fails_what_is_under_way_and_everything_after() -> None:
+    async with world(silence) as there:
+        upstream = there.upstream()
+        call = asyncio.create_task(upstream.send("a", ASK, {}, None, repeatable=False))
+        await until(lambda: len(there.seen) == 1)
+        await upstream.close()
+        for failing in (call, upstream.send("a", ASK, {}, None, repeatable=True)):
+            with pytest.raises(Unavailable) as caught:
+                await failing
+            assert caught.value.code is Code.DRAINING
+
+
+# ---- TLS ---------------------------------------------------------------------------------------------------------
+
+
+def certificate(folder: Path, host: str) -> tuple[Path, Path]:
+    """A certificate for one address that vouches for itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "world")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(minutes=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(host))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return folder / "cert.pem", folder / "key.pem"
+
+
+@pytest.mark.parametrize(
+    ("host", "trusted", "works"), [("127.0.0.1", True, True), ("127.0.0.1", False, False), ("127.0.0.2", True, False)]
+)
+async def test_a_server_over_tls_must_be_who_it_is_trusted_to_be(
+    tmp_path: Path, host: str, trusted: bool, works: bool
+) -> None:
+    cert, key = certificate(tmp_path, host)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    async with world(says(response()), ssl=context) as there:
+        url = f"https://127.0.0.1:{there.port}/mcp"
+        upstream = there.upstream(lambda: "Bearer secret", url=url, ca=str(cert) if trusted else None)
+        if works:
+            for _ in range(2):
+                assert (await upstream.send("a", ASK, {}, None, repeatable=False)).body == REPLY
+            assert there.connections == 1
+        else:
+            with pytest.raises(Unavailable, match="SSLCertVerificationError"):
+                await upstream.send("a", ASK, {}, None, repeatable=False)
+            assert there.seen == []
+        await upstream.close()
