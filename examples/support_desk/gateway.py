@@ -64,14 +64,6 @@ class Gateway:
         ]
         return next((entry for entry in entries if entry["type"] == "decided"), {})
 
-    def whereabouts(self, policy: str) -> str:
-        """The file and line of a policy, by its id."""
-        for path in sorted((self.folder / "policies").glob("*.cedar")):
-            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-                if f'@id("{policy}")' in line:
-                    return f"policies/{path.name}:{number}"
-        return ""
-
     def _execute(self, words: tuple[str, ...], command: tuple[str, ...], expect: int, show: Filter | None) -> str:
         done = subprocess.run(
             command,
@@ -81,7 +73,7 @@ class Gateway:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         if show is not None:
@@ -122,7 +114,7 @@ class Gateway:
         }
 
     def _await_port(self, process: subprocess.Popen[bytes], output: Path) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < deadline:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 0.2).close()

@@ -119,6 +119,7 @@ def guarded(screen: Screen, gateway: Gateway, model: Model, drawn: world.World, 
     screen.heading(3, "The same ticket, through citywatch")
     gateway.run("agent", "add", AGENT)
     gateway.run("tools", "approve", "--yes", show=_heads)
+    gateway.run("policy", "test")
     gateway.run("check")
     screen.command(("citywatch", "up"))
     with gateway.up():
@@ -129,13 +130,13 @@ def guarded(screen: Screen, gateway: Gateway, model: Model, drawn: world.World, 
     rules = refusals(gateway, run.transcript)
     screen.line()
     screen.say(f"The agent handles {drawn.ticket} again: {len(run.transcript.steps)} calls, {len(rules)} refused.")
-    for number, policies in rules.items():
+    for number in rules:
         step = run.transcript.steps[number]
         screen.line()
         screen.row((("✗ ", "yellow"), (f"{called(step)}  {what(step, drawn).strip()}", "bold")))
-        for policy in policies:
-            screen.row((("  refused by ", ""), (f"{policy:<42}", "yellow"), (gateway.whereabouts(policy), "dim")))
-        screen.say(f"the agent was told: {step.text}", "dim", indent="     ")
+        screen.say(f"the agent was told: {step.text}", "yellow", indent="     ")
+        screen.line()
+        gateway.run("policy", "why", str(step.meta.get(DECISION)), show=_short_lists)
     return replace(run, rules=rules)
 
 
@@ -183,3 +184,8 @@ def _heads(output: str) -> str:
     lines = output.rstrip("\n").split("\n")
     kept = [re.sub(r"^--- (\w+): ", r"\1 ", line) for line in lines if re.match(r"--- \w+: ", line)]
     return "\n".join([*kept, lines[-1]])
+
+
+def _short_lists(output: str) -> str:
+    """Of a policy that names a dozen accounts, what fits on a line."""
+    return re.sub(r'\[("[^"]*", ){2,}"[^"]*"\]', "[…]", output)

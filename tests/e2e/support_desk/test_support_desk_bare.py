@@ -78,7 +78,7 @@ def test_servers_stop_when_whoever_started_them_is_gone(tmp_path: Path) -> None:
         for process in processes:
             assert process.stdin is not None
             process.stdin.close()  # what the system does to our end of the pipe if we are killed
-        assert [process.wait(20) for process in processes] == [0, 0, 0]
+        assert [process.wait(120) for process in processes] == [0, 0, 0]
 
 
 def _dump(path: Path) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -154,7 +153,6 @@ def test_no_secret_is_in_the_gateways_files_or_words(guarded: Guarded, open_desk
             assert not any(token in content for token in tokens), path
 
 
-def test_a_rule_is_found_where_it_stands(guarded: Guarded) -> None:
-    file, _, line = guarded.gateway.whereabouts(PAYEES).partition(":")
-    text = (guarded.gateway.folder / file).read_text().splitlines()[int(line) - 1]
-    assert re.search(PAYEES, text)
+def test_every_policy_is_tried_by_the_tables_beside_them(guarded: Guarded) -> None:
+    assert "6 policies fit" in guarded.gateway.run("policy", "check")
+    assert guarded.gateway.run("policy", "test") == "10 passed, 0 failed\n"
