@@ -97,3 +97,11 @@ def test_every_page_of_a_folder_is_reached_from_the_first_page() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for page in PAGES:
         assert f"({name(page)})" in readme, name(page)
+
+
+def test_every_decision_is_listed() -> None:
+    index = (ROOT / "docs" / "adr" / "README.md").read_text(encoding="utf-8")
+    decisions = sorted((ROOT / "docs" / "adr").glob("[0-9]*.md"))
+    assert len(decisions) > 3
+    for decision in decisions:
+        assert f"({decision.name})" in index, decision.name
