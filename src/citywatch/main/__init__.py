@@ -52,12 +52,13 @@ def cli(ctx: click.Context, config: Path) -> None:
 
 
 def _register() -> None:
-    from citywatch.main import agents, log, policy, run, setup, tools
+    from citywatch.main import agents, connect, log, policy, run, setup, tools
 
     parts: list[Callable[[click.Group], None]] = [
         setup.register,
         run.register,
         agents.register,
+        connect.register,
         tools.register,
         policy.register,
         log.register,

@@ -1,0 +1,125 @@
+"""The agent's token: fetched with a proof of its key, fetched again well before it ends.
+
+Decides when to renew and whether what came back is ours: a token for this agent, signed by an authority of the bundle.
+Does not decide what it is shown for.
+INVARIANTS: the key signs proofs and leaves no other trace; one renewal at a time; a bundle is taken over only from a
+gateway that has proved itself over TLS, and never an older one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from citywatch.adapters.bridge.client import GatewayClient
+from citywatch.core.errors import CitywatchError, Code, Malformed, Refused, Unavailable
+from citywatch.core.identity.bundle import TrustBundle
+from citywatch.core.identity.jwt import verify_jwt_svid
+from citywatch.core.identity.papers import MAX_PAPERS_BYTES, Introduction, Papers, parse_papers
+from citywatch.core.wire import jsonrpc
+from citywatch.service.ports import Chance, Clock, Signer
+from citywatch.service.renewal import prove_renewal
+
+RENEW_PATH = b"/citywatch/renew"
+PATIENCE_S = 30.0
+PAUSE_MS = 1_000
+"""After a renewal failed, so long no other is tried: a gateway that is down is not asked by every request anew."""
+_LIMITS = jsonrpc.Limits(size=65_536, depth=16, nodes=1_000)
+
+
+class Bearer:
+    """Holds the agent's key by a signer, and its token."""
+
+    def __init__(
+        self,
+        introduction: Introduction,
+        signer: Signer,
+        client: GatewayClient,
+        *,
+        clock: Clock,
+        chance: Chance,
+        remember: Callable[[TrustBundle], None],
+    ) -> None:
+        """`remember` is given each newer bundle, to be found again after a restart."""
+        self._agent, self._gateway = introduction.agent, introduction.gateway
+        self.bundle = introduction.bundle
+        self._signer, self._client = signer, client
+        self._clock, self._chance = clock, chance
+        self._remember = remember
+        self._one_at_a_time = asyncio.Lock()
+        self._token = ""
+        self._renew_at = self._until = self._pause_until = 0
+        self._failure: CitywatchError | None = None
+
+    async def token(self) -> str:
+        """A token that is good now. While the old one still is, a renewal that fails is tried again later."""
+        if self._clock.now_ms() < self._renew_at:
+            return self._token
+        async with self._one_at_a_time:
+            now = self._clock.now_ms()
+            if now < self._renew_at:
+                return self._token
+            try:
+                await self._renew()
+            except CitywatchError:
+                if now >= self._until:
+                    raise
+            return self._token
+
+    async def replace(self, refused: str) -> str:
+        """Another token than the one that the gateway has just refused."""
+        async with self._one_at_a_time:
+            if self._token == refused:
+                self._renew_at = self._until = 0
+                await self._renew()
+            return self._token
+
+    async def _renew(self) -> None:
+        now = self._clock.now_ms()
+        if self._failure is not None and now < self._pause_until:
+            raise self._failure
+        try:
+            papers = await self._ask(now)
+        except CitywatchError as failure:
+            self._failure, self._pause_until = failure, now + PAUSE_MS
+            raise
+        self._failure = None
+        if self._client.secure and papers.bundle.sequence > self.bundle.sequence:
+            self.bundle = papers.bundle
+            self._client.forget()
+            self._remember(papers.bundle)
+        self._token, self._until = papers.token, papers.token_until
+        self._renew_at = now + (papers.token_until - now) // 2
+
+    async def _ask(self, now: int) -> Papers:
+        nonce = self._chance.salt().hex()
+        body = prove_renewal(self._agent, self._gateway, self._signer, now=now, nonce=nonce)
+        headers = [(b"content-type", b"application/json"), (b"accept", b"application/json")]
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                reply = await self._client.request(b"POST", RENEW_PATH, headers, body)
+                answer = await reply.read(MAX_PAPERS_BYTES)
+        except TimeoutError:
+            raise Unavailable(Code.UPSTREAM_TIMEOUT, "the gateway gave no papers in time") from None
+        if reply.status != 200:
+            raise _told(reply.status, answer)
+        papers = parse_papers(answer, self._agent.domain)
+        # A token that our bundle does not know comes from an authority that was rotated in meanwhile, or from nobody.
+        believed = papers.bundle if self._client.secure else self.bundle
+        credential = verify_jwt_svid(papers.token, believed, self._gateway)
+        if credential.agent != str(self._agent):
+            raise Malformed("the gateway sent another agent's papers")
+        return papers
+
+
+def _told(status: int, answer: bytes) -> CitywatchError:
+    """Why the gateway gave no papers, in its own code if it gave one."""
+    try:
+        value = jsonrpc.parse_message(answer, _LIMITS)
+        error = value.error if isinstance(value, jsonrpc.Response) else None
+        code = Code(str(((error or {}).get("data") or {}).get("code")))
+    except (Malformed, ValueError, AttributeError):
+        return Unavailable(Code.UPSTREAM_UNAVAILABLE, f"the gateway gave no papers: status {status}")
+    if code in (Code.STORE_UNAVAILABLE, Code.CONFLICT, Code.DRAINING, Code.OVERLOADED):
+        return Unavailable(code, "the gateway gave no papers")
+    return Refused(code, "the gateway gave no papers")

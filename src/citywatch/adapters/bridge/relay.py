@@ -1,0 +1,50 @@
+"""One request of the local client, asked of the gateway under the agent's name.
+
+Decides which headers go either way: those that MCP gives a meaning, and no credential of the client's.
+INVARIANTS: what is asked goes below `/mcp/` of the gateway and nowhere else; the client's own Authorization and cookies
+go nowhere; a request is repeated only when the gateway refused its token, for then it was not looked at.
+"""
+
+from __future__ import annotations
+
+import re
+
+from citywatch.adapters.bridge.bearer import Bearer
+from citywatch.adapters.bridge.client import GatewayClient, Headers, Reply
+from citywatch.core.errors import Code, Refused
+
+_PATH = re.compile(rb"/mcp/(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,128}\Z")
+_METHODS = frozenset((b"POST", b"GET", b"DELETE"))
+_ASKED = frozenset((b"accept", b"content-type", b"last-event-id", b"traceparent", b"tracestate"))
+_ANSWERED = frozenset((b"content-type", b"cache-control", b"retry-after", b"allow", b"x-accel-buffering"))
+_UNAUTHORIZED = 401
+
+
+class Relay:
+    """Asks the gateway with the agent's token."""
+
+    def __init__(self, client: GatewayClient, bearer: Bearer) -> None:
+        self._client = client
+        self._bearer = bearer
+
+    async def ask(self, method: bytes, path: bytes, headers: Headers, body: bytes | None) -> Reply:
+        """The gateway's reply to a request at `/mcp/<server>`; `Refused(SERVER_UNKNOWN)` for any other path."""
+        if method not in _METHODS or not _PATH.match(path):
+            raise Refused(Code.SERVER_UNKNOWN, "the bridge serves POST, GET and DELETE at /mcp/<server>")
+        kept = [(name, value) for name, value in headers if name in _ASKED or name.startswith(b"mcp-")]
+        token = await self._bearer.token()
+        reply = await self._client.request(method, path, [*kept, _authorization(token)], body)
+        if reply.status != _UNAUTHORIZED:
+            return reply
+        reply.close()
+        token = await self._bearer.replace(token)
+        return await self._client.request(method, path, [*kept, _authorization(token)], body)
+
+
+def answered(reply: Reply) -> list[tuple[bytes, bytes]]:
+    """The headers of a reply that are for the local client: not `WWW-Authenticate`, which it could not follow."""
+    return [(name, value) for name, value in reply.headers if name in _ANSWERED or name.startswith(b"mcp-")]
+
+
+def _authorization(token: str) -> tuple[bytes, bytes]:
+    return (b"authorization", b"Bearer " + token.encode("ascii"))

@@ -1,0 +1,127 @@
+"""`citywatch connect`: an agent's local bridge to the gateway. It needs the agent's folder, no configuration file."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from citywatch.core.errors import Malformed, Unavailable
+
+if TYPE_CHECKING:
+    from citywatch.adapters.bridge import Bearer, GatewayClient, Relay
+
+KEY, INTRODUCTION = "key.pem", "introduction.json"
+LEEWAY_MS = 60_000
+CONNECT_S = 10.0
+
+
+def register(cli: click.Group) -> None:
+    cli.add_command(connect)
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--key",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The agent's folder, as `citywatch agent add` wrote it.  [default: agents/NAME]",
+)
+@click.option("--gateway", default="http://127.0.0.1:8460", show_default=True, help="Where the gateway is.")
+@click.option("--listen", default="127.0.0.1:8480", show_default=True, help="Loopback HOST:PORT to serve on.")
+@click.option("--stdio", "server", metavar="SERVER", help="Be this MCP server on standard input and output instead.")
+def connect(name: str, folder: Path | None, gateway: str, listen: str, server: str | None) -> None:
+    """Hold an agent's key, renew its papers, and lend them to an MCP client on this machine that can do neither."""
+    asyncio.run(_connect(name, folder or Path("agents") / name, gateway, listen, server))
+
+
+async def _connect(name: str, folder: Path, gateway: str, listen: str, server: str | None) -> None:
+    client, bearer, relay = _assemble(name, folder, gateway)
+    work = asyncio.ensure_future(_listen(relay, name, gateway, listen) if server is None else _stdio(relay, server))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, work.cancel)
+    try:
+        await _introduce(bearer)
+        await work
+    except asyncio.CancelledError:
+        return
+    finally:
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        await client.close()
+
+
+def _assemble(name: str, folder: Path, gateway: str) -> tuple[GatewayClient, Bearer, Relay]:
+    from citywatch.adapters.bridge import Bearer, GatewayClient, Relay
+    from citywatch.adapters.keys import KeyKind, SecretDirectory, load_key
+    from citywatch.adapters.system import SystemChance, SystemClock
+    from citywatch.adapters.tls import GatewayPin
+    from citywatch.core.identity.bundle import TrustBundle
+    from citywatch.core.identity.papers import Introduction, format_introduction, parse_introduction
+
+    if not folder.is_dir():
+        raise Malformed(f"there is no `{folder}`: `citywatch agent add {name}` writes it, `--key` says where it is")
+    secrets = SecretDirectory(folder)
+    introduction = parse_introduction(secrets.read(INTRODUCTION))
+    if introduction.agent.name != name:
+        raise Malformed(f"`{folder}` is of the agent `{introduction.agent.name}`, not of `{name}`")
+    clock = SystemClock()
+
+    def remember(bundle: TrustBundle) -> None:
+        secrets.replace(
+            INTRODUCTION,
+            format_introduction(Introduction(agent=introduction.agent, gateway=introduction.gateway, bundle=bundle)),
+        )
+
+    client = GatewayClient(gateway, lambda: GatewayPin(bearer.bundle, clock.now_ms, LEEWAY_MS), connect_s=CONNECT_S)
+    bearer = Bearer(
+        introduction,
+        load_key(secrets, KEY, KeyKind.P256),
+        client,
+        clock=clock,
+        chance=SystemChance(),
+        remember=remember,
+    )
+    return client, bearer, Relay(client, bearer)
+
+
+async def _introduce(bearer: Bearer) -> None:
+    """Fetch papers at once, so that a wrong key is seen now; a gateway that is not up yet may come."""
+    try:
+        await bearer.token()
+    except Unavailable as failure:
+        click.echo(f"citywatch: {failure}; trying again with the first request", err=True)
+
+
+async def _listen(relay: Relay, name: str, gateway: str, listen: str) -> None:
+    from citywatch.adapters.bridge import LoopbackBridge
+
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65_535:
+        raise Malformed(f"`{listen}` is not HOST:PORT")
+    bridge = LoopbackBridge(relay)
+    bound = await bridge.open(host.strip("[]"), int(port))
+    try:
+        click.echo(f"ready: http://{host}:{bound}/mcp/SERVER is {gateway}/mcp/SERVER for `{name}`")
+        await asyncio.Event().wait()
+    finally:
+        await bridge.close()
+
+
+async def _stdio(relay: Relay, server: str) -> None:
+    from citywatch.adapters.bridge import StdioBridge
+    from citywatch.adapters.bridge.standard import open_input, open_output
+    from citywatch.core.names import parse_segment
+
+    def complain(line: str) -> None:
+        click.echo(f"citywatch: {line}", err=True)
+
+    bridge = StdioBridge(
+        relay, parse_segment(server, "server"), await open_input(), await open_output(), complain=complain
+    )
+    await bridge.run()
