@@ -414,6 +414,12 @@ BAD: list[tuple[str, str, str, str]] = [
         "use `credential: {env: NAME}`",
     ),
     (
+        server(f"url: §https://{SECRET}@host/mcp"),
+        "servers.ledger.url",
+        "a secret inside a URL",
+        "use `credential: {env: NAME}`",
+    ),
+    (
         server(f"url: §https://host/mcp?api_key={SECRET}"),
         "servers.ledger.url",
         "a secret inside a URL",
@@ -744,6 +750,7 @@ def test_a_bad_input_gives_its_message_at_its_place(text: str, path: str, messag
 
 def test_no_message_repeats_a_secret() -> None:
     carriers = [marked(text)[0] for text, *_ in BAD if SECRET in text]
+    carriers.append(program(f"env: {{{SECRET}: [x]}}"))  # a wrong name and a wrong value: the path of the second
     assert len(carriers) >= 10
     for text in carriers:
         assert SECRET not in str(ConfigError(mistakes(text)))
