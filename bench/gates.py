@@ -28,7 +28,11 @@ ROUNDS = 5
 KEY = "A" * 43
 
 
-def prepared(size: int) -> list[tuple[Call, Credential, Known]]:
+Case = tuple[Call, Credential, Known, int]
+"""A call, who makes it, what is known, and when (milliseconds)."""
+
+
+def prepared(size: int) -> list[Case]:
     """Calls of the frozen generator with all that judging them depends on."""
     generated = generate(size)
     world = generated.world
@@ -82,13 +86,13 @@ def prepared(size: int) -> list[tuple[Call, Credential, Known]]:
             reads=(),
         )
         found.append((call, credential, known, drawn.now))
-    return found  # type: ignore[return-value]
+    return found
 
 
 EFFECTS = ("read", "write", "irreversible")
 
 
-def timed(cases: list[Any]) -> list[float]:
+def timed(cases: list[Case]) -> list[float]:
     """Microseconds of `needs` + `verify` + `admit` for each call."""
     clock, taken = time.perf_counter_ns, []
     gc.collect()
@@ -114,7 +118,7 @@ def run() -> list[dict[str, Any]]:
         halves[size] = [quantile(found, 0.5) for found in rounds]
         allowed = sum(
             isinstance(admit(call, verify(call, who, known, now), known, needs(call, known.rules, now), now), Allow)
-            for call, who, known, now in cases  # type: ignore[misc]
+            for call, who, known, now in cases
         )
         compiled = 100 * (1 - len(cases[0][2].rules.policies.fallen_back) / size)
         against = ("decide.p50_us.100", halves[100]) if size != 100 else ("", None)

@@ -79,7 +79,7 @@ class City:
         self.enforcer = Enforcer(
             store=self.store, clock=self.clock, chance=self.chance, rules=self.rules(PAY, LOOK), replica="r1"
         )
-        self.exchange = Exchange(self.enforcer, {"bank": self.upstream}, FROM_SERVER)
+        self.exchange = Exchange(self.enforcer, {"bank": self.upstream}, FROM_SERVER, 3)
 
     def rules(self, *tools: Mapping[str, Any]) -> Rules:
         """The rules under which these tools are approved."""
@@ -93,7 +93,8 @@ class City:
         """Register the agent and approve the tools (all of them if none is named)."""
         row = AgentRow(agent=AGENT, keys=(KEY,), added_at=0)
         await self.store.append(Append(puts=((agent_key("clerk"), format_row(row)),)))
-        offered = [Offered(kind="tool", name=tool["name"], value=tool) for tool in tools or (PAY, LOOK)]
+        chosen: tuple[Mapping[str, Any], ...] = tools or (PAY, LOOK)
+        offered = [Offered(kind="tool", name=tool["name"], value=tool) for tool in chosen]
         await approve(self.store, self.clock, "r1", compare("bank", offered, []), "a person")
         return self
 

@@ -269,3 +269,30 @@ async def test_a_session_serves_only_the_agent_that_opened_it(city: City) -> Non
     await city.store.append(Append(puts=((agent_key("mallory"), format_row(row)),)))
     told = await city.ask(city.call(session=outcome.session, agent=other), city.credential(agent=other, key="m"))
     assert code_of(told) == "session_unknown"
+
+
+async def test_an_agent_has_so_many_sessions_and_may_end_one_to_open_another(city: City) -> None:
+    greeting = {"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {"name": "b", "version": "1"}}
+    city.answer = answers({"jsonrpc": "2.0", "id": 1, "result": greeting}, session="theirs")
+    opened = []
+    for _ in range(3):
+        outcome = await city.exchange.request(city.call("initialize", None), city.credential(), {})
+        opened.append(outcome.session)
+    assert all(opened)
+    assert code_of(await city.ask(city.call("initialize", None))) == "overloaded"
+    end = city.call("transport/end", None, session=opened[0], rpc_id=None)
+    assert (await city.exchange.end(end, city.credential(), {})).status == 200
+    assert code_of(await city.ask(city.call("initialize", None))) is None
+    city.answer = answers({"jsonrpc": "2.0", "id": 1, "result": {"content": []}})
+    assert code_of(await city.ask(city.call(session=opened[0]))) == "session_unknown"
+
+
+async def test_a_flood_of_refused_requests_is_counted_and_not_written_one_by_one(city: City) -> None:
+    before = len(await city.events())
+    for _ in range(1_000):
+        await city.enforcer.reject(Code.CREDENTIAL_MISSING, "", "10.0.0.1", "bank")
+    city.clock.advance(1_000)
+    await city.enforcer.fold()
+    written = [event for event in (await city.events())[before:] if isinstance(event, events.Rejected)]
+    assert len(written) < 50
+    assert sum(event.count for event in written) == 1_000

@@ -69,7 +69,8 @@ async def open_gateway(city: City) -> AsyncIterator[Running]:
         refresh=refresh,
     )
     upstreams = build_upstreams(city.place)
-    exchange = Exchange(enforcer, upstreams, Limits(size=limits.reply_bytes, depth=limits.depth, nodes=limits.nodes))
+    reply_limits = Limits(size=limits.reply_bytes, depth=limits.depth, nodes=limits.nodes)
+    exchange = Exchange(enforcer, upstreams, reply_limits, limits.sessions_per_agent)
     door = Door(lambda: city.row().bundle(), city.audience)
     issuer = city.issuer
 
@@ -95,6 +96,7 @@ async def open_gateway(city: City) -> AsyncIterator[Running]:
             ("POST", "/citywatch/renew"): renew,
             ("GET", "/citywatch/health"): health,
         },
+        closed=lambda: publisher.health.refused,
         hosts=frozenset({"localhost", "127.0.0.1", "::1", *settings.names, *(one.host for one in settings.listen)}),
     )
     listeners = Listeners(
@@ -107,7 +109,11 @@ async def open_gateway(city: City) -> AsyncIterator[Running]:
         city.renew_gateway(tls)
     addresses = [Address(listen.host, listen.port, listen.tls) for listen in settings.listen]
     opened = await listeners.open(addresses, None if tls is None else tls.context)
-    tasks = [asyncio.create_task(_keep_fresh(city, door, tls)), asyncio.create_task(publisher.run(PUBLISH_S))]
+    tasks = [
+        asyncio.create_task(_keep_fresh(city, door, tls)),
+        asyncio.create_task(publisher.run(PUBLISH_S)),
+        asyncio.create_task(_fold(enforcer)),
+    ]
     try:
         yield Running(listeners, _says(city, rules, opened, lost, power_was_lost, publisher), enforcer)
     finally:
@@ -119,6 +125,14 @@ async def open_gateway(city: City) -> AsyncIterator[Running]:
         await _note(city, events.Stopped)
         with suppress(CitywatchError):
             await publisher.publish()
+
+
+async def _fold(enforcer: Enforcer) -> None:
+    """Enter now and then what a flood of refused requests was counted to."""
+    while True:
+        await asyncio.sleep(PUBLISH_S)
+        with suppress(CitywatchError):
+            await enforcer.fold()
 
 
 async def _keep_fresh(city: City, door: Door, tls: GatewayTls | None) -> None:

@@ -29,6 +29,7 @@ from citywatch.core.enforce.needs import (
     OpenCall,
     Pin,
     Session,
+    Sessions,
     agent_key,
     agent_name,
     effect_of,
@@ -36,6 +37,7 @@ from citywatch.core.enforce.needs import (
     needs,
     pin_key,
     session_key,
+    sessions_key,
 )
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.settle import Change, Released, Withheld, reply_rows, settle
@@ -49,11 +51,13 @@ from citywatch.service.ports import Append, Appended, Chance, Clock, Loaded, New
 
 MAX_CONFLICTS = 3
 MAX_DECODED = 50_000
+MAX_REJECTED = 32
 Puts = tuple[tuple[Key, bytes | None], ...]
 ROW_TYPES: dict[str, Any] = {
     "agent": AgentRow,
     "pin": Pin,
     "session": Session,
+    "sessions": Sessions,
     "open": OpenCall,
     "lost": str,
     "offer": str,
@@ -95,6 +99,9 @@ class Enforcer:
         self.replica = replica
         self._refresh = refresh
         self._decoded: dict[Key, tuple[int, Any]] = {}
+        self._second = 0
+        self._rejected = 0
+        self._folded: dict[tuple[Code, str], int] = {}
 
     # -- the first half: who, whether, on record ---------------------------------------------------------------------
 
@@ -143,6 +150,19 @@ class Enforcer:
         key = session_key(session)
         found: Session | None = self._decode(key, await self.store.load((key,), ()))
         return found
+
+    async def opened(self, agent: str, session: str, limit: int) -> Puts:
+        """The row's change that adds a session to an agent's; `Refused(OVERLOADED)` if `limit` of them are open.
+
+        Ended sessions are not taken out of the list when they end, but here, when it matters.
+        """
+        key = sessions_key(agent)
+        listed: Sessions = self._decode(key, await self.store.load((key,), ())) or Sessions()
+        rows = (await self.store.load([session_key(one) for one in listed.ids], ())).rows
+        alive = tuple(one for one in listed.ids if session_key(one) in rows)
+        if len(alive) >= limit:
+            raise Refused(Code.OVERLOADED, f"{limit} sessions are open: end one first")
+        return ((key, msgspec.json.encode(Sessions((*alive, session)))),)
 
     async def write(self, key: Key, value: bytes | None) -> None:
         """Keep (or, with None, forget) one row of the service's own, outside any decision."""
@@ -277,7 +297,18 @@ class Enforcer:
     # -- what a request that never became a call leaves behind -------------------------------------------------------
 
     async def reject(self, code: Code, detail: str, peer: str, server: str, count: int = 1) -> None:
-        """Record a request that was refused before it was a call: no papers, or bytes that are no message."""
+        """Record a request that was refused before it was a call: no papers, or bytes that are no message.
+
+        A flood must not fill the disk: past `MAX_REJECTED` a second, they are counted and entered by `fold`.
+        """
+        second = self.clock.now_ms() // 1000
+        if second != self._second:
+            self._second, self._rejected = second, 0
+        self._rejected += 1
+        if self._rejected > MAX_REJECTED and count == 1:
+            kind = (code, server if server in self.rules.servers else "")
+            self._folded[kind] = self._folded.get(kind, 0) + 1
+            return
         event = events.Rejected(
             at=self.clock.now_ms(),
             replica=self.replica,
@@ -288,6 +319,12 @@ class Enforcer:
             count=count,
         )
         await self.store.append(Append(entries=(NewEntry(encode_event(event)),)))
+
+    async def fold(self) -> None:
+        """Enter what `reject` only counted, one entry a kind."""
+        folded, self._folded = self._folded, {}
+        for (code, server), count in folded.items():
+            await self.reject(code, "more of the same", "several", server, count)
 
     # -- rows --------------------------------------------------------------------------------------------------------
 

@@ -58,10 +58,13 @@ class Parked(msgspec.Struct, frozen=True, kw_only=True):
 class Exchange:
     """Carries judged calls to their servers and settled replies back."""
 
-    def __init__(self, enforcer: Enforcer, upstreams: Mapping[str, Upstream], limits: Limits) -> None:
+    def __init__(
+        self, enforcer: Enforcer, upstreams: Mapping[str, Upstream], limits: Limits, max_sessions: int
+    ) -> None:
         self.enforcer = enforcer
         self.upstreams = upstreams
         self.limits = limits
+        self.max_sessions = max_sessions
 
     async def request(self, call: Call, credential: Credential, headers: Mapping[str, str]) -> Outcome:
         """Run the whole sequence for a request that expects a reply."""
@@ -146,7 +149,10 @@ class Exchange:
             response = self._response(judged.call, raw)
         except (Malformed, Refused) as failure:
             return await self._failed(judged, Code.REPLY_MALFORMED, str(failure))
-        session, puts = self._session(judged, answer, response)
+        try:
+            session, puts = await self._session(judged, answer, response)
+        except Refused as failure:
+            return await self._failed(judged, failure.code, failure.detail)
         body = await self._settle(judged, response, 0, puts)
         return Outcome(status=answer.status, media="json", body=body, session=session)
 
@@ -178,7 +184,7 @@ class Exchange:
                     body = await self._resumed(judged, message)
                 else:
                     self._expect(call, message)
-                    _, puts = self._session(judged, answer, message)
+                    _, puts = await self._session(judged, answer, message)
                     body = await self._settle(judged, message, index, puts)
                     closed = True
                 if body is not None:
@@ -263,7 +269,7 @@ class Exchange:
         if response.id != call.rpc_id or type(response.id) is not type(call.rpc_id):
             raise Refused(Code.REPLY_UNEXPECTED, "the reply has another id")
 
-    def _session(
+    async def _session(
         self, judged: Judged, answer: Answer, response: Response
     ) -> tuple[str | None, tuple[tuple[Key, bytes | None], ...]]:
         """Bind a session that the server just opened to the agent that asked, under an id of ours."""
@@ -279,7 +285,8 @@ class Exchange:
             revision=mcp.negotiated(response) or call.revision,
             opened=self.enforcer.clock.now_ms(),
         )
-        return session, ((session_key(session), msgspec.json.encode(row)),)
+        listed = await self.enforcer.opened(call.agent, session, self.max_sessions)
+        return session, ((session_key(session), msgspec.json.encode(row)), *listed)
 
     # -- what servers ask of agents ----------------------------------------------------------------------------------
 

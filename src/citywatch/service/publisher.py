@@ -154,8 +154,14 @@ class Publisher:
         if not await self._take_fence(row, fence, edge):  # 4
             self._edge = None  # another publisher was faster: begin from its head next time
             return
-        self._edge = edge
-        head = await self._sign(edge)  # 5
+        self._edge = edge  # its tiles are on disk and its head is fenced: what fails from here on need not begin anew
+        try:
+            head = await self._sign(edge)  # 5
+        except Refused:
+            if await self._signed_size() == size:
+                raise
+            self._edge = None  # overtaken between fence and signature: the key rightly signs no smaller head any more
+            return
         # 6
         done = await self._witnesses.cosign(head, lambda old: self._growth(old, size), self._signed_size)
         note = format_note(done.note)

@@ -43,7 +43,9 @@ class Gateway:
         max_in_flight: int,
         routes: Mapping[tuple[str, str], Route],
         hosts: frozenset[str],
+        closed: Callable[[], str | None],
     ) -> None:
+        """`closed` gives the reason why nothing may go through just now, if there is one."""
         self.exchange = exchange
         self.door = door
         self.limits = limits
@@ -51,6 +53,7 @@ class Gateway:
         self.max_in_flight = max_in_flight
         self.routes = routes
         self.hosts = hosts
+        self.closed = closed
         self.in_flight = 0
         self.draining = False
 
@@ -118,6 +121,8 @@ class Gateway:
         message: jsonrpc.Message | None = None
         try:
             credential = self.door.enter(scope["headers"], peer)
+            if (why := self.closed()) is not None:
+                raise Unavailable(Code.STORE_UNAVAILABLE, f"the log is refused: {why}")
             if server not in self.exchange.upstreams:
                 raise Refused(Code.SERVER_UNKNOWN, f"`{server[:80]}` is not a configured server")
             method = scope["method"]

@@ -41,6 +41,12 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     opened: int
 
 
+class Sessions(msgspec.Struct, frozen=True):
+    """The sessions that one agent has open, oldest first."""
+
+    ids: tuple[str, ...] = ()
+
+
 class OpenCall(msgspec.Struct, frozen=True, kw_only=True):
     """A call that was let through and has not been settled. What is still open after a crash is `lost`."""
 
@@ -96,6 +102,10 @@ def pin_key(server: str, kind: str, name: str) -> Key:
 
 def session_key(session: str) -> Key:
     return ("session", session)
+
+
+def sessions_key(agent: str) -> Key:
+    return ("sessions", agent)
 
 
 def lost_key(likeness: str) -> Key:
