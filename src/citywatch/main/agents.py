@@ -105,3 +105,33 @@ def token(file: Path, name: str) -> None:
             return (await city.issuer.token(name)).value
 
     click.echo(asyncio.run(run()).decode("ascii"))
+
+
+@agent.command()
+@click.argument("name")
+@click.option("--out", type=click.Path(path_type=Path), help="The agent's folder.  [default: agents/NAME]")
+@click.pass_obj
+def certificate(file: Path, name: str, out: Path | None) -> None:
+    """Write a short-lived certificate (X.509-SVID) for an agent that does mTLS: svid.pem, and bundle.pem to trust."""
+    import ssl
+
+    from citywatch.adapters.keys import KeyKind, SecretDirectory, load_key
+    from citywatch.core.identity.certificate import format_certificate
+    from citywatch.main.assembly import open_city
+    from citywatch.service.authority import p256
+
+    place = read_place(file)
+    folder = out or place.file.resolve().parent / "agents" / name
+
+    async def run() -> None:
+        async with open_city(place) as city:
+            secrets = SecretDirectory(folder)
+            key = load_key(secrets, "key.pem", KeyKind.P256)
+            issued = await city.issuer.certificate(name, p256(key.public))
+            secrets.replace("svid.pem", ssl.DER_cert_to_PEM_cert(issued.value).encode("ascii"))
+            authorities = map(format_certificate, city.row().bundle().certificates)
+            secrets.replace("bundle.pem", "".join(map(ssl.DER_cert_to_PEM_cert, authorities)).encode("ascii"))
+        until = datetime.fromtimestamp(issued.not_after / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        click.echo(f"wrote {folder}/svid.pem (until {until}) and {folder}/bundle.pem; the key is {folder}/key.pem")
+
+    asyncio.run(run())

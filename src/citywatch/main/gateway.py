@@ -109,11 +109,8 @@ async def open_gateway(city: City) -> AsyncIterator[Running]:
         city.renew_gateway(tls)
     addresses = [Address(listen.host, listen.port, listen.tls) for listen in settings.listen]
     opened = await listeners.open(addresses, None if tls is None else tls.context)
-    tasks = [
-        asyncio.create_task(_keep_fresh(city, door, tls)),
-        asyncio.create_task(publisher.run(PUBLISH_S)),
-        asyncio.create_task(_fold(enforcer)),
-    ]
+    chores = (_keep_fresh(city, door, tls), publisher.run(PUBLISH_S), _fold(enforcer))
+    tasks = [asyncio.create_task(chore) for chore in chores]
     try:
         yield Running(listeners, _says(city, rules, opened, lost, power_was_lost, publisher), enforcer)
     finally:
