@@ -18,7 +18,7 @@ async def client(desk: Desk, mode: str, token: str | None = None) -> AsyncIterat
     headers = {"Authorization": f"Bearer {token or desk.token()}"}
     async with (
         httpx2.AsyncClient(headers=headers, timeout=30) as http,
-        Client(streamable_http_client(desk.url, http_client=http), mode=mode) as connected,  # type: ignore[arg-type]
+        Client(streamable_http_client(desk.url, http_client=http), mode=mode) as connected,
     ):
         yield connected
 
@@ -27,8 +27,8 @@ async def client(desk: Desk, mode: str, token: str | None = None) -> AsyncIterat
 async def test_honest_work_goes_on_and_what_policy_does_not_permit_stops(desk: Desk, mode: str) -> None:
     steps: list[float] = []
 
-    async def progressed(step: float, total: float | None, message: str | None) -> None:
-        steps.append(step)
+    async def progressed(progress: float, total: float | None, message: str | None) -> None:
+        steps.append(progress)
 
     async with client(desk, mode) as agent:
         names = {tool.name for tool in (await agent.list_tools()).tools}
