@@ -40,7 +40,7 @@ from citywatch.core.wire.sse import EventParser
 READ_BYTES = 65_536
 MAX_IN_FLIGHT = 256
 MAX_RETRIES = 5
-LONGEST_PAUSE_S = 30.0
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 30.0
 
 
 class Writer(Protocol):
@@ -145,7 +145,7 @@ class StdioBridge:
             for _ in range(MAX_RETRIES):
                 if stream.answered or stream.last is None or not self._headers.session:
                     break
-                await asyncio.sleep(stream.retry_s)
+                await asyncio.sleep(_pause(stream, 0))
                 resumed = await self._ask(b"GET", self._headers.resuming(stream.last), None)
                 if resumed.status != 200:
                     resumed.close()
@@ -188,7 +188,7 @@ class StdioBridge:
                 await self._hand_out(reply, None, stream)
             except CitywatchError:
                 failures += 1
-            await asyncio.sleep(min(stream.retry_s * 2**failures, LONGEST_PAUSE_S))
+            await asyncio.sleep(_pause(stream, failures))
 
     async def _ask(self, method: bytes, headers: list[tuple[bytes, bytes]], body: bytes | None) -> Reply:
         return await self._relay.ask(method, self._path, headers, body)
@@ -252,6 +252,11 @@ class StdioBridge:
                 (await self._ask(b"DELETE", self._headers.resuming(None), None)).close()
             except CitywatchError as failure:
                 self._complain(f"the session was not ended: {failure}")
+
+
+def _pause(stream: _Stream, failures: int) -> float:
+    """How long to wait before the gateway is asked again, whatever it wishes: neither at once nor never."""
+    return max(SHORTEST_PAUSE_S, min(stream.retry_s * 2 ** min(failures, 10), LONGEST_PAUSE_S))
 
 
 def _code(failure: CitywatchError) -> Code:
