@@ -212,7 +212,8 @@ def _line(index: int, leaf: bytes) -> str:
     when = datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
     if kind == "decided":
         what = "/".join(json.dumps(entry[name])[1:-1] for name in ("server", "name") if entry[name])
-        said = entry["decision"] + (f" ({entry['code']})" if entry["code"] else f" by {', '.join(entry['policies'])}")
+        said = entry["decision"] + (f" ({entry['code']})" if entry["code"] else "")
+        said += f" by {', '.join(entry['policies'])}" if entry["policies"] else ""
         return f"{index:>8}  {when}  decided   {entry['agent'].rpartition('/')[2]}  {entry['method']} {what}  {said}"
     rest = "  ".join(f"{name}={json.dumps(value)}" for name, value in entry.items() if value not in (None, "", False))
     return f"{index:>8}  {when}  {kind:9} {rest}"

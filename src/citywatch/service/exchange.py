@@ -359,4 +359,5 @@ def _reason(judged: Judged) -> tuple[Code, str]:
     reason = getattr(judged.decision, "reason", None)
     if reason is None:
         raise CitywatchError("a refusal without a reason")
-    return reason.code, reason.detail
+    rules = f"rule: {', '.join(reason.policies)}" if reason.policies else ""
+    return reason.code, "; ".join(part for part in (reason.detail, rules) if part)

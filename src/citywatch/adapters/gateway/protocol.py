@@ -131,7 +131,10 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._count > self.bounds.headers or self._size > self.bounds.header_bytes:
             self._refuse(431, b"the request has too many or too large headers")
             raise _TooMuch
-        super().on_header(name, value)
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         self._cancel_timer()
