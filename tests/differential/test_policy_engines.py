@@ -9,6 +9,7 @@ from __future__ import annotations
 from random import Random
 from typing import Any, get_args
 
+import pytest
 from cedarpy import pst
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from citywatch.core.errors import Code
 from citywatch.core.policy.cedar import Source, parse_policies
 from citywatch.core.policy.decide import Policies, compile_policies, decide, decide_reference
 from citywatch.core.policy.facts import Facts
+from citywatch.core.policy.values import MAX_LONG, CedarSet, Datetime, Decimal, Duration, Ip
 from tests.differential.policy_author import ACTIONS, AGENTS, KNOWN, SERVERS, Author
 
 OUTCOMES: dict[str, int] = {}
@@ -57,6 +59,43 @@ def test_the_engines_agree_on_thousands_of_policies() -> None:
     total = sum(OUTCOMES.values())
     for outcome in ("allow", Code.FORBIDDEN, Code.POLICY_ERROR, Code.NO_PERMIT):
         assert OUTCOMES.get(str(outcome), 0) > total / 25, OUTCOMES
+
+
+CONSTANTS = (
+    *("true", "1", '"a"', 'Role::"staff"', "[1]", '["a", "b"]', '[Role::"staff", Role::"admin"]', "[]", "{a: 1}"),
+    *('decimal("1.5")', 'datetime("2026-11-22")', 'duration("1h")', 'ip("10.0.0.0/8")', 'decimal("no")'),
+)
+INFIX = ("==", "!=", "<", "<=", ">", ">=", "in", "&&", "||")
+METHODS = (
+    *("contains", "containsAll", "containsAny", "isInRange", "offset", "durationSince", "hasTag"),
+    *("lessThan", "lessThanOrEqual", "greaterThan", "greaterThanOrEqual"),
+)
+VALUES = (
+    *(True, 1, 2, "a", AGENTS[0], SERVERS[0], CedarSet([1]), CedarSet(["a", "b", "c"]), CedarSet([]), {"a": 1}),
+    *(
+        Decimal(15_000),
+        Decimal(1),
+        Datetime(0),
+        Datetime(MAX_LONG),
+        Duration(0),
+        Duration(3_600_000),
+        Ip(4, 10 << 24, 8),
+    ),
+)
+
+
+@pytest.mark.parametrize("constant", CONSTANTS)
+def test_a_constant_on_either_side_is_asked_about_as_cedar_asks(constant: str) -> None:
+    # these are the conditions that the tree turns into look-ups: each operator, with constants of every type
+    conditions = [f"context.x {sign} {constant}" for sign in INFIX] + [f"{constant} {sign} context.x" for sign in INFIX]
+    conditions += [f"context.x.{name}({constant})" for name in METHODS]
+    conditions += [f"{constant}.{name}(context.x)" for name in METHODS]
+    conditions += ['context.x like "a*"', 'context.x like "*a"', "context.x has a", "context.x is Agent", "!context.x"]
+    for condition in conditions:
+        text = f"permit (principal, action, resource) when {{ {condition} }};"
+        policies = compile_policies(parse_policies([Source("constant", text)]), KNOWN)
+        for value in VALUES:
+            hold(policies, Facts(KNOWN[AGENTS[0]], KNOWN[ACTIONS[0]], KNOWN[SERVERS[0]], {"x": value}))
 
 
 def test_everything_cedar_has_was_generated() -> None:

@@ -58,7 +58,9 @@ def text_of(value: Any, path: str = "params") -> str:
 
 
 def _unsupported(path: str, why: str) -> Refused:
-    return Refused(Code.ARGUMENT_UNSUPPORTED, f"`{path[:200].encode('utf-8', 'replace').decode()}`: {why}")
+    # The path is an agent's words: one line, no surrogates, nothing that a terminal obeys
+    shown = "".join(letter if letter.isprintable() else "?" for letter in path[:200])
+    return Refused(Code.ARGUMENT_UNSUPPORTED, f"`{shown}`: {why}")
 
 
 def _screen(value: Any, path: str, depth: int) -> None:

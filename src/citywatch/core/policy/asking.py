@@ -158,7 +158,7 @@ def _has(asked: Asked) -> Step:
     return has
 
 
-def _order(kind: type, number: Callable[[Any], int]) -> Callable[[Asked], Step]:
+def _order(kind: type, number: Callable[[Any], int] | None) -> Callable[[Asked], Step]:
     def ask(asked: Asked) -> Step:
         evaluate, ids = asked.compiler.expression(asked.subject), asked.ids
         lows, above = _thresholds(asked.steps, {"greater": 1, "greater_eq": 0})  # true where value >= low
@@ -172,7 +172,7 @@ def _order(kind: type, number: Callable[[Any], int]) -> Callable[[Asked], Step]:
             except EvaluationError as error:
                 found.errors.append((ids, str(error)))
                 return
-            amount = number(value)
+            amount: Any = value if number is None else number(value)
             if above and amount >= lows[0]:
                 for step in above[: bisect_right(lows, amount)]:
                     step(facts, found)
@@ -280,6 +280,6 @@ ASK: Mapping[str, Callable[[Asked], Step]] = {
     "starts": _starts,
     "holds": _holds,
     "with": _with,
-    **{form: _order(kind, number) for kind, (form, number) in ORDERED.items()},
+    **{form: _order(kind, None if kind is int else number) for kind, (form, number) in ORDERED.items()},
 }
 """The step of each form of question."""

@@ -14,7 +14,7 @@ from citywatch.core.policy.cedar import Source, parse_policies
 from citywatch.core.policy.decide import Policies, compile_policies, decide, decide_reference
 from citywatch.core.policy.facts import Facts, agent_entity, entity
 from citywatch.core.policy.reference import NO_POLICY
-from citywatch.core.policy.values import Uid
+from citywatch.core.policy.values import CedarSet, Uid
 from citywatch.core.policy.world import AgentFacts, ToolFacts, World, build_world
 
 WORLD: World = build_world(
@@ -74,6 +74,20 @@ def test_true_is_not_one(engine: Any) -> None:
     said = policies('@id("one") permit (principal, action, resource) when { context.flag == 1 || principal.vip == 1 };')
     assert isinstance(engine(said, facts(flag=True)), Deny)
     assert engine(said, facts(flag=1)) == Allow(("one",))
+
+
+@ENGINES
+def test_a_policy_is_named_once_however_many_of_its_groups_and_members_match(engine: Any) -> None:
+    text = "permit (principal, action, resource) when {{ {} }};"
+    for condition in (
+        'principal in [Role::"a", Role::"b", Role::"c"]',
+        "context.tags.containsAny([1, 2, 3])",
+        "[1, 1, 2].contains(context.one)",
+    ):
+        known = policies(f'@id("p") {text.format(condition)}', f'@id("q") {text.format(condition)}')
+        ann = agent_entity(AgentId("d.example", "ann"), ["a", "b"])
+        asked = Facts(ann, WORLD.entities[PAY], WORLD.entities[LEDGER], {"tags": CedarSet([1, 2]), "one": 1})
+        assert engine(known, asked) == Allow(("p", "q"))
 
 
 @ENGINES
