@@ -214,6 +214,7 @@ def _line(index: int, leaf: bytes) -> str:
         what = "/".join(json.dumps(entry[name])[1:-1] for name in ("server", "name") if entry[name])
         said = entry["decision"] + (f" ({entry['code']})" if entry["code"] else "")
         said += f" by {', '.join(entry['policies'])}" if entry["policies"] else ""
+        said += f"  call {entry['call']}" if entry["code"] else ""
         return f"{index:>8}  {when}  decided   {entry['agent'].rpartition('/')[2]}  {entry['method']} {what}  {said}"
     rest = "  ".join(f"{name}={json.dumps(value)}" for name, value in entry.items() if value not in (None, "", False))
     return f"{index:>8}  {when}  {kind:9} {rest}"
