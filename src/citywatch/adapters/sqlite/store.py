@@ -1,7 +1,7 @@
 """The store port on SQLite: appends queue up, and one transaction a turn of the event loop commits them all.
 
 Does not decide what an append may do (`ledger.py`) nor what is on the disk (`disk.py`). The commit runs on the event
-loop itself: `docs/adr/0002-commit-on-the-loop.md` has the figures.
+loop itself: `docs/adr/0005-commit-on-the-loop.md` has the figures.
 
 INVARIANTS: an append returns only after its transaction committed, and with `sync` only after an `fdatasync` begun
 after that commit has ended well. An append that raises wrote nothing, unless it was the sync that failed: then all of
@@ -54,7 +54,11 @@ _Waiter = tuple[Job, asyncio.Future[Result], int]
 def open_store(path: Path, *, fdatasync: Fdatasync = os.fdatasync) -> SqliteStore:
     """Open or create the store at `path`; raise `Unavailable` if that cannot be. `await store.close()` when done."""
     connection = open_database(path)
-    return SqliteStore(path, connection, fdatasync)
+    try:
+        return SqliteStore(path, connection, fdatasync)
+    except (OSError, sqlite3.Error) as error:
+        connection.close()
+        raise Unavailable(Code.STORE_UNAVAILABLE, f"cannot open `{path}`: {str(error).lower()}") from error
 
 
 class SqliteStore:
