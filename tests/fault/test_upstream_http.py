@@ -231,6 +231,17 @@ async def test_a_stream_that_goes_on_does_not_time_out() -> None:
         assert len([each async for each in answer.messages()]) == events
 
 
+async def test_a_stream_that_begins_with_silence_does_not_time_out_as_an_answer() -> None:
+    async def script(seen: Seen, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(chunked(media=EVENTS, end=False))
+        await asyncio.sleep(0.6)
+        writer.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(EVENT), EVENT))
+
+    async with against(script, Patience(first_byte=0.05, idle=10.0, total=0.05)) as (_, upstream):
+        answer = await upstream.send("a", ASK, {}, None, repeatable=False)
+        assert len([each async for each in answer.messages()]) == 1
+
+
 async def test_a_handshake_that_never_ends_times_out() -> None:
     async with world(silence) as there:
         upstream = there.upstream(url=f"https://127.0.0.1:{there.port}/", patience=QUICK)
@@ -296,6 +307,14 @@ async def test_the_largest_answer_passes_and_one_byte_more_does_not() -> None:
         assert (await upstream.send("a", ASK, {}, None, repeatable=False)).body == b" " * 1000
         there.script = says(response(b" " * 1001))
         await fails(upstream, Code.REPLY_TOO_LARGE)
+
+
+async def test_a_stream_of_answers_is_bounded_as_a_whole_but_a_subscription_is_not() -> None:
+    stream = chunked(*[EVENT] * 100, media=EVENTS)
+    async with against(says(stream), bounds=Bounds(answer=1000)) as (_, upstream):
+        await fails(upstream, Code.REPLY_TOO_LARGE)
+        answer = await upstream.send("a", ASK, {"mcp-method": "subscriptions/listen"}, None, repeatable=False)
+        assert len([each async for each in answer.messages()]) == 100
 
 
 async def test_a_stream_nobody_reads_is_held_back_at_the_server() -> None:

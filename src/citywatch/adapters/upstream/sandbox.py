@@ -2,18 +2,20 @@
 
 Decides whether a program may be started at all. INVARIANTS: it runs under another account than ours, never root, unless
 the operator wrote `unsafe_same_user`; it gets the configured environment and no more, no descriptor but its three
-pipes, a session and a process group of its own; what is private to us is closed to its account when it starts.
+pipes, bounds on what it uses, a session and a process group of its own; what is private to us is closed to its account
+when it starts.
 Not decided: what that account may reach elsewhere on the machine or the network; that is the operator's.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pwd
-import resource
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -70,7 +72,11 @@ def check_private(server: StdioServer, account: Account | None) -> None:
 
 
 def start(server: StdioServer) -> subprocess.Popen[bytes]:
-    """Start the program. Blocks for some milliseconds: call it in a thread."""
+    """Start the program; return once it runs. Blocks for some ten milliseconds: call it in a thread.
+
+    `launch.py` gives up rights in a process of its own: code of ours between fork and exec is unsafe where there are
+    threads, and limits set from outside come late and need rights that a container may not have.
+    """
     account = account_of(server, os.geteuid())
     check_private(server, account)
     if not Path(server.cwd).is_absolute():
@@ -82,54 +88,70 @@ def start(server: StdioServer) -> subprocess.Popen[bytes]:
     )
     if program is None:
         raise _cannot(server, f"there is no program `{name}`")
-    try:
-        process = subprocess.Popen(  # noqa: S603  # the operator's own command, and no shell
-            server.command,
-            executable=program,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            close_fds=True,
-            cwd=server.cwd,
-            env=dict(server.env),
-            start_new_session=True,
-            user=None if account is None else account.uid,
-            group=None if account is None else account.gid,
-            extra_groups=None if account is None else [],
-            umask=0o077,
-        )
-    except (OSError, subprocess.SubprocessError) as failure:
-        raise _cannot(server, f"it does not start: {type(failure).__name__}") from None
-    _limit(process.pid, server, account)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        try:
+            process = subprocess.Popen(  # noqa: S603  # our own script
+                (sys.executable, "-I", "-S", str(Path(__file__).with_name("launch.py")), str(theirs.fileno())),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                close_fds=True,
+                pass_fds=(theirs.fileno(),),
+                cwd="/",
+                env={},
+                start_new_session=True,
+            )
+        except OSError as failure:
+            raise _cannot(server, f"it does not start: {type(failure).__name__}") from None
+        theirs.close()
+        complaint = _order(ours, program, server, account)
+    if complaint:
+        stop(process)
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+        process.wait()
+        raise _cannot(server, f"it does not start: {complaint}")
     return process
+
+
+def _order(channel: socket.socket, program: str, server: StdioServer, account: Account | None) -> str:
+    """Say what to run; return what went wrong, nothing when the program runs."""
+    limits = {
+        "RLIMIT_CORE": 0,
+        "RLIMIT_NOFILE": server.files,
+        # Data, not address space: some runtimes reserve terabytes that they never touch.
+        "RLIMIT_DATA": server.memory,
+    }
+    if account is not None:
+        # Counted for the whole account, so on ours it would stop the operator's other programs.
+        limits["RLIMIT_NPROC"] = server.processes
+    order = {
+        "program": program,
+        "argv": server.command,
+        "env": dict(server.env),
+        "cwd": server.cwd,
+        "uid": None if account is None else account.uid,
+        "gid": None if account is None else account.gid,
+        "limits": limits,
+        "parent": os.getpid(),
+    }
+    try:
+        channel.sendall(json.dumps(order).encode())
+        channel.shutdown(socket.SHUT_WR)
+        with channel.makefile("rb") as file:
+            complaint = file.read(500)
+    except OSError as failure:
+        return type(failure).__name__
+    return "".join(letter if letter.isprintable() else "?" for letter in complaint.decode("utf-8", "replace"))
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
     """Kill the program and its whole process group. Its children that left the group are beyond our reach."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-
-
-def _limit(pid: int, server: StdioServer, account: Account | None) -> None:
-    """Bound what the program may use. Set from outside, at once after the start: code of ours between fork and exec is
-    unsafe where there are threads. What it does in between counts all the same from then on."""
-    if not sys.platform.startswith("linux"):
-        return
-    limits = {
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_NOFILE: server.files,
-        # Data, not address space: some runtimes reserve terabytes that they never touch.
-        resource.RLIMIT_DATA: server.memory,
-    }
-    if account is not None:
-        # Counted for the whole account, so on ours it would stop the operator's other programs.
-        limits[resource.RLIMIT_NPROC] = server.processes
-    for kind, wanted in limits.items():
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            _, most = resource.prlimit(pid, kind)
-            bound = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
-            resource.prlimit(pid, kind, (bound, bound))
 
 
 def _cannot(server: StdioServer, why: str) -> Unavailable:

@@ -76,6 +76,16 @@ async def test_a_credential_that_changed_is_sent_at_once() -> None:
         await upstream.close()
 
 
+async def test_each_request_carries_its_own_session_and_headers() -> None:
+    async with world(says(response())) as there:
+        upstream = there.upstream()
+        for session, name in (("s1", "pay"), ("s2", "pay"), (None, "pay"), ("s1", "read")):
+            await upstream.send("a", ASK, {"mcp-name": name}, session, repeatable=False)
+        found = [(seen.header("mcp-session-id"), seen.header("mcp-name")) for seen in there.seen]
+        assert found == [("s1", "pay"), ("s2", "pay"), (None, "pay"), ("s1", "read")]
+        await upstream.close()
+
+
 async def test_a_query_belongs_to_the_target_and_the_path_may_be_missing() -> None:
     async with world(says(response())) as there:
         for path, target in (("", "/"), ("/a/b?c=d&e", "/a/b?c=d&e")):
@@ -380,8 +390,10 @@ async def test_a_stream_that_is_closed_ends_its_connection() -> None:
 async def test_an_unused_connection_is_not_kept_for_ever() -> None:
     async with world(says(response())) as there:
         upstream = there.upstream(bounds=Bounds(kept=0.0))
-        await upstream.send("a", ASK, {}, None, repeatable=False)
-        await there.ended[0].wait()
+        for _ in range(2):
+            await upstream.send("a", ASK, {}, None, repeatable=False)
+        assert there.connections == 2
+        await there.ended[1].wait()
         await until(lambda: not upstream._connections and not upstream._pools)
         await upstream.close()
 
