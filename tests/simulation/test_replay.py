@@ -19,7 +19,7 @@ POLICY_CODES = (None, "no_permit", "forbidden", "policy_error")
 
 async def replayed(city: City) -> list[tuple[events.Decided, str | None, tuple[str, ...]]]:
     """Each decision that policy made, and what today's rules say of the recorded call at the recorded time."""
-    found = []
+    found: list[tuple[events.Decided, str | None, tuple[str, ...]]] = []
     for index, leaf in enumerate(await city.store.entries(0, 10**6)):
         event = decode_event(leaf)
         if not isinstance(event, events.Decided) or event.code not in POLICY_CODES:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from citywatch.core import events
-from citywatch.core.errors import Code, Unavailable
+from citywatch.core.errors import Code, Refused, Unavailable
 from citywatch.core.identity.registration import AgentRow, agent_key, format_row
+from citywatch.core.log.tiles import encode_bundle
 from citywatch.core.manifest import Budget
+from citywatch.core.wire.jsonrpc import Response
+from citywatch.core.wire.mcp import Definition as Offered
 from citywatch.service.ports import Append
 from citywatch.service.recovery import close_lost_calls
+from citywatch.service.tools import approve, compare
 from tests.simulation.city import AGENT, KEY, LOOK, PAY, City, answers, code_of
 
 
@@ -296,3 +302,46 @@ async def test_a_flood_of_refused_requests_is_counted_and_not_written_one_by_one
     written = [event for event in (await city.events())[before:] if isinstance(event, events.Rejected)]
     assert len(written) < 50
     assert sum(event.count for event in written) == 1_000
+
+
+async def test_a_servers_question_takes_one_answer_even_if_two_come_at_once() -> None:
+    policy = '@id("all") permit(principal, action, resource);'
+    city = await City(policy).settle_in()
+    question = {"jsonrpc": "2.0", "id": 9, "method": "roots/list"}
+    city.answer = answers(question, media="sse")
+    outcome = await city.exchange.request(city.call(), city.credential(), {})
+    assert outcome.stream is not None
+    assert b"roots/list" in (await anext(outcome.stream)).body
+    city.answer = answers(media="none", status=202)
+    reply = Response(9, {"roots": []}, None, b'{"jsonrpc":"2.0","id":9,"result":{"roots":[]}}')
+    results = await asyncio.gather(
+        *(city.exchange.answer(city.call("response", None), reply, city.credential(), {}) for _ in range(5)),
+        return_exceptions=True,
+    )
+    assert len([one for one in results if not isinstance(one, BaseException)]) == 1
+    assert all(isinstance(one, Refused) for one in results if isinstance(one, BaseException))
+    assert [body for _, body in city.upstream.sent if b'"roots"' in body] == [reply.body]
+    with pytest.raises(Refused):
+        await city.exchange.answer(city.call("response", None), reply, city.credential(), {})
+    await outcome.stream.aclose()
+
+
+async def test_a_prompt_that_nobody_approved_is_refused() -> None:
+    policy = '@id("all") permit(principal, action, resource);'
+    city = await City(policy).settle_in()
+    asked = city.call("prompts/get", "greet", arguments={"name": "greet"})
+    assert code_of(await city.ask(asked)) == "tool_not_approved"
+    assert city.upstream.sent == []
+    offered = [Offered(kind="prompt", name="greet", value={"name": "greet"})]
+    await approve(city.store, city.clock, "r1", compare("bank", offered, []), "a person")
+    city.answer = answers({"jsonrpc": "2.0", "id": 1, "result": {"messages": []}})
+    assert code_of(await city.ask(city.call("prompts/get", "greet", arguments={"name": "greet"}))) is None
+
+
+async def test_whatever_is_asked_the_leaf_fits_the_tiles_of_the_log() -> None:
+    """A leaf beyond an entry bundle's 64 KiB would stop publication for good."""
+    policy = "\n".join(f'@id("{"p" * 120}{number}") permit(principal, action, resource);' for number in range(900))
+    city = await City(policy).settle_in()
+    await city.pay(1)
+    await city.ask(city.call("resources/read", "\u0000" * 2_048, arguments={"uri": "\u0000" * 2_048}))
+    encode_bundle(list(await city.store.entries(0, 10**6)))

@@ -23,6 +23,7 @@ from citywatch.core import events
 from citywatch.core.call import Allow, Call, Decision, Deny, Direction, Effect, Reason
 from citywatch.core.enforce.admit import admit
 from citywatch.core.enforce.needs import (
+    TOOL_CALL,
     Key,
     Known,
     Needs,
@@ -35,7 +36,6 @@ from citywatch.core.enforce.needs import (
     effect_of,
     lost_key,
     needs,
-    pin_key,
     session_key,
     sessions_key,
 )
@@ -47,11 +47,14 @@ from citywatch.core.identity.credential import Credential
 from citywatch.core.identity.registration import AgentRow
 from citywatch.core.log.entry import encode_event, payload_digest
 from citywatch.core.wire.jsonrpc import Response
-from citywatch.service.ports import Append, Appended, Chance, Clock, Loaded, NewEntry, Payload, Spend, Store
+from citywatch.service.ports import Append, Appended, Chance, Clock, Loaded, NewEntry, Payload, Spend, Stale, Store
 
 MAX_CONFLICTS = 3
 MAX_DECODED = 50_000
 MAX_REJECTED = 32
+MAX_DETAIL = 500
+MAX_POLICIES = 64
+"""How many matching policies an entry names: a leaf must fit an entry bundle (64 KiB)."""
 Puts = tuple[tuple[Key, bytes | None], ...]
 ROW_TYPES: dict[str, Any] = {
     "agent": AgentRow,
@@ -196,8 +199,8 @@ class Enforcer:
             effect=effect_of(known.rules, call).value,
             decision="allow" if allowed else "deny" if isinstance(decision, Deny) else "ask",
             code=None if reason is None else reason.code.value,
-            policies=decision.policies if isinstance(decision, Allow) else decision.reason.policies,
-            detail="" if reason is None else reason.detail,
+            policies=(decision.policies if isinstance(decision, Allow) else decision.reason.policies)[:MAX_POLICIES],
+            detail="" if reason is None else reason.detail[:MAX_DETAIL],
             policy=known.rules.policies.digest,
             manifest=known.rules.manifest,
             pin=None if known.pin is None else known.pin.digest,
@@ -212,8 +215,12 @@ class Enforcer:
         response: Response,
         index: int,
         puts: Puts = (),
+        once: tuple[tuple[Key, int], ...] = (),
     ) -> Released | Withheld:
-        """Judge a reply and commit that; only what is returned may reach the agent. `index` counts messages."""
+        """Judge a reply and commit that; only what is returned may reach the agent. `index` counts messages.
+
+        `once` are rows, with their versions, that must still be there, or it is `Refused`: a question is answered once.
+        """
         for _ in range(MAX_CONFLICTS):
             now = self.clock.now_ms()
             rows = reply_rows(judged.call, response)
@@ -230,7 +237,7 @@ class Enforcer:
                         ),
                         *(self._changed(judged.call.server, change, now) for change in settled.changes),
                     ),
-                    reads=tuple((key, _version(loaded, key)) for key in rows),
+                    reads=(*once, *((key, _version(loaded, key)) for key in rows)),
                     puts=(
                         (open_key(judged.call.id), None),
                         *(put for change in settled.changes for put in change.puts),
@@ -240,6 +247,8 @@ class Enforcer:
             )
             if type(outcome) is Appended:
                 return settled
+            if isinstance(outcome, Stale) and any(outcome.key == key for key, _ in once):
+                raise Refused(Code.REPLY_UNEXPECTED, "it was answered before")
         raise Unavailable(Code.CONFLICT)
 
     async def fail(
@@ -253,7 +262,7 @@ class Enforcer:
             message=index,
             outcome="failed",
             code=code.value,
-            detail=detail[:500],
+            detail=detail[:MAX_DETAIL],
             final=True,
             is_error=True,
             size=0,
@@ -313,7 +322,7 @@ class Enforcer:
             at=self.clock.now_ms(),
             replica=self.replica,
             code=code.value,
-            detail=detail[:500],
+            detail=detail[:MAX_DETAIL],
             peer=peer,
             server=server[:128],
             count=count,
@@ -333,7 +342,7 @@ class Enforcer:
             rules=self.rules,
             agent=self._decode(agent_key(agent_name(call)), loaded),
             session=None if call.session is None else self._decode(session_key(call.session), loaded),
-            pin=None if call.name is None else self._decode(pin_key(call.server, "tool", call.name), loaded),
+            pin=None if need.pin is None else self._decode(need.pin, loaded),
             lost=None if need.likeness is None else self._decode(lost_key(need.likeness), loaded),
             used=loaded.used,
             reads=tuple((key, _version(loaded, key)) for key in need.rows),
@@ -355,7 +364,7 @@ class Enforcer:
 
     def _outdated(self, call: Call, pin: Pin | None) -> bool:
         """An approval that these rules have not seen: its schema types the arguments, so the rules are read again."""
-        if pin is None:
+        if pin is None or call.method != TOOL_CALL:
             return False
         known = self.rules.tools.get((call.server, call.name or ""))
         return known is None or known.digest != pin.digest

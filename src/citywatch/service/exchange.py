@@ -21,7 +21,7 @@ from citywatch.core.errors import CitywatchError, Code, Malformed, Refused, Unav
 from citywatch.core.identity.credential import Credential
 from citywatch.core.wire import jsonrpc, mcp
 from citywatch.core.wire.jsonrpc import Limits, Notification, Request, Response
-from citywatch.service.enforcer import Enforcer, Judged
+from citywatch.service.enforcer import Enforcer, Judged, Puts
 from citywatch.service.ports import Answer, Upstream
 
 
@@ -106,11 +106,11 @@ class Exchange:
     ) -> Outcome:
         """Take an agent's answer to a server's request. rows hold the rest."""
         key = _pending_key("asked", call, response.id)
-        asked = await self._pending(key, Asked)
+        asked, version = await self._pending(key, Asked)
         if asked is None:
             raise Refused(Code.REPLY_UNEXPECTED)
         judged = await self.enforcer.recall(asked.call, credential)
-        settled = await self.enforcer.settle(judged, response, 0, puts=((key, None),))
+        settled = await self.enforcer.settle(judged, response, 0, ((key, None),), ((key, version),))
         if isinstance(settled, Withheld):
             raise Refused(settled.code, settled.detail)
         answer = await self.upstreams[call.server].send(
@@ -206,7 +206,7 @@ class Exchange:
                 await self._park_or_fail(judged, index, resumable)
 
     async def _settle(
-        self, judged: Judged, response: Response, index: int, puts: tuple[tuple[Key, bytes | None], ...]
+        self, judged: Judged, response: Response, index: int, puts: Puts, once: tuple[tuple[Key, int], ...] = ()
     ) -> bytes:
         """Settle a reply, and what a modern server asks of the agent inside it; return what the agent may see."""
         for request in mcp.input_requests(response):
@@ -216,7 +216,7 @@ class Exchange:
                 detail = f"the server asked for `{request.method}`"
                 await self.enforcer.fail(judged, code, detail, index, puts)
                 return mcp.refusal(judged.call, code, detail)
-        settled = await self.enforcer.settle(judged, response, index, puts)
+        settled = await self.enforcer.settle(judged, response, index, puts, once)
         if isinstance(settled, Withheld):
             return mcp.refusal(judged.call, settled.code, settled.detail)
         return settled.body
@@ -224,14 +224,14 @@ class Exchange:
     async def _resumed(self, judged: Judged, response: Response) -> bytes | None:
         """A reply on a listening stream belongs to a call whose own stream broke; anything else is dropped."""
         key = _pending_key("parked", judged.call, response.id)
-        parked = await self._pending(key, Parked)
+        parked, version = await self._pending(key, Parked)
         if parked is None:
             await self.enforcer.reject(
                 Code.REPLY_UNEXPECTED, "a reply to nothing", judged.call.agent, judged.call.server
             )
             return None
         original = await self.enforcer.recall(parked.call, judged.credential)
-        return await self._settle(original, response, 0, ((key, None),))
+        return await self._settle(original, response, 0, ((key, None),), ((key, version),))
 
     async def _park_or_fail(self, judged: Judged, index: int, resumable: bool) -> None:
         call = judged.call
@@ -244,7 +244,7 @@ class Exchange:
         await self.enforcer.fail(judged, Code.UPSTREAM_UNAVAILABLE, "the stream ended", index)
 
     async def _failed(self, judged: Judged, code: Code, detail: str) -> Outcome:
-        puts: tuple[tuple[Key, bytes | None], ...] = ()
+        puts: Puts = ()
         if code is Code.SESSION_LOST and judged.call.session is not None:
             puts = ((session_key(judged.call.session), None),)
         await self.enforcer.fail(judged, code, detail, 0, puts)
@@ -269,9 +269,7 @@ class Exchange:
         if response.id != call.rpc_id or type(response.id) is not type(call.rpc_id):
             raise Refused(Code.REPLY_UNEXPECTED, "the reply has another id")
 
-    async def _session(
-        self, judged: Judged, answer: Answer, response: Response
-    ) -> tuple[str | None, tuple[tuple[Key, bytes | None], ...]]:
+    async def _session(self, judged: Judged, answer: Answer, response: Response) -> tuple[str | None, Puts]:
         """Bind a session that the server just opened to the agent that asked, under an id of ours."""
         call = judged.call
         if call.method != "initialize" or answer.session is None or response.error is not None:
@@ -326,14 +324,15 @@ class Exchange:
             session=near.session,
             rpc_id=rpc_id,
         )
-        puts: tuple[tuple[Key, bytes | None], ...] = ()
+        puts: Puts = ()
         if rpc_id is not None:
             puts = ((_pending_key("asked", call, rpc_id), msgspec.json.encode(Asked(call=call))),)
         return await self.enforcer.judge(call, judged.credential, puts)
 
-    async def _pending(self, key: Key, kind: type[Any]) -> Any:
+    async def _pending(self, key: Key, kind: type[Any]) -> tuple[Any, int]:
+        """An open question and the version of its row, by which it is answered once."""
         row = (await self.enforcer.store.load((key,), ())).rows.get(key)
-        return None if row is None else msgspec.json.decode(row.value, type=kind)
+        return (None, 0) if row is None else (msgspec.json.decode(row.value, type=kind), row.version)
 
 
 LISTEN = "transport/listen"

@@ -27,6 +27,7 @@ class Door:
         self._bundle = bundle
         self._audience = audience
         self._remembered: dict[bytes, Credential] = {}
+        self._generation = 0
         self.verified = 0
 
     def enter(self, headers: list[tuple[bytes, bytes]], peer: Peer) -> Credential:
@@ -52,14 +53,14 @@ class Door:
 
     def _token(self, shown: bytes, peer: Peer) -> Credential:
         """Verified once per connection: a kept-alive connection shows the same bytes each time."""
-        if peer.proved is not None and peer.proved[0] == shown:
-            credential: Credential = peer.proved[1]
+        if peer.proved is not None and peer.proved[:2] == (shown, self._generation):
+            credential: Credential = peer.proved[2]
             return credential
         scheme, _, token = shown.partition(b" ")
         if scheme.lower() != b"bearer" or not token:
             raise Refused(Code.CREDENTIAL_MALFORMED, "the Authorization header is not a bearer token")
         credential = self._once(token, lambda: verify_jwt_svid(token, self._bundle(), self._audience))
-        peer.proved = (shown, credential)
+        peer.proved = (shown, self._generation, credential)
         return credential
 
     def _certificate(self, der: bytes) -> Credential:
@@ -78,4 +79,5 @@ class Door:
 
     def forget(self) -> None:
         """The trust bundle changed: what was verified against the old one is verified again."""
+        self._generation += 1
         self._remembered.clear()

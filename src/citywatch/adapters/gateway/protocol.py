@@ -35,7 +35,7 @@ class Peer:
     def __init__(self, address: str, certificate: bytes | None) -> None:
         self.address = address
         self.certificate = certificate
-        self.proved: tuple[bytes, Any] | None = None
+        self.proved: tuple[bytes, int, Any] | None = None
         self.task: asyncio.Task[Any] | None = None
 
 

@@ -6,7 +6,7 @@ Decides on an `Authority` and a frozen `Known` alone; it never looks at what a s
 
 INVARIANTS
 1. A forbid that matches denies; a policy that errors denies; what no permit allows is denied (`policy.decide`).
-2. A tool runs only as approved: no pin, or a definition that changed since, denies.
+2. A tool or prompt is used only as approved: no pin, or a definition that changed since, denies.
 3. An identical retry of a call whose outcome is unknown is never forwarded by itself.
 4. A budget with nothing left denies; the append takes the unit, so two calls cannot share one.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from citywatch.core.call import Allow, Ask, Call, Decision, Deny, Direction, Reason
 from citywatch.core.enforce.facts import facts_of
-from citywatch.core.enforce.needs import TOOL_CALL, Known, Needs
+from citywatch.core.enforce.needs import PINNED, TOOL_CALL, Known, Needs
 from citywatch.core.enforce.verify import Authority
 from citywatch.core.errors import Code, Refused
 from citywatch.core.policy.decide import decide
@@ -37,14 +37,18 @@ def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int)
 
 
 def _approved(call: Call, known: Known) -> Deny | None:
-    if call.method != TOOL_CALL or call.direction is not Direction.TO_SERVER:
+    if call.method not in PINNED or call.direction is not Direction.TO_SERVER:
         return None
     pin = known.pin
-    tool = known.rules.tools.get((call.server, call.name or ""))
-    if pin is None or tool is None:
+    if pin is None:
         return Deny(Reason(Code.TOOL_NOT_APPROVED))
-    if pin.offered is not None or tool.digest != pin.digest:
+    if pin.offered is not None:
         return Deny(Reason(Code.TOOL_CHANGED))
+    if call.method != TOOL_CALL:
+        return None
+    tool = known.rules.tools.get((call.server, call.name or ""))
+    if tool is None or tool.digest != pin.digest:
+        return Deny(Reason(Code.TOOL_NOT_APPROVED if tool is None else Code.TOOL_CHANGED))
     return None
 
 

@@ -19,6 +19,8 @@ from citywatch.core.identity.registration import AgentRow
 Key = tuple[str, str]
 
 TOOL_CALL = "tools/call"
+PINNED = {TOOL_CALL: "tool", "prompts/get": "prompt"}
+"""The methods that use a definition which somebody must have approved, and its kind."""
 
 
 class Pin(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +86,7 @@ class Needs(msgspec.Struct, frozen=True):
     rows: tuple[Key, ...]
     budgets: tuple[BudgetNeed, ...]
     likeness: str | None
+    pin: Key | None
 
 
 def agent_name(call: Call) -> str:
@@ -132,14 +135,18 @@ def needs(call: Call, rules: Rules, now: int) -> Needs:
     rows: list[Key] = [agent_key(name)]
     if call.session is not None:
         rows.append(session_key(call.session))
-    if call.method != TOOL_CALL or call.direction is not Direction.TO_SERVER or call.name is None:
-        return Needs(tuple(rows), (), None)
-    rows.append(pin_key(call.server, "tool", call.name))
+    kind = PINNED.get(call.method)
+    if kind is None or call.direction is not Direction.TO_SERVER or call.name is None:
+        return Needs(tuple(rows), (), None, None)
+    pin = pin_key(call.server, kind, call.name)
+    rows.append(pin)
+    if call.method != TOOL_CALL:
+        return Needs(tuple(rows), (), None, pin)
     alike = None
     if effect_of(rules, call) is not Effect.READ:
         alike = likeness(call)
         rows.append(lost_key(alike))
-    return Needs(tuple(rows), _budgets(call, name, rules, now), alike)
+    return Needs(tuple(rows), _budgets(call, name, rules, now), alike, pin)
 
 
 def _budgets(call: Call, name: str, rules: Rules, now: int) -> tuple[BudgetNeed, ...]:

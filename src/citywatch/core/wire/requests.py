@@ -43,6 +43,7 @@ PROTOCOL_VERSION: Final = "io.modelcontextprotocol/protocolVersion"
 CLIENT_CAPABILITIES: Final = "io.modelcontextprotocol/clientCapabilities"
 SUBSCRIPTION_ID: Final = "io.modelcontextprotocol/subscriptionId"
 RESPONSE: Final = "response"
+MAX_NAME: Final = 2_048
 
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 _HEADER_NAMED: Final = frozenset(("tools/call", "prompts/get", "resources/read"))
@@ -134,6 +135,8 @@ def name_and_arguments(row: Method, params: Mapping[str, Any] | None) -> tuple[s
     if params is None:
         return None, {}
     name = None if row.named_by is None else _name(row, params)
+    if name is not None and len(name) > MAX_NAME:
+        raise Malformed(f"the name in `{row.method}` has more than {MAX_NAME} characters")
     if row.method == "tools/call":
         return name, params.get("arguments", {})
     return name, visible(params)
