@@ -82,7 +82,9 @@ async def open_gateway(city: City) -> AsyncIterator[Running]:
 
     async def health(_: bytes) -> tuple[int, str, bytes]:
         log = publisher.health
-        status = "ok" if log.refused is None else "the log is not published: a witness or the signer refused"
+        status = "ok" if log.failed is None else "the log is not published for now: its disk or a witness is away"
+        if log.refused is not None:
+            status = "the log is not published: a witness or the signer refused"
         return 200, "application/json", msgspec.json.encode({"status": status, "published": log.size})
 
     gateway = Gateway(

@@ -64,7 +64,7 @@ def open_state(place: Place) -> None:
             part.mkdir(mode=0o700, exist_ok=True)
         mode = stat.S_IMODE(state.stat().st_mode)
     except OSError as failure:
-        raise Unavailable(Code.STORE_UNAVAILABLE, f"the state folder `{state}`: {failure.strerror}") from None
+        raise Unavailable(Code.STORE_UNAVAILABLE, f"`{failure.filename}`: {failure.strerror}") from None
     if mode & 0o077:
         raise Malformed(f"the state folder `{state}` is open to other users (mode {mode:o}): run `chmod 700 {state}`")
 
