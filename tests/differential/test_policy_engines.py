@@ -71,7 +71,8 @@ METHODS = (
     *("lessThan", "lessThanOrEqual", "greaterThan", "greaterThanOrEqual"),
 )
 VALUES = (
-    *(True, 1, 2, "a", AGENTS[0], SERVERS[0], CedarSet([1]), CedarSet(["a", "b", "c"]), CedarSet([]), {"a": 1}),
+    *(True, 1, 2, "a", AGENTS[0], SERVERS[0], CedarSet([1]), CedarSet(["a", "b", "c"]), {"a": 1}),
+    *(CedarSet(["a"]), CedarSet([])),
     *(
         Decimal(15_000),
         Decimal(1),
