@@ -58,9 +58,33 @@ async def test_a_lock_that_is_never_given_back_is_refused_in_the_end(
         assert isinstance(result, Unavailable)
         assert (result.code, str(result)) == (
             Code.STORE_UNAVAILABLE,
-            "the log's database is held by another process (SQLITE_BUSY)",
+            "the log's database is held too long by another process or a slow disk",
         )
     assert await store.append(Append(entries=(entry(b"yes"),))) == Appended(0)
+
+
+async def test_a_checkpoint_that_hangs_with_the_lock_is_refused_in_the_end(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "BUSY_PATIENCE_S", 0.02)
+    store._checkpointer.wants_turn = True
+    assert "slow disk" in str(await refusal_of(store.append(Append(entries=(entry(b"no"),)))))
+    store._checkpointer.wants_turn = False
+    assert await store.append(Append(entries=(entry(b"yes"),))) == Appended(0)
+
+
+async def test_a_store_that_closes_finishes_what_waits_and_takes_no_more(path: Path) -> None:
+    store = open_store(path)
+    with locked(path):
+        waiting = [
+            asyncio.ensure_future(store.append(Append(entries=(entry(b"%d" % n),), sync=True))) for n in range(9)
+        ]
+        await asyncio.sleep(0)
+        closing = asyncio.ensure_future(store.close())
+        await asyncio.sleep(0.001)
+        assert str(await refusal_of(store.append(Append()))) == "the log is closed"
+    await closing
+    assert await asyncio.gather(*waiting) == [Appended(n) for n in range(9)]
 
 
 async def test_who_finds_the_queue_full_is_refused_at_once(

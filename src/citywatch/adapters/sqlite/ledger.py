@@ -70,8 +70,8 @@ class Ledger:
         """Commit `jobs` in order in one transaction; raise `sqlite3.Error` (or a defect) with nothing written."""
         if self._weight > REMEMBER_BYTES:
             self._forget()
+        self._run("BEGIN IMMEDIATE")
         try:
-            self._run("BEGIN IMMEDIATE")
             self._notice_others()
             results = [self._judge(job) for job in jobs]
             self._write()
@@ -223,8 +223,8 @@ class Ledger:
     def _load_again(self, keys: Sequence[Key], budgets: Sequence[tuple[str, int]]) -> Loaded:
         if self._weight > REMEMBER_BYTES:
             self._forget()
+        self._run("BEGIN")
         try:
-            self._run("BEGIN")
             self._notice_others()
             rows = {key: row for key in keys if (row := self._row(key)) is not None}
             used = {key: _used(self._budget(key), window) for key, window in budgets}

@@ -46,6 +46,7 @@ CHECKPOINT_BYTES: Final = 4 << 20
 PAGE: Final = 4096
 
 _CLOSED = "the log is closed"
+_HELD = "the log's database is held too long by another process or a slow disk"
 
 T = TypeVar("T")
 _Waiter = tuple[Job, asyncio.Future[Result], int]
@@ -110,11 +111,9 @@ class SqliteStore:
 
     async def sync(self) -> int:
         """Sync everything committed by now, by any process; return how many entries that is."""
-        count = await self._reading(self._ledger.count)
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[int] = loop.create_future()
-        self._disk.when_synced(lambda error: _resolve(done, count, error), loop)
-        return await done
+        if self._closed:
+            raise Unavailable(Code.STORE_UNAVAILABLE, _CLOSED)
+        return await self._sync()
 
     async def erase(self, index: int, entry: NewEntry) -> Appended:
         """Overwrite the payload in the database, then empty the write-ahead log, which holds it too."""
@@ -131,19 +130,26 @@ class SqliteStore:
         return appended
 
     async def close(self) -> None:
-        """Finish what waits, sync it, and let go of the file."""
+        """Take no more, finish what waits, sync it, and let go of the file."""
         if self._closed:
             return
+        self._closed = True
         while self._queue:
             await asyncio.sleep(BUSY_PAUSE_S)
         try:
-            await self.sync()
+            await self._sync()
         finally:
-            self._closed = True
             self._checkpointer.close()
             self._disk.close()
             self._connection.close()
             release_file(self._database_fd)
+
+    async def _sync(self) -> int:
+        count = await self._patiently(self._ledger.count)
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[int] = loop.create_future()
+        self._disk.when_synced(lambda error: _resolve(done, count, error), loop)
+        return await done
 
     def _enqueue(self, job: Job) -> asyncio.Future[Result]:
         if self._closed or self._disk.failed:
@@ -162,19 +168,14 @@ class SqliteStore:
 
     def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
         """One transaction for the head of the queue; whoever came too late for it is in the next."""
-        if self._checkpointer.wants_turn:
-            loop.call_later(BUSY_PAUSE_S, self._flush, loop)
-            return
         batch = self._queue[:MAX_BATCH]
         pause = 0.0
-        try:
-            self._commit([waiter for waiter in batch if not waiter[1].done()], loop)
-        except sqlite3.Error as error:  # only ever: the lock is held elsewhere
+        if not self._commit([waiter for waiter in batch if not waiter[1].done()], loop):
             if self._may_wait():
                 batch, pause = [], BUSY_PAUSE_S
             else:
                 batch = self._queue[:]
-                _tell(batch, unavailable(error))
+                _tell(batch, Unavailable(Code.STORE_UNAVAILABLE, _HELD))
         if batch:
             self._busy_since = None
             del self._queue[: len(batch)]
@@ -185,12 +186,15 @@ class SqliteStore:
         elif self._scheduled:
             loop.call_soon(self._flush, loop)
 
-    def _commit(self, batch: list[_Waiter], loop: asyncio.AbstractEventLoop) -> None:
+    def _commit(self, batch: list[_Waiter], loop: asyncio.AbstractEventLoop) -> bool:
+        """Answer all of the batch, one way or another; or say that the lock is not to be had, answering nobody."""
+        if self._checkpointer.wants_turn:
+            return False
         try:
             results = self._ledger.commit([job for job, _, _ in batch])
         except sqlite3.Error as error:
             if is_busy(error):
-                raise
+                return False
             if is_failed_sync(error):
                 self._give_up()
             if is_the_worlds(error):
@@ -201,16 +205,15 @@ class SqliteStore:
             self._commit_apart(batch, error, loop)
         else:
             self._answer(batch, results, loop)
+        return True
 
     def _commit_apart(self, batch: list[_Waiter], error: Exception, loop: asyncio.AbstractEventLoop) -> None:
         if len(batch) == 1:
             _tell(batch, error)
             return
         for waiter in batch:
-            try:
-                self._commit([waiter], loop)
-            except sqlite3.Error as busy:  # do not wait: the batch must not come back, for a part of it is committed
-                _tell([waiter], unavailable(busy))
+            if not self._commit([waiter], loop):  # not to be tried again: a part of the batch may be committed
+                _tell([waiter], Unavailable(Code.STORE_UNAVAILABLE, _HELD))
 
     def _answer(self, batch: list[_Waiter], results: list[Result], loop: asyncio.AbstractEventLoop) -> None:
         unsynced: list[tuple[asyncio.Future[Result], Result]] = []
@@ -246,6 +249,9 @@ class SqliteStore:
     async def _reading(self, read: Callable[[], T]) -> T:
         if self._closed:
             raise Unavailable(Code.STORE_UNAVAILABLE, _CLOSED)
+        return await self._patiently(read)
+
+    async def _patiently(self, read: Callable[[], T]) -> T:
         deadline = time.monotonic() + BUSY_PATIENCE_S
         while True:
             try:
