@@ -65,6 +65,7 @@ class SteppedStore:
     def __init__(self, store: MemoryStore, steps: Steps) -> None:
         self._store, self._steps = store, steps
         self.largest_read = 0
+        self.read = 0
 
     async def load(self, *args: Any) -> Any:
         return await self._store.load(*args)
@@ -77,6 +78,7 @@ class SteppedStore:
 
     async def entries(self, start: int, stop: int) -> Sequence[bytes]:
         self.largest_read = max(self.largest_read, stop - start)
+        self.read += stop - start
         return await self._store.entries(start, stop)
 
     async def scan(self, *args: Any) -> Any:
@@ -116,6 +118,8 @@ class RecordingSigner:
     def sign(self, message: bytes) -> bytes:
         head = parse_checkpoint(message.decode())
         assert self.heads.setdefault(head.size, head.root) == head.root, f"two roots for size {head.size}"
+        if head.size < max(self.heads):
+            raise Refused(Code.CONFLICT, f"a head of {max(self.heads)} entries was signed: {head.size} is fewer")
         return LOG_PRIVATE.sign(message)
 
 

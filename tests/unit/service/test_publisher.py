@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from argparse import Namespace
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from citywatch.adapters.memory import MemoryStore
 from citywatch.core.errors import Malformed, Refused, Unavailable
-from citywatch.core.log.checkpoint import Kind, NoteKey, format_note_key
-from citywatch.core.log.tiles import format_tile_path, tiles_upto
+from citywatch.core.log.checkpoint import Kind, NoteKey, SignedCheckpoint, format_note_key
+from citywatch.core.log.tiles import Edge, format_tile_path, tiles_upto
 from citywatch.service.ports import Append
-from citywatch.service.publisher import FENCE, SLICE, Health, log_note_key
+from citywatch.service.publisher import FENCE, SLICE, Fence, Health, Publisher, log_note_key
 from spec import verify_log
 from tests.log_city import Killed, SteppedStore, Steps, World, refusing_signer
 from tests.log_world import LOG, ORIGIN, edge_of, leaves
@@ -86,12 +91,20 @@ async def test_partial_tiles_stay_until_the_full_one_is_there(world: World) -> N
     assert names == {"checkpoint", *map(format_tile_path, tiles_upto(300))}
 
 
-async def test_it_gives_way_between_small_slices(world: World) -> None:
+async def test_it_gives_way_between_small_slices(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even over a store that answers at once."""
+
+    async def at_once() -> None:
+        pass
+
     await world.append(4000)
-    store = SteppedStore(world.store, Steps())
-    publisher = world.publisher()
-    publisher._store = store
-    turns = 0
+    monkeypatch.setattr(world.store, "_give_way", at_once)
+    turns, reads = 0, []
+
+    class Watched(SteppedStore):
+        async def entries(self, start: int, stop: int) -> Sequence[bytes]:
+            reads.append((turns, stop - start))
+            return await super().entries(start, stop)
 
     async def others() -> None:
         nonlocal turns
@@ -99,11 +112,14 @@ async def test_it_gives_way_between_small_slices(world: World) -> None:
             turns += 1
             await asyncio.sleep(0)
 
+    publisher = world.publisher()
+    publisher._store = Watched(world.store, Steps())
     task = asyncio.create_task(others())
     await publisher.publish()
     task.cancel()
-    assert store.largest_read == SLICE <= 512
-    assert turns >= 4000 // SLICE
+    assert [size for _, size in reads] == [SLICE] * 7 + [4000 - 7 * SLICE]
+    assert SLICE <= 512
+    assert all(later > earlier for (earlier, _), (later, _) in pairwise(reads)), "somebody else ran after each slice"
 
 
 async def test_a_restart_takes_up_the_log_from_its_tiles(world: World) -> None:
@@ -125,7 +141,7 @@ async def steps_of(root: Path, begun: int, grown: int) -> list[str]:
 
 
 @pytest.mark.parametrize("power", [False, True], ids=["killed", "power lost"])
-@pytest.mark.parametrize(("begun", "grown"), [(1, 1), (250, 20), (200, 700)])
+@pytest.mark.parametrize(("begun", "grown"), [(1, 1), (250, 20), (200, 330)])
 async def test_a_crash_at_any_step_leaves_a_log_that_goes_on_and_no_size_ever_has_two_roots(
     tmp_path: Path, begun: int, grown: int, power: bool
 ) -> None:
@@ -164,6 +180,142 @@ async def test_two_publishers_never_sign_two_roots_and_one_of_them_always_gets_o
     assert head is not None
     assert head.checkpoint.size == world.written
     await holds(world)
+
+
+class Held:
+    """Stops a publisher before one of its steps until it is let go."""
+
+    def __init__(self, step: str) -> None:
+        self._step = f"{step}: before"
+        self.reached, self.let_go = asyncio.Event(), asyncio.Event()
+
+    def publisher(self, world: World) -> Publisher:
+        steps = Steps()
+        take = steps.take
+
+        async def held(name: str, touch: Any) -> Any:
+            if f"{name}: before" == self._step and not self.reached.is_set():
+                self.reached.set()
+                await self.let_go.wait()
+            return await take(name, touch)
+
+        steps.take = held  # type: ignore[method-assign]
+        return world.publisher(steps)
+
+
+@pytest.mark.parametrize("step", ["sync", "tiles", "fence", "swap", "prune"])
+async def test_a_publisher_that_was_overtaken_at_any_step_takes_nothing_back(world: World, step: str) -> None:
+    """It stood still for an hour (a paused machine), and another process went on in the meantime."""
+    await world.append(250)
+    await world.publisher().publish()
+    await world.append(20)
+    held = Held(step)
+    slow, fast = held.publisher(world), world.publisher()
+    task = asyncio.create_task(slow.publish())
+    await held.reached.wait()
+    await world.append(10)
+    await fast.publish()
+    held.let_go.set()
+    health = await task
+    assert health.refused is None
+    head = world.checkpoint()
+    assert head is not None
+    assert head.checkpoint.size == 280
+    row = (await world.store.load([FENCE], [])).rows[FENCE]
+    assert msgspec.json.decode(row.value, type=Fence).size == 280
+    await holds(world)
+    await world.append(5)
+    for _ in range(2):
+        health = await slow.publish()
+    assert health == Health(size=285)
+    await holds(world)
+
+
+async def test_a_publisher_that_is_overtaken_between_fence_and_signature_is_not_refused_for_good(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.append(5)
+    slow, fast = world.publisher(), world.publisher()
+    signing, let_go = asyncio.Event(), asyncio.Event()
+    sign = slow._sign
+
+    async def late(edge: Edge) -> SignedCheckpoint:
+        signing.set()
+        await let_go.wait()
+        return await sign(edge)
+
+    monkeypatch.setattr(slow, "_sign", late)
+    task = asyncio.create_task(slow.publish())
+    await signing.wait()
+    await world.append(3)
+    await fast.publish()
+    let_go.set()
+    await task
+    assert slow.health.refused is None
+    await world.append(1)
+    assert (await slow.publish()).size == 9
+    await holds(world)
+
+
+async def test_a_publisher_whose_swap_failed_does_not_say_that_it_published(world: World) -> None:
+    await world.append(5)
+    held = Held("swap")
+    slow = held.publisher(world)
+    task = asyncio.create_task(slow.publish())
+    await held.reached.wait()
+    await world.append(3)
+    await world.publisher().publish()
+    held.let_go.set()
+    assert (await task).size == 0
+    assert (await slow.publish()).size == 8
+
+
+async def test_what_was_integrated_is_not_read_again_when_witnesses_are_away(tmp_path: Path) -> None:
+    world = World(tmp_path / "log", witnesses=1, quorum=1)
+    world.witnesses[0].away = True
+    await world.append(2000)
+    publisher = world.publisher()
+    store = SteppedStore(world.store, Steps())
+    publisher._store = store
+    for turn in range(5):
+        with pytest.raises(Unavailable):
+            await publisher.publish()
+        await world.append(1)
+        assert store.read == 2000 + turn
+    world.witnesses[0].away = False
+    assert (await publisher.publish()).size == 2005
+    await holds(world)
+
+
+async def test_a_fence_with_another_root_than_the_published_head_is_refused(world: World) -> None:
+    await world.append(5)
+    await world.publisher().publish()
+    row = (await world.store.load([FENCE], [])).rows[FENCE]
+    forged = msgspec.json.encode(Fence(5, bytes(32)))
+    await world.store.append(Append(reads=((FENCE, row.version),), puts=((FENCE, forged),)))
+    with pytest.raises(Refused, match="another head of 5"):
+        await world.publisher().publish()
+
+
+async def test_tiles_of_another_log_under_our_checkpoint_are_noticed(world: World) -> None:
+    await world.append(300)
+    await world.publisher().publish()
+    ours = (world.root / "checkpoint").read_bytes()
+    other = World(world.root.parent / "other")
+    await other.append(300, text='{"type":"other"}')
+    await other.publisher().publish()
+    shutil.rmtree(world.root)
+    shutil.copytree(other.root, world.root)
+    (world.root / "checkpoint").write_bytes(ours)
+    with pytest.raises(Unavailable, match="do not give the root"):
+        await world.publisher().resume()
+
+
+async def test_a_damaged_fence_is_unavailable(world: World) -> None:
+    await world.append(5)
+    await world.store.append(Append(puts=((FENCE, b"nonsense"),)))
+    with pytest.raises(Unavailable, match="damaged"):
+        await world.publisher().resume()
 
 
 async def test_a_log_shorter_than_what_was_signed_is_not_published(world: World) -> None:

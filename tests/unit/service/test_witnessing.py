@@ -53,6 +53,7 @@ async def test_all_witnesses_follow_a_log_that_grows(world: World) -> None:
         assert head is not None
         assert len(head.cosignatures) == 3
         assert {each.head.size for each in world.witnesses} == {world.written}
+    assert {each.asked for each in world.witnesses} == {4}, "each is asked once, from where it stood"
 
 
 async def test_a_quorum_is_enough_and_the_silent_are_named(world: World) -> None:
@@ -233,6 +234,27 @@ async def test_a_head_that_another_publisher_has_overtaken_is_no_rollback(tmp_pa
     for _ in range(2):  # the first finds the checkpoint changed under it
         health = await slow.publish()
     assert (health.size, health.cosigned) == (6, 1)
+
+
+async def test_a_key_that_signs_under_two_names_counts_once(tmp_path: Path) -> None:
+    honest, away = HonestWitness(1), HonestWitness(2)
+    away.away = True
+
+    class Twin:
+        """The same witness and the same key, listed again under another name."""
+
+        def __init__(self) -> None:
+            self.inner = HonestWitness(1)
+            self.key = self.inner.key = note_key("witness.example/again", Kind.WITNESS, self.inner._private)
+
+        async def add_checkpoint(self, old: int, proof: Sequence[bytes], note: bytes) -> Answer:
+            return await self.inner.add_checkpoint(old, proof, note)
+
+    twin = Twin()
+    world = World(tmp_path / "log", quorum=2)
+    await world.append(3)
+    with pytest.raises(Unavailable, match="1 of 2"):
+        await world.publisher(asked=[(honest.key, honest), (twin.key, twin), (away.key, away)]).publish()
 
 
 @pytest.mark.parametrize("quorum", [-1, 2, 99])
