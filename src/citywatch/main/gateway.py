@@ -19,7 +19,7 @@ from citywatch.adapters.gateway.serve import Address, Listeners
 from citywatch.adapters.tls import GatewayTls
 from citywatch.core import events
 from citywatch.core.enforce.rules import Rules
-from citywatch.core.errors import CitywatchError, Unavailable
+from citywatch.core.errors import CitywatchError, Refused, Unavailable
 from citywatch.core.log.entry import encode_event
 from citywatch.core.wire.jsonrpc import Limits
 from citywatch.main.assembly import GATEWAY_TTL_MS, City, build_upstreams, load_rules
@@ -51,8 +51,13 @@ async def open_gateway(city: City) -> AsyncIterator[Running]:
     power_was_lost = await note_boot(city.store, city.clock, city.replica.name, city.boot, published)
     lost = await close_lost_calls(city.store, city.clock, city.replica.name, city.replica.is_dead)
     await _note(city, events.Started, rules, published)
-    with suppress(Unavailable):
+    try:
         await publisher.publish()
+    except Unavailable:
+        pass  # it is tried again, and what `up` shows says so
+    except Refused as failure:
+        advice = "if this disk was put back from a copy, put the newest copy back"
+        raise CitywatchError(f"the log is not the one that was shown to others: {failure}; {advice}") from None
 
     async def refresh() -> Rules:
         try:
