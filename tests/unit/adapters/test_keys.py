@@ -10,6 +10,7 @@ import stat
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -180,6 +181,26 @@ def test_a_key_that_others_may_know_or_that_is_none_is_refused(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (spoil_link, "is a link"),
+        (spoil_directory_link, "is a link"),
+        (spoil_fifo, "not a regular file"),
+        (spoil_folder, "not a regular file"),
+        (spoil_mode, "open to others"),
+        (spoil_directory, "chmod 700"),
+    ],
+)
+def test_the_operator_is_told_what_is_wrong(
+    directory: SecretDirectory, spoil: Callable[[Path], None], words: str
+) -> None:
+    create_key(directory, "a.key", KeyKind.P256)
+    spoil(directory.path / "a.key")
+    with pytest.raises(Malformed, match=words):
+        load_key(directory, "a.key", KeyKind.P256)
+
+
 def test_a_key_of_somebody_else_is_refused(directory: SecretDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     create_key(directory, "a.key", KeyKind.P256)
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
@@ -306,7 +327,19 @@ def test_the_memory_outlives_the_process(directory: SecretDirectory, log: Checkp
         again.sign(text(5, b"s"))
 
 
-def test_what_was_signed_is_on_the_disk_before_the_signature_exists(
+def test_what_is_signed_is_remembered_before_the_signature_exists(directory: SecretDirectory) -> None:
+    class Watching:
+        public = b""
+
+        def sign(self, message: bytes) -> bytes:
+            assert directory.exists("log.key.last")
+            return b"signed"
+
+    log = CheckpointSigner(directory, "log.key", cast(KeySigner, Watching()), ORIGIN)
+    assert log.sign(text(5)) == b"signed"
+
+
+def test_what_cannot_be_remembered_is_not_signed(
     log: CheckpointSigner, directory: SecretDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(_: int) -> None:

@@ -256,7 +256,7 @@ class StdioBridge:
 
 def _pause(stream: _Stream, failures: int) -> float:
     """How long to wait before the gateway is asked again, whatever it wishes: neither at once nor never."""
-    return max(SHORTEST_PAUSE_S, min(stream.retry_s * 2 ** min(failures, 10), LONGEST_PAUSE_S))
+    return max(SHORTEST_PAUSE_S, min(stream.retry_s * 2.0 ** min(failures, 10), LONGEST_PAUSE_S))
 
 
 def _code(failure: CitywatchError) -> Code:

@@ -110,18 +110,19 @@ class SecretDirectory:
 
 
 def _contents(descriptor: int, path: Path) -> bytes:
-    with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(file.fileno())
+    try:
+        found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise Malformed(f"`{path}` is not a regular file")
         if found.st_uid != os.geteuid():
             raise Malformed(f"`{path}` belongs to another user: a key's file must be ours")
         if stat.S_IMODE(found.st_mode) & 0o177:
             raise Malformed(f"`{path}` is open to others: replace the key, then keep its file at mode 0600")
-        data = file.read(MAX_SECRET_BYTES + 1)
-    if len(data) > MAX_SECRET_BYTES:
-        raise Malformed(f"`{path}` is too long for a key")
-    return data
+        if found.st_size > MAX_SECRET_BYTES:
+            raise Malformed(f"`{path}` is too long for a key")
+        return os.read(descriptor, MAX_SECRET_BYTES)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
