@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.gateway.desk import Desk
+from tests.e2e.gateway.desk import Desk, free_port
 
 
 @contextmanager
@@ -16,6 +16,8 @@ def open_desk(folder: Path) -> Iterator[Desk]:
     """A city at work: agent registered, tools approved, upstream and gateway running."""
     with ExitStack() as stack:
         desk = Desk(folder, stack)
+        file = folder / "citywatch.yaml"
+        file.write_text(file.read_text().replace('"]', f'", "https://127.0.0.1:{free_port()}"]', 1))
         desk.start_upstream()
         desk.run("agent", "add", "clerk")
         desk.run("tools", "approve", "--yes")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import pytest
 from mcp.client import Client
@@ -17,14 +19,20 @@ from mcp.client.streamable_http import streamable_http_client
 
 from tests.e2e.gateway.desk import DEADLINE_S, Desk, free_port
 
+Mode = Literal["legacy", "auto"]
 CONNECT = (sys.executable, "-m", "citywatch", "connect", "clerk")
 
 
+def gateways(desk: Desk) -> list[str]:
+    """Where the gateway listens: on plain HTTP, then on TLS."""
+    return re.findall(r'"(https?://[^"]+)"', (desk.folder / "citywatch.yaml").read_text())[:2]
+
+
 @contextmanager
-def connected(desk: Desk) -> Iterator[str]:
+def connected(desk: Desk, gateway: int = 0) -> Iterator[str]:
     """A bridge on loopback; yields the URL under which the desk is served there."""
     port = free_port()
-    command = [*CONNECT, "--gateway", f"http://127.0.0.1:{desk.port}", "--listen", f"127.0.0.1:{port}"]
+    command = [*CONNECT, "--gateway", gateways(desk)[gateway], "--listen", f"127.0.0.1:{port}"]
     with subprocess.Popen(command, cwd=desk.folder, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -51,17 +59,17 @@ async def work(agent: Client) -> None:
     assert (refused.meta or {})["citywatch/code"] == "no_permit"
 
 
-@pytest.mark.parametrize("mode", ["legacy", "auto"])
-async def test_a_client_without_papers_works_through_loopback(desk: Desk, mode: str) -> None:
-    with connected(desk) as url:
+@pytest.mark.parametrize(("mode", "gateway"), [("legacy", 0), ("auto", 1)])
+async def test_a_client_without_papers_works_through_loopback(desk: Desk, mode: Mode, gateway: int) -> None:
+    with connected(desk, gateway) as url:
         async with Client(streamable_http_client(url), mode=mode) as agent:
             await work(agent)
     assert desk.ledger()[-1:] == ["ann 100"]
 
 
-@pytest.mark.parametrize("mode", ["legacy", "auto"])
-async def test_a_client_that_starts_programs_works_through_standard_input(desk: Desk, mode: str) -> None:
-    arguments = [*CONNECT[1:], "--gateway", f"http://127.0.0.1:{desk.port}", "--stdio", "desk"]
+@pytest.mark.parametrize(("mode", "gateway"), [("legacy", 1), ("auto", 0)])
+async def test_a_client_that_starts_programs_works_through_standard_input(desk: Desk, mode: Mode, gateway: int) -> None:
+    arguments = [*CONNECT[1:], "--gateway", gateways(desk)[gateway], "--stdio", "desk"]
     program = StdioServerParameters(command=CONNECT[0], args=arguments, cwd=desk.folder)
     async with Client(stdio_client(program), mode=mode) as agent:
         await work(agent)
@@ -75,9 +83,17 @@ async def test_revocation_holds_through_the_bridge(own_desk: Desk) -> None:
             own_desk.run("agent", "revoke", "clerk", "--reason", "turned")
             with pytest.raises(Exception, match=r"agent_revoked|403"):
                 await agent.call_tool("look", {})
-    refused = own_desk.run("connect", "clerk", "--gateway", f"http://127.0.0.1:{own_desk.port}", check=False)
+    refused = own_desk.run("connect", "clerk", "--gateway", gateways(own_desk)[1], check=False)
     assert refused.returncode == 1
     assert "agent_revoked" in refused.stderr
+
+
+async def test_a_gateway_that_cannot_prove_itself_hears_nothing(desk: Desk, own_desk: Desk) -> None:
+    """Two cities of one name: the other's gateway has another authority."""
+    refused = desk.run("connect", "clerk", "--gateway", gateways(own_desk)[1], check=False)
+    assert refused.returncode == 1
+    assert "credential_untrusted" in refused.stderr
+    assert not [event for event in own_desk.events() if event["type"] == "credential_issued"]
 
 
 def test_a_browsers_page_is_refused(desk: Desk) -> None:
