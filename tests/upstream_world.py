@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from citywatch.adapters.upstream import Bounds, HttpServer, HttpUpstream, Patience
 
@@ -155,3 +158,9 @@ def gone(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
         return True
+
+
+def unseen_errors(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What asyncio could only log: errors in callbacks, tasks that nobody awaited."""
+    records = caplog.get_records("setup") + caplog.get_records("call")
+    return [record.getMessage() for record in records if record.name == "asyncio" and record.levelno >= logging.ERROR]

@@ -7,7 +7,7 @@ import contextlib
 import json
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from citywatch.core.errors import Code, Refused, Unavailable
 from citywatch.core.wire import mcp
 from citywatch.core.wire.jsonrpc import FROM_SERVER, Notification, Request, Response, parse_message
 from citywatch.service.ports import Answer, Upstream
-from tests.upstream_world import message
+from tests.upstream_world import message, unseen_errors
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -34,6 +34,13 @@ HELLO = {
     "clientInfo": {"name": "t", "version": "1"},
 }
 LEGACY = {"mcp-protocol-version": "2025-11-25"}
+
+
+@pytest.fixture(autouse=True)
+def nothing_fails_behind_our_back(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """An error in one of the loop's callbacks is only logged: here it fails the test."""
+    yield
+    assert not unseen_errors(caplog)
 
 
 @asynccontextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -23,12 +23,20 @@ from tests.upstream_world import (
     says,
     says_and_closes,
     silence,
+    unseen_errors,
     until,
     world,
 )
 
 QUICK = Patience(connect=0.3, first_byte=0.1, idle=0.1, total=0.3, listen=0.1)
 EVENT = b"event: message\r\ndata: " + REPLY + b"\r\n\r\n"
+
+
+@pytest.fixture(autouse=True)
+def nothing_fails_behind_our_back(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """An error in one of the loop's callbacks is only logged: here it fails the test."""
+    yield
+    assert not unseen_errors(caplog)
 
 
 @asynccontextmanager

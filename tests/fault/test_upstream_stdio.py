@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,18 @@ import pytest
 from citywatch.adapters.upstream import Bounds, Patience, StdioServer, StdioUpstream
 from citywatch.adapters.upstream.stdio import StdioAnswer
 from citywatch.core.errors import Code, Refused, Unavailable
-from tests.upstream_world import gone, message, until
+from tests.upstream_world import gone, message, unseen_errors, until
 
 PROGRAM = (sys.executable, "-I", "-S", str(Path(__file__).parents[1] / "stdio_program.py"))
 BOUNDS = Bounds(answer=1 << 20, per_caller=4, in_all=6, kept=600)
 INITIALIZE = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+
+
+@pytest.fixture(autouse=True)
+def nothing_fails_behind_our_back(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """An error in one of the loop's callbacks is only logged: here it fails the test."""
+    yield
+    assert not unseen_errors(caplog)
 
 
 @asynccontextmanager

@@ -92,7 +92,7 @@ class Child:
         sandbox.stop(self._process)
         for transport in self._reading:
             transport.close()
-        if self._stdin is not None:
+        if self._stdin is not None and not self._stdin.is_closing():
             self._stdin.abort()
         self.reaping = self._loop.run_in_executor(None, self._process.wait)
         self._on_end(failure)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import ssl
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -29,11 +30,20 @@ from tests.upstream_world import (
     says,
     says_and_closes,
     silence,
+    unseen_errors,
     until,
     world,
 )
 
 PATIENT = Patience(first_byte=1e6, idle=1e6, total=1e6)
+
+
+@pytest.fixture(autouse=True)
+def nothing_fails_behind_our_back(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """An error in one of the loop's callbacks is only logged: here it fails the test."""
+    yield
+    assert not unseen_errors(caplog)
+
 
 # ---- what is sent ------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import os
 import pwd
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,16 @@ import pytest
 from citywatch.adapters.upstream import StdioServer, StdioUpstream
 from citywatch.adapters.upstream.sandbox import Account, account_of, check_private
 from citywatch.core.errors import Unavailable
-from tests.upstream_world import gone, message, until
+from tests.upstream_world import gone, message, unseen_errors, until
 
 NOBODY = pwd.getpwnam("nobody")
+
+
+@pytest.fixture(autouse=True)
+def nothing_fails_behind_our_back(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """An error in one of the loop's callbacks is only logged: here it fails the test."""
+    yield
+    assert not unseen_errors(caplog)
 
 
 def server(**settings: Any) -> StdioServer:
@@ -49,6 +57,10 @@ def test_our_own_account_needs_the_operator_s_word() -> None:
 @pytest.mark.parametrize("user", ["root", "0", "00", "99999999999999999999", "no-such-user", ""])
 def test_no_sandbox_is_root_s_or_nobody_s(user: str) -> None:
     refused(user=user)
+
+
+def test_root_is_no_sandbox_whoever_asks() -> None:
+    assert "is root" in refused(1000, user="root")
 
 
 def test_the_gateway_s_own_account_is_no_sandbox() -> None:
@@ -117,12 +129,19 @@ async def test_a_sandboxed_program_is_another_user_and_cannot_read_our_keys(tmp_
             with pytest.raises(Unavailable, match="only root"):
                 await upstream.send("a", message(id=1, method="x"), {}, None, repeatable=True)
             return
-        answer = await upstream.send("a", message(id=1, method="x"), {}, None, repeatable=True)
+        # A group that only the gateway is in, so that it is seen to be given up.
+        ours = os.getgroups()
+        os.setgroups([54_321])
+        try:
+            answer = await upstream.send("a", message(id=1, method="x"), {}, None, repeatable=True)
+        finally:
+            os.setgroups(ours)
         assert answer.body is not None
         found = json.loads(answer.body)["result"]
         assert f"uid={NOBODY.pw_uid}(" in found["id"]
         assert f"gid={NOBODY.pw_gid}(" in found["id"]
         assert "root" not in found["id"]
+        assert "54321" not in found["id"]
         assert found["key"] == "closed"
         assert found["umask"].endswith("077")
         assert (found["files"], found["core"]) == ("64", "0")
