@@ -14,6 +14,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from citywatch.core.errors import Code, Unavailable
 from citywatch.core.log.tiles import parse_tile_path
 
 CHECKPOINT = "checkpoint"
+_FEW, _AT_ONCE = 8, 8
 
 
 class LogDirectory:
@@ -63,10 +65,9 @@ class LogDirectory:
     def _write(self, files: Sequence[tuple[Path, bytes]]) -> None:
         with _disk("the log's files"):
             touched: set[Path] = set()
-            for place, data in files:
-                touched |= self._make_way(place.parent)
-                _replace(place, data)
-                touched.add(place.parent)
+            for place, _ in files:
+                touched |= {place.parent, *self._make_way(place.parent)}
+            _replace(files)
             for directory in touched:
                 _sync(directory)
 
@@ -86,7 +87,7 @@ class LogDirectory:
             found = place.read_bytes() if place.exists() else None
             if found != expected:
                 return False
-            _replace(place, new)
+            _replace([(place, new)])
             _sync(self._root)
             return True
 
@@ -111,23 +112,31 @@ def _tile(path: str) -> str:
     return path
 
 
-def _replace(place: Path, data: bytes) -> None:
-    # Two processes may write the same tile: each has a draft of its own, and what they write is equal.
-    draft = place.with_name(f".{place.name}.{os.getpid()}.{threading.get_ident()}.draft")
+def _replace(files: Sequence[tuple[Path, bytes]]) -> None:
+    """Write files beside their places, sync them all, then give them their names."""
+    # Two processes may write the same tile: each has drafts of its own, and what they write is equal.
+    mark = f"{os.getpid()}.{threading.get_ident()}.draft"
+    drafts = [place.with_name(f".{place.name}.{mark}") for place, _ in files]
     try:
-        with open(draft, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, place)
+        for draft, (_, data) in zip(drafts, files, strict=True):
+            draft.write_bytes(data)
+        if len(drafts) < _FEW:
+            for draft in drafts:
+                _sync(draft)
+        else:  # a disk that is asked for many at once writes them in half the time
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                list(pool.map(_sync, drafts))
+        for draft, (place, _) in zip(drafts, files, strict=True):
+            os.replace(draft, place)
     except OSError:
-        with suppress(OSError):
-            draft.unlink()
+        for draft in drafts:
+            with suppress(OSError):
+                draft.unlink()
         raise
 
 
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:

@@ -7,6 +7,7 @@ INVARIANTS: nothing is shown under another head than the one the log published; 
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TypeVar
@@ -40,23 +41,31 @@ class Proofs:
         self._files = files
         self._key = key
         self._cache: OrderedDict[Tile, Levels] = OrderedDict()
+        self._verified: tuple[bytes, SignedCheckpoint] | None = None
 
     async def head(self) -> SignedCheckpoint | None:
         """The published head, None if there is none yet."""
         (note,) = await self._files.read(["checkpoint"])
         if note is None:
             return None
+        if self._verified and self._verified[0] == note:  # it changes about once a second, and is asked for more often
+            return self._verified[1]
         try:
-            return verify_checkpoint(note, self._key)
+            head = verify_checkpoint(note, self._key)
         except Malformed as error:
             raise Unavailable(Code.STORE_UNAVAILABLE, f"the log's checkpoint is not ours: {error}") from None
+        self._verified = note, head
+        return head
 
     async def prove(self, index: int, *, with_payload: bool) -> bytes:
         """The proof bundle of one entry (`spec/log.md` §5). `Malformed` if the published log has no such entry."""
         head = await self._published()
         size, root = head.checkpoint.size, head.checkpoint.root
-        hashes = await self.over_tiles(size, lambda node: inclusion_proof(index, size, node))
-        (leaf,) = await self._entries(index, index + 1)
+        if not 0 <= index < size:
+            raise Malformed(f"entry {index} is not in the published log of {size}")
+        hashes, (leaf,) = await asyncio.gather(
+            self.over_tiles(size, lambda node: inclusion_proof(index, size, node)), self._entries(index, index + 1)
+        )
         _sound(lambda: verify_inclusion(leaf_hash(leaf), index, size, hashes, root))
         return proof_bundle(leaf, index, size, hashes, format_note(head.note), await self._payload(index, with_payload))
 

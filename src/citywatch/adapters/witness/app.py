@@ -118,10 +118,16 @@ async def _read(receive: Receive) -> bytes | None:
             return b"".join(parts)
 
 
-async def serve_witness(app: WitnessApp, sockets: Sequence[socket.socket]) -> None:
-    """Serve on sockets that are bound already, until SIGTERM or SIGINT."""
+async def serve_witness(
+    app: WitnessApp, sockets: Sequence[socket.socket], protocol: type[asyncio.Protocol] | None = None
+) -> None:
+    """Serve on sockets that are bound already, until SIGTERM or SIGINT.
+
+    `protocol` takes uvicorn's place, which bounds neither the number of headers nor their time.
+    """
     config = uvicorn.Config(
         app,
+        http=protocol or "auto",
         interface="asgi3",
         lifespan="off",
         ws="none",
