@@ -63,7 +63,7 @@ class HttpAnswer:
         "status",
     )
 
-    def __init__(self, source: Source, ready: asyncio.Future[None], limit: int, *, listening: bool) -> None:
+    def __init__(self, source: Source | None, ready: asyncio.Future[None], limit: int, *, listening: bool) -> None:
         self.status = 0
         self.media = "none"
         self.session: str | None = None
@@ -81,6 +81,14 @@ class HttpAnswer:
         self._whole: bytes | bytearray | None = None
         self._reader: asyncio.Future[None] | None = None
         self._failure: Unavailable | None = None
+
+    @classmethod
+    def accepted(cls) -> HttpAnswer:
+        """An answer to what was taken and goes no further."""
+        answer = cls(None, asyncio.get_running_loop().create_future(), 0, listening=False)
+        answer.status = 202
+        answer.finish()
+        return answer
 
     # -- the port ----------------------------------------------------------------------------------------------------
 
@@ -104,7 +112,7 @@ class HttpAnswer:
                     yield event.data, event.id
 
     async def close(self) -> None:
-        if not self.complete:
+        if not self.complete and self._source is not None:
             self._source.abandon(self)
 
     async def _next(self) -> bytes | None:
@@ -118,14 +126,14 @@ class HttpAnswer:
             await self._reader
         piece = self._pieces.popleft()
         self.queued -= len(piece)
-        if self.queued <= PAUSE_ABOVE:
+        if self.queued <= PAUSE_ABOVE and self._source is not None:
             self._source.resume(self)
         return piece
 
     # -- filled by the connection ------------------------------------------------------------------------------------
 
     def take_session(self, value: bytes) -> None:
-        if self.session is not None or not 0 < len(value) <= _MAX_SESSION or not value.isascii() or b" " in value:
+        if self.session is not None or not 0 < len(value) <= _MAX_SESSION or not _PLAIN.match(value):
             raise Unavailable(Code.REPLY_MALFORMED, "the server named no usable session")
         self.session = value.decode("ascii")
 

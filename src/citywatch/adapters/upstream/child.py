@@ -81,8 +81,9 @@ class Child:
 
         It reaps nothing: until then nobody else can get its number, and killing its group cannot hit a stranger.
         """
-        flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        return not self._ended and os.waitid(os.P_PID, self._process.pid, flags) is not None
+        if self._ended or not hasattr(os, "waitid"):
+            return False
+        return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def end(self, failure: Unavailable) -> None:
         """Kill the program and everything in its group, at once; tell why, once."""

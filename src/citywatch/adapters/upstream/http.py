@@ -24,6 +24,7 @@ from citywatch.core.errors import Code, Refused, Unavailable
 
 _TRACE: Final = frozenset(("last-event-id", "traceparent", "tracestate"))
 _NAME: Final = re.compile(r"mcp-[a-z0-9!#$%&'*+.^_`|~-]{1,256}\Z")
+_URL: Final = re.compile(r"[\x21-\x7e]+\Z")
 _VALUE: Final = re.compile(r"[\x20-\x7e\x80-\xff]*\Z")
 _TICK: Final = 0.25
 _MAX_HEADS: Final = 1024
@@ -45,11 +46,12 @@ class HttpUpstream:
 
     def __init__(self, server: HttpServer, credential: Credential | None) -> None:
         parts = urlsplit(server.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.fragment:
+        plain = _URL.match(server.url) and parts.scheme in ("http", "https") and parts.hostname
+        if not plain or "@" in parts.netloc or parts.fragment:
             raise ValueError(f"`{server.name}` needs an http or https URL without credentials or fragment")
         self.server = server
         self._credential = credential
-        self._host = parts.hostname
+        self._host = parts.hostname or ""
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._tls = _tls(server.ca) if parts.scheme == "https" else None
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -69,6 +71,10 @@ class HttpUpstream:
     async def send(
         self, caller: str, body: bytes, headers: Mapping[str, str], session: str | None, *, repeatable: bool
     ) -> HttpAnswer:
+        if headers.get("mcp-method") == "notifications/cancelled":
+            # A stateless server sees all agents as one client, us, and ids are the agents' choice: one could cancel
+            # another's call. SPEC: there, closing the response cancels, and a notification may be dropped.
+            return HttpAnswer.accepted()
         request = b"%scontent-length: %d\r\n\r\n%s" % (self._head(self._post, headers, session), len(body), body)
         # A subscription's answer is a stream without an end, like a GET's: bounded by the event, not in all.
         listening = headers.get("mcp-method") == "subscriptions/listen"

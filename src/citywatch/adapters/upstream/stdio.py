@@ -206,6 +206,8 @@ class StdioUpstream:
         self._admit(caller)
         self._programs.add(program)
         try:
+            # It dies with the thread that started it (launch.py); the loop's executor keeps its threads as long as it
+            # lives, so that is when the gateway ends.
             process = await asyncio.to_thread(sandbox.start, self.server)
         except BaseException:
             self._programs.discard(program)

@@ -149,7 +149,34 @@ async def test_a_header_that_is_not_mcp_s_or_breaks_the_line_is_a_defect(headers
         await upstream.close()
 
 
-@pytest.mark.parametrize("url", ["ftp://a/", "http://", "http://user:word@a/", "http://a/#b", "/mcp"])
+async def test_no_agent_cancels_another_s_call_at_a_server_that_cannot_tell_them_apart() -> None:
+    async with world(says(response(b"", status="202 Accepted"))) as there:
+        upstream = there.upstream()
+        body = message(method="notifications/cancelled", params={"requestId": 1})
+        headers = {"mcp-protocol-version": "2026-07-28", "mcp-method": "notifications/cancelled"}
+        answer = await upstream.send("a", body, headers, None, repeatable=True)
+        assert (answer.status, answer.media) == (202, "none")
+        assert [each async for each in answer.messages()] == []
+        await answer.close()
+        assert there.seen == []
+        await upstream.send("a", body, {"mcp-protocol-version": "2025-11-25"}, "s1", repeatable=True)
+        assert [seen.body for seen in there.seen] == [body]
+        await upstream.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://a/",
+        "http://",
+        "http://user:word@a/",
+        "http://:word@a/",
+        "http://a/#b",
+        "/mcp",
+        "http://a/ b",
+        "http://ä/",
+    ],
+)
 def test_only_plain_web_addresses_are_taken(url: str) -> None:
     with pytest.raises(ValueError, match="URL"):
         HttpUpstream(HttpServer(name="x", url=url), None)
