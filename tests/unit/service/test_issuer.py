@@ -81,7 +81,7 @@ async def test_of_one_proof_shown_many_times_at_once_one_serves() -> None:
 
 async def test_the_revoked_and_the_unknown_get_nothing() -> None:
     city, key = City(), signer()
-    assert await refusal(city.issuer.renew(city.proof(key))) is Code.AGENT_UNKNOWN
+    assert await refusal(city.issuer.renew(city.proof(key))) is Code.KEY_NOT_REGISTERED
     await city.admin.add_agent("billing", key.public, "alice")
     await city.admin.revoke_agent("billing", "stolen", "alice")
     assert await refusal(city.issuer.renew(city.proof(key))) is Code.AGENT_REVOKED

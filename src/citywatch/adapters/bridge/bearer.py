@@ -2,8 +2,8 @@
 
 Decides when to renew and whether what came back is ours: a token for this agent, signed by an authority of the bundle.
 Does not decide what it is shown for.
-INVARIANTS: the key signs proofs and leaves no other trace; one renewal at a time; a bundle is taken over only from a
-gateway that has proved itself over TLS, and never an older one.
+INVARIANTS: the key signs proofs and leaves no other trace; one renewal at a time; a bundle is kept for later only from
+a gateway that has proved itself over TLS, and is never older than the one before.
 """
 
 from __future__ import annotations
@@ -84,10 +84,11 @@ class Bearer:
             self._failure, self._pause_until = failure, now + PAUSE_MS
             raise
         self._failure = None
-        if self._client.secure and papers.bundle.sequence > self.bundle.sequence:
+        if papers.bundle.sequence > self.bundle.sequence:
             self.bundle = papers.bundle
-            self._client.forget()
-            self._remember(papers.bundle)
+            if self._client.secure:  # plain HTTP may carry on through a rotation, and leaves nothing for a TLS to come
+                self._client.forget()
+                self._remember(papers.bundle)
         self._token, self._until = papers.token, papers.token_until
         self._renew_at = now + (papers.token_until - now) // 2
 

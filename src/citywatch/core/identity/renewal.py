@@ -93,7 +93,7 @@ def parse_renewal(body: bytes, domain: str) -> UnprovenRenewal:
 def verify_renewal(request: UnprovenRenewal, row: AgentRow | None, *, audience: str, now: int, leeway: int) -> Renewal:
     """Return what the agent proved, or raise `Refused`. Times are milliseconds.
 
-    1. the key signed the proof · 2. for us · 3. now · 4. the agent is registered, not revoked, with this key · 5. if
+    1. the key signed the proof · 2. for us · 3. now · 4. the agent is registered with this key and not revoked · 5. if
     the key changes, the new one signed a proof of the same words that names the old one.
     Whether the proof was used before is `spend_proof`'s, because that takes the row of all proofs.
     """
@@ -105,12 +105,11 @@ def verify_renewal(request: UnprovenRenewal, row: AgentRow | None, *, audience: 
     if claims.get("aud") != audience:  # 2
         raise Refused(Code.CREDENTIAL_WRONG_AUDIENCE, "the proof is not for this gateway")
     nonce, expires = _check_moment(claims, now, leeway)  # 3
-    if row is None or row.agent != str(request.agent):  # 4
-        raise Refused(Code.AGENT_UNKNOWN)
+    # 4. Anybody may ask here: only who holds a key of the agent learns more than that his own is not one.
+    if row is None or row.agent != str(request.agent) or request.thumbprint not in row.keys:
+        raise Refused(Code.KEY_NOT_REGISTERED)
     if row.revoked:
         raise Refused(Code.AGENT_REVOKED)
-    if request.thumbprint not in row.keys:
-        raise Refused(Code.KEY_NOT_REGISTERED)
     key = _verify_next(request)  # 5
     return Renewal(
         agent=request.agent,

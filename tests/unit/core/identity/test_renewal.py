@@ -102,7 +102,7 @@ CLAIMS: dict[str, tuple[dict[str, Any], Code]] = {
     "no gateway": ({"aud": ...}, Code.CREDENTIAL_WRONG_AUDIENCE),
     "another domain": ({"sub": "spiffe://evil.example/agent/billing"}, Code.CREDENTIAL_WRONG_DOMAIN),
     "no agent": ({"sub": "spiffe://acme.example/gateway"}, Code.CREDENTIAL_BAD_NAME),
-    "another agent": ({"sub": "spiffe://acme.example/agent/admin"}, Code.AGENT_UNKNOWN),
+    "another agent": ({"sub": "spiffe://acme.example/agent/admin"}, Code.KEY_NOT_REGISTERED),
     "no subject": ({"sub": ...}, M),
     "expired": ({"iat": SECOND - 65, "exp": SECOND - 5}, X),
     "not yet": ({"iat": SECOND + 6, "exp": SECOND + 60}, Code.CREDENTIAL_NOT_YET_VALID),
@@ -145,9 +145,15 @@ def test_a_key_that_is_not_registered_is_refused(row: AgentRow) -> None:
 
 def test_revoked_and_unknown_agents_get_nothing(world: World, row: AgentRow) -> None:
     assert refusal(body(world.agent), msgspec.structs.replace(row, revoked=True)) is Code.AGENT_REVOKED
-    assert refusal(body(world.agent), None) is Code.AGENT_UNKNOWN
+    assert refusal(body(world.agent), None) is Code.KEY_NOT_REGISTERED
     other = msgspec.structs.replace(row, agent="spiffe://acme.example/agent/other")
-    assert refusal(body(world.agent), other) is Code.AGENT_UNKNOWN
+    assert refusal(body(world.agent), other) is Code.KEY_NOT_REGISTERED
+
+
+def test_a_stranger_does_not_learn_who_is_registered_or_revoked(row: AgentRow) -> None:
+    stranger = body(draw())
+    for found in (None, row, msgspec.structs.replace(row, revoked=True)):
+        assert refusal(stranger, found) is Code.KEY_NOT_REGISTERED
 
 
 def test_a_proof_is_good_for_its_minute_and_the_leeway(world: World, row: AgentRow) -> None:
