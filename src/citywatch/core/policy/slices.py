@@ -36,11 +36,8 @@ class Slices:
         self.whole = all_of(build_tree(rules, compiler))
         parts = [(rule, *_fixed_part(rule)) for rule in rules]
         self.shared = build_tree([rule for rule, fixed, _ in parts if not fixed], compiler)
-        self.particular = [
-            (Rule(rule.id, rule.permits, rest), tuple(compiler.expression(node) for node in fixed))
-            for rule, fixed, rest in parts
-            if fixed
-        ]
+        self.particular = {rule.id: Rule(rule.id, rule.permits, rest) for rule, fixed, rest in parts if fixed}
+        self.select = all_of(build_tree([Rule(rule.id, True, fixed) for rule, fixed, _ in parts if fixed], compiler))
         self.memo: dict[tuple[Uid, Uid], tuple[_Lines, _Lines, Step]] = {}
 
     def judge(self, facts: Facts, found: Found) -> None:
@@ -58,7 +55,9 @@ class Slices:
     def _add(self, facts: Facts) -> tuple[_Lines, _Lines, Step]:
         if len(self.memo) >= MAX_SLICES:
             return facts.action.line, facts.resource.line, self.whole
-        left = [rule for rule, fixed in self.particular if all(holds(facts) for holds in fixed)]
+        concerned = Found()
+        self.select(facts, concerned)
+        left = [self.particular[name] for name in concerned.permits]
         step = all_of([*build_tree(left, self.compiler), *self.shared])
         found = (facts.action.line, facts.resource.line, step)
         self.memo[facts.action.uid, facts.resource.uid] = found
