@@ -36,7 +36,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     `agent` is the SPIFFE ID text of the agent at the gateway's near side; `server` is the configured name of the far
     side. `name` is the tool, prompt or resource URI that the method names, `arguments` the JSON object policy may see
     (for `tools/call` the arguments, otherwise the params without `_meta`). `body` is our own re-serialisation of the
-    whole JSON-RPC message: what is judged is what is forwarded.
+    whole JSON-RPC message: what is judged is what is forwarded. `continues` says that the message answers what the
+    server asked in its reply to an earlier, otherwise identical call (`inputResponses`, `requestState`).
     """
 
     id: str
@@ -50,6 +51,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     revision: str
     session: str | None = None
     rpc_id: str | int | None = None
+    continues: bool = False
 
 
 class Reason(msgspec.Struct, frozen=True):

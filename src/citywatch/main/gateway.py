@@ -34,11 +34,12 @@ PUBLISH_S = 1.0
 
 
 class Running(msgspec.Struct):
-    """What `up` shows and later stops."""
+    """What `up` shows and later stops. `broken` is set if a chore ended, which none ever should."""
 
     listeners: Listeners
     says: list[str]
     enforcer: Enforcer
+    broken: asyncio.Event
 
 
 @asynccontextmanager
@@ -118,8 +119,11 @@ async def open_gateway(city: City) -> AsyncIterator[Running]:
     opened = await listeners.open(addresses, None if tls is None else tls.context)
     chores = (_keep_fresh(city, door, tls), publisher.run(PUBLISH_S), _fold(enforcer))
     tasks = [asyncio.create_task(chore) for chore in chores]
+    broken = asyncio.Event()
+    for task in tasks:
+        task.add_done_callback(lambda _: broken.set())
     try:
-        yield Running(listeners, _says(city, rules, opened, lost, power_was_lost, publisher), enforcer)
+        yield Running(listeners, _says(city, rules, opened, lost, power_was_lost, publisher), enforcer, broken)
     finally:
         for task in tasks:
             task.cancel()
@@ -147,14 +151,14 @@ async def _keep_fresh(city: City, door: Door, tls: GatewayTls | None) -> None:
         before = city.row().sequence
         try:
             after = await city.look_at_authority()
-        except CitywatchError:
-            continue  # the store is away for a moment; calls are refused by the append meanwhile
-        if after.sequence != before:
-            door.forget()
-        due = city.clock.now_ms() - renewed > GATEWAY_TTL_MS // 2
-        if tls is not None and (due or after.sequence != before):
-            renewed = city.clock.now_ms()
-            city.renew_gateway(tls)
+            if after.sequence != before:
+                door.forget()
+            due = city.clock.now_ms() - renewed > GATEWAY_TTL_MS // 2
+            if tls is not None and (due or after.sequence != before):
+                city.renew_gateway(tls)
+                renewed = city.clock.now_ms()
+        except (CitywatchError, OSError):
+            continue  # store or disk are away for a moment: calls are refused by the append meanwhile
 
 
 async def _note(

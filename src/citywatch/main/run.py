@@ -51,12 +51,18 @@ async def _up(place: Place) -> None:
         for line in gateway.says:
             click.echo(line)
         click.echo("ready", nl=True)
-        await stop.wait()
-        click.echo("draining")
+        waiting = [asyncio.ensure_future(event.wait()) for event in (stop, gateway.broken)]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        failed = gateway.broken.is_set()
+        for one in waiting:
+            one.cancel()
+        click.echo("a part of the gateway failed: stopping, so that nothing runs unguarded" if failed else "draining")
         cut_off = await gateway.listeners.drain(DRAIN_S)
         if cut_off:
             click.echo(f"{cut_off} calls were cut off; the log says which")
     click.echo("stopped")
+    if failed:
+        raise SystemExit(1)
 
 
 @click.command()
@@ -74,6 +80,7 @@ async def _up(place: Place) -> None:
 )
 def witness(name: str, logs: tuple[str, ...], listen: str, state: Path) -> None:
     """Remember how far a log had got, and cosign only what grew from there. Needs no configuration file."""
+    from citywatch.adapters.gateway.protocol import Bounds, bounded
     from citywatch.adapters.keys import KeyKind, SecretDirectory, open_key
     from citywatch.adapters.system import SystemClock
     from citywatch.adapters.witness import WitnessApp, open_heads, serve_witness
@@ -103,4 +110,4 @@ def witness(name: str, logs: tuple[str, ...], listen: str, state: Path) -> None:
             raise Malformed(f"cannot listen on {listen}: {failure.strerror}") from None
         click.echo(f"witness key: {format_note_key(key)}")
         click.echo(f"ready on http://{host}:{bound.getsockname()[1]}")
-        asyncio.run(serve_witness(app, [bound]))
+        asyncio.run(serve_witness(app, [bound], protocol=bounded(Bounds())))

@@ -54,6 +54,7 @@ def check(file: Path) -> None:
 
 
 async def _check(place: Place) -> int:
+    from citywatch.core.enforce.pinning import Standing
     from citywatch.main.assembly import build_upstreams, load_rules, open_city
     from citywatch.service.survey import survey
     from citywatch.service.tools import approvals, compare
@@ -83,7 +84,7 @@ async def _check(place: Place) -> int:
             tools = sum(1 for one in approved if (one.server, one.kind) == (name, "tool"))
             try:
                 offered = compare(name, (await survey(upstream, city.audience)).definitions, approved)
-                open_ones = sum(1 for one in offered if one.difference)
+                open_ones = sum(1 for one in offered if one.standing is not Standing.APPROVED)
                 click.echo(f"server          {name}: {tools} tools approved, {open_ones} definitions await approval")
                 await _probe(place, name)
             except CitywatchError as failure:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import click
 
+from citywatch.core.enforce.pinning import Standing
 from citywatch.core.errors import CitywatchError
 from citywatch.main.place import Place, read_place
 
@@ -27,7 +29,7 @@ def list_tools(file: Any, server: str | None) -> None:
     """Show every definition that servers offer, and how it stands."""
     _, compared = asyncio.run(_compare(read_place(file), server))
     for one in compared:
-        click.echo(f"{one.standing.value:9} {one.kind:12} {one.server}/{one.name}  {one.digest[:16]}")
+        click.echo(f"{one.standing.value:9} {one.kind:12} {one.server}/{shown(one.name)}  {one.digest[:16]}")
 
 
 @tools.command()
@@ -36,7 +38,7 @@ def list_tools(file: Any, server: str | None) -> None:
 def diff(file: Any, server: str | None) -> None:
     """Show what is new or changed since approval; exit with 1 if anything is."""
     _, compared = asyncio.run(_compare(read_place(file), server))
-    open_ones = [one for one in compared if one.difference]
+    open_ones = [one for one in compared if one.standing is not Standing.APPROVED]
     for one in open_ones:
         _show(one)
     if open_ones:
@@ -97,18 +99,23 @@ async def _approve(place: Place, server: str | None, yes: bool) -> None:
         failed, compared = await _surveyed(city, server)
         chosen = []
         for one in compared:
-            if not one.difference:
+            if one.standing is Standing.APPROVED:
                 continue
             _show(one)
-            if yes or click.confirm(f"approve {one.kind} {one.server}/{one.name}?", default=False):
+            if yes or click.confirm(f"approve {one.kind} {one.server}/{shown(one.name)}?", default=False):
                 chosen.append(one)
         count = await pin(city.store, city.clock, city.replica.name, chosen, operator())
-    same = sum(1 for one in compared if not one.difference)
+    same = sum(1 for one in compared if one.standing is Standing.APPROVED)
     click.echo(f"{count} approved, {same} were approved before, {len(compared) - count - same} left as they are")
     if failed:
         raise SystemExit(1)
 
 
 def _show(one: Any) -> None:
-    click.echo(f"--- {one.standing.value}: {one.kind} {one.server}/{one.name}  {one.digest[:16]}")
-    click.echo(one.difference)
+    click.echo(f"--- {one.standing.value}: {one.kind} {one.server}/{shown(one.name)}  {one.digest[:16]}")
+    click.echo(one.difference or "(as it was approved; it had changed in between)")
+
+
+def shown(name: str) -> str:
+    """A server's word for something, with nothing in it that a terminal obeys."""
+    return json.dumps(name)[1:-1]

@@ -53,9 +53,12 @@ MAX_CONFLICTS = 3
 MAX_DECODED = 50_000
 MAX_REJECTED = 32
 MAX_DETAIL = 500
+QUESTIONS = ("asked", "parked")
+"""The kinds of rows that wait for one message each."""
 MAX_POLICIES = 64
 """How many matching policies an entry names: a leaf must fit an entry bundle (64 KiB)."""
 Puts = tuple[tuple[Key, bytes | None], ...]
+Reads = tuple[tuple[Key, int], ...]
 ROW_TYPES: dict[str, Any] = {
     "agent": AgentRow,
     "pin": Pin,
@@ -124,6 +127,10 @@ class Enforcer:
                 self.rules = await self._refresh()
                 continue
             authority, decision = _decide(call, credential, known, need, now)
+            if authority is None and isinstance(decision, Deny):
+                # Papers that do not hold are worth no more of the disk than none at all: no payload, folded in a flood.
+                await self.reject(decision.reason.code, decision.reason.detail, call.agent, call.server)
+                return Judged(call=call, credential=credential, decision=decision, authority=None, known=known)
             allowed = type(decision) is Allow
             salt = self.chance.salt()
             event = self._decided(call, credential, known, decision, salt, now)
@@ -154,31 +161,44 @@ class Enforcer:
         found: Session | None = self._decode(key, await self.store.load((key,), ()))
         return found
 
-    async def opened(self, agent: str, session: str, limit: int) -> Puts:
+    async def opened(self, agent: str, session: str, limit: int) -> tuple[Puts, Reads]:
         """The row's change that adds a session to an agent's; `Refused(OVERLOADED)` if `limit` of them are open.
 
         Ended sessions are not taken out of the list when they end, but here, when it matters.
         """
         key = sessions_key(agent)
-        listed: Sessions = self._decode(key, await self.store.load((key,), ())) or Sessions()
+        loaded = await self.store.load((key,), ())
+        listed: Sessions = self._decode(key, loaded) or Sessions()
         rows = (await self.store.load([session_key(one) for one in listed.ids], ())).rows
         alive = tuple(one for one in listed.ids if session_key(one) in rows)
         if len(alive) >= limit:
             raise Refused(Code.OVERLOADED, f"{limit} sessions are open: end one first")
-        return ((key, msgspec.json.encode(Sessions((*alive, session)))),)
+        return ((key, msgspec.json.encode(Sessions((*alive, session)))),), ((key, _version(loaded, key)),)
+
+    async def forget_questions(self, session: str) -> None:
+        """Drop what still waited for a message in a session that is over, and close those calls."""
+        puts: list[tuple[Key, bytes | None]] = []
+        for kind in QUESTIONS:
+            for row_id, row in await self.store.scan(kind):
+                if row_id.startswith(f"{session}\n"):
+                    call = msgspec.json.decode(row.value)["call"]["id"]
+                    puts += [((kind, row_id), None), (open_key(call), None)]
+        if puts:
+            await self.store.append(Append(puts=tuple(puts)))
 
     async def write(self, key: Key, value: bytes | None) -> None:
         """Keep (or, with None, forget) one row of the service's own, outside any decision."""
         await self.store.append(Append(puts=((key, value),)))
 
     def _open(self, call: Call, need: Needs) -> tuple[tuple[Key, bytes | None], ...]:
-        """The row that marks a call as open; a notification has no outcome to wait for."""
+        """The row that marks a call as open (a notification has no outcome to wait for); an invitation is used up."""
+        spent: Puts = () if need.invited is None else ((need.invited, None),)
         if call.rpc_id is None:
-            return ()
+            return spent
         row = OpenCall(
             replica=self.replica, agent=call.agent, server=call.server, method=call.method, likeness=need.likeness
         )
-        return ((open_key(call.id), msgspec.json.encode(row)),)
+        return ((open_key(call.id), msgspec.json.encode(row)), *spent)
 
     def _decided(
         self, call: Call, credential: Credential, known: Known, decision: Decision, salt: bytes, now: int
@@ -215,11 +235,12 @@ class Enforcer:
         response: Response,
         index: int,
         puts: Puts = (),
-        once: tuple[tuple[Key, int], ...] = (),
+        once: Reads = (),
     ) -> Released | Withheld:
         """Judge a reply and commit that; only what is returned may reach the agent. `index` counts messages.
 
-        `once` are rows, with their versions, that must still be there, or it is `Refused`: a question is answered once.
+        `once` are rows, with their versions, that must be unchanged: a question is answered once (`Refused`), a session
+        counted once (`Unavailable(CONFLICT)`).
         """
         for _ in range(MAX_CONFLICTS):
             now = self.clock.now_ms()
@@ -248,7 +269,9 @@ class Enforcer:
             if type(outcome) is Appended:
                 return settled
             if isinstance(outcome, Stale) and any(outcome.key == key for key, _ in once):
-                raise Refused(Code.REPLY_UNEXPECTED, "it was answered before")
+                if outcome.key[0] in QUESTIONS:
+                    raise Refused(Code.REPLY_UNEXPECTED, "it was answered before")
+                break
         raise Unavailable(Code.CONFLICT)
 
     async def fail(
@@ -331,9 +354,11 @@ class Enforcer:
 
     async def fold(self) -> None:
         """Enter what `reject` only counted, one entry a kind."""
-        folded, self._folded = self._folded, {}
-        for (code, server), count in folded.items():
+        for (code, server), count in list(self._folded.items()):
             await self.reject(code, "more of the same", "several", server, count)
+            self._folded[code, server] -= count
+            if not self._folded[code, server]:
+                del self._folded[code, server]
 
     # -- rows --------------------------------------------------------------------------------------------------------
 
@@ -344,6 +369,7 @@ class Enforcer:
             session=None if call.session is None else self._decode(session_key(call.session), loaded),
             pin=None if need.pin is None else self._decode(need.pin, loaded),
             lost=None if need.likeness is None else self._decode(lost_key(need.likeness), loaded),
+            invited=need.invited is not None and need.invited in loaded.rows,
             used=loaded.used,
             reads=tuple((key, _version(loaded, key)) for key in need.rows),
         )

@@ -9,19 +9,21 @@ of its own, and only its one recorded answer goes back.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from citywatch.core.call import Call, Direction, Effect
-from citywatch.core.enforce.needs import Key, Session, effect_of, session_key
+from citywatch.core.enforce.needs import Key, Session, effect_of, invited_key, likeness, session_key
 from citywatch.core.enforce.settle import Withheld
 from citywatch.core.errors import CitywatchError, Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
 from citywatch.core.wire import jsonrpc, mcp
 from citywatch.core.wire.jsonrpc import Limits, Notification, Request, Response
-from citywatch.service.enforcer import Enforcer, Judged, Puts
+from citywatch.service.enforcer import Enforcer, Judged, Puts, Reads
 from citywatch.service.ports import Answer, Upstream
 
 
@@ -34,12 +36,16 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, kw_only=True):
-    """What to write back: `media` is json (then `body`), sse (then `stream`) or none (only the status)."""
+    """What to write back: `media` is json (then `body`), sse (then `stream`) or none (only the status).
+
+    `abandon` must be called if `stream` is never begun.
+    """
 
     status: int
     media: str
     body: bytes = b""
     stream: AsyncGenerator[Delivery, None] | None = None
+    abandon: Callable[[], Awaitable[None]] | None = None
     session: str | None = None
 
 
@@ -80,12 +86,23 @@ class Exchange:
         except asyncio.CancelledError:
             await asyncio.shield(self.enforcer.fail(judged, Code.UPSTREAM_UNAVAILABLE, "the caller went away", 0))
             raise
+        try:
+            return await self._answered(judged, answer)
+        except (Malformed, Refused) as failure:
+            code = failure.code if isinstance(failure, Refused) else Code.REPLY_MALFORMED
+            return await self._failed(judged, code, str(failure))
+
+    async def _answered(self, judged: Judged, answer: Answer) -> Outcome:
+        """What became of a forwarded request: a whole reply, a stream, or only a status."""
+        if not 200 <= answer.status <= 599:
+            await answer.close()
+            raise Malformed(f"the server answered with the status {answer.status}")
         if answer.media == "json" and answer.body is not None:
             return await self._reply(judged, answer, answer.body)
-        if answer.media == "sse" and call.method == "initialize":
+        if answer.media == "sse" and judged.call.method == "initialize":
             return await self._greeting(judged, answer)
         if answer.media == "sse":
-            return Outcome(status=answer.status, media="sse", stream=self._stream(judged, answer))
+            return self._streamed(judged, answer)
         await answer.close()
         await self.enforcer.fail(judged, Code.UPSTREAM_UNAVAILABLE, f"status {answer.status} without a reply", 0)
         return Outcome(status=answer.status if answer.status >= 400 else 502, media="none")
@@ -104,10 +121,10 @@ class Exchange:
     async def answer(
         self, call: Call, response: Response, credential: Credential, headers: Mapping[str, str]
     ) -> Outcome:
-        """Take an agent's answer to a server's request. rows hold the rest."""
+        """Take an agent's answer to a server's request: to that server, from that agent, in that session, once."""
         key = _pending_key("asked", call, response.id)
         asked, version = await self._pending(key, Asked)
-        if asked is None:
+        if asked is None or (asked.call.server, asked.call.agent) != (call.server, call.agent):
             raise Refused(Code.REPLY_UNEXPECTED)
         judged = await self.enforcer.recall(asked.call, credential)
         settled = await self.enforcer.settle(judged, response, 0, ((key, None),), ((key, version),))
@@ -128,7 +145,7 @@ class Exchange:
         if answer.media != "sse":
             await answer.close()
             return Outcome(status=answer.status, media="none")
-        return Outcome(status=answer.status, media="sse", stream=self._stream(judged, answer))
+        return self._streamed(judged, answer)
 
     async def end(self, call: Call, credential: Credential, headers: Mapping[str, str]) -> Outcome:
         """End a session: the row goes with the judgement, so that nothing can use it any more."""
@@ -137,6 +154,7 @@ class Exchange:
         judged = await self.enforcer.judge(call, credential, puts=((session_key(call.session), None),))
         if not judged.allowed:
             return Outcome(status=403, media="none")
+        await self.enforcer.forget_questions(call.session)
         session = _upstream(judged)
         status = 200 if session is None else await self.upstreams[call.server].end(call.agent, headers, session)
         return Outcome(status=status, media="none")
@@ -145,16 +163,27 @@ class Exchange:
 
     async def _reply(self, judged: Judged, answer: Answer, raw: bytes) -> Outcome:
         """The whole reply in one JSON body: the path that nearly every call takes."""
-        try:
-            response = self._response(judged.call, raw)
-        except (Malformed, Refused) as failure:
-            return await self._failed(judged, Code.REPLY_MALFORMED, str(failure))
-        try:
-            session, puts = await self._session(judged, answer, response)
-        except Refused as failure:
-            return await self._failed(judged, failure.code, failure.detail)
-        body = await self._settle(judged, response, 0, puts)
-        return Outcome(status=answer.status, media="json", body=body, session=session)
+        response = self._response(judged.call, raw)
+        if judged.call.method == "initialize":
+            return await self._opened(judged, answer, response)
+        return Outcome(status=answer.status, media="json", body=await self._settle(judged, response, 0))
+
+    async def _opened(self, judged: Judged, answer: Answer, response: Response) -> Outcome:
+        """A reply to `initialize`: the session it opens is counted, so a race with another one is run again."""
+        for _ in range(self.max_sessions + 1):
+            try:
+                session, puts, reads = await self._session(judged, answer, response)
+                body = await self._settle(judged, response, 0, puts, reads)
+            except Unavailable as failure:
+                if failure.code is not Code.CONFLICT:
+                    raise
+            except Refused:
+                with suppress(CitywatchError):  # the server need not keep what the agent will not get
+                    await self.upstreams[judged.call.server].end(judged.call.agent, {}, answer.session or "")
+                raise
+            else:
+                return Outcome(status=answer.status, media="json", body=body, session=session)
+        raise Refused(Code.OVERLOADED, "too many sessions are being opened at once")
 
     async def _greeting(self, judged: Judged, answer: Answer) -> Outcome:
         """A streamed reply to `initialize`, as JSON: the header with our session id must precede the reply."""
@@ -162,19 +191,30 @@ class Exchange:
             async for raw, _ in answer.messages():
                 if raw and isinstance(jsonrpc.parse_message(raw, self.limits), Response):
                     return await self._reply(judged, answer, raw)
-        except (Malformed, Unavailable) as failure:
-            return await self._failed(judged, Code.REPLY_MALFORMED, str(failure))
+        except Unavailable as failure:
+            return await self._failed(judged, failure.code, str(failure))
         finally:
             await answer.close()
         return await self._failed(judged, Code.UPSTREAM_UNAVAILABLE, "the stream ended without a reply")
+
+    def _streamed(self, judged: Judged, answer: Answer) -> Outcome:
+        """A stream, and what must be done if nobody ever begins to read it: a generator not begun cleans up nothing."""
+
+        async def abandon() -> None:
+            await answer.close()
+            await self.enforcer.fail(judged, Code.UPSTREAM_UNAVAILABLE, "the caller went away", 0)
+
+        return Outcome(status=answer.status, media="sse", stream=self._stream(judged, answer), abandon=abandon)
 
     async def _stream(self, judged: Judged, answer: Answer) -> AsyncGenerator[Delivery, None]:
         """Pass a stream on message by message, each committed before it is released."""
         call, index, closed, resumable = judged.call, 0, call_is_unasked(judged.call), False
         try:
-            async for raw, event_id in answer.messages():
+            async for raw, offered_id in answer.messages():
+                event_id = offered_id if offered_id and _PLAIN_ID.match(offered_id) else None
                 resumable = resumable or event_id is not None
                 if not raw:
+                    await self.enforcer.recall(call, judged.credential)  # papers may have been revoked since
                     yield Delivery(b"", event_id, answer.retry_ms)
                     continue
                 message = jsonrpc.parse_message(raw, self.limits)
@@ -184,8 +224,7 @@ class Exchange:
                     body = await self._resumed(judged, message)
                 else:
                     self._expect(call, message)
-                    _, puts = await self._session(judged, answer, message)
-                    body = await self._settle(judged, message, index, puts)
+                    body = await self._settle(judged, message, index)
                     closed = True
                 if body is not None:
                     yield Delivery(body, event_id)
@@ -205,9 +244,7 @@ class Exchange:
             elif not closed:
                 await self._park_or_fail(judged, index, resumable)
 
-    async def _settle(
-        self, judged: Judged, response: Response, index: int, puts: Puts, once: tuple[tuple[Key, int], ...] = ()
-    ) -> bytes:
+    async def _settle(self, judged: Judged, response: Response, index: int, puts: Puts = (), once: Reads = ()) -> bytes:
         """Settle a reply, and what a modern server asks of the agent inside it; return what the agent may see."""
         for request in mcp.input_requests(response):
             embedded = await self._judge_to_agent(judged, request, None)
@@ -216,6 +253,8 @@ class Exchange:
                 detail = f"the server asked for `{request.method}`"
                 await self.enforcer.fail(judged, code, detail, index, puts)
                 return mcp.refusal(judged.call, code, detail)
+        if response.result is not None and response.result.get("resultType") == "input_required":
+            puts = (*puts, (invited_key(likeness(judged.call)), b"true"))
         settled = await self.enforcer.settle(judged, response, index, puts, once)
         if isinstance(settled, Withheld):
             return mcp.refusal(judged.call, settled.code, settled.detail)
@@ -238,7 +277,9 @@ class Exchange:
         if not (resumable and call.session is not None):
             await self.enforcer.fail(judged, Code.UPSTREAM_UNAVAILABLE, "the stream ended without a reply", index)
             return
-        await self.enforcer.write(_pending_key("parked", call, call.rpc_id), msgspec.json.encode(Parked(call=call)))
+        await self.enforcer.write(
+            _pending_key("parked", call, call.rpc_id), msgspec.json.encode(Parked(call=_slim(call)))
+        )
 
     async def _close_listen(self, judged: Judged, index: int) -> None:
         await self.enforcer.fail(judged, Code.UPSTREAM_UNAVAILABLE, "the stream ended", index)
@@ -247,6 +288,7 @@ class Exchange:
         puts: Puts = ()
         if code is Code.SESSION_LOST and judged.call.session is not None:
             puts = ((session_key(judged.call.session), None),)
+            await self.enforcer.forget_questions(judged.call.session)
         await self.enforcer.fail(judged, code, detail, 0, puts)
         return self._told(judged, code, detail)
 
@@ -269,11 +311,11 @@ class Exchange:
         if response.id != call.rpc_id or type(response.id) is not type(call.rpc_id):
             raise Refused(Code.REPLY_UNEXPECTED, "the reply has another id")
 
-    async def _session(self, judged: Judged, answer: Answer, response: Response) -> tuple[str | None, Puts]:
+    async def _session(self, judged: Judged, answer: Answer, response: Response) -> tuple[str | None, Puts, Reads]:
         """Bind a session that the server just opened to the agent that asked, under an id of ours."""
         call = judged.call
         if call.method != "initialize" or answer.session is None or response.error is not None:
-            return None, ()
+            return None, (), ()
         session = self.enforcer.chance.call_id()
         row = Session(
             agent=call.agent,
@@ -283,8 +325,8 @@ class Exchange:
             revision=mcp.negotiated(response) or call.revision,
             opened=self.enforcer.clock.now_ms(),
         )
-        listed = await self.enforcer.opened(call.agent, session, self.max_sessions)
-        return session, ((session_key(session), msgspec.json.encode(row)), *listed)
+        listed, reads = await self.enforcer.opened(call.agent, session, self.max_sessions)
+        return session, ((session_key(session), msgspec.json.encode(row)), *listed), reads
 
     # -- what servers ask of agents ----------------------------------------------------------------------------------
 
@@ -311,14 +353,18 @@ class Exchange:
     ) -> Judged:
         """Judge what a server asks of, or tells, the agent; a question that is let through awaits its one answer."""
         near = judged.call
+        row = mcp.find_method(
+            Direction.TO_AGENT, near.revision, message.method, notification=isinstance(message, Notification)
+        )
+        name, arguments = mcp.name_and_arguments(row, message.params)
         call = Call(
             id=self.enforcer.chance.call_id(),
             direction=Direction.TO_AGENT,
             agent=near.agent,
             server=near.server,
             method=message.method,
-            name=None,
-            arguments=mcp.visible(message.params),
+            name=name,
+            arguments=arguments,
             body=message.body,
             revision=near.revision,
             session=near.session,
@@ -326,7 +372,7 @@ class Exchange:
         )
         puts: Puts = ()
         if rpc_id is not None:
-            puts = ((_pending_key("asked", call, rpc_id), msgspec.json.encode(Asked(call=call))),)
+            puts = ((_pending_key("asked", call, rpc_id), msgspec.json.encode(Asked(call=_slim(call)))),)
         return await self.enforcer.judge(call, judged.credential, puts)
 
     async def _pending(self, key: Key, kind: type[Any]) -> tuple[Any, int]:
@@ -342,6 +388,15 @@ END = "transport/end"
 def call_is_unasked(call: Call) -> bool:
     """Whether a call is an open ear rather than a question."""
     return call.method == LISTEN
+
+
+_PLAIN_ID = re.compile(r"[\x21-\x7e]{1,512}\Z")
+"""An event id that no reader of lines can take for anything else."""
+
+
+def _slim(call: Call) -> Call:
+    """A call as it is kept while its reply is awaited: who and what, not the message, which the log has."""
+    return msgspec.structs.replace(call, body=b"", arguments={})
 
 
 def _upstream(judged: Judged) -> str | None:

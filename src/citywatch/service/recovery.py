@@ -13,7 +13,7 @@ import msgspec
 from citywatch.core import events
 from citywatch.core.enforce.needs import Key, OpenCall, lost_key
 from citywatch.core.log.entry import decode_event, encode_event
-from citywatch.service.enforcer import open_key
+from citywatch.service.enforcer import QUESTIONS, open_key
 from citywatch.service.ports import Append, Clock, NewEntry, Store
 
 BATCH = 256
@@ -27,12 +27,18 @@ async def close_lost_calls(store: Store, clock: Clock, replica: str, is_dead: Ca
         for call, stored in await store.scan("open")
         if is_dead((row := msgspec.json.decode(stored.value, type=OpenCall)).replica)
     ]
+    waiting = {
+        msgspec.json.decode(stored.value)["call"]["id"]: (kind, row_id)
+        for kind in QUESTIONS
+        for row_id, stored in await store.scan(kind)
+    }
     for start in range(0, len(dead), BATCH):
         batch = dead[start : start + BATCH]
         entries = tuple(
             NewEntry(encode_event(events.Lost(at=clock.now_ms(), replica=replica, call=call))) for call, _ in batch
         )
         puts: list[tuple[Key, bytes | None]] = [(open_key(call), None) for call, _ in batch]
+        puts += [(waiting[call], None) for call, _ in batch if call in waiting]
         puts += [(lost_key(row.likeness), msgspec.json.encode(call)) for call, row in batch if row.likeness]
         await store.append(Append(entries=entries, puts=tuple(puts), sync=True))
     return len(dead)

@@ -15,6 +15,7 @@ from typing import Any
 from citywatch.adapters.gateway.door import Door
 from citywatch.adapters.gateway.protocol import Peer
 from citywatch.core.call import Call, Direction
+from citywatch.core.enforce.needs import TOOL_CALL
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
 from citywatch.core.wire import jsonrpc, mcp
@@ -28,6 +29,10 @@ Route = Callable[[bytes], Awaitable[tuple[int, str, bytes]]]
 
 JSON = b"application/json"
 SSE_PING_S = 15.0
+
+
+class _TooSlow(Exception):
+    """A body did not arrive in its time."""
 
 
 class Gateway:
@@ -69,6 +74,9 @@ class Gateway:
         peer.task = asyncio.current_task()
         try:
             await self._route(scope, receive, send, peer)
+        except _TooSlow:
+            extra = [(b"connection", b"close")]
+            await _write(send, 408, b'{"error":"the body took too long"}', JSON, extra)
         except asyncio.CancelledError:
             # The caller went away, or we are stopping; whatever was forwarded has been closed in the log.
             return
@@ -89,7 +97,7 @@ class Gateway:
             await _write(send, 404, b'{"error":"not found"}')
             return
         try:
-            body = await self._body(receive)
+            body = await self._body(receive) if scope["method"] == "POST" else b""
             status, media, reply = await route(body)
         except (Malformed, Refused, Unavailable) as failure:
             code, detail = _said(failure)
@@ -147,7 +155,7 @@ class Gateway:
         mirrored = self.exchange.enforcer.rules.mirrored
         reading = mcp.read_message(headers, message, lambda tool: mirrored(server, tool), negotiated=negotiated)
         rpc_id = message.id if isinstance(message, Request) else None
-        call = self._call(credential, server, reading, reading.method, message.body, rpc_id)
+        call = self._call(credential, server, reading, reading.method, message.body, rpc_id, message)
         if isinstance(message, Request):
             return await self.exchange.request(call, credential, reading.headers)
         if isinstance(message, Response):
@@ -173,7 +181,14 @@ class Gateway:
         return None
 
     def _call(
-        self, credential: Credential, server: str, reading: mcp.Reading, method: str, body: bytes, rpc_id: Id | None
+        self,
+        credential: Credential,
+        server: str,
+        reading: mcp.Reading,
+        method: str,
+        body: bytes,
+        rpc_id: Id | None,
+        message: jsonrpc.Message | None = None,
     ) -> Call:
         return Call(
             id=self.exchange.enforcer.chance.call_id(),
@@ -187,26 +202,26 @@ class Gateway:
             revision=reading.revision,
             session=reading.session,
             rpc_id=rpc_id,
+            continues=isinstance(message, Request) and method == TOOL_CALL and mcp.continues(message),
         )
 
     async def _body(self, receive: Receive) -> bytes:
         """The whole body within its bounds; the usual one arrives in a single event."""
-        event = await receive()
-        body: bytes = event.get("body", b"")
-        if event.get("more_body", False):
-            chunks = bytearray(body)
+        chunks: list[bytes] = []
+        size, more = 0, True
+        try:
             async with asyncio.timeout(self.body_time):
-                while event.get("more_body", False):
+                while more:
                     event = await receive()
                     if event["type"] == "http.disconnect":
                         raise Malformed("the body ended early")
-                    chunks += event.get("body", b"")
-                    if len(chunks) > self.limits.size:
-                        break
-            body = bytes(chunks)
-        if len(body) > self.limits.size:
-            raise Malformed(f"the body is larger than {self.limits.size} bytes")
-        return body
+                    chunks.append(event.get("body", b""))
+                    size, more = size + len(chunks[-1]), event.get("more_body", False)
+                    if size > self.limits.size:
+                        raise Malformed(f"the body is larger than {self.limits.size} bytes")
+        except TimeoutError:
+            raise _TooSlow from None
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     # -- writing back ------------------------------------------------------------------------------------------------
 
@@ -215,18 +230,18 @@ class Gateway:
         if outcome.stream is None:
             await _write(send, outcome.status, outcome.body, JSON if outcome.body else None, extra)
             return
-        await send(
-            {
-                "type": "http.response.start",
-                "status": outcome.status,
-                "headers": [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store"), *extra],
-            }
-        )
+        headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store"), *extra]
+        begun = False
         try:
+            await send({"type": "http.response.start", "status": outcome.status, "headers": headers})
+            begun = True
             async for delivery in outcome.stream:
                 await send({"type": "http.response.body", "body": _event(delivery), "more_body": True})
         finally:
-            await outcome.stream.aclose()
+            if begun or outcome.abandon is None:
+                await outcome.stream.aclose()
+            else:
+                await asyncio.shield(outcome.abandon())
         await send({"type": "http.response.body", "body": b""})
 
     async def _turn_away(
@@ -260,7 +275,16 @@ def _event(delivery: Delivery) -> bytes:
     head = b"" if delivery.event_id is None else b"id: " + delivery.event_id.encode() + b"\n"
     if delivery.retry_ms is not None:
         head += b"retry: %d\n" % delivery.retry_ms
-    return head + b"data: " + delivery.body + b"\n\n"
+    return head + b"data: " + _one_line(delivery.body) + b"\n\n"
+
+
+def _one_line(body: bytes) -> bytes:
+    """Line breaks that only some readers know, as JSON escapes; in JSON they can stand in strings alone."""
+    if body.isascii():
+        return body
+    for raw, escaped in ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085")):
+        body = body.replace(raw, escaped)
+    return body
 
 
 def _said(failure: Malformed | Refused | Unavailable) -> tuple[Code, str]:

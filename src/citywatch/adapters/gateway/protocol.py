@@ -19,12 +19,13 @@ _READ = 256 * 1024
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
-    """What one connection may send: counts, bytes and seconds."""
+    """What one connection may send, in counts, bytes and seconds; and how long it may leave our reply unread."""
 
     headers: int = 64
     header_bytes: int = 16 * 1024
     header_time: float = 5.0
     target_bytes: int = 2048
+    read_time: float = 30.0
 
 
 class Peer:
@@ -92,6 +93,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._count = 0
         self._in_head = True
         self._refused = False
+        self._unread: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = self.loop.call_later(self.bounds.header_time, self._too_slow)
 
     def data_received(self, data: bytes) -> None:
@@ -107,9 +109,23 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_timer()
+        if self._unread is not None:
+            self._unread.cancel()
         super().connection_lost(exc)
         if self.peer.task is not None:
             self.peer.task.cancel()
+
+    def pause_writing(self) -> None:
+        """The peer does not read: what it leaves in our buffers, it leaves for so long and no longer."""
+        super().pause_writing()
+        if self._unread is None:
+            self._unread = self.loop.call_later(self.bounds.read_time, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+        super().resume_writing()
 
     # -- parser callbacks --------------------------------------------------------------------------------------------
 

@@ -42,7 +42,7 @@ MAX_WAITING_BYTES: Final = 64 << 20
 BUSY_PATIENCE_S: Final = 2.0
 BUSY_PAUSE_S: Final = 0.0005
 READ_CHUNK: Final = 512
-CHECKPOINT_BYTES: Final = 4 << 20
+CHECKPOINT_BYTES: Final = 16 << 20
 PAGE: Final = 4096
 
 _CLOSED = "the log is closed"
@@ -217,7 +217,7 @@ class SqliteStore:
 
     def _answer(self, batch: list[_Waiter], results: list[Result], loop: asyncio.AbstractEventLoop) -> None:
         unsynced: list[tuple[asyncio.Future[Result], Result]] = []
-        written = 3 * PAGE
+        written = 2 * PAGE
         for (job, future, size), result in zip(batch, results, strict=True):
             written += size
             if job.append.sync and type(result) is Appended:

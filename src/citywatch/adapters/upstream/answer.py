@@ -9,6 +9,7 @@ SPEC: MCP basic/transports "Streamable HTTP", "Sending Messages to the Server".
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import Final, Protocol
@@ -18,6 +19,7 @@ from citywatch.core.wire.sse import EventParser
 
 PAUSE_ABOVE: Final = 256 * 1024
 _MAX_SESSION: Final = 1024
+_PLAIN: Final = re.compile(rb"[\x21-\x7e]+\Z")
 
 
 class Broken(Unavailable):

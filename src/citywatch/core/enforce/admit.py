@@ -23,7 +23,7 @@ from citywatch.core.policy.decide import decide
 
 def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int) -> Decision:
     """Say whether this call may be forwarded, and why."""
-    refused = _approved(call, known) or _unknown_outcome(known)
+    refused = _approved(call, known) or _uninvited(call, known) or _unknown_outcome(known)
     if refused is not None:
         return refused
     try:
@@ -50,6 +50,13 @@ def _approved(call: Call, known: Known) -> Deny | None:
     if tool is None or tool.digest != pin.digest:
         return Deny(Reason(Code.TOOL_NOT_APPROVED if tool is None else Code.TOOL_CHANGED))
     return None
+
+
+def _uninvited(call: Call, known: Known) -> Deny | None:
+    """What a server did not ask for is data that no policy sees: it goes nowhere."""
+    if not call.continues or known.invited:
+        return None
+    return Deny(Reason(Code.REPLY_UNEXPECTED, detail="the server asked for no such input"))
 
 
 def _unknown_outcome(known: Known) -> Ask | None:

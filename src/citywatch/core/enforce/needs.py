@@ -8,6 +8,7 @@ nothing but the call and the rules.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -67,6 +68,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     session: Session | None
     pin: Pin | None
     lost: str | None
+    invited: bool
     used: Mapping[str, int]
     reads: tuple[tuple[Key, int], ...]
 
@@ -87,6 +89,7 @@ class Needs(msgspec.Struct, frozen=True):
     budgets: tuple[BudgetNeed, ...]
     likeness: str | None
     pin: Key | None
+    invited: Key | None = None
 
 
 def agent_name(call: Call) -> str:
@@ -115,6 +118,11 @@ def lost_key(likeness: str) -> Key:
     return ("lost", likeness)
 
 
+def invited_key(likeness: str) -> Key:
+    """Where it is kept that a server asked for more before it answers this call."""
+    return ("invited", likeness)
+
+
 def effect_of(rules: Rules, call: Call) -> Effect:
     """What a call does to the world: a tool's effect as declared, irreversible if undeclared; other methods read."""
     if call.method != TOOL_CALL or call.direction is not Direction.TO_SERVER:
@@ -126,7 +134,16 @@ def effect_of(rules: Rules, call: Call) -> Effect:
 def likeness(call: Call) -> str:
     """What makes two calls "identical": agent, server, method and params, not the JSON-RPC id or `_meta`."""
     head = "\n".join((call.agent, call.server, call.method, call.name or "")).encode()
-    return digest(b"citywatch/likeness/v1\n" + head + b"\n" + msgspec.json.encode(call.arguments, order="sorted"))
+    return digest(
+        b"citywatch/likeness/v1\n" + head + b"\n" + msgspec.json.encode(_without_nulls(call.arguments), order="sorted")
+    )
+
+
+def _without_nulls(value: Any) -> Any:
+    """Null is absent to policy, and so it makes no other call of one."""
+    if isinstance(value, Mapping):
+        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
+    return value
 
 
 def needs(call: Call, rules: Rules, now: int) -> Needs:
@@ -146,7 +163,11 @@ def needs(call: Call, rules: Rules, now: int) -> Needs:
     if effect_of(rules, call) is not Effect.READ:
         alike = likeness(call)
         rows.append(lost_key(alike))
-    return Needs(tuple(rows), _budgets(call, name, rules, now), alike, pin)
+    invited = None
+    if call.continues:
+        invited = invited_key(alike or likeness(call))
+        rows.append(invited)
+    return Needs(tuple(rows), _budgets(call, name, rules, now), alike, pin, invited)
 
 
 def _budgets(call: Call, name: str, rules: Rules, now: int) -> tuple[BudgetNeed, ...]:

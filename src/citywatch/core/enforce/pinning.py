@@ -16,6 +16,7 @@ from citywatch.core.canonical import canonical, digest
 
 _DOMAIN = b"citywatch/definition/v1\n"
 MAX_DIFFERENCE = 4_000
+"""How much of a difference an entry of the log holds; a person who approves is shown all of it."""
 
 
 class Standing(StrEnum):
@@ -36,11 +37,11 @@ def definition_digest(body: bytes) -> str:
     return digest(_DOMAIN + body)
 
 
-def difference(approved: Any, offered: Any) -> str:
-    """What changed from one definition to another, line by line, for a person; cut at `MAX_DIFFERENCE` characters."""
+def difference(approved: Any, offered: Any, limit: int | None = None) -> str:
+    """What changed from one definition to another, line by line, for a person; cut at `limit` characters, if any."""
     lines = difflib.unified_diff(_lines(approved), _lines(offered), "approved", "offered", lineterm="", n=1)
     text = "\n".join(lines)
-    return text if len(text) <= MAX_DIFFERENCE else text[:MAX_DIFFERENCE] + "\n... (cut)"
+    return text if limit is None or len(text) <= limit else text[:limit] + "\n... (cut)"
 
 
 def _lines(definition: Any) -> list[str]:

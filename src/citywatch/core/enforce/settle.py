@@ -18,7 +18,7 @@ import msgspec
 
 from citywatch.core.call import Call, Direction
 from citywatch.core.enforce.needs import Key, Pin, pin_key
-from citywatch.core.enforce.pinning import definition_bytes, definition_digest, difference
+from citywatch.core.enforce.pinning import MAX_DIFFERENCE, definition_bytes, definition_digest, difference
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.verify import Authority
 from citywatch.core.errors import Code, Malformed
@@ -96,22 +96,24 @@ def settle(
         return Withheld(code=Code.REPLY_MALFORMED, detail=str(failure))
     failed = response.result is None or response.result.get("isError") is True
     offered = mcp.definitions(call.method, response)
-    if not offered:
+    if not offered and call.method not in mcp.OFFERING:
         shared = response.result is not None and response.result.get("cacheScope", "private") != "private"
         return Released(body=mcp.private(response).body if shared else response.body, is_error=failed)
-    digests = [definition_digest(definition_bytes(one.value)) for one in offered]
+    if response.result is None:
+        return Released(body=response.body, is_error=True)
+    try:
+        digests = [definition_digest(definition_bytes(one.value)) for one in offered]
+    except Malformed as failure:
+        return Withheld(code=Code.REPLY_MALFORMED, detail=f"a definition: {failure}")
     keep = [
         _approved(call.server, one, digest, rows) and _visible(call, authority, rules, one)
         for one, digest in zip(offered, digests, strict=True)
     ]
-    changes = [
-        change
-        for one, digest in zip(offered, digests, strict=True)
-        if (change := _change(call.server, one, digest, rows)) is not None
-    ]
-    return Released(
-        body=mcp.keep_only(call.method, response, keep).body, is_error=failed, changes=tuple(changes[:MAX_CHANGES])
-    )
+    changes: list[Change] = []
+    for one, digest in zip(offered, digests, strict=True):
+        change = _change(call.server, one, digest, rows) if len(changes) < MAX_CHANGES else None
+        changes += [] if change is None else [change]
+    return Released(body=mcp.keep_only(call.method, response, keep).body, is_error=failed, changes=tuple(changes))
 
 
 def _approved(server: str, one: Definition, digest: str, rows: Mapping[Key, Any]) -> bool:
@@ -146,6 +148,6 @@ def _change(server: str, one: Definition, digest: str, rows: Mapping[Key, Any]) 
         name=one.name,
         approved=None if pin is None else pin.digest,
         offered=digest,
-        difference=difference(rows.get(definition_key(server, one.kind, one.name)), one.value),
+        difference=difference(rows.get(definition_key(server, one.kind, one.name)), one.value, MAX_DIFFERENCE),
         puts=tuple(puts),
     )

@@ -48,7 +48,12 @@ def verify(call: Call, credential: Credential, known: Known, now: int) -> Author
         raise Refused(Code.KEY_NOT_REGISTERED)
     if call.session is not None:  # 5
         session = known.session
-        if session is None or session.agent != call.agent or session.server != call.server:
+        if (
+            session is None
+            or session.agent != call.agent
+            or session.server != call.server
+            or session.opened < row.added_at
+        ):
             raise Refused(Code.SESSION_UNKNOWN)
     name = agent_name(call)
     return Authority(

@@ -19,6 +19,7 @@ SPEC: MCP 2026-07-28 basic "Per-request protocol fields", basic/transports; 2025
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -44,6 +45,7 @@ CLIENT_CAPABILITIES: Final = "io.modelcontextprotocol/clientCapabilities"
 SUBSCRIPTION_ID: Final = "io.modelcontextprotocol/subscriptionId"
 RESPONSE: Final = "response"
 MAX_NAME: Final = 2_048
+_PLAIN: Final = re.compile(r"[\x21-\x7e]{1,512}\Z")
 
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 _HEADER_NAMED: Final = frozenset(("tools/call", "prompts/get", "resources/read"))
@@ -108,6 +110,8 @@ def read_bodiless(headers: Iterable[tuple[bytes, bytes]]) -> Reading:
     reading = _answer(routing, None)
     if routing.last_event_id is None:
         return reading
+    if not _PLAIN.match(routing.last_event_id):
+        raise Malformed("the header `last-event-id` is not one that this gateway gave")
     return msgspec.structs.replace(reading, headers={**reading.headers, "last-event-id": routing.last_event_id})
 
 
@@ -121,6 +125,12 @@ def read_server_message(message: Request | Notification, revision: str) -> Metho
     row = find_method(Direction.TO_AGENT, revision, message.method, notification=type(message) is Notification)
     check_params(row, message.params)
     return row
+
+
+def continues(message: Request) -> bool:
+    """Whether a call carries answers to what a stateless server asked in an earlier reply."""
+    params = message.params
+    return params is not None and ("inputResponses" in params or "requestState" in params)
 
 
 def visible(params: Mapping[str, Any] | None) -> Mapping[str, Any]:

@@ -103,6 +103,15 @@ _LISTS: Final = {
     "resources/templates/list": ("resourceTemplates", "template", "uriTemplate"),
 }
 _GREETINGS: Final = ("initialize", "server/discover")
+_SERVER_INFO: Final = ("name", "version", "title")
+_COMMON: Final = frozenset(("_meta", "resultType", "ttlMs", "cacheScope"))
+_GREETING_MEMBERS: Final = _COMMON | {"capabilities", "serverInfo", "instructions"}
+_MEMBERS: Final[Mapping[str, frozenset[str]]] = {
+    **{method: _COMMON | {member, "nextCursor"} for method, (member, _, _) in _LISTS.items()},
+    "initialize": _GREETING_MEMBERS | {"protocolVersion"},
+    "server/discover": _GREETING_MEMBERS | {"supportedVersions"},
+}
+"""All that may be released of a reply that defines something: who folds case would take `Tools` for `tools`."""
 OFFERING: Final = frozenset((*_LISTS, *_GREETINGS))
 """The methods whose replies may define something."""
 
@@ -127,7 +136,9 @@ def keep_only(method: str, response: Response, keep: Sequence[bool]) -> Response
         raise ValueError("one flag for each definition")
     if response.result is None:
         return response
-    kept = dict(response.result)
+    kept = {name: value for name, value in response.result.items() if name in _MEMBERS[method]}
+    if isinstance(server := kept.get("serverInfo"), dict):
+        kept["serverInfo"] = {name: server[name] for name in _SERVER_INFO if isinstance(server.get(name), str)}
     if method in _LISTS:
         kept[_LISTS[method][0]] = [one.value for one, flag in zip(offered, keep, strict=True) if flag]
     elif offered and not keep[0]:
