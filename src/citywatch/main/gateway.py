@@ -21,6 +21,7 @@ from citywatch.core import events
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.errors import CitywatchError, Refused, Unavailable
 from citywatch.core.log.entry import encode_event
+from citywatch.core.policy.check import check_policies
 from citywatch.core.wire.jsonrpc import Limits
 from citywatch.main.assembly import GATEWAY_TTL_MS, City, build_upstreams, load_rules
 from citywatch.service.enforcer import Enforcer
@@ -201,6 +202,7 @@ def _says(
     says.append(f"log          {publisher.health.size} entries published, {publisher.health.cosigned} cosignatures")
     if publisher.health.failed:
         says.append(f"log          not published up to now: {publisher.health.failed}")
+    says += [f"policy       {mistake}" for mistake in check_policies(rules.policies.policies, rules.world)]
     if power_was_lost:
         says.append("power        the machine lost power while a gateway ran: the log has an entry that says so")
     if lost:

@@ -55,6 +55,7 @@ def check(file: Path) -> None:
 
 async def _check(place: Place) -> int:
     from citywatch.core.enforce.pinning import Standing
+    from citywatch.core.policy.check import check_policies
     from citywatch.main.assembly import build_upstreams, load_rules, open_city
     from citywatch.service.survey import survey
     from citywatch.service.tools import approvals, compare
@@ -74,6 +75,8 @@ async def _check(place: Place) -> int:
         try:
             rules = await load_rules(settings, city.store)
             click.echo(f"policies        {len(rules.policies.policies)}, digest {rules.policies.digest[:16]}")
+            found = check_policies(rules.policies.policies, rules.world)
+            problems += [f"policy {mistake}" for mistake in found]
             for fallen in rules.policies.fallen_back:
                 click.echo(f"                `{fallen}` is evaluated by cedarpy, which is slower")
         except CitywatchError as failure:

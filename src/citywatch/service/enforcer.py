@@ -3,7 +3,8 @@
     load(needs) → verify → admit → append → forward → settle → append → release
 
 `judge` is its first half and `settle` its second; `exchange` puts the forwarding between them. What the gates decide is
-in `core.enforce`; here it is only made sure that nothing happens out of order.
+in `core.enforce`; here it is only made sure that nothing happens out of order. Long, and one thing because both halves
+are the same promise: what is in the log, what was read for it, and what may happen next are one transaction each.
 
 INVARIANTS
 1. Every call's entry is committed before it is forwarded; one that mutates or sends data outward is synced first.

@@ -3,7 +3,8 @@
 Decides nothing: `Enforcer` judges and settles, the wire says what a message is. INVARIANTS: a message reaches the
 agent only as what `settle` or `judge` returned for it; a call that was forwarded is always closed: settled, failed,
 parked for resumption, or (if this process dies) `lost`; a server's request reaches the agent only if judged as a call
-of its own, and only its one recorded answer goes back.
+of its own, and only its one recorded answer goes back. Long, and one thing because a reply, a stream, its resumption
+and the questions inside it all close the same open call.
 """
 
 from __future__ import annotations

@@ -134,8 +134,8 @@ def keep_only(method: str, response: Response, keep: Sequence[bool]) -> Response
     offered = definitions(method, response)
     if len(offered) != len(keep):
         raise ValueError("one flag for each definition")
-    if response.result is None:
-        return response
+    if response.result is None or method not in OFFERING:
+        return private(response)
     kept = {name: value for name, value in response.result.items() if name in _MEMBERS[method]}
     if isinstance(server := kept.get("serverInfo"), dict):
         kept["serverInfo"] = {name: server[name] for name in _SERVER_INFO if isinstance(server.get(name), str)}
