@@ -82,6 +82,7 @@ def prepared(size: int) -> list[Case]:
             session=None,
             pin=pin,
             lost=None,
+            invited=False,
             used={},
             reads=(),
         )
