@@ -160,6 +160,9 @@ def _is_local(headers: list[tuple[bytes, bytes]]) -> bool:
     """Exactly one Host, and it is loopback; and so is the Origin, if a browser sent one."""
     hosts = [value for name, value in headers if name == b"host"]
     origins = [value for name, value in headers if name == b"origin"]
+    # A page of another site sends no Origin with an image or a plain GET; browsers say whose page it was here.
+    if any(name == b"sec-fetch-site" and value not in (b"none", b"same-origin") for name, value in headers):
+        return False
     names = [*hosts, *(origin.partition(b"://")[2] for origin in origins)]
     return len(hosts) == 1 and all(_is_loopback(_host_of(name.decode("latin-1"))) for name in names)
 

@@ -12,7 +12,7 @@ import pytest
 
 from citywatch.adapters.bridge.bearer import Bearer
 from citywatch.adapters.bridge.client import GatewayClient, Reply
-from citywatch.adapters.bridge.loopback import MAX_BODY_BYTES, LoopbackBridge
+from citywatch.adapters.bridge.loopback import MAX_BODY_BYTES, LoopbackBridge, _is_local
 from citywatch.adapters.bridge.relay import Relay
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from tests.unit.adapters.bridge.gate import END, STREAM, Answer, Asked, Gate, chunk, open_gate, plain, says
@@ -311,3 +311,11 @@ async def test_a_body_without_end_is_refused() -> None:
         assert reply.status == 400
         await reply.read(LIMIT)
         assert not scene.gate.asked
+
+
+@pytest.mark.parametrize(
+    ("site", "local"), [(b"none", True), (b"same-origin", True), (b"cross-site", False), (b"same-site", False)]
+)
+def test_a_page_of_another_site_is_refused_though_it_sends_no_origin(site: bytes, local: bool) -> None:
+    headers = [(b"host", b"127.0.0.1:8480"), (b"sec-fetch-site", site)]
+    assert _is_local(headers) is local
