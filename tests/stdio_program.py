@@ -5,8 +5,9 @@ import os
 import subprocess
 import sys
 import time
+from typing import Any
 
-held = []
+held: list[dict[str, Any]] = []
 
 
 def say(*values: object) -> None:
@@ -16,11 +17,11 @@ def say(*values: object) -> None:
     sys.stdout.flush()
 
 
-def result(request: dict, **members: object) -> dict:
+def result(request: dict[str, Any], **members: object) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": request["id"], "result": members}
 
 
-def answer(request: dict) -> None:
+def answer(request: dict[str, Any]) -> None:
     method, params = request["method"], request.get("params", {})
     if method == "initialize":
         say(result(request, protocolVersion="2025-11-25", capabilities={}, serverInfo={"name": "p", "version": "1"}))
@@ -81,7 +82,7 @@ def answer(request: dict) -> None:
 
 sys.stderr.write("last words\n")
 sys.stderr.flush()
-heard = []
+heard: list[Any] = []
 for line in sys.stdin:
     message = json.loads(line)
     if message.get("method") == "heard":

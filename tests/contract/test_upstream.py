@@ -28,7 +28,7 @@ SERVER = str(Path(__file__).parents[1] / "sdk_server.py")
 AGENT = "spiffe://test.example/agent/a"
 OTHER = "spiffe://test.example/agent/b"
 META = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
-HELLO = {
+HELLO: dict[str, Any] = {
     "protocolVersion": "2025-11-25",
     "capabilities": {"elicitation": {}},
     "clientInfo": {"name": "t", "version": "1"},

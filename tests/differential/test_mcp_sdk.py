@@ -139,7 +139,7 @@ def test_mirrored_headers_are_judged_alike(
     assert accepted == (inbound.validate_mcp_param_headers(schema, arguments, sent) is None)
 
 
-META = st.fixed_dictionaries(
+META: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {},
     optional={
         "io.modelcontextprotocol/protocolVersion": st.sampled_from(["2026-07-28", "2025-11-25", "v9", 7, None]),

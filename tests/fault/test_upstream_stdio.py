@@ -20,7 +20,11 @@ from tests.upstream_world import gone, message, unseen_errors, until
 
 PROGRAM = (sys.executable, "-I", "-S", str(Path(__file__).parents[1] / "stdio_program.py"))
 BOUNDS = Bounds(answer=1 << 20, per_caller=4, in_all=6, kept=600)
-INITIALIZE = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+INITIALIZE: dict[str, Any] = {
+    "protocolVersion": "2025-11-25",
+    "capabilities": {},
+    "clientInfo": {"name": "t", "version": "1"},
+}
 
 
 @pytest.fixture(autouse=True)

@@ -252,7 +252,9 @@ def test_a_rebuilt_list_holds_the_kept_tools_unchanged_and_no_other(
 
 def damaged(value: Any, data: st.DataObject) -> Any:
     """The same value with something else in one place: nearly right is where checks forget a case."""
-    here = st.sampled_from([[], {}, None, True, 1, 1.5, "", "x", ["x"], {"x": 1}, [[]], [{}], "input_required"])
+    here: st.SearchStrategy[Any] = st.sampled_from(
+        [[], {}, None, True, 1, 1.5, "", "x", ["x"], {"x": 1}, [[]], [{}], "input_required"]
+    )
     if isinstance(value, dict) and value and data.draw(st.booleans()):
         key = data.draw(st.sampled_from(sorted(value)))
         return {**value, key: damaged(value[key], data)}

@@ -29,7 +29,7 @@ def pay(to: str, amount: int) -> str:
 
 
 @server.tool()
-async def count(upto: int, context: Context) -> str:  # type: ignore[type-arg]
+async def count(upto: int, context: Context) -> str:
     """Count, and say how far."""
     for step in range(upto):
         await context.report_progress(step, upto)

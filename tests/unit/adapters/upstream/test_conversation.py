@@ -62,7 +62,8 @@ async def said(pending: Pending) -> list[dict[str, Any]]:
 
 async def test_each_answer_finds_its_call_whatever_ids_the_callers_chose() -> None:
     talk = Talk(stateless=True)
-    calls = [talk.ask(rpc_id, me=place) for place, rpc_id in enumerate((1, 1, "1", "x"))]
+    ids: tuple[str | int, ...] = (1, 1, "1", "x")
+    calls = [talk.ask(rpc_id, me=place) for place, rpc_id in enumerate(ids)]
     numbers = [line["id"] for line in talk.written]
     assert len(set(numbers)) == 4
     for place in (2, 0, 3, 1):

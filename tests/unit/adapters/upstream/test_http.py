@@ -56,7 +56,8 @@ async def test_a_message_is_sent_as_it_is_under_our_own_headers() -> None:
         (seen,) = there.seen
         assert seen.line == "POST /mcp HTTP/1.1"
         assert seen.body == ASK
-        assert dict(seen.headers) == headers | {
+        received: dict[str, str] = dict(seen.headers)  # type: ignore[arg-type]
+        assert received == headers | {
             "host": f"127.0.0.1:{there.port}",
             "user-agent": "citywatch",
             "accept": "application/json, text/event-stream",

@@ -89,7 +89,7 @@ def test_many_small_values_are_refused_before_they_are_built(piece: bytes, monke
     def parser(_: Any) -> None:
         raise AssertionError("the parser was reached")
 
-    monkeypatch.setattr(jsonrpc.orjson, "loads", parser)
+    monkeypatch.setattr("citywatch.core.wire.jsonrpc.orjson.loads", parser)
     with pytest.raises(Malformed, match="more than 100000 values"):
         parse_message(b"[" + piece * 1_000_000 + b"1]", FROM_AGENT)
 
