@@ -26,7 +26,7 @@ def agent() -> None:
 @click.pass_obj
 def add(file: Path, name: str, out: Path | None) -> None:
     """Register an agent: draw its key, and write what its program needs into a folder of its own (mode 0700)."""
-    from citywatch.adapters.keys import KeyKind, SecretDirectory, open_key
+    from citywatch.adapters.keys import KeyKind, SecretDirectory, open_key, replace_key
     from citywatch.core.identity.papers import format_introduction
     from citywatch.core.names import AgentId
     from citywatch.main.assembly import open_city, operator
@@ -38,7 +38,9 @@ def add(file: Path, name: str, out: Path | None) -> None:
         async with open_city(place) as city:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             secrets = SecretDirectory(folder)
-            key = open_key(secrets, "key.pem", KeyKind.P256)
+            before = dict(await city.admin.list_agents()).get(name)
+            draw = open_key if before is None or not before.revoked else replace_key  # a revoked key never returns
+            key = draw(secrets, "key.pem", KeyKind.P256)
             row = await city.admin.add_agent(name, key.public, operator())
             introduction = city.issuer.introduction(AgentId(city.settings.trust_domain, name))
             secrets.replace("introduction.json", format_introduction(introduction))
