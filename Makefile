@@ -24,7 +24,8 @@ up: $(VENV)/.demo ## run the gateway that ./citywatch.yaml describes
 	@$(BIN)/citywatch up $(ARGS)
 
 test: $(VENV)/.dev ## run the whole test suite; COVERAGE=1 also prints what it did not reach
-	@$(BIN)/python -m $(if $(COVERAGE),coverage run -m )pytest --ignore=tests/conformance $(ARGS)
+	@$(BIN)/python -m $(if $(COVERAGE),coverage run -m )pytest --ignore=tests/conformance \
+	  $(if $(COVERAGE),,-n 2 --dist loadfile) $(ARGS)
 	@$(if $(COVERAGE),$(BIN)/coverage combine --quiet && $(BIN)/coverage report)
 
 check: $(VENV)/.dev ## check style, types, import rules, house rules and the documentation
