@@ -24,14 +24,17 @@ GREETING = {"protocolVersion": LEGACY, "capabilities": {}, "serverInfo": {"name"
 async def test_an_answer_goes_to_the_server_that_asked_and_to_no_other() -> None:
     city = await City(EVERYTHING).settle_in()
     city.exchange = Exchange(city.enforcer, {"bank": city.upstream, "evil": city.upstream}, city.exchange.limits, 3)
+    city.answer = answers({"jsonrpc": "2.0", "id": 1, "result": GREETING}, session="theirs")
+    session = (await city.exchange.request(city.call("initialize", None), city.credential(), {})).session
     city.answer = answers({"jsonrpc": "2.0", "id": 9, "method": "roots/list"}, media="sse")
-    outcome = await city.exchange.request(city.call(), city.credential(), {})
+    outcome = await city.exchange.request(city.call(session=session), city.credential(), {})
     assert outcome.stream is not None
     await anext(outcome.stream)
     sent = len(city.upstream.sent)
     reply = Response(9, {"roots": []}, None, b"{}")
+    astray = city.call("response", None, server="evil", session=session)
     with pytest.raises(Refused):
-        await city.exchange.answer(city.call("response", None, server="evil"), reply, city.credential(), {})
+        await city.exchange.answer(astray, reply, city.credential(), {})
     assert len(city.upstream.sent) == sent
     await outcome.stream.aclose()
 
