@@ -27,8 +27,12 @@ from citywatch.adapters.sqlite.database import connect, is_failed_sync, wal_of
 LOCK_PATIENCE_S = 0.025
 """The last pass may keep others from writing while it waits for a reader: not for long."""
 
-MAX_FRAMES = 32_768
-"""128 MB of log, past which it is made to begin anew even if appends never pause."""
+MAX_FRAMES = 16_384
+"""64 MB of log, past which it is made to begin anew even if appends never pause."""
+
+MORE_PASSES = 4
+FEW_FRAMES = 128
+"""Each pass finds what came during the one before; when that is half a megabyte, the rest is worth the lock."""
 
 RETRY_S = 0.1
 EMPTY_TRIES = 50
@@ -104,9 +108,13 @@ class Checkpointer:
             return False
 
     def _tidy(self) -> bool:
-        if self._copy() < MAX_FRAMES:
+        frames = self._copy()
+        if frames < MAX_FRAMES:
             return True  # not worth making anyone wait; an idle moment lets the log begin anew for nothing
-        self._copy()  # only what came meanwhile
+        for _ in range(MORE_PASSES):
+            before, frames = frames, self._copy()
+            if frames - before < FEW_FRAMES:
+                break
         with self._turn():
             self._mark()
             busy, _, _ = self._pass("RESTART")
