@@ -1,4 +1,4 @@
-"""Where to commit: on the event loop, or in a thread of its own? The figures of `docs/adr/0005-commit-on-the-loop.md`.
+"""Where to commit: on the event loop, or in a thread of its own? The figures of `docs/adr/0007-commit-on-the-loop.md`.
 
 The same ledger behind both, the same entries; callers that only append, and callers that also compute for about 60 µs
 between appends, as a gateway does. Not a part of `make bench`. Run it: `python -m bench.commit`.

@@ -1,7 +1,7 @@
 """The embedded store: one SQLite file in WAL mode, shared by as many processes of one machine as like.
 
 Decides nothing; `store.py` is the port, `ledger.py` the transaction, `disk.py` the syncs, `checkpoint.py` the tidying.
-Why commits run on the event loop, with the figures: `docs/adr/0005-commit-on-the-loop.md`.
+Why commits run on the event loop, with the figures: `docs/adr/0007-commit-on-the-loop.md`.
 """
 
 from __future__ import annotations

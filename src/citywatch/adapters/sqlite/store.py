@@ -1,7 +1,7 @@
 """The store port on SQLite: appends queue up, and one transaction a turn of the event loop commits them all.
 
 Does not decide what an append may do (`ledger.py`) nor what is on the disk (`disk.py`). The commit runs on the event
-loop itself: `docs/adr/0005-commit-on-the-loop.md` has the figures.
+loop itself: `docs/adr/0007-commit-on-the-loop.md` has the figures.
 
 INVARIANTS: an append returns only after its transaction committed, and with `sync` only after an `fdatasync` begun
 after that commit has ended well. An append that raises wrote nothing, unless it was the sync that failed: then all of
