@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
+import signal
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -71,18 +71,18 @@ def tail(file: Path, as_json: bool) -> None:
     """Show entries as they come, until Ctrl-C."""
 
     async def work(city: City) -> None:
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):  # also where whoever started us left them ignored
+            loop.add_signal_handler(number, stop.set)
         at = await city.store.sync()
-        while True:
+        while not stop.is_set():
             leaves = await city.store.entries(at, at + SLICE)
             for index, leaf in enumerate(leaves, at):
                 click.echo(leaf.decode() if as_json else _line(index, leaf))
             at += len(leaves)
             await asyncio.sleep(0 if leaves else POLL_S)
 
-    try:
-        _in_city(file, work)
-    except KeyboardInterrupt:
-        sys.exit(0)
+    _in_city(file, work)
 
 
 @log.command()
