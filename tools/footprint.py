@@ -71,7 +71,7 @@ def measure(folder: Path) -> Footprint:
 
 def rows(footprint: Footprint) -> list[dict[str, Any]]:
     """The two rows of the bench."""
-    rest = {"n": 1, "seed": None, "against": None, "ratio": None, "spread": None}
+    rest = {"n": 1, "seed": None, "against": "", "ratio": None, "spread": 0.0}
     return [
         {"name": "install.mb", "value": round(footprint.size / 1e6, 1), "unit": "MB", **rest},
         {"name": "install.packages", "value": footprint.packages, "unit": "packages", **rest},

@@ -30,7 +30,7 @@ LOCK_PATIENCE_S = 0.025
 MAX_FRAMES = 16_384
 """64 MB of log, past which it is made to begin anew even if appends never pause."""
 
-MORE_PASSES = 4
+MORE_PASSES = 16
 FEW_FRAMES = 128
 """Each pass finds what came during the one before; when that is half a megabyte, the rest is worth the lock."""
 
