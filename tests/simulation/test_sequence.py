@@ -296,9 +296,9 @@ async def test_an_agent_has_so_many_sessions_and_may_end_one_to_open_another(cit
 async def test_a_flood_of_refused_requests_is_counted_and_not_written_one_by_one(city: City) -> None:
     before = len(await city.events())
     for _ in range(1_000):
-        await city.enforcer.reject(Code.CREDENTIAL_MISSING, "", "10.0.0.1", "bank")
+        await city.enforcer.rejections.add(Code.CREDENTIAL_MISSING, "", "10.0.0.1", "bank")
     city.clock.advance(1_000)
-    await city.enforcer.fold()
+    await city.enforcer.rejections.fold()
     written = [event for event in (await city.events())[before:] if isinstance(event, events.Rejected)]
     assert len(written) < 50
     assert sum(event.count for event in written) == 1_000

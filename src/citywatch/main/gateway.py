@@ -143,7 +143,7 @@ async def _fold(enforcer: Enforcer) -> None:
     while True:
         await asyncio.sleep(PUBLISH_S)
         with suppress(CitywatchError):
-            await enforcer.fold()
+            await enforcer.rejections.fold()
 
 
 async def _keep_fresh(city: City, door: Door, tls: GatewayTls | None) -> None:

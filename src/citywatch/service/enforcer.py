@@ -49,11 +49,10 @@ from citywatch.core.identity.registration import AgentRow
 from citywatch.core.log.entry import encode_event, payload_digest
 from citywatch.core.wire.jsonrpc import Response
 from citywatch.service.ports import Append, Appended, Chance, Clock, Loaded, NewEntry, Payload, Spend, Stale, Store
+from citywatch.service.rejections import MAX_DETAIL, Rejections
 
 MAX_CONFLICTS = 3
 MAX_DECODED = 50_000
-MAX_REJECTED = 32
-MAX_DETAIL = 500
 QUESTIONS = ("asked", "parked")
 """The kinds of rows that wait for one message each."""
 MAX_POLICIES = 64
@@ -106,9 +105,7 @@ class Enforcer:
         self.replica = replica
         self._refresh = refresh
         self._decoded: dict[Key, tuple[int, Any]] = {}
-        self._second = 0
-        self._rejected = 0
-        self._folded: dict[tuple[Code, str], int] = {}
+        self.rejections = Rejections(store, clock, replica, lambda server: server in self.rules.servers)
 
     # -- the first half: who, whether, on record ---------------------------------------------------------------------
 
@@ -130,7 +127,7 @@ class Enforcer:
             authority, decision = _decide(call, credential, known, need, now)
             if authority is None and isinstance(decision, Deny):
                 # Papers that do not hold are worth no more of the disk than none at all: no payload, folded in a flood.
-                await self.reject(decision.reason.code, decision.reason.detail, call.agent, call.server)
+                await self.rejections.add(decision.reason.code, decision.reason.detail, call.agent, call.server)
                 return Judged(call=call, credential=credential, decision=decision, authority=None, known=known)
             allowed = type(decision) is Allow
             salt = self.chance.salt()
@@ -326,40 +323,6 @@ class Enforcer:
             difference=change.difference,
         )
         return NewEntry(encode_event(event))
-
-    # -- what a request that never became a call leaves behind -------------------------------------------------------
-
-    async def reject(self, code: Code, detail: str, peer: str, server: str, count: int = 1) -> None:
-        """Record a request that was refused before it was a call: no papers, or bytes that are no message.
-
-        A flood must not fill the disk: past `MAX_REJECTED` a second, they are counted and entered by `fold`.
-        """
-        second = self.clock.now_ms() // 1000
-        if second != self._second:
-            self._second, self._rejected = second, 0
-        self._rejected += 1
-        if self._rejected > MAX_REJECTED and count == 1:
-            kind = (code, server if server in self.rules.servers else "")
-            self._folded[kind] = self._folded.get(kind, 0) + 1
-            return
-        event = events.Rejected(
-            at=self.clock.now_ms(),
-            replica=self.replica,
-            code=code.value,
-            detail=detail[:MAX_DETAIL],
-            peer=peer,
-            server=server[:128],
-            count=count,
-        )
-        await self.store.append(Append(entries=(NewEntry(encode_event(event)),)))
-
-    async def fold(self) -> None:
-        """Enter what `reject` only counted, one entry a kind."""
-        for (code, server), count in list(self._folded.items()):
-            await self.reject(code, "more of the same", "several", server, count)
-            self._folded[code, server] -= count
-            if not self._folded[code, server]:
-                del self._folded[code, server]
 
     # -- rows --------------------------------------------------------------------------------------------------------
 

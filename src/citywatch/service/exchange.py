@@ -266,7 +266,7 @@ class Exchange:
         key = _pending_key("parked", judged.call, response.id)
         parked, version = await self._pending(key, Parked)
         if parked is None:
-            await self.enforcer.reject(
+            await self.enforcer.rejections.add(
                 Code.REPLY_UNEXPECTED, "a reply to nothing", judged.call.agent, judged.call.server
             )
             return None

@@ -255,7 +255,7 @@ class Gateway:
         """Answer and record a request that did not become a call, or that could not be judged."""
         code, detail = _said(failure)
         try:
-            await self.exchange.enforcer.reject(code, detail, peer.address.rpartition(":")[0], server)
+            await self.exchange.enforcer.rejections.add(code, detail, peer.address.rpartition(":")[0], server)
         except Unavailable:
             code, detail = Code.STORE_UNAVAILABLE, ""
         status = mcp.status_of(code)
