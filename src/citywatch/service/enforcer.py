@@ -53,7 +53,7 @@ from citywatch.service.rejections import MAX_DETAIL, Rejections
 
 MAX_CONFLICTS = 3
 MAX_DECODED = 50_000
-QUESTIONS = ("asked", "parked")
+WAITING = ("asked", "parked")
 """The kinds of rows that wait for one message each."""
 MAX_POLICIES = 64
 """How many matching policies an entry names: a leaf must fit an entry bundle (64 KiB)."""
@@ -173,17 +173,6 @@ class Enforcer:
             raise Refused(Code.OVERLOADED, f"{limit} sessions are open: end one first")
         return ((key, msgspec.json.encode(Sessions((*alive, session)))),), ((key, _version(loaded, key)),)
 
-    async def forget_questions(self, session: str) -> None:
-        """Drop what still waited for a message in a session that is over, and close those calls."""
-        puts: list[tuple[Key, bytes | None]] = []
-        for kind in QUESTIONS:
-            for row_id, row in await self.store.scan(kind):
-                if row_id.startswith(f"{session}\n"):
-                    call = msgspec.json.decode(row.value)["call"]["id"]
-                    puts += [((kind, row_id), None), (open_key(call), None)]
-        if puts:
-            await self.store.append(Append(puts=tuple(puts)))
-
     async def write(self, key: Key, value: bytes | None) -> None:
         """Keep (or, with None, forget) one row of the service's own, outside any decision."""
         await self.store.append(Append(puts=((key, value),)))
@@ -267,7 +256,7 @@ class Enforcer:
             if type(outcome) is Appended:
                 return settled
             if isinstance(outcome, Stale) and any(outcome.key == key for key, _ in once):
-                if outcome.key[0] in QUESTIONS:
+                if outcome.key[0] in WAITING:
                     raise Refused(Code.REPLY_UNEXPECTED, "it was answered before")
                 break
         raise Unavailable(Code.CONFLICT)

@@ -1,10 +1,8 @@
-"""Forwarding between the two halves of the sequence: requests, replies as JSON or stream, servers' own messages.
+"""Forwarding between the two halves of the sequence: requests, and replies as JSON or stream.
 
-Decides nothing: `Enforcer` judges and settles, the wire says what a message is. INVARIANTS: a message reaches the
-agent only as what `settle` or `judge` returned for it; a call that was forwarded is always closed: settled, failed,
-parked for resumption, or (if this process dies) `lost`; a server's request reaches the agent only if judged as a call
-of its own, and only its one recorded answer goes back. Long, and one thing because a reply, a stream, its resumption
-and the questions inside it all close the same open call.
+Decides nothing: `Enforcer` judges and settles, the wire says what a message is, `questions` carries what servers ask.
+INVARIANTS: a message reaches the agent only as what `settle` or `judge` returned for it; a call that was forwarded is
+always closed: settled, failed, parked for resumption, or (if this process dies) `lost`.
 """
 
 from __future__ import annotations
@@ -13,19 +11,19 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Any
 
 import msgspec
 
-from citywatch.core.call import Call, Direction, Effect
-from citywatch.core.enforce.needs import Key, Session, effect_of, invited_key, likeness, session_key
+from citywatch.core.call import Call, Effect
+from citywatch.core.enforce.needs import Session, effect_of, invited_key, likeness, session_key
 from citywatch.core.enforce.settle import Withheld
 from citywatch.core.errors import CitywatchError, Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
 from citywatch.core.wire import jsonrpc, mcp
-from citywatch.core.wire.jsonrpc import Limits, Notification, Request, Response
+from citywatch.core.wire.jsonrpc import Limits, Response
 from citywatch.service.enforcer import Enforcer, Judged, Puts, Reads
 from citywatch.service.ports import Answer, Upstream
+from citywatch.service.questions import Questions, format_waiting, pending_key, reason_of, upstream_session
 
 
 class Delivery(msgspec.Struct, frozen=True):
@@ -50,18 +48,6 @@ class Outcome(msgspec.Struct, kw_only=True):
     session: str | None = None
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """A server's request that was released to an agent and awaits its one answer."""
-
-    call: Call
-
-
-class Parked(msgspec.Struct, frozen=True, kw_only=True):
-    """A call whose stream broke before its reply; the reply may still come when the agent resumes the stream."""
-
-    call: Call
-
-
 class Exchange:
     """Carries judged calls to their servers and settled replies back."""
 
@@ -72,6 +58,7 @@ class Exchange:
         self.upstreams = upstreams
         self.limits = limits
         self.max_sessions = max_sessions
+        self.questions = Questions(enforcer, upstreams)
 
     async def request(self, call: Call, credential: Credential, headers: Mapping[str, str]) -> Outcome:
         """Run the whole sequence for a request that expects a reply."""
@@ -81,7 +68,9 @@ class Exchange:
         repeatable = effect_of(judged.known.rules, call) is Effect.READ
         upstream = self.upstreams[call.server]
         try:
-            answer = await upstream.send(call.agent, call.body, headers, _upstream(judged), repeatable=repeatable)
+            answer = await upstream.send(
+                call.agent, call.body, headers, upstream_session(judged), repeatable=repeatable
+            )
         except (Unavailable, Refused) as failure:
             return await self._failed(judged, failure.code, failure.detail)
         except asyncio.CancelledError:
@@ -114,7 +103,7 @@ class Exchange:
         if not judged.allowed:
             return Outcome(status=403, media="none")
         answer = await self.upstreams[call.server].send(
-            call.agent, call.body, headers, _upstream(judged), repeatable=True
+            call.agent, call.body, headers, upstream_session(judged), repeatable=True
         )
         await answer.close()
         return Outcome(status=answer.status, media="none")
@@ -123,16 +112,16 @@ class Exchange:
         self, call: Call, response: Response, credential: Credential, headers: Mapping[str, str]
     ) -> Outcome:
         """Take an agent's answer to a server's request: to that server, from that agent, in that session, once."""
-        key = _pending_key("asked", call, response.id)
-        asked, version = await self._pending(key, Asked)
-        if asked is None or (asked.call.server, asked.call.agent) != (call.server, call.agent):
+        key = pending_key("asked", call, response.id)
+        asked, version = await self.questions.pending(key)
+        if asked is None or (asked.server, asked.agent) != (call.server, call.agent):
             raise Refused(Code.REPLY_UNEXPECTED)
-        judged = await self.enforcer.recall(asked.call, credential)
+        judged = await self.enforcer.recall(asked, credential)
         settled = await self.enforcer.settle(judged, response, 0, ((key, None),), ((key, version),))
         if isinstance(settled, Withheld):
             raise Refused(settled.code, settled.detail)
         answer = await self.upstreams[call.server].send(
-            call.agent, settled.body, headers, _upstream(judged), repeatable=False
+            call.agent, settled.body, headers, upstream_session(judged), repeatable=False
         )
         await answer.close()
         return Outcome(status=answer.status, media="none")
@@ -142,7 +131,7 @@ class Exchange:
         judged = await self.enforcer.judge(call, credential)
         if not judged.allowed:
             return Outcome(status=403, media="none")
-        answer = await self.upstreams[call.server].listen(call.agent, headers, _upstream(judged))
+        answer = await self.upstreams[call.server].listen(call.agent, headers, upstream_session(judged))
         if answer.media != "sse":
             await answer.close()
             return Outcome(status=answer.status, media="none")
@@ -155,8 +144,8 @@ class Exchange:
         judged = await self.enforcer.judge(call, credential, puts=((session_key(call.session), None),))
         if not judged.allowed:
             return Outcome(status=403, media="none")
-        await self.enforcer.forget_questions(call.session)
-        session = _upstream(judged)
+        await self.questions.forget(call.session)
+        session = upstream_session(judged)
         status = 200 if session is None else await self.upstreams[call.server].end(call.agent, headers, session)
         return Outcome(status=status, media="none")
 
@@ -220,7 +209,7 @@ class Exchange:
                     continue
                 message = jsonrpc.parse_message(raw, self.limits)
                 if not isinstance(message, Response):
-                    body = await self._to_agent(judged, message)
+                    body = await self.questions.to_agent(judged, message)
                 elif call_is_unasked(call):
                     body = await self._resumed(judged, message)
                 else:
@@ -248,9 +237,9 @@ class Exchange:
     async def _settle(self, judged: Judged, response: Response, index: int, puts: Puts = (), once: Reads = ()) -> bytes:
         """Settle a reply, and what a modern server asks of the agent inside it; return what the agent may see."""
         for request in mcp.input_requests(response):
-            embedded = await self._judge_to_agent(judged, request, None)
+            embedded = await self.questions.judge(judged, request, None)
             if not embedded.allowed:
-                code, _ = _reason(embedded)
+                code, _ = reason_of(embedded)
                 detail = f"the server asked for `{request.method}`"
                 await self.enforcer.fail(judged, code, detail, index, puts)
                 return mcp.refusal(judged.call, code, detail)
@@ -263,14 +252,14 @@ class Exchange:
 
     async def _resumed(self, judged: Judged, response: Response) -> bytes | None:
         """A reply on a listening stream belongs to a call whose own stream broke; anything else is dropped."""
-        key = _pending_key("parked", judged.call, response.id)
-        parked, version = await self._pending(key, Parked)
+        key = pending_key("parked", judged.call, response.id)
+        parked, version = await self.questions.pending(key)
         if parked is None:
             await self.enforcer.rejections.add(
                 Code.REPLY_UNEXPECTED, "a reply to nothing", judged.call.agent, judged.call.server
             )
             return None
-        original = await self.enforcer.recall(parked.call, judged.credential)
+        original = await self.enforcer.recall(parked, judged.credential)
         return await self._settle(original, response, 0, ((key, None),), ((key, version),))
 
     async def _park_or_fail(self, judged: Judged, index: int, resumable: bool) -> None:
@@ -278,9 +267,7 @@ class Exchange:
         if not (resumable and call.session is not None):
             await self.enforcer.fail(judged, Code.UPSTREAM_UNAVAILABLE, "the stream ended without a reply", index)
             return
-        await self.enforcer.write(
-            _pending_key("parked", call, call.rpc_id), msgspec.json.encode(Parked(call=_slim(call)))
-        )
+        await self.enforcer.write(pending_key("parked", call, call.rpc_id), format_waiting(call))
 
     async def _close_listen(self, judged: Judged, index: int) -> None:
         await self.enforcer.fail(judged, Code.UPSTREAM_UNAVAILABLE, "the stream ended", index)
@@ -289,12 +276,12 @@ class Exchange:
         puts: Puts = ()
         if code is Code.SESSION_LOST and judged.call.session is not None:
             puts = ((session_key(judged.call.session), None),)
-            await self.enforcer.forget_questions(judged.call.session)
+            await self.questions.forget(judged.call.session)
         await self.enforcer.fail(judged, code, detail, 0, puts)
         return self._told(judged, code, detail)
 
     def _refused(self, judged: Judged) -> Outcome:
-        return self._told(judged, *_reason(judged))
+        return self._told(judged, *reason_of(judged))
 
     def _told(self, judged: Judged, code: Code, detail: str) -> Outcome:
         """A refusal as its sender must be told."""
@@ -329,58 +316,6 @@ class Exchange:
         listed, reads = await self.enforcer.opened(call.agent, session, self.max_sessions)
         return session, ((session_key(session), msgspec.json.encode(row)), *listed), reads
 
-    # -- what servers ask of agents ----------------------------------------------------------------------------------
-
-    async def _to_agent(self, judged: Judged, message: Request | Notification) -> bytes | None:
-        """Judge a server's own message; return it for release, or None after answering it ourselves."""
-        mcp.read_server_message(message, judged.call.revision)
-        rpc_id = message.id if isinstance(message, Request) else None
-        asked = await self._judge_to_agent(judged, message, rpc_id)
-        if asked.allowed:
-            return message.body
-        if rpc_id is not None:
-            answer = await self.upstreams[judged.call.server].send(
-                judged.call.agent,
-                mcp.refusal(asked.call, *_reason(asked)),
-                {"mcp-protocol-version": judged.call.revision},
-                _upstream(judged),
-                repeatable=False,
-            )
-            await answer.close()
-        return None
-
-    async def _judge_to_agent(
-        self, judged: Judged, message: Request | Notification, rpc_id: jsonrpc.Id | None
-    ) -> Judged:
-        """Judge what a server asks of, or tells, the agent; a question that is let through awaits its one answer."""
-        near = judged.call
-        row = mcp.find_method(
-            Direction.TO_AGENT, near.revision, message.method, notification=isinstance(message, Notification)
-        )
-        name, arguments = mcp.name_and_arguments(row, message.params)
-        call = Call(
-            id=self.enforcer.chance.call_id(),
-            direction=Direction.TO_AGENT,
-            agent=near.agent,
-            server=near.server,
-            method=message.method,
-            name=name,
-            arguments=arguments,
-            body=message.body,
-            revision=near.revision,
-            session=near.session,
-            rpc_id=rpc_id,
-        )
-        puts: Puts = ()
-        if rpc_id is not None:
-            puts = ((_pending_key("asked", call, rpc_id), msgspec.json.encode(Asked(call=_slim(call)))),)
-        return await self.enforcer.judge(call, judged.credential, puts)
-
-    async def _pending(self, key: Key, kind: type[Any]) -> tuple[Any, int]:
-        """An open question and the version of its row, by which it is answered once."""
-        row = (await self.enforcer.store.load((key,), ())).rows.get(key)
-        return (None, 0) if row is None else (msgspec.json.decode(row.value, type=kind), row.version)
-
 
 LISTEN = "transport/listen"
 END = "transport/end"
@@ -393,26 +328,3 @@ def call_is_unasked(call: Call) -> bool:
 
 _PLAIN_ID = re.compile(r"[\x21-\x7e]{1,512}\Z")
 """An event id that no reader of lines can take for anything else."""
-
-
-def _slim(call: Call) -> Call:
-    """A call as it is kept while its reply is awaited: who and what, not the message, which the log has."""
-    return msgspec.structs.replace(call, body=b"", arguments={})
-
-
-def _upstream(judged: Judged) -> str | None:
-    return None if judged.known.session is None else judged.known.session.upstream
-
-
-def _pending_key(kind: str, call: Call, rpc_id: str | int | None) -> Key:
-    """Where an open question of one session (or, without one, of one agent at one server) is kept."""
-    home = call.session if call.session is not None else f"{call.agent}\n{call.server}"
-    return (kind, f"{home}\n{msgspec.json.encode(rpc_id).decode()}")
-
-
-def _reason(judged: Judged) -> tuple[Code, str]:
-    reason = getattr(judged.decision, "reason", None)
-    if reason is None:
-        raise CitywatchError("a refusal without a reason")
-    rules = f"rule: {', '.join(reason.policies)}" if reason.policies else ""
-    return reason.code, "; ".join(part for part in (reason.detail, rules) if part)

@@ -13,7 +13,7 @@ import msgspec
 from citywatch.core import events
 from citywatch.core.enforce.needs import Key, OpenCall, lost_key
 from citywatch.core.log.entry import decode_event, encode_event
-from citywatch.service.enforcer import QUESTIONS, open_key
+from citywatch.service.enforcer import WAITING, open_key
 from citywatch.service.ports import Append, Clock, NewEntry, Store
 
 BATCH = 256
@@ -29,7 +29,7 @@ async def close_lost_calls(store: Store, clock: Clock, replica: str, is_dead: Ca
     ]
     waiting = {
         msgspec.json.decode(stored.value)["call"]["id"]: (kind, row_id)
-        for kind in QUESTIONS
+        for kind in WAITING
         for row_id, stored in await store.scan(kind)
     }
     for start in range(0, len(dead), BATCH):

@@ -1,0 +1,122 @@
+"""What waits for one message: a server's question for its answer, a call whose stream broke for its reply.
+
+Decides nothing: `Enforcer` judges each question as a call of its own. INVARIANTS: a server's message reaches the agent
+only if it was judged and allowed; a question is kept under the session it was asked in (without one: under its agent
+and server), so that its one answer goes back to whoever asked and to nobody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from citywatch.core.call import Call, Direction
+from citywatch.core.enforce.needs import Key
+from citywatch.core.errors import CitywatchError, Code
+from citywatch.core.wire import jsonrpc, mcp
+from citywatch.core.wire.jsonrpc import Notification, Request
+from citywatch.service.enforcer import WAITING, Enforcer, Judged, Puts, open_key
+from citywatch.service.ports import Append, Upstream
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that was let through and awaits one message by another request than its own."""
+
+    call: Call
+
+
+class Questions:
+    """Judges what servers ask of agents, and keeps what waits."""
+
+    def __init__(self, enforcer: Enforcer, upstreams: Mapping[str, Upstream]) -> None:
+        self.enforcer = enforcer
+        self.upstreams = upstreams
+
+    async def to_agent(self, judged: Judged, message: Request | Notification) -> bytes | None:
+        """Judge a server's own message; return it for release, or None after answering it ourselves."""
+        mcp.read_server_message(message, judged.call.revision)
+        rpc_id = message.id if isinstance(message, Request) else None
+        asked = await self.judge(judged, message, rpc_id)
+        if asked.allowed:
+            return message.body
+        if rpc_id is not None:
+            answer = await self.upstreams[judged.call.server].send(
+                judged.call.agent,
+                mcp.refusal(asked.call, *reason_of(asked)),
+                {"mcp-protocol-version": judged.call.revision},
+                upstream_session(judged),
+                repeatable=False,
+            )
+            await answer.close()
+        return None
+
+    async def judge(self, judged: Judged, message: Request | Notification, rpc_id: jsonrpc.Id | None) -> Judged:
+        """Judge what a server asks of, or tells, the agent; a question that is let through awaits its one answer."""
+        near = judged.call
+        row = mcp.find_method(
+            Direction.TO_AGENT, near.revision, message.method, notification=isinstance(message, Notification)
+        )
+        name, arguments = mcp.name_and_arguments(row, message.params)
+        call = Call(
+            id=self.enforcer.chance.call_id(),
+            direction=Direction.TO_AGENT,
+            agent=near.agent,
+            server=near.server,
+            method=message.method,
+            name=name,
+            arguments=arguments,
+            body=message.body,
+            revision=near.revision,
+            session=near.session,
+            rpc_id=rpc_id,
+        )
+        puts: Puts = ()
+        if rpc_id is not None:
+            puts = ((pending_key("asked", call, rpc_id), format_waiting(call)),)
+        return await self.enforcer.judge(call, judged.credential, puts)
+
+    async def pending(self, key: Key) -> tuple[Call | None, int]:
+        """What waits under a key, and the version of its row, by which it is answered once."""
+        row = (await self.enforcer.store.load((key,), ())).rows.get(key)
+        return (None, 0) if row is None else (parse_waiting(row.value), row.version)
+
+    async def forget(self, session: str) -> None:
+        """Drop what still waited for a message in a session that is over, and close those calls."""
+        puts: list[tuple[Key, bytes | None]] = []
+        for kind in WAITING:
+            for row_id, row in await self.enforcer.store.scan(kind):
+                if row_id.startswith(f"{session}\n"):
+                    puts += [((kind, row_id), None), (open_key(parse_waiting(row.value).id), None)]
+        if puts:
+            await self.enforcer.store.append(Append(puts=tuple(puts)))
+
+
+def format_waiting(call: Call) -> bytes:
+    """A call as it is kept while its message is awaited: who and what, not the message itself, which the log has."""
+    return msgspec.json.encode(Waiting(call=msgspec.structs.replace(call, body=b"", arguments={})))
+
+
+def parse_waiting(value: bytes) -> Call:
+    """The inverse of `format_waiting`."""
+    return msgspec.json.decode(value, type=Waiting).call
+
+
+def pending_key(kind: str, call: Call, rpc_id: str | int | None) -> Key:
+    """Where what waits in one session (or, without one, for one agent at one server) is kept."""
+    home = call.session if call.session is not None else f"{call.agent}\n{call.server}"
+    return (kind, f"{home}\n{msgspec.json.encode(rpc_id).decode()}")
+
+
+def upstream_session(judged: Judged) -> str | None:
+    """The server's own name of the session that a call was made in."""
+    return None if judged.known.session is None else judged.known.session.upstream
+
+
+def reason_of(judged: Judged) -> tuple[Code, str]:
+    """Why a call was not let through, and what its sender is told of it."""
+    reason = getattr(judged.decision, "reason", None)
+    if reason is None:
+        raise CitywatchError("a refusal without a reason")
+    rules = f"rule: {', '.join(reason.policies)}" if reason.policies else ""
+    return reason.code, "; ".join(part for part in (reason.detail, rules) if part)
