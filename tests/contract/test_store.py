@@ -317,3 +317,22 @@ def test_nobody_can_tell_the_adapters_apart(
         assert await _tell_all(open_store(tmp_path_factory.mktemp("twin") / "log.db"), rounds) == told
 
     asyncio.run(compare())
+
+
+@pytest.mark.parametrize("sync", [False, True])
+async def test_an_append_whose_caller_is_cancelled_is_written_by_then_or_never(store: Store, sync: bool) -> None:
+    """By this the enforcer tells at once whether a call that was abandoned had been committed."""
+    written = []
+    for instant in range(12):
+        key: Key = ("open", str(instant))
+        task = asyncio.ensure_future(store.append(Append(entries=(leaf(instant),), puts=((key, b"1"),), sync=sync)))
+        for _ in range(instant):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        there = await version_of(store, key) != 0
+        await store.append(Append(puts=((OTHER, b"1"),), sync=True))
+        assert (await version_of(store, key) != 0) is there
+        written.append(there)
+    assert not written[0]
+    assert written[-1]

@@ -124,7 +124,7 @@ def test_a_caller_that_vanishes_leaves_a_closed_call(open_desk: tuple[Desk, str]
     with closing(socket.create_connection(("127.0.0.1", desk.port), timeout=TIMEOUT_S)) as connection:
         connection.sendall(head(token, len(request)).replace(b"Mcp-Name: look", b"Mcp-Name: nap") + request)
         wait_for(lambda: (desk.folder / "napping").exists(), "the server to begin")
-    wait_for(lambda: any(e.get("detail") == "the caller went away" for e in desk.events()), "the call to be closed")
+    wait_for(lambda: any(e.get("code") == "abandoned" for e in desk.events()), "the call to be closed")
 
 
 def test_sigterm_lets_a_call_end_and_then_stops(ready_desk: Desk) -> None:

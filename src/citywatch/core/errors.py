@@ -58,6 +58,7 @@ class Code(StrEnum):
     REPLY_UNEXPECTED = "reply_unexpected"
     UPSTREAM_UNAVAILABLE = "upstream_unavailable"
     UPSTREAM_TIMEOUT = "upstream_timeout"
+    ABANDONED = "abandoned"
     # Can we?
     STORE_UNAVAILABLE = "store_unavailable"
     CONFLICT = "conflict"
@@ -100,6 +101,7 @@ ADVICE: dict[Code, str] = {
     Code.REPLY_UNEXPECTED: "the reply answers nothing that was asked in this session",
     Code.UPSTREAM_UNAVAILABLE: "the server cannot be reached; retry later",
     Code.UPSTREAM_TIMEOUT: "the server did not answer in time; the outcome may be unknown",
+    Code.ABANDONED: "nobody waited for the reply; find out what the call did before you repeat it",
     Code.STORE_UNAVAILABLE: "the gateway cannot record calls and so refuses them; retry later",
     Code.CONFLICT: "the gateway's state kept changing under this call; retry",
     Code.DRAINING: "the gateway is stopping; retry against another replica",

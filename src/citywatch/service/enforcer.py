@@ -11,11 +11,14 @@ INVARIANTS
 2. Nothing is released that is not in the committed log.
 3. Each row a decision read is unchanged when its entry commits; after three conflicts the call is refused.
 4. Refusals spend a budget, so asking again is no second chance.
+5. A call that its caller abandons is closed at once, whatever instant that is: no entry is left without its outcome.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -50,6 +53,7 @@ from citywatch.core.log.entry import encode_event, payload_digest
 from citywatch.core.wire.jsonrpc import Response
 from citywatch.service.ports import Append, Appended, Chance, Clock, Loaded, NewEntry, Payload, Spend, Stale, Store
 from citywatch.service.rejections import MAX_DETAIL, Rejections
+from citywatch.service.unhindered import unhindered
 
 MAX_CONFLICTS = 3
 MAX_DECODED = 50_000
@@ -132,15 +136,20 @@ class Enforcer:
             allowed = type(decision) is Allow
             salt = self.chance.salt()
             event = self._decided(call, credential, known, decision, salt, now)
-            outcome = await self.store.append(
-                Append(
-                    entries=(NewEntry(encode_event(event), Payload(salt, call.body)),),
-                    reads=known.reads,
-                    spends=tuple(Spend(b.key, b.window, b.limit, not allowed) for b in need.budgets),
-                    puts=(*self._open(call, need), *puts) if allowed else (),
-                    sync=allowed and effect_of(self.rules, call) is not Effect.READ,
-                )
+            append = Append(
+                entries=(NewEntry(encode_event(event), Payload(salt, call.body)),),
+                reads=known.reads,
+                spends=tuple(Spend(b.key, b.window, b.limit, not allowed) for b in need.budgets),
+                puts=(*self._open(call, need), *puts) if allowed else (),
+                sync=allowed and effect_of(self.rules, call) is not Effect.READ,
             )
+            try:
+                outcome = await self.store.append(append)
+            except asyncio.CancelledError:
+                # INVARIANT: 5. The entry is committed by now or never will be (`Store.append`): the row tells which.
+                undone = tuple((key, None) for key, value in puts if value is not None)
+                await self.abandon(call, "it was not forwarded", undone)
+                raise
             if type(outcome) is Appended:
                 return Judged(call=call, credential=credential, decision=decision, authority=authority, known=known)
         raise Unavailable(Code.CONFLICT)
@@ -173,10 +182,6 @@ class Enforcer:
             raise Refused(Code.OVERLOADED, f"{limit} sessions are open: end one first")
         return ((key, msgspec.json.encode(Sessions((*alive, session)))),), ((key, _version(loaded, key)),)
 
-    async def write(self, key: Key, value: bytes | None) -> None:
-        """Keep (or, with None, forget) one row of the service's own, outside any decision."""
-        await self.store.append(Append(puts=((key, value),)))
-
     def _open(self, call: Call, need: Needs) -> tuple[tuple[Key, bytes | None], ...]:
         """The row that marks a call as open (a notification has no outcome to wait for); an invitation is used up."""
         spent: Puts = () if need.invited is None else ((need.invited, None),)
@@ -185,7 +190,7 @@ class Enforcer:
         row = OpenCall(
             replica=self.replica, agent=call.agent, server=call.server, method=call.method, likeness=need.likeness
         )
-        return ((open_key(call.id), msgspec.json.encode(row)), *spent)
+        return ((open_key(call), msgspec.json.encode(row)), *spent)
 
     def _decided(
         self, call: Call, credential: Credential, known: Known, decision: Decision, salt: bytes, now: int
@@ -247,7 +252,7 @@ class Enforcer:
                     ),
                     reads=(*once, *((key, _version(loaded, key)) for key in rows)),
                     puts=(
-                        (open_key(judged.call.id), None),
+                        (open_key(judged.call), None),
                         *(put for change in settled.changes for put in change.puts),
                         *puts,
                     ),
@@ -261,14 +266,27 @@ class Enforcer:
                 break
         raise Unavailable(Code.CONFLICT)
 
-    async def fail(
-        self, judged: Judged, code: Code, detail: str, index: int, puts: tuple[tuple[Key, bytes | None], ...] = ()
-    ) -> None:
+    async def fail(self, judged: Judged, code: Code, detail: str, index: int, puts: Puts = ()) -> None:
         """Record that a forwarded call got no (further) reply. Its effect may have happened all the same."""
+        await self._fail(judged.call, code, detail, index, puts, ())
+
+    async def close(self, call: Call, code: Code, detail: str, index: int = 0, puts: Puts = ()) -> None:
+        """Record that a call gets no reply, if it is still open; whoever closed it before has said how it ended."""
+        key = open_key(call)
+        loaded = await self.store.load((key,), ())
+        if key in loaded.rows:
+            await self._fail(call, code, detail, index, puts, ((key, _version(loaded, key)),))
+
+    async def abandon(self, call: Call, detail: str, puts: Puts = ()) -> None:
+        """Close a call that its caller left, if it is still open. If the disk will not, the next start does."""
+        with suppress(Unavailable):
+            await unhindered(self.close(call, Code.ABANDONED, detail, 0, puts))
+
+    async def _fail(self, call: Call, code: Code, detail: str, index: int, puts: Puts, once: Reads) -> None:
         event = events.Settled(
             at=self.clock.now_ms(),
             replica=self.replica,
-            call=judged.call.id,
+            call=call.id,
             message=index,
             outcome="failed",
             code=code.value,
@@ -278,9 +296,8 @@ class Enforcer:
             size=0,
             body=None,
         )
-        await self.store.append(
-            Append(entries=(NewEntry(encode_event(event)),), puts=((open_key(judged.call.id), None), *puts))
-        )
+        entries = (NewEntry(encode_event(event)),)
+        await self.store.append(Append(entries=entries, reads=once, puts=((open_key(call), None), *puts)))
 
     def _settled(
         self, call: Call, response: Response, settled: Released | Withheld, index: int, salt: bytes, now: int
@@ -353,8 +370,9 @@ _NOTHING = Loaded({}, {})
 _RECALLED = Allow(("recalled",))
 
 
-def open_key(call: str) -> Key:
-    return ("open", call)
+def open_key(call: Call) -> Key:
+    """Where it is kept that a call was let through and is not settled."""
+    return ("open", call.id)
 
 
 def _version(loaded: Loaded, key: Key) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -23,7 +23,8 @@ from citywatch.core.wire import jsonrpc, mcp
 from citywatch.core.wire.jsonrpc import Limits, Response
 from citywatch.service.enforcer import Enforcer, Judged, Puts, Reads
 from citywatch.service.ports import Answer, Upstream
-from citywatch.service.questions import Questions, format_waiting, pending_key, reason_of, upstream_session
+from citywatch.service.questions import Questions, pending_key, reason_of, upstream_session
+from citywatch.service.unhindered import unhindered
 
 
 class Delivery(msgspec.Struct, frozen=True):
@@ -67,20 +68,20 @@ class Exchange:
             return self._refused(judged)
         repeatable = effect_of(judged.known.rules, call) is Effect.READ
         upstream = self.upstreams[call.server]
+        session = upstream_session(judged)
         try:
-            answer = await upstream.send(
-                call.agent, call.body, headers, upstream_session(judged), repeatable=repeatable
-            )
-        except (Unavailable, Refused) as failure:
-            return await self._failed(judged, failure.code, failure.detail)
+            try:
+                answer = await upstream.send(call.agent, call.body, headers, session, repeatable=repeatable)
+            except (Unavailable, Refused) as failure:
+                return await self._failed(judged, failure.code, failure.detail)
+            try:
+                return await self._answered(judged, answer)
+            except (Malformed, Refused) as failure:
+                code = failure.code if isinstance(failure, Refused) else Code.REPLY_MALFORMED
+                return await self._failed(judged, code, str(failure))
         except asyncio.CancelledError:
-            await asyncio.shield(self.enforcer.fail(judged, Code.UPSTREAM_UNAVAILABLE, "the caller went away", 0))
+            await self.enforcer.abandon(call, GONE)
             raise
-        try:
-            return await self._answered(judged, answer)
-        except (Malformed, Refused) as failure:
-            code = failure.code if isinstance(failure, Refused) else Code.REPLY_MALFORMED
-            return await self._failed(judged, code, str(failure))
 
     async def _answered(self, judged: Judged, answer: Answer) -> Outcome:
         """What became of a forwarded request: a whole reply, a stream, or only a status."""
@@ -117,21 +118,29 @@ class Exchange:
         if asked is None or (asked.server, asked.agent) != (call.server, call.agent):
             raise Refused(Code.REPLY_UNEXPECTED)
         judged = await self.enforcer.recall(asked, credential)
-        settled = await self.enforcer.settle(judged, response, 0, ((key, None),), ((key, version),))
-        if isinstance(settled, Withheld):
-            raise Refused(settled.code, settled.detail)
-        answer = await self.upstreams[call.server].send(
-            call.agent, settled.body, headers, upstream_session(judged), repeatable=False
-        )
-        await answer.close()
-        return Outcome(status=answer.status, media="none")
+
+        async def carry() -> Outcome:
+            settled = await self.enforcer.settle(judged, response, 0, ((key, None),), ((key, version),))
+            if isinstance(settled, Withheld):
+                raise Refused(settled.code, settled.detail)
+            answer = await self.upstreams[call.server].send(
+                call.agent, settled.body, headers, upstream_session(judged), repeatable=False
+            )
+            await answer.close()
+            return Outcome(status=answer.status, media="none")
+
+        return await unhindered(carry())  # what the log says was let through to the server goes there
 
     async def listen(self, call: Call, credential: Credential, headers: Mapping[str, str]) -> Outcome:
         """Open the stream on which a server speaks unasked; each of its messages is a call of its own."""
         judged = await self.enforcer.judge(call, credential)
         if not judged.allowed:
             return Outcome(status=403, media="none")
-        answer = await self.upstreams[call.server].listen(call.agent, headers, upstream_session(judged))
+        try:
+            answer = await self.upstreams[call.server].listen(call.agent, headers, upstream_session(judged))
+        except asyncio.CancelledError:
+            await unhindered(self.enforcer.fail(judged, Code.ABANDONED, GONE, 0))
+            raise
         if answer.media != "sse":
             await answer.close()
             return Outcome(status=answer.status, media="none")
@@ -141,13 +150,18 @@ class Exchange:
         """End a session: the row goes with the judgement, so that nothing can use it any more."""
         if call.session is None:
             raise Refused(Code.SESSION_UNKNOWN)
-        judged = await self.enforcer.judge(call, credential, puts=((session_key(call.session), None),))
+        judged = await unhindered(self._ended(call, call.session, credential))
         if not judged.allowed:
             return Outcome(status=403, media="none")
-        await self.questions.forget(call.session)
         session = upstream_session(judged)
         status = 200 if session is None else await self.upstreams[call.server].end(call.agent, headers, session)
         return Outcome(status=status, media="none")
+
+    async def _ended(self, call: Call, session: str, credential: Credential) -> Judged:
+        judged = await self.enforcer.judge(call, credential, puts=((session_key(session), None),))
+        if judged.allowed:
+            await self.questions.forget(session)
+        return judged
 
     # -- replies -----------------------------------------------------------------------------------------------------
 
@@ -191,14 +205,15 @@ class Exchange:
         """A stream, and what must be done if nobody ever begins to read it: a generator not begun cleans up nothing."""
 
         async def abandon() -> None:
-            await answer.close()
-            await self.enforcer.fail(judged, Code.UPSTREAM_UNAVAILABLE, "the caller went away", 0)
+            await unhindered(self._over(judged, answer, 0, GONE))
 
         return Outcome(status=answer.status, media="sse", stream=self._stream(judged, answer), abandon=abandon)
 
     async def _stream(self, judged: Judged, answer: Answer) -> AsyncGenerator[Delivery, None]:
         """Pass a stream on message by message, each committed before it is released."""
         call, index, closed, resumable = judged.call, 0, call_is_unasked(judged.call), False
+        asked: list[Call] = []
+        why = GONE
         try:
             async for raw, offered_id in answer.messages():
                 event_id = offered_id if offered_id and _PLAIN_ID.match(offered_id) else None
@@ -209,7 +224,10 @@ class Exchange:
                     continue
                 message = jsonrpc.parse_message(raw, self.limits)
                 if not isinstance(message, Response):
-                    body = await self.questions.to_agent(judged, message)
+                    told = await self.questions.to_agent(judged, message)
+                    body = None if told is None else told.body
+                    if told is not None and told.rpc_id is not None and told.session is None:
+                        asked.append(told)
                 elif call_is_unasked(call):
                     body = await self._resumed(judged, message)
                 else:
@@ -221,18 +239,14 @@ class Exchange:
                 if closed and not call_is_unasked(call):
                     return
                 index += 1
+            why = ""
         except (Malformed, Unavailable, Refused) as failure:
             if not closed:
-                closed = True
                 code = failure.code if isinstance(failure, Unavailable | Refused) else Code.REPLY_MALFORMED
                 await self.enforcer.fail(judged, code, str(failure), index)
                 yield Delivery(mcp.refusal(call, code, str(failure)))
         finally:
-            await answer.close()
-            if call_is_unasked(call):
-                await self._close_listen(judged, index)
-            elif not closed:
-                await self._park_or_fail(judged, index, resumable)
+            await unhindered(self._over(judged, answer, index, why, asked, resumable=resumable))
 
     async def _settle(self, judged: Judged, response: Response, index: int, puts: Puts = (), once: Reads = ()) -> bytes:
         """Settle a reply, and what a modern server asks of the agent inside it; return what the agent may see."""
@@ -262,15 +276,31 @@ class Exchange:
         original = await self.enforcer.recall(parked, judged.credential)
         return await self._settle(original, response, 0, ((key, None),), ((key, version),))
 
-    async def _park_or_fail(self, judged: Judged, index: int, resumable: bool) -> None:
-        call = judged.call
-        if not (resumable and call.session is not None):
-            await self.enforcer.fail(judged, Code.UPSTREAM_UNAVAILABLE, "the stream ended without a reply", index)
-            return
-        await self.enforcer.write(pending_key("parked", call, call.rpc_id), format_waiting(call))
+    async def _over(
+        self,
+        judged: Judged,
+        answer: Answer,
+        index: int,
+        gone: str,
+        asked: Sequence[Call] = (),
+        *,
+        resumable: bool = False,
+    ) -> None:
+        """See to what a stream that is over leaves open: its call, and questions that nobody can answer any more.
 
-    async def _close_listen(self, judged: Judged, index: int) -> None:
-        await self.enforcer.fail(judged, Code.UPSTREAM_UNAVAILABLE, "the stream ended", index)
+        `gone` says why if it was not the server that ended it. Within a session questions outlive the stream, and
+        so does the call if the stream can be resumed.
+        """
+        await answer.close()
+        call, code = judged.call, Code.ABANDONED if gone else Code.UPSTREAM_UNAVAILABLE
+        for one in asked:
+            await self.questions.drop(one)
+        if call_is_unasked(call):
+            await self.enforcer.fail(judged, code, gone or "the stream ended", index)
+        elif resumable and call.session is not None:
+            await self.questions.park(call)
+        else:
+            await self.enforcer.close(call, code, gone or "the stream ended without a reply", index)
 
     async def _failed(self, judged: Judged, code: Code, detail: str) -> Outcome:
         puts: Puts = ()
@@ -319,6 +349,7 @@ class Exchange:
 
 LISTEN = "transport/listen"
 END = "transport/end"
+GONE = "the caller went away after it was forwarded"
 
 
 def call_is_unasked(call: Call) -> bool:

@@ -94,7 +94,9 @@ class Store(Protocol):
         """A consistent snapshot of the rows asked for. `budgets` pairs a budget's key with its window."""
         ...
 
-    async def append(self, append: Append) -> Appended | Stale | Exhausted: ...
+    async def append(self, append: Append) -> Appended | Stale | Exhausted:
+        """Write all of it or nothing. If the caller is cancelled, it was written by then, or it never will be."""
+        ...
 
     async def scan(self, kind: str) -> Sequence[tuple[str, Row]]:
         """All rows of a kind, by id."""

@@ -33,13 +33,13 @@ class Questions:
         self.enforcer = enforcer
         self.upstreams = upstreams
 
-    async def to_agent(self, judged: Judged, message: Request | Notification) -> bytes | None:
-        """Judge a server's own message; return it for release, or None after answering it ourselves."""
+    async def to_agent(self, judged: Judged, message: Request | Notification) -> Call | None:
+        """Judge a server's own message; return it as a call for release, or None after answering it ourselves."""
         mcp.read_server_message(message, judged.call.revision)
         rpc_id = message.id if isinstance(message, Request) else None
         asked = await self.judge(judged, message, rpc_id)
         if asked.allowed:
-            return message.body
+            return asked.call
         if rpc_id is not None:
             answer = await self.upstreams[judged.call.server].send(
                 judged.call.agent,
@@ -81,15 +81,27 @@ class Questions:
         row = (await self.enforcer.store.load((key,), ())).rows.get(key)
         return (None, 0) if row is None else (parse_waiting(row.value), row.version)
 
+    async def park(self, call: Call) -> None:
+        """Keep an open call whose stream broke: its reply may still come on a stream that is resumed."""
+        key = open_key(call)
+        row = (await self.enforcer.store.load((key,), ())).rows.get(key)
+        if row is not None:
+            parked = (pending_key("parked", call, call.rpc_id), format_waiting(call))
+            await self.enforcer.store.append(Append(reads=((key, row.version),), puts=(parked,)))
+
+    async def drop(self, asked: Call) -> None:
+        """Close a question that nobody can answer any more, if it is still unanswered."""
+        gone = (pending_key("asked", asked, asked.rpc_id), None)
+        await self.enforcer.close(asked, Code.ABANDONED, "the stream it came on is over", 0, (gone,))
+
     async def forget(self, session: str) -> None:
         """Drop what still waited for a message in a session that is over, and close those calls."""
-        puts: list[tuple[Key, bytes | None]] = []
         for kind in WAITING:
             for row_id, row in await self.enforcer.store.scan(kind):
                 if row_id.startswith(f"{session}\n"):
-                    puts += [((kind, row_id), None), (open_key(parse_waiting(row.value).id), None)]
-        if puts:
-            await self.enforcer.store.append(Append(puts=tuple(puts)))
+                    call = parse_waiting(row.value)
+                    gone = ((kind, row_id), None)
+                    await self.enforcer.close(call, Code.ABANDONED, "its session ended", 0, (gone,))
 
 
 def format_waiting(call: Call) -> bytes:

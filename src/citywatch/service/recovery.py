@@ -13,7 +13,7 @@ import msgspec
 from citywatch.core import events
 from citywatch.core.enforce.needs import Key, OpenCall, lost_key
 from citywatch.core.log.entry import decode_event, encode_event
-from citywatch.service.enforcer import WAITING, open_key
+from citywatch.service.enforcer import WAITING
 from citywatch.service.ports import Append, Clock, NewEntry, Store
 
 BATCH = 256
@@ -37,7 +37,7 @@ async def close_lost_calls(store: Store, clock: Clock, replica: str, is_dead: Ca
         entries = tuple(
             NewEntry(encode_event(events.Lost(at=clock.now_ms(), replica=replica, call=call))) for call, _ in batch
         )
-        puts: list[tuple[Key, bytes | None]] = [(open_key(call), None) for call, _ in batch]
+        puts: list[tuple[Key, bytes | None]] = [(("open", call), None) for call, _ in batch]
         puts += [(waiting[call], None) for call, _ in batch if call in waiting]
         puts += [(lost_key(row.likeness), msgspec.json.encode(call)) for call, row in batch if row.likeness]
         await store.append(Append(entries=entries, puts=tuple(puts), sync=True))

@@ -241,7 +241,7 @@ class Gateway:
             if begun or outcome.abandon is None:
                 await outcome.stream.aclose()
             else:
-                await asyncio.shield(outcome.abandon())
+                await outcome.abandon()
         await send({"type": "http.response.body", "body": b""})
 
     async def _turn_away(
