@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from citywatch.core import events
@@ -115,3 +116,99 @@ async def test_a_stream_that_nobody_began_to_read_is_closed_all_the_same() -> No
     assert outcome.abandon is not None
     await outcome.abandon()
     assert await city.store.scan("open") == []
+
+
+async def revoke(city: City, **changes: Any) -> None:
+    row = AgentRow(agent=AGENT, keys=(KEY,), added_at=0, revoked=True)
+    row = msgspec.structs.replace(row, **changes)
+    await city.store.append(Append(puts=((agent_key("clerk"), format_row(row)),)))
+
+
+SECRET = {"jsonrpc": "2.0", "id": 1, "result": {"content": [{"type": "text", "text": "the secret"}]}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [({}, "agent_revoked"), ({"revoked": False, "keys": ("another",)}, "key_not_registered")],
+    ids=["revoked", "another key"],
+)
+async def test_a_reply_to_an_agent_that_was_revoked_while_the_server_worked_is_withheld(
+    changes: dict[str, Any], code: str
+) -> None:
+    city = await City(EVERYTHING).settle_in()
+    send = city.upstream.send
+
+    async def send_then_revoke(*arguments: Any, **named: Any) -> Any:
+        answer = await send(*arguments, **named)
+        await revoke(city, **changes)
+        return answer
+
+    city.answer = answers(SECRET)
+    assert "the secret" in json.dumps(await city.ask(city.call()))
+    city.upstream.send = send_then_revoke  # type: ignore[method-assign]
+    told = await city.ask(city.call())
+    assert code_of(told) == code
+    assert "the secret" not in json.dumps(told)
+    settled = (await city.events())[-1]
+    assert isinstance(settled, events.Settled)
+    assert (settled.outcome, settled.code) == ("withheld", code)
+    assert await city.store.scan("open") == []
+
+
+async def test_a_revocation_while_the_reply_is_being_committed_wins() -> None:
+    city = await City(EVERYTHING).settle_in()
+    append = city.store.append
+    raced = False
+
+    async def revoke_before_the_release(asked: Append) -> Any:
+        nonlocal raced
+        if not raced and any(b'"released"' in entry.leaf for entry in asked.entries):
+            raced = True
+            await append(Append(puts=((agent_key("clerk"), format_row(REVOKED)),)))
+        return await append(asked)
+
+    city.answer = answers(SECRET)
+    city.store.append = revoke_before_the_release  # type: ignore[assignment,method-assign]
+    assert code_of(await city.ask(city.call())) == "agent_revoked"
+    assert raced
+
+
+REVOKED = AgentRow(agent=AGENT, keys=(KEY,), added_at=0, revoked=True)
+
+
+@pytest.mark.parametrize("after", [0, 1, 2], ids=["nothing", "one message", "two messages"])
+async def test_a_stream_stops_delivering_with_the_message_after_the_revocation(after: int) -> None:
+    city = await City(EVERYTHING).settle_in()
+    progress = {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": 1, "progress": 1}}
+    city.answer = answers(progress, progress, SECRET, media="sse")
+    outcome = await city.exchange.request(city.call(), city.credential(), {})
+    assert outcome.stream is not None
+    for _ in range(after):
+        assert b"progress" in (await anext(outcome.stream)).body
+    await revoke(city)
+    (last,) = [delivery.body async for delivery in outcome.stream]
+    assert b"the secret" not in last
+    assert b"agent_revoked" in last
+    assert await city.store.scan("open") == []
+
+
+async def test_the_answer_of_an_agent_that_was_revoked_meanwhile_does_not_reach_the_server() -> None:
+    city = await City(EVERYTHING).settle_in()
+    city.answer = answers({"jsonrpc": "2.0", "id": 9, "method": "roots/list"}, media="sse")
+    outcome = await city.exchange.request(city.call(), city.credential(), {})
+    assert outcome.stream is not None
+    await anext(outcome.stream)
+    recall = city.enforcer.recall
+
+    async def recall_then_revoke(*arguments: Any) -> Any:
+        judged = await recall(*arguments)
+        await revoke(city)
+        return judged
+
+    city.enforcer.recall = recall_then_revoke  # type: ignore[assignment,method-assign]
+    sent = len(city.upstream.sent)
+    with pytest.raises(Refused) as refused:
+        await city.exchange.answer(city.call("response", None), Response(9, {"roots": []}), city.credential(), {})
+    assert refused.value.code == "agent_revoked"
+    assert len(city.upstream.sent) == sent
+    await outcome.stream.aclose()

@@ -237,9 +237,9 @@ class Enforcer:
         for _ in range(MAX_CONFLICTS):
             now = self.clock.now_ms()
             rows = reply_rows(judged.call, response)
-            loaded = await self.store.load(rows, ()) if rows else _NOTHING
-            pins = {key: self._decode(key, loaded) for key in rows}
-            settled = settle(judged.call, judged.authority, response, judged.known.rules, pins)
+            loaded = await self.store.load(rows, ())  # from memory: its own agent's row was read a moment ago
+            known = {key: self._decode(key, loaded) for key in rows}
+            settled = settle(judged.call, judged.authority, response, judged.known.rules, known)
             salt = self.chance.salt()
             outcome = await self.store.append(
                 Append(
@@ -366,7 +366,6 @@ class Enforcer:
         return known is None or known.digest != pin.digest
 
 
-_NOTHING = Loaded({}, {})
 _RECALLED = Allow(("recalled",))
 
 

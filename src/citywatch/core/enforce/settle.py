@@ -1,12 +1,13 @@
 """What of a reply the agent may see: its shape is checked, its definitions are held against what was approved.
 
-    shape of the result → definitions (approved? may this agent call it?) → the message as we re-serialise it
+    the agent's standing → shape of the result → definitions (approved? may it call them?) → the message, re-serialised
 
 Decides release or withholding, on facts alone. INVARIANTS
 1. A result is released only if its method promises that shape; what a server says of itself is never believed.
 2. A definition that nobody approved, or that changed since, never reaches an agent; the change is reported once.
 3. A list shows an agent only tools that some policy could let it call.
 4. What is released is our own serialisation, or the bytes that were judged, which are our serialisation already.
+5. Nothing reaches an agent that was revoked, or lost its key, since its call was let through.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from typing import Any
 import msgspec
 
 from citywatch.core.call import Call, Direction
-from citywatch.core.enforce.needs import Key, Pin, pin_key
+from citywatch.core.enforce.needs import Key, Pin, agent_key, agent_name, pin_key
 from citywatch.core.enforce.pinning import MAX_DIFFERENCE, definition_bytes, definition_digest, difference
 from citywatch.core.enforce.rules import Rules
-from citywatch.core.enforce.verify import Authority
-from citywatch.core.errors import Code, Malformed
+from citywatch.core.enforce.verify import Authority, check_standing
+from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.policy.possible import possible
 from citywatch.core.wire import mcp
 from citywatch.core.wire.jsonrpc import Response
@@ -69,15 +70,16 @@ def definition_key(server: str, kind: str, name: str) -> Key:
 
 
 def reply_rows(call: Call, response: Response) -> tuple[Key, ...]:
-    """The rows that judge a reply: pin, last offer and approved definition of everything it defines."""
+    """The rows that judge a reply: whose it is; pin, last offer and approved definition of everything it defines."""
+    agent = agent_key(agent_name(call))
     if call.direction is Direction.TO_AGENT or response.result is None or call.method not in mcp.OFFERING:
-        return ()
+        return (agent,)
     try:
         mcp.check_reply(call.method, response, call.revision)
         found = mcp.definitions(call.method, response)
     except Malformed:
-        return ()  # `settle` says so
-    rows: list[Key] = []
+        return (agent,)  # `settle` says so
+    rows: list[Key] = [agent]
     for one in found:
         rows += [key(call.server, one.kind, one.name) for key in (pin_key, offer_key, definition_key)]
     return tuple(rows)
@@ -87,6 +89,12 @@ def settle(
     call: Call, authority: Authority | None, response: Response, rules: Rules, rows: Mapping[Key, Any]
 ) -> Released | Withheld:
     """Judge one reply. `rows` holds the decoded rows that `reply_rows` named, None for those that do not exist."""
+    try:
+        if authority is None:
+            raise Refused(Code.AGENT_UNKNOWN)
+        check_standing(authority.agent, authority.key, rows.get(agent_key(authority.name)))  # INVARIANT: 5
+    except Refused as refusal:
+        return Withheld(code=refusal.code, detail="it was let through before, and its reply is withheld")
     try:
         if call.direction is Direction.TO_AGENT:
             mcp.check_agent_reply(call.method, response)

@@ -15,6 +15,7 @@ from citywatch.core.call import Call
 from citywatch.core.enforce.needs import Known, agent_name
 from citywatch.core.errors import Code, Refused
 from citywatch.core.identity.credential import Credential, check_time
+from citywatch.core.identity.registration import AgentRow
 from citywatch.core.policy.facts import Entity
 
 
@@ -39,13 +40,7 @@ def verify(call: Call, credential: Credential, known: Known, now: int) -> Author
     check_time(credential, now, known.rules.leeway_ms)  # 1
     if credential.agent != call.agent:  # 2
         raise Refused(Code.CREDENTIAL_BAD_NAME, "the credential names another agent")
-    row = known.agent
-    if row is None or row.agent != credential.agent:  # 3
-        raise Refused(Code.AGENT_UNKNOWN)
-    if row.revoked:
-        raise Refused(Code.AGENT_REVOKED)
-    if credential.key not in row.keys:  # 4
-        raise Refused(Code.KEY_NOT_REGISTERED)
+    row = check_standing(credential.agent, credential.key, known.agent)  # 3, 4
     if call.session is not None:  # 5
         session = known.session
         if (
@@ -62,3 +57,17 @@ def verify(call: Call, credential: Credential, known: Known, now: int) -> Author
         key=credential.key,
         entity=known.rules.agent(credential.agent, name),
     )
+
+
+def check_standing(agent: str, key: str, row: AgentRow | None) -> AgentRow:
+    """Return the agent's row if it is registered, not revoked, and holds this key; raise `Refused` otherwise.
+
+    Asked of a call before it leaves, and again of its reply: much can happen while a server works.
+    """
+    if row is None or row.agent != agent:
+        raise Refused(Code.AGENT_UNKNOWN)
+    if row.revoked:
+        raise Refused(Code.AGENT_REVOKED)
+    if key not in row.keys:
+        raise Refused(Code.KEY_NOT_REGISTERED)
+    return row
