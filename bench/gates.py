@@ -83,6 +83,7 @@ def prepared(size: int) -> list[Case]:
             pin=pin,
             lost=None,
             invited=False,
+            taken=False,
             used={},
             reads=(),
         )

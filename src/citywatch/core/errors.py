@@ -41,6 +41,7 @@ class Code(StrEnum):
     METHOD_UNKNOWN = "method_unknown"
     SESSION_UNKNOWN = "session_unknown"
     SESSION_LOST = "session_lost"
+    ID_IN_USE = "id_in_use"
     ARGUMENT_UNSUPPORTED = "argument_unsupported"
     # May you?
     TOOL_NOT_APPROVED = "tool_not_approved"
@@ -86,6 +87,7 @@ ADVICE: dict[Code, str] = {
     Code.METHOD_UNKNOWN: "use a method of the MCP revision that this server speaks",
     Code.SESSION_UNKNOWN: "start a new session with `initialize`",
     Code.SESSION_LOST: "the server's session ended; start a new one with `initialize`",
+    Code.ID_IN_USE: "give each request of a session an id of its own; an earlier one with this id is still open",
     Code.ARGUMENT_UNSUPPORTED: "change the named argument to the type that the tool's manifest declares",
     Code.TOOL_NOT_APPROVED: "use an approved tool; the operator approves with `citywatch tools approve`",
     Code.TOOL_CHANGED: "the tool's definition changed after approval; the operator reviews it with `citywatch tools`",

@@ -38,8 +38,10 @@ from citywatch.core.enforce.needs import (
     agent_key,
     agent_name,
     effect_of,
+    has_shared_id,
     lost_key,
     needs,
+    open_key,
     session_key,
     sessions_key,
 )
@@ -120,11 +122,13 @@ class Enforcer:
 
         Raises `Unavailable` when the decision cannot be recorded; then nothing may be forwarded.
         """
+        opening: Reads = ((open_key(call), 0),) if has_shared_id(call) else ()
+        taken = False
         for attempt in range(MAX_CONFLICTS):
             now = self.clock.now_ms()
             need = needs(call, self.rules, now)
             loaded = await self.store.load(need.rows, [(b.key, b.window) for b in need.budgets])
-            known = self._snapshot(call, need, loaded)
+            known = self._snapshot(call, need, loaded, taken)
             if attempt == 0 and self._refresh is not None and self._outdated(call, known.pin):
                 self.rules = await self._refresh()
                 continue
@@ -138,7 +142,7 @@ class Enforcer:
             event = self._decided(call, credential, known, decision, salt, now)
             append = Append(
                 entries=(NewEntry(encode_event(event), Payload(salt, call.body)),),
-                reads=known.reads,
+                reads=(*known.reads, *opening) if allowed else known.reads,
                 spends=tuple(Spend(b.key, b.window, b.limit, not allowed) for b in need.budgets),
                 puts=(*self._open(call, need), *puts) if allowed else (),
                 sync=allowed and effect_of(self.rules, call) is not Effect.READ,
@@ -152,6 +156,7 @@ class Enforcer:
                 raise
             if type(outcome) is Appended:
                 return Judged(call=call, credential=credential, decision=decision, authority=authority, known=known)
+            taken = taken or (isinstance(outcome, Stale) and any(outcome.key == key for key, _ in opening))
         raise Unavailable(Code.CONFLICT)
 
     async def recall(self, call: Call, credential: Credential) -> Judged:
@@ -188,7 +193,12 @@ class Enforcer:
         if call.rpc_id is None:
             return spent
         row = OpenCall(
-            replica=self.replica, agent=call.agent, server=call.server, method=call.method, likeness=need.likeness
+            call=call.id,
+            replica=self.replica,
+            agent=call.agent,
+            server=call.server,
+            method=call.method,
+            likeness=need.likeness,
         )
         return ((open_key(call), msgspec.json.encode(row)), *spent)
 
@@ -274,7 +284,8 @@ class Enforcer:
         """Record that a call gets no reply, if it is still open; whoever closed it before has said how it ended."""
         key = open_key(call)
         loaded = await self.store.load((key,), ())
-        if key in loaded.rows:
+        row: OpenCall | None = self._decode(key, loaded)
+        if row is not None and row.call == call.id:
             await self._fail(call, code, detail, index, puts, ((key, _version(loaded, key)),))
 
     async def abandon(self, call: Call, detail: str, puts: Puts = ()) -> None:
@@ -332,7 +343,7 @@ class Enforcer:
 
     # -- rows --------------------------------------------------------------------------------------------------------
 
-    def _snapshot(self, call: Call, need: Needs, loaded: Loaded) -> Known:
+    def _snapshot(self, call: Call, need: Needs, loaded: Loaded, taken: bool = False) -> Known:
         return Known(
             rules=self.rules,
             agent=self._decode(agent_key(agent_name(call)), loaded),
@@ -340,6 +351,7 @@ class Enforcer:
             pin=None if need.pin is None else self._decode(need.pin, loaded),
             lost=None if need.likeness is None else self._decode(lost_key(need.likeness), loaded),
             invited=need.invited is not None and need.invited in loaded.rows,
+            taken=taken or (need.asked is not None and need.asked in loaded.rows),
             used=loaded.used,
             reads=tuple((key, _version(loaded, key)) for key in need.rows),
         )
@@ -367,11 +379,6 @@ class Enforcer:
 
 
 _RECALLED = Allow(("recalled",))
-
-
-def open_key(call: Call) -> Key:
-    """Where it is kept that a call was let through and is not settled."""
-    return ("open", call.id)
 
 
 def _version(loaded: Loaded, key: Key) -> int:

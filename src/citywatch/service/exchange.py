@@ -15,7 +15,7 @@ from contextlib import suppress
 import msgspec
 
 from citywatch.core.call import Call, Effect
-from citywatch.core.enforce.needs import Session, effect_of, invited_key, likeness, session_key
+from citywatch.core.enforce.needs import Session, effect_of, invited_key, likeness, session_key, waiting_key
 from citywatch.core.enforce.settle import Withheld
 from citywatch.core.errors import CitywatchError, Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
@@ -23,7 +23,7 @@ from citywatch.core.wire import jsonrpc, mcp
 from citywatch.core.wire.jsonrpc import Limits, Response
 from citywatch.service.enforcer import Enforcer, Judged, Puts, Reads
 from citywatch.service.ports import Answer, Upstream
-from citywatch.service.questions import Questions, pending_key, reason_of, upstream_session
+from citywatch.service.questions import Questions, reason_of, upstream_session
 from citywatch.service.unhindered import unhindered
 
 
@@ -113,7 +113,7 @@ class Exchange:
         self, call: Call, response: Response, credential: Credential, headers: Mapping[str, str]
     ) -> Outcome:
         """Take an agent's answer to a server's request: to that server, from that agent, in that session, once."""
-        key = pending_key("asked", call, response.id)
+        key = waiting_key("asked", call, response.id)
         asked, version = await self.questions.pending(key)
         if asked is None or (asked.server, asked.agent) != (call.server, call.agent):
             raise Refused(Code.REPLY_UNEXPECTED)
@@ -205,7 +205,7 @@ class Exchange:
         """A stream, and what must be done if nobody ever begins to read it: a generator not begun cleans up nothing."""
 
         async def abandon() -> None:
-            await unhindered(self._over(judged, answer, 0, GONE))
+            await unhindered(self._over(judged, answer, 0, (Code.ABANDONED, GONE)))
 
         return Outcome(status=answer.status, media="sse", stream=self._stream(judged, answer), abandon=abandon)
 
@@ -213,7 +213,7 @@ class Exchange:
         """Pass a stream on message by message, each committed before it is released."""
         call, index, closed, resumable = judged.call, 0, call_is_unasked(judged.call), False
         asked: list[Call] = []
-        why = GONE
+        over = (Code.ABANDONED, GONE)
         try:
             async for raw, offered_id in answer.messages():
                 event_id = offered_id if offered_id and _PLAIN_ID.match(offered_id) else None
@@ -239,14 +239,15 @@ class Exchange:
                 if closed and not call_is_unasked(call):
                     return
                 index += 1
-            why = ""
+            over = (Code.UPSTREAM_UNAVAILABLE, "the stream ended without a reply")
         except (Malformed, Unavailable, Refused) as failure:
+            code = failure.code if isinstance(failure, Unavailable | Refused) else Code.REPLY_MALFORMED
+            over = (code, str(failure))
             if not closed:
-                code = failure.code if isinstance(failure, Unavailable | Refused) else Code.REPLY_MALFORMED
-                await self.enforcer.fail(judged, code, str(failure), index)
-                yield Delivery(mcp.refusal(call, code, str(failure)))
+                await self.enforcer.fail(judged, *over, index)
+                yield Delivery(mcp.refusal(call, *over))
         finally:
-            await unhindered(self._over(judged, answer, index, why, asked, resumable=resumable))
+            await unhindered(self._over(judged, answer, index, over, asked, resumable=resumable))
 
     async def _settle(self, judged: Judged, response: Response, index: int, puts: Puts = (), once: Reads = ()) -> bytes:
         """Settle a reply, and what a modern server asks of the agent inside it; return what the agent may see."""
@@ -266,7 +267,7 @@ class Exchange:
 
     async def _resumed(self, judged: Judged, response: Response) -> bytes | None:
         """A reply on a listening stream belongs to a call whose own stream broke; anything else is dropped."""
-        key = pending_key("parked", judged.call, response.id)
+        key = waiting_key("parked", judged.call, response.id)
         parked, version = await self.questions.pending(key)
         if parked is None:
             await self.enforcer.rejections.add(
@@ -281,26 +282,26 @@ class Exchange:
         judged: Judged,
         answer: Answer,
         index: int,
-        gone: str,
+        over: tuple[Code, str],
         asked: Sequence[Call] = (),
         *,
         resumable: bool = False,
     ) -> None:
         """See to what a stream that is over leaves open: its call, and questions that nobody can answer any more.
 
-        `gone` says why if it was not the server that ended it. Within a session questions outlive the stream, and
-        so does the call if the stream can be resumed.
+        `over` says why it is. Within a session questions outlive the stream, and so does the call if the stream can be
+        resumed.
         """
         await answer.close()
-        call, code = judged.call, Code.ABANDONED if gone else Code.UPSTREAM_UNAVAILABLE
+        call = judged.call
         for one in asked:
             await self.questions.drop(one)
         if call_is_unasked(call):
-            await self.enforcer.fail(judged, code, gone or "the stream ended", index)
+            await self.enforcer.fail(judged, *over, index)
         elif resumable and call.session is not None:
             await self.questions.park(call)
         else:
-            await self.enforcer.close(call, code, gone or "the stream ended without a reply", index)
+            await self.enforcer.close(call, *over, index)
 
     async def _failed(self, judged: Judged, code: Code, detail: str) -> Outcome:
         puts: Puts = ()

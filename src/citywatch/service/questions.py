@@ -2,7 +2,8 @@
 
 Decides nothing: `Enforcer` judges each question as a call of its own. INVARIANTS: a server's message reaches the agent
 only if it was judged and allowed; a question is kept under the session it was asked in (without one: under its agent
-and server), so that its one answer goes back to whoever asked and to nobody else.
+and server) by its id, so that its one answer goes back to whoever asked and to nobody else; a second question under
+that id is refused until then.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from collections.abc import Mapping
 import msgspec
 
 from citywatch.core.call import Call, Direction
-from citywatch.core.enforce.needs import Key
-from citywatch.core.errors import CitywatchError, Code
+from citywatch.core.enforce.needs import Key, OpenCall, open_key, waiting_key
+from citywatch.core.errors import CitywatchError, Code, Refused
 from citywatch.core.wire import jsonrpc, mcp
 from citywatch.core.wire.jsonrpc import Notification, Request
-from citywatch.service.enforcer import WAITING, Enforcer, Judged, Puts, open_key
+from citywatch.service.enforcer import WAITING, Enforcer, Judged, Puts
 from citywatch.service.ports import Append, Upstream
 
 
@@ -40,10 +41,14 @@ class Questions:
         asked = await self.judge(judged, message, rpc_id)
         if asked.allowed:
             return asked.call
+        code, detail = reason_of(asked)
+        if code is Code.ID_IN_USE:
+            # A refusal under this id would be the answer to the first question: the stream ends instead, by name.
+            raise Refused(code, "the server asked again under the id of a question that is not answered")
         if rpc_id is not None:
             answer = await self.upstreams[judged.call.server].send(
                 judged.call.agent,
-                mcp.refusal(asked.call, *reason_of(asked)),
+                mcp.refusal(asked.call, code, detail),
                 {"mcp-protocol-version": judged.call.revision},
                 upstream_session(judged),
                 repeatable=False,
@@ -73,7 +78,7 @@ class Questions:
         )
         puts: Puts = ()
         if rpc_id is not None:
-            puts = ((pending_key("asked", call, rpc_id), format_waiting(call)),)
+            puts = ((waiting_key("asked", call, rpc_id), format_waiting(call)),)
         return await self.enforcer.judge(call, judged.credential, puts)
 
     async def pending(self, key: Key) -> tuple[Call | None, int]:
@@ -85,13 +90,13 @@ class Questions:
         """Keep an open call whose stream broke: its reply may still come on a stream that is resumed."""
         key = open_key(call)
         row = (await self.enforcer.store.load((key,), ())).rows.get(key)
-        if row is not None:
-            parked = (pending_key("parked", call, call.rpc_id), format_waiting(call))
+        if row is not None and msgspec.json.decode(row.value, type=OpenCall).call == call.id:
+            parked = (waiting_key("parked", call, call.rpc_id), format_waiting(call))
             await self.enforcer.store.append(Append(reads=((key, row.version),), puts=(parked,)))
 
     async def drop(self, asked: Call) -> None:
         """Close a question that nobody can answer any more, if it is still unanswered."""
-        gone = (pending_key("asked", asked, asked.rpc_id), None)
+        gone = (waiting_key("asked", asked, asked.rpc_id), None)
         await self.enforcer.close(asked, Code.ABANDONED, "the stream it came on is over", 0, (gone,))
 
     async def forget(self, session: str) -> None:
@@ -112,12 +117,6 @@ def format_waiting(call: Call) -> bytes:
 def parse_waiting(value: bytes) -> Call:
     """The inverse of `format_waiting`."""
     return msgspec.json.decode(value, type=Waiting).call
-
-
-def pending_key(kind: str, call: Call, rpc_id: str | int | None) -> Key:
-    """Where what waits in one session (or, without one, for one agent at one server) is kept."""
-    home = call.session if call.session is not None else f"{call.agent}\n{call.server}"
-    return (kind, f"{home}\n{msgspec.json.encode(rpc_id).decode()}")
 
 
 def upstream_session(judged: Judged) -> str | None:

@@ -23,8 +23,8 @@ BOOT: Key = ("machine", "boot")
 async def close_lost_calls(store: Store, clock: Clock, replica: str, is_dead: Callable[[str], bool]) -> int:
     """Close as `lost` each open call of a replica for which `is_dead` holds; return how many there were."""
     dead = [
-        (call, row)
-        for call, stored in await store.scan("open")
+        (row_id, row.call or row_id, row.likeness)
+        for row_id, stored in await store.scan("open")
         if is_dead((row := msgspec.json.decode(stored.value, type=OpenCall)).replica)
     ]
     waiting = {
@@ -35,11 +35,11 @@ async def close_lost_calls(store: Store, clock: Clock, replica: str, is_dead: Ca
     for start in range(0, len(dead), BATCH):
         batch = dead[start : start + BATCH]
         entries = tuple(
-            NewEntry(encode_event(events.Lost(at=clock.now_ms(), replica=replica, call=call))) for call, _ in batch
+            NewEntry(encode_event(events.Lost(at=clock.now_ms(), replica=replica, call=call))) for _, call, _ in batch
         )
-        puts: list[tuple[Key, bytes | None]] = [(("open", call), None) for call, _ in batch]
-        puts += [(waiting[call], None) for call, _ in batch if call in waiting]
-        puts += [(lost_key(row.likeness), msgspec.json.encode(call)) for call, row in batch if row.likeness]
+        puts: list[tuple[Key, bytes | None]] = [(("open", row_id), None) for row_id, _, _ in batch]
+        puts += [(waiting[call], None) for _, call, _ in batch if call in waiting]
+        puts += [(lost_key(likeness), msgspec.json.encode(call)) for _, call, likeness in batch if likeness]
         await store.append(Append(entries=entries, puts=tuple(puts), sync=True))
     return len(dead)
 

@@ -220,7 +220,12 @@ class Conversation:
         self._put(pending, format_message(Notification(notification.method, params)))
 
     def _was_asked(self, request: Request) -> None:
-        if self.stateless or len(self._asked) >= _MAX_ASKED or request.id in self._asked:
+        if request.id in self._asked:
+            # Whatever we answered under this id would be taken for the first question's answer: the gates refuse it.
+            self._count_stray()
+            self._pass_on(request.body)
+            return
+        if self.stateless or len(self._asked) >= _MAX_ASKED:
             self._count_stray()
             error = {"code": _METHOD_NOT_FOUND, "message": "this request is not accepted"}
             self._write(format_message(Response(request.id, None, error)))

@@ -1,6 +1,6 @@
 """Whether a call goes through: the gates, in order. This is the place.
 
-    approval of the tool → an earlier, identical call of unknown outcome → policy → budget
+    an id of its own → approval of the tool → an earlier, identical call of unknown outcome → policy → budget
 
 Decides on an `Authority` and a frozen `Known` alone; it never looks at what a server says of itself.
 
@@ -9,6 +9,7 @@ INVARIANTS
 2. A tool or prompt is used only as approved: no pin, or a definition that changed since, denies.
 3. An identical retry of a call whose outcome is unknown is never forwarded by itself.
 4. A budget with nothing left denies; the append takes the unit, so two calls cannot share one.
+5. No request is let through under the id of one that is still open: nobody could tell whose an answer is.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from citywatch.core.policy.decide import decide
 
 def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int) -> Decision:
     """Say whether this call may be forwarded, and why."""
-    refused = _approved(call, known) or _uninvited(call, known) or _unknown_outcome(known)
+    refused = _taken(known) or _approved(call, known) or _uninvited(call, known) or _unknown_outcome(known)
     if refused is not None:
         return refused
     try:
@@ -34,6 +35,10 @@ def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int)
     if type(decision) is not Allow:
         return decision
     return _budget(known, need) or decision
+
+
+def _taken(known: Known) -> Deny | None:
+    return Deny(Reason(Code.ID_IN_USE)) if known.taken else None
 
 
 def _approved(call: Call, known: Known) -> Deny | None:

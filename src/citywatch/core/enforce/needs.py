@@ -58,10 +58,14 @@ class OpenCall(msgspec.Struct, frozen=True, kw_only=True):
     server: str
     method: str
     likeness: str | None
+    call: str = ""  # empty in rows of a version that kept every call under its own id
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """The snapshot that a decision depends on. `reads` names each row with the version seen (0: absent)."""
+    """The snapshot that a decision depends on. `reads` names each row with the version seen (0: absent).
+
+    `taken` says that an earlier call, still open, has the same JSON-RPC id.
+    """
 
     rules: Rules
     agent: AgentRow | None
@@ -69,6 +73,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     pin: Pin | None
     lost: str | None
     invited: bool
+    taken: bool
     used: Mapping[str, int]
     reads: tuple[tuple[Key, int], ...]
 
@@ -90,6 +95,7 @@ class Needs(msgspec.Struct, frozen=True):
     likeness: str | None
     pin: Key | None
     invited: Key | None = None
+    asked: Key | None = None
 
 
 def agent_name(call: Call) -> str:
@@ -116,6 +122,28 @@ def sessions_key(agent: str) -> Key:
 
 def lost_key(likeness: str) -> Key:
     return ("lost", likeness)
+
+
+def open_key(call: Call) -> Key:
+    """Where it is kept that a call was let through and is not settled.
+
+    An agent's request in a session is kept under its JSON-RPC id: it names one call at a time. A server that mixes up
+    two calls of one id would send the reply to one where the shape of the other is expected.
+    """
+    if not has_shared_id(call):
+        return ("open", call.id)
+    return ("open", f"{call.session}\n{msgspec.json.encode(call.rpc_id).decode()}")
+
+
+def has_shared_id(call: Call) -> bool:
+    """Whether a request's JSON-RPC id may be that of another call: without a session each has its own connection."""
+    return call.session is not None and call.rpc_id is not None and call.direction is Direction.TO_SERVER
+
+
+def waiting_key(kind: str, call: Call, rpc_id: str | int | None) -> Key:
+    """Where it is kept what waits for one message: in one session or, without one, for one agent at one server."""
+    home = call.session if call.session is not None else f"{call.agent}\n{call.server}"
+    return (kind, f"{home}\n{msgspec.json.encode(rpc_id).decode()}")
 
 
 def invited_key(likeness: str) -> Key:
@@ -147,11 +175,17 @@ def _without_nulls(value: Any) -> Any:
 
 
 def needs(call: Call, rules: Rules, now: int) -> Needs:
-    """Say which rows judge this call: who calls, in which session, which pin, which earlier call, which budgets."""
+    """Say which rows judge this call: who calls, in which session, which pin, which earlier call, which budgets.
+
+    Not whether an agent's JSON-RPC id is in use: the row of one that is not is in no memory. The append asks.
+    """
     name = agent_name(call)
     rows: list[Key] = [agent_key(name)]
     if call.session is not None:
         rows.append(session_key(call.session))
+    if call.direction is Direction.TO_AGENT and call.rpc_id is not None:
+        asked = waiting_key("asked", call, call.rpc_id)
+        return Needs((*rows, asked), (), None, None, asked=asked)
     kind = PINNED.get(call.method)
     if kind is None or call.direction is not Direction.TO_SERVER or call.name is None:
         return Needs(tuple(rows), (), None, None)

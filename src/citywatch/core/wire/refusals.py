@@ -38,6 +38,7 @@ _FAULTS: Final = {
     # SPEC: MCP 2025-11-25 basic/transports "Session Management": 404 tells a client to start a new session.
     Code.SESSION_UNKNOWN: (-32600, 404),
     Code.SESSION_LOST: (-32600, 404),
+    Code.ID_IN_USE: (REFUSED, 200),
     Code.AGENT_UNKNOWN: (REFUSED, 403),
     Code.AGENT_REVOKED: (REFUSED, 403),
     Code.KEY_NOT_REGISTERED: (REFUSED, 403),
