@@ -53,6 +53,7 @@ class Code(StrEnum):
     BUDGET_SPENT = "budget_spent"
     RATE_EXCEEDED = "rate_exceeded"
     OUTCOME_UNKNOWN = "outcome_unknown"
+    ALREADY_HAPPENED = "already_happened"
     # What came back?
     REPLY_MALFORMED = "reply_malformed"
     REPLY_TOO_LARGE = "reply_too_large"
@@ -98,6 +99,7 @@ ADVICE: dict[Code, str] = {
     Code.BUDGET_SPENT: "the budget for this tool is spent; ask your operator",
     Code.RATE_EXCEEDED: "wait before you call this tool again",
     Code.OUTCOME_UNKNOWN: "an identical earlier call has an unknown outcome; find out before anyone repeats it",
+    Code.ALREADY_HAPPENED: "an identical earlier call did have its effect; go on as after a reply, do not repeat it",
     Code.REPLY_MALFORMED: "the server's reply was not valid and was withheld; tell your operator",
     Code.REPLY_TOO_LARGE: "ask the server for less",
     Code.REPLY_UNEXPECTED: "the reply answers nothing that was asked in this session",

@@ -61,6 +61,15 @@ class Lost(Event, frozen=True, kw_only=True, tag="lost"):
     call: str
 
 
+class Resolved(Event, frozen=True, kw_only=True, tag="resolved"):
+    """A person found out what became of a call that was lost: `outcome` is happened or did_not_happen."""
+
+    call: str
+    outcome: str
+    by: str
+    reason: str
+
+
 class Rejected(Event, frozen=True, kw_only=True, tag="rejected"):
     """A request that never became a call: no or bad credential, malformed bytes. `count` folds a flood into one."""
 
@@ -181,6 +190,7 @@ AnyEvent = (
     Decided
     | Settled
     | Lost
+    | Resolved
     | Rejected
     | AgentAdded
     | AgentRevoked

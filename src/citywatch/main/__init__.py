@@ -52,7 +52,7 @@ def cli(ctx: click.Context, config: Path) -> None:
 
 
 def _register() -> None:
-    from citywatch.main import agents, connect, log, policy, run, setup, tools
+    from citywatch.main import agents, calls, connect, log, policy, run, setup, tools
 
     parts: list[Callable[[click.Group], None]] = [
         setup.register,
@@ -60,6 +60,7 @@ def _register() -> None:
         agents.register,
         connect.register,
         tools.register,
+        calls.register,
         policy.register,
         log.register,
     ]

@@ -30,6 +30,7 @@ from citywatch.core.enforce.needs import (
     TOOL_CALL,
     Key,
     Known,
+    LostCalls,
     Needs,
     OpenCall,
     Pin,
@@ -42,6 +43,7 @@ from citywatch.core.enforce.needs import (
     lost_key,
     needs,
     open_key,
+    read_lost,
     session_key,
     sessions_key,
 )
@@ -71,7 +73,7 @@ ROW_TYPES: dict[str, Any] = {
     "session": Session,
     "sessions": Sessions,
     "open": OpenCall,
-    "lost": str,
+    "lost": str | LostCalls,
     "offer": str,
     "definition": dict[str, Any],
 }
@@ -144,7 +146,7 @@ class Enforcer:
                 entries=(NewEntry(encode_event(event), Payload(salt, call.body)),),
                 reads=(*known.reads, *opening) if allowed else known.reads,
                 spends=tuple(Spend(b.key, b.window, b.limit, not allowed) for b in need.budgets),
-                puts=(*self._open(call, need), *puts) if allowed else (),
+                puts=(*self._open(call, need, known), *puts) if allowed else (),
                 sync=allowed and effect_of(self.rules, call) is not Effect.READ,
             )
             try:
@@ -187,9 +189,11 @@ class Enforcer:
             raise Refused(Code.OVERLOADED, f"{limit} sessions are open: end one first")
         return ((key, msgspec.json.encode(Sessions((*alive, session)))),), ((key, _version(loaded, key)),)
 
-    def _open(self, call: Call, need: Needs) -> tuple[tuple[Key, bytes | None], ...]:
+    def _open(self, call: Call, need: Needs, known: Known) -> Puts:
         """The row that marks a call as open (a notification has no outcome to wait for); an invitation is used up."""
         spent: Puts = () if need.invited is None else ((need.invited, None),)
+        if need.likeness is not None and known.lost is not None:
+            spent = (*spent, (lost_key(need.likeness), None))  # it was resolved, and its time is over
         if call.rpc_id is None:
             return spent
         row = OpenCall(
@@ -349,7 +353,7 @@ class Enforcer:
             agent=self._decode(agent_key(agent_name(call)), loaded),
             session=None if call.session is None else self._decode(session_key(call.session), loaded),
             pin=None if need.pin is None else self._decode(need.pin, loaded),
-            lost=None if need.likeness is None else self._decode(lost_key(need.likeness), loaded),
+            lost=None if need.likeness is None else read_lost(self._decode(lost_key(need.likeness), loaded)),
             invited=need.invited is not None and need.invited in loaded.rows,
             taken=taken or (need.asked is not None and need.asked in loaded.rows),
             used=loaded.used,

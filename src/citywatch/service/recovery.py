@@ -1,20 +1,21 @@
 """What a process that died left behind: every call it had let through and not closed is entered as `lost`.
 
 Decides nothing about a call's effect, which nobody knows. INVARIANTS: the budget that a lost call took stays spent; it
-is never forwarded again; an identical retry is an Ask that shows it (its likeness is a row that `admit` reads).
+is never forwarded again; an identical retry is an Ask that shows it (its likeness is a row that `admit` reads) until a
+person has found out what became of it (`outcomes`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from citywatch.core import events
-from citywatch.core.enforce.needs import Key, OpenCall, lost_key
+from citywatch.core.enforce.needs import Key, LostCalls, OpenCall, lost_key, read_lost
 from citywatch.core.log.entry import decode_event, encode_event
 from citywatch.service.enforcer import WAITING
-from citywatch.service.ports import Append, Clock, NewEntry, Store
+from citywatch.service.ports import Append, Appended, Clock, NewEntry, Row, Store
 
 BATCH = 256
 BOOT: Key = ("machine", "boot")
@@ -34,14 +35,37 @@ async def close_lost_calls(store: Store, clock: Clock, replica: str, is_dead: Ca
     }
     for start in range(0, len(dead), BATCH):
         batch = dead[start : start + BATCH]
+        puts: list[tuple[Key, bytes | None]] = [(("open", row_id), None) for row_id, _, _ in batch]
+        puts += [(waiting[call], None) for _, call, _ in batch if call in waiting]
         entries = tuple(
             NewEntry(encode_event(events.Lost(at=clock.now_ms(), replica=replica, call=call))) for _, call, _ in batch
         )
-        puts: list[tuple[Key, bytes | None]] = [(("open", row_id), None) for row_id, _, _ in batch]
-        puts += [(waiting[call], None) for _, call, _ in batch if call in waiting]
-        puts += [(lost_key(likeness), msgspec.json.encode(call)) for _, call, likeness in batch if likeness]
-        await store.append(Append(entries=entries, puts=tuple(puts), sync=True))
+        while not await _enter(store, entries, puts, batch):
+            pass  # somebody said at this instant what became of an identical call: ours comes on top of that
     return len(dead)
+
+
+async def _enter(
+    store: Store,
+    entries: tuple[NewEntry, ...],
+    puts: Sequence[tuple[Key, bytes | None]],
+    batch: Sequence[tuple[str, str, str | None]],
+) -> bool:
+    """Enter a batch, and remember what its calls are like; False if what was remembered changed meanwhile."""
+    alike: dict[Key, list[str]] = {}
+    for _, call, likeness in batch:
+        if likeness:
+            alike.setdefault(lost_key(likeness), []).append(call)
+    rows = (await store.load(list(alike), ())).rows
+    reads = tuple((key, rows[key].version if key in rows else 0) for key in alike)
+    lost = ((key, _more_lost(rows.get(key), calls)) for key, calls in alike.items())
+    outcome = await store.append(Append(entries=entries, reads=reads, puts=(*puts, *lost), sync=True))
+    return isinstance(outcome, Appended)
+
+
+def _more_lost(row: Row | None, calls: Sequence[str]) -> bytes:
+    lost = read_lost(None if row is None else msgspec.json.decode(row.value, type=str | LostCalls)) or LostCalls()
+    return msgspec.json.encode(msgspec.structs.replace(lost, unknown=(*lost.unknown, *calls)))
 
 
 async def note_boot(store: Store, clock: Clock, replica: str, boot: str, published: int) -> bool:

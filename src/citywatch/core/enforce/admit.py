@@ -7,7 +7,8 @@ Decides on an `Authority` and a frozen `Known` alone; it never looks at what a s
 INVARIANTS
 1. A forbid that matches denies; a policy that errors denies; what no permit allows is denied (`policy.decide`).
 2. A tool or prompt is used only as approved: no pin, or a definition that changed since, denies.
-3. An identical retry of a call whose outcome is unknown is never forwarded by itself.
+3. An identical retry of a call whose outcome is unknown, or that happened a short while ago, is never forwarded by
+   itself.
 4. A budget with nothing left denies; the append takes the unit, so two calls cannot share one.
 5. No request is let through under the id of one that is still open: nobody could tell whose an answer is.
 """
@@ -24,7 +25,7 @@ from citywatch.core.policy.decide import decide
 
 def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int) -> Decision:
     """Say whether this call may be forwarded, and why."""
-    refused = _taken(known) or _approved(call, known) or _uninvited(call, known) or _unknown_outcome(known)
+    refused = _taken(known) or _approved(call, known) or _uninvited(call, known) or _repeated(known, now)
     if refused is not None:
         return refused
     try:
@@ -64,11 +65,17 @@ def _uninvited(call: Call, known: Known) -> Deny | None:
     return Deny(Reason(Code.REPLY_UNEXPECTED, detail="the server asked for no such input"))
 
 
-def _unknown_outcome(known: Known) -> Ask | None:
-    """# INVARIANT: 3. Shows the first call's id; only a person can know what became of it."""
-    if known.lost is None:
+def _repeated(known: Known, now: int) -> Ask | Deny | None:
+    """# INVARIANT: 3. Shows the earlier call's id; only a person can know what became of it."""
+    lost = known.lost
+    if lost is None:
         return None
-    return Ask(Reason(Code.OUTCOME_UNKNOWN, detail=f"the earlier call is `{known.lost}`"))
+    if lost.unknown:
+        return Ask(Reason(Code.OUTCOME_UNKNOWN, detail=f"the earlier call is `{lost.unknown[-1]}`"))
+    # Whoever retries has not heard that it happened, and may not hear it the first time: so for a while, not once.
+    if lost.happened is not None and now < lost.until:
+        return Deny(Reason(Code.ALREADY_HAPPENED, detail=f"the earlier call is `{lost.happened}`"))
+    return None
 
 
 def _budget(known: Known, need: Needs) -> Deny | None:

@@ -61,6 +61,23 @@ class OpenCall(msgspec.Struct, frozen=True, kw_only=True):
     call: str = ""  # empty in rows of a version that kept every call under its own id
 
 
+class LostCalls(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of identical calls that were lost: those of `unknown` outcome, by their ids.
+
+    `happened` is the last one of which a person found out that it did; until `until` a retry is refused as its
+    repetition.
+    """
+
+    unknown: tuple[str, ...] = ()
+    happened: str | None = None
+    until: int = 0
+
+
+def read_lost(row: str | LostCalls | None) -> LostCalls | None:
+    """The row of lost calls; an earlier version kept one id and nothing else."""
+    return LostCalls(unknown=(row,)) if isinstance(row, str) else row
+
+
 class Known(msgspec.Struct, frozen=True, kw_only=True):
     """The snapshot that a decision depends on. `reads` names each row with the version seen (0: absent).
 
@@ -71,7 +88,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     agent: AgentRow | None
     session: Session | None
     pin: Pin | None
-    lost: str | None
+    lost: LostCalls | None
     invited: bool
     taken: bool
     used: Mapping[str, int]

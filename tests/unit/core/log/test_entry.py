@@ -39,6 +39,10 @@ DECIDED = events.Decided(
 def test_the_bytes_are_pinned() -> None:
     """Changing these breaks every log that was ever written."""
     assert encode_event(LOST) == b'{"at":1,"call":"c","replica":"gw","type":"lost"}'
+    resolved = events.Resolved(at=1, replica="gw", call="c", outcome="did_not_happen", by="operator:a", reason="r")
+    assert encode_event(resolved) == (
+        b'{"at":1,"by":"operator:a","call":"c","outcome":"did_not_happen","reason":"r","replica":"gw","type":"resolved"}'
+    )
     assert encode_event(DECIDED).decode() == (
         '{"agent":"spiffe://example.org/agent/billing","at":1763800000000,"body":"0d","call":"0b1e","code":null,'
         '"decision":"deny","detail":"é\\n\u2028","direction":"to_server","effect":"irreversible","key":"kPrK",'
