@@ -149,6 +149,13 @@ class ToolChanged(Event, frozen=True, kw_only=True, tag="tool_changed"):
     difference: str
 
 
+class OffersDropped(Event, frozen=True, kw_only=True, tag="offers_dropped"):
+    """A reply held `count` new or changed definitions too many to be reported one by one; all were withheld."""
+
+    server: str
+    count: int
+
+
 class Started(Event, frozen=True, kw_only=True, tag="started"):
     """A gateway started; `gap` counts entries after the last checkpoint that a loss of power may have cost."""
 
@@ -199,6 +206,7 @@ AnyEvent = (
     | CredentialIssued
     | ToolApproved
     | ToolChanged
+    | OffersDropped
     | Started
     | Stopped
     | Gap

@@ -69,7 +69,7 @@ async def _surveyed(city: Any, server: str | None) -> tuple[list[str], list[Any]
     """Ask the chosen servers (all of them, if none is named) and compare; a server that fails is named, not fatal."""
     from citywatch.main.assembly import build_upstreams
     from citywatch.service.survey import survey
-    from citywatch.service.tools import approvals, compare
+    from citywatch.service.tools import approvals, compare, dropped_offers
 
     upstreams = build_upstreams(city.place)
     if server is not None and server not in upstreams:
@@ -83,6 +83,9 @@ async def _surveyed(city: Any, server: str | None) -> tuple[list[str], list[Any]
             if server in (None, name):
                 offered = await survey(upstream, city.audience)
                 compared += compare(name, offered.definitions, approved)
+                if dropped := await dropped_offers(city.store, name):
+                    note = "more definitions than are remembered, so they were not reported one by one"
+                    click.echo(f"{name}: in one reply it offered {dropped} {note}", err=True)
         except CitywatchError as failure:
             failed.append(name)
             click.echo(f"{name}: not surveyed: {failure}", err=True)
@@ -94,6 +97,7 @@ async def _surveyed(city: Any, server: str | None) -> tuple[list[str], list[Any]
 async def _approve(place: Place, server: str | None, yes: bool) -> None:
     from citywatch.main.assembly import open_city, operator
     from citywatch.service.tools import approve as pin
+    from citywatch.service.tools import forget_offers
 
     async with open_city(place) as city:
         failed, compared = await _surveyed(city, server)
@@ -105,6 +109,8 @@ async def _approve(place: Place, server: str | None, yes: bool) -> None:
             if yes or click.confirm(f"approve {one.kind} {one.server}/{shown(one.name)}?", default=False):
                 chosen.append(one)
         count = await pin(city.store, city.clock, city.replica.name, chosen, operator())
+        for name in sorted({one.server for one in compared}):
+            await forget_offers(city.store, name, compared)
     same = sum(1 for one in compared if one.standing is Standing.APPROVED)
     click.echo(f"{count} approved, {same} were approved before, {len(compared) - count - same} left as they are")
     if failed:

@@ -47,8 +47,9 @@ from citywatch.core.enforce.needs import (
     session_key,
     sessions_key,
 )
+from citywatch.core.enforce.offers import Offers, Report
 from citywatch.core.enforce.rules import Rules
-from citywatch.core.enforce.settle import Change, Released, Withheld, reply_rows, settle
+from citywatch.core.enforce.settle import Released, Withheld, reply_rows, settle
 from citywatch.core.enforce.verify import Authority, verify
 from citywatch.core.errors import Code, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
@@ -74,7 +75,7 @@ ROW_TYPES: dict[str, Any] = {
     "sessions": Sessions,
     "open": OpenCall,
     "lost": str | LostCalls,
-    "offer": str,
+    "offers": Offers,
     "definition": dict[str, Any],
 }
 
@@ -262,12 +263,12 @@ class Enforcer:
                             encode_event(self._settled(judged.call, response, settled, index, salt, now)),
                             Payload(salt, response.body),
                         ),
-                        *(self._changed(judged.call.server, change, now) for change in settled.changes),
+                        *self._reported(judged.call.server, settled.report, now),
                     ),
                     reads=(*once, *((key, _version(loaded, key)) for key in rows)),
                     puts=(
                         (open_key(judged.call), None),
-                        *(put for change in settled.changes for put in change.puts),
+                        *settled.report.puts,
                         *puts,
                     ),
                 )
@@ -332,18 +333,23 @@ class Enforcer:
             body=payload_digest(salt, response.body),
         )
 
-    def _changed(self, server: str, change: Change, now: int) -> NewEntry:
-        event = events.ToolChanged(
-            at=now,
-            replica=self.replica,
-            server=server,
-            kind=change.kind,
-            name=change.name,
-            approved=change.approved,
-            offered=change.offered,
-            difference=change.difference,
-        )
-        return NewEntry(encode_event(event))
+    def _reported(self, server: str, report: Report, now: int) -> list[NewEntry]:
+        found: list[events.Event] = [
+            events.ToolChanged(
+                at=now,
+                replica=self.replica,
+                server=server,
+                kind=change.kind,
+                name=change.name,
+                approved=change.approved,
+                offered=change.offered,
+                difference=change.difference,
+            )
+            for change in report.changes
+        ]
+        if report.dropped:
+            found.append(events.OffersDropped(at=now, replica=self.replica, server=server, count=report.dropped))
+        return [NewEntry(encode_event(event)) for event in found]
 
     # -- rows --------------------------------------------------------------------------------------------------------
 

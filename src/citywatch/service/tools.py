@@ -13,12 +13,14 @@ import msgspec
 
 from citywatch.core import events
 from citywatch.core.enforce.needs import Key, Pin, pin_key
+from citywatch.core.enforce.offers import Offers, definition_key, offer_name, offers_key
 from citywatch.core.enforce.pinning import Standing, definition_bytes, definition_digest, difference
-from citywatch.core.enforce.settle import definition_key, offer_key
 from citywatch.core.errors import Code, Unavailable
 from citywatch.core.log.entry import encode_event
 from citywatch.core.wire.mcp import Definition
 from citywatch.service.ports import Append, Appended, Clock, NewEntry, Store
+
+MAX_CONFLICTS = 3
 
 
 class Compared(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,9 +97,37 @@ async def approve(store: Store, clock: Clock, replica: str, chosen: Sequence[Com
         puts: tuple[tuple[Key, bytes | None], ...] = (
             (pin_key(one.server, one.kind, one.name), msgspec.json.encode(pin)),
             (definition_key(one.server, one.kind, one.name), body),
-            (offer_key(one.server, one.kind, one.name), None),
         )
         outcome = await store.append(Append(entries=(NewEntry(encode_event(event)),), puts=puts, sync=True))
         if not isinstance(outcome, Appended):
             raise Unavailable(Code.CONFLICT, f"`{one.name[:80]}` was not approved")
     return len(chosen)
+
+
+async def dropped_offers(store: Store, server: str) -> int:
+    """How many definitions a single reply of this server held for which there was no room among its reminders."""
+    return (await _offers(store, server))[0].dropped
+
+
+async def forget_offers(store: Store, server: str, seen: Sequence[Compared]) -> None:
+    """Forget the reminders of what a person has approved by now, and of what this server offers no longer.
+
+    `seen` is a survey that a person was shown. What it does not hold is reported again if it is ever offered again.
+    """
+    waiting = {offer_name(one.kind, one.name) for one in seen if one.server == server}
+    approved = {offer_name(one.kind, one.name) for one in await approvals(store) if one.server == server}
+    for _ in range(MAX_CONFLICTS):
+        offers, version = await _offers(store, server)
+        gone = [key for key in offers.known if key in approved or key not in waiting]
+        if not gone and not offers.dropped:
+            return
+        put = (offers_key(server), msgspec.json.encode(offers.without(gone)))
+        outcome = await store.append(Append(reads=((offers_key(server), version),), puts=(put,)))
+        if isinstance(outcome, Appended):
+            return
+    raise Unavailable(Code.CONFLICT, f"the reminders of `{server[:80]}` kept changing")
+
+
+async def _offers(store: Store, server: str) -> tuple[Offers, int]:
+    row = (await store.load([offers_key(server)], ())).rows.get(offers_key(server))
+    return (Offers(), 0) if row is None else (msgspec.json.decode(row.value, type=Offers), row.version)

@@ -19,7 +19,8 @@ import msgspec
 
 from citywatch.core.call import Call, Direction
 from citywatch.core.enforce.needs import Key, Pin, agent_key, agent_name, pin_key
-from citywatch.core.enforce.pinning import MAX_DIFFERENCE, definition_bytes, definition_digest, difference
+from citywatch.core.enforce.offers import Report, definition_key, offers_key, report
+from citywatch.core.enforce.pinning import definition_bytes, definition_digest
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.verify import Authority, check_standing
 from citywatch.core.errors import Code, Malformed, Refused
@@ -28,27 +29,13 @@ from citywatch.core.wire import mcp
 from citywatch.core.wire.jsonrpc import Response
 from citywatch.core.wire.mcp import Definition
 
-MAX_CHANGES = 32
-"""How many changes of one reply are reported; all of them are withheld."""
-
-
-class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """A definition that was withheld and not reported before; `puts` remember it so that it is reported once."""
-
-    kind: str
-    name: str
-    approved: str | None
-    offered: str
-    difference: str
-    puts: tuple[tuple[Key, bytes | None], ...]
-
 
 class Released(msgspec.Struct, frozen=True, kw_only=True):
     """The bytes the agent may see."""
 
     body: bytes
     is_error: bool = False
-    changes: tuple[Change, ...] = ()
+    report: Report = Report()
 
 
 class Withheld(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,21 +43,11 @@ class Withheld(msgspec.Struct, frozen=True, kw_only=True):
 
     code: Code
     detail: str
-    changes: tuple[Change, ...] = ()
-
-
-def offer_key(server: str, kind: str, name: str) -> Key:
-    """Where the digest of the last reported offer is remembered."""
-    return ("offer", pin_key(server, kind, name)[1])
-
-
-def definition_key(server: str, kind: str, name: str) -> Key:
-    """Where the approved definition itself is kept."""
-    return ("definition", pin_key(server, kind, name)[1])
+    report: Report = Report()
 
 
 def reply_rows(call: Call, response: Response) -> tuple[Key, ...]:
-    """The rows that judge a reply: whose it is; pin, last offer and approved definition of everything it defines."""
+    """The rows that judge a reply: whose it is; pins and approved definitions of all it defines, earlier offers."""
     agent = agent_key(agent_name(call))
     if call.direction is Direction.TO_AGENT or response.result is None or call.method not in mcp.OFFERING:
         return (agent,)
@@ -79,9 +56,9 @@ def reply_rows(call: Call, response: Response) -> tuple[Key, ...]:
         found = mcp.definitions(call.method, response)
     except Malformed:
         return (agent,)  # `settle` says so
-    rows: list[Key] = [agent]
+    rows: list[Key] = [agent, offers_key(call.server)] if found else [agent]
     for one in found:
-        rows += [key(call.server, one.kind, one.name) for key in (pin_key, offer_key, definition_key)]
+        rows += [key(call.server, one.kind, one.name) for key in (pin_key, definition_key)]
     return tuple(rows)
 
 
@@ -117,11 +94,8 @@ def settle(
         _approved(call.server, one, digest, rows) and _visible(call, authority, rules, one)
         for one, digest in zip(offered, digests, strict=True)
     ]
-    changes: list[Change] = []
-    for one, digest in zip(offered, digests, strict=True):
-        change = _change(call.server, one, digest, rows) if len(changes) < MAX_CHANGES else None
-        changes += [] if change is None else [change]
-    return Released(body=mcp.keep_only(call.method, response, keep).body, is_error=failed, changes=tuple(changes))
+    reported = report(call.server, offered, digests, rows)
+    return Released(body=mcp.keep_only(call.method, response, keep).body, is_error=failed, report=reported)
 
 
 def _approved(server: str, one: Definition, digest: str, rows: Mapping[Key, Any]) -> bool:
@@ -136,26 +110,3 @@ def _visible(call: Call, authority: Authority | None, rules: Rules, one: Definit
     if tool is None or authority is None:
         return False
     return possible(rules.policies, authority.entity, tool.action, rules.servers[call.server])
-
-
-def _change(server: str, one: Definition, digest: str, rows: Mapping[Key, Any]) -> Change | None:
-    """The report owed for this definition, None if it is approved or was reported with this very digest."""
-    key = pin_key(server, one.kind, one.name)
-    pin: Pin | None = rows.get(key)
-    if pin is not None and pin.digest == digest:
-        return None
-    if rows.get(offer_key(server, one.kind, one.name)) == digest:
-        return None
-    puts: list[tuple[Key, bytes | None]] = [
-        (offer_key(server, one.kind, one.name), msgspec.json.encode(digest)),
-    ]
-    if pin is not None:
-        puts.append((key, msgspec.json.encode(msgspec.structs.replace(pin, offered=digest))))
-    return Change(
-        kind=one.kind,
-        name=one.name,
-        approved=None if pin is None else pin.digest,
-        offered=digest,
-        difference=difference(rows.get(definition_key(server, one.kind, one.name)), one.value, MAX_DIFFERENCE),
-        puts=tuple(puts),
-    )

@@ -40,6 +40,8 @@ def test_the_bytes_are_pinned() -> None:
     """Changing these breaks every log that was ever written."""
     assert encode_event(LOST) == b'{"at":1,"call":"c","replica":"gw","type":"lost"}'
     resolved = events.Resolved(at=1, replica="gw", call="c", outcome="did_not_happen", by="operator:a", reason="r")
+    dropped = events.OffersDropped(at=1, replica="gw", server="crm", count=7)
+    assert encode_event(dropped) == b'{"at":1,"count":7,"replica":"gw","server":"crm","type":"offers_dropped"}'
     assert encode_event(resolved) == (
         b'{"at":1,"by":"operator:a","call":"c","outcome":"did_not_happen","reason":"r","replica":"gw","type":"resolved"}'
     )
