@@ -212,3 +212,13 @@ async def test_the_answer_of_an_agent_that_was_revoked_meanwhile_does_not_reach_
     assert refused.value.code == "agent_revoked"
     assert len(city.upstream.sent) == sent
     await outcome.stream.aclose()
+
+
+async def test_a_server_makes_no_task_of_a_call_and_promises_none() -> None:
+    city = await City(EVERYTHING).settle_in()
+    city.answer = answers({"jsonrpc": "2.0", "id": 1, "result": {"task": {"taskId": "t", "status": "working"}}})
+    assert code_of(await city.ask(city.call())) == "reply_malformed"
+    able = {"tasks": {"list": {}, "requests": {"tools": {"call": {}}}}, "tools": {"listChanged": True}}
+    city.answer = answers({"jsonrpc": "2.0", "id": 1, "result": {**GREETING, "capabilities": able}})
+    told = await city.ask(city.call("initialize", None))
+    assert told["result"]["capabilities"] == {"tools": {"listChanged": True}}

@@ -39,6 +39,7 @@ class Code(StrEnum):
     SERVER_UNKNOWN = "server_unknown"
     REVISION_UNSUPPORTED = "revision_unsupported"
     METHOD_UNKNOWN = "method_unknown"
+    TASK_UNSUPPORTED = "task_unsupported"
     SESSION_UNKNOWN = "session_unknown"
     SESSION_LOST = "session_lost"
     ID_IN_USE = "id_in_use"
@@ -86,6 +87,7 @@ ADVICE: dict[Code, str] = {
     Code.SERVER_UNKNOWN: "use a server that the operator has configured",
     Code.REVISION_UNSUPPORTED: "speak an MCP revision that this server supports",
     Code.METHOD_UNKNOWN: "use a method of the MCP revision that this server speaks",
+    Code.TASK_UNSUPPORTED: "make the call without `task` and wait for its reply; this gateway carries no tasks",
     Code.SESSION_UNKNOWN: "start a new session with `initialize`",
     Code.SESSION_LOST: "the server's session ended; start a new one with `initialize`",
     Code.ID_IN_USE: "give each request of a session an id of its own; an earlier one with this id is still open",

@@ -34,6 +34,8 @@ _FAULTS: Final = {
     Code.HEADER_MISMATCH: (-32020, 400),
     Code.REVISION_UNSUPPORTED: (-32022, 400),
     Code.METHOD_UNKNOWN: (-32601, 404),
+    # SPEC: MCP 2025-11-25 basic/utilities/tasks, "Tool-Level Negotiation": what a server says that takes no tasks.
+    Code.TASK_UNSUPPORTED: (-32601, 200),
     Code.SERVER_UNKNOWN: (REFUSED, 404),
     # SPEC: MCP 2025-11-25 basic/transports "Session Management": 404 tells a client to start a new session.
     Code.SESSION_UNKNOWN: (-32600, 404),

@@ -9,6 +9,7 @@ The ladder for an agent's message, in this order, the first failure wins (client
 3. headers equal the body                                               else HEADER_MISMATCH (-32020)
 4. the revision is one we know                                          else REVISION_UNSUPPORTED (-32022)
 5. the method exists in that revision and direction                     else METHOD_UNKNOWN (-32601)
+   and has nothing to do with tasks                                     else TASK_UNSUPPORTED (-32601)
 6. the parameters are the method's, of their types                      else Malformed (-32602)
 7. a tool's `Mcp-Param-*` headers equal its arguments                   else HEADER_MISMATCH (-32020)
 
@@ -38,7 +39,7 @@ from citywatch.core.wire.headers import (
     read_headers,
 )
 from citywatch.core.wire.jsonrpc import Message, Notification, Request, Response
-from citywatch.core.wire.methods import ASSUMED, LEGACY, MODERN, Method, check_params, find_method
+from citywatch.core.wire.methods import ASSUMED, LEGACY, MODERN, Group, Method, check_params, find_method
 
 PROTOCOL_VERSION: Final = "io.modelcontextprotocol/protocolVersion"
 CLIENT_CAPABILITIES: Final = "io.modelcontextprotocol/clientCapabilities"
@@ -91,6 +92,7 @@ def read_message(
     else:
         revision = _stateless(message, routing, meta)
     row = find_method(Direction.TO_SERVER, revision, message.method, notification=type(message) is Notification)
+    _refuse_tasks(row, revision, params)
     check_params(row, message.params)
     name, arguments = name_and_arguments(row, message.params)
     return Reading(
@@ -172,6 +174,17 @@ def _forwarded(
         check_params_mirrored(mirrored, routing.params, arguments)
         headers |= mirror_params(mirrored, arguments)
     return headers
+
+
+def _refuse_tasks(row: Method, revision: str, params: Mapping[str, Any]) -> None:
+    """A task outlives its call: what comes of it is fetched by an id that the server gave, under our credential.
+
+    The server cannot tell two agents of ours apart, and so neither whose task that is. See ADR 8.
+    """
+    if row.group is Group.TASKS:
+        raise Refused(Code.TASK_UNSUPPORTED, f"`{row.method}` is about tasks, which this gateway does not carry")
+    if row.method == "tools/call" and revision in LEGACY and "task" in params:
+        raise Refused(Code.TASK_UNSUPPORTED, "the parameter `task` of `tools/call` is not carried by this gateway")
 
 
 def _answer(routing: RoutingHeaders, negotiated: str | None) -> Reading:

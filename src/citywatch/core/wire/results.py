@@ -139,6 +139,9 @@ def keep_only(method: str, response: Response, keep: Sequence[bool]) -> Response
     kept = {name: value for name, value in response.result.items() if name in _MEMBERS[method]}
     if isinstance(server := kept.get("serverInfo"), dict):
         kept["serverInfo"] = {name: server[name] for name in _SERVER_INFO if isinstance(server.get(name), str)}
+    if isinstance(able := kept.get("capabilities"), dict):
+        # SPEC: MCP 2025-11-25 basic/utilities/tasks: without this capability a client makes plain calls. It is refused.
+        kept["capabilities"] = {name: value for name, value in able.items() if name != "tasks"}
     if method in _LISTS:
         kept[_LISTS[method][0]] = [one.value for one, flag in zip(offered, keep, strict=True) if flag]
     elif offered and not keep[0]:
@@ -197,9 +200,6 @@ def _named_list(member: str, key: str, **members: type) -> Check:
 
 
 def _tool_call(result: Mapping[str, Any], revision: str | None) -> None:
-    if revision in (None, LEGACY[-1]) and "task" in result:
-        _expect(type(result["task"]) is dict and type(result["task"].get("taskId")) is str, "`task` has no `taskId`")
-        return
     _entries(result, "content", type=str)
     _expect(type(result.get("isError", False)) is bool, "`isError` is not a boolean")
     if revision in LEGACY:

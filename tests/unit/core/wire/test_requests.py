@@ -236,12 +236,39 @@ def test_a_boolean_is_no_number() -> None:
         ("prompts/get", {"name": "greet"}, "greet"),
         ("completion/complete", {"ref": {"type": "ref/prompt", "name": "greet"}, "argument": {}}, "greet"),
         ("completion/complete", {"ref": {"type": "ref/resource", "uri": "a://{b}"}, "argument": {}}, "a://{b}"),
-        ("tasks/cancel", {"taskId": "t"}, "t"),
         ("tools/list", None, None),
     ],
 )
 def test_what_a_method_names_is_found(method: str, params: dict[str, Any] | None, name: str | None) -> None:
     assert read(Request(1, method, params), "mcp-protocol-version: 2025-11-25").name == name
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        (Request(1, "tools/call", {"name": "a", "task": {"ttl": 60_000}}), "the parameter `task` of `tools/call`"),
+        (Request(1, "tools/call", {"name": "a", "task": None}), "the parameter `task` of `tools/call`"),
+        (Request(1, "tasks/get", {"taskId": "another agent's"}), "`tasks/get`"),
+        (Request(1, "tasks/result", {"taskId": "another agent's"}), "`tasks/result`"),
+        (Request(1, "tasks/list"), "`tasks/list`"),
+        (Request(1, "tasks/cancel", {"taskId": "another agent's"}), "`tasks/cancel`"),
+        (
+            Notification("notifications/tasks/status", {"taskId": "t", "status": "working"}),
+            "`notifications/tasks/status`",
+        ),
+    ],
+)
+def test_whatever_is_about_tasks_is_refused_by_name(message: Request | Notification, said: str) -> None:
+    """A server sees all agents under our one credential: it would give one agent what another's call brought."""
+    with pytest.raises(Refused) as refused:
+        read(message, "mcp-protocol-version: 2025-11-25")
+    assert refused.value.code is Code.TASK_UNSUPPORTED
+    assert said in str(refused.value)
+
+
+def test_a_tool_may_well_have_an_argument_called_task() -> None:
+    message = Request(1, "tools/call", {"name": "a", "arguments": {"task": {"ttl": 1}}})
+    assert read(message, "mcp-protocol-version: 2025-11-25").arguments == {"task": {"ttl": 1}}
 
 
 def test_policy_sees_the_params_without_meta() -> None:
