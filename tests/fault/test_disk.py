@@ -44,9 +44,11 @@ def powerless(*arguments: str) -> list[str]:
 
 
 @contextmanager
-def full_disk(process: subprocess.Popen[bytes]) -> Iterator[None]:
+def full_disk(process: subprocess.Popen[bytes], but_for: Path | None = None) -> Iterator[None]:
+    """No room on the disk, or (where the operator's terminal is a file of ours) just enough for that file."""
     _, most = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (FULL, most))
+    room = FULL if but_for is None else but_for.stat().st_size + FULL
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (room, most))
     try:
         yield
     finally:
@@ -115,6 +117,30 @@ def test_a_full_disk_refuses_every_call_and_service_returns_with_space(ready_des
     wait_for(lambda: health(desk)["published"] == len(desk.events()), "the log to be published again")
     assert health(desk)["status"] == "ok"
     desk.run("log", "verify")
+
+
+def test_the_operator_is_told_once_that_it_begins_and_once_that_it_is_over(ready_desk: Desk) -> None:
+    desk = ready_desk
+    before = len(said(desk))
+    process = desk.up()
+    token = desk.token()
+    assert_paid(pay(desk, token, 1))
+    with full_disk(process, but_for=desk.folder / "up.log"):
+        for amount in range(2, 12):
+            assert_refused(pay(desk, token, amount))
+        wait_for(lambda: len(said(desk)) > before, "the operator to be told")
+    wait_for(lambda: "calls are recorded again" in said(desk)[-1], "the operator to be told that it is over")
+    (begins, ends) = (line for line in said(desk)[before:] if "calls are" in line)
+    assert begins.startswith("citywatch: calls are refused, because they cannot be recorded: the log's database")
+    assert ends.startswith("citywatch: calls are recorded again")
+    assert_paid(pay(desk, token, 12))
+
+
+def said(desk: Desk) -> list[str]:
+    """What gateways of this desk said to their operators while they ran."""
+    path = desk.folder / "up.log"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [line for line in lines if line.startswith("citywatch: ")]
 
 
 def test_a_reply_that_cannot_be_recorded_is_not_released(ready_desk: Desk) -> None:

@@ -6,7 +6,7 @@ Decides nothing about calls. INVARIANT: whatever a dead process left open is clo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 import msgspec
@@ -24,6 +24,7 @@ from citywatch.core.log.entry import encode_event
 from citywatch.core.policy.check import check_policies
 from citywatch.core.wire.jsonrpc import Limits
 from citywatch.main.assembly import GATEWAY_TTL_MS, City, build_upstreams, load_rules
+from citywatch.service.alarm import Alarm, WatchedStore, keep_looking
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.exchange import Exchange
 from citywatch.service.ports import Append, NewEntry
@@ -32,6 +33,7 @@ from citywatch.service.recovery import close_lost_calls, note_boot
 
 REFRESH_S = 5.0
 PUBLISH_S = 1.0
+LOOK_S = 1.0
 
 
 class Running(msgspec.Struct):
@@ -44,8 +46,8 @@ class Running(msgspec.Struct):
 
 
 @asynccontextmanager
-async def open_gateway(city: City) -> AsyncIterator[Running]:
-    """Bring the gateway up; take it down again on the way out, leaving the log whole."""
+async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[Running]:
+    """Bring the gateway up; take it down again on the way out, leaving the log whole. `say` tells the operator."""
     settings, limits = city.settings, city.settings.limits
     rules = await load_rules(settings, city.store)
     publisher = city.publisher()
@@ -67,8 +69,10 @@ async def open_gateway(city: City) -> AsyncIterator[Running]:
         except CitywatchError:
             return enforcer.rules  # what is approved but cannot be read with the policies stays unusable
 
+    alarm = Alarm("calls are refused, because they cannot be recorded", "calls are recorded again", say)
+    store = WatchedStore(city.store, alarm)
     enforcer = Enforcer(
-        store=city.store,
+        store=store,
         clock=city.clock,
         chance=city.chance,
         rules=rules,
@@ -118,7 +122,15 @@ async def open_gateway(city: City) -> AsyncIterator[Running]:
         city.renew_gateway(tls)
     addresses = [Address(listen.host, listen.port, listen.tls) for listen in settings.listen]
     opened = await listeners.open(addresses, None if tls is None else tls.context)
-    chores = (_keep_fresh(city, door, tls), publisher.run(PUBLISH_S), _fold(enforcer))
+    publication = Alarm("the log is not published", "the log is published again", say)
+
+    async def look_at_publication() -> None:
+        log = publisher.health
+        why = log.refused or log.failed
+        publication.rest() if why is None else publication.ring(why)
+
+    looks = keep_looking((store.look, look_at_publication), LOOK_S)
+    chores = (_keep_fresh(city, door, tls), publisher.run(PUBLISH_S), _fold(enforcer), looks)
     tasks = [asyncio.create_task(chore) for chore in chores]
     broken = asyncio.Event()
     for task in tasks:

@@ -39,6 +39,10 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
             runner.run(main)
 
 
+def _warn(line: str) -> None:
+    click.echo(f"citywatch: {line}", err=True)
+
+
 async def _up(place: Place) -> None:
     from citywatch.main.assembly import open_city
     from citywatch.main.gateway import open_gateway
@@ -47,7 +51,7 @@ async def _up(place: Place) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with open_city(place) as city, open_gateway(city) as gateway:
+    async with open_city(place) as city, open_gateway(city, _warn) as gateway:
         for line in gateway.says:
             click.echo(line)
         click.echo("ready", nl=True)
