@@ -1,7 +1,8 @@
 """The sockets: each address of the configuration becomes a listener; SIGTERM drains before it stops.
 
 Decides nothing about requests. INVARIANTS: without TLS only loopback is listened on, whatever the configuration was
-believed to say; while draining nothing new begins and what was begun may end, up to a bound.
+believed to say; papers that a handshake refuses leave an entry, as those that a request shows do; while draining
+nothing new begins and what was begun may end, up to a bound.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -18,7 +19,8 @@ from uvicorn.server import ServerState
 
 from citywatch.adapters.gateway.app import Gateway
 from citywatch.adapters.gateway.protocol import Bounds, bounded
-from citywatch.core.errors import Code, Malformed, Unavailable
+from citywatch.adapters.gateway.secure import Handshakes, TlsProtocol
+from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 
 HANDSHAKE_S = 10.0
 
@@ -53,24 +55,22 @@ class Listeners:
         self._config.load()
         self._state = ServerState()
         self._servers: list[asyncio.Server] = []
+        self._handshakes = Handshakes(connections, HANDSHAKE_S, self._turned_away)
 
     async def open(self, addresses: Sequence[Address], tls: ssl.SSLContext | None) -> list[tuple[Address, int]]:
         """Listen on every address; return each with the port it got (port 0 takes any)."""
         opened = []
         loop = asyncio.get_running_loop()
         for address in addresses:
+            if address.tls and tls is None:
+                raise Malformed(f"`https://{address.host}` has no certificate to show")
             if not address.tls and not _is_loopback(address.host):
                 raise Malformed(
                     f"`http://{address.host}` is not loopback: plain HTTP would show credentials; use https"
                 )
             try:
                 server = await loop.create_server(
-                    self._protocol,
-                    address.host,
-                    address.port,
-                    ssl=tls if address.tls else None,
-                    ssl_handshake_timeout=HANDSHAKE_S if address.tls else None,
-                    backlog=2048,
+                    self._factory(tls if address.tls else None), address.host, address.port, backlog=2048
                 )
             except OSError as failure:
                 where = f"{address.host}:{address.port}"
@@ -84,6 +84,7 @@ class Listeners:
         self._gateway.draining = True
         for server in self._servers:
             server.close()
+        await self._handshakes.close()
         for connection in list(self._state.connections):
             connection.shutdown()
         waiting = set(self._state.tasks)
@@ -96,6 +97,14 @@ class Listeners:
         for connection in list(self._state.connections):
             connection.transport.close()
         return len(waiting)
+
+    def _factory(self, tls: ssl.SSLContext | None) -> Callable[[], Any]:
+        if tls is None:
+            return self._protocol
+        return lambda: TlsProtocol(tls, self._protocol, self._handshakes)
+
+    async def _turned_away(self, refused: Refused, address: str) -> None:
+        await self._gateway.exchange.enforcer.reject(refused.code, refused.detail, address, "")
 
     def _protocol(self) -> Any:
         return self._config.http_protocol_class(  # type: ignore[call-arg]
