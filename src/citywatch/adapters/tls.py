@@ -5,21 +5,58 @@ Whom a certificate names, and whether it still may act, is asked again of each r
 
 INVARIANTS: only the trust bundle is trusted, never the system's authorities; a connection lives under the certificate
 and the bundle that were installed when it began, and the next one under today's, without a restart; no session is
-resumed, so that every connection has shown its papers.
+resumed, so that every connection has shown its papers; the gateway's own key is drawn here for one certificate, lives
+as long as that one is shown, and is on no disk that anybody could copy.
 """
 
 from __future__ import annotations
 
+import secrets
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import NoReturn
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, PublicFormat
 
 from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.identity.bundle import TrustBundle
 from citywatch.core.identity.certificate import format_certificate
 from citywatch.core.identity.credential import GatewayCredential, check_time
 from citywatch.core.identity.x509 import verify_gateway_svid
+
+
+class TlsKey:
+    """A fresh key on P-256 for one certificate. `public` is its DER; the private half goes into a TLS context only."""
+
+    __slots__ = ("_key", "public")
+
+    def __init__(self) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self.public = self._key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+    def load(self, context: ssl.SSLContext, chain: Sequence[bytes]) -> None:
+        """Put certificate and key into a context; `Malformed` if they do not belong together.
+
+        The library takes keys from a file only. So what lies there for a moment is encrypted, with a password that is
+        nowhere else: neither a backup nor a crash in that moment leaves the key behind.
+        """
+        password = secrets.token_hex(32).encode("ascii")
+        pem = self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(password))
+        with _written(chain, pem.decode("ascii")) as file:
+            try:
+                context.load_cert_chain(file, password=password)
+            except (ssl.SSLError, OSError, ValueError):
+                raise Malformed("the key is not that of the certificate") from None
+
+    def __repr__(self) -> str:
+        return "TlsKey()"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a private key is not copied")
 
 
 class GatewayTls:
@@ -32,14 +69,14 @@ class GatewayTls:
         # all: a handshake before the first `install` fails.
         self.context.sni_callback = self._show_current
 
-    def install(self, chain: Sequence[bytes], key_file: Path, bundle: TrustBundle) -> None:
+    def install(self, chain: Sequence[bytes], key: TlsKey, bundle: TrustBundle) -> None:
         """Show this certificate (DER, leaf first) and believe this bundle from the next connection on.
 
-        `key_file` holds the leaf's private key in PEM. Raises `Malformed` if they do not belong together.
+        `key` is the leaf's. Raises `Malformed` if they do not belong together; then everything stays as it was.
         """
         context = _server_context()
         _trust(context, bundle)
-        _load(context, chain, key_file)
+        key.load(context, chain)
         self._current = context
 
     def _show_current(self, handshake: ssl.SSLObject, host: str | None, outer: ssl.SSLContext) -> int | None:
@@ -110,15 +147,21 @@ def _trust(context: ssl.SSLContext, bundle: TrustBundle) -> None:
 
 
 def _load(context: ssl.SSLContext, chain: Sequence[bytes], key_file: Path) -> None:
-    """The library takes certificates from a file only; they are public, and the file is gone at once."""
-    with NamedTemporaryFile("w", suffix=".pem", encoding="ascii") as file:
-        file.writelines(ssl.DER_cert_to_PEM_cert(der) for der in chain)
-        file.flush()
+    with _written(chain) as file:
         try:
             # A password would be asked of the terminal: a key file that wants one is refused instead.
-            context.load_cert_chain(file.name, key_file, password=_no_password)
+            context.load_cert_chain(file, key_file, password=_no_password)
         except (ssl.SSLError, OSError, ValueError):
             raise Malformed(f"`{key_file}` does not hold the key of the certificate") from None
+
+
+@contextmanager
+def _written(chain: Sequence[bytes], key: str = "") -> Iterator[Path]:
+    """The library takes certificates from a file only; they are public, and the file is gone at once."""
+    with NamedTemporaryFile("w", suffix=".pem", encoding="ascii") as file:
+        file.writelines([*map(ssl.DER_cert_to_PEM_cert, chain), key])
+        file.flush()
+        yield Path(file.name)
 
 
 def _no_password() -> str:

@@ -15,7 +15,7 @@ from citywatch.adapters.files import LogDirectory
 from citywatch.adapters.keys import CheckpointSigner, KeyKind, KeySigner, SecretDirectory, load_key, open_key
 from citywatch.adapters.sqlite import SqliteStore, open_store
 from citywatch.adapters.system import SystemChance, SystemClock
-from citywatch.adapters.tls import GatewayTls
+from citywatch.adapters.tls import GatewayTls, TlsKey
 from citywatch.adapters.upstream import HttpServer, HttpUpstream, Patience, StdioServer
 from citywatch.adapters.upstream.credential import from_environment, from_file
 from citywatch.adapters.witness import HttpWitness
@@ -41,8 +41,7 @@ LEEWAY_MS = 30_000
 WITNESS_S = 10.0
 AUTHORITY_TTL_MS = 10 * 365 * 24 * 3_600_000
 LOG_KEY = "log.pem"
-GATEWAY_KEY = "gateway.pem"
-GATEWAY_TTL_MS = 24 * 3_600_000
+GATEWAY_TTL_MS = 3_600_000
 
 
 class City:
@@ -128,14 +127,13 @@ class City:
         files = LogDirectory(self.place.tiles)
         return Publisher(store=self.store, files=files, signer=signer, origin=origin, witnesses=witnesses)
 
-    def renew_gateway(self, tls: GatewayTls) -> int:
-        """Give the gateway a fresh certificate for the names it is reached by; return when it ends, in milliseconds."""
-        key = open_key(self.keys, GATEWAY_KEY, KeyKind.P256)
+    async def renew_gateway(self, tls: GatewayTls) -> None:
+        """Give the gateway a fresh key, and a certificate for the names it is reached by; on record first."""
+        key = TlsKey()
         hosts = {one.host for one in self.settings.listen if one.host not in ("0.0.0.0", "::")}  # noqa: S104
         names = sorted({"localhost", "127.0.0.1", *hosts, *self.settings.names})
-        issued = self.authority().issue_gateway(p256(key.public), names, now=self.clock.now_ms(), ttl=GATEWAY_TTL_MS)
-        tls.install([issued.value], self.place.keys / GATEWAY_KEY, self.row().bundle())
-        return issued.not_after
+        issued = await self.issuer.gateway(p256(key.public), names, GATEWAY_TTL_MS)
+        tls.install([issued.value], key, self.row().bundle())
 
     def verifier_key(self) -> str:
         """The log's public key, as signed notes write it."""

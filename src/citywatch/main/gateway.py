@@ -119,7 +119,7 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     )
     tls = GatewayTls() if any(listen.tls for listen in settings.listen) else None
     if tls is not None:
-        city.renew_gateway(tls)
+        await city.renew_gateway(tls)
     addresses = [Address(listen.host, listen.port, listen.tls) for listen in settings.listen]
     opened = await listeners.open(addresses, None if tls is None else tls.context)
     publication = Alarm("the log is not published", "the log is published again", say)
@@ -159,21 +159,27 @@ async def _fold(enforcer: Enforcer) -> None:
 
 
 async def _keep_fresh(city: City, door: Door, tls: GatewayTls | None) -> None:
-    """Renew the gateway's certificate; see if another process rotated the authority, and believe what stands there."""
+    """Renew the gateway's key and certificate; see if another process rotated the authority, and believe that."""
     renewed = city.clock.now_ms()
+    shown = city.row().sequence
     while True:
         await asyncio.sleep(REFRESH_S)
         before = city.row().sequence
         try:
-            after = await city.look_at_authority()
-            if after.sequence != before:
+            after = (await city.look_at_authority()).sequence
+            if after != before:
                 door.forget()
-            due = city.clock.now_ms() - renewed > GATEWAY_TTL_MS // 2
-            if tls is not None and (due or after.sequence != before):
-                city.renew_gateway(tls)
-                renewed = city.clock.now_ms()
+            if tls is not None and (after != shown or is_due(city.clock.now_ms(), renewed)):
+                now = city.clock.now_ms()
+                await city.renew_gateway(tls)
+                renewed, shown = now, after
         except (CitywatchError, OSError):
             continue  # store or disk are away for a moment: calls are refused by the append meanwhile
+
+
+def is_due(now: int, renewed: int) -> bool:
+    """Whether half of the certificate's life is over, or the clock was put back to before it began."""
+    return not renewed <= now <= renewed + GATEWAY_TTL_MS // 2
 
 
 async def _note(

@@ -93,7 +93,8 @@ async def test_a_gateway_that_cannot_prove_itself_hears_nothing(desk: Desk, own_
     refused = desk.run("connect", "clerk", "--gateway", gateways(own_desk)[1], check=False)
     assert refused.returncode == 1
     assert "credential_untrusted" in refused.stderr
-    assert not [event for event in own_desk.events() if event["type"] == "credential_issued"]
+    issued = [event["agent"] for event in own_desk.events() if event["type"] == "credential_issued"]
+    assert set(issued) == {"spiffe://t.example/gateway"}
 
 
 def test_a_browsers_page_is_refused(desk: Desk) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -12,7 +14,15 @@ import pytest
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from citywatch.adapters.system import SystemClock
+from citywatch.adapters.tls import GatewayPin
+from citywatch.core.identity.certificate import certificate_key, parse_certificate
+from citywatch.core.identity.papers import parse_introduction
+from citywatch.core.signature import thumbprint
 from tests.e2e.gateway.city import City, look, open_city
+from tests.e2e.gateway.desk import wait_for
+
+HOUR_MS = 3_600_000
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +87,50 @@ async def test_a_certificate_that_ends_is_refused_on_the_connection_that_it_open
         finally:
             shift.unlink()
         assert await look(http, city.url, {}) == (200, "done")
+
+
+def shown(city: City) -> bytes:
+    """The certificate that the gateway shows to a new connection, whatever the client's clock thinks of it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with (
+        socket.create_connection(("127.0.0.1", city.tls_port), timeout=30) as plain,
+        context.wrap_socket(plain) as secure,
+    ):
+        der = secure.getpeercert(binary_form=True)
+    assert der is not None
+    return der
+
+
+def key_of(der: bytes) -> str:
+    return thumbprint(certificate_key(parse_certificate(der)))
+
+
+async def test_the_gateways_key_lasts_half_an_hour_and_changes_under_an_established_connection(city: City) -> None:
+    """First the clock is put forward, so that a renewal is due; then back, before the new certificate begins."""
+    shift, first = city.desk.folder / "shift", key_of(shown(city))
+    async with httpx2.AsyncClient(verify=city.of("clerk"), timeout=30) as http:
+        assert await look(http, city.url, {}) == (200, "done")
+        shift.write_text(str(31 * 60_000))
+        try:
+            wait_for(lambda: key_of(shown(city)) != first, "a new key")
+            second = key_of(shown(city))
+            assert await look(http, city.url, {}) == (200, "done")
+        finally:
+            shift.unlink()
+        wait_for(lambda: key_of(shown(city)) not in (first, second), "a certificate of today")
+        assert await look(http, city.url, {}) == (200, "done")
+    assert await city.refusal(city.of("clerk")) == (200, "done")
+    introduction = parse_introduction((city.papers("clerk") / "introduction.json").read_bytes())
+    pin = GatewayPin(introduction.bundle, SystemClock().now_ms, 0)
+    _, writer = await asyncio.open_connection("127.0.0.1", city.tls_port, ssl=pin.context, server_hostname="localhost")
+    proved = pin.check(writer.get_extra_info("ssl_object"))
+    writer.transport.abort()
+    assert proved.not_after - SystemClock().now_ms() <= HOUR_MS
+    issued = [one["key"] for one in city.desk.events() if one.get("agent") == proved.gateway]
+    assert issued == [first, second, key_of(shown(city))]
+    assert not list((city.desk.folder / ".citywatch" / "keys").glob("*gateway*"))
 
 
 async def test_a_client_sees_that_it_is_the_gateway(city: City) -> None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import socket
 import ssl
+import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from citywatch.adapters.keys import KeyKind, SecretDirectory, create_key
 from citywatch.adapters.memory import MemoryClock
-from citywatch.adapters.tls import GatewayPin, GatewayTls
+from citywatch.adapters.tls import GatewayPin, GatewayTls, TlsKey
 from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.identity.bundle import TrustBundle
 from citywatch.core.identity.x509 import verify_x509_svid
@@ -37,11 +41,11 @@ class Town(City):
     def key_file(self, name: str) -> Path:
         return self.keys.path / name
 
-    def gateway(self, name: str, *, ttl: int = HOUR) -> bytes:
-        """Draw the gateway a key under `name`, certify it, install both."""
-        key = create_key(self.keys, name, KeyKind.P256)
+    def gateway(self, *, ttl: int = HOUR) -> bytes:
+        """Draw the gateway a key, certify it, install both."""
+        key = TlsKey()
         issued = self.authority.issue_gateway(p256(key.public), HOSTS, now=self.clock.now_ms(), ttl=ttl)
-        self.tls.install([issued.value], self.key_file(name), self.bundle)
+        self.tls.install([issued.value], key, self.bundle)
         return issued.value
 
     def agent(self, name: str, *, ttl: int = HOUR, ago: int = 0) -> tuple[list[bytes], Path]:
@@ -96,13 +100,13 @@ async def is_turned_away(port: int, pin: GatewayPin, *, host: str = "127.0.0.1")
 
 @pytest.mark.parametrize("host", HOSTS)
 async def test_a_client_without_a_certificate_may_come_in_and_is_nobody(town: Town, host: str) -> None:
-    shown = town.gateway("gateway.pem")
+    shown = town.gateway()
     async with listening(town.tls) as port:
         assert await visit(port, town.pin(), host=host) == (shown, b"nobody")
 
 
 async def test_an_agent_proves_its_key_in_the_handshake(town: Town) -> None:
-    town.gateway("gateway.pem")
+    town.gateway()
     chain, key_file = town.agent("agent.pem")
     async with listening(town.tls) as port:
         _, seen = await visit(port, town.pin((chain, key_file)))
@@ -111,7 +115,7 @@ async def test_an_agent_proves_its_key_in_the_handshake(town: Town) -> None:
 
 
 async def test_papers_of_another_authority_are_turned_away(town: Town, tmp_path: Path) -> None:
-    town.gateway("gateway.pem")
+    town.gateway()
     (tmp_path / "other").mkdir(mode=0o700)
     other = Town(tmp_path / "other")
     async with listening(town.tls) as port:
@@ -119,7 +123,7 @@ async def test_papers_of_another_authority_are_turned_away(town: Town, tmp_path:
 
 
 async def test_self_signed_and_expired_papers_are_turned_away(town: Town) -> None:
-    town.gateway("gateway.pem")
+    town.gateway()
     create_key(town.keys, "self.pem", KeyKind.P256)
     own = load_pem_private_key(town.keys.read("self.pem"), None)
     now = town.clock.now_ms()
@@ -131,7 +135,7 @@ async def test_self_signed_and_expired_papers_are_turned_away(town: Town) -> Non
 
 
 async def test_a_leaf_issues_nothing_in_a_handshake_either(town: Town) -> None:
-    town.gateway("gateway.pem")
+    town.gateway()
     chain, _ = town.agent("agent.pem")
     create_key(town.keys, "forged.pem", KeyKind.P256)
     signing, forging = (load_pem_private_key(town.keys.read(name), None) for name in ("agent.pem", "forged.pem"))
@@ -141,21 +145,27 @@ async def test_a_leaf_issues_nothing_in_a_handshake_either(town: Town) -> None:
         assert await is_turned_away(port, town.pin(([forged, *chain], town.key_file("forged.pem"))))
 
 
-async def test_the_certificate_is_exchanged_without_a_restart(town: Town) -> None:
-    first = town.gateway("first.pem")
+def public_key(der: bytes) -> bytes:
+    key = x509.load_der_x509_certificate(der).public_key()
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+async def test_key_and_certificate_are_exchanged_without_a_restart(town: Town) -> None:
+    first = town.gateway()
     async with listening(town.tls) as port:
         old_reader, old_writer = await asyncio.open_connection(
             "127.0.0.1", port, ssl=town.pin().context, server_hostname="localhost"
         )
-        second = town.gateway("second.pem")
+        second = town.gateway()
         assert (await visit(port, town.pin()))[0] == second != first
+        assert public_key(second) != public_key(first)
         assert old_writer.get_extra_info("ssl_object").getpeercert(binary_form=True) == first
         assert await old_reader.read() == b"nobody"
         old_writer.close()
 
 
 async def test_a_retired_authority_is_believed_no_longer_without_a_restart(town: Town) -> None:
-    town.gateway("first.pem")
+    town.gateway()
     old_papers, old_bundle = town.agent("agent.pem"), town.bundle
     async with listening(town.tls) as port:
         assert not await is_turned_away(port, town.pin(old_papers))
@@ -163,10 +173,10 @@ async def test_a_retired_authority_is_believed_no_longer_without_a_restart(town:
         following = town.found(2, certificates, tokens)
         town.authority = town.authority_of(following, certificates, tokens)
         town.bundle = bundle_of(DOMAIN, [town.generation, following], sequence=2, refresh_hint=300)
-        town.gateway("second.pem")
+        town.gateway()
         assert not await is_turned_away(port, town.pin(old_papers))
         town.bundle = bundle_of(DOMAIN, [following], sequence=3, refresh_hint=300)
-        town.gateway("third.pem")
+        town.gateway()
         assert await is_turned_away(port, town.pin(old_papers))
         assert not await is_turned_away(port, town.pin(town.agent("fresh.pem")))
         assert await is_turned_away(port, town.pin(bundle=old_bundle))
@@ -175,24 +185,24 @@ async def test_a_retired_authority_is_believed_no_longer_without_a_restart(town:
 async def test_a_gateway_of_another_authority_is_not_ours(town: Town, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir(mode=0o700)
     other = Town(tmp_path / "other")
-    other.gateway("gateway.pem")
+    other.gateway()
     async with listening(other.tls) as port:
         assert await is_turned_away(port, town.pin())
 
 
 async def test_a_name_that_is_not_in_the_certificate_is_not_ours(town: Town) -> None:
-    town.gateway("gateway.pem")
+    town.gateway()
     async with listening(town.tls) as port:
         assert await is_turned_away(port, town.pin(), host="elsewhere.example")
 
 
 async def test_an_agent_does_not_pass_for_the_gateway(town: Town) -> None:
     """Its certificate is of the right authority; even one with the right host would not do."""
-    town.gateway("gateway.pem")
+    town.gateway()
     create_key(town.keys, "agent.pem", KeyKind.P256)
-    key = p256(create_key(town.keys, "other.pem", KeyKind.P256).public)
-    leaf = town.authority._issue_leaf(str(BILLING), HOSTS, key, town.clock.now_ms(), HOUR)
-    town.tls.install([leaf.value], town.key_file("other.pem"), town.bundle)
+    key = TlsKey()
+    leaf = town.authority._issue_leaf(str(BILLING), HOSTS, p256(key.public), town.clock.now_ms(), HOUR)
+    town.tls.install([leaf.value], key, town.bundle)
     async with listening(town.tls) as port:
         with pytest.raises(Refused) as caught:
             await visit(port, town.pin())
@@ -200,7 +210,7 @@ async def test_an_agent_does_not_pass_for_the_gateway(town: Town) -> None:
 
 
 async def test_the_gateways_certificate_is_checked_against_our_clock_too(town: Town) -> None:
-    town.gateway("gateway.pem")
+    town.gateway()
     pin = town.pin()
     town.clock.advance(2 * HOUR)
     async with listening(town.tls) as port:
@@ -210,7 +220,7 @@ async def test_the_gateways_certificate_is_checked_against_our_clock_too(town: T
 
 
 async def test_no_session_is_resumed(town: Town) -> None:
-    town.gateway("gateway.pem")
+    town.gateway()
     pin = town.pin()
 
     def meet(port: int, session: ssl.SSLSession | None) -> ssl.SSLSession | None:
@@ -229,7 +239,7 @@ async def test_no_session_is_resumed(town: Town) -> None:
 
 
 async def test_old_versions_are_not_spoken(town: Town) -> None:
-    town.gateway("gateway.pem")
+    town.gateway()
     async with listening(town.tls) as port:
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
             pin = town.pin()
@@ -243,13 +253,37 @@ async def test_before_a_certificate_is_installed_nobody_gets_in(town: Town) -> N
         assert await is_turned_away(port, town.pin())
 
 
-def test_a_key_that_is_not_the_certificates_is_malformed(town: Town) -> None:
-    issued = town.gateway("gateway.pem")
-    create_key(town.keys, "other.pem", KeyKind.P256)
+async def test_a_key_that_is_not_the_certificates_is_malformed_and_changes_nothing(town: Town) -> None:
+    issued = town.gateway()
     with pytest.raises(Malformed):
-        town.tls.install([issued], town.key_file("other.pem"), town.bundle)
+        town.tls.install([issued], TlsKey(), town.bundle)
     with pytest.raises(Malformed):
-        town.tls.install([issued], town.key_file("missing.pem"), town.bundle)
+        town.pin(([issued], town.key_file("missing.pem")))
+    async with listening(town.tls) as port:
+        assert (await visit(port, town.pin()))[0] == issued
+
+
+def test_the_gateways_key_leaves_nothing_behind(town: Town, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the library is given to read is encrypted, and gone afterwards; nothing else writes the key down."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "drafts"))
+    (tmp_path / "drafts").mkdir()
+    seen = []
+
+    class Watched(ssl.SSLContext):
+        def load_cert_chain(self, certfile: Any, keyfile: Any = None, password: Any = None) -> None:
+            seen.append(Path(certfile).read_text())
+            super().load_cert_chain(certfile, keyfile, password)
+
+    key = TlsKey()
+    issued = town.authority.issue_gateway(p256(key.public), HOSTS, now=town.clock.now_ms(), ttl=HOUR)
+    key.load(Watched(ssl.PROTOCOL_TLS_SERVER), [issued.value])
+    (text,) = seen
+    assert "BEGIN ENCRYPTED PRIVATE KEY" in text
+    assert "BEGIN PRIVATE KEY" not in text
+    assert list((tmp_path / "drafts").iterdir()) == []
+    assert repr(key) == "TlsKey()"
+    with pytest.raises(TypeError):
+        pickle.dumps(key)
 
 
 def test_a_bundle_without_authorities_trusts_nobody(town: Town) -> None:

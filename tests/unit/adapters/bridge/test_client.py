@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from citywatch.adapters.bridge.client import GatewayClient
-from citywatch.adapters.keys import KeyKind, load_key
-from citywatch.adapters.tls import GatewayPin
+from citywatch.adapters.tls import GatewayPin, TlsKey
 from citywatch.core.errors import CitywatchError, Code, Malformed, Refused, Unavailable
 from citywatch.service.authority import p256
 from tests.identity_city import BILLING, HOUR
@@ -256,7 +255,7 @@ def secure(gate: Gate, town: Town) -> GatewayClient:
 
 
 async def test_over_tls_it_speaks_to_the_pinned_gateway(town: Town) -> None:
-    town.gateway("gateway.pem")
+    town.gateway()
     async with open_gate(says(plain(b"{}")), town.tls.context) as gate:
         client = secure(gate, town)
         assert await ask(client) == b"{}"
@@ -267,11 +266,10 @@ async def test_over_tls_nobody_else_hears_a_word(town: Town, tmp_path: Path) -> 
     """Another authority's gateway, and an agent of ours that shows a certificate with the right host."""
     (tmp_path / "other").mkdir(mode=0o700)
     other = Town(tmp_path / "other")
-    other.gateway("gateway.pem")
-    _, key_file = town.agent("agent.pem")
-    key = p256(load_key(town.keys, "agent.pem", KeyKind.P256).public)
-    posing = town.authority._issue_leaf(str(BILLING), HOSTS, key, town.clock.now_ms(), HOUR)
-    town.tls.install([posing.value], key_file, town.bundle)
+    other.gateway()
+    key = TlsKey()
+    posing = town.authority._issue_leaf(str(BILLING), HOSTS, p256(key.public), town.clock.now_ms(), HOUR)
+    town.tls.install([posing.value], key, town.bundle)
     for tls, code in ((other.tls, Code.CREDENTIAL_UNTRUSTED), (town.tls, Code.CREDENTIAL_BAD_NAME)):
         async with open_gate(says(plain(b"{}")), tls.context) as gate:
             client = secure(gate, town)
@@ -283,7 +281,7 @@ async def test_over_tls_nobody_else_hears_a_word(town: Town, tmp_path: Path) -> 
 
 
 async def test_plain_http_to_a_tls_port_and_back_is_an_error_and_no_hang(town: Town) -> None:
-    town.gateway("gateway.pem")
+    town.gateway()
     async with open_gate(says(plain(b"{}")), town.tls.context) as gate:
         client = client_of(gate)
         with pytest.raises(CitywatchError):

@@ -122,7 +122,7 @@ Run = Callable[[Coroutine[Any, Any, None]], None]
 @pytest.fixture
 def town(tmp_path: Path) -> Town:
     town = Town(tmp_path)
-    town.gateway("gateway.pem")
+    town.gateway()
     return town
 
 
