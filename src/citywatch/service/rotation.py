@@ -5,6 +5,8 @@ shown papers that he cannot check: the next generation is *prepared* (believed, 
 it with their next renewal), then *activated* (it signs, the one before is still believed), and once the last paper of
 the one before has expired, that one is *retired*.
 
+When a step is due is a matter of the papers' lives: everybody who is believed must have renewed once since the step
+before. Taken earlier, it refuses honest papers, which is what somebody wants whose old key was stolen.
 INVARIANTS: the active generation is always believed; each step is one transaction with its entry, so that of two
 operators at once one wins; a number is never used for two pairs of keys.
 """
@@ -37,13 +39,17 @@ class Change(StrEnum):
 
 
 class AuthorityRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Which generations are believed, by rising number, and which one signs. `last` is the highest number ever used."""
+    """Which generations are believed, by rising number, and which one signs.
+
+    `last` is the highest number ever used, `since` when the row last changed, in milliseconds.
+    """
 
     domain: str
     sequence: int
     active: int
     last: int
     generations: tuple[Generation, ...]
+    since: int = 0
 
     def generation(self, number: int) -> Generation:
         """The generation of that number; `Refused(CONFLICT)` if it is not believed."""
@@ -55,6 +61,29 @@ class AuthorityRow(msgspec.Struct, frozen=True, kw_only=True):
     def bundle(self) -> TrustBundle:
         """Whom to believe, as a SPIFFE bundle."""
         return bundle_of(self.domain, self.generations, sequence=self.sequence, refresh_hint=REFRESH_HINT_S)
+
+
+class Step(msgspec.Struct, frozen=True):
+    """The next step of a rotation: what happens to which generation, and from when on it refuses nothing honest."""
+
+    change: Change
+    generation: int
+    due: int
+
+
+def next_step(row: AuthorityRow, longest: int) -> Step:
+    """What a rotation does next, where no paper lives longer than `longest` milliseconds.
+
+    1. What signs no longer is retired first, the oldest before others · 2. what is prepared is activated · 3. else a
+    new generation is prepared, at any time.
+    """
+    due = row.since + longest
+    first, newest = row.generations[0].number, row.generations[-1].number
+    if first < row.active:  # 1
+        return Step(Change.RETIRED, first, due)
+    if newest > row.active:  # 2
+        return Step(Change.ACTIVATED, newest, due)
+    return Step(Change.PREPARED, row.last + 1, 0)  # 3
 
 
 async def load_authority(store: Store, domain: str) -> AuthorityRow | None:
@@ -133,12 +162,13 @@ async def _change(
 ) -> None:
     """One step, on record. A conflict is told and not retried: the operator should see what the other one did."""
     before, version = await _load(store, domain)
-    after = step(before)
+    now = clock.now_ms()
+    after = msgspec.structs.replace(step(before), since=now)
     if before is not None:
         after = msgspec.structs.replace(after, sequence=before.sequence + 1)
     generation = (after if change is not Change.RETIRED else _founded(before, domain)).generation(number)
     event = events.AuthorityChanged(
-        at=clock.now_ms(),
+        at=now,
         replica=replica,
         domain=domain,
         change=change.value,

@@ -224,9 +224,16 @@ def test_a_missing_key_is_not_there(directory: SecretDirectory) -> None:
         load_key(directory, "a.key", KeyKind.P256)
 
 
+def test_a_key_that_was_removed_is_gone_and_may_be_removed_again(directory: SecretDirectory) -> None:
+    create_key(directory, "a.key", KeyKind.P256)
+    directory.remove("a.key")
+    directory.remove("a.key")
+    assert list(directory.path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["", ".", "..", "../a", "a/b", "/etc/passwd", "a\0b"])
 def test_a_name_does_not_leave_the_directory(directory: SecretDirectory, name: str) -> None:
-    for act in (directory.read, directory.exists, lambda name: directory.create(name, b"x")):
+    for act in (directory.read, directory.exists, directory.remove, lambda name: directory.create(name, b"x")):
         with pytest.raises(Malformed):
             act(name)
 

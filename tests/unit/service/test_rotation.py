@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
+import msgspec
 import pytest
 
 from citywatch.core.errors import Code, Malformed, Refused
@@ -16,9 +17,12 @@ from citywatch.core.identity.x509 import verify_x509_svid
 from citywatch.service.authority import p256
 from citywatch.service.rotation import (
     AuthorityRow,
+    Change,
+    Step,
     activate_generation,
     found_authority,
     load_authority,
+    next_step,
     prepare_generation,
     retire_generation,
 )
@@ -92,6 +96,36 @@ async def test_a_rotation_never_refuses_an_honest_paper() -> None:
     assert (await row_of(city)).sequence == 4
     changes = [event.change for event in await city.events() if isinstance(event, AuthorityChanged)]
     assert changes == ["founded", "prepared", "activated", "retired"]
+
+
+async def test_each_step_is_due_when_every_paper_has_been_renewed_since_the_last() -> None:
+    city = await founded()
+    assert next_step(await row_of(city), HOUR) == Step(Change.PREPARED, 2, 0)
+    await prepare_generation(city.store, city.clock, "r1", city.found(2, signer(), signer()), DOMAIN, "alice")
+    assert next_step(await row_of(city), HOUR) == Step(Change.ACTIVATED, 2, city.clock.now_ms() + HOUR)
+    city.clock.advance(HOUR)
+    await activate_generation(city.store, city.clock, "r1", 2, DOMAIN, "alice")
+    assert next_step(await row_of(city), HOUR) == Step(Change.RETIRED, 1, city.clock.now_ms() + HOUR)
+    await retire_generation(city.store, city.clock, "r1", 1, DOMAIN, "alice")
+    assert next_step(await row_of(city), HOUR) == Step(Change.PREPARED, 3, 0)
+
+
+async def test_a_step_at_its_time_voids_no_paper_that_was_ever_good() -> None:
+    """The longest paper of the old generation, issued in the last instant before the new one signed."""
+    city = await founded()
+    following = (signer(), signer())
+    await prepare_generation(city.store, city.clock, "r1", city.found(2, *following), DOMAIN, "alice")
+    paper = city.authority.issue_x509(BILLING, p256(signer().public), now=city.clock.now_ms(), ttl=HOUR)
+    await activate_generation(city.store, city.clock, "r1", 2, DOMAIN, "alice")
+    assert next_step(await row_of(city), HOUR).due >= paper.not_after
+
+
+async def test_a_row_from_before_steps_had_times_is_due_at_once() -> None:
+    city = await founded()
+    row = msgspec.structs.replace(await row_of(city), generations=(city.generation, city.found(2, signer(), signer())))
+    old = msgspec.json.encode(row).replace(b',"since":%d' % row.since, b"")
+    assert b"since" not in old
+    assert next_step(msgspec.json.decode(old, type=AuthorityRow), HOUR) == Step(Change.ACTIVATED, 2, HOUR)
 
 
 async def test_the_generation_that_signs_is_never_retired() -> None:

@@ -69,6 +69,13 @@ class SecretDirectory:
             os.rename(draft, parse_segment(name), src_dir_fd=directory, dst_dir_fd=directory)
             os.fsync(directory)
 
+    def remove(self, name: str) -> None:
+        """Take a file away; nothing happens if it is not there."""
+        with self._opened() as directory, _disk(self.path / name):
+            with suppress(FileNotFoundError):
+                os.unlink(parse_segment(name), dir_fd=directory)
+            os.fsync(directory)
+
     @contextmanager
     def _opened(self) -> Iterator[int]:
         """The directory itself, checked, so that no name outside it is ever followed."""
