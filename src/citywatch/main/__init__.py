@@ -52,12 +52,13 @@ def cli(ctx: click.Context, config: Path) -> None:
 
 
 def _register() -> None:
-    from citywatch.main import agents, calls, connect, log, policy, run, setup, tools
+    from citywatch.main import agents, authority, calls, connect, log, policy, run, setup, tools
 
     parts: list[Callable[[click.Group], None]] = [
         setup.register,
         run.register,
         agents.register,
+        authority.register,
         connect.register,
         tools.register,
         calls.register,

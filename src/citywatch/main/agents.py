@@ -114,11 +114,16 @@ def token(file: Path, name: str) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="The agent's folder.  [default: agents/NAME]")
 @click.pass_obj
 def certificate(file: Path, name: str, out: Path | None) -> None:
-    """Write a short-lived certificate (X.509-SVID) for an agent that does mTLS: svid.pem, and bundle.pem to trust."""
+    """Write a short-lived certificate (X.509-SVID) for an agent that does mTLS: svid.pem, and bundle.pem to trust.
+
+    Also brings introduction.json up to date, for an agent that was away while the authority rotated.
+    """
     import ssl
 
     from citywatch.adapters.keys import KeyKind, SecretDirectory, load_key
     from citywatch.core.identity.certificate import format_certificate
+    from citywatch.core.identity.papers import format_introduction
+    from citywatch.core.names import AgentId
     from citywatch.main.assembly import open_city
     from citywatch.service.authority import p256
 
@@ -133,6 +138,8 @@ def certificate(file: Path, name: str, out: Path | None) -> None:
             secrets.replace("svid.pem", ssl.DER_cert_to_PEM_cert(issued.value).encode("ascii"))
             authorities = map(format_certificate, city.row().bundle().certificates)
             secrets.replace("bundle.pem", "".join(map(ssl.DER_cert_to_PEM_cert, authorities)).encode("ascii"))
+            introduction = city.issuer.introduction(AgentId(city.settings.trust_domain, name))
+            secrets.replace("introduction.json", format_introduction(introduction))
         until = datetime.fromtimestamp(issued.not_after / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
         click.echo(f"wrote {folder}/svid.pem (until {until}) and {folder}/bundle.pem; the key is {folder}/key.pem")
 

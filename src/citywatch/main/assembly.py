@@ -29,7 +29,7 @@ from citywatch.core.policy.cedar import Policy, Source, parse_policies
 from citywatch.core.policy.world import AgentFacts
 from citywatch.main.place import Place, Replica, open_state
 from citywatch.service.admin import Admin
-from citywatch.service.authority import Authority, found_generation, p256
+from citywatch.service.authority import Authority, Generation, found_generation, p256
 from citywatch.service.issuer import Issuer, Lifetimes
 from citywatch.service.ports import Store, Upstream
 from citywatch.service.publisher import Publisher, log_note_key
@@ -92,7 +92,7 @@ class City:
     def authority(self) -> Authority:
         """The authority with the keys of its active generation."""
         row = self.row()
-        certificates, tokens = self._generation_keys(row.active)
+        certificates, tokens = self.keys_of(row.active)
         generation = row.generation(row.active)
         return Authority(row.domain, generation, certificates=certificates, tokens=tokens, chance=self.chance)
 
@@ -101,20 +101,35 @@ class City:
         domain = self.settings.trust_domain
         row = await load_authority(self.store, domain)
         if row is None:
-            certificates, tokens = (open_key(self.keys, name, KeyKind.P256) for name in _generation_names(1))
-            first = found_generation(
-                domain,
-                1,
-                certificates,
-                tokens,
-                now=self.clock.now_ms(),
-                ttl=AUTHORITY_TTL_MS,
-                chance=self.chance,
-            )
+            first = self.draw_generation(1)
             await found_authority(self.store, self.clock, self.replica.name, first, domain, operator())
             row = await load_authority(self.store, domain)
         self.authority_row = row
         return self.row()
+
+    def draw_generation(self, number: int) -> Generation:
+        """A generation of the authority from fresh keys, or from those that a step which failed has left behind."""
+        certificates, tokens = (open_key(self.keys, name, KeyKind.P256) for name in _generation_names(number))
+        return found_generation(
+            self.settings.trust_domain,
+            number,
+            certificates,
+            tokens,
+            now=self.clock.now_ms(),
+            ttl=AUTHORITY_TTL_MS,
+            chance=self.chance,
+        )
+
+    def discard_generation(self, number: int) -> None:
+        """Remove the keys of a retired generation: whoever has not heard of its end would still believe them."""
+        for name in _generation_names(number):
+            self.keys.remove(name)
+
+    @property
+    def longest_paper_ms(self) -> int:
+        """How long any paper lives that this configuration lets the authority issue, and a minute for the clocks."""
+        lives = [self._lifetimes(name) for name in ("", *self.settings.agents)]
+        return max(GATEWAY_TTL_MS, *(max(life.certificate, life.token) for life in lives)) + LEEWAY_MS * 2
 
     def publisher(self) -> Publisher:
         """What signs and publishes the log's head; the same for every process of this state folder."""
@@ -142,7 +157,8 @@ class City:
     def _log_key(self) -> KeySigner:
         return open_key(self.keys, LOG_KEY, KeyKind.ED25519)
 
-    def _generation_keys(self, number: int) -> tuple[KeySigner, KeySigner]:
+    def keys_of(self, number: int) -> tuple[KeySigner, KeySigner]:
+        """The signers of a generation, for certificates and for tokens; `Unavailable` if their files are gone."""
         first, second = _generation_names(number)
         return load_key(self.keys, first, KeyKind.P256), load_key(self.keys, second, KeyKind.P256)
 
