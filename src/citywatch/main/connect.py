@@ -40,7 +40,7 @@ def connect(name: str, folder: Path | None, gateway: str, listen: str, server: s
 
 
 async def _connect(name: str, folder: Path, gateway: str, listen: str, server: str | None) -> None:
-    client, bearer, relay = _assemble(name, folder, gateway)
+    clients, bearer, relay = _assemble(name, folder, gateway)
     work = asyncio.ensure_future(_listen(relay, name, gateway, listen) if server is None else _stdio(relay, server))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -53,10 +53,11 @@ async def _connect(name: str, folder: Path, gateway: str, listen: str, server: s
     finally:
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
-        await client.close()
+        for client in clients:
+            await client.close()
 
 
-def _assemble(name: str, folder: Path, gateway: str) -> tuple[GatewayClient, Bearer, Relay]:
+def _assemble(name: str, folder: Path, gateway: str) -> tuple[tuple[GatewayClient, ...], Bearer, Relay]:
     from citywatch.adapters.bridge import Bearer, GatewayClient, Relay
     from citywatch.adapters.keys import KeyKind, SecretDirectory, load_key
     from citywatch.adapters.system import SystemChance, SystemClock
@@ -78,16 +79,25 @@ def _assemble(name: str, folder: Path, gateway: str) -> tuple[GatewayClient, Bea
             format_introduction(Introduction(agent=introduction.agent, gateway=introduction.gateway, bundle=bundle)),
         )
 
-    client = GatewayClient(gateway, lambda: GatewayPin(bearer.bundle, clock.now_ms, LEEWAY_MS), connect_s=CONNECT_S)
+    def pin() -> GatewayPin:
+        return GatewayPin(bearer.bundle, clock.now_ms, LEEWAY_MS)
+
+    def pin_with_papers() -> GatewayPin:
+        shown = None if bearer.certificate is None else ([bearer.certificate], folder / KEY)
+        return GatewayPin(bearer.bundle, clock.now_ms, LEEWAY_MS, certificate=shown)
+
+    client = GatewayClient(gateway, pin_with_papers, connect_s=CONNECT_S)
+    renewals = GatewayClient(gateway, pin, connect_s=CONNECT_S)
     bearer = Bearer(
         introduction,
         load_key(secrets, KEY, KeyKind.P256),
-        client,
+        renewals,
         clock=clock,
         chance=SystemChance(),
         remember=remember,
+        renewed=client.forget,
     )
-    return client, bearer, Relay(client, bearer)
+    return (client, renewals), bearer, Relay(client, bearer)
 
 
 async def _introduce(bearer: Bearer) -> None:

@@ -1,7 +1,7 @@
 """`citywatch connect`: a local bridge that holds an agent's key and adds its papers, for clients that can do neither.
 
 Two faces, one relay: `LoopbackBridge` is HTTP on loopback, `StdioBridge` is JSON-RPC lines on standard input and
-output. Both ask through a `Relay`, which shows the token that a `Bearer` renews, over a `GatewayClient`.
+output. Both ask through a `Relay`, which shows the papers that a `Bearer` renews, over a `GatewayClient`.
 """
 
 from citywatch.adapters.bridge.bearer import Bearer

@@ -1,9 +1,11 @@
-"""The agent's token: fetched with a proof of its key, fetched again well before it ends.
+"""The agent's papers: fetched with a proof of its key, fetched again well before they end.
 
-Decides when to renew and whether what came back is ours: a token for this agent, signed by an authority of the bundle.
-Does not decide what it is shown for.
-INVARIANTS: the key signs proofs and leaves no other trace; one renewal at a time; a bundle is kept for later only from
-a gateway that has proved itself over TLS, and is never older than the one before.
+Over TLS the certificate is shown, which is worth nothing without the key; over plain HTTP, on loopback, the token.
+Decides when to renew and whether what came back is ours: papers for this agent and this key, signed by an authority of
+the bundle. Does not decide what they are shown for.
+INVARIANTS: the key signs proofs and handshakes, and leaves no other trace; one renewal at a time; a renewal needs no
+papers, so that none that ended or were refused stand in its way; a bundle is kept for later only from a gateway that
+has proved itself over TLS, and is never older than the one before.
 """
 
 from __future__ import annotations
@@ -16,7 +18,10 @@ from citywatch.core.errors import CitywatchError, Code, Malformed, Refused, Unav
 from citywatch.core.identity.bundle import TrustBundle
 from citywatch.core.identity.jwt import verify_jwt_svid
 from citywatch.core.identity.papers import MAX_PAPERS_BYTES, Introduction, Papers, parse_papers
+from citywatch.core.identity.x509 import verify_x509_svid
+from citywatch.core.signature import thumbprint
 from citywatch.core.wire import jsonrpc
+from citywatch.service.authority import p256
 from citywatch.service.ports import Chance, Clock, Signer
 from citywatch.service.renewal import prove_renewal
 
@@ -28,7 +33,7 @@ _LIMITS = jsonrpc.Limits(size=65_536, depth=16, nodes=1_000)
 
 
 class Bearer:
-    """Holds the agent's key by a signer, and its token."""
+    """Holds the agent's key by a signer, and its papers."""
 
     def __init__(
         self,
@@ -39,20 +44,31 @@ class Bearer:
         clock: Clock,
         chance: Chance,
         remember: Callable[[TrustBundle], None],
+        renewed: Callable[[], None],
     ) -> None:
-        """`remember` is given each newer bundle, to be found again after a restart."""
+        """`client` is for renewals alone, and shows no certificate. `remember` is given each newer bundle, to be found
+        again after a restart; `renewed` is called when the certificate has changed.
+        """
         self._agent, self._gateway = introduction.agent, introduction.gateway
         self.bundle = introduction.bundle
         self._signer, self._client = signer, client
         self._clock, self._chance = clock, chance
-        self._remember = remember
+        self._remember, self._renewed = remember, renewed
         self._one_at_a_time = asyncio.Lock()
-        self._token = ""
+        self._token, self._certificate = "", b""
         self._renew_at = self._until = self._pause_until = 0
         self._failure: CitywatchError | None = None
 
+    @property
+    def certificate(self) -> bytes | None:
+        """The certificate (DER) to show in a handshake over TLS, if there is one that has not ended."""
+        return self._certificate if self._client.secure and self._clock.now_ms() < self._until else None
+
     async def token(self) -> str:
-        """A token that is good now. While the old one still is, a renewal that fails is tried again later."""
+        """The token of papers that are good now. While the old ones still are, a renewal that fails is tried later.
+
+        It names them also where the certificate is what is shown.
+        """
         if self._clock.now_ms() < self._renew_at:
             return self._token
         async with self._one_at_a_time:
@@ -67,7 +83,7 @@ class Bearer:
             return self._token
 
     async def replace(self, refused: str) -> str:
-        """Another token than the one that the gateway has just refused."""
+        """The token of other papers than those that the gateway has just refused."""
         async with self._one_at_a_time:
             if self._token == refused:
                 self._renew_at = self._until = 0
@@ -89,8 +105,11 @@ class Bearer:
             if self._client.secure:  # plain HTTP may carry on through a rotation, and leaves nothing for a TLS to come
                 self._client.forget()
                 self._remember(papers.bundle)
-        self._token, self._until = papers.token, papers.token_until
-        self._renew_at = now + (papers.token_until - now) // 2
+        self._token, self._certificate = papers.token, papers.certificate
+        self._until = papers.certificate_until if self._client.secure else papers.token_until
+        self._renew_at = now + (self._until - now) // 2
+        if self._client.secure:
+            self._renewed()
 
     async def _ask(self, now: int) -> Papers:
         nonce = self._chance.salt().hex()
@@ -107,8 +126,11 @@ class Bearer:
         papers = parse_papers(answer, self._agent.domain)
         # A token that our bundle does not know comes from an authority that was rotated in meanwhile, or from nobody.
         believed = papers.bundle if self._client.secure else self.bundle
-        credential = verify_jwt_svid(papers.token, believed, self._gateway)
-        if credential.agent != str(self._agent):
+        found = [verify_jwt_svid(papers.token, believed, self._gateway)]
+        if self._client.secure:
+            found.append(verify_x509_svid([papers.certificate], believed))
+        key = thumbprint(p256(self._signer.public))
+        if any((one.agent, one.key) != (str(self._agent), key) for one in found):
             raise Malformed("the gateway sent another agent's papers")
         return papers
 

@@ -31,6 +31,20 @@ _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*\Z")
 Headers = Iterable[tuple[bytes, bytes]]
 
 
+# SPEC: RFC 8446 §6.2: what TLS says to a client whose certificate it refused. No request was read then.
+_PAPERS = {
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": Code.CREDENTIAL_EXPIRED,
+    "SSLV3_ALERT_BAD_CERTIFICATE": Code.CREDENTIAL_UNTRUSTED,
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": Code.CREDENTIAL_UNTRUSTED,
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": Code.CREDENTIAL_UNTRUSTED,
+    "TLSV1_ALERT_UNKNOWN_CA": Code.CREDENTIAL_UNTRUSTED,
+}
+
+
+class PapersRefused(Refused):
+    """The gateway refused our certificate in the handshake."""
+
+
 class Pin(Protocol):
     """What makes a TLS connection the gateway's: a context, and a check once the handshake is done."""
 
@@ -123,9 +137,11 @@ class GatewayClient:
             raise
 
     def forget(self) -> None:
-        """Drop what lies idle: the next connection is made under today's pin."""
+        """Keep nothing that was made under another pin: what is idle is dropped, what is busy is not used again."""
         for connection in tuple(self._idle):
             connection.drop()
+        for connection in self._open:
+            connection.last = True
 
     async def close(self) -> None:
         """Drop every connection, and wait until they are gone."""
@@ -191,6 +207,8 @@ class _Connection:
         self._idle, self._every = idle, every
         self._every.add(self)
         self._dropped = self._until_end = False
+        self._answered = False
+        self.last = False
         self.idle_since = 0.0
 
     @property
@@ -223,6 +241,7 @@ class _Connection:
                 await self._writer.drain()
             data = await self._reader.read(READ_BYTES)
             if data:
+                self._answered = True
                 self._parser.feed_data(data)
             elif self._headed and self._until_end:
                 self._complete = True
@@ -230,12 +249,15 @@ class _Connection:
                 raise Unavailable(Code.UPSTREAM_UNAVAILABLE, "the gateway hung up")
         except (OSError, ssl.SSLError, httptools.HttpParserError) as error:
             self.drop()
+            refused = _PAPERS.get(str(getattr(error, "reason", "")))
+            if refused is not None and not self._answered:
+                raise PapersRefused(refused, "the gateway refused the agent's certificate") from None
             why = type(error).__name__.lower()
             raise Unavailable(Code.UPSTREAM_UNAVAILABLE, f"the gateway's reply broke off: {why}") from None
 
     def finished(self) -> None:
         """The body was read to its end: keep the connection if both ends want to."""
-        if self._complete and not self._until_end and self._keep and self.alive:
+        if self._complete and not self._until_end and self._keep and not self.last and self.alive:
             self.idle_since = asyncio.get_running_loop().time()
             self._idle.append(self)
         else:

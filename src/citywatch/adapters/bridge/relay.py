@@ -2,7 +2,8 @@
 
 Decides which headers go either way: those that MCP gives a meaning, and no credential of the client's.
 INVARIANTS: what is asked goes below `/mcp/` of the gateway and nowhere else; the client's own Authorization and cookies
-go nowhere; a request is repeated only when the gateway refused its token, for then it was not looked at.
+go nowhere; over TLS no token does either; a request is repeated only when the gateway refused its papers, for then it
+was not looked at.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import re
 
 from citywatch.adapters.bridge.bearer import Bearer
-from citywatch.adapters.bridge.client import GatewayClient, Headers, Reply
+from citywatch.adapters.bridge.client import GatewayClient, Headers, PapersRefused, Reply
 from citywatch.core.errors import Code, Refused
 
 _PATH = re.compile(rb"/mcp/(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,128}\Z")
@@ -21,7 +22,7 @@ _UNAUTHORIZED = 401
 
 
 class Relay:
-    """Asks the gateway with the agent's token."""
+    """Asks the gateway with the agent's papers: over TLS the client shows the certificate, else a token goes along."""
 
     def __init__(self, client: GatewayClient, bearer: Bearer) -> None:
         self._client = client
@@ -33,18 +34,21 @@ class Relay:
             raise Refused(Code.SERVER_UNKNOWN, "the bridge serves POST, GET and DELETE at /mcp/<server>")
         kept = [(name, value) for name, value in headers if name in _ASKED or name.startswith(b"mcp-")]
         token = await self._bearer.token()
-        reply = await self._client.request(method, path, [*kept, _authorization(token)], body)
-        if reply.status != _UNAUTHORIZED:
-            return reply
-        reply.close()
+        try:
+            reply = await self._client.request(method, path, [*kept, *self._shown(token)], body)
+        except PapersRefused:
+            pass
+        else:
+            if reply.status != _UNAUTHORIZED:
+                return reply
+            reply.close()
         token = await self._bearer.replace(token)
-        return await self._client.request(method, path, [*kept, _authorization(token)], body)
+        return await self._client.request(method, path, [*kept, *self._shown(token)], body)
+
+    def _shown(self, token: str) -> list[tuple[bytes, bytes]]:
+        return [] if self._client.secure else [(b"authorization", b"Bearer " + token.encode("ascii"))]
 
 
 def answered(reply: Reply) -> list[tuple[bytes, bytes]]:
     """The headers of a reply that are for the local client: not `WWW-Authenticate`, which it could not follow."""
     return [(name, value) for name, value in reply.headers if name in _ANSWERED or name.startswith(b"mcp-")]
-
-
-def _authorization(token: str) -> tuple[bytes, bytes]:
-    return (b"authorization", b"Bearer " + token.encode("ascii"))

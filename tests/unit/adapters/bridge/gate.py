@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 
 import httptools
 
+from citywatch.adapters.gateway.secure import Handshakes, TlsProtocol
+from citywatch.core.errors import Code, Refused
+
 Answer = Callable[["Asked", asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -58,6 +61,8 @@ class Gate:
         self.connections = 0
         self.gone = asyncio.Event()
         self.port = 0
+        self.refused: list[Code] = []
+        self.certificates: list[bytes | None] = []
         self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     @property
@@ -66,6 +71,8 @@ class Gate:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        tls = writer.get_extra_info("ssl_object")
+        self.certificates.append(None if tls is None else tls.getpeercert(binary_form=True))
         task = asyncio.current_task()
         assert task is not None
         self._open[task] = writer
@@ -88,6 +95,9 @@ class Gate:
             await writer.wait_closed()
         del self._open[task]
 
+    async def refuse(self, refused: Refused, _: str) -> None:
+        self.refused.append(refused.code)
+
     async def close(self) -> None:
         """Cut off whoever is still there."""
         for writer in self._open.values():
@@ -103,11 +113,18 @@ class Gate:
 @asynccontextmanager
 async def open_gate(answer: Answer, tls: ssl.SSLContext | None = None) -> AsyncIterator[Gate]:
     gate = Gate(answer)
-    server = await asyncio.start_server(gate.serve, "127.0.0.1", 0, ssl=tls)
+    handshakes = Handshakes(10, 30.0, gate.refuse)
+
+    def protocol() -> asyncio.Protocol:
+        plain = asyncio.StreamReaderProtocol(asyncio.StreamReader(), gate.serve)
+        return plain if tls is None else TlsProtocol(tls, lambda: plain, handshakes)
+
+    server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)
     gate.port = server.sockets[0].getsockname()[1]
     async with server:
         yield gate
         await gate.close()
+        await handshakes.close()
 
 
 def plain(body: bytes, *, status: bytes = b"200 OK", media: bytes = b"application/json", more: bytes = b"") -> bytes:

@@ -1,4 +1,4 @@
-"""The agent's token is fetched by proof, kept while it is good, and believed only if it is ours."""
+"""The agent's papers are fetched by proof, kept while they are good, and believed only if they are ours."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from citywatch.core.errors import CitywatchError, Code, Malformed, Refused, Unav
 from citywatch.core.identity.bundle import TrustBundle
 from citywatch.core.identity.jwt import verify_jwt_svid
 from citywatch.core.identity.papers import format_papers, parse_papers
+from citywatch.core.identity.x509 import verify_x509_svid
 from citywatch.core.names import AgentId
+from citywatch.core.signature import thumbprint
 from citywatch.core.wire import mcp
-from citywatch.service.authority import bundle_of
+from citywatch.service.authority import bundle_of, p256
 from tests.identity_city import BILLING, DOMAIN, GATEWAY, HOUR, City, signer
 
 TOKEN_LIFE = HOUR // 4
@@ -57,6 +59,7 @@ class Scene:
         self.city, self.key = City(), signer()
         self.counter = Counter(self.city)
         self.remembered: list[TrustBundle] = []
+        self.renewed = 0
         self.bearer = Bearer(
             self.city.issuer.introduction(BILLING),
             self.key,
@@ -64,7 +67,16 @@ class Scene:
             clock=self.city.clock,
             chance=self.city.chance,
             remember=self.remembered.append,
+            renewed=self.renew,
         )
+
+    def renew(self) -> None:
+        self.renewed += 1
+
+    def use(self, *, secure: bool) -> int:
+        """Speak over TLS or not; return how long the papers live that are shown there."""
+        self.counter.secure = secure
+        return HOUR if secure else TOKEN_LIFE
 
     async def register(self) -> Scene:
         await self.city.admin.add_agent("billing", self.key.public, "alice")
@@ -76,15 +88,43 @@ async def scene() -> Scene:
     return await Scene().register()
 
 
-async def test_a_token_is_fetched_and_kept_until_half_its_life_is_over(scene: Scene) -> None:
+@pytest.mark.parametrize("secure", [False, True])
+async def test_papers_are_fetched_and_kept_until_half_their_life_is_over(scene: Scene, secure: bool) -> None:
+    life = scene.use(secure=secure)
     first = await scene.bearer.token()
     assert verify_jwt_svid(first, scene.city.bundle, GATEWAY).agent == str(BILLING)
-    scene.city.clock.advance(TOKEN_LIFE // 2 - 1)
+    scene.city.clock.advance(life // 2 - 1)
     assert await scene.bearer.token() == first
     assert scene.counter.asked == 1
     scene.city.clock.advance(1)
     assert await scene.bearer.token() != first
     assert scene.counter.asked == 2
+    assert scene.renewed == (2 if secure else 0)
+
+
+async def test_the_certificate_is_shown_over_tls_alone_and_only_while_it_lasts(scene: Scene) -> None:
+    assert scene.bearer.certificate is None
+    await scene.bearer.token()
+    first = scene.bearer.certificate
+    assert first is not None
+    assert verify_x509_svid([first], scene.city.bundle).agent == str(BILLING)
+    scene.city.clock.advance(HOUR // 2)
+    await scene.bearer.token()
+    assert scene.bearer.certificate not in (None, first)
+    scene.city.clock.advance(HOUR)
+    assert scene.bearer.certificate is None
+    scene.use(secure=False)
+    await scene.bearer.token()
+    assert scene.bearer.certificate is None
+
+
+async def test_a_certificate_for_another_key_is_refused(scene: Scene) -> None:
+    """Nobody could use it; but what is sent instead of ours says that something is wrong."""
+    papers = parse_papers(await scene.city.issuer.renew(scene.city.proof(scene.key)), DOMAIN)
+    other = scene.city.authority.issue_x509(BILLING, p256(signer().public), now=scene.city.clock.now_ms(), ttl=HOUR)
+    scene.counter.says = format_papers(msgspec.structs.replace(papers, certificate=other.value))
+    with pytest.raises(Malformed, match="another agent"):
+        await scene.bearer.token()
 
 
 async def test_many_that_ask_at_once_cause_one_renewal(scene: Scene) -> None:
@@ -93,10 +133,12 @@ async def test_many_that_ask_at_once_cause_one_renewal(scene: Scene) -> None:
     assert scene.counter.asked == 1
 
 
-async def test_while_the_token_is_good_a_gateway_that_is_away_does_no_harm(scene: Scene) -> None:
+@pytest.mark.parametrize("secure", [False, True])
+async def test_while_papers_are_good_a_gateway_that_is_away_does_no_harm(scene: Scene, secure: bool) -> None:
+    life = scene.use(secure=secure)
     first = await scene.bearer.token()
     scene.counter.fails = Unavailable(Code.UPSTREAM_UNAVAILABLE, "away")
-    scene.city.clock.advance(TOKEN_LIFE - 1)
+    scene.city.clock.advance(life - 1)
     assert await scene.bearer.token() == first
     scene.city.clock.advance(1)
     with pytest.raises(Unavailable):
@@ -148,9 +190,13 @@ async def test_papers_of_another_authority_are_refused_unless_the_gateway_proved
     """Over plain HTTP anybody on the machine may have answered; over TLS it was the gateway, with new keys."""
     other = City()
     papers = parse_papers(await scene.city.issuer.renew(scene.city.proof(scene.key)), DOMAIN)
-    token = other.authority.issue_jwt(BILLING, "A" * 43, GATEWAY, now=other.clock.now_ms(), ttl=HOUR)
+    key, now = p256(scene.key.public), other.clock.now_ms()
+    token = other.authority.issue_jwt(BILLING, thumbprint(key), GATEWAY, now=now, ttl=HOUR)
+    leaf = other.authority.issue_x509(BILLING, key, now=now, ttl=HOUR)
     newer = msgspec.structs.replace(other.bundle, sequence=2)
-    scene.counter.says = format_papers(msgspec.structs.replace(papers, token=token.value.decode(), bundle=newer))
+    scene.counter.says = format_papers(
+        msgspec.structs.replace(papers, certificate=leaf.value, token=token.value.decode(), bundle=newer)
+    )
     scene.counter.secure = secure
     if secure:
         assert await scene.bearer.token() == token.value.decode()
