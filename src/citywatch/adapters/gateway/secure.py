@@ -64,11 +64,11 @@ class Handshakes:
             await self._told(refused, address)
 
     async def close(self) -> None:
-        """End what is in flight, and wait until everything is told."""
+        """End what is in flight, and wait until everything is told, but not for a log that does not answer."""
         for one in tuple(self._timers):
             one.abort()
         if self._telling:
-            await asyncio.wait(set(self._telling))
+            await asyncio.wait(set(self._telling), timeout=LINGER_S)
 
 
 class TlsProtocol(asyncio.Protocol):
@@ -81,6 +81,7 @@ class TlsProtocol(asyncio.Protocol):
         self._make = protocol
         self._handshakes = handshakes
         self._refused = self._closed = self._paused = False
+        self._lingering: asyncio.TimerHandle | None = None
 
     # -- what the loop calls -----------------------------------------------------------------------------------------
 
@@ -105,6 +106,8 @@ class TlsProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._closed = True
         self._handshakes.end(self)
+        if self._lingering is not None:
+            self._lingering.cancel()
         if self.protocol is not None:
             self.protocol.connection_lost(exc)
 
@@ -146,7 +149,7 @@ class TlsProtocol(asyncio.Protocol):
         self._flush()
         if self.lower.can_write_eof():
             self.lower.write_eof()
-        asyncio.get_running_loop().call_later(LINGER_S, self.abort)
+        self._lingering = asyncio.get_running_loop().call_later(LINGER_S, self.abort)
 
     # -- what the transport asks -------------------------------------------------------------------------------------
 

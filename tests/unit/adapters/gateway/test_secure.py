@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import uvloop
 
+from citywatch.adapters.gateway import secure
 from citywatch.adapters.gateway.secure import Handshakes, TlsProtocol
 from citywatch.core.errors import Code, Refused, Unavailable
 from tests.identity_city import HOUR
@@ -267,5 +268,30 @@ def test_a_refusal_is_told_once_and_stands_whether_or_not_it_could_be_told(town:
                 await reader.read()
             assert gate.told == [(Code.CREDENTIAL_EXPIRED, "127.0.0.1")]
             assert gate.made == []
+
+    run(main())
+
+
+def test_a_client_that_was_refused_and_stays_is_ended(town: Town, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is left a moment to read the alert, and not the place of a handshake for as long as it likes."""
+    monkeypatch.setattr(secure, "LINGER_S", 0.01)
+
+    async def main() -> None:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        context = town.pin(town.agent("late.pem", ago=2 * HOUR)).context
+        tls = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+        async with Gate(town).open() as gate:
+            reader, writer = await gate.connect()
+            with suppress(ssl.SSLWantReadError):
+                tls.do_handshake()
+            writer.write(outgoing.read())
+            incoming.write(await reader.read(65_536))
+            tls.do_handshake()
+            writer.write(outgoing.read())
+            while not gate.told:
+                await asyncio.sleep(0)
+            assert len(gate.handshakes) == 1
+            while gate.handshakes:
+                await asyncio.sleep(0)
 
     run(main())
