@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from citywatch.service.enforcer import MAX_REJECTED
+from citywatch.service.rejections import MAX_REJECTED
 from tests.e2e.gateway import raw_tls
 from tests.e2e.gateway.city import SHIFTED, City, open_city, write_pair
 from tests.e2e.gateway.desk import wait_for

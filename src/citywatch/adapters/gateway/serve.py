@@ -104,7 +104,7 @@ class Listeners:
         return lambda: TlsProtocol(tls, self._protocol, self._handshakes)
 
     async def _turned_away(self, refused: Refused, address: str) -> None:
-        await self._gateway.exchange.enforcer.reject(refused.code, refused.detail, address, "")
+        await self._gateway.exchange.enforcer.rejections.add(refused.code, refused.detail, address, "")
 
     def _protocol(self) -> Any:
         return self._config.http_protocol_class(  # type: ignore[call-arg]
