@@ -1,0 +1,1 @@
+"""What flows through an agent: values, the items they came from, and the notations one value can be written in."""

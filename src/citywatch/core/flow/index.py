@@ -1,0 +1,81 @@
+"""What a text holds whole, as sets to look values up in, so that the text itself need not be kept at hand.
+
+Decides whether an argument's value stands whole in an item (`met`): one typed token in any notation, an instant whose
+date and time both stand there, or a phrase at the borders of words. Does not decide whether that entitles to anything.
+
+INVARIANTS: a value that is not met may still overlap with the text, so absence here is never a proof of cleanliness; a
+text that was longer than what is read says so (`whole` is false).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from citywatch.core.flow.dates import without_zone
+from citywatch.core.flow.kinds import Kind, Token
+from citywatch.core.flow.phrases import holds, words
+from citywatch.core.flow.tokens import (
+    MAX_CHARS,
+    MAX_TOKENS,
+    find_tokens,
+    is_looser,
+    split_tokens,
+    whole_tokens,
+)
+
+_LESS = "~"  # before what a fuller value of the text says too: the day of any year, the time of any zone
+
+
+class Index(msgspec.Struct, frozen=True):
+    """`tokens` are the values by kind, `words` the words between single spaces, `whole` that all of it was read."""
+
+    tokens: frozenset[tuple[Kind, str]]
+    words: str
+    whole: bool
+
+
+def index_text(text: str) -> Index:
+    """Index one text. Bounded like `find_tokens`; what is past the bound is not in it."""
+    found = find_tokens(text, names=False)
+    held: set[tuple[Kind, str]] = set()
+    for token in found:
+        held.add((token.kind, token.value))
+        if token.kind is Kind.DATE and not is_looser(token) and len(token.value) == 10:
+            held.add((Kind.DATE, f"{_LESS}-{token.value[4:]}"))
+        elif token.kind is Kind.TIME and (wall := without_zone(token.value)) != token.value:
+            held.add((Kind.TIME, _LESS + wall))
+    cut = len(text) > MAX_CHARS
+    spaced = words(text[:MAX_CHARS])
+    if cut:
+        spaced = spaced[: spaced.rstrip(" ").rfind(" ") + 1]  # the last word may go on
+    return Index(frozenset(held), spaced, not cut and len(found) < MAX_TOKENS)
+
+
+def met(value: str | int | float | bool, index: Index) -> tuple[Token, ...]:
+    """The readings of a value that stand whole in the indexed text; of an instant said in parts, all of its parts."""
+    readings = whole_tokens(value)
+    clear = {token.kind for token in readings if not _is_vague(token)}
+    found = tuple(token for token in readings if _is_met(token, index, token.kind not in clear))
+    if found or not isinstance(value, str):
+        return found
+    ways = split_tokens(value)
+    zoned = any(part.kind is Kind.TIME and not _is_vague(part) for parts in ways for part in parts)
+    for parts in ways:
+        if all(_is_met(part, index, part.kind is Kind.TIME and not zoned) for part in parts):
+            return parts
+    return ()
+
+
+def _is_vague(token: Token) -> bool:
+    """Does a reading leave out what another value of its kind has: a year, a zone?"""
+    return is_looser(token) or (token.kind is Kind.TIME and without_zone(token.value) == token.value)
+
+
+def _is_met(token: Token, index: Index, vague: bool) -> bool:
+    if token.kind is Kind.NAME:
+        return holds(index.words, token.value)
+    if (token.kind, token.value) in index.tokens:
+        return True
+    # INVARIANT: only a value that itself leaves something out is met by a text that says more. Otherwise two years
+    # would meet on the day they share.
+    return vague and (token.kind, _LESS + token.value) in index.tokens

@@ -1,0 +1,119 @@
+"""Typed tokens: which values a text holds whole, in one normal form whatever the notation.
+
+Decides where a value begins and ends, and what it can be read as. Does not decide what it is good for (`provenance`),
+and does not look into encodings (`encodings`) or for free phrases (`phrases`).
+
+INVARIANTS: no token is a part of a longer value of its own kind: `1` is not whole in `100`, `a@b.c` not in `xa@b.com`,
+a host not in a longer host, a path not in a longer path. (The host of a URL, the number of an amount of money, the date
+and the time of an instant are values of other kinds, and meet.) Any text gives tokens and never an error; work is
+linear; at most `MAX_CHARS` characters and `MAX_CHUNKS` chunks are read and `MAX_TOKENS` tokens returned: past that
+nothing is found, and what is not found raises nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from citywatch.core.flow import dates
+from citywatch.core.flow.encodings import decodings
+from citywatch.core.flow.fold import fold, looks_like, scannable
+from citywatch.core.flow.kinds import Kind, Token
+from citywatch.core.flow.phrases import find_names, phrase
+from citywatch.core.flow.scanner import MAX_CHUNK, Scanner
+
+__all__ = [
+    "MAX_CHARS",
+    "MAX_CHUNK",
+    "MAX_CHUNKS",
+    "MAX_TOKENS",
+    "Kind",
+    "Token",
+    "decodings",
+    "find_tokens",
+    "fold",
+    "is_looser",
+    "looks_like",
+    "split_tokens",
+    "whole_tokens",
+]
+
+MAX_CHARS = 1 << 20
+MAX_CHUNKS = 50_000
+MAX_TOKENS = 50_000
+_CUT = 64  # a token that ends this near the end of what is read may go on behind it
+
+
+def find_tokens(text: str, *, names: bool = True) -> tuple[Token, ...]:
+    """All values that stand whole in a text, in the order of their places; with `names`, what looks like a name too."""
+    scan = scannable(text[:MAX_CHARS])
+    found: list[Token] = []
+    Scanner(text, scan, found).run(MAX_CHUNKS, MAX_TOKENS)
+    if names:
+        found += find_names(text, scan, MAX_TOKENS - len(found))
+    if len(text) > MAX_CHARS:
+        found = [token for token in found if token.end < MAX_CHARS - _CUT]
+    found.sort(key=_place)
+    return tuple(found[:MAX_TOKENS])
+
+
+def _place(token: Token) -> tuple[int, int]:
+    return token.start, token.end
+
+
+def is_looser(token: Token) -> bool:
+    """Does a token say less than a full value: a date without a year, in a text or of a value?"""
+    return token.value.startswith("--")
+
+
+def whole_tokens(value: str | int | float | bool) -> tuple[Token, ...]:
+    """The readings of an argument as one value, spans in its text; none if it is not one value."""
+    if isinstance(value, bool):
+        return ()
+    if isinstance(value, int):
+        if value.bit_length() > 1024:
+            return ()
+        value = str(value)
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            return ()
+        value = repr(value)
+    start = len(value) - len(value.lstrip())
+    end = len(value.rstrip())
+    if not start < end <= MAX_CHUNK + start:
+        return ()
+    found = [token for token in find_tokens(value, names=False) if token.start == start and token.end == end]
+    if not found and (normal := phrase(value[start:end])):
+        return (Token(Kind.NAME, normal, start, end),)
+    return tuple(dict.fromkeys([*found, *(looser for token in found for looser in _looser(token))]))
+
+
+def _looser(token: Token) -> Iterator[Token]:
+    """What a text says that leaves something out which the value has: the year, the zone, the scheme."""
+    if token.kind is Kind.DATE and "T" not in token.value and not is_looser(token):
+        yield Token(Kind.DATE, "-" + token.value[4:], token.start, token.end)
+    elif token.kind is Kind.TIME and (wall := dates.without_zone(token.value)) != token.value:
+        yield Token(Kind.TIME, wall, token.start, token.end)
+    elif token.kind is Kind.URL:
+        scheme, _, rest = token.value.partition("://")
+        if scheme in ("http", "https"):
+            yield Token(Kind.URL, "//" + rest, token.start, token.end)
+
+
+def split_tokens(value: str) -> tuple[tuple[Token, ...], ...]:
+    """Ways in which a text can say an instant in parts that all have to be met: its date, and its time.
+
+    `2024-05-26T17:00` is also said by `May 26th` and `5pm`. Each of the parts alone says too little.
+    """
+    ways: list[tuple[Token, ...]] = []
+    for token in whole_tokens(value):
+        if token.kind is Kind.DATE and "T" in token.value:
+            day, _, time = token.value.partition("T")
+            days = [day, "-" + day[4:]]
+            times = dict.fromkeys([time, dates.without_zone(time)])
+            ways += [
+                (Token(Kind.DATE, one, token.start, token.end), Token(Kind.TIME, other, token.start, token.end))
+                for one in days
+                for other in times
+            ]
+    return tuple(ways)
