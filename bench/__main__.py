@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PARTS = ("gates", "decide", "gateway", "fastmcp", "log", "install")
+PARTS = ("gates", "decide", "tokens", "gateway", "fastmcp", "log", "install")
 
 
 def main() -> None:

@@ -67,6 +67,8 @@ def readings(digits: str) -> tuple[tuple[str, str], ...]:
 
 def normal_number(whole: str, part: str, exponent: int, negative: bool) -> str:
     """The one way to write a number: no leading or trailing zero, no `-0`, an exponent past `MAX_DIGITS`."""
+    if not exponent and whole[0] != "0" and (not part or part[-1] != "0") and len(whole) + len(part) <= MAX_DIGITS:
+        return ("-" if negative else "") + (f"{whole}.{part}" if part else whole)
     digits = whole + part
     point = len(whole) + exponent
     stripped = digits.lstrip("0")

@@ -20,8 +20,10 @@ _NEXT_CURRENCY = re.compile(
     r" ([A-Z]{3,4}|US\$|[$€£¥₹₩₽₺]|[Ee]uros?|[Dd]ollars?|[Pp]ounds?|[Yy]en)(?![\w$@/\\&=+-]|[.:'][\w])"
 )
 _LAST_CURRENCY = re.compile(r"(?:^|[\s\"(\[{,;:=|])([A-Z]{3,4}|US\$|[$€£¥₹₩₽₺]) \Z")
+_CURRENCY_ENDS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ$€£¥₹₩₽₺")
 _GROUPS = re.compile(r"[1-9][0-9]{0,2}(?: [0-9]{3})+(?:[.,][0-9]+)?(?![\w@/\\:=+&#%$-]|[.,'][\w])")
 _LAST_MONTH = re.compile(r"(?:^|[^\w@/\\.-])([A-Za-z]{3,9})\.?[ -]\Z")
+_AFTER_DAY = dates.MONTH_STARTS | {"of "}
 _NEXT_HALF = re.compile(r" [ap]\.?m\b\.?(?![\w@/\\-])", re.IGNORECASE)
 _NEXT_CLOCK = re.compile(rf" ([0-9]{{1,2}}:{PLAIN}++)")
 _SPAN = re.compile(r"([0-9]{1,2}:[0-9]{2})-([0-9]{1,2}:[0-9]{2})")
@@ -55,39 +57,50 @@ class Quantities:
 
     def quantity(self, text: str, start: int, end: int, low: int) -> int:
         """Read a chunk that begins or ends like an amount; return where it ended, or 0 if it is none."""
-        scan, plain = self.scan, text.isdecimal()
-        if after := self.phone(text, start, end, low):
+        scan, first = self.scan, text[0]
+        if (first in "+0(" or len(text) > 8 or scan[start - 1 : start] == "(") and (
+            after := self.phone(text, start, end, low)
+        ):
             return after
-        if (len(text) <= 4 or "-" in text[1:3]) and (after := self.named_date(start, low)):
+        if (len(text) <= 4 or "-" in text[1:3]) and (after := self.named_date(text, start, end, low)):
             return after
-        hit = numbers.NUMBER.fullmatch(text)
-        if hit and (after := self.number(hit, text, start, end, low)):
-            if plain:
-                if len(text) == 8 and (day := self._iso(text)):
+        if text.isdecimal():
+            return self.whole_number(text, start, end, low)
+        if hit := numbers.NUMBER.fullmatch(text):
+            forms, code = numbers.read_number(hit)
+            if forms:
+                after = self.number(forms, code, code is None and hit["after"] is None, text, start, end, low)
+                for day in dates.slashed(text) if first.isdecimal() else ():
                     self.add(Kind.DATE, day, start, end)
-                if half := _NEXT_HALF.match(scan, end):
-                    self.clock(start, half.end())
-            elif text[0].isdecimal():
-                for day in dates.slashed(text):
-                    self.add(Kind.DATE, day, start, end)
-            return after
-        if not text[0].isdecimal():
-            return 0
+                return after
+        return self.moment(text, start, end) if first.isdecimal() else 0
+
+    def whole_number(self, text: str, start: int, end: int, low: int) -> int:
+        """Digits alone: a number, an identifier, perhaps an hour, or a day as `20240526`."""
+        form = text if text[0] != "0" and len(text) < 20 else numbers.normal_number(text, "", 0, False)
+        after = self.number((form,), None, True, text, start, end, low)
+        if len(text) == 8 and (day := self._iso(text)):
+            self.add(Kind.DATE, day, start, end)
+        elif len(text) <= 2 and self.scan.startswith(" ", end) and (half := _NEXT_HALF.match(self.scan, end)):
+            self.clock(start, half.end())
+        return after
+
+    def moment(self, text: str, start: int, end: int) -> int:
+        """A date, a time of day, or both as an instant."""
         if after := self.instant(text, start, end):
             return after
         days = list(dates.slashed(text)) if len(text) <= 10 else []
         for day in days:
             self.add(Kind.DATE, day, start, end)
-        half = _NEXT_HALF.match(scan, end)
+        half = _NEXT_HALF.match(self.scan, end)
         return end if days else self.clock(start, half.end() if half else end)
 
-    def number(self, hit: re.Match[str], text: str, start: int, end: int, low: int) -> int:
+    def number(
+        self, forms: tuple[str, ...], code: str | None, bare: bool, text: str, start: int, end: int, low: int
+    ) -> int:
         """A number alone, in groups over spaces, or with a currency beside it; money is its number too."""
-        forms, code = numbers.read_number(hit)
-        if not forms:
-            return 0
         first, last = start, end
-        if code is None and hit["after"] is None:
+        if bare:
             joined, last = self._grouped(text, start, end)
             code, first, last = self._currency(start, last, low)
             if code is not None:
@@ -121,25 +134,27 @@ class Quantities:
             code = numbers.currency(mark[1])
             if code:
                 return code, start, mark.end()
-        if start and scan[start - 1] == " " and (mark := _LAST_CURRENCY.search(scan, max(low, start - 6), start)):
+        if start < 2 or scan[start - 1] != " " or scan[start - 2] not in _CURRENCY_ENDS:
+            return None, start, end
+        if mark := _LAST_CURRENCY.search(scan, max(low, start - 6), start):
             code = numbers.currency(mark[1])
             if code:
                 return code, mark.start(1), end
         return None, start, end
 
-    def named_date(self, start: int, low: int) -> int:
+    def named_date(self, text: str, start: int, end: int, low: int) -> int:
         """`May 26th` if a month stands before the chunk, `26 May` if one stands after."""
         scan = self.scan
-        last = start > low + 3 and scan[start - 1] in " -" and _LAST_MONTH.search(scan, max(low, start - 12), start)
-        if last and last[1].lower() in dates.MONTHS:
-            hit = dates.MONTH_DAY.match(scan, last.start(1), start + 24)
-            if hit and (day := dates.named(hit)):
-                self.add(Kind.DATE, day, hit.start(), hit.end())
-                return hit.end()
-        return self.day_first(start)
-
-    def day_first(self, start: int) -> int:
-        hit = dates.DAY_MONTH.match(self.scan, start, start + 40)
+        if start > low + 3 and scan[start - 1] in " -" and (scan[start - 2].isalpha() or scan[start - 2] == "."):
+            last = _LAST_MONTH.search(scan, max(low, start - 12), start)
+            if last and last[1].lower() in dates.MONTHS:
+                hit = dates.MONTH_DAY.match(scan, last.start(1), start + 24)
+                if hit and (day := dates.named(hit)):
+                    self.add(Kind.DATE, day, hit.start(), hit.end())
+                    return hit.end()
+        if "-" not in text and scan[end + 1 : end + 4].lower() not in _AFTER_DAY:
+            return 0
+        hit = dates.DAY_MONTH.match(scan, start, start + 40)
         if hit and (day := dates.named(hit)):
             self.add(Kind.DATE, day, start, hit.end())
             return hit.end()
