@@ -27,6 +27,8 @@ def _number(text: str, point: str, group: str) -> Iterator[Decimal]:
         return
     if whole == "" and point == "." and part:
         yield Decimal("0." + part)
+    elif point == "," and part == "000" and len(whole) <= 3 and _digits(whole) and whole[0] != "0":
+        return  # `1,000` is a thousand: a fraction that says nothing is none
     elif _digits(whole):
         yield Decimal(whole + "." + part) if part else Decimal(whole)
     elif group in whole:

@@ -17,10 +17,11 @@ from citywatch.core.flow.phrases import holds, words
 from citywatch.core.flow.tokens import (
     MAX_CHARS,
     MAX_TOKENS,
+    exact_tokens,
     find_tokens,
     is_looser,
+    looser_tokens,
     split_tokens,
-    whole_tokens,
 )
 
 _LESS = "~"  # before what a fuller value of the text says too: the day of any year, the time of any zone
@@ -52,15 +53,22 @@ def index_text(text: str) -> Index:
 
 
 def met(value: str | int | float | bool, index: Index) -> tuple[Token, ...]:
-    """The readings of a value that stand whole in the indexed text; of an instant said in parts, all of its parts."""
-    readings = whole_tokens(value)
-    clear = {token.kind for token in readings if not _is_vague(token)}
-    found = tuple(token for token in readings if _is_met(token, index, token.kind not in clear))
+    """The readings of a value that stand whole in the indexed text; of an instant said in parts, all of its parts.
+
+    INVARIANT: a kind counts only if *every* reading of it is met. Who said 1.5 did not say `1,500`, though one of its
+    readings is 1.5: the tool may take the other.
+    """
+    by_kind: dict[Kind, list[Token | None]] = {}
+    for token in exact_tokens(value):
+        ways = (token, *looser_tokens(token))
+        hit = next((one for one in ways if _is_met(one, index, _is_vague(token))), None)
+        by_kind.setdefault(token.kind, []).append(hit)
+    found = tuple(hit for hits in by_kind.values() if None not in hits for hit in hits if hit)
     if found or not isinstance(value, str):
         return found
-    ways = split_tokens(value)
-    zoned = any(part.kind is Kind.TIME and not _is_vague(part) for parts in ways for part in parts)
-    for parts in ways:
+    parted = split_tokens(value)
+    zoned = any(part.kind is Kind.TIME and not _is_vague(part) for parts in parted for part in parts)
+    for parts in parted:
         if all(_is_met(part, index, part.kind is Kind.TIME and not zoned) for part in parts):
             return parts
     return ()

@@ -37,7 +37,7 @@ NUMBER = re.compile(
 )
 """One number without spaces, with its currency. Used with `fullmatch`: what is longer is not this number."""
 _WHOLE = re.compile(
-    r"(?P<plain>[0-9]++)(?:[.,](?P<part>[0-9]++))?\Z"
+    r"(?P<plain>[0-9]++)(?:(?P<mark>[.,])(?P<part>[0-9]++))?\Z"
     r"|(?P<points>[1-9][0-9]{0,2}(?:\.[0-9]{3})++)(?:,(?P<after_points>[0-9]++))?\Z"
     r"|(?P<commas>[1-9][0-9]{0,2}(?:,[0-9]{3})++)(?:\.(?P<after_commas>[0-9]++))?\Z"
     r"|(?P<lakhs>[1-9][0-9]?(?:,[0-9]{2}(?=,))++,[0-9]{3})(?:\.(?P<after_lakhs>[0-9]++))?\Z"
@@ -57,6 +57,8 @@ def readings(digits: str) -> tuple[tuple[str, str], ...]:
         part = found["part"] or ""
         decimal = (plain, part)
         if len(part) == 3 and len(plain) <= 3 and plain[0] != "0":
+            if found["mark"] == "," and part == "000":
+                return ((plain + part, ""),)  # nobody writes one as `1,000`, and it would be a whole `1`
             return decimal, (plain + part, "")
         return (decimal,)
     for groups in ("points", "commas", "lakhs", "ticks"):

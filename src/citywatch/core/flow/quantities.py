@@ -210,8 +210,8 @@ class Quantities:
         if self._iso(text) or next(dates.slashed(text), None):
             return 0
         found = identifiers.read_phone(scan, begin)
-        if not found or found[1] < end or not self.ends(found[1]):
-            return 0
+        if not found or found[1] < end + 2 * opened or not self.ends(found[1]):
+            return 0  # digits in brackets alone are an aside
         self.add(Kind.PHONE, found[0], begin, found[1])
         if text[0] == "+" and text[1:].isdecimal() and found[1] == end:
             self.add(Kind.NUMBER, numbers.normal_number(text[1:], "", 0, False), start, end)

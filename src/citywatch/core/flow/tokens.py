@@ -13,7 +13,6 @@ nothing is found, and what is not found raises nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 from citywatch.core.flow import dates
 from citywatch.core.flow.encodings import decodings
@@ -30,10 +29,12 @@ __all__ = [
     "Kind",
     "Token",
     "decodings",
+    "exact_tokens",
     "find_tokens",
     "fold",
     "is_looser",
     "looks_like",
+    "looser_tokens",
     "split_tokens",
     "whole_tokens",
 ]
@@ -67,7 +68,17 @@ def is_looser(token: Token) -> bool:
 
 
 def whole_tokens(value: str | int | float | bool) -> tuple[Token, ...]:
-    """The readings of an argument as one value, spans in its text; none if it is not one value."""
+    """The readings of an argument as one value, spans in its text; none if it is not one value.
+
+    With what a vaguer text would say of it (`looser_tokens`). Where a kind has several readings, the tool takes one
+    that we do not know: `index.met` asks that all of them are met.
+    """
+    found = exact_tokens(value)
+    return tuple(dict.fromkeys([*found, *(looser for token in found for looser in looser_tokens(token))]))
+
+
+def exact_tokens(value: str | int | float | bool) -> tuple[Token, ...]:
+    """The full readings of an argument as one value, or as a phrase if it has none."""
     if isinstance(value, bool):
         return ()
     if isinstance(value, int):
@@ -85,19 +96,19 @@ def whole_tokens(value: str | int | float | bool) -> tuple[Token, ...]:
     found = [token for token in find_tokens(value, names=False) if token.start == start and token.end == end]
     if not found and (normal := phrase(value[start:end])):
         return (Token(Kind.NAME, normal, start, end),)
-    return tuple(dict.fromkeys([*found, *(looser for token in found for looser in _looser(token))]))
+    return tuple(dict.fromkeys(found))
 
 
-def _looser(token: Token) -> Iterator[Token]:
+def looser_tokens(token: Token) -> tuple[Token, ...]:
     """What a text says that leaves something out which the value has: the year, the zone, the scheme."""
-    if token.kind is Kind.DATE and "T" not in token.value and not is_looser(token):
-        yield Token(Kind.DATE, "-" + token.value[4:], token.start, token.end)
-    elif token.kind is Kind.TIME and (wall := dates.without_zone(token.value)) != token.value:
-        yield Token(Kind.TIME, wall, token.start, token.end)
-    elif token.kind is Kind.URL:
-        scheme, _, rest = token.value.partition("://")
-        if scheme in ("http", "https"):
-            yield Token(Kind.URL, "//" + rest, token.start, token.end)
+    kind, value = token.kind, token.value
+    if kind is Kind.DATE and "T" not in value and not is_looser(token):
+        value = "-" + value[4:]
+    elif kind is Kind.TIME:
+        value = dates.without_zone(value)
+    elif kind is Kind.URL and value.startswith(("http://", "https://")):
+        value = value[value.index("//") :]
+    return () if value == token.value else (Token(kind, value, token.start, token.end),)
 
 
 def split_tokens(value: str) -> tuple[tuple[Token, ...], ...]:
@@ -106,7 +117,7 @@ def split_tokens(value: str) -> tuple[tuple[Token, ...], ...]:
     `2024-05-26T17:00` is also said by `May 26th` and `5pm`. Each of the parts alone says too little.
     """
     ways: list[tuple[Token, ...]] = []
-    for token in whole_tokens(value):
+    for token in exact_tokens(value):
         if token.kind is Kind.DATE and "T" in token.value:
             day, _, time = token.value.partition("T")
             days = [day, "-" + day[4:]]

@@ -40,6 +40,28 @@ def test_a_full_date_does_not_meet_another_year() -> None:
     assert [token.value for token in met("2023-05-26", index_text("on May 26"))] == ["--05-26"]
 
 
+@pytest.mark.parametrize(
+    ("value", "said", "unsaid"),
+    [
+        ("1,500", "pay 1,500 now", "pay 1.5 now"),
+        ("1.500", "pay 1.500 now", "pay 1500 now"),
+        ("EUR 1,500", "pay 1,500 EUR now", "pay 1.5 EUR now"),
+        ("05/06/2024", "on 05/06/2024", "on June 5, 2024"),
+    ],
+)
+def test_a_value_that_can_be_read_in_two_ways_is_met_only_by_one_that_can_too(
+    value: str, said: str, unsaid: str
+) -> None:
+    assert met(value, index_text(said))
+    assert not met(value, index_text(unsaid))
+
+
+def test_who_said_a_thousand_did_not_say_one() -> None:
+    assert met(1000, index_text("pay 1,000 now"))
+    assert not met(1, index_text("pay 1,000 now"))
+    assert met(1200, index_text("pay 1,200 now"))
+
+
 def test_a_zone_that_the_text_gave_is_not_changed_for_another() -> None:
     assert met("17:00", index_text("at 17:00+02:00"))
     assert met("17:00Z", index_text("at 17:00"))
