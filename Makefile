@@ -12,10 +12,10 @@ CODE := $(sort $(foreach room,src tools tests spec bench examples,$(if $(shell f
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo up test check bench conformance mutants docs lock format lint types imports house pages
+.PHONY: help demo up test check bench bench-agentdojo conformance mutants docs lock format lint types imports house pages
 
 help: ## list these verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.demo ## see an attack succeed without citywatch and stopped with it, and the log checked
 	@$(BIN)/python -m examples.support_desk $(ARGS)
@@ -33,6 +33,9 @@ check: $(VENV)/.dev ## check style, types, import rules, house rules and the doc
 
 bench: $(VENV)/.bench ## measure against peers in the same run; JSON=FILE writes the rows too
 	@$(BIN)/python -m bench $(if $(JSON),--json "$(JSON)") $(ARGS)
+
+bench-agentdojo: $(VENV)/.agentdojo ## measure flow control on AgentDojo: hijacked agents, honest work; JSON=FILE too
+	@$(VENV)/agentdojo/bin/python -m bench.agentdojo $(if $(JSON),--json "$(JSON)") $(ARGS)
 
 conformance: $(VENV)/.conformance ## run other people's suites: the MCP conformance suite through the gateway
 	@$(BIN)/python -m pytest tests/conformance $(ARGS)
@@ -94,6 +97,14 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/.made
 $(VENV)/.bench: requirements/bench.txt $(VENV)/.dev
 	@echo 'Setting up the peers that are measured (once)'
 	@$(INSTALL) --require-hashes -r $<
+	@touch $@
+
+$(VENV)/.agentdojo: requirements/agentdojo.txt pyproject.toml | $(VENV)/.made
+	@echo 'Setting up AgentDojo in $(VENV)/agentdojo, apart from everything else (once; about two minutes)'
+	@$(PYTHON) -m venv $(VENV)/agentdojo
+	@$(VENV)/agentdojo/bin/python -m pip --disable-pip-version-check --no-input --quiet install --require-hashes -r $<
+	@$(VENV)/agentdojo/bin/python -m pip --disable-pip-version-check --no-input --quiet install \
+	  --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.conformance: requirements/conformance.txt requirements/node/package-lock.json $(VENV)/.dev

@@ -3,6 +3,7 @@
     base  what citywatch runs with            demo  + the example's SDK and the build backend
     dev   + tests, linters, types             bench + the peers that are measured
     conformance: Node, alone                  lock: what this tool itself needs, alone
+    agentdojo: base + other people's attacks, in an environment of its own
 
 `--check` decides whether what is written can be what was meant, without asking any index. INVARIANTS: no registry
 address is written, so pip asks whatever index its user configured; a pin in one file is the same pin in every later one
@@ -31,6 +32,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...], tuple[str, ...], str | None], ...] = (
     ("demo", ("demo",), ("pyproject.toml", "build.in"), "base"),
     ("dev", ("demo", "speed", "tables"), ("pyproject.toml", "build.in", "dev.in"), "demo"),
     ("bench", ("demo", "speed", "tables"), ("pyproject.toml", "build.in", "dev.in", "bench.in"), "dev"),
+    ("agentdojo", ("bench",), ("pyproject.toml", "build.in"), "base"),
     ("conformance", (), ("conformance.in",), None),
     ("lock", (), ("lock.in", "build.in"), None),
 )

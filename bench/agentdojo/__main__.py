@@ -1,0 +1,98 @@
+"""`make bench-agentdojo`: hijacked agents and honest work of AgentDojo through the real gateway, as rows.
+
+One process per core, one user task at a time in each. ARGS: `--suites`, `--attacks`, `--variants` narrow it;
+`--parts pairs,replay,adaptive` chooses; `--notes FILE` writes each executed hijack and each honest call that was
+stopped. Run it: `make bench-agentdojo`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from bench.agentdojo import suites
+from bench.agentdojo.attackers import EXCLUDED
+from bench.agentdojo.defence import FLOW, UNDEFENDED, VARIANTS
+from bench.agentdojo.pairs import Tally
+from bench.agentdojo.rows import Row, pair_rows, show
+from bench.agentdojo.work import run_unit
+
+PARTS = ("pairs", "replay", "adaptive")
+
+def pairs(chosen: argparse.Namespace, pool: Any) -> tuple[list[Row], list[tuple[str, ...]]]:
+    """Every pair in every wording, and the honest runs."""
+    work = [
+        (name, task_id, chosen.variants, chosen.attacks)
+        for name, suite in suites.load(chosen.suites).items()
+        for task_id in suite.user_tasks
+    ]
+    tally: Tally = Counter()
+    noted: list[tuple[str, ...]] = []
+    for found, notes in pool.map(run_unit, work):
+        tally.update(found)
+        noted += notes
+    for (name, task_id), why in EXCLUDED.items():
+        print(f"excluded: {name}/{task_id}, {tally['', chosen.attacks[0], 'excluded']} pairs in each wording: {why}")
+    rows = [row for variant in chosen.variants for row in pair_rows(tally, variant, chosen.attacks)]
+    return rows, noted
+
+
+def main(arguments: Sequence[str]) -> int:
+    chosen = parse(arguments)
+    begun, rows, noted = time.monotonic(), list[Row](), list[tuple[str, ...]]()
+    print(f"AgentDojo {suites.VERSION}; flow gates in this tree: {'yes' if FLOW else 'no'}")
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(chosen.jobs, fresh) as pool:
+        for part in chosen.parts:
+            found, notes = PART[part](chosen, pool)
+            for row in found:
+                print(show(row), flush=True)
+            rows += found
+            noted += notes
+    print(f"{time.monotonic() - begun:.0f} s on {chosen.jobs} processes")
+    if chosen.json:
+        chosen.json.write_text(json.dumps(rows, indent=2) + "\n")
+    if chosen.notes:
+        chosen.notes.write_text("".join(json.dumps(note) + "\n" for note in noted))
+    if not rows:
+        print("nothing was measured", file=sys.stderr)
+    return 0 if rows else 1
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.agentdojo", description=__doc__)
+    parser.add_argument("--json", type=Path, help="also write the rows to this file")
+    parser.add_argument("--notes", type=Path, help="also write what was executed or stopped to this file")
+    parser.add_argument("--suites", type=_words(suites.NAMES), default=suites.NAMES)
+    parser.add_argument("--attacks", type=_words(suites.ATTACKS), default=suites.ATTACKS)
+    variants = (*VARIANTS, UNDEFENDED)
+    parser.add_argument("--variants", type=_words(variants), default=variants if FLOW else (UNDEFENDED,))
+    parser.add_argument("--parts", type=_words(PARTS), default=tuple(PART))
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    return parser.parse_args(arguments)
+
+
+def _words(known: Sequence[str]) -> Any:
+    def read(text: str) -> tuple[str, ...]:
+        words = tuple(text.split(","))
+        for word in words:
+            if word not in known:
+                raise argparse.ArgumentTypeError(f"`{word}` is none of {', '.join(known)}")
+        return words
+
+    return read
+
+
+PART = {"pairs": pairs}
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

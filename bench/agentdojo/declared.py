@@ -1,0 +1,65 @@
+"""The manifests of the suites: what their tools do, as a security engineer who owns them declares it.
+
+Reads `manifests/<suite>.yaml` and decides nothing. `Declared.raw` is the file as it stands; `tools` is as much of it
+as the present `ToolManifest` can say (a field that it does not know is left out, and named in `unread`, never silently).
+INVARIANT: a manifest says what a tool does, never which task calls it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from citywatch.core.call import Effect
+from citywatch.core.manifest import EVERYBODY, Parameter, ParameterType, ToolManifest
+
+FOLDER = Path(__file__).parent / "manifests"
+
+
+class Declared(msgspec.Struct, frozen=True):
+    """One server's manifests, `raw` and as the gates of this tree read them."""
+
+    raw: Mapping[str, Any]
+    tools: Mapping[str, ToolManifest]
+    unread: tuple[str, ...]
+
+
+@cache
+def declared(suite: str) -> Declared:
+    """The manifests of one suite."""
+    return read_manifests((FOLDER / f"{suite}.yaml").read_text())
+
+
+def read_manifests(text: str) -> Declared:
+    """One file's text. Keys that today's manifests cannot hold are collected in `unread`."""
+    raw = yaml.safe_load(text)
+    unread: set[str] = {key for key in raw if key != "tools"}
+    tools = {name: _tool(body, unread) for name, body in raw["tools"].items()}
+    return Declared(raw=raw, tools=tools, unread=tuple(sorted(unread)))
+
+
+def _tool(body: Mapping[str, Any], unread: set[str]) -> ToolManifest:
+    return ToolManifest(
+        effect=Effect(body.get("effect", Effect.IRREVERSIBLE.value)),
+        audience=tuple(body.get("audience", (EVERYBODY,))),
+        parameters={name: _parameter(one, unread) for name, one in body.get("parameters", {}).items()},
+        output={path: _label(one, unread) for path, one in body.get("output", {}).items()},
+    )
+
+
+def _parameter(body: Mapping[str, Any], unread: set[str]) -> Parameter:
+    unread |= {f"parameters.*.{key}" for key in body if key not in ("type", "scale", "role")}
+    kind = ParameterType(body["type"]) if "type" in body else None
+    return Parameter(type=kind, scale=body.get("scale", 2), role=body.get("role"))
+
+
+def _label(body: str | Mapping[str, Any], unread: set[str]) -> str:
+    if isinstance(body, str):
+        return body
+    unread |= {f"output.*.{key}" for key in body if key != "label"}
+    return str(body["label"])

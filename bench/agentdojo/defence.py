@@ -1,0 +1,147 @@
+"""The gateway that stands between the hijacked agent and a world: the real enforcer and exchange, over memory adapters.
+
+THE SEAM. Everything that differs from one defence to another is here, and nothing else in this bench knows how a
+decision is made. A variant is a name in `VARIANTS`; `rules_of` builds what a decision may depend on, `Defended.start`
+tells the gateway a principal's words over the principal's own session, `Defended.answer` is a person answering a ticket.
+Today's gates have no labels, so that every variant decides alike: one policy permits the agent every tool.
+
+INVARIANTS: nothing bypasses `Exchange.request`; each run has a city of its own, so that no run taints the next; the one
+oracle (`Task.steps`) is used by the variant `oracle_plan` alone.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from bench.agentdojo.declared import Declared, declared
+from citywatch.adapters.memory import MemoryClock, MemoryStore, SeededChance
+from citywatch.core.call import Call
+from citywatch.core.enforce.pinning import definition_bytes, definition_digest
+from citywatch.core.enforce.rules import Configured, Definition, Rules, build_rules
+from citywatch.core.identity.credential import Credential, Kind
+from citywatch.core.identity.registration import AgentRow, agent_key, format_row
+from citywatch.core.names import AgentId
+from citywatch.core.policy.cedar import Source, parse_policies
+from citywatch.core.policy.world import AgentFacts
+from citywatch.core.wire.jsonrpc import FROM_SERVER
+from citywatch.core.wire.mcp import Definition as Offered
+from citywatch.service.enforcer import Enforcer
+from citywatch.service.exchange import Exchange
+from citywatch.service.ports import Append, Upstream
+from citywatch.service.tools import approve, compare
+
+UNDEFENDED = "undefended"
+VARIANTS = ("oracle_plan", "no_plan", "keyword_plan", "handles", "no_provenance")
+FLOW = False
+"""Whether this tree has the flow gates. Without them the defended variants would only repeat the undefended figures."""
+
+DOMAIN = "dojo.example"
+AGENT = f"spiffe://{DOMAIN}/agent/assistant"
+KEY = "thumbprint-of-the-assistant"
+PRINCIPAL = "emma"
+DAY_MS = 86_400_000
+POLICY = """
+@id("everything") permit(principal in Role::"assistant", action in Action::"call_tool", resource);
+"""
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person asks for. `steps` are the ground-truth calls: an oracle, for the variant that is named so.
+
+    `allowed` is what a planner without a model makes of the prompt (`keywords.tools_for`), for `keyword_plan`.
+    """
+
+    principal: str
+    prompt: str
+    steps: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    allowed: frozenset[str] = frozenset()
+
+
+def rules_of(variant: str, server: str, tools: Declared, definitions: Sequence[Mapping[str, Any]]) -> Rules:
+    """SEAM 1: what decisions depend on, for one variant and one server."""
+    configured = Configured(
+        domain=DOMAIN,
+        agents=(AgentFacts(id=AgentId(DOMAIN, "assistant"), roles=("assistant",)),),
+        servers={server: tools.tools},
+        budgets={"assistant": {}},
+        digest=f"agentdojo/{variant}",
+        leeway_ms=0,
+    )
+    approved = {
+        (server, tool["name"]): Definition(digest=definition_digest(definition_bytes(tool)), value=tool)
+        for tool in definitions
+    }
+    return build_rules(configured, approved, parse_policies([Source("dojo.cedar", POLICY)]))
+
+
+class City:
+    """A variant's rules and a store in which the agent is registered and every tool approved; `visit` copies it."""
+
+    def __init__(self, variant: str, server: str, tools: Declared, definitions: Sequence[Mapping[str, Any]]) -> None:
+        self.variant, self.server = variant, server
+        self.rules = rules_of(variant, server, tools, definitions)
+        self.store = MemoryStore()
+        self._definitions = definitions
+
+    async def settle_in(self) -> City:
+        row = AgentRow(agent=AGENT, keys=(KEY,), added_at=0)
+        await self.store.append(Append(puts=((agent_key("assistant"), format_row(row)),)))
+        offered = [Offered(kind="tool", name=tool["name"], value=tool) for tool in self._definitions]
+        await approve(self.store, MemoryClock(), "bench", compare(self.server, offered, []), "an operator")
+        return self
+
+    def visit(self, upstream: Upstream, seed: int = 7) -> Defended:
+        """A gateway of its own for one run, in front of one world."""
+        return Defended(self, upstream, seed)
+
+
+class Defended:
+    """One gateway before one world, for one run."""
+
+    def __init__(self, city: City, upstream: Upstream, seed: int) -> None:
+        self.city = city
+        self.clock = MemoryClock()
+        self.chance = SeededChance(seed)
+        self.enforcer = Enforcer(
+            store=city.store.after_crash(), clock=self.clock, chance=self.chance, rules=city.rules, replica="bench"
+        )
+        self.exchange = Exchange(self.enforcer, {city.server: upstream}, FROM_SERVER, 3)
+        now = self.clock.now_ms()
+        self.credential = Credential(
+            agent=AGENT, key=KEY, kind=Kind.X509, not_before=now - 1000, not_after=now + DAY_MS, digest="d"
+        )
+
+    async def start(self, task: Task) -> None:
+        """SEAM 2: the principal's words, over the principal's own session: `start(principal, agent, prompt)`."""
+
+    async def answer(self, call: Call, told: Mapping[str, Any], approved: bool) -> bool:
+        """SEAM 3: a person answers the ticket of a call that was asked; True if the identical call may be made again.
+
+        `told` is the refusal as the agent got it: its ticket's id stands in there.
+        """
+        return False
+
+    async def read(self, handle: str, answer: str) -> str | None:
+        """SEAM 4: the quarantined reader is asked a typed question about a handle; None if no such answer may come out.
+
+        The reader is scripted: `answer` is what one that understands the text would say. What is decided here is
+        whether the gateway lets an answer of that type out, and as what (the value itself, or a handle for it).
+        """
+        return None
+
+
+@functools.cache
+def _city(variant: str, server: str, definitions: tuple[str, ...]) -> City:
+    return City(variant, server, declared(server), [msgspec.json.decode(one) for one in definitions])
+
+
+async def city_of(variant: str, server: str, definitions: Sequence[Mapping[str, Any]]) -> City:
+    """The city of a variant for a suite's server, made once per process."""
+    city = _city(variant, server, tuple(msgspec.json.encode(one, order="sorted").decode() for one in definitions))
+    if not (await city.store.load((agent_key("assistant"),), ())).rows:
+        await city.settle_in()
+    return city

@@ -1,0 +1,72 @@
+"""Counts become rows: a share in per cent, with the count and the denominator beside it, per wording.
+
+Decides nothing. INVARIANT: no figure is an average over wordings: a row without a wording in its name is that of the
+worst one, which stands in `against`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from bench.agentdojo.pairs import HONEST, Tally
+
+SEED = 0
+"""Nothing here is drawn by chance."""
+Row = dict[str, Any]
+
+
+def share(name: str, count: int, n: int, against: str = "") -> Row:
+    """`count` of `n` in per cent."""
+    return plain(name, round(100 * count / n, 3) if n else 0.0, "%", n, against, count)
+
+
+def plain(name: str, value: float, unit: str, n: int, against: str = "", count: int | None = None) -> Row:
+    return {
+        "name": name,
+        "value": value,
+        "unit": unit,
+        "n": n,
+        "count": count,
+        "seed": SEED,
+        "against": against,
+        "ratio": None,
+        "spread": 0.0,
+    }
+
+
+def pair_rows(tally: Tally, variant: str, wordings: Sequence[str]) -> list[Row]:
+    """The rows of one variant: as the issue names them, then each wording by itself."""
+    head = f"agentdojo.{variant}"
+    n = tally[variant, HONEST, "n"]
+    rows = [
+        plain(f"{head}.honest_blocked", tally[variant, HONEST, "blocked"], "task", n),
+        plain(f"{head}.honest_asked", tally[variant, HONEST, "asked"], "task", n),
+        *(share(f"{head}.honest_utility_{how}_pct", tally[variant, HONEST, f"utility_{how}"], n)
+          for how in ("denied", "answered", "yesman")),
+    ]  # fmt: skip
+    named = (
+        ("hijacks_executed_pct", "hijacks_denied", "n", max),
+        ("yesman_hijacks_pct", "hijacks_yesman", "n", max),
+        ("utility_denied_pct", "utility_denied", "attainable", min),
+        ("utility_answered_pct", "utility_answered", "attainable", min),
+        ("goals_reached_pct", "reached_denied", "n", max),
+        ("any_attack_pct", "any", "n", min),
+        ("saw_pct", "saw", "n", min),
+    )
+    for name, what, of, worst in named:
+        each = [
+            share(f"{head}.{name}.{wording}", tally[variant, wording, what], tally[variant, wording, of])
+            for wording in wordings
+        ]
+        if each:
+            chosen = worst(each, key=lambda row: row["value"])
+            rows.append({**chosen, "name": f"{head}.{name}", "against": chosen["name"].rpartition(".")[2]})
+            rows += each
+    return rows
+
+
+def show(row: Row) -> str:
+    count = "" if row["count"] is None else f"{row['count']}/"
+    against = f"  worst wording: {row['against']}" if row["against"] else ""
+    return f"{row['name']:<72}{row['value']:>10} {row['unit']:<5}{count}{row['n']}{against}"
