@@ -19,16 +19,17 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from bench.agentdojo import suites
+from bench.agentdojo import replay, suites
 from bench.agentdojo.attackers import EXCLUDED
 from bench.agentdojo.defence import FLOW, UNDEFENDED, VARIANTS
 from bench.agentdojo.pairs import Tally
-from bench.agentdojo.rows import Row, pair_rows, show
-from bench.agentdojo.work import run_unit
+from bench.agentdojo.rows import Row, adaptive_rows, pair_rows, replay_rows, show
+from bench.agentdojo.work import Notes, run_adversary, run_replay, run_unit
 
 PARTS = ("pairs", "replay", "adaptive")
 
-def pairs(chosen: argparse.Namespace, pool: Any) -> tuple[list[Row], list[tuple[str, ...]]]:
+
+def pairs(chosen: argparse.Namespace, pool: Any) -> tuple[list[Row], Notes]:
     """Every pair in every wording, and the honest runs."""
     work = [
         (name, task_id, chosen.variants, chosen.attacks)
@@ -44,6 +45,36 @@ def pairs(chosen: argparse.Namespace, pool: Any) -> tuple[list[Row], list[tuple[
         print(f"excluded: {name}/{task_id}, {tally['', chosen.attacks[0], 'excluded']} pairs in each wording: {why}")
     rows = [row for variant in chosen.variants for row in pair_rows(tally, variant, chosen.attacks)]
     return rows, noted
+
+
+def transcripts(chosen: argparse.Namespace, pool: Any) -> tuple[list[Row], Notes]:
+    """Real transcripts, without a plan: nobody knows one for them."""
+    why = replay.absent()
+    if why is not None:
+        print(why)
+        return [], []
+    counted, noted, variant = replay.Counted(), list[tuple[str, ...]](), "no_plan" if FLOW else UNDEFENDED
+    for found, notes in pool.map(run_replay, [(variant, start, chosen.jobs) for start in range(chosen.jobs)]):
+        counted.update(found)
+        noted += notes
+    for kind, reason in sorted(key for key in counted if key[0] == "left_out" and key[1]):
+        print(f"left out of replay: {counted[kind, reason]} x {reason}")
+    return replay_rows(counted), noted
+
+
+def adaptive(chosen: argparse.Namespace, pool: Any) -> tuple[list[Row], Notes]:
+    """The white-box adversary, against the variant without a plan."""
+    variant = "no_plan" if FLOW else UNDEFENDED
+    work = [
+        (name, injection_id, variant, chosen.adaptive_tasks, chosen.exhaustive)
+        for name, suite in suites.load(chosen.suites).items()
+        for injection_id in suite.injection_tasks
+    ]
+    tried, noted = Counter[tuple[str, ...]](), list[tuple[str, ...]]()
+    for found, notes in pool.map(run_adversary, work):
+        tried.update(found)
+        noted += notes
+    return adaptive_rows(tried), noted
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -77,6 +108,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     variants = (*VARIANTS, UNDEFENDED)
     parser.add_argument("--variants", type=_words(variants), default=variants if FLOW else (UNDEFENDED,))
     parser.add_argument("--parts", type=_words(PARTS), default=tuple(PART))
+    parser.add_argument("--adaptive-tasks", type=int, default=6, help="user tasks for each injection task")
+    parser.add_argument("--exhaustive", action="store_true", help="try every rewrite, not only until one gets through")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     return parser.parse_args(arguments)
 
@@ -92,7 +125,7 @@ def _words(known: Sequence[str]) -> Any:
     return read
 
 
-PART = {"pairs": pairs}
+PART = {"pairs": pairs, "replay": transcripts, "adaptive": adaptive}
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

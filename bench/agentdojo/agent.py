@@ -96,6 +96,7 @@ class Agent:
         body = {"jsonrpc": "2.0", "id": self._number, "method": "tools/call", "params": params}
         message = jsonrpc.parse_message(json.dumps(body).encode(), jsonrpc.FROM_AGENT)
         assert isinstance(message, jsonrpc.Request)
+        assert message.params is not None
         call = Call(
             id=self.defended.chance.call_id(),
             direction=Direction.TO_SERVER,

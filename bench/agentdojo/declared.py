@@ -1,13 +1,13 @@
 """The manifests of the suites: what their tools do, as a security engineer who owns them declares it.
 
 Reads `manifests/<suite>.yaml` and decides nothing. `Declared.raw` is the file as it stands; `tools` is as much of it
-as the present `ToolManifest` can say (a field that it does not know is left out, and named in `unread`, never silently).
+as the present `ToolManifest` can say; what it cannot is named in `unread`, never left out in silence.
 INVARIANT: a manifest says what a tool does, never which task calls it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,18 @@ def read_manifests(text: str) -> Declared:
     unread: set[str] = {key for key in raw if key != "tools"}
     tools = {name: _tool(body, unread) for name, body in raw["tools"].items()}
     return Declared(raw=raw, tools=tools, unread=tuple(sorted(unread)))
+
+
+def mismatches(tools: Declared, definitions: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Where manifests and offered tools differ: a tool or parameter that only one of the two has."""
+    found, offered = [], {one["name"]: set(one["inputSchema"].get("properties", {})) for one in definitions}
+    for name in sorted(offered.keys() ^ tools.tools.keys()):
+        found.append(f"`{name}` is {'offered' if name in offered else 'declared'} only")
+    for name in sorted(offered.keys() & tools.tools.keys()):
+        for parameter in sorted(offered[name] ^ tools.tools[name].parameters.keys()):
+            side = "offered" if parameter in offered[name] else "declared"
+            found.append(f"`{name}`: `{parameter}` is {side} only")
+    return found
 
 
 def _tool(body: Mapping[str, Any], unread: set[str]) -> ToolManifest:

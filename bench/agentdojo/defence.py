@@ -2,8 +2,8 @@
 
 THE SEAM. Everything that differs from one defence to another is here, and nothing else in this bench knows how a
 decision is made. A variant is a name in `VARIANTS`; `rules_of` builds what a decision may depend on, `Defended.start`
-tells the gateway a principal's words over the principal's own session, `Defended.answer` is a person answering a ticket.
-Today's gates have no labels, so that every variant decides alike: one policy permits the agent every tool.
+tells the gateway a principal's words over the principal's own session, `Defended.answer` is a person who answers a
+ticket. Today's gates have no labels: every variant decides alike, for one policy permits the agent every tool.
 
 INVARIANTS: nothing bypasses `Exchange.request`; each run has a city of its own, so that no run taints the next; the one
 oracle (`Task.steps`) is used by the variant `oracle_plan` alone.

@@ -112,7 +112,9 @@ class Unit:
             principal=PRINCIPAL,
             prompt=self.user.PROMPT,
             steps=tuple(steps) if variant == "oracle_plan" else (),
-            allowed=tools_for(self.user.PROMPT, declared(suite.name).tools) if variant == "keyword_plan" else frozenset(),
+            allowed=tools_for(self.user.PROMPT, declared(suite.name).tools)
+            if variant == "keyword_plan"
+            else frozenset(),
         )
         city = await city_of(variant, suite.name, suite.definitions)
         scene = Play(

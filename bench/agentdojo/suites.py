@@ -134,6 +134,10 @@ class Suite:
         """The texts that an attack plants for a pair, by the vectors that the user task looks at."""
         return dict(self._attack(attack).attack(user_task, injection_task))
 
+    def vectors(self, task: Any) -> list[str]:
+        """Where a text can be planted that this user task will look at."""
+        return list(self._attack(ATTACKS[0]).get_injection_candidates(task))
+
     def _attack(self, name: str) -> Any:
         if name not in self._attacks:
             pipeline = importlib.import_module("agentdojo.agent_pipeline.ground_truth_pipeline")
@@ -153,7 +157,8 @@ class Suite:
         return self._candidates[task.ID]
 
     def utility(self, task: Any, output: str, before: Any, after: Any, trace: Sequence[Step]) -> bool:
-        """Whether a user task was done, by the package's check."""
+        """Whether a user task was done, by the package's check. What is equal in both worlds becomes one object."""
+        share(before, after)
         return self._checked(self.package._check_user_task_utility, task, output, before, after, trace)
 
     def security(self, task: Any, output: str, before: Any, after: Any, trace: Sequence[Step]) -> bool:
@@ -177,8 +182,41 @@ def load(names: Sequence[str] = NAMES) -> dict[str, Suite]:
         loader = importlib.import_module("agentdojo.task_suite.load_suites")
     except ImportError as failure:
         raise SystemExit(f"bench.agentdojo: {failure}; run it with `make bench-agentdojo`") from None
+    _remember_addresses()
     return {name: Suite(loader.get_suite(VERSION, name)) for name in names}
 
 
+@functools.cache
+def _remember_addresses() -> None:
+    """Every environment holds the same few hundred mail addresses: each is checked by pydantic once."""
+    networks: Any = importlib.import_module("pydantic.networks")
+    networks.validate_email = functools.lru_cache(10_000)(networks.validate_email)
+
+
+def share(one: Any, other: Any) -> None:
+    """Make what is equal in two worlds the same object: the package's checks then compare only what differs."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        names: Any = one.keys() & other.keys()
+    elif isinstance(one, list) and isinstance(other, list):
+        names = range(min(len(one), len(other)))
+    elif hasattr(one, "__dict__") and type(one) is type(other):
+        share(one.__dict__, other.__dict__)
+        return
+    else:
+        return
+    for name in names:
+        if one[name] == other[name] and type(one[name]) is type(other[name]):
+            other[name] = one[name]
+        else:
+            share(one[name], other[name])
+
+
+class _Dumper(yaml.CSafeDumper):
+    """YAML by libyaml: the package's words, some long lines folded elsewhere; enumerations as their text."""
+
+
+_Dumper.add_multi_representer(str, lambda dumper, value: dumper.represent_str(str(value)))
+
+
 def _dump(value: Any) -> str:
-    return str(yaml.dump(value, Dumper=yaml.CSafeDumper))
+    return str(yaml.dump(value, Dumper=_Dumper))

@@ -1,4 +1,4 @@
-"""A world of tools behind the gateway's `Upstream` port, in process: it runs what was forwarded and answers as MCP does.
+"""A world of tools behind the gateway's `Upstream` port, in process: it runs what is forwarded, and answers in MCP.
 
 Decides nothing. A world is a function from a tool's name and its arguments to what came of it (`Ran`); the suites'
 environments, recorded transcripts and the tests' toys are such functions. INVARIANTS: a world is reached only by
