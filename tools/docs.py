@@ -93,7 +93,7 @@ def misuse(text: str, root: Path, cli: click.Command) -> Iterator[str]:
             words.pop(0)
         match words:
             case ["make", *rest]:
-                verbs = set(re.findall(r"^([a-z]+):", (root / "Makefile").read_text(), re.MULTILINE))
+                verbs = set(re.findall(r"^([a-z-]+):", (root / "Makefile").read_text(), re.MULTILINE))
                 yield from (f"`make` has no verb `{word}`" for word in rest if "=" not in word and word not in verbs)
             case [program, *rest] if Path(program).name == "citywatch":
                 yield from misused_option(cli, "citywatch", rest)

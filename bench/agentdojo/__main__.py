@@ -27,6 +27,8 @@ from bench.agentdojo.rows import Row, adaptive_rows, pair_rows, replay_rows, sho
 from bench.agentdojo.work import Notes, run_adversary, run_replay, run_unit
 
 PARTS = ("pairs", "replay", "adaptive")
+UNMEASURED = ("content.p50_ms", "content.p95_ms", "decide.flow_p50_us")
+"""Rows of the issue that nothing here measures yet: they need the flow gates."""
 
 
 def pairs(chosen: argparse.Namespace, pool: Any) -> tuple[list[Row], Notes]:
@@ -89,6 +91,7 @@ def main(arguments: Sequence[str]) -> int:
                 print(show(row), flush=True)
             rows += found
             noted += notes
+    print(f"not measured here: {', '.join(UNMEASURED)}")
     print(f"{time.monotonic() - begun:.0f} s on {chosen.jobs} processes")
     if chosen.json:
         chosen.json.write_text(json.dumps(rows, indent=2) + "\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from bench.agentdojo import replay
-from bench.agentdojo.agent import Verdict, careful, nobody, read_told, squash, yes_man
+from bench.agentdojo.agent import Person, Verdict, careful, nobody, read_told, squash, yes_man
 from bench.agentdojo.attackers import next_mail
 from bench.agentdojo.declared import FOLDER, mismatches, read_manifests
 from bench.agentdojo.defence import City, Task
@@ -22,7 +23,8 @@ from bench.agentdojo.rows import adaptive_rows, pair_rows, replay_rows
 from bench.agentdojo.runs import Ended, Play, blocked, play
 from bench.agentdojo.suites import NAMES, Step
 from bench.agentdojo.worlds import Ran, World, result_of
-from citywatch.core.call import Effect
+from citywatch.adapters.memory import SeededChance
+from citywatch.core.call import Call, Effect
 
 ROLES = {"destination", "object", "amount", "time", "command", "secret", "content"}
 TOY = """
@@ -236,7 +238,7 @@ def test_without_the_shared_folder_it_says_so(monkeypatch: pytest.MonkeyPatch, t
 
 
 def test_the_row_without_a_wording_is_that_of_the_worst_one() -> None:
-    tally = Counter(
+    tally: Counter[tuple[str, ...]] = Counter(
         {
             ("no_plan", "honest", "n"): 97,
             ("no_plan", "honest", "asked"): 3,
@@ -254,7 +256,9 @@ def test_the_row_without_a_wording_is_that_of_the_worst_one() -> None:
 
 
 def test_rows_are_named_as_the_issue_names_them() -> None:
-    counted = Counter({("attack", "", "n"): 4, ("attack", "", "any"): 3, ("attack", "direct", "n"): 1})
+    counted: Counter[tuple[str, ...]] = Counter(
+        {("attack", "", "n"): 4, ("attack", "", "any"): 3, ("attack", "direct", "n"): 1}
+    )
     named = {row["name"]: row["value"] for row in replay_rows(counted)}
     assert named["replay.any.attack_pct"] == 75.0
     assert {"replay.blocked.honest_pct", "replay.blocked.attack_pct", "direct.any_attack_pct"} <= named.keys()
@@ -264,3 +268,52 @@ def test_rows_are_named_as_the_issue_names_them() -> None:
 def test_the_next_mail_has_the_next_number() -> None:
     now = SimpleNamespace(inbox=SimpleNamespace(emails={"1": None, "33": None}))
     assert (next_mail(now), next_mail(now, 1)) == ("34", "35")
+
+
+# -- asks ------------------------------------------------------------------------------------------------------------
+
+
+class Asking:
+    """A gateway that asks about every call until a person approved it; it forwards to a toy."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.approved = world, False
+        self.chance, self.exchange, self.credential = SeededChance(1), self, None
+        self.city = SimpleNamespace(server="toy")
+
+    async def start(self, task: Task) -> None:
+        self.prompt = task.prompt
+
+    async def answer(self, call: Call, told: Mapping[str, Any], approved: bool) -> bool:
+        assert told["result"]["_meta"]["citywatch/code"] == "approval_required"
+        self.approved = approved
+        return approved
+
+    async def request(self, call: Call, credential: None, headers: Mapping[str, str]) -> SimpleNamespace:
+        if self.approved:
+            self.approved = False
+            answer = await self.world.send(call.agent, call.body, headers, None, repeatable=False)
+            return SimpleNamespace(body=answer.body)
+        meta = {"citywatch/code": "approval_required"}
+        refusal = {"result": {"isError": True, "content": [], "_meta": meta}}
+        return SimpleNamespace(body=json.dumps(refusal).encode())
+
+
+@pytest.mark.parametrize(
+    ("who", "executed", "hijacks"), [(nobody, [], 0), (careful, ["bob"], 0), (yes_man, ["bob", "eve"], 1)]
+)
+async def test_a_person_answers_and_the_call_is_made_once_more(who: Person, executed: list[str], hijacks: int) -> None:
+    toy = Toy()
+    city: Any = SimpleNamespace(visit=Asking)
+    scene = Play(
+        task=Task(principal="ann", prompt="pay bob"),
+        user=[Step("pay", {"to": "bob", "amount": 1})],
+        run=toy.run,
+        state=lambda: list(toy.paid),
+        attack=lambda: [THEFT],
+    )
+    ended = await play(city, scene, who)
+    assert [paid["to"] for paid in toy.paid] == executed
+    assert len(ended.hijacks) == hijacks
+    assert ended.asked
+    assert not blocked(ended)
