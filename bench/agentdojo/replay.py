@@ -169,6 +169,8 @@ async def replay_part(
             found = await replay(variant, transcript, definitions[transcript.suite])
             denied = any(verdict is Verdict.DENIED for _, verdict, _ in found)
             stopped = denied or any(verdict is Verdict.ASKED for _, verdict, _ in found)
+            malformed = any(code == Code.ARGUMENT_UNSUPPORTED for _, _, code in found)
+            counted[transcript.kind, "", "malformed"] += malformed
             for wording in ("", transcript.wording):
                 counted[transcript.kind, wording, "n"] += 1
                 counted[transcript.kind, wording, "blocked"] += denied
