@@ -17,8 +17,10 @@ from citywatch.core.enforce.admit import admit
 from citywatch.core.enforce.needs import Known, Pin, needs
 from citywatch.core.enforce.rules import ApprovedTool, Rules
 from citywatch.core.enforce.verify import verify
+from citywatch.core.flow.fields import Fields
 from citywatch.core.identity.credential import Credential, Kind
 from citywatch.core.identity.registration import AgentRow
+from citywatch.core.manifest import SILENT
 from citywatch.core.policy.facts import ACTION, SERVER
 from citywatch.core.policy.values import Uid
 
@@ -39,6 +41,9 @@ def prepared(size: int) -> list[Case]:
     tools = {
         (server, name): ApprovedTool(
             digest="d",
+            manifest=SILENT,
+            fields=Fields({}),
+            options=frozenset(),
             effect=next(group for group in EFFECTS if Uid(ACTION, group) in action.line),  # type: ignore[arg-type]
             action=action,
             arguments=world.tools[server, name],
@@ -56,6 +61,7 @@ def prepared(size: int) -> list[Case]:
         world=world,
         manifest="m",
         leeway_ms=0,
+        principals={},
     )
     pin = Pin(digest="d", by="bench", at=0)
     found = []

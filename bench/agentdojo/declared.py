@@ -16,7 +16,7 @@ import msgspec
 import yaml
 
 from citywatch.core.call import Effect
-from citywatch.core.manifest import EVERYBODY, Parameter, ParameterType, ToolManifest
+from citywatch.core.manifest import EVERYBODY, Output, Parameter, ParameterType, Principal, Role, ToolManifest
 
 FOLDER = Path(__file__).parent / "manifests"
 
@@ -27,6 +27,7 @@ class Declared(msgspec.Struct, frozen=True):
     raw: Mapping[str, Any]
     tools: Mapping[str, ToolManifest]
     unread: tuple[str, ...]
+    principals: Mapping[str, Principal]
 
 
 @cache
@@ -38,9 +39,10 @@ def declared(suite: str) -> Declared:
 def read_manifests(text: str) -> Declared:
     """One file's text. Keys that today's manifests cannot hold are collected in `unread`."""
     raw = yaml.safe_load(text)
-    unread: set[str] = {key for key in raw if key != "tools"}
+    unread: set[str] = {key for key in raw if key not in ("tools", "principals")}
     tools = {name: _tool(body, unread) for name, body in raw["tools"].items()}
-    return Declared(raw=raw, tools=tools, unread=tuple(sorted(unread)))
+    principals = {name: Principal(name=name, may=tuple(one["may"])) for name, one in raw.get("principals", {}).items()}
+    return Declared(raw=raw, tools=tools, unread=tuple(sorted(unread)), principals=principals)
 
 
 def mismatches(tools: Declared, definitions: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -65,13 +67,14 @@ def _tool(body: Mapping[str, Any], unread: set[str]) -> ToolManifest:
 
 
 def _parameter(body: Mapping[str, Any], unread: set[str]) -> Parameter:
-    unread |= {f"parameters.*.{key}" for key in body if key not in ("type", "scale", "role")}
+    unread |= {f"parameters.*.{key}" for key in body if key not in ("type", "scale", "role", "party")}
     kind = ParameterType(body["type"]) if "type" in body else None
-    return Parameter(type=kind, scale=body.get("scale", 2), role=body.get("role"))
+    role = Role(body["role"]) if "role" in body else None
+    return Parameter(type=kind, scale=body.get("scale", 2), role=role, party=body.get("party"))
 
 
-def _label(body: str | Mapping[str, Any], unread: set[str]) -> str:
+def _label(body: str | Mapping[str, Any], unread: set[str]) -> Output:
     if isinstance(body, str):
-        return body
-    unread |= {f"output.*.{key}" for key in body if key != "label"}
-    return str(body["label"])
+        return Output(trusted=body == "trusted")
+    unread |= {f"output.*.{key}" for key in body if key not in ("label", "party", "key")}
+    return Output(trusted=body["label"] == "trusted", party=body.get("party"), key=body.get("key", False))

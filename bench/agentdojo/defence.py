@@ -32,11 +32,14 @@ from citywatch.core.wire.mcp import Definition as Offered
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.exchange import Exchange
 from citywatch.service.ports import Append, Upstream
+from citywatch.service.tasks import Tasks
+from citywatch.service.tickets import Tickets
 from citywatch.service.tools import approve, compare
 
 UNDEFENDED = "undefended"
-VARIANTS = ("oracle_plan", "no_plan", "keyword_plan", "handles", "no_provenance")
-FLOW = False
+VARIANTS = ("no_plan",)
+"""What this tree can do; plans and handles are not wired into the gates yet."""
+FLOW = True
 """Whether this tree has the flow gates. Without them the defended variants would only repeat the undefended figures."""
 
 DOMAIN = "dojo.example"
@@ -70,6 +73,7 @@ def rules_of(variant: str, server: str, tools: Declared, definitions: Sequence[M
         budgets={"assistant": {}},
         digest=f"agentdojo/{variant}",
         leeway_ms=0,
+        principals={} if variant == UNDEFENDED else tools.principals,
     )
     approved = {
         (server, tool["name"]): Definition(digest=definition_digest(definition_bytes(tool)), value=tool)
@@ -116,14 +120,22 @@ class Defended:
         )
 
     async def start(self, task: Task) -> None:
-        """SEAM 2: the principal's words, over the principal's own session: `start(principal, agent, prompt)`."""
+        """SEAM 2: the principal's words, over the principal's own session."""
+        if self.city.rules.principals:
+            store, rules = self.enforcer.store, self.city.rules
+            tasks = Tasks(store=store, clock=self.clock, chance=self.chance, replica="bench", rules=rules)
+            await tasks.start(task.principal, "assistant", task.prompt, "bench")
 
     async def answer(self, call: Call, told: Mapping[str, Any], approved: bool) -> bool:
         """SEAM 3: a person answers the ticket of a call that was asked; True if the identical call may be made again.
 
         `told` is the refusal as the agent got it: its ticket's id stands in there.
         """
-        return False
+        tickets = Tickets(store=self.enforcer.store, clock=self.clock, replica="bench")
+        waiting = [one for one in await tickets.pending() if one.call == call.id]
+        for one in waiting:
+            await tickets.answer(one.id, approved, "bench", "as scripted")
+        return approved and bool(waiting)
 
     async def read(self, handle: str, answer: str) -> str | None:
         """SEAM 4: the quarantined reader is asked a typed question about a handle; None if no such answer may come out.

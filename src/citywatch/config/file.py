@@ -16,6 +16,7 @@ from ipaddress import ip_address
 
 from citywatch.config.agents import Declared, agents
 from citywatch.config.document import Node, Scalar, Table, parse_document
+from citywatch.config.principals import principals
 from citywatch.config.reader import Notes, duration, each, integer, named, shown, size, some, text, url, where
 from citywatch.config.servers import loopback, server
 from citywatch.config.settings import ConfigError, Limits, Listen, Program, Server, Settings, Witness
@@ -63,6 +64,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         origin=section.get("origin", _origin, f"{domain}/citywatch"),
         agents=section.get("agents", agents(_declared(root)), {}),
         servers=servers,
+        principals=section.get("principals", principals(_declared(root)), {}),
         limits=section.get("limits", _limits, Limits()),
         witnesses=witnesses,
         witness_quorum=quorum,

@@ -19,6 +19,7 @@ from citywatch.config.reader import (
     duration,
     flag,
     integer,
+    named,
     one_of,
     some,
     text,
@@ -29,9 +30,11 @@ from citywatch.config.reader import (
 from citywatch.config.settings import FromEnvironment, FromFile, Http, Program, Server
 from citywatch.config.table import Section, table
 from citywatch.core.call import Effect
-from citywatch.core.manifest import EVERYBODY, Parameter, ParameterType, ToolManifest
+from citywatch.core.errors import Malformed
+from citywatch.core.flow.fields import parse_path
+from citywatch.core.manifest import EVERYBODY, Output, Parameter, ParameterType, Role, ToolManifest
+from citywatch.core.names import parse_segment
 
-ROLES = ("destination", "object", "amount", "time", "command", "secret", "content")
 LABELS = ("trusted", "untrusted")
 _INLINE = "a credential is never written into this file"
 _SECRET_OPTION = re.compile(r"(?i)--?[a-z0-9_-]*(?:token|secret|password|passwd|api-?_?key)(=.+)?\Z")
@@ -181,7 +184,7 @@ def _tool(notes: Notes, node: Node, path: str, _: str) -> ToolManifest:
         effect=Effect(section.get("effect", one_of(Effect), Effect.IRREVERSIBLE.value)),
         audience=section.get("audience", some(text), (EVERYBODY,)),
         parameters=section.get("parameters", table(_parameter_name, _parameter), {}),
-        output=section.get("output", table(_json_path, _label), {}),
+        output=section.get("output", table(_json_path, _output), {}),
     )
 
 
@@ -200,16 +203,30 @@ def _parameter(notes: Notes, node: Node, path: str, _: str) -> Parameter:
     if section.has("scale") and kind is not ParameterType.MONEY and not (section.has("type") and kind is None):
         section.wrong("scale", "`scale` is for `type: money`", "write `type: money`, or remove `scale`")
     scale = section.get("scale", integer(0, 6), 2)
-    return Parameter(type=kind, scale=scale, role=section.get("role", one_of(ROLES), "") or None)
+    role = section.get("role", one_of(Role), "")
+    return Parameter(type=kind, scale=scale, role=Role(role) if role else None, party=section.maybe("party", _party))
+
+
+def _party(notes: Notes, node: Node, path: str) -> str | None:
+    return named(lambda word: parse_segment(word, "name for a set of known parties"))(notes, node, path)
 
 
 def _json_path(notes: Notes, node: Node, path: str) -> str | None:
     name = text(notes, node, path)
-    if name is not None and not name.startswith("$"):
-        notes.wrong(node, path, "an output is named by its path in the reply", 'write "$.field", or "$" for all of it')
+    if name is None:
+        return None
+    try:
+        parse_path(name)
+    except Malformed as wrong:
+        notes.wrong(node, path, str(wrong), 'write "$.field", "$[*].field", "$..field", or "$" for all of it')
         return None
     return name
 
 
-def _label(notes: Notes, node: Node, path: str, _: str) -> str | None:
-    return one_of(LABELS)(notes, node, path)
+def _output(notes: Notes, node: Node, path: str, _: str) -> Output | None:
+    if not isinstance(node, Table):
+        word = one_of(LABELS)(notes, node, path)
+        return None if word is None else Output(trusted=word == LABELS[0])
+    section = Section(notes, node, path, "servers.*.tools.*.output.*")
+    trusted = section.need("label", one_of(LABELS), "untrusted") == LABELS[0]
+    return Output(trusted=trusted, party=section.maybe("party", _party), key=section.get("key", flag, False))

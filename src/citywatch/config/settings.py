@@ -13,7 +13,7 @@ import msgspec
 
 from citywatch.core.canonical import canonical, digest
 from citywatch.core.errors import Malformed
-from citywatch.core.manifest import Budget, ToolManifest
+from citywatch.core.manifest import Budget, Principal, ToolManifest
 
 
 class Mistake(msgspec.Struct, frozen=True, order=True):
@@ -135,6 +135,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     origin: str
     agents: Mapping[str, Agent]
     servers: Mapping[str, Server]
+    principals: Mapping[str, Principal]
     limits: Limits
     witnesses: tuple[Witness, ...]
     witness_quorum: int
@@ -163,4 +164,6 @@ def manifest_digest(settings: Settings) -> str:
         }
         agents[name] = plain
     declared = {"v": 1, "trust_domain": settings.trust_domain, "agents": agents, "servers": servers}
+    if settings.principals:
+        declared["principals"] = msgspec.to_builtins(settings.principals)
     return digest(canonical(declared))

@@ -26,6 +26,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "origin",
         "agents",
         "servers",
+        "principals",
         "limits",
         "witnesses",
         "witness_quorum",
@@ -49,7 +50,9 @@ KEYS: dict[str, tuple[str, ...]] = {
     "servers.*.env.*": ("from",),
     "servers.*.sandbox": ("user",),
     "servers.*.tools.*": ("effect", "audience", "parameters", "output"),
-    "servers.*.tools.*.parameters.*": ("type", "scale", "role"),
+    "servers.*.tools.*.parameters.*": ("type", "scale", "role", "party"),
+    "servers.*.tools.*.output.*": ("label", "party", "key"),
+    "principals.*": ("may",),
     "limits": (
         "request_bytes",
         "reply_bytes",

@@ -63,9 +63,13 @@ class Reason(msgspec.Struct, frozen=True):
 
 
 class Allow(msgspec.Struct, frozen=True, tag=True):
-    """The call may be forwarded. `policies` are the ids of the permits that matched, never empty."""
+    """The call may be forwarded. `policies` are the ids of the permits that matched, never empty.
+
+    `sources` says of each argument that steers the act what entitled it to.
+    """
 
     policies: tuple[str, ...]
+    sources: tuple[str, ...] = ()
 
 
 class Ask(msgspec.Struct, frozen=True, tag=True):

@@ -51,6 +51,7 @@ class Code(StrEnum):
     FORBIDDEN = "forbidden"
     POLICY_ERROR = "policy_error"
     APPROVAL_REQUIRED = "approval_required"
+    APPROVAL_DENIED = "approval_denied"
     BUDGET_SPENT = "budget_spent"
     RATE_EXCEEDED = "rate_exceeded"
     OUTCOME_UNKNOWN = "outcome_unknown"
@@ -97,7 +98,8 @@ ADVICE: dict[Code, str] = {
     Code.NO_PERMIT: "no policy permits this call; choose another way to reach the goal or ask your operator",
     Code.FORBIDDEN: "a policy forbids this call; do not retry it",
     Code.POLICY_ERROR: "a policy failed on this call; the operator reads `citywatch policy why`",
-    Code.APPROVAL_REQUIRED: "this call needs a person's approval",
+    Code.APPROVAL_REQUIRED: "a person must approve this call; ask for it, then send the same call again",
+    Code.APPROVAL_DENIED: "a person refused this call; do not repeat it",
     Code.BUDGET_SPENT: "the budget for this tool is spent; ask your operator",
     Code.RATE_EXCEEDED: "wait before you call this tool again",
     Code.OUTCOME_UNKNOWN: "an identical earlier call has an unknown outcome; find out before anyone repeats it",

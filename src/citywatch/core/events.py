@@ -39,6 +39,7 @@ class Decided(Event, frozen=True, kw_only=True, tag="decided"):
     manifest: str
     pin: str | None
     body: str
+    sources: tuple[str, ...] = ()  # what entitled each argument that steers the act
 
 
 class Settled(Event, frozen=True, kw_only=True, tag="settled"):
@@ -119,6 +120,27 @@ class AuthorityChanged(Event, frozen=True, kw_only=True, tag="authority_changed"
     certificate: str
     bundle: str
     by: str
+
+
+class TaskStarted(Event, frozen=True, kw_only=True, tag="task_started"):
+    """A principal gave an agent a task over their own session. `body` is the salted digest of the prompt."""
+
+    task: str
+    principal: str
+    agent: str
+    by: str
+    body: str
+
+
+class TicketAnswered(Event, frozen=True, kw_only=True, tag="ticket_answered"):
+    """A person answered a ticket: `answer` is approved or denied. It holds for the one call it was shown for, once."""
+
+    ticket: str
+    call: str
+    agent: str
+    answer: str
+    by: str
+    reason: str
 
 
 class CredentialIssued(Event, frozen=True, kw_only=True, tag="credential_issued"):
@@ -206,6 +228,8 @@ AnyEvent = (
     | AgentRevoked
     | KeyReplaced
     | AuthorityChanged
+    | TaskStarted
+    | TicketAnswered
     | CredentialIssued
     | ToolApproved
     | ToolChanged

@@ -1,7 +1,7 @@
-"""What the operator declares of a server's tools: effect, audience, typed parameters, output labels, budgets.
+"""What the operator declares: of tools (effect, audience, roles, labels, budgets), of people and what they may steer.
 
 Decides nothing; gates read it. INVARIANT: silence is read against the tool: no manifest means irreversible, audience
-everybody, output untrusted. What a server says of itself never enters here.
+everybody, output untrusted, each parameter a destination. What a server says of itself never enters here.
 """
 
 from __future__ import annotations
@@ -26,12 +26,41 @@ class ParameterType(StrEnum):
     MONEY = "money"  # an integer count of minor units; `scale` says how many digits the currency has
 
 
+class Role(StrEnum):
+    """What an argument does in the act. All but `content` steer it, and need a source that is entitled to."""
+
+    DESTINATION = "destination"  # whom it reaches
+    OBJECT = "object"  # what it is done to
+    AMOUNT = "amount"
+    TIME = "time"
+    COMMAND = "command"  # code, a query, a program: what is done
+    SECRET = "secret"  # noqa: S105 (a role, not a secret)
+    CONTENT = "content"  # words that are carried along
+
+
 class Parameter(msgspec.Struct, frozen=True, kw_only=True):
-    """One declared parameter. `role` and `labels` steer information flow (used from part 2 on)."""
+    """One declared parameter. A member of the known set `party` may stand in it although no person named it."""
 
     type: ParameterType | None = None
     scale: int = 2
-    role: str | None = None
+    role: Role | None = None
+    party: str | None = None
+
+
+class Output(msgspec.Struct, frozen=True, kw_only=True):
+    """What one field of a reply is. `trusted`: the server's own data, which the operator vouches for.
+
+    Otherwise a third party can have written it. That the values of a field with a `party` exist, the server vouches for
+    in either case (a member chose their name, the directory lists it): they are known parties from then on. A `key` is
+    drawn by the server itself, so that no earlier write can have shaped it.
+    """
+
+    trusted: bool = False
+    party: str | None = None
+    key: bool = False
+
+
+UNTRUSTED = Output()
 
 
 class ToolManifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +69,7 @@ class ToolManifest(msgspec.Struct, frozen=True, kw_only=True):
     effect: Effect = Effect.IRREVERSIBLE
     audience: tuple[str, ...] = (EVERYBODY,)
     parameters: Mapping[str, Parameter] = {}
-    output: Mapping[str, str] = {}
+    output: Mapping[str, Output] = {}
     declared: bool = True
 
 
@@ -52,3 +81,17 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
 
     calls: int
     window_ms: int = 0
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True):
+    """A person, or a system account, from whom authority starts; `may` are the acts that their words can steer.
+
+    Each is `<server>/<tool>`, `<server>/*` or `*`.
+    """
+
+    name: str
+    may: tuple[str, ...]
+
+    def steers(self, server: str, tool: str) -> bool:
+        """Whether this principal's words may steer this act."""
+        return any(one in ("*", f"{server}/*", f"{server}/{tool}") for one in self.may)

@@ -52,7 +52,7 @@ def cli(ctx: click.Context, config: Path) -> None:
 
 
 def _register() -> None:
-    from citywatch.main import agents, authority, calls, connect, log, policy, run, setup, tools
+    from citywatch.main import agents, authority, calls, connect, log, policy, run, setup, tasks, tools
 
     parts: list[Callable[[click.Group], None]] = [
         setup.register,
@@ -62,6 +62,7 @@ def _register() -> None:
         connect.register,
         tools.register,
         calls.register,
+        tasks.register,
         policy.register,
         log.register,
     ]

@@ -202,6 +202,7 @@ def configured(settings: Settings) -> Configured:
         budgets={agent.name: agent.budgets for agent in settings.agents.values() if agent.budgets},
         digest=manifest_digest(settings),
         leeway_ms=LEEWAY_MS,
+        principals=settings.principals,
     )
 
 

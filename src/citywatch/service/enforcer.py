@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from typing import Any
 
 import msgspec
@@ -26,6 +26,7 @@ import msgspec
 from citywatch.core import events
 from citywatch.core.call import Allow, Call, Decision, Deny, Direction, Effect, Reason
 from citywatch.core.enforce.admit import admit
+from citywatch.core.enforce.context import context_key
 from citywatch.core.enforce.needs import (
     TOOL_CALL,
     Key,
@@ -48,6 +49,7 @@ from citywatch.core.enforce.needs import (
     sessions_key,
 )
 from citywatch.core.enforce.offers import Offers, Report
+from citywatch.core.enforce.receive import entering_reply
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.settle import Released, Withheld, reply_rows, settle
 from citywatch.core.enforce.verify import Authority, verify
@@ -56,6 +58,7 @@ from citywatch.core.identity.credential import Credential
 from citywatch.core.identity.registration import AgentRow
 from citywatch.core.log.entry import encode_event, payload_digest
 from citywatch.core.wire.jsonrpc import Response
+from citywatch.service.contexts import Contexts, asking, enter, flowing
 from citywatch.service.ports import Append, Appended, Chance, Clock, Loaded, NewEntry, Payload, Spend, Stale, Store
 from citywatch.service.rejections import MAX_DETAIL, Rejections
 from citywatch.service.unhindered import unhindered
@@ -64,6 +67,7 @@ MAX_CONFLICTS = 3
 MAX_DECODED = 50_000
 WAITING = ("asked", "parked")
 """The kinds of rows that wait for one message each."""
+MAX_SOURCES = 64
 MAX_POLICIES = 64
 """How many matching policies an entry names: a leaf must fit an entry bundle (64 KiB)."""
 Puts = tuple[tuple[Key, bytes | None], ...]
@@ -114,6 +118,7 @@ class Enforcer:
         self.replica = replica
         self._refresh = refresh
         self._decoded: dict[Key, tuple[int, Any]] = {}
+        self.contexts = Contexts(store)
         self.rejections = Rejections(store, clock, replica, lambda server: server in self.rules.servers)
 
     # -- the first half: who, whether, on record ---------------------------------------------------------------------
@@ -125,13 +130,17 @@ class Enforcer:
 
         Raises `Unavailable` when the decision cannot be recorded; then nothing may be forwarded.
         """
+        async with self._in_turn(call, credential):
+            return await self._judge(call, credential, puts)
+
+    async def _judge(self, call: Call, credential: Credential, puts: Puts) -> Judged:
         opening: Reads = ((open_key(call), 0),) if has_shared_id(call) else ()
         taken = False
         for attempt in range(MAX_CONFLICTS):
             now = self.clock.now_ms()
-            need = needs(call, self.rules, now)
+            need = needs(call, self.rules, now, credential.key)
             loaded = await self.store.load(need.rows, [(b.key, b.window) for b in need.budgets])
-            known = self._snapshot(call, need, loaded, taken)
+            known = await self._snapshot(call, need, loaded, taken)
             if attempt == 0 and self._refresh is not None and self._outdated(call, known.pin):
                 self.rules = await self._refresh()
                 continue
@@ -147,7 +156,9 @@ class Enforcer:
                 entries=(NewEntry(encode_event(event), Payload(salt, call.body)),),
                 reads=(*known.reads, *opening) if allowed else known.reads,
                 spends=tuple(Spend(b.key, b.window, b.limit, not allowed) for b in need.budgets),
-                puts=(*self._open(call, need, known), *puts) if allowed else (),
+                puts=(*self._open(call, need, known), *puts, *flowing(call, need.flow, known.flow, loaded, now))
+                if allowed
+                else asking(call, need.flow, known.flow, decision, now),
                 sync=allowed and effect_of(self.rules, call) is not Effect.READ,
             )
             try:
@@ -165,8 +176,8 @@ class Enforcer:
     async def recall(self, call: Call, credential: Credential) -> Judged:
         """Take up a call that was allowed earlier (its reply comes by another request): who asks is verified anew."""
         now = self.clock.now_ms()
-        need = needs(call, self.rules, now)
-        known = self._snapshot(call, need, await self.store.load(need.rows, ()))
+        need = needs(call, self.rules, now, credential.key)
+        known = await self._snapshot(call, need, await self.store.load(need.rows, ()))
         authority = verify(call, credential, known, now)
         return Judged(call=call, credential=credential, decision=_RECALLED, authority=authority, known=known)
 
@@ -227,6 +238,9 @@ class Enforcer:
             decision="allow" if allowed else "deny" if isinstance(decision, Deny) else "ask",
             code=None if reason is None else reason.code.value,
             policies=(decision.policies if isinstance(decision, Allow) else decision.reason.policies)[:MAX_POLICIES],
+            sources=tuple(one[:MAX_DETAIL] for one in decision.sources[:MAX_SOURCES])
+            if isinstance(decision, Allow)
+            else (),
             detail="" if reason is None else reason.detail[:MAX_DETAIL],
             policy=known.rules.policies.digest,
             manifest=known.rules.manifest,
@@ -249,11 +263,20 @@ class Enforcer:
         `once` are rows, with their versions, that must be unchanged: a question is answered once (`Refused`), a session
         counted once (`Unavailable(CONFLICT)`).
         """
+        async with self._in_turn(judged.call, judged.credential):
+            return await self._settle(judged, response, index, puts, once)
+
+    async def _settle(
+        self, judged: Judged, response: Response, index: int, puts: Puts, once: Reads
+    ) -> Released | Withheld:
         for _ in range(MAX_CONFLICTS):
             now = self.clock.now_ms()
-            rows = reply_rows(judged.call, response)
+            entering = entering_reply(judged.call, response, self.rules) if self.rules.principals else None
+            context = context_key(judged.call.agent, judged.credential.key)
+            entered = () if entering is None else (context, *entering.rows())
+            rows = (*reply_rows(judged.call, response), *entered)
             loaded = await self.store.load(rows, ())  # from memory: its own agent's row was read a moment ago
-            known = {key: self._decode(key, loaded) for key in rows}
+            known = {key: self._decode(key, loaded) for key in rows if key not in entered}
             settled = settle(judged.call, judged.authority, response, judged.known.rules, known)
             salt = self.chance.salt()
             outcome = await self.store.append(
@@ -270,6 +293,11 @@ class Enforcer:
                         (open_key(judged.call), None),
                         *settled.report.puts,
                         *puts,
+                        *(
+                            enter(context, entering, judged.call.server, loaded, now)
+                            if entering is not None and isinstance(settled, Released)
+                            else ()
+                        ),
                     ),
                 )
             )
@@ -353,8 +381,15 @@ class Enforcer:
 
     # -- rows --------------------------------------------------------------------------------------------------------
 
-    def _snapshot(self, call: Call, need: Needs, loaded: Loaded, taken: bool = False) -> Known:
+    def _in_turn(self, call: Call, credential: Credential) -> AbstractAsyncContextManager[object]:
+        """Calls and replies of one context go one after the other, where what entered it counts."""
+        if not self.rules.principals:
+            return nullcontext()
+        return self.contexts.lock(context_key(call.agent, credential.key))
+
+    async def _snapshot(self, call: Call, need: Needs, loaded: Loaded, taken: bool = False) -> Known:
         return Known(
+            flow=None if need.flow is None else await self.contexts.flow(need.flow, loaded),
             rules=self.rules,
             agent=self._decode(agent_key(agent_name(call)), loaded),
             session=None if call.session is None else self._decode(session_key(call.session), loaded),

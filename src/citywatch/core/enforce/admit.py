@@ -1,6 +1,7 @@
 """Whether a call goes through: the gates, in order. This is the place.
 
-    an id of its own → approval of the tool → an earlier, identical call of unknown outcome → policy → budget
+    an id of its own → approval of the tool → an earlier, identical call of unknown outcome → policy → budget →
+    who may steer the act
 
 Decides on an `Authority` and a frozen `Known` alone; it never looks at what a server says of itself.
 
@@ -11,6 +12,8 @@ INVARIANTS
    itself.
 4. A budget with nothing left denies; the append takes the unit, so two calls cannot share one.
 5. No request is let through under the id of one that is still open: nobody could tell whose an answer is.
+6. A control argument that nobody entitled supplied is at best an Ask (`steering`); nobody is asked about a call that
+   policy or budget would refuse anyway; an answer holds for that one call, once, until it expires.
 """
 
 from __future__ import annotations
@@ -18,9 +21,13 @@ from __future__ import annotations
 from citywatch.core.call import Allow, Ask, Call, Decision, Deny, Direction, Reason
 from citywatch.core.enforce.facts import facts_of
 from citywatch.core.enforce.needs import PINNED, TOOL_CALL, Known, Needs
+from citywatch.core.enforce.steering import Steering
 from citywatch.core.enforce.verify import Authority
 from citywatch.core.errors import Code, Refused
 from citywatch.core.policy.decide import decide
+
+MAX_TOLD = 8
+"""How many arguments a question names; all of them are in the call that is shown."""
 
 
 def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int) -> Decision:
@@ -35,7 +42,7 @@ def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int)
     decision = decide(known.rules.policies, facts)
     if type(decision) is not Allow:
         return decision
-    return _budget(known, need) or decision
+    return _budget(known, need) or _steered(call, known, decision, now)
 
 
 def _taken(known: Known) -> Deny | None:
@@ -76,6 +83,24 @@ def _repeated(known: Known, now: int) -> Ask | Deny | None:
     if lost.happened is not None and now < lost.until:
         return Deny(Reason(Code.ALREADY_HAPPENED, detail=f"the earlier call is `{lost.happened}`"))
     return None
+
+
+def _steered(call: Call, known: Known, allowed: Allow, now: int) -> Decision:
+    """# INVARIANT: 5."""
+    flow, tool = known.flow, known.rules.tools.get((call.server, call.name or ""))
+    if flow is None or tool is None or call.method != TOOL_CALL or call.direction is not Direction.TO_SERVER:
+        return allowed
+    findings = Steering(call, tool, known.rules, flow).findings()
+    stopped = [one for one in findings if one.how is None]
+    if not stopped:
+        return Allow(allowed.policies, tuple(one.told() for one in findings))
+    ticket = flow.ticket
+    if ticket is not None and now < ticket.expires:
+        if ticket.state == "approved":
+            return Allow(allowed.policies, (f"ticket {ticket.id} by {ticket.by}", *(one.told() for one in findings)))
+        if ticket.state == "denied":
+            return Deny(Reason(Code.APPROVAL_DENIED, detail=f"ticket {ticket.id}"))
+    return Ask(Reason(Code.APPROVAL_REQUIRED, allowed.policies, "; ".join(one.told() for one in stopped[:MAX_TOLD])))
 
 
 def _budget(known: Known, need: Needs) -> Deny | None:

@@ -14,7 +14,8 @@ import msgspec
 
 from citywatch.core.call import Call, Direction, Effect
 from citywatch.core.canonical import digest
-from citywatch.core.enforce.rules import Rules
+from citywatch.core.enforce.context import Flow, FlowNeed, flow_need
+from citywatch.core.enforce.rules import ApprovedTool, Rules
 from citywatch.core.identity.registration import AgentRow
 
 Key = tuple[str, str]
@@ -93,6 +94,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     taken: bool
     used: Mapping[str, int]
     reads: tuple[tuple[Key, int], ...]
+    flow: Flow | None = None
 
 
 class BudgetNeed(msgspec.Struct, frozen=True):
@@ -113,6 +115,7 @@ class Needs(msgspec.Struct, frozen=True):
     pin: Key | None
     invited: Key | None = None
     asked: Key | None = None
+    flow: FlowNeed | None = None
 
 
 def agent_name(call: Call) -> str:
@@ -191,11 +194,27 @@ def _without_nulls(value: Any) -> Any:
     return value
 
 
-def needs(call: Call, rules: Rules, now: int) -> Needs:
+def needs(call: Call, rules: Rules, now: int, key: str = "") -> Needs:
     """Say which rows judge this call: who calls, in which session, which pin, which earlier call, which budgets.
 
+    `key` is the thumbprint that the request proves: what that key has received decides what its values may steer.
     Not whether an agent's JSON-RPC id is in use: the row of one that is not is in no memory. The append asks.
     """
+    need = _needs(call, rules, now)
+    if not rules.principals:
+        return need
+    flow = flow_need(call, _steered(call, rules), need.likeness or likeness(call), key)
+    return msgspec.structs.replace(need, rows=(*need.rows, *flow.rows()), flow=flow)
+
+
+def _steered(call: Call, rules: Rules) -> ApprovedTool | None:
+    """The tool whose arguments are traced, if the call uses one."""
+    if call.method != TOOL_CALL or call.direction is not Direction.TO_SERVER:
+        return None
+    return rules.tools.get((call.server, call.name or ""))
+
+
+def _needs(call: Call, rules: Rules, now: int) -> Needs:
     name = agent_name(call)
     rows: list[Key] = [agent_key(name)]
     if call.session is not None:

@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 
 from citywatch.core.call import Effect
-from citywatch.core.manifest import SILENT, Budget, ToolManifest
+from citywatch.core.flow.fields import Fields
+from citywatch.core.manifest import SILENT, Budget, Principal, ToolManifest
 from citywatch.core.names import AgentId
 from citywatch.core.policy.arguments import ArgumentMap
 from citywatch.core.policy.cedar import Policy
@@ -42,13 +43,20 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     budgets: Mapping[str, Mapping[Tool, tuple[Budget, ...]]]
     digest: str
     leeway_ms: int
+    principals: Mapping[str, Principal] = {}
 
 
 class ApprovedTool(msgspec.Struct, frozen=True, kw_only=True):
-    """An approved tool: its digest, how policy sees it and its arguments, which of them headers must repeat."""
+    """An approved tool: its digest, what it does, how its replies are read, how policy sees it and its arguments.
+
+    `options` are the arguments that can only be one of a few words, or a yes or no.
+    """
 
     digest: str
     effect: Effect
+    manifest: ToolManifest
+    fields: Fields
+    options: frozenset[str]
     action: Entity
     arguments: ArgumentMap
     mirrored: tuple[ParamHeader, ...]
@@ -65,6 +73,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     world: World
     manifest: str
     leeway_ms: int
+    principals: Mapping[str, Principal]
 
     def agent(self, agent: str, name: str) -> Entity:
         """An agent as policy sees it; one that is registered but not configured has neither roles nor attributes."""
@@ -102,6 +111,9 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         tool: ApprovedTool(
             digest=definition.digest,
             effect=configured.servers[tool[0]].get(tool[1], SILENT).effect,
+            manifest=configured.servers[tool[0]].get(tool[1], SILENT),
+            options=_options(_schema(definition) or {}),
+            fields=Fields(configured.servers[tool[0]].get(tool[1], SILENT).output),
             action=world.entities[Uid(ACTION, f"{tool[0]}/{tool[1]}")],
             arguments=world.tools[tool],
             mirrored=param_headers(_schema(definition) or {}),
@@ -118,9 +130,25 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         world=world,
         manifest=configured.digest,
         leeway_ms=configured.leeway_ms,
+        principals=configured.principals,
     )
 
 
 def _schema(definition: Definition | None) -> Mapping[str, Any] | None:
     schema = None if definition is None else definition.value.get("inputSchema")
     return schema if isinstance(schema, dict) else None
+
+
+def _options(schema: Mapping[str, Any]) -> frozenset[str]:
+    """The arguments whose values the approved definition enumerates: none of them can carry an instruction."""
+    properties, shared = schema.get("properties"), schema.get("$defs")
+    if not isinstance(properties, dict):
+        return frozenset()
+    found = set()
+    for name, one in properties.items():
+        ref = one.get("$ref") if isinstance(one, dict) else None
+        if isinstance(ref, str) and ref.startswith("#/$defs/") and isinstance(shared, dict):
+            one = shared.get(ref.removeprefix("#/$defs/"), one)
+        if isinstance(one, dict) and (one.get("type") == "boolean" or isinstance(one.get("enum"), list)):
+            found.add(name)
+    return frozenset(found)

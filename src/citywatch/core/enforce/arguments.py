@@ -1,0 +1,66 @@
+"""The values of a tool call, each with what it does in the act, as the tool's manifest says.
+
+Decides nothing. INVARIANT: no value of a consequential call is passed over: what the manifest is silent about is a
+destination; the names of members inside a value are values too, for they are the agent's words like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from citywatch.core.call import Call, Effect
+from citywatch.core.flow.provenance import Value
+from citywatch.core.manifest import Role, ToolManifest
+
+MAX_VALUES: Final = 512
+"""A call with more values than this is not traced: a person is asked."""
+READ_ROLES: Final = frozenset((Role.DESTINATION, Role.COMMAND))
+"""What can do harm in a call that only reads: whom it asks, and what it runs."""
+
+
+class Argument(msgspec.Struct, frozen=True):
+    """One value of a call: where it stands, what it does there, which known set may speak for it."""
+
+    path: str
+    role: Role
+    value: Value
+    party: str | None
+
+
+def arguments(call: Call, manifest: ToolManifest) -> Iterator[Argument]:
+    """Every value of a call that can steer or be carried along; of a read only what `READ_ROLES` names."""
+    reading = manifest.effect is Effect.READ
+    for name, value in call.arguments.items():
+        declared = manifest.parameters.get(name)
+        role = None if declared is None else declared.role
+        if reading and role not in READ_ROLES:
+            continue
+        party = None if declared is None else declared.party
+        for path, leaf in _leaves(name, value):
+            yield Argument(path, role or Role.DESTINATION, leaf, party)
+
+
+def all_values(call: Call) -> Iterator[tuple[str, Value]]:
+    """Every value of a call, whatever its role."""
+    for name, value in call.arguments.items():
+        yield from _leaves(name, value)
+
+
+def _leaves(path: str, value: Any) -> Iterator[tuple[str, Value]]:
+    """Every value inside a value, the names of members too: they are the agent's words like any other."""
+    pending = [(path, value)]
+    while pending:
+        path, value = pending.pop()
+        if isinstance(value, Mapping):
+            for key, inner in value.items():
+                yield path, key
+                pending.append((f"{path}.{key[:80]}", inner))
+        elif isinstance(value, list | tuple):
+            pending += [(f"{path}[{number}]", inner) for number, inner in enumerate(value)]
+        elif isinstance(value, bool):
+            continue
+        elif isinstance(value, str | int | float) and value != "":
+            yield path, value

@@ -1,0 +1,134 @@
+"""What an agent's key has received, as rows: the context's label, its items, known parties, what writes brought where.
+
+Decides the names and the forms of these rows, not what they let through. INVARIANTS: a context's label only rises; the
+label follows the key, so that a task that the model names cleans nothing; a value is known under each of its notations
+or under none.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Final
+
+import msgspec
+
+from citywatch.core.call import Call, Effect
+from citywatch.core.enforce.arguments import MAX_VALUES, arguments
+from citywatch.core.enforce.rules import ApprovedTool
+from citywatch.core.flow.fold import fold
+from citywatch.core.flow.item import MAX_WHOLE
+from citywatch.core.flow.provenance import Index
+from citywatch.core.flow.tokens import whole_tokens
+from citywatch.core.label import BOTTOM, Label
+from citywatch.core.manifest import Role
+
+Key = tuple[str, str]
+
+ANY_OBJECT: Final = "*"
+"""Beside each object that was written: what was written to any, for a reply that speaks of very many."""
+MAX_ITEMS: Final = 10_000
+"""Items of a context that are kept as an index. Those beyond it still join their label; what they hold is not found."""
+
+
+class Context(msgspec.Struct, frozen=True, kw_only=True):
+    """All that one key has received: the join of its labels, and how many items there are."""
+
+    label: Label = BOTTOM
+    items: int = 0
+
+
+class Ticket(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that only a person may let through. `state` is pending, approved, denied or used."""
+
+    id: str
+    agent: str
+    server: str
+    tool: str
+    state: str
+    asked: int
+    expires: int
+    why: str
+    call: str
+    by: str = ""
+
+
+class Flow(msgspec.Struct, frozen=True, kw_only=True):
+    """What the agent's key has received, which of the call's values are known parties, a person's answer if any."""
+
+    context: Context
+    index: Index
+    parties: frozenset[str] = frozenset()
+    ticket: Ticket | None = None
+
+
+class FlowNeed(msgspec.Struct, frozen=True, kw_only=True):
+    """The rows that say where this call's values come from; `written` are those that it would taint."""
+
+    context: Key
+    parties: tuple[Key, ...] = ()
+    ticket: Key | None = None
+    written: tuple[Key, ...] = ()
+
+    def rows(self) -> tuple[Key, ...]:
+        ticket = () if self.ticket is None else (self.ticket,)
+        return (self.context, *self.parties, *ticket, *self.written)
+
+
+def flow_need(call: Call, tool: ApprovedTool | None, likeness: str, key: str) -> FlowNeed:
+    """The rows for a call of this tool (None: it is no tool call, so that only what it brings back counts)."""
+    context = context_key(call.agent, key)
+    if tool is None:
+        return FlowNeed(context=context)
+    parties: dict[Key, None] = {}
+    things: dict[Key, None] = {}
+    for one in itertools.islice(arguments(call, tool.manifest), MAX_VALUES):
+        if one.party is not None:
+            parties.update((party_key(form), None) for form in party_forms(one.party, one.value))
+        if one.role is Role.OBJECT:
+            things[written_key(call.server, str(one.value))] = None
+    if tool.effect is Effect.READ:
+        return FlowNeed(context=context, parties=tuple(parties), ticket=ticket_key(likeness))
+    written = (*things, written_key(call.server, ANY_OBJECT)) if things else (written_key(call.server),)
+    return FlowNeed(context=context, parties=tuple(parties), ticket=ticket_key(likeness), written=written)
+
+
+def context_key(agent: str, key: str) -> Key:
+    """Contexts follow the key. A SPIFFE ID and a thumbprint hold no newline."""
+    return ("context", f"{agent}\n{key}")
+
+
+def item_key(context: Key, number: int) -> Key:
+    return ("item", f"{context[1]}\n{number}")
+
+
+def ticket_key(likeness: str) -> Key:
+    return ("ticket", likeness)
+
+
+def written_key(server: str, thing: str = "") -> Key:
+    """Where the origins are kept that writes brought to one object of a server, or (no object) to all of it."""
+    return ("written", f"{server}\n{fold(thing)[:MAX_WHOLE]}")
+
+
+def party_key(form: str) -> Key:
+    return ("party", form)
+
+
+def party_forms(party: str, value: str | int | float | bool) -> tuple[str, ...]:
+    """Under which names a value may be known in a set: itself, folded, and each typed token that it is."""
+    text = fold(value) if isinstance(value, str) else str(value)
+    forms = [f"{party}\n={text}"] if text and len(text) <= 256 else []
+    forms += [f"{party}\n{token.kind}:{token.value}" for token in whole_tokens(value) if token.kind in _NAMING]
+    return tuple(forms)
+
+
+_NAMING: Final = frozenset(("email", "url", "host", "iban", "phone"))
+"""Kinds of token that name somebody. A number or a date names nobody."""
+
+
+def outside_of(label: Label) -> Label:
+    """What of a label an act would carry on to what it writes: all but people's and servers' own origins."""
+    if label.origins is None:
+        return label
+    foreign = frozenset(one for one in label.origins if not one.startswith(("principal:", "server:")))
+    return Label(foreign, label.readers if foreign else None)

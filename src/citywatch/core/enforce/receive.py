@@ -1,0 +1,123 @@
+"""What a message brings into an agent's context: an item with its label, and the parties that it makes known.
+
+Decides how a released message is read, by the tool's manifest; releasing it is `settle`'s. INVARIANTS: every text that
+reaches an agent enters its context; what is no declared field of an approved tool was written by a third party; what
+earlier writes brought to an object comes back with it; only a declared field of a reply that no write
+shaped makes a party known.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from citywatch.core.call import Call, Direction
+from citywatch.core.canonical import digest
+from citywatch.core.enforce.arguments import all_values, arguments
+from citywatch.core.enforce.context import ANY_OBJECT, Key, party_forms, party_key, written_key
+from citywatch.core.enforce.needs import TOOL_CALL
+from citywatch.core.enforce.rules import Rules
+from citywatch.core.flow.fields import Fields, Walk
+from citywatch.core.flow.item import Item, Reading, read_reply
+from citywatch.core.label import BOTTOM, Label
+from citywatch.core.manifest import Role
+from citywatch.core.wire import mcp
+from citywatch.core.wire.jsonrpc import Response
+
+MAX_THINGS: Final = 64
+"""Objects of one reply that are looked up one by one; a longer list is read as if it spoke of all that was written."""
+MAX_KNOWN: Final = 256
+MAX_ASKED: Final = 16
+NOTHING_DECLARED: Final = Fields({})
+
+
+class Entering(msgspec.Struct, frozen=True):
+    """A message about to enter a context: its leaves, and the rows that say what earlier writes brought to it."""
+
+    source: str
+    body: bytes
+    walk: Walk
+    written: tuple[Key, ...]
+    about: tuple[str, ...] = ()
+
+    def rows(self) -> tuple[Key, ...]:
+        """What must be read, beside the context's own row, before this enters."""
+        return (*self.written, *self._parties())
+
+    def item(self, server: str, shaped: Label, at: int) -> Item:
+        reading = Reading(
+            source=self.source,
+            trusted=Label(frozenset((f"server:{server}",)), None),
+            untrusted=Label(frozenset((f"outside:{self.source}",)), None),
+            shaped=shaped,
+            about=self.about,
+        )
+        return read_reply(self.walk, digest(self.body), reading, at)
+
+    def known(self, shaped: Label) -> tuple[Key, ...]:
+        """The rows of the parties that this makes known."""
+        return () if shaped != BOTTOM else self._parties()
+
+    def _parties(self) -> tuple[Key, ...]:
+        found = {
+            party_key(form): None
+            for leaf in self.walk.leaves
+            if leaf.output.party is not None
+            for form in party_forms(leaf.output.party, leaf.value)
+        }
+        return tuple(found)[:MAX_KNOWN]
+
+
+def entering_reply(call: Call, response: Response, rules: Rules) -> Entering | None:
+    """What a released reply brings in; None for an agent's own answers and for definitions, which a person approved."""
+    if call.direction is Direction.TO_AGENT or (call.method in mcp.OFFERING and response.error is None):
+        return None
+    tool = rules.tools.get((call.server, call.name or "")) if call.method == TOOL_CALL else None
+    if tool is None or response.result is None:
+        value = response.result if response.error is None else response.error
+        return Entering(f"{call.server}/{call.name or call.method}", response.body, NOTHING_DECLARED.walk(value), ())
+    walk = tool.fields.walk(_told(response.result))
+    rest = tuple(_beside(response.result))
+    if rest:  # pictures, links and blobs: by what the manifest says of the reply as a whole
+        walk = msgspec.structs.replace(walk, leaves=(*walk.leaves, *tool.fields.walk("\n".join(rest)).leaves))
+    named = {str(one.value) for one in arguments(call, tool.manifest) if one.role is Role.OBJECT}
+    things = named | {str(leaf.value) for leaf in walk.leaves if leaf.output.key}
+    names = sorted(things) if len(things) <= MAX_THINGS else [ANY_OBJECT]
+    written = (written_key(call.server), *(written_key(call.server, one) for one in names))
+    asked = tuple(str(value) for _, value in itertools.islice(all_values(call), MAX_ASKED))
+    return Entering(f"{call.server}/{call.name}", response.body, walk, written, asked)
+
+
+def entering_request(call: Call) -> Entering:
+    """What a server's own message brings in: all of it is text of that server's making."""
+    return Entering(f"{call.server}/{call.method}", call.body, NOTHING_DECLARED.walk(call.arguments), ())
+
+
+def _told(result: Mapping[str, Any]) -> Any:
+    """The value that paths speak of: the structured content, or the text if it is JSON, or the text."""
+    structured = result.get("structuredContent")
+    if structured is not None:
+        only = isinstance(structured, dict) and structured.keys() == {"result"}
+        return structured["result"] if only else structured
+    text = "\n".join(part["text"] for part in _parts(result) if part.get("type") == "text" and "text" in part)
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, dict | list) else text
+
+
+def _beside(result: Mapping[str, Any]) -> Iterator[str]:
+    """What else the agent sees, as text: any part that is not text, by all that it says."""
+    for part in _parts(result):
+        if part.get("type") != "text":
+            yield json.dumps({name: one for name, one in part.items() if name not in ("data", "blob")})
+
+
+def _parts(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    parts = result.get("content")
+    return [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []

@@ -1,0 +1,208 @@
+"""Whether the arguments of a call may steer it: each control argument must come from somebody who is entitled to.
+
+    clean context → named → linked → endorsed → derived (amounts) → known party → quoted (reads)
+    → anchored (times, options) → otherwise a person is asked
+
+Decides on the call, the tool's manifest and the index of the agent's context. Assumes *havoc*: the model may have been
+talked into anything, so a value that no entitled source supplied whole has the label of all that the context holds.
+
+INVARIANTS
+1. A value that only an unentitled source supplied never steers a consequential act unasked; nor does one that the model
+   made up after it read what a third party can have written.
+2. A silent parameter of a consequential act is a destination.
+3. Everything that let a value pass is named, so that it can stand in the log.
+4. What a person only described (`linked`, `endorsed`) is nothing that cannot be taken back may be done to, unless they
+   spoke of doing it: who asks what is in a file has not asked for it to be deleted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import msgspec
+
+from citywatch.core.call import Call, Effect
+from citywatch.core.enforce.arguments import MAX_VALUES, Argument, arguments
+from citywatch.core.enforce.context import Flow, party_forms
+from citywatch.core.enforce.rules import ApprovedTool, Rules
+from citywatch.core.flow.derive import as_number, derive
+from citywatch.core.flow.provenance import Sighting, Value
+from citywatch.core.flow.tokens import Kind, find_tokens
+from citywatch.core.label import Label
+from citywatch.core.manifest import EVERYBODY, Role
+
+MAX_TEXT: Final = 64 << 10
+OUTBOUND: Final = frozenset((Kind.URL, Kind.HOST, Kind.IBAN))
+"""What, in words on their way to others, makes those others act: a link to follow, an account to pay to."""
+FETCHED: Final = frozenset((Kind.URL, Kind.HOST))
+ENFORCED: Final[Mapping[Effect, frozenset[Role]]] = {
+    Effect.READ: frozenset((Role.DESTINATION, Role.COMMAND)),
+    Effect.WRITE: frozenset((Role.DESTINATION, Role.COMMAND, Role.SECRET, Role.CONTENT)),
+    Effect.IRREVERSIBLE: frozenset(Role),
+}
+"""What must have a source, by what the act does: what can be taken back may be done to any object, at any time."""
+FILES: Final = ("docx", "xlsx", "pptx", "txt", "pdf", "csv", "json", "xml", "html", "png", "jpg", "jpeg", "gif", "log")
+"""Endings that are no top-level domain: `plan.docx` in a letter leads nowhere."""
+NAMES: Final = frozenset((Kind.EMAIL, Kind.URL, Kind.HOST, Kind.IBAN, Kind.PHONE, Kind.ID, Kind.PATH))
+READINGS: Final[Mapping[Role, frozenset[str]]] = {
+    Role.DESTINATION: NAMES,
+    Role.OBJECT: NAMES,
+    Role.AMOUNT: frozenset((Kind.NUMBER, Kind.MONEY)),
+    Role.TIME: frozenset((Kind.DATE, Kind.TIME)),
+    Role.COMMAND: frozenset(),
+    Role.SECRET: frozenset(),
+    Role.CONTENT: frozenset((Kind.URL, Kind.HOST, Kind.IBAN)),
+}
+"""As what a value must stand in a person's words to be named in that role. A command or a secret: letter by letter."""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What was found of one argument: `how` it passed, or None if nothing entitles it; `where` it was seen."""
+
+    path: str
+    role: Role
+    how: str | None
+    where: str
+
+    def told(self) -> str:
+        """One line for the log and for people."""
+        return f"{self.path} ({self.role}) {self.how or 'unentitled'}: {self.where}"
+
+
+class Steering:
+    """One call against one context."""
+
+    def __init__(self, call: Call, tool: ApprovedTool, rules: Rules, flow: Flow) -> None:
+        self._call = call
+        self._manifest = tool.manifest
+        self._options = tool.options
+        self._rules = rules
+        self._index = flow.index
+        self._parties = flow.parties
+        self._clean = self._is_clean(flow.context.label)
+        verb = _FIRST_WORD.match(call.name or "")
+        # INVARIANT: 4.
+        self._spoken = self._manifest.effect is not Effect.IRREVERSIBLE or (
+            verb is not None and self._index.spoken(verb[0].lower()[:STEM], self._steers)
+        )
+
+    def findings(self) -> tuple[Finding, ...]:
+        """One for each control value, and for each link in words on their way out; empty if nothing needs a source."""
+        if self._clean and self._manifest.effect is not Effect.READ:
+            return ()
+        found: list[Finding] = []
+        later: list[Argument] = []
+        for count, argument in enumerate(arguments(self._call, self._manifest)):
+            if count >= MAX_VALUES:
+                found.append(Finding(argument.path, argument.role, None, "too many values to trace"))
+                break
+            if argument.role not in ENFORCED[self._manifest.effect]:
+                continue
+            if argument.role is Role.CONTENT:
+                found += self._outbound(argument)
+            elif argument.role is Role.TIME or argument.path in self._options:
+                later.append(argument)
+            else:
+                found.append(self._control(argument))
+        settled = all(one.how for one in found)
+        found += [self._control(one) for one in later]
+        if settled and any(one.how for one in found if one.role is Role.TIME or one.role in _ANCHORS):
+            found = [self._anchored(one) for one in found]
+        return tuple(found)
+
+    def _control(self, argument: Argument) -> Finding:
+        how, where = self._source(argument)
+        if how is None and self._manifest.effect is Effect.READ and self._quoted(argument.value):
+            how = "quoted"  # nothing of the agent's is added to it
+        return Finding(argument.path, argument.role, how, where)
+
+    @staticmethod
+    def _anchored(finding: Finding) -> Finding:
+        """When, and in which of a few ways, is not what nor to whom: where those were all named, they may follow."""
+        return finding if finding.how else msgspec.structs.replace(finding, how="anchored")
+
+    def _outbound(self, argument: Argument) -> Iterator[Finding]:
+        if not isinstance(argument.value, str) or not self._reaches_others():
+            return
+        text = argument.value
+        if len(text) > MAX_TEXT:
+            yield Finding(argument.path, argument.role, None, "too long to look for links")
+            return
+        for token in find_tokens(text, names=False):
+            if token.kind in OUTBOUND and not token.value.endswith(FILES):
+                link = Argument(
+                    f"{argument.path}[{token.start}:{token.end}]", Role.CONTENT, text[token.start : token.end], None
+                )
+                how, where = self._source(link)
+                if how is None and self._vouched(link.value):
+                    how = "vouched"
+                yield Finding(link.path, link.role, how, where)
+
+    def _source(self, argument: Argument) -> tuple[str | None, str]:
+        if self._clean:
+            return "clean", "nothing here was written by a third party"
+        value = argument.value
+        noun = argument.path.partition("[")[0].partition(".")[0].partition("_")[0].lower()
+        seen = self._index.named(value, READINGS[argument.role], noun, self._steers)
+        if seen is not None:
+            return "named", self._told(seen)
+        spoken = self._spoken or argument.role not in _ANCHORS
+        linked = self._index.linked(value, self._steers) if spoken else None
+        if linked is not None:
+            return "linked", f"{self._told(linked[0])}, described as `{linked[1][:60]}`"
+        endorsed = self._index.endorsed(value, READINGS[argument.role], self._steers) if spoken else None
+        if endorsed is not None:
+            return "endorsed", f"{self._told(endorsed[0])}, as `{endorsed[1][:60]}` was named for it"
+        derived = self._derived(argument)
+        if derived is not None:
+            return "derived", derived
+        party = argument.party
+        if party is not None and any(form in self._parties for form in party_forms(party, value)):
+            return "known", f"the known parties `{party}`"
+        sightings = self._index.sightings(value)
+        return None, self._told(sightings[-1]) if sightings else "nowhere: the agent made it up"
+
+    def _quoted(self, value: Value) -> bool:
+        return isinstance(value, str) and any(
+            mark[0] in FETCHED for seen in self._index.sightings(value) for mark in self._index.part(seen).marks
+        )
+
+    def _derived(self, argument: Argument) -> str | None:
+        number = as_number(str(argument.value)) if argument.role is Role.AMOUNT else None
+        return None if number is None else derive(number, *self._index.numbers(self._steers))
+
+    def _vouched(self, value: Value) -> bool:
+        """Whether a server of ours says this itself: its own link may be passed on."""
+        return any(self._index.part(seen).trusted for seen in self._index.sightings(value))
+
+    def _steers(self, source: str) -> bool:
+        kind, _, name = source.partition(":")
+        principal = self._rules.principals.get(name) if kind == "principal" else None
+        return principal is not None and principal.steers(self._call.server, self._call.name or "")
+
+    def _is_clean(self, label: Label) -> bool:
+        """Whether all that shaped the context may steer the act: people with that right, and servers' own data."""
+        origins = label.origins
+        if origins is None:
+            return False
+        people = [origin for origin in origins if not origin.startswith("server:")]
+        return bool(people) and all(self._steers(origin) for origin in people)
+
+    def _reaches_others(self) -> bool:
+        manifest = self._manifest
+        if manifest.effect is Effect.READ:
+            return False
+        to = any(one.role is Role.DESTINATION for one in manifest.parameters.values())
+        return to or EVERYBODY in manifest.audience
+
+    def _told(self, seen: Sighting) -> str:
+        item = self._index.items[seen.item]
+        return f"{item.source} {self._index.part(seen).path}[{seen.start}:{seen.end}]"
+
+
+STEM: Final = 5
+_FIRST_WORD: Final = re.compile(r"[A-Z]?[a-z]{3,}")
+"""Of a tool's name, what it does: `delete` of `delete_file` and of `deleteFile`."""
+_ANCHORS: Final = frozenset((Role.DESTINATION, Role.OBJECT))

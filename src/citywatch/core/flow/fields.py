@@ -1,0 +1,144 @@
+"""Which declaration holds for which field of a reply: a small part of JSONPath, and a walk over all leaves.
+
+Decides only which path matches; what an `Output` means is for others. The most specific path wins: the longest, and a
+name before a wildcard. INVARIANTS: every leaf is met exactly once, in order, or the walk says that it was cut; what no
+path names is `UNTRUSTED`; work is linear in leaves times declared paths.
+SPEC: RFC 9535, of which `$`, `.name`, `["name"]`, `[*]` and `..name` are taken.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from citywatch.core.errors import Malformed
+from citywatch.core.manifest import UNTRUSTED, Output
+
+MAX_LEAVES: Final = 4096
+"""How many leaves of one reply are told apart; what comes after them counts as one, written by a third party."""
+
+ANY: Final = "*"
+DEEP: Final = ".."
+_STEP: Final = re.compile(r"""(\.\.|\.)([A-Za-z_][A-Za-z0-9_-]*)|\.(\*)|\[(\*)\]|\["([^"\\\]]{1,128})"\]""")
+
+Step = tuple[str, str]
+"""`(kind, name)`: kind is `.` for a member of that name, `..` for one at any depth, `*` for every member or element."""
+
+
+def parse_path(text: str) -> tuple[Step, ...]:
+    """Read a path such as `$[*].subject`; raise `Malformed` for any other text."""
+    if not text.startswith("$"):
+        raise Malformed(f"`{text[:80]}` does not begin with `$`, which stands for the whole reply")
+    steps: list[Step] = []
+    at = 1
+    while at < len(text):
+        step = _STEP.match(text, at)
+        if step is None:
+            raise Malformed(f"`{text[at : at + 20]}` is not a step of a path")
+        at = step.end()
+        dots, name, star, stars, quoted = step.groups()
+        if star or stars:
+            steps.append((ANY, ""))
+        else:
+            steps.append((dots or ".", name or quoted))
+    return tuple(steps)
+
+
+class Leaf(msgspec.Struct, frozen=True):
+    """One value that is not an object or a list, or a member's name that holds one.
+
+    `record` numbers the innermost object around it (-1: none); `name` is that object's member it stands under.
+    """
+
+    path: str
+    name: str
+    record: int
+    value: str | int | float | bool
+    output: Output
+
+
+class Walk(msgspec.Struct, frozen=True):
+    """All leaves; the parent of each record (-1: none); whether there were more leaves than are told apart."""
+
+    leaves: tuple[Leaf, ...]
+    parents: tuple[int, ...]
+    cut: bool
+
+
+class Fields:
+    """The declared paths of one tool's reply, ready to walk with."""
+
+    def __init__(self, outputs: Mapping[str, Output]) -> None:
+        self._rules = tuple((parse_path(path), output) for path, output in outputs.items())
+        self._start = tuple((number, 0) for number in range(len(self._rules)))
+
+    def walk(self, value: Any) -> Walk:
+        """Meet every leaf of a JSON value, each with the declaration that holds for it."""
+        leaves: list[Leaf] = []
+        parents: list[int] = []
+        output, rank = self._best(self._start, UNTRUSTED, (0, 0))
+        pending: list[_Node] = [_Node("$", "", -1, value, self._start, output, rank)]
+        while pending:
+            node = pending.pop()
+            if len(leaves) >= MAX_LEAVES:
+                return Walk(tuple(leaves), tuple(parents), True)
+            inside = node.value
+            if isinstance(inside, dict):
+                record = len(parents)
+                parents.append(node.record)
+                children = [self._child(node, f".{key}", key, key, record, item) for key, item in inside.items()]
+                for key, item in inside.items():
+                    if isinstance(item, dict | list) or not node.output.trusted:
+                        leaves.append(Leaf(f"{node.path}.{key}", "", -1, key, node.output))
+                pending.extend(reversed(children))
+            elif isinstance(inside, list):
+                record = node.record
+                pending.extend(
+                    self._child(node, f"[{number}]", None, node.name, record, item)
+                    for number, item in reversed(list(enumerate(inside)))
+                )
+            elif inside is not None:
+                leaves.append(Leaf(node.path, node.name, node.record, inside, node.output))
+        return Walk(tuple(leaves), tuple(parents), False)
+
+    def _child(self, node: _Node, step: str, key: str | None, name: str, record: int, value: Any) -> _Node:
+        states = tuple(self._advance(node.states, key))
+        output, rank = self._best(states, node.output, node.rank)
+        return _Node(node.path + step, name, record, value, states, output, rank)
+
+    def _advance(self, states: tuple[tuple[int, int], ...], key: str | None) -> Iterator[tuple[int, int]]:
+        """The paths that still match one step further down; `key` is None for an element of a list."""
+        for number, at in states:
+            path = self._rules[number][0]
+            if at == len(path):
+                continue
+            kind, name = path[at]
+            if kind == ANY or (kind in (".", DEEP) and name == key):
+                yield number, at + 1
+            if kind == DEEP:
+                yield number, at
+
+    def _best(
+        self, states: tuple[tuple[int, int], ...], output: Output, rank: tuple[int, int]
+    ) -> tuple[Output, tuple[int, int]]:
+        """What holds here: a path that ends here and is more specific than what holds above, or that."""
+        for number, at in states:
+            path, declared = self._rules[number]
+            if at == len(path):
+                own = (len(path), sum(kind == "." for kind, _ in path))
+                if own >= rank:
+                    output, rank = declared, own
+        return output, rank
+
+
+class _Node(msgspec.Struct, frozen=True):
+    path: str
+    name: str
+    record: int
+    value: Any
+    states: tuple[tuple[int, int], ...]
+    output: Output
+    rank: tuple[int, int]

@@ -1,0 +1,124 @@
+"""What entered an agent's context, kept as an index: typed tokens, short whole values, labels; never the text itself.
+
+Decides how a prompt and a reply are taken apart; what may be done with a value is for `enforce`. INVARIANTS: the label
+of an item is the join of all its text and of all that the server vouches for; work and size are bounded, and what is
+beyond the bound keeps the label of third-party text; only a principal's own prompt is kept as (folded) text, because
+only there whole phrases count.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from citywatch.core.flow.fields import Leaf, Walk
+from citywatch.core.flow.fold import fold
+from citywatch.core.flow.tokens import find_tokens, whole_tokens
+from citywatch.core.label import BOTTOM, Label, join_all
+
+MAX_WHOLE: Final = 256
+"""A longer value is no name of anything."""
+MAX_MARKS: Final = 4096
+MAX_PROMPT: Final = 64 << 10
+
+Mark = tuple[str, str, int, int]
+"""A typed token: its kind, its normal form, and where in its part it begins and ends."""
+
+
+class Part(msgspec.Struct, frozen=True, array_like=True):
+    """One leaf: where it stood, whether the server vouches for it, itself if it is short, the typed tokens in it."""
+
+    path: str
+    name: str
+    record: int
+    trusted: bool
+    whole: str
+    marks: tuple[Mark, ...]
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that entered a context. `source` is `principal:<name>` or `<server>/<what>`; `text` is a prompt's.
+
+    `parents` has, for each record of the reply, the record around it (-1: none); `about` is what was asked for, folded.
+    """
+
+    digest: str
+    source: str
+    at: int
+    label: Label
+    parts: tuple[Part, ...]
+    parents: tuple[int, ...] = ()
+    about: tuple[str, ...] = ()
+    text: str = ""
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """How a reply is read. `shaped` is what earlier writes brought to the objects it speaks of.
+
+    It is joined to everything but the server's own keys, so that a tool that can be written and read is no laundry.
+    """
+
+    source: str
+    trusted: Label
+    untrusted: Label
+    shaped: Label
+    about: tuple[str, ...] = ()
+
+
+def read_prompt(text: str, digest: str, principal: str, at: int) -> Item:
+    """A principal's own words, over their own session."""
+    words = text[:MAX_PROMPT]
+    return Item(
+        digest=digest,
+        source=f"principal:{principal}",
+        at=at,
+        label=Label(frozenset((f"principal:{principal}",)), None),
+        parts=(Part("$", "", -1, True, "", _marks(words, MAX_MARKS)),),
+        text=fold(words),
+    )
+
+
+def read_reply(walk: Walk, digest: str, reading: Reading, at: int) -> Item:
+    """A server's reply, leaf by leaf."""
+    foreign = reading.shaped != BOTTOM
+    parts: list[Part] = []
+    labels: set[Label] = set()
+    room = MAX_MARKS
+    for leaf in walk.leaves:
+        trusted = leaf.output.trusted and (leaf.output.key or not foreign)
+        part = _part(leaf, trusted, room)
+        room -= len(part.marks)
+        parts.append(part)
+        # A number, a yes or a no cannot carry an instruction; text can.
+        if trusted:
+            labels.add(reading.trusted)
+        elif isinstance(leaf.value, str) and leaf.value:
+            labels.add(reading.trusted if leaf.output.trusted else reading.untrusted)
+            labels.add(reading.shaped)
+    if walk.cut:
+        labels |= {reading.untrusted, reading.shaped}
+    return Item(
+        digest=digest,
+        source=reading.source,
+        at=at,
+        label=join_all(labels),
+        parts=tuple(parts),
+        parents=walk.parents,
+        about=tuple(fold(one)[:MAX_WHOLE] for one in reading.about),
+    )
+
+
+def _part(leaf: Leaf, trusted: bool, room: int) -> Part:
+    value = leaf.value
+    if isinstance(value, str):
+        whole = fold(value) if len(value) <= MAX_WHOLE else ""
+        return Part(leaf.path, leaf.name, leaf.record, trusted, whole, _marks(value, room))
+    marks = tuple((str(one.kind), one.value, 0, 0) for one in whole_tokens(value))
+    return Part(leaf.path, leaf.name, leaf.record, trusted, str(value), marks)
+
+
+def _marks(text: str, room: int) -> tuple[Mark, ...]:
+    if room <= 0:
+        return ()
+    return tuple((str(one.kind), one.value, one.start, one.end) for one in find_tokens(text, names=False)[:room])

@@ -1,0 +1,150 @@
+"""`citywatch task` and `citywatch tickets`: what people ask of agents, and what agents must ask of people."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from citywatch.main.place import read_place
+
+if TYPE_CHECKING:
+    from citywatch.core.enforce.context import Ticket
+
+
+def register(cli: click.Group) -> None:
+    cli.add_command(task)
+    cli.add_command(tickets)
+
+
+@click.group()
+def task() -> None:
+    """Give agents tasks in a person's name."""
+
+
+@task.command()
+@click.argument("agent")
+@click.option("--as", "principal", required=True, help="Whose words these are: a name under `principals:`.")
+@click.argument("prompt", required=False)
+@click.pass_obj
+def start(file: Path, agent: str, principal: str, prompt: str | None) -> None:
+    """Put a principal's own words into an agent's context: only they let values steer acts unasked.
+
+    Without PROMPT they are read from standard input.
+    """
+    from citywatch.main.assembly import load_rules, open_city, operator
+    from citywatch.service.tasks import Tasks
+
+    place = read_place(file)
+    words = sys.stdin.read() if prompt is None else prompt
+
+    async def run() -> None:
+        async with open_city(place) as city:
+            rules = await load_rules(place.settings, city.store)
+            tasks = Tasks(
+                store=city.store, clock=city.clock, chance=city.chance, replica=city.replica.name, rules=rules
+            )
+            click.echo(f"task {await tasks.start(principal, agent, words, operator())}")
+
+    asyncio.run(run())
+
+
+@click.group()
+def tickets() -> None:
+    """See which calls wait for a person, and answer them."""
+
+
+@tickets.command("list")
+@click.pass_obj
+def list_tickets(file: Path) -> None:
+    """Show the calls that wait for an answer, the oldest first."""
+    from citywatch.main.assembly import open_city
+    from citywatch.service.tickets import Tickets
+
+    place = read_place(file)
+
+    async def run() -> None:
+        async with open_city(place) as city:
+            waiting = await Tickets(store=city.store, clock=city.clock, replica=city.replica.name).pending()
+        for one in waiting:
+            click.echo(f"{one.id}  {_agent(one)} → {one.server}/{one.tool}  asked {_when(one.asked)}")
+        if not waiting:
+            click.echo("nothing waits for an answer")
+
+    asyncio.run(run())
+
+
+@tickets.command()
+@click.argument("ticket")
+@click.pass_obj
+def show(file: Path, ticket: str) -> None:
+    """Show one call as it would be sent, and which of its arguments nobody entitled supplied."""
+    from citywatch.main.assembly import open_city
+    from citywatch.main.replay import find_decided, rebuild
+    from citywatch.service.tickets import Tickets
+
+    place = read_place(file)
+
+    async def run() -> None:
+        async with open_city(place) as city:
+            found = await Tickets(store=city.store, clock=city.clock, replica=city.replica.name).find(ticket)
+            index, decided = await find_decided(city, found.call)
+            payload = await city.store.payload(index)
+        click.echo(f"{found.id}  {found.state}  asked {_when(found.asked)}, expires {_when(found.expires)}")
+        click.echo(f"{_agent(found)} wants {found.server}/{found.tool} with")
+        if payload is None:
+            click.echo("  (the payload was erased: this cannot be inspected, and should not be approved)")
+        else:
+            for name, value in rebuild(decided, payload.body).arguments.items():
+                click.echo(f"  {json.dumps(name)}: {json.dumps(value)}")
+        for line in found.why.split("; "):
+            click.echo(f"  ! {json.dumps(line)[1:-1]}")
+
+    asyncio.run(run())
+
+
+@tickets.command()
+@click.argument("ticket")
+@click.option("--reason", required=True, help="Why; it stands in the log.")
+@click.pass_obj
+def approve(file: Path, ticket: str, reason: str) -> None:
+    """Let exactly this call through, once; the agent sends it again."""
+    _answer(file, ticket, True, reason)
+
+
+@tickets.command()
+@click.argument("ticket")
+@click.option("--reason", required=True, help="Why; it stands in the log.")
+@click.pass_obj
+def deny(file: Path, ticket: str, reason: str) -> None:
+    """Refuse this call until its ticket expires."""
+    _answer(file, ticket, False, reason)
+
+
+def _answer(file: Path, ticket: str, yes: bool, reason: str) -> None:
+    from citywatch.main.assembly import open_city, operator
+    from citywatch.service.tickets import Tickets
+
+    place = read_place(file)
+
+    async def run() -> None:
+        async with open_city(place) as city:
+            answered = await Tickets(store=city.store, clock=city.clock, replica=city.replica.name).answer(
+                ticket, yes, operator(), reason
+            )
+        click.echo(f"{answered.id} {answered.state}")
+
+    asyncio.run(run())
+
+
+def _agent(ticket: Ticket) -> str:
+    return ticket.agent.rpartition("/")[2]
+
+
+def _when(at: int) -> str:
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M")

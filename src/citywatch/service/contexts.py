@@ -1,0 +1,151 @@
+"""What each agent's key has received: loaded for a decision, and written when something enters.
+
+Decides nothing; `core.enforce` says what enters and what may steer. Keeps no state: the cache of indexes is decoded
+rows, and the locks only order two writers of one process, so that they need not collide in the store.
+
+INVARIANTS: a context's rows change only in the transaction that releases what enters; an item's row never changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from citywatch.core.call import Ask, Call, Decision, Direction
+from citywatch.core.enforce.context import MAX_ITEMS, Context, Flow, FlowNeed, Key, Ticket, item_key, outside_of
+from citywatch.core.enforce.receive import Entering, entering_request
+from citywatch.core.errors import Code
+from citywatch.core.flow.item import Item
+from citywatch.core.flow.provenance import Index
+from citywatch.core.label import BOTTOM, Label, is_above, join, join_all
+from citywatch.service.ports import Loaded, Store
+
+MAX_INDEXES = 256
+TICKET_ID = 12
+TICKET_MS = 24 * 3_600_000
+"""How long a person has to answer, and how long the answer holds."""
+Puts = tuple[tuple[Key, bytes | None], ...]
+
+
+class Contexts:
+    """The contexts of one store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._indexes: OrderedDict[Key, Index] = OrderedDict()
+        self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
+
+    def lock(self, context: Key) -> asyncio.Lock:
+        """Held from reading a context to writing it."""
+        lock = self._locks.get(context)
+        if lock is None:
+            lock = self._locks[context] = asyncio.Lock()
+        return lock
+
+    async def flow(self, need: FlowNeed, loaded: Loaded) -> Flow:
+        """What a decision may depend on, from rows that were loaded."""
+        context = _context(need.context, loaded)
+        ticket = None if need.ticket is None else loaded.rows.get(need.ticket)
+        return Flow(
+            context=context,
+            index=await self._index(need.context, context.items),
+            parties=frozenset(key[1] for key in need.parties if key in loaded.rows),
+            ticket=None if ticket is None else msgspec.json.decode(ticket.value, type=Ticket),
+        )
+
+    async def _index(self, context: Key, items: int) -> Index:
+        index = self._indexes.get(context)
+        if index is None or len(index.items) > items:
+            index = self._indexes[context] = Index()
+            if len(self._indexes) > MAX_INDEXES:
+                self._indexes.popitem(last=False)
+        self._indexes.move_to_end(context)
+        missing = [item_key(context, number) for number in range(len(index.items), items)]
+        if missing:
+            rows = (await self._store.load(missing, ())).rows
+            for key in missing:
+                index.add(msgspec.json.decode(rows[key].value, type=Item))
+        return index
+
+
+def enter(context: Key, entering: Entering, server: str, loaded: Loaded, at: int) -> Puts:
+    """The rows that change when this message reaches the agent. `loaded` has the context's row and the written ones."""
+    shaped = join_all(label_of(loaded, key) for key in entering.written)
+    item = entering.item(server, shaped, at)
+    known = entering.known(shaped)
+    return (
+        *add_item(context, _context(context, loaded), item),
+        *((key, b"{}") for key in known if key not in loaded.rows),
+    )
+
+
+def add_item(key: Key, context: Context, item: Item) -> Puts:
+    """The context's row with one item more, and the item's own."""
+    label = join(context.label, item.label)
+    if context.items >= MAX_ITEMS:  # what it holds is found nowhere from here on, which only taints
+        return ((key, msgspec.json.encode(Context(label=label, items=context.items))),)
+    return (
+        (item_key(key, context.items), msgspec.json.encode(item)),
+        (key, msgspec.json.encode(Context(label=label, items=context.items + 1))),
+    )
+
+
+def taint_written(need: FlowNeed, flow: Flow, loaded: Loaded) -> Puts:
+    """What a consequential call brings to the objects that it writes: all that could have shaped it."""
+    carried = outside_of(flow.context.label)
+    if carried == BOTTOM:
+        return ()
+    before = {key: label_of(loaded, key) for key in need.written}
+    return tuple(
+        (key, msgspec.json.encode(join(label, carried)))
+        for key, label in before.items()
+        if not is_above(label, carried)
+    )
+
+
+def flowing(call: Call, need: FlowNeed | None, flow: Flow | None, loaded: Loaded, now: int) -> Puts:
+    """What an allowed call leaves in rows: what it writes where, what it brings to the agent; a ticket is used."""
+    if need is None or flow is None:
+        return ()
+    if call.direction is Direction.TO_AGENT:
+        return enter(need.context, entering_request(call), call.server, loaded, now)
+    used: Puts = ()
+    if need.ticket is not None and flow.ticket is not None and flow.ticket.state == "approved":
+        used = ((need.ticket, msgspec.json.encode(msgspec.structs.replace(flow.ticket, state="used"))),)
+    return (*taint_written(need, flow, loaded), *used)
+
+
+def asking(call: Call, need: FlowNeed | None, flow: Flow | None, decision: Decision, now: int) -> Puts:
+    """The ticket of a call that only a person may let through; asking again while one is pending opens no other."""
+    if need is None or flow is None or need.ticket is None or not isinstance(decision, Ask):
+        return ()
+    if decision.reason.code is not Code.APPROVAL_REQUIRED:
+        return ()
+    before = flow.ticket
+    if before is not None and before.state == "pending" and now < before.expires:
+        return ()
+    ticket = Ticket(
+        id=call.id[:TICKET_ID],
+        agent=call.agent,
+        server=call.server,
+        tool=call.name or "",
+        state="pending",
+        asked=now,
+        expires=now + TICKET_MS,
+        why=decision.reason.detail,
+        call=call.id,
+    )
+    return ((need.ticket, msgspec.json.encode(ticket)),)
+
+
+def label_of(loaded: Loaded, key: Key) -> Label:
+    row = loaded.rows.get(key)
+    return BOTTOM if row is None else msgspec.json.decode(row.value, type=Label)
+
+
+def _context(key: Key, loaded: Loaded) -> Context:
+    row = loaded.rows.get(key)
+    return Context() if row is None else msgspec.json.decode(row.value, type=Context)

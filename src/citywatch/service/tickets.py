@@ -1,0 +1,77 @@
+"""Tickets: calls that wait for a person, and the person's answers.
+
+Decides that an answer is given once, in time, for exactly the call that was shown; whether the call then goes through
+is asked again by `admit`. INVARIANTS: time-out is deny; an answer's entry and the ticket's row are one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from citywatch.core import events
+from citywatch.core.enforce.context import Ticket, ticket_key
+from citywatch.core.errors import Code, Malformed, Refused
+from citywatch.core.log.entry import encode_event
+from citywatch.service.ports import Append, Appended, Clock, NewEntry, Row, Store
+
+
+class Tickets:
+    """The tickets of one store."""
+
+    def __init__(self, *, store: Store, clock: Clock, replica: str) -> None:
+        self._store = store
+        self._clock = clock
+        self._replica = replica
+
+    async def pending(self) -> Sequence[Ticket]:
+        """Those that wait for an answer and have not expired, the oldest first."""
+        now = self._clock.now_ms()
+        waiting = [ticket for _, _, ticket in await self._all() if ticket.state == "pending" and now < ticket.expires]
+        return sorted(waiting, key=lambda ticket: ticket.asked)
+
+    async def find(self, name: str) -> Ticket:
+        """The ticket of that id; `Malformed` if there is none."""
+        return (await self._find(name))[2]
+
+    async def answer(self, name: str, approve: bool, by: str, reason: str) -> Ticket:
+        """Approve or deny. `Refused(CONFLICT)` if it was answered before, or has expired."""
+        likeness, row, ticket = await self._find(name)
+        now = self._clock.now_ms()
+        if ticket.state != "pending" or now >= ticket.expires:
+            standing = ticket.state if ticket.state != "pending" else "expired"
+            raise Refused(Code.CONFLICT, f"the ticket `{name[:40]}` is {standing}")
+        answered = msgspec.structs.replace(ticket, state="approved" if approve else "denied", by=by)
+        event = events.TicketAnswered(
+            at=now,
+            replica=self._replica,
+            ticket=ticket.id,
+            call=ticket.call,
+            agent=ticket.agent,
+            answer=answered.state,
+            by=by,
+            reason=reason,
+        )
+        key = ticket_key(likeness)
+        outcome = await self._store.append(
+            Append(
+                entries=(NewEntry(encode_event(event)),),
+                reads=((key, row.version),),
+                puts=((key, msgspec.json.encode(answered)),),
+                sync=True,
+            )
+        )
+        if not isinstance(outcome, Appended):
+            raise Refused(Code.CONFLICT, f"the ticket `{name[:40]}` was answered at the same moment")
+        return answered
+
+    async def _find(self, name: str) -> tuple[str, Row, Ticket]:
+        for found in await self._all():
+            if found[2].id == name:
+                return found
+        raise Malformed(f"there is no ticket `{name[:40]}`: `citywatch tickets list` shows those that wait")
+
+    async def _all(self) -> list[tuple[str, Row, Ticket]]:
+        rows = await self._store.scan("ticket")
+        return [(likeness, row, msgspec.json.decode(row.value, type=Ticket)) for likeness, row in rows]
