@@ -18,7 +18,7 @@ from citywatch.core.flow.kinds import Kind, Token
 MAX_PHRASE = 256
 MAX_PLACES = 16
 
-_BODY = r"\w++(?:[@/\\.\-:+=&#%~$*',]++\w++)*+[/\\@*+=$%~]*+"
+_BODY = r"\w++(?:[@/\\.\-:+=&#%~$*',?!]++\w++)*+[/\\@*+=$%~]*+"
 _MENTION = r"[@#](?=\w++(?:-\w++)*+(?![@/\\]|[@/\\.:+=&#%~$*',\-]++\w))"
 _WORD = re.compile(rf"{_BODY}|{_MENTION}|[@#/\\.~$%+=&*\-]++(?:{_BODY})?+|[^\s\w]")
 _NAME = re.compile(
@@ -49,8 +49,9 @@ def _piece(written: str, seen: str) -> str:
 
 
 def phrase(value: str) -> str | None:
-    """The normal form of a value as a phrase; None if it is too long for one, or has no letter."""
-    if len(value) > MAX_PHRASE or not _LETTER.search(value):
+    """The normal form of a value as a phrase; None if it is too long for one, has no letter, or begins to be a URL."""
+    # Almost any sign may stand in a URL, so the borders of words are no borders there.
+    if len(value) > MAX_PHRASE or "://" in value or not _LETTER.search(value):
         return None
     return words(value).strip(" ") or None
 

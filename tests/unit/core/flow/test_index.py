@@ -56,6 +56,11 @@ def test_a_value_that_can_be_read_in_two_ways_is_met_only_by_one_that_can_too(
     assert not met(value, index_text(unsaid))
 
 
+@pytest.mark.parametrize("value", ["http://a.com/b?", "http://a.com/b;", "http://a.com/b", "see http://a.com/b;"])
+def test_the_beginning_of_a_url_is_not_a_phrase_of_it(value: str) -> None:
+    assert not met(value, index_text("see http://a.com/b?x=1 and http://a.com/b;x"))
+
+
 def test_who_said_a_thousand_did_not_say_one() -> None:
     assert met(1000, index_text("pay 1,000 now"))
     assert not met(1, index_text("pay 1,000 now"))
