@@ -24,7 +24,7 @@ from citywatch.config import (
     parse_settings,
 )
 from citywatch.core.call import Effect
-from citywatch.core.manifest import Budget, Parameter, ParameterType, ToolManifest
+from citywatch.core.manifest import Budget, Output, Parameter, ParameterType, Role, ToolManifest
 
 DOMAIN = "trust_domain: acme.example\n"
 LOG_KEY = "north+bedb050a+AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g"
@@ -156,7 +156,7 @@ BAD: list[tuple[str, str, str, str]] = [
         f"{DOMAIN}§zzz: 1\n",
         "",
         "unknown key `zzz`",
-        "write one of trust_domain, listen, names, state, policies, origin, agents, servers, limits, witnesses, "
+        "write one of trust_domain, listen, names, state, policies, origin, agents, servers, principals, limits, witnesses, "
         "witness_quorum",
     ),
     (f"{DOMAIN}listen: §[]\n", "listen", "an empty list", "name at least one, or remove the key"),
@@ -609,13 +609,13 @@ BAD: list[tuple[str, str, str, str]] = [
         tool("parameters: {a: {§kind: x}}"),
         f"{TRANSFER}.parameters.a",
         "unknown key `kind`",
-        "write one of type, scale, role",
+        "write one of type, scale, role, party",
     ),
     (
         tool("output: {§status: trusted}"),
         f"{TRANSFER}.output",
-        "an output is named by its path in the reply",
-        'write "$.field", or "$" for all of it',
+        "`status` does not begin with `$`, which stands for the whole reply",
+        'write "$.field", "$[*].field", "$..field", or "$" for all of it',
     ),
     (
         tool('output: {"$.status": §trust}'),
@@ -822,10 +822,10 @@ def test_a_full_file_gives_the_values_it_says() -> None:
         effect=Effect.IRREVERSIBLE,
         audience=("bank",),
         parameters={
-            "amount": Parameter(type=ParameterType.MONEY, scale=0, role="amount"),
-            "to": Parameter(role="destination"),
+            "amount": Parameter(type=ParameterType.MONEY, scale=0, role=Role.AMOUNT),
+            "to": Parameter(role=Role.DESTINATION),
         },
-        output={"$.status": "trusted"},
+        output={"$.status": Output(trusted=True)},
     )
     assert ledger.tools["balance"].effect is Effect.READ
     remote = settings.servers["remote"].reach
@@ -856,6 +856,7 @@ def test_one_line_is_enough_and_its_defaults_are_closed() -> None:
         origin="acme.example/citywatch",
         agents={},
         servers={},
+        principals={},
         limits=Limits(),
         witnesses=(),
         witness_quorum=0,

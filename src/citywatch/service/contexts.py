@@ -18,12 +18,12 @@ from citywatch.core.call import Ask, Call, Decision, Direction
 from citywatch.core.enforce.context import MAX_ITEMS, Context, Flow, FlowNeed, Key, Ticket, item_key, outside_of
 from citywatch.core.enforce.receive import Entering, entering_request
 from citywatch.core.errors import Code
+from citywatch.core.flow.history import History
 from citywatch.core.flow.item import Item
-from citywatch.core.flow.provenance import Index
 from citywatch.core.label import BOTTOM, Label, is_above, join, join_all
 from citywatch.service.ports import Loaded, Store
 
-MAX_INDEXES = 256
+MAX_HISTORIES = 256
 TICKET_ID = 12
 TICKET_MS = 24 * 3_600_000
 """How long a person has to answer, and how long the answer holds."""
@@ -35,7 +35,7 @@ class Contexts:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._indexes: OrderedDict[Key, Index] = OrderedDict()
+        self._histories: OrderedDict[Key, History] = OrderedDict()
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
 
     def lock(self, context: Key) -> asyncio.Lock:
@@ -51,24 +51,24 @@ class Contexts:
         ticket = None if need.ticket is None else loaded.rows.get(need.ticket)
         return Flow(
             context=context,
-            index=await self._index(need.context, context.items),
+            history=await self._history(need.context, context.items),
             parties=frozenset(key[1] for key in need.parties if key in loaded.rows),
             ticket=None if ticket is None else msgspec.json.decode(ticket.value, type=Ticket),
         )
 
-    async def _index(self, context: Key, items: int) -> Index:
-        index = self._indexes.get(context)
-        if index is None or len(index.items) > items:
-            index = self._indexes[context] = Index()
-            if len(self._indexes) > MAX_INDEXES:
-                self._indexes.popitem(last=False)
-        self._indexes.move_to_end(context)
-        missing = [item_key(context, number) for number in range(len(index.items), items)]
+    async def _history(self, context: Key, items: int) -> History:
+        history = self._histories.get(context)
+        if history is None or len(history.items) > items:
+            history = self._histories[context] = History()
+            if len(self._histories) > MAX_HISTORIES:
+                self._histories.popitem(last=False)
+        self._histories.move_to_end(context)
+        missing = [item_key(context, number) for number in range(len(history.items), items)]
         if missing:
             rows = (await self._store.load(missing, ())).rows
             for key in missing:
-                index.add(msgspec.json.decode(rows[key].value, type=Item))
-        return index
+                history.add(msgspec.json.decode(rows[key].value, type=Item))
+        return history
 
 
 def enter(context: Key, entering: Entering, server: str, loaded: Loaded, at: int) -> Puts:

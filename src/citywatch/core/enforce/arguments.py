@@ -6,17 +6,19 @@ destination; the names of members inside a value are values too, for they are th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from citywatch.core.call import Call, Effect
-from citywatch.core.flow.provenance import Value
+from citywatch.core.flow.history import Value
 from citywatch.core.manifest import Role, ToolManifest
 
 MAX_VALUES: Final = 512
 """A call with more values than this is not traced: a person is asked."""
+_NUMBERED: Final = re.compile(r"\[[0-9]+\]")
 READ_ROLES: Final = frozenset((Role.DESTINATION, Role.COMMAND))
 """What can do harm in a call that only reads: whom it asks, and what it runs."""
 
@@ -34,13 +36,12 @@ def arguments(call: Call, manifest: ToolManifest) -> Iterator[Argument]:
     """Every value of a call that can steer or be carried along; of a read only what `READ_ROLES` names."""
     reading = manifest.effect is Effect.READ
     for name, value in call.arguments.items():
-        declared = manifest.parameters.get(name)
-        role = None if declared is None else declared.role
-        if reading and role not in READ_ROLES:
-            continue
-        party = None if declared is None else declared.party
         for path, leaf in _leaves(name, value):
-            yield Argument(path, role or Role.DESTINATION, leaf, party)
+            declared = manifest.parameters.get(_NUMBERED.sub("[]", path)) or manifest.parameters.get(name)
+            role = None if declared is None else declared.role
+            if reading and role not in READ_ROLES:
+                continue
+            yield Argument(path, role or Role.DESTINATION, leaf, None if declared is None else declared.party)
 
 
 def all_values(call: Call) -> Iterator[tuple[str, Value]]:

@@ -16,8 +16,8 @@ from citywatch.core.call import Call, Effect
 from citywatch.core.enforce.arguments import MAX_VALUES, arguments
 from citywatch.core.enforce.rules import ApprovedTool
 from citywatch.core.flow.fold import fold
+from citywatch.core.flow.history import History
 from citywatch.core.flow.item import MAX_WHOLE
-from citywatch.core.flow.provenance import Index
 from citywatch.core.flow.tokens import whole_tokens
 from citywatch.core.label import BOTTOM, Label
 from citywatch.core.manifest import Role
@@ -56,7 +56,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     """What the agent's key has received, which of the call's values are known parties, a person's answer if any."""
 
     context: Context
-    index: Index
+    history: History
     parties: frozenset[str] = frozenset()
     ticket: Ticket | None = None
 

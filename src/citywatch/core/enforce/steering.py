@@ -3,8 +3,8 @@
     clean context → named → linked → endorsed → derived (amounts) → known party → quoted (reads)
     → anchored (times, options) → otherwise a person is asked
 
-Decides on the call, the tool's manifest and the index of the agent's context. Assumes *havoc*: the model may have been
-talked into anything, so a value that no entitled source supplied whole has the label of all that the context holds.
+Decides on the call, the tool's manifest and the history of the agent's context. Assumes *havoc*: the model may have
+been talked into anything, so a value that no entitled source supplied whole has the label of all that it has read.
 
 INVARIANTS
 1. A value that only an unentitled source supplied never steers a consequential act unasked; nor does one that the model
@@ -28,7 +28,8 @@ from citywatch.core.enforce.arguments import MAX_VALUES, Argument, arguments
 from citywatch.core.enforce.context import Flow, party_forms
 from citywatch.core.enforce.rules import ApprovedTool, Rules
 from citywatch.core.flow.derive import as_number, derive
-from citywatch.core.flow.provenance import Sighting, Value
+from citywatch.core.flow.history import Value
+from citywatch.core.flow.provenance import Provenance
 from citywatch.core.flow.tokens import Kind, find_tokens
 from citywatch.core.label import Label
 from citywatch.core.manifest import EVERYBODY, Role
@@ -79,13 +80,14 @@ class Steering:
         self._manifest = tool.manifest
         self._options = tool.options
         self._rules = rules
-        self._index = flow.index
+        self._history = flow.history
+        self._people = Provenance(flow.history, self._steers)
         self._parties = flow.parties
         self._clean = self._is_clean(flow.context.label)
         verb = _FIRST_WORD.match(call.name or "")
         # INVARIANT: 4.
         self._spoken = self._manifest.effect is not Effect.IRREVERSIBLE or (
-            verb is not None and self._index.spoken(verb[0].lower()[:STEM], self._steers)
+            verb is not None and self._people.spoken(verb[0].lower()[:STEM])
         )
 
     def findings(self) -> tuple[Finding, ...]:
@@ -145,37 +147,37 @@ class Steering:
             return "clean", "nothing here was written by a third party"
         value = argument.value
         noun = argument.path.partition("[")[0].partition(".")[0].partition("_")[0].lower()
-        seen = self._index.named(value, READINGS[argument.role], noun, self._steers)
+        seen = self._people.named(value, READINGS[argument.role], noun)
         if seen is not None:
-            return "named", self._told(seen)
+            return "named", self._history.told(seen)
         spoken = self._spoken or argument.role not in _ANCHORS
-        linked = self._index.linked(value, self._steers) if spoken else None
+        linked = self._people.linked(value) if spoken else None
         if linked is not None:
-            return "linked", f"{self._told(linked[0])}, described as `{linked[1][:60]}`"
-        endorsed = self._index.endorsed(value, READINGS[argument.role], self._steers) if spoken else None
+            return "linked", f"{self._history.told(linked[0])}, described as `{linked[1][:60]}`"
+        endorsed = self._people.endorsed(value, READINGS[argument.role]) if spoken else None
         if endorsed is not None:
-            return "endorsed", f"{self._told(endorsed[0])}, as `{endorsed[1][:60]}` was named for it"
+            return "endorsed", f"{self._history.told(endorsed[0])}, as `{endorsed[1][:60]}` was named for it"
         derived = self._derived(argument)
         if derived is not None:
             return "derived", derived
         party = argument.party
         if party is not None and any(form in self._parties for form in party_forms(party, value)):
             return "known", f"the known parties `{party}`"
-        sightings = self._index.sightings(value)
-        return None, self._told(sightings[-1]) if sightings else "nowhere: the agent made it up"
+        sightings = self._history.sightings(value)
+        return None, self._history.told(sightings[-1]) if sightings else "nowhere: the agent made it up"
 
     def _quoted(self, value: Value) -> bool:
         return isinstance(value, str) and any(
-            mark[0] in FETCHED for seen in self._index.sightings(value) for mark in self._index.part(seen).marks
+            mark[0] in FETCHED for seen in self._history.sightings(value) for mark in self._history.part(seen).marks
         )
 
     def _derived(self, argument: Argument) -> str | None:
         number = as_number(str(argument.value)) if argument.role is Role.AMOUNT else None
-        return None if number is None else derive(number, *self._index.numbers(self._steers))
+        return None if number is None else derive(number, *self._people.numbers())
 
     def _vouched(self, value: Value) -> bool:
         """Whether a server of ours says this itself: its own link may be passed on."""
-        return any(self._index.part(seen).trusted for seen in self._index.sightings(value))
+        return any(self._history.part(seen).trusted for seen in self._history.sightings(value))
 
     def _steers(self, source: str) -> bool:
         kind, _, name = source.partition(":")
@@ -196,10 +198,6 @@ class Steering:
             return False
         to = any(one.role is Role.DESTINATION for one in manifest.parameters.values())
         return to or EVERYBODY in manifest.audience
-
-    def _told(self, seen: Sighting) -> str:
-        item = self._index.items[seen.item]
-        return f"{item.source} {self._index.part(seen).path}[{seen.start}:{seen.end}]"
 
 
 STEM: Final = 5

@@ -2,8 +2,8 @@
 
 Decides how a prompt and a reply are taken apart; what may be done with a value is for `enforce`. INVARIANTS: the label
 of an item is the join of all its text and of all that the server vouches for; work and size are bounded, and what is
-beyond the bound keeps the label of third-party text; only a principal's own prompt is kept as (folded) text, because
-only there whole phrases count.
+beyond the bound keeps the label of third-party text; only a principal's own prompt is kept as text, because only there
+whole phrases count.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that entered a context. `source` is `principal:<name>` or `<server>/<what>`; `text` is a prompt's.
+    """One thing that entered a context. `source` is `principal:<name>` or `<server>/<what>`; `text` is a prompt's own.
 
     `parents` has, for each record of the reply, the record around it (-1: none); `about` is what was asked for, folded.
     """
@@ -75,7 +75,7 @@ def read_prompt(text: str, digest: str, principal: str, at: int) -> Item:
         at=at,
         label=Label(frozenset((f"principal:{principal}",)), None),
         parts=(Part("$", "", -1, True, "", _marks(words, MAX_MARKS)),),
-        text=fold(words),
+        text=words,
     )
 
 
