@@ -35,6 +35,7 @@ SEEDED = [
     ("core", "core/events", "import citywatch.core.log"),
     ("core", "core/policy", "import citywatch.core.identity"),
     ("core", "core/flow", "import citywatch.core.policy"),
+    ("core", "core/plan", "import citywatch.core.policy"),
     ("core", "core/wire", "import citywatch.core.log"),
     ("core", "core/log", "import citywatch.core.enforce"),
     ("core", "core/unplanned", ""),
