@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 PARTS = ("gates", "decide", "tokens", "gateway", "fastmcp", "log", "install")
+PARTS = ("gates", "decide", "plan", "gateway", "fastmcp", "log", "install")
 
 
 def main() -> None:

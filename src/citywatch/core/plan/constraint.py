@@ -111,7 +111,8 @@ class How(StrEnum):
     RANGE = "range"
 
 
-_HOW = ((Equal, How.VALUE), (OneOf, How.CHOICE), (From, How.SOURCE), (Numbers | Dates, How.RANGE))
+_HOW = {Equal: How.VALUE, OneOf: How.CHOICE, From: How.SOURCE, Numbers: How.RANGE, Dates: How.RANGE}
+_TIGHTEST = tuple(How)
 
 
 class Bound(msgspec.Struct, frozen=True):
@@ -127,26 +128,24 @@ Traced = Callable[[Source, Path], bool]
 
 def covers(pattern: Pattern, path: Pattern) -> bool:
     """Whether all that `path` reaches lies at or beneath `pattern`."""
-    if len(pattern) > len(path):
-        return False
-    return all(one is None or (type(one) is type(two) and one == two) for one, two in zip(pattern, path, strict=False))
+    if None not in pattern:
+        return path[: len(pattern)] == pattern
+    return len(pattern) <= len(path) and all(one is None or one == two for one, two in zip(pattern, path, strict=False))
 
 
 def admits(constraint: Constraint, value: Any, path: Path, traced: Traced) -> bool:
     """Whether the value at `path` of the arguments keeps the constraint."""
-    match constraint:
-        case Free():
-            return True
-        case Equal():
-            return same(constraint.value, value)
-        case Record():
-            return refused(constraint, value, path, traced) is None
+    if isinstance(constraint, Free):
+        return True
+    if isinstance(constraint, Equal):
+        return same(constraint.value, value)
+    if isinstance(constraint, Record):
+        return refused(constraint, value, path, traced) is None
+    if isinstance(value, str | int | float):
+        return _one(constraint, value, path, traced)
     leaves = _leaves(value, path)
-    if not leaves:  # INVARIANT: 1
-        return False
-    if isinstance(constraint, From):
-        return all(any(traced(source, place) for source in constraint.sources) for place, _ in leaves)
-    return all(_one(constraint, leaf) for _, leaf in leaves)
+    # INVARIANT: 1
+    return bool(leaves) and all(_one(constraint, leaf, place, traced) for place, leaf in leaves)
 
 
 def refused(record: Record, value: Any, path: Path, traced: Traced) -> Path | None:
@@ -183,9 +182,9 @@ def bindings(record: Record, value: Any, path: Path = ()) -> list[Bound]:
         if item is None:
             continue
         place = (*path, name)
-        how = next((how for kind, how in _HOW for one in field.constraints if isinstance(one, kind)), None)
-        if how is not None:
-            found.append(Bound(place, how))
+        held = [_HOW[type(one)] for one in field.constraints if type(one) in _HOW]
+        if held:
+            found.append(Bound(place, held[0] if len(held) == 1 else min(held, key=_TIGHTEST.index)))
             continue
         for constraint in field.constraints:
             if isinstance(constraint, Record):
@@ -233,16 +232,16 @@ def day(value: Any) -> str | None:
     return match[1]
 
 
-def _one(constraint: OneOf | Numbers | Dates, leaf: Any) -> bool:
-    match constraint:
-        case OneOf():
-            return any(same(option, leaf) for option in constraint.values)
-        case Numbers():
-            amount = number(leaf, constraint.unit)
-            return amount is not None and within(constraint.low, amount, constraint.high)
-        case Dates():
-            written = day(leaf)
-            return written is not None and within(constraint.low, written, constraint.high)
+def _one(constraint: OneOf | Numbers | Dates | From, leaf: Any, path: Path, traced: Traced) -> bool:
+    if isinstance(constraint, From):
+        return any(traced(source, path) for source in constraint.sources)
+    if isinstance(constraint, OneOf):
+        return any(same(option, leaf) for option in constraint.values)
+    if isinstance(constraint, Numbers):
+        amount = number(leaf, constraint.unit)
+        return amount is not None and within(constraint.low, amount, constraint.high)
+    written = day(leaf)
+    return written is not None and within(constraint.low, written, constraint.high)
 
 
 def within(low: Any, value: Any, high: Any) -> bool:

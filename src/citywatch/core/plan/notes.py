@@ -22,12 +22,20 @@ class Mistake(msgspec.Struct, frozen=True):
     what: str
 
 
-class BadPlan(Malformed):
-    """The value is no plan; `mistakes` holds all that is wrong with it."""
+class Mistaken(Malformed):
+    """A text with mistakes; `mistakes` holds them all."""
 
     def __init__(self, mistakes: tuple[Mistake, ...]) -> None:
         super().__init__("; ".join(f"{one.where}: {one.what}" if one.where else one.what for one in mistakes))
         self.mistakes = mistakes
+
+
+class BadPlan(Mistaken):
+    """The value is no plan."""
+
+
+class BadRules(Mistaken):
+    """The text holds a rule that is none, or no rule at all."""
 
 
 class Notes:

@@ -119,6 +119,14 @@ def test_a_recipient_that_the_named_source_did_not_name_is_out_of_the_plan() -> 
     assert why(held(), progress, call("bank/send_money", PAYMENT)) == (Why.ARGUMENT, ("recipient",))
 
 
+def test_a_whole_reply_as_source_is_still_that_replys() -> None:
+    plan = held(steps=[TEXT["steps"][0], {**TEXT["steps"][1], "arguments": {"to": {"from": {"step": "read"}}}}])
+    progress = made(READ, plan=plan)
+    assert isinstance(step(plan, progress, call("bank/send_money", {"to": IBAN}, {"to": Trace("c1")})), InPlan)
+    for place in (Trace("c0"), Trace("c2", ("payee",)), Trace(None)):
+        assert why(plan, progress, call("bank/send_money", {"to": IBAN}, {"to": place}))[0] == Why.ARGUMENT
+
+
 def test_every_leaf_of_a_list_must_come_from_the_source() -> None:
     both = {"recipient": [IBAN, ATTACKER]}
     facts = pay(both)
