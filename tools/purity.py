@@ -22,7 +22,7 @@ STANDARD = frozenset(
     "enum fractions functools graphlib hashlib heapq hmac ipaddress itertools json keyword math numbers operator re "
     "string struct textwrap types typing unicodedata urllib.parse".split()
 )
-THIRD_PARTY = frozenset("cedarpy cryptography msgspec orjson rfc8785".split())
+THIRD_PARTY = frozenset("cedarpy cryptography msgspec orjson re2 rfc8785".split())
 OWN = "citywatch.core"
 
 CALLS = {

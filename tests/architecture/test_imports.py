@@ -37,6 +37,7 @@ SEEDED = [
     ("core", "core/flow", "import citywatch.core.policy"),
     ("core", "core/plan", "import citywatch.core.policy"),
     ("core", "core/wire", "import citywatch.core.log"),
+    ("core", "core/content", "import citywatch.core.policy"),
     ("core", "core/log", "import citywatch.core.enforce"),
     ("core", "core/unplanned", ""),
     ("config", "redteam", "import citywatch.config"),
