@@ -13,6 +13,7 @@ CODE := $(sort $(foreach room,src tools tests spec bench examples,$(if $(shell f
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help demo up test check bench bench-agentdojo conformance mutants docs lock format lint types imports house pages
+.PHONY: help demo up test check bench conformance mutants train docs lock format lint types imports house pages
 
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +43,9 @@ conformance: $(VENV)/.conformance ## run other people's suites: the MCP conforma
 
 mutants: $(VENV)/.dev ## remove each line that enforces an invariant and see its test fail
 	@$(BIN)/python -m tools.mutants $(ARGS)
+
+train: $(VENV)/.train ## train the content model from DATA=FOLDER, and print the figures of its card
+	@OMP_NUM_THREADS=1 PYTHONPATH=src $(VENV)/train/bin/python -m tools.train_content "$(DATA)" $(ARGS)
 
 docs: $(VENV)/.dev ## write the generated reference pages, then check the documentation
 	@$(BIN)/python -m tools.docs --write
@@ -112,6 +116,12 @@ $(VENV)/.conformance: requirements/conformance.txt requirements/node/package-loc
 	@$(INSTALL) --require-hashes -r $<
 	@mkdir -p $(VENV)/node && cp requirements/node/package.json requirements/node/package-lock.json $(VENV)/node
 	@cd $(VENV)/node && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(VENV)/.train: requirements/train.txt | $(VENV)/.made
+	@echo 'Setting up what the content model is trained with (once)'
+	@$(PYTHON) -m venv $(VENV)/train
+	@$(VENV)/train/bin/python -m pip --disable-pip-version-check --no-input --quiet install --require-hashes -r $<
 	@touch $@
 
 $(VENV)/.lock: requirements/lock.txt | $(VENV)/.made

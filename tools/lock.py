@@ -4,6 +4,7 @@
     dev   + tests, linters, types             bench + the peers that are measured
     conformance: Node, alone                  lock: what this tool itself needs, alone
     agentdojo: base + other people's attacks, in an environment of its own
+    train: base + what the content model is trained with
 
 `--check` decides whether what is written can be what was meant, without asking any index. INVARIANTS: no registry
 address is written, so pip asks whatever index its user configured; a pin in one file is the same pin in every later one
@@ -34,6 +35,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...], tuple[str, ...], str | None], ...] = (
     ("bench", ("demo", "speed", "tables"), ("pyproject.toml", "build.in", "dev.in", "bench.in"), "dev"),
     ("agentdojo", ("bench",), ("pyproject.toml", "build.in"), "base"),
     ("conformance", (), ("conformance.in",), None),
+    ("train", (), ("pyproject.toml", "train.in"), "base"),
     ("lock", (), ("lock.in", "build.in"), None),
 )
 
