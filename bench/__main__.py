@@ -12,6 +12,7 @@ from typing import Any
 
 PARTS = ("gates", "decide", "tokens", "gateway", "fastmcp", "log", "install")
 PARTS = ("gates", "decide", "plan", "gateway", "fastmcp", "log", "install")
+PARTS = ("gates", "decide", "content", "gateway", "fastmcp", "log", "install")
 
 
 def main() -> None:
