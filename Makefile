@@ -12,8 +12,7 @@ CODE := $(sort $(foreach room,src tools tests spec bench examples,$(if $(shell f
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo up test check bench bench-agentdojo conformance mutants docs lock format lint types imports house pages
-.PHONY: help demo up test check bench conformance mutants train docs lock format lint types imports house pages
+.PHONY: help demo up test check bench bench-agentdojo conformance mutants train docs lock format lint types imports house pages
 
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))

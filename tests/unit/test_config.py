@@ -156,8 +156,8 @@ BAD: list[tuple[str, str, str, str]] = [
         f"{DOMAIN}§zzz: 1\n",
         "",
         "unknown key `zzz`",
-        "write one of trust_domain, listen, names, state, policies, origin, agents, servers, principals, limits, witnesses, "
-        "witness_quorum",
+        "write one of trust_domain, listen, names, state, policies, origin, agents, servers, principals, limits, "
+        "witnesses, witness_quorum",
     ),
     (f"{DOMAIN}listen: §[]\n", "listen", "an empty list", "name at least one, or remove the key"),
     (
