@@ -39,7 +39,7 @@ def derive(value: Decimal, numbers: Sequence[Decimal], percents: Sequence[Decima
             for form, two in _TWO:
                 if _same(two(a, b), value):
                     return form.format(a=a, b=b)
-        for p in percents:
+        for p in percents[:MAX_NUMBERS]:
             for form, share in _SHARE:
                 if _same(share(a, p), value):
                     return form.format(a=a, p=p)

@@ -2,7 +2,7 @@
 
 Decides only which path matches; what an `Output` means is for others. The most specific path wins: the longest, and a
 name before a wildcard. INVARIANTS: every leaf is met exactly once, in order, or the walk says that it was cut; what no
-path names is `UNTRUSTED`; work is linear in leaves times declared paths.
+path names is `UNTRUSTED`; work is linear in leaves times declared steps, however often a path names one thing twice.
 SPEC: RFC 9535, of which `$`, `.name`, `["name"]`, `[*]` and `..name` are taken.
 """
 
@@ -19,6 +19,10 @@ from citywatch.core.manifest import UNTRUSTED, Output
 
 MAX_LEAVES: Final = 4096
 """How many leaves of one reply are told apart; what comes after them counts as one, written by a third party."""
+
+MAX_PATH: Final = 256
+"""Paths and names are for people and for comparing fields: a longer one is cut, or a long name in an outer object would
+be repeated in the path of every leaf."""
 
 ANY: Final = "*"
 DEEP: Final = ".."
@@ -89,10 +93,14 @@ class Fields:
             if isinstance(inside, dict):
                 record = len(parents)
                 parents.append(node.record)
-                children = [self._child(node, f".{key}", key, key, record, item) for key, item in inside.items()]
+                children = [
+                    self._child(node, f".{key[:MAX_PATH]}", key, key, record, item) for key, item in inside.items()
+                ]
                 for key, item in inside.items():
                     if isinstance(item, dict | list) or not node.output.trusted:
-                        leaves.append(Leaf(f"{node.path}.{key}", "", -1, key, node.output))
+                        if len(leaves) >= MAX_LEAVES:
+                            return Walk(tuple(leaves), tuple(parents), True)
+                        leaves.append(Leaf(_clip(f"{node.path}.{key[:MAX_PATH]}"), "", -1, key, node.output))
                 pending.extend(reversed(children))
             elif isinstance(inside, list):
                 record = node.record
@@ -105,9 +113,9 @@ class Fields:
         return Walk(tuple(leaves), tuple(parents), False)
 
     def _child(self, node: _Node, step: str, key: str | None, name: str, record: int, value: Any) -> _Node:
-        states = tuple(self._advance(node.states, key))
+        states = tuple(dict.fromkeys(self._advance(node.states, key)))
         output, rank = self._best(states, node.output, node.rank)
-        return _Node(node.path + step, name, record, value, states, output, rank)
+        return _Node(_clip(node.path + step), _clip(name), record, value, states, output, rank)
 
     def _advance(self, states: tuple[tuple[int, int], ...], key: str | None) -> Iterator[tuple[int, int]]:
         """The paths that still match one step further down; `key` is None for an element of a list."""
@@ -132,6 +140,10 @@ class Fields:
                 if own >= rank:
                     output, rank = declared, own
         return output, rank
+
+
+def _clip(path: str) -> str:
+    return path[:MAX_PATH]
 
 
 class _Node(msgspec.Struct, frozen=True):

@@ -1,11 +1,13 @@
 """The items of one context, in order, and where each typed token and each short value stands in them.
 
 Decides nothing; `provenance` asks. Only ever grows: an index over rows that never change. INVARIANTS: `1` in `100` is
-not a sighting; a value that can be read in two ways is seen nowhere, for the tool may take the other reading.
+not a sighting; a value that can be read in two ways is seen nowhere, for the tool may take the other reading; what one
+question looks at is bounded, however much a context holds, and what is beyond the bound entitles to nothing.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Final
 
@@ -14,11 +16,16 @@ import msgspec
 from citywatch.core.flow.fold import fold
 from citywatch.core.flow.index import Index, index_text
 from citywatch.core.flow.item import Item, Part
-from citywatch.core.flow.tokens import exact_tokens
+from citywatch.core.flow.tokens import Kind, exact_tokens
 
 Value = str | int | float | bool
 ANCESTORS: Final = 3
 """How many records around a field may describe it."""
+MAX_AROUND: Final = 64
+"""Fields of one record that may describe it."""
+MAX_SIGHTINGS: Final = 256
+"""Places of one value that are looked at, the oldest first: what stands everywhere is described nowhere."""
+AMBIGUOUS: Final = 2
 
 
 class Sighting(msgspec.Struct, frozen=True):
@@ -47,6 +54,11 @@ class History:
         self.prompts: list[Prompt] = []
         self._tokens: dict[tuple[str, str], list[Sighting]] = {}
         self._wholes: dict[str, list[Sighting]] = {}
+        self._records: dict[tuple[int, int], list[Part]] = {}
+        self._fields: dict[str, list[tuple[int, Part]]] = {}
+        self._held: dict[tuple[tuple[str, ...], str], set[str]] = {}
+        self.amounts: list[tuple[int, Part]] = []
+        """Numbers that a server vouches for, in records, with their item."""
 
     def add(self, item: Item) -> None:
         number = len(self.items)
@@ -58,6 +70,14 @@ class History:
                 self._wholes.setdefault(part.whole, []).append(Sighting(number, at, 0, len(part.whole)))
             for kind, value, start, end in part.marks:
                 self._tokens.setdefault((kind, value), []).append(Sighting(number, at, start, end))
+                held = self._held.setdefault((item.about, kind), set())
+                if len(held) < AMBIGUOUS:
+                    held.add(value)
+            if part.record >= 0:
+                self._records.setdefault((number, part.record), []).append(part)
+                self._fields.setdefault(part.name, []).append((number, part))
+                if part.trusted and any(mark[0] == Kind.NUMBER for mark in part.marks):
+                    self.amounts.append((number, part))
 
     def part(self, seen: Sighting) -> Part:
         return self.items[seen.item].parts[seen.part]
@@ -75,17 +95,30 @@ class History:
         for kind, forms in readings.items():
             if len(forms) == 1:
                 found.update(self._tokens.get((kind, next(iter(forms))), ()))
-        return sorted(found, key=lambda seen: (seen.item, seen.part, seen.start))
+        return sorted(found, key=lambda seen: (seen.item, seen.part, seen.start))[:MAX_SIGHTINGS]
+
+    def record(self, number: int, record: int) -> list[Part]:
+        """All fields of one record of an item."""
+        return self._records.get((number, record), [])
+
+    def fields(self, name: str) -> list[tuple[int, Part]]:
+        """All fields of that name, in records, with their item."""
+        return self._fields.get(name, [])
+
+    def only(self, about: tuple[str, ...], kind: str) -> str | None:
+        """The one value of a kind in everything that came back when this was asked for; None if there are others."""
+        held = self._held.get((about, kind), set())
+        return next(iter(held)) if len(held) == 1 else None
 
     def around(self, number: int, part: Part) -> Iterator[Part]:
         """The other fields of a part's record, then of the records around it."""
-        item = self.items[number]
         record = part.record
         for _ in range(ANCESTORS):
             if record < 0:
                 return
-            yield from (other for other in item.parts if other.record == record and other.name != part.name)
-            record = item.parents[record]
+            others = (other for other in self.record(number, record) if other.name != part.name)
+            yield from itertools.islice(others, MAX_AROUND)
+            record = self.items[number].parents[record]
 
     def told(self, seen: Sighting) -> str:
         """Where that is, for people."""

@@ -13,6 +13,7 @@ INVARIANTS
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
@@ -41,7 +42,10 @@ CALLED: Final[Mapping[str, tuple[str, ...]]] = {
 TELLING: Final = frozenset((Kind.EMAIL, Kind.URL, Kind.IBAN, Kind.PHONE))
 """The kinds of token that single a record out when a person wrote them."""
 _SENTENCE: Final = re.compile(r"(?<=[.!?])\s+|\n")
-_PERCENT: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?%")
+_PERCENT: Final = re.compile(r"(?<![0-9.])([0-9]{1,15}(?:\.[0-9]{1,15})?) ?%")
+MAX_TWINS: Final = 4096
+"""Fields of one name, or of one value, that are compared: of more, no one is the one that a person meant."""
+MAX_SENTENCES: Final = 512
 
 
 class Provenance:
@@ -50,6 +54,10 @@ class Provenance:
     def __init__(self, history: History, steers: Callable[[str], bool]) -> None:
         self._history = history
         self._prompts = [prompt for prompt in history.prompts if steers(prompt.source)]  # INVARIANT: 1
+        self._sentences = list(itertools.islice(self._split(), MAX_SENTENCES))
+        self._known: dict[str, bool] = {}
+        self._words: dict[str, tuple[str, ...]] = {}
+        self._values: dict[tuple[str, str, str], set[str]] = {}
 
     def named(self, value: Value, kinds: frozenset[str], noun: str) -> Sighting | None:
         """Where a person wrote this value: as a whole token of these kinds, or as a phrase; of an instant, its day.
@@ -96,7 +104,7 @@ class Provenance:
         """
         for seen in self._history.sightings(value):
             item, part = self._history.items[seen.item], self._history.part(seen)
-            for sentence in self._sentences():
+            for sentence in self._sentences:
                 source = next((one for one in item.about if find_phrase(one, sentence) >= 0), None)
                 if source is not None and self._one_of_kind(item, value, kinds, sentence):
                     return seen, source
@@ -118,21 +126,22 @@ class Provenance:
         for prompt in self._prompts:
             given += _numbers(self._history.items[prompt.item].parts[0].marks)
             percents += [one for hit in _PERCENT.findall(prompt.text) if (one := as_number(hit)) is not None]
-        for number, item in enumerate(self._history.items):
-            for part in item.parts:
-                found = _numbers(part.marks) if part.trusted and part.record >= 0 else []
-                if found and any(self._mentioned(other, part) for other in self._history.around(number, part)):
-                    given += found
+        amounts = self._history.amounts if len(self._history.amounts) <= MAX_TWINS else []
+        for number, part in amounts:
+            if any(self._mentioned(other, part) for other in self._history.around(number, part)):
+                given += _numbers(part.marks)
         return given, percents
 
     # -- what people said --------------------------------------------------------------------------------------------
 
-    def _sentences(self) -> Iterator[str]:
+    def _split(self) -> Iterator[str]:
         for prompt in self._prompts:
             yield from _SENTENCE.split(prompt.text)
 
     def _said(self, words: str) -> bool:
-        return any(find_phrase(words, prompt.text) >= 0 for prompt in self._prompts)
+        if words not in self._known:
+            self._known[words] = any(find_phrase(words, prompt.text) >= 0 for prompt in self._prompts)
+        return self._known[words]
 
     def _place(self, prompt: Prompt, form: Value, words: str) -> Sighting:
         """Where to point people to."""
@@ -158,12 +167,14 @@ class Provenance:
 
     def _only(self, other: Part, part: Part) -> bool:
         """# INVARIANT: 2."""
-        for seen in self._history.wholes(other.whole):
+        twins = self._history.wholes(other.whole)
+        if len(twins) > MAX_TWINS:
+            return False
+        for seen in twins:
             twin = self._history.part(seen)
             if twin.name != other.name or twin.record < 0:
                 continue
-            parts = self._history.items[seen.item].parts
-            fields = [one.whole for one in parts if one.record == twin.record and one.name == part.name]
+            fields = [one.whole for one in self._history.record(seen.item, twin.record) if one.name == part.name]
             if fields and part.whole not in fields:
                 return False
         return True
@@ -180,26 +191,29 @@ class Provenance:
             called = CALLED.get(token.kind, ()) if token.kind in kinds else ()
             if not any(find_phrase(one, sentence) >= 0 for one in called):
                 continue
-            same = (part for one in self._history.items if one.about == item.about for part in one.parts)
-            if {mark[1] for part in same for mark in part.marks if mark[0] == token.kind} == {token.value}:
+            if self._history.only(item.about, token.kind) == token.value:
                 return True
         return False
 
     def _mentioned(self, other: Part, part: Part) -> bool:
         """Whether a person said a word of this field, or all of it, and all records with it agree on the value."""
-        words = [one for one in (other.whole, *other.whole.split()) if len(one) >= LEAST_MENTION and not one.isdigit()]
-        return any(self._by_word(other.name, part.name, one) == {part.whole} for one in words if self._said(one))
+        if other.whole not in self._words:
+            words = [one for one in (other.whole, *other.whole.split()) if len(one) >= LEAST_MENTION]
+            self._words[other.whole] = tuple(one for one in words if not one.isdigit() and self._said(one))
+        return any(self._by_word(other.name, part.name, one) == {part.whole} for one in self._words[other.whole])
 
     def _by_word(self, described: str, asked: str, word: str) -> set[str]:
         """What the fields `asked` hold of all records whose field `described` has this word."""
-        return {
-            one.whole
-            for item in self._history.items
-            for other in item.parts
-            if other.name == described and other.record >= 0 and find_phrase(word, other.whole) >= 0
-            for one in item.parts
-            if one.record == other.record and one.name == asked
-        }
+        if (described, asked, word) not in self._values:
+            fields = self._history.fields(described)
+            self._values[described, asked, word] = {
+                one.whole
+                for number, other in (fields if len(fields) <= MAX_TWINS else ())
+                if find_phrase(word, other.whole) >= 0
+                for one in self._history.record(number, other.record)
+                if one.name == asked
+            }
+        return self._values[described, asked, word]
 
 
 def find_phrase(words: str, text: str) -> int:
