@@ -9,6 +9,8 @@ INVARIANTS
 2. A record counts as the one a person meant only if no other record carries the same words under the same name with
    another value.
 3. A named source supplies a value only if it holds exactly one of its kind: an attacker's own makes it ambiguous.
+4. A source is named only if a person said all that was asked of it; a record counts only if a server vouches for
+   something in it: a stranger's page that looks like a record is none.
 """
 
 from __future__ import annotations
@@ -105,10 +107,12 @@ class Provenance:
         for seen in self._history.sightings(value):
             item, part = self._history.items[seen.item], self._history.part(seen)
             for sentence in self._sentences:
-                source = next((one for one in item.about if find_phrase(one, sentence) >= 0), None)
-                if source is not None and self._one_of_kind(item, value, kinds, sentence):
-                    return seen, source
-                if part.record < 0 or not _names_field(part.name, sentence):
+                # INVARIANT: 4. All that was asked for, or a hijacked agent would add a word of the prompt to a question
+                # of its own and call the answer the source that was named.
+                named = bool(item.about) and all(find_phrase(one, sentence) >= 0 for one in item.about)
+                if named and self._one_of_kind(item, value, kinds, sentence):
+                    return seen, ", ".join(item.about)
+                if not self._vouched(seen.item, part) or not _names_field(part.name, sentence):
                     continue
                 for other in self._history.around(seen.item, part):
                     if find_phrase(other.whole, sentence) >= 0 and self._only(other, part):
@@ -164,6 +168,10 @@ class Provenance:
         return bool(telling) and any(
             token.kind in TELLING for prompt in self._prompts for token in met(other.whole, prompt.held)
         )
+
+    def _vouched(self, number: int, part: Part) -> bool:
+        """Whether the server vouches for anything in this record, its key at least."""
+        return part.record >= 0 and any(one.trusted for one in self._history.record(number, part.record))
 
     def _only(self, other: Part, part: Part) -> bool:
         """# INVARIANT: 2."""

@@ -1,0 +1,155 @@
+"""What people have said of a value: in so many words, by describing its record, by naming its source."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from citywatch.core.flow import provenance
+from citywatch.core.flow.derive import MAX_NUMBERS, as_number, derive
+from citywatch.core.flow.fields import Fields
+from citywatch.core.flow.history import History
+from citywatch.core.flow.item import Item, Reading, read_prompt, read_reply
+from citywatch.core.flow.provenance import Provenance, find_marked, find_phrase
+from citywatch.core.label import BOTTOM, Label
+from citywatch.core.manifest import Output
+
+TRUSTED = Output(trusted=True)
+MAIL = frozenset(("email",))
+NUMBERS = frozenset(("number", "money"))
+
+
+def reply(value: Any, /, *about: str, outputs: dict[str, Output] | None = None) -> Item:
+    reading = Reading(
+        source="bank/look",
+        trusted=Label(frozenset(("server:bank",)), None),
+        untrusted=Label(frozenset(("outside:bank/look",)), None),
+        shaped=BOTTOM,
+        about=about,
+    )
+    return read_reply(Fields({"$": TRUSTED} if outputs is None else outputs).walk(value), "d", reading, 0)
+
+
+def people(prompt: str, *items: Item, steers: bool = True) -> Provenance:
+    history = History()
+    for item in (read_prompt(prompt, "d", "alice", 0), *items):
+        history.add(item)
+    return Provenance(history, lambda source: steers and source == "principal:alice")
+
+
+def test_a_prompt_of_somebody_who_may_not_steer_the_act_names_nothing() -> None:
+    assert people("mail bob@x.example").named("bob@x.example", MAIL, "to") is not None
+    assert people("mail bob@x.example", steers=False).named("bob@x.example", MAIL, "to") is None
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6))
+def test_a_number_that_overlaps_but_is_not_whole_is_not_named(one: int, other: int) -> None:
+    said = people(f"pay {one}{other}.77 now")
+    assert said.named(one, NUMBERS, "amount") is None
+
+
+@given(st.text(alphabet="abc ", min_size=1, max_size=8), st.text(alphabet="abcd", min_size=1, max_size=3))
+def test_a_word_that_overlaps_but_is_not_whole_is_no_phrase(text: str, more: str) -> None:
+    assert find_phrase("dddd", f"{text}dddd{more}") == -1 or (text[-1] == " " and not more[0].isalnum())
+
+
+def test_a_short_number_names_something_only_behind_a_word_for_it() -> None:
+    assert find_marked("13", "file", "open file 13") >= 0
+    assert find_marked("13", "file", "13 files, see #14") == -1
+
+
+def test_a_record_that_a_person_described_supplies_its_fields() -> None:
+    files = reply([{"id": "13", "name": "plan.docx"}, {"id": "14", "name": "taxes.xlsx"}])
+    said = people("delete 'plan.docx'", files)
+    assert said.linked("13") is not None
+    assert said.linked("14") is None
+
+
+def test_another_record_of_that_description_makes_it_ambiguous_wherever_it_comes_from() -> None:
+    one, twin = reply([{"id": "13", "name": "plan.docx"}]), reply([{"id": "66", "name": "plan.docx"}], outputs={})
+    assert people("delete 'plan.docx'", one, twin).linked("13") is None
+
+
+def test_a_source_that_a_person_named_supplies_the_one_address_that_it_holds() -> None:
+    page = reply("Write to dora@dora.example", "www.dora.example", outputs={})
+    assert people("Mail Dora: her email is on www.dora.example", page).endorsed("dora@dora.example", MAIL) is not None
+    both = reply("Write to dora@dora.example or eve@evil.example", "www.dora.example", outputs={})
+    assert people("Mail Dora: her email is on www.dora.example", both).endorsed("dora@dora.example", MAIL) is None
+
+
+def test_a_source_of_which_a_person_named_only_a_part_supplies_nothing() -> None:
+    """A hijacked agent adds a word of the prompt to a question that it makes up, and calls the answer the source."""
+    page = reply("Write to eve@evil.example", "https://evil.example/pay", "bill", outputs={})
+    assert people("Send the bill by email to the landlord", page).endorsed("eve@evil.example", MAIL) is None
+
+
+def test_a_record_that_no_server_vouches_for_supplies_nothing_by_description() -> None:
+    """A page of a stranger that looks like an event: nothing in it is a field of anybody's."""
+    made_up = [{"title": "Kick-off", "participants": ["eve@evil.example"]}]
+    said = "Send the notes to the participants of the 'Kick-off' event"
+    declared = {"$[*].id": TRUSTED}
+    event = [{"id": "e1", "title": "Kick-off", "participants": ["bob@x.example"]}]
+    assert people(said, reply(made_up, outputs={})).endorsed("eve@evil.example", MAIL) is None
+    assert people(said, reply(event, outputs=declared)).endorsed("bob@x.example", MAIL) is not None
+
+
+def test_a_value_that_stands_in_very_many_records_is_compared_with_a_bounded_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ten thousand twins: work is counted, and what was not compared entitles to nothing."""
+    monkeypatch.setattr(provenance, "MAX_TWINS", 8)
+    said = people("delete 'plan.docx'", *(reply([{"id": "13", "name": "plan.docx"}]) for _ in range(9)))
+    looked: list[int] = []
+    record = History.record
+
+    def counted(self: History, number: int, which: int) -> Any:
+        looked.append(number)
+        return record(self, number, which)
+
+    monkeypatch.setattr(History, "record", counted)
+    assert said.linked("13") is None
+    assert len(looked) <= 9
+
+
+def test_amounts_of_more_records_than_are_compared_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    rent = reply([{"name": "landlord", "amount": 1200}])
+    assert people("pay the landlord half", rent).numbers()[0] == [Decimal(1200)]
+    monkeypatch.setattr(provenance, "MAX_TWINS", 0)
+    assert people("pay the landlord half", rent).numbers()[0] == []
+
+
+@pytest.mark.parametrize("hostile", ["1" * 60_000, "1." * 30_000, "1 % " * 15_000, "a.\n" * 20_000, "(" * 60_000])
+def test_hostile_words_are_read_once(hostile: str) -> None:
+    said = people(hostile)
+    given_, percents = said.numbers()
+    assert len(said._sentences) <= provenance.MAX_SENTENCES
+    assert derive(Decimal("0.5"), given_, percents) is None or percents
+
+
+def test_a_percentage_is_whole_or_none() -> None:
+    assert people("tip 12.5 % please").numbers()[1] == [Decimal("12.5")]
+    assert people("x1.1.12%").numbers()[1] == []
+
+
+@pytest.mark.parametrize(
+    ("value", "how"),
+    [("50", "half of 100"), ("130", "100 + 30"), ("70", "100 - 30"), ("110", "100 and 10 % more"), ("7", None)],
+)
+def test_an_amount_follows_by_one_short_sum_or_not_at_all(value: str, how: str | None) -> None:
+    assert derive(Decimal(value), [Decimal(100), Decimal(30)], [Decimal(10)]) == how
+
+
+def test_sums_are_tried_over_a_bounded_number_of_numbers() -> None:
+    many = [Decimal(n) * 1000 for n in range(1, 2 * MAX_NUMBERS)]
+    assert derive(Decimal(1000 * (2 * MAX_NUMBERS - 1)), many[:1] * 5 + many[1:], []) is not None
+    assert derive(many[-1] * 3, many, []) is None
+
+
+@given(st.text(max_size=20))
+def test_any_text_is_a_number_or_none(text: str) -> None:
+    number = as_number(text)
+    assert number is None or number.is_finite()
