@@ -30,7 +30,7 @@ from citywatch.core.enforce.rules import ApprovedTool, Rules
 from citywatch.core.flow.derive import as_number, derive
 from citywatch.core.flow.history import Value
 from citywatch.core.flow.provenance import Provenance
-from citywatch.core.flow.tokens import Kind, find_tokens
+from citywatch.core.flow.tokens import Kind, Token, exact_tokens, find_tokens
 from citywatch.core.label import Label
 from citywatch.core.manifest import EVERYBODY, Role
 
@@ -116,7 +116,7 @@ class Steering:
 
     def _control(self, argument: Argument) -> Finding:
         how, where = self._source(argument)
-        if how is None and self._manifest.effect is Effect.READ and self._quoted(argument.value):
+        if how is None and self._manifest.effect is Effect.READ and self._quoted(argument):
             how = "quoted"  # nothing of the agent's is added to it
         return Finding(argument.path, argument.role, how, where)
 
@@ -133,7 +133,7 @@ class Steering:
             yield Finding(argument.path, argument.role, None, "too long to look for links")
             return
         for token in find_tokens(text, names=False):
-            if token.kind in OUTBOUND and not token.value.endswith(FILES):
+            if token.kind in OUTBOUND and not _is_file(token):
                 link = Argument(
                     f"{argument.path}[{token.start}:{token.end}]", Role.CONTENT, text[token.start : token.end], None
                 )
@@ -166,10 +166,10 @@ class Steering:
         sightings = self._history.sightings(value)
         return None, self._history.told(sightings[-1]) if sightings else "nowhere: the agent made it up"
 
-    def _quoted(self, value: Value) -> bool:
-        return isinstance(value, str) and any(
-            mark[0] in FETCHED for seen in self._history.sightings(value) for mark in self._history.part(seen).marks
-        )
+    def _quoted(self, argument: Argument) -> bool:
+        """Whether this is an address to look at, as it stood in a text: never a command, whoever wrote it there."""
+        leads = any(token.kind in FETCHED for token in exact_tokens(argument.value))
+        return leads and argument.role is Role.DESTINATION and bool(self._history.sightings(argument.value))
 
     def _derived(self, argument: Argument) -> str | None:
         number = as_number(str(argument.value)) if argument.role is Role.AMOUNT else None
@@ -198,6 +198,12 @@ class Steering:
             return False
         to = any(one.role is Role.DESTINATION for one in manifest.parameters.values())
         return to or EVERYBODY in manifest.audience
+
+
+def _is_file(token: Token) -> bool:
+    """A host that is none: `plan.docx`. Not `https://evil.log/x.html`, nor the `log` at the end of `evil.blog`."""
+    host = token.value.removeprefix("//").removesuffix("/")
+    return "/" not in host and host.rpartition(".")[2] in FILES
 
 
 STEM: Final = 5
