@@ -12,7 +12,8 @@ INVARIANTS
 2. A silent parameter of a consequential act is a destination.
 3. Everything that let a value pass is named, so that it can stand in the log.
 4. What a person only described (`linked`, `endorsed`) is nothing that cannot be taken back may be done to, unless they
-   spoke of doing it: who asks what is in a file has not asked for it to be deleted.
+   spoke of doing it: who asks what is in a file has not asked for it to be deleted. An act that cannot be taken back
+   and takes no value that could be named must have been spoken of as well.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ class Steering:
 
     def findings(self) -> tuple[Finding, ...]:
         """One for each control value, and for each link in words on their way out; empty if nothing needs a source."""
-        if self._clean and self._manifest.effect is not Effect.READ:
+        if self._clean and self._manifest.effect is not Effect.READ and not self._history.foreign:
             return ()
         found: list[Finding] = []
         later: list[Argument] = []
@@ -108,6 +109,12 @@ class Steering:
                 later.append(argument)
             else:
                 found.append(self._control(argument))
+        if (
+            self._manifest.effect is Effect.IRREVERSIBLE
+            and not later
+            and all(one.role is Role.CONTENT for one in found)
+        ):
+            found.append(self._unaimed())
         settled = all(one.how for one in found)
         found += [self._control(one) for one in later]
         if settled and any(one.how for one in found if one.role is Role.TIME or one.role in _ANCHORS):
@@ -119,6 +126,11 @@ class Steering:
         if how is None and self._manifest.effect is Effect.READ and self._quoted(argument):
             how = "quoted"  # nothing of the agent's is added to it
         return Finding(argument.path, argument.role, how, where)
+
+    def _unaimed(self) -> Finding:
+        """An act that takes nothing that could be named: `wipe()`. Somebody must at least have spoken of it."""
+        how = "clean" if self._clean else "spoken" if self._spoken else None
+        return Finding(self._call.name or "", Role.COMMAND, how, "nothing in the call says what or whom it is done to")
 
     @staticmethod
     def _anchored(finding: Finding) -> Finding:
@@ -143,9 +155,9 @@ class Steering:
                 yield Finding(link.path, link.role, how, where)
 
     def _source(self, argument: Argument) -> tuple[str | None, str]:
-        if self._clean:
-            return "clean", "nothing here was written by a third party"
         value = argument.value
+        if self._clean and not self._foreign(value):
+            return "clean", "nothing here was written by a third party"
         noun = argument.path.partition("[")[0].partition(".")[0].partition("_")[0].lower()
         seen = self._people.named(value, READINGS[argument.role], noun)
         if seen is not None:
@@ -165,6 +177,11 @@ class Steering:
             return "known", f"the known parties `{party}`"
         sightings = self._history.sightings(value)
         return None, self._history.told(sightings[-1]) if sightings else "nowhere: the agent made it up"
+
+    def _foreign(self, value: Value) -> bool:
+        """Whether this stands only where no server vouches for it: a number cannot talk, and yet be an attacker's."""
+        seen = self._history.sightings(value) if self._history.foreign else []
+        return bool(seen) and not any(self._history.part(one).trusted for one in seen)
 
     def _quoted(self, argument: Argument) -> bool:
         """Whether this is an address to look at, as it stood in a text: never a command, whoever wrote it there."""

@@ -57,6 +57,8 @@ class History:
         self._records: dict[tuple[int, int], list[Part]] = {}
         self._fields: dict[str, list[tuple[int, Part]]] = {}
         self._held: dict[tuple[tuple[str, ...], str], set[str]] = {}
+        self.foreign = False
+        """Whether anything here stands in a field that no server vouches for."""
         self.amounts: list[tuple[int, Part]] = []
         """Numbers that a server vouches for, in records, with their item."""
 
@@ -66,6 +68,7 @@ class History:
         if item.text:
             self.prompts.append(Prompt(item.source, number, fold(item.text), index_text(item.text)))
         for at, part in enumerate(item.parts):
+            self.foreign = self.foreign or not part.trusted
             if part.whole:
                 self._wholes.setdefault(part.whole, []).append(Sighting(number, at, 0, len(part.whole)))
             for kind, value, start, end in part.marks:
