@@ -46,7 +46,7 @@ MANIFESTS = {
     ),
     "inbox": ToolManifest(effect=Effect.READ),
     "payees": ToolManifest(
-        effect=Effect.READ, output={"$": TRUSTED, "$[*].iban": Output(trusted=True, party="payees")}
+        effect=Effect.READ, output={"$": TRUSTED, "$[*].iban": Output(trusted=True, party="payees", key=True)}
     ),
     "find_file": ToolManifest(
         effect=Effect.READ,

@@ -42,7 +42,10 @@ class Tasks:
             raise Malformed(f"no principal `{principal[:80]}` is configured: name it under `principals:`")
         if not prompt.strip() or len(prompt) > MAX_PROMPT:
             raise Malformed(f"a prompt has 1 to {MAX_PROMPT} characters")
-        body = prompt.encode("utf-8", "surrogatepass")
+        try:
+            body = prompt.encode("utf-8")
+        except UnicodeEncodeError:
+            raise Malformed("a prompt is text: this one holds bytes that are not UTF-8") from None
         for _ in range(MAX_CONFLICTS):
             stored = (await self._store.load((agent_key(agent),), ())).rows.get(agent_key(agent))
             row = None if stored is None else parse_agent_row(stored.value)

@@ -18,7 +18,7 @@ from citywatch.core.enforce.rules import ApprovedTool
 from citywatch.core.flow.fold import fold
 from citywatch.core.flow.history import History
 from citywatch.core.flow.item import MAX_WHOLE
-from citywatch.core.flow.tokens import whole_tokens
+from citywatch.core.flow.tokens import exact_tokens, whole_tokens
 from citywatch.core.label import BOTTOM, Label
 from citywatch.core.manifest import Role
 
@@ -81,14 +81,17 @@ def flow_need(call: Call, tool: ApprovedTool | None, likeness: str, key: str) ->
         return FlowNeed(context=context)
     parties: dict[Key, None] = {}
     things: dict[Key, None] = {}
-    for one in itertools.islice(arguments(call, tool.manifest), MAX_VALUES):
+    traced = list(itertools.islice(arguments(call, tool.manifest), MAX_VALUES + 1))
+    for one in traced[:MAX_VALUES]:
         if one.party is not None:
             parties.update((party_key(form), None) for form in party_forms(one.party, one.value))
         if one.role is Role.OBJECT:
-            things[written_key(call.server, str(one.value))] = None
+            things[written_key(call.server, thing_of(one.value))] = None
     if tool.effect is Effect.READ:
         return FlowNeed(context=context, parties=tuple(parties), ticket=ticket_key(likeness))
     written = (*things, written_key(call.server, ANY_OBJECT)) if things else (written_key(call.server),)
+    if len(traced) > MAX_VALUES:  # it may write more objects than are looked up one by one
+        written = (*written, written_key(call.server))
     return FlowNeed(context=context, parties=tuple(parties), ticket=ticket_key(likeness), written=written)
 
 
@@ -110,6 +113,12 @@ def written_key(server: str, thing: str = "") -> Key:
     return ("written", f"{server}\n{fold(thing)[:MAX_WHOLE]}")
 
 
+def thing_of(value: str | int | float | bool) -> str:
+    """An object under one name, whether its number is written 7, 7.0 or 07: the server may not tell them apart."""
+    numbers = {token.value for token in whole_tokens(value) if token.kind == "number"}
+    return next(iter(numbers)) if len(numbers) == 1 else str(value)
+
+
 def party_key(form: str) -> Key:
     return ("party", form)
 
@@ -118,7 +127,11 @@ def party_forms(party: str, value: str | int | float | bool) -> tuple[str, ...]:
     """Under which names a value may be known in a set: itself, folded, and each typed token that it is."""
     text = fold(value) if isinstance(value, str) else str(value)
     forms = [f"{party}\n={text}"] if text and len(text) <= 256 else []
-    forms += [f"{party}\n{token.kind}:{token.value}" for token in whole_tokens(value) if token.kind in _NAMING]
+    readings: dict[str, list[str]] = {}
+    for token in exact_tokens(value):
+        readings.setdefault(token.kind, []).append(token.value)
+    # INVARIANT: who is known in one reading is not known in another, and we do not know which one the tool takes.
+    forms += [f"{party}\n{kind}:{of[0]}" for kind, of in readings.items() if kind in _NAMING and len(of) == 1]
     return tuple(forms)
 
 

@@ -18,7 +18,7 @@ import msgspec
 from citywatch.core.call import Call, Direction
 from citywatch.core.canonical import digest
 from citywatch.core.enforce.arguments import all_values, arguments
-from citywatch.core.enforce.context import ANY_OBJECT, Key, party_forms, party_key, written_key
+from citywatch.core.enforce.context import ANY_OBJECT, Key, party_forms, party_key, thing_of, written_key
 from citywatch.core.enforce.needs import TOOL_CALL
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.flow.fields import Fields, Walk
@@ -33,6 +33,10 @@ MAX_THINGS: Final = 64
 MAX_KNOWN: Final = 256
 MAX_ASKED: Final = 16
 NOTHING_DECLARED: Final = Fields({})
+_PLUMBING: Final = frozenset(
+    ("content", "structuredContent", "isError", "_meta", "resultType", "ttlMs", "cacheScope", "requestState")
+)
+"""Members of a result that `_told` and the parts cover, or that are for programs and not for a model."""
 
 
 class Entering(msgspec.Struct, frozen=True):
@@ -80,13 +84,21 @@ def entering_reply(call: Call, response: Response, rules: Rules) -> Entering | N
     if tool is None or response.result is None:
         value = response.result if response.error is None else response.error
         return Entering(f"{call.server}/{call.name or call.method}", response.body, NOTHING_DECLARED.walk(value), ())
-    walk = tool.fields.walk(_told(response.result))
-    rest = tuple(_beside(response.result))
-    if rest:  # pictures, links and blobs: by what the manifest says of the reply as a whole
-        walk = msgspec.structs.replace(walk, leaves=(*walk.leaves, *tool.fields.walk("\n".join(rest)).leaves))
-    named = {str(one.value) for one in arguments(call, tool.manifest) if one.role is Role.OBJECT}
-    things = named | {str(leaf.value) for leaf in walk.leaves if leaf.output.key}
-    names = sorted(things) if len(things) <= MAX_THINGS else [ANY_OBJECT]
+    # INVARIANT: the text of a failure is no field of the reply, and often repeats what the agent or a stranger said.
+    failed = response.result.get("isError") is True
+    fields = NOTHING_DECLARED if failed else tool.fields
+    told = _told(response.result)
+    walk = fields.walk(told)
+    for one in _beside(response.result, told):
+        # INVARIANT: what no path can speak of is as trusted as the least trusted field, or a reply could say in words
+        # what its fields may not.
+        loose = tool.fields if not failed and tool.vouched else NOTHING_DECLARED
+        more = loose.walk(one)
+        walk = Walk((*walk.leaves, *more.leaves), walk.parents, walk.cut or more.cut)
+    named = {thing_of(one.value) for one in arguments(call, tool.manifest) if one.role is Role.OBJECT}
+    things = named | {thing_of(leaf.value) for leaf in walk.leaves if leaf.output.key}
+    # INVARIANT: a reply that names no object may speak of any.
+    names = sorted(things) if 0 < len(things) <= MAX_THINGS else [ANY_OBJECT]
     written = (written_key(call.server), *(written_key(call.server, one) for one in names))
     asked = tuple(str(value) for _, value in itertools.islice(all_values(call), MAX_ASKED))
     return Entering(f"{call.server}/{call.name}", response.body, walk, written, asked)
@@ -106,16 +118,33 @@ def _told(result: Mapping[str, Any]) -> Any:
     text = "\n".join(part["text"] for part in _parts(result) if part.get("type") == "text" and "text" in part)
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     return value if isinstance(value, dict | list) else text
 
 
-def _beside(result: Mapping[str, Any]) -> Iterator[str]:
-    """What else the agent sees, as text: any part that is not text, by all that it says."""
+def _beside(result: Mapping[str, Any], told: Any) -> Iterator[Any]:
+    """What else the agent sees: text that says other things than the structured content, parts that are no text, and
+    members of the result that the protocol gives to the agent beside both.
+    """
+    spoken = result.get("structuredContent") is not None
     for part in _parts(result):
         if part.get("type") != "text":
             yield json.dumps({name: one for name, one in part.items() if name not in ("data", "blob")})
+        elif spoken and not _repeats(part.get("text", ""), told):
+            yield part.get("text", "")
+    yield from (one for name, one in result.items() if name not in _PLUMBING)
+
+
+def _repeats(text: str, told: Any) -> bool:
+    """Whether a text says what the structured content says, all of it or one element, as SDK servers write it."""
+    among = [told, *told] if isinstance(told, list) else [told]
+    if text in among:
+        return True
+    try:
+        return json.loads(text) in among
+    except (ValueError, RecursionError):
+        return False
 
 
 def _parts(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -49,13 +49,15 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
 class ApprovedTool(msgspec.Struct, frozen=True, kw_only=True):
     """An approved tool: its digest, what it does, how its replies are read, how policy sees it and its arguments.
 
-    `options` are the arguments that can only be one of a few words, or a yes or no.
+    `options` are the arguments that can only be one of a few words, or a yes or no; `vouched`: no field of its replies
+    can be a third party's.
     """
 
     digest: str
     effect: Effect
     manifest: ToolManifest
     fields: Fields
+    vouched: bool
     options: frozenset[str]
     action: Entity
     arguments: ArgumentMap
@@ -114,6 +116,7 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
             manifest=configured.servers[tool[0]].get(tool[1], SILENT),
             options=_options(_schema(definition) or {}),
             fields=Fields(configured.servers[tool[0]].get(tool[1], SILENT).output),
+            vouched=_vouched(configured.servers[tool[0]].get(tool[1], SILENT)),
             action=world.entities[Uid(ACTION, f"{tool[0]}/{tool[1]}")],
             arguments=world.tools[tool],
             mirrored=param_headers(_schema(definition) or {}),
@@ -132,6 +135,10 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         leeway_ms=configured.leeway_ms,
         principals=configured.principals,
     )
+
+
+def _vouched(manifest: ToolManifest) -> bool:
+    return "$" in manifest.output and all(one.trusted for one in manifest.output.values())
 
 
 def _schema(definition: Definition | None) -> Mapping[str, Any] | None:
