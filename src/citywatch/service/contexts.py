@@ -15,7 +15,17 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from citywatch.core.call import Ask, Call, Decision, Direction
-from citywatch.core.enforce.context import MAX_ITEMS, Context, Flow, FlowNeed, Key, Ticket, item_key, outside_of
+from citywatch.core.enforce.context import (
+    MAX_ITEMS,
+    Context,
+    Flow,
+    FlowNeed,
+    Key,
+    Ticket,
+    home_of,
+    item_key,
+    outside_of,
+)
 from citywatch.core.enforce.receive import Entering, entering_request
 from citywatch.core.errors import Code
 from citywatch.core.flow.history import History
@@ -51,7 +61,7 @@ class Contexts:
         ticket = None if need.ticket is None else loaded.rows.get(need.ticket)
         return Flow(
             context=context,
-            history=await self._history(need.context, context.items),
+            history=await self._history(home_of(need.context, context), context.items),
             parties=frozenset(key[1] for key in need.parties if key in loaded.rows),
             ticket=None if ticket is None else msgspec.json.decode(ticket.value, type=Ticket),
         )
@@ -85,12 +95,12 @@ def enter(context: Key, entering: Entering, server: str, loaded: Loaded, at: int
 
 def add_item(key: Key, context: Context, item: Item) -> Puts:
     """The context's row with one item more, and the item's own."""
-    label = join(context.label, item.label)
+    risen = msgspec.structs.replace(context, label=join(context.label, item.label))
     if context.items >= MAX_ITEMS:  # what it holds is found nowhere from here on, which only taints
-        return ((key, msgspec.json.encode(Context(label=label, items=context.items))),)
+        return ((key, msgspec.json.encode(risen)),)
     return (
-        (item_key(key, context.items), msgspec.json.encode(item)),
-        (key, msgspec.json.encode(Context(label=label, items=context.items + 1))),
+        (item_key(home_of(key, context), context.items), msgspec.json.encode(item)),
+        (key, msgspec.json.encode(msgspec.structs.replace(risen, items=context.items + 1))),
     )
 
 

@@ -3,7 +3,8 @@
 Decides that only an agent in good standing gets papers, for a key that it is registered with. What stands in them is
 `service.authority`'s, what proves a key `core.identity.renewal`'s.
 INVARIANTS: no paper leaves before its entry is committed and synced, in a transaction that read the agent's row: a
-revocation that came first leaves nothing behind it; a proof is spent in the same transaction.
+revocation that came first leaves nothing behind it; a proof is spent in the same transaction; what the old key has
+received, the next one has received: changing keys cleans no context.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from citywatch.core import events
+from citywatch.core.enforce.context import Context, carried_over, context_key
 from citywatch.core.errors import Code, Refused, Unavailable
 from citywatch.core.identity.bundle import TrustBundle, format_bundle
 from citywatch.core.identity.papers import Introduction, Papers, format_papers
@@ -118,7 +120,11 @@ class Issuer:
         name = request.agent.name
         wanted = [agent_key(name), proofs_key(request.thumbprint)]
         if request.next_key is not None:
-            wanted.append(key_key(thumbprint(request.next_key)))
+            following = thumbprint(request.next_key)
+            wanted += [
+                key_key(following),
+                *(context_key(str(request.agent), key) for key in (request.thumbprint, following)),
+            ]
         rows = (await self._store.load(wanted, [])).rows
         stored, proofs = rows.get(agent_key(name)), rows.get(proofs_key(request.thumbprint))
         row = None if stored is None else parse_agent_row(stored.value)
@@ -133,6 +139,10 @@ class Issuer:
                 raise Refused(Code.CONFLICT, "the next key was registered before: draw a new one")
             entries.append(self._replaced(renewal))
             puts += _replace_key(row, renewal)
+            before_context, after_context = _contexts(renewal)
+            if (received := rows.get(before_context)) is not None:
+                context = carried_over(before_context, msgspec.json.decode(received.value, type=Context))
+                puts.append((after_context, msgspec.json.encode(context)))
         papers = self._write(renewal, now)
         entries += [self._entry(paper, str(renewal.agent), renewal.thumbprint) for paper in papers]
         reads = tuple((key, found.version if (found := rows.get(key)) else 0) for key in wanted)
@@ -196,6 +206,11 @@ class Issuer:
             key=renewal.thumbprint,
         )
         return NewEntry(encode_event(event))
+
+
+def _contexts(renewal: Renewal) -> tuple[Key, Key]:
+    agent = str(renewal.agent)
+    return context_key(agent, renewal.old), context_key(agent, renewal.thumbprint)
 
 
 def _replace_key(row: AgentRow, renewal: Renewal) -> list[tuple[Key, bytes | None]]:

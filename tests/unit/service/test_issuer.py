@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
+from citywatch.core.enforce.context import Context, context_key, home_of
 from citywatch.core.errors import Code, Refused, Unavailable
 from citywatch.core.events import CredentialIssued, KeyReplaced
 from citywatch.core.identity.bundle import parse_bundle
@@ -19,9 +21,11 @@ from citywatch.core.identity.papers import (
     parse_papers,
 )
 from citywatch.core.identity.x509 import verify_gateway_svid, verify_x509_svid
+from citywatch.core.label import Label
 from citywatch.core.names import AgentId
 from citywatch.core.signature import thumbprint
 from citywatch.service.authority import p256
+from citywatch.service.ports import Append
 from tests.identity_city import BILLING, DOMAIN, GATEWAY, HOUR, City, signer
 
 
@@ -172,3 +176,39 @@ async def test_the_bundle_is_public_and_the_introduction_has_it() -> None:
     assert parse_bundle(city.issuer.bundle(), DOMAIN) == city.bundle
     introduction = city.issuer.introduction(BILLING)
     assert parse_introduction(format_introduction(introduction)) == introduction
+
+
+async def test_a_new_key_takes_over_all_that_the_old_one_received() -> None:
+    city, key, following, third = City(), signer(), signer(), signer()
+    await city.admin.add_agent("billing", key.public, "alice")
+    old, new, last = (context_key(str(BILLING), thumbprint(p256(one.public))) for one in (key, following, third))
+    label = Label(frozenset(("outside:mail/inbox",)), None)
+    received = Context(label=label, items=3)
+    await city.store.append(Append(puts=((old, msgspec.json.encode(received)),)))
+    await renewed(city, city.proof(key))
+    assert not (await city.store.load((new,), ())).rows
+    await renewed(city, city.proof(key, nonce="m" * 16, following=following))
+    await renewed(city, city.proof(following, nonce="o" * 16, following=third))
+    rows = (await city.store.load((new, last), ())).rows
+    for one in (new, last):
+        context = msgspec.json.decode(rows[one].value, type=Context)
+        assert (context.label, context.items) == (label, 3)
+        assert home_of(one, context) == old
+
+
+async def test_what_enters_while_the_key_changes_is_not_lost() -> None:
+    """The old context is read in the transaction that changes the key: a row that moved makes it look again."""
+    city, key, following = City(), signer(), signer()
+    await city.admin.add_agent("billing", key.public, "alice")
+    old, new = (context_key(str(BILLING), thumbprint(p256(one.public))) for one in (key, following))
+    append = city.store.append
+
+    async def meddled(change: Append) -> object:
+        city.store.append = append  # type: ignore[method-assign]
+        await append(Append(puts=((old, msgspec.json.encode(Context(items=1))),)))
+        return await append(change)
+
+    city.store.append = meddled  # type: ignore[method-assign, assignment]
+    await renewed(city, city.proof(key, following=following))
+    row = (await city.store.load((new,), ())).rows[new]
+    assert msgspec.json.decode(row.value, type=Context).items == 1

@@ -31,10 +31,14 @@ MAX_ITEMS: Final = 10_000
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
-    """All that one key has received: the join of its labels, and how many items there are."""
+    """All that one key has received: the join of its labels, and how many items there are.
+
+    `home` is the key under which the items are kept, if an earlier one of the agent received the first of them.
+    """
 
     label: Label = BOTTOM
     items: int = 0
+    home: str = ""
 
 
 class Ticket(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +102,16 @@ def flow_need(call: Call, tool: ApprovedTool | None, likeness: str, key: str) ->
 def context_key(agent: str, key: str) -> Key:
     """Contexts follow the key. A SPIFFE ID and a thumbprint hold no newline."""
     return ("context", f"{agent}\n{key}")
+
+
+def home_of(key: Key, context: Context) -> Key:
+    """Where the items of a context are kept."""
+    return ("context", context.home) if context.home else key
+
+
+def carried_over(key: Key, context: Context) -> Context:
+    """# INVARIANT: a context is the process's, and a new key makes no other process of it."""
+    return msgspec.structs.replace(context, home=home_of(key, context)[1])
 
 
 def item_key(context: Key, number: int) -> Key:
