@@ -25,6 +25,8 @@ from bench.agentdojo.suites import NAMES, Step
 from bench.agentdojo.worlds import Ran, World, result_of
 from citywatch.adapters.memory import SeededChance
 from citywatch.core.call import Call, Effect
+from citywatch.core.flow.fields import parse_path
+from citywatch.core.manifest import Output
 
 ROLES = {"destination", "object", "amount", "time", "command", "secret", "content"}
 TOY = """
@@ -145,7 +147,8 @@ def test_manifests_speak_of_roles_and_labels_and_of_no_task(suite: str) -> None:
     assert "task_" not in text
     for name, tool in tools.tools.items():
         assert "$" in tool.output, name
-        assert set(tool.output.values()) <= {"trusted", "untrusted"}, name
+        for path in tool.output:
+            parse_path(path)
         for parameter, one in tool.parameters.items():
             assert one.role in ROLES, f"{name}.{parameter}"
 
@@ -158,8 +161,11 @@ def test_manifests_that_do_not_fit_are_found() -> None:
 
 
 def test_what_todays_manifests_cannot_hold_is_named() -> None:
-    assert read_manifests(TOY).unread == ("output.*.party", "parameters.*.party")
+    assert read_manifests(TOY).unread == ()
     assert read_manifests(TOY).tools["pay"].effect is Effect.IRREVERSIBLE
+    assert read_manifests(TOY).tools["look"].output["$.id"] == Output(trusted=True, party="friends")
+    later = TOY.replace("{label: trusted,", "{label: trusted, handle: true,").replace("role: amount", "unit: EUR")
+    assert read_manifests(later).unread == ("output.*.handle", "parameters.*.unit")
 
 
 def test_a_plan_of_keywords_reads_the_prompt() -> None:
