@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from citywatch.core.errors import Malformed, Refused
+from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.main.place import Place, read_place
 
 if TYPE_CHECKING:
@@ -144,8 +144,13 @@ async def _why_logged(place: Place, call: str) -> None:
         payload = await city.store.payload(index)
     said = f"{decided.decision}, {decided.code}" if decided.code else decided.decision
     click.echo(f"entry {index}: {decided.agent} asked {decided.server} for {decided.method}: {said}")
-    if decided.detail:
-        click.echo(f"  {json.dumps(decided.detail)}")
+    for line in (*decided.sources, *decided.detail.split("; ")):
+        if line:
+            click.echo(f"  {json.dumps(line)[1:-1]}")
+    if decided.code == Code.APPROVAL_REQUIRED.value:
+        click.echo(
+            "  it would pass if a principal who may steer this act named these values, or by `citywatch tickets`"
+        )
     if payload is None:
         click.echo("the payload was erased: what was asked can no longer be judged again")
         return

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from citywatch.core.errors import CitywatchError, Malformed
 from citywatch.main.place import Place, read_place
+
+if TYPE_CHECKING:
+    from citywatch.core.manifest import ToolManifest
+    from citywatch.service.tools import Approved
 
 
 def register(cli: click.Group) -> None:
@@ -66,6 +73,13 @@ async def _check(place: Place) -> int:
         click.echo(f"listens on      {listen}")
     for name in settings.unsafe:
         click.echo(f"UNSAFE          {name}")
+    if settings.principals:
+        click.echo(f"principals      {', '.join(settings.principals)}")
+    else:
+        click.echo(
+            "WARNING         no `principals` are declared: information flow is not enforced, "
+            "and whatever an agent reads may choose whom its permitted calls reach"
+        )
     async with open_city(place) as city:
         agents = [name for name, row in await city.admin.list_agents() if not row.revoked]
         click.echo(f"agents          {', '.join(agents) or 'none'}")
@@ -96,12 +110,30 @@ async def _check(place: Place) -> int:
                 await upstream.close()
             if not tools:
                 problems.append(f"no tool of `{name}` is approved: `citywatch tools approve {name}`")
-            for tool in sorted({one.name for one in approved if (one.server, one.kind) == (name, "tool")}):
-                if tool not in settings.servers[name].tools:
-                    click.echo(f"                {name}/{tool} has no manifest: counts as irreversible")
+            for line in _silences(name, settings.servers[name].tools, approved):
+                click.echo(f"                {line}")
     for problem in problems:
         click.echo(f"problem         {problem}", err=True)
     return 1 if problems else 0
+
+
+def _silences(server: str, tools: Mapping[str, ToolManifest], approved: Sequence[Approved]) -> list[str]:
+    """What the file does not say of approved tools, and how that is read."""
+    from citywatch.core.enforce.arguments import silent
+    from citywatch.core.manifest import SILENT
+
+    lines = []
+    for one in sorted(approved, key=lambda one: one.name):
+        if (one.server, one.kind) != (server, "tool"):
+            continue
+        if one.name not in tools:
+            lines.append(f"{server}/{one.name} has no manifest: counts as irreversible")
+        schema = one.definition.get("inputSchema")
+        names = silent(tools.get(one.name, SILENT), schema if isinstance(schema, dict) else {})
+        if names:
+            shown = ", ".join(json.dumps(name)[1:-1] for name in names)
+            lines.append(f"{server}/{one.name} has no role for {shown}: counts as destination")
+    return lines
 
 
 async def _probe(place: Place, name: str) -> None:

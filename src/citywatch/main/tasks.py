@@ -72,7 +72,7 @@ def list_tickets(file: Path) -> None:
         async with open_city(place) as city:
             waiting = await Tickets(store=city.store, clock=city.clock, replica=city.replica.name).pending()
         for one in waiting:
-            click.echo(f"{one.id}  {_agent(one)} → {one.server}/{one.tool}  asked {_when(one.asked)}")
+            click.echo(f"{one.id}  {_agent(one)} → {_tool(one)}  asked {_when(one.asked)}")
         if not waiting:
             click.echo("nothing waits for an answer")
 
@@ -96,7 +96,7 @@ def show(file: Path, ticket: str) -> None:
             index, decided = await find_decided(city, found.call)
             payload = await city.store.payload(index)
         click.echo(f"{found.id}  {found.state}  asked {_when(found.asked)}, expires {_when(found.expires)}")
-        click.echo(f"{_agent(found)} wants {found.server}/{found.tool} with")
+        click.echo(f"{_agent(found)} wants {_tool(found)} with")
         if payload is None:
             click.echo("  (the payload was erased: this cannot be inspected, and should not be approved)")
         else:
@@ -144,6 +144,11 @@ def _answer(file: Path, ticket: str, yes: bool, reason: str) -> None:
 
 def _agent(ticket: Ticket) -> str:
     return ticket.agent.rpartition("/")[2]
+
+
+def _tool(ticket: Ticket) -> str:
+    """A server chose this name: shown as JSON, in ASCII."""
+    return json.dumps(f"{ticket.server}/{ticket.tool}")[1:-1]
 
 
 def _when(at: int) -> str:

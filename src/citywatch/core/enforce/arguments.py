@@ -44,6 +44,15 @@ def arguments(call: Call, manifest: ToolManifest) -> Iterator[Argument]:
             yield Argument(path, role or Role.DESTINATION, leaf, None if declared is None else declared.party)
 
 
+def silent(manifest: ToolManifest, schema: Mapping[str, Any]) -> tuple[str, ...]:
+    """The arguments that a consequential tool's approved schema offers and its manifest gives no role: destinations."""
+    offered = schema.get("properties")
+    if manifest.effect is Effect.READ or not isinstance(offered, Mapping):
+        return ()
+    spoken = {name.partition("[")[0].partition(".")[0] for name, one in manifest.parameters.items() if one.role}
+    return tuple(sorted(name for name in offered if name not in spoken))
+
+
 def all_values(call: Call) -> Iterator[tuple[str, Value]]:
     """Every value of a call, whatever its role."""
     for name, value in call.arguments.items():
