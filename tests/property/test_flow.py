@@ -42,7 +42,7 @@ RECORDS = st.lists(
 )
 VOUCHED = st.builds(lambda value: letter(value, outputs=TRUSTED), RECORDS)
 STRANGERS = st.builds(lambda value: letter(value), RECORDS | WORDS | st.text(max_size=20))
-CALLS = st.one_of(
+CALLS: st.SearchStrategy[tuple[str, dict[str, Any]]] = st.one_of(
     st.tuples(st.just("pay"), st.fixed_dictionaries({"to": WORDS, "amount": NUMBERS}, optional={"date": WORDS})),
     st.tuples(st.just("delete_file"), st.fixed_dictionaries({"id": WORDS})),
     st.tuples(st.just("send"), st.fixed_dictionaries({"to": WORDS, "text": WORDS})),

@@ -293,3 +293,14 @@ async def test_hostile_text_taints_like_any_other(hostile: str) -> None:
     await here.read("inbox", hostile)
     assert code_of(await here.act("pay", to=hostile, amount=900)) is not None
     assert code_of(await here.act("pay", to=ANN, amount=100.5)) is None
+
+
+async def test_an_approval_that_came_and_was_not_used_in_time_is_none() -> None:
+    here = await city()
+    await here.read("inbox", LETTER)
+    assert code_of(await here.act("pay", to=MALLORY, amount=900)) == ASKED
+    (ticket,) = await here.tickets.pending()
+    await here.tickets.answer(ticket.id, True, "alice", "I know them")
+    here.clock.advance(ticket.expires - here.clock.now_ms())
+    assert code_of(await here.act("pay", to=MALLORY, amount=900)) == ASKED
+    assert len(await here.tickets.pending()) == 1

@@ -74,7 +74,7 @@ def test_every_word_and_number_of_a_call_is_a_value(value: Any) -> None:
 
 
 def test_the_arguments_without_a_role_are_named() -> None:
-    schema = {"properties": {"to": {}, "amount": {}, "lines": {}}}
+    schema: dict[str, Any] = {"properties": {"to": {}, "amount": {}, "lines": {}}}
     manifest = ToolManifest(
         parameters={"to": Parameter(role=Role.DESTINATION), "lines[].price": Parameter(role=Role.AMOUNT)}
     )
