@@ -102,3 +102,10 @@ def test_an_invariant_without_a_mutant_is_refused_unless_it_is_later(tree: Path)
     assert listed(tree, mutant(), invariants='1 = "x"\n2 = "y"', later='2 = "not built"')
     with pytest.raises(Unusable, match="still listed as later"):
         listed(tree, mutant(), later='1 = "not built"')
+
+
+def test_the_projects_own_list_can_be_read() -> None:
+    """A head that is lost when two branches meet makes one mutant of two, or a list that no run would begin with."""
+    root = Path(__file__).parents[2]
+    found = mutants.read_list(root / "tools" / "mutants.toml", root)
+    assert len(found) == (root / "tools" / "mutants.toml").read_text().count("\nname = ")
