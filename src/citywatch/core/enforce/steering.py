@@ -1,6 +1,6 @@
 """Whether the arguments of a call may steer it: each control argument must come from somebody who is entitled to.
 
-    clean context → named → linked → endorsed → derived (amounts) → known party → quoted (reads)
+    clean context → named → own → linked → endorsed → derived (amounts) → known party → quoted (reads)
     → anchored (times, options) → otherwise a person is asked
 
 Decides on the call, the tool's manifest and the history of the agent's context. Assumes *havoc*: the model may have
@@ -150,6 +150,8 @@ class Steering:
         seen = self._people.named(value, READINGS[argument.role], noun)
         if seen is not None:
             return "named", self._history.told(seen)
+        if self._own(argument):
+            return "own", "an address or account of the person whose task it is"
         spoken = self._spoken or argument.role not in _ANCHORS
         linked = self._people.linked(value) if spoken else None
         if linked is not None:
@@ -169,6 +171,18 @@ class Steering:
     def _quoted(self, value: Value) -> bool:
         return isinstance(value, str) and any(
             mark[0] in FETCHED for seen in self._history.sightings(value) for mark in self._history.part(seen).marks
+        )
+
+    def _own(self, argument: Argument) -> bool:
+        """Whether it is the own address of a person for whom the agent works here, and who may steer the act."""
+        if argument.role is not Role.DESTINATION:
+            return False
+        forms = set(party_forms("", argument.value))
+        people = {prompt.source for prompt in self._history.prompts if self._steers(prompt.source)}
+        return any(
+            forms & set(party_forms("", own))
+            for source in people
+            for own in self._rules.principals[source.partition(":")[2]].own
         )
 
     def _derived(self, argument: Argument) -> str | None:
