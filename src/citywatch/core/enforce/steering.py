@@ -11,8 +11,8 @@ INVARIANTS
    made up after it read what a third party can have written.
 2. A silent parameter of a consequential act is a destination.
 3. Everything that let a value pass is named, so that it can stand in the log.
-4. What a person only described (`linked`, `endorsed`) is nothing that cannot be taken back may be done to, unless they
-   spoke of doing it: who asks what is in a file has not asked for it to be deleted.
+4. To what a person only described, or is (`linked`, `endorsed`, `own`), nothing irreversible is done unless
+   they spoke of doing it: who asks what is in a file has not asked for it to be deleted.
 """
 
 from __future__ import annotations
@@ -150,9 +150,9 @@ class Steering:
         seen = self._people.named(value, READINGS[argument.role], noun)
         if seen is not None:
             return "named", self._history.told(seen)
-        if self._own(argument):
-            return "own", "an address or account of the person whose task it is"
         spoken = self._spoken or argument.role not in _ANCHORS
+        if spoken and self._own(argument):
+            return "own", "an address or account of the person whose task it is"
         linked = self._people.linked(value) if spoken else None
         if linked is not None:
             return "linked", f"{self._history.told(linked[0])}, described as `{linked[1][:60]}`"
