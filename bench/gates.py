@@ -43,6 +43,7 @@ def prepared(size: int) -> list[Case]:
             digest="d",
             manifest=SILENT,
             fields=Fields({}),
+            vouched=False,
             options=frozenset(),
             effect=next(group for group in EFFECTS if Uid(ACTION, group) in action.line),  # type: ignore[arg-type]
             action=action,

@@ -41,7 +41,10 @@ def read_manifests(text: str) -> Declared:
     raw = yaml.safe_load(text)
     unread: set[str] = {key for key in raw if key not in ("tools", "principals")}
     tools = {name: _tool(body, unread) for name, body in raw["tools"].items()}
-    principals = {name: Principal(name=name, may=tuple(one["may"])) for name, one in raw.get("principals", {}).items()}
+    principals = {
+        name: Principal(name=name, may=tuple(one["may"]), own=tuple(one.get("own", ())))
+        for name, one in raw.get("principals", {}).items()
+    }
     return Declared(raw=raw, tools=tools, unread=tuple(sorted(unread)), principals=principals)
 
 

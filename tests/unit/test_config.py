@@ -680,6 +680,12 @@ BAD: list[tuple[str, str, str, str]] = [
         "did you mean `transfer`?",
     ),
     (
+        f"{DOMAIN}principals: {{alice: {{may: ['*'], own: §7}}}}\n",
+        "principals.alice.own",
+        "expected a list, found a number",
+        "write it as [one, two] or as `- ` lines",
+    ),
+    (
         f"{DOMAIN}principals: {{§A B: {{may: ['*']}}}}\n",
         "principals",
         "`A B` is not a name for a principal",

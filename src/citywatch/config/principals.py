@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from citywatch.config.document import Node
-from citywatch.config.reader import Notes, Reader, instead, named, shown, some, text
+from citywatch.config.reader import Notes, Reader, each, instead, named, shown, some, text
 from citywatch.config.table import Section, table
 from citywatch.core.manifest import Principal
 from citywatch.core.names import parse_segment
@@ -38,7 +38,8 @@ def principals(declared: Declared) -> Reader[dict[str, Principal]]:
         return None
 
     def principal(notes: Notes, node: Node, path: str, name: str) -> Principal | None:
-        may = Section(notes, node, path, "principals.*").need("may", some(act), "[server/tool]")
-        return None if may is None else Principal(name=name, may=may)
+        section = Section(notes, node, path, "principals.*")
+        may, own = section.need("may", some(act), "[server/tool]"), section.get("own", each(text), ())
+        return None if may is None else Principal(name=name, may=may, own=own)
 
     return table(named(lambda name: parse_segment(name, "name for a principal")), principal)

@@ -52,7 +52,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "servers.*.tools.*": ("effect", "audience", "parameters", "output"),
     "servers.*.tools.*.parameters.*": ("type", "scale", "role", "party"),
     "servers.*.tools.*.output.*": ("label", "party", "key"),
-    "principals.*": ("may",),
+    "principals.*": ("may", "own"),
     "limits": (
         "request_bytes",
         "reply_bytes",

@@ -86,11 +86,13 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """A person, or a system account, from whom authority starts; `may` are the acts that their words can steer.
 
-    Each is `<server>/<tool>`, `<server>/*` or `*`.
+    Each is `<server>/<tool>`, `<server>/*` or `*`. `own` are their own addresses and accounts: what reaches only them
+    reaches nobody else.
     """
 
     name: str
     may: tuple[str, ...]
+    own: tuple[str, ...] = ()
 
     def steers(self, server: str, tool: str) -> bool:
         """Whether this principal's words may steer this act."""

@@ -1,6 +1,6 @@
 """Whether the arguments of a call may steer it: each control argument must come from somebody who is entitled to.
 
-    clean context → named → linked → endorsed → derived (amounts) → known party → quoted (reads)
+    clean context → named → own → linked → endorsed → derived (amounts) → known party → quoted (reads)
     → anchored (times, options) → otherwise a person is asked
 
 Decides on the call, the tool's manifest and the history of the agent's context. Assumes *havoc*: the model may have
@@ -11,9 +11,9 @@ INVARIANTS
    made up after it read what a third party can have written.
 2. A silent parameter of a consequential act is a destination.
 3. Everything that let a value pass is named, so that it can stand in the log.
-4. What a person only described (`linked`, `endorsed`) is nothing that cannot be taken back may be done to, unless they
-   spoke of doing it: who asks what is in a file has not asked for it to be deleted. An act that cannot be taken back
-   and takes no value that could be named must have been spoken of as well.
+4. To what a person only described, or is (`linked`, `endorsed`, `own`), nothing irreversible is done unless
+   they spoke of doing it: who asks what is in a file has not asked for it to be deleted. An act that cannot be taken
+   back and takes no value that could be named must have been spoken of as well.
 """
 
 from __future__ import annotations
@@ -163,6 +163,8 @@ class Steering:
         if seen is not None:
             return "named", self._history.told(seen)
         spoken = self._spoken or argument.role not in _ANCHORS
+        if spoken and self._own(argument):
+            return "own", "an address or account of the person whose task it is"
         linked = self._people.linked(value) if spoken else None
         if linked is not None:
             return "linked", f"{self._history.told(linked[0])}, described as `{linked[1][:60]}`"
@@ -187,6 +189,18 @@ class Steering:
         """Whether this is an address to look at, as it stood in a text: never a command, whoever wrote it there."""
         leads = any(token.kind in FETCHED for token in exact_tokens(argument.value))
         return leads and argument.role is Role.DESTINATION and bool(self._history.sightings(argument.value))
+
+    def _own(self, argument: Argument) -> bool:
+        """Whether it is the own address of a person for whom the agent works here, and who may steer the act."""
+        if argument.role is not Role.DESTINATION:
+            return False
+        forms = set(party_forms("", argument.value))
+        people = {prompt.source for prompt in self._history.prompts if self._steers(prompt.source)}
+        return any(
+            forms & set(party_forms("", own))
+            for source in people
+            for own in self._rules.principals[source.partition(":")[2]].own
+        )
 
     def _derived(self, argument: Argument) -> str | None:
         number = as_number(str(argument.value)) if argument.role is Role.AMOUNT else None

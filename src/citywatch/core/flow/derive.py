@@ -26,6 +26,7 @@ _SHARE: Final[tuple[tuple[str, Callable[[Decimal, Decimal], Decimal]], ...]] = (
     ("{a} and {p} % more", lambda a, p: a * (100 + p) / 100),
     ("{a} and {p} % less", lambda a, p: a * (100 - p) / 100),
 )
+_FEE: Final = "{p} % of {a} and {b}"
 
 
 def derive(value: Decimal, numbers: Sequence[Decimal], percents: Sequence[Decimal]) -> str | None:
@@ -43,6 +44,9 @@ def derive(value: Decimal, numbers: Sequence[Decimal], percents: Sequence[Decima
             for form, share in _SHARE:
                 if _same(share(a, p), value):
                     return form.format(a=a, p=p)
+            for b in few:
+                if _same(a * p / 100 + b, value):
+                    return _FEE.format(a=a, b=b, p=p)
     return None
 
 

@@ -16,7 +16,7 @@ import msgspec
 from citywatch.core.flow.fold import fold
 from citywatch.core.flow.index import Index, index_text
 from citywatch.core.flow.item import Item, Part
-from citywatch.core.flow.tokens import Kind, exact_tokens
+from citywatch.core.flow.tokens import Kind, exact_tokens, looser_tokens
 
 Value = str | int | float | bool
 ANCESTORS: Final = 3
@@ -98,6 +98,10 @@ class History:
         for kind, forms in readings.items():
             if len(forms) == 1:
                 found.update(self._tokens.get((kind, next(iter(forms))), ()))
+        for one in exact_tokens(value):
+            if one.kind is Kind.URL:  # an address is quoted without its scheme too
+                for looser in looser_tokens(one):
+                    found.update(self._tokens.get((str(looser.kind), looser.value), ()))
         return sorted(found, key=lambda seen: (seen.item, seen.part, seen.start))[:MAX_SIGHTINGS]
 
     def record(self, number: int, record: int) -> list[Part]:

@@ -22,6 +22,7 @@ from decimal import Decimal
 from typing import Final
 
 from citywatch.core.flow.derive import as_number
+from citywatch.core.flow.extremes import SUPERLATIVES, is_extreme
 from citywatch.core.flow.history import History, Prompt, Sighting, Value, folded
 from citywatch.core.flow.index import met
 from citywatch.core.flow.item import Item, Mark, Part
@@ -60,6 +61,7 @@ class Provenance:
         self._known: dict[str, bool] = {}
         self._words: dict[str, tuple[str, ...]] = {}
         self._values: dict[tuple[str, str, str], set[str]] = {}
+        self._superlatives = [one for one in SUPERLATIVES if self._said(one)]
 
     def named(self, value: Value, kinds: frozenset[str], noun: str) -> Sighting | None:
         """Where a person wrote this value: as a whole token of these kinds, or as a phrase; of an instant, its day.
@@ -84,7 +86,8 @@ class Provenance:
         """A field in which the server vouches for this value, of the one record that a person described; and the words.
 
         "Delete the file 'plan.docx'": the record with that name has the id. Or a person's own words were looked up, and
-        one record was found. Two records of one description and other ids are ambiguous, and count as none.
+        one record was found; or they said "the largest", and this one is. Two records of one description and other ids
+        are ambiguous, and count as none.
         """
         for seen in self._history.sightings(value):
             part = self._history.part(seen)
@@ -93,7 +96,10 @@ class Provenance:
             for other in self._history.around(seen.item, part):
                 if self._describes(other, part) and self._only(other, part):
                     return seen, other.whole
-            asked = self._looked_up(self._history.items[seen.item])
+            item = self._history.items[seen.item]
+            asked = self._looked_up(item) or next(
+                (one for one in self._superlatives if is_extreme(one, item, part)), None
+            )
             if asked is not None:
                 return seen, asked
         return None

@@ -182,3 +182,13 @@ def test_deep_arguments_are_traced_without_recursion() -> None:
     for _ in range(3000):
         deep = [deep]
     assert stopped((*said("x"), READ), "pay", to=deep, amount=1)
+
+
+def test_a_persons_own_address_is_reached_where_they_spoke_of_the_act(monkeypatch: pytest.MonkeyPatch) -> None:
+    alice = msgspec.structs.replace(RULES.principals["alice"], own=("alice@acme.example",))
+    owned = msgspec.structs.replace(RULES, principals={**RULES.principals, "alice": alice})
+    monkeypatch.setattr("tests.unit.core.enforce.test_steering.RULES", owned)
+    asked = (*said("Send me what is in my inbox"), READ)
+    assert how(asked, "send", to="alice@acme.example", text="x") == {"to": "own"}
+    assert stopped(asked, "send", to="alice@acme.example.evil.example", text="x") == ["to"]
+    assert stopped((*said("Read my inbox"), READ), "send", to="alice@acme.example", text="x") == ["to"]
