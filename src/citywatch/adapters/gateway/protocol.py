@@ -3,7 +3,7 @@
 uvicorn bounds neither the number, the size nor the time of headers, and keeps the client's certificate to itself.
 Decides only how much a connection may send before anybody looks at it. INVARIANTS: at no time is more than
 `header_bytes` plus one read of unparsed head kept; a head that is not complete in `header_time` seconds closes the
-connection; a caller that goes away cancels the request it left.
+connection; a caller that goes away cancels the request it left. Which connections there may be, `room.py` decides.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from citywatch.adapters.gateway.room import Room
 
 _READ = 256 * 1024
 
@@ -62,6 +64,11 @@ class Corked:
         self._flush()
         self._transport.close()
 
+    @property
+    def unsent(self) -> bool:
+        """Whether anything waits here or in the transport to be sent."""
+        return bool(self._waiting) or self._transport.get_write_buffer_size() > 0
+
     def _flush(self) -> None:
         if self._waiting:
             data = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
@@ -80,6 +87,7 @@ class BoundedProtocol(HttpToolsProtocol):
     """An HTTP/1.1 connection that cannot make us hold more than its bounds allow."""
 
     bounds = Bounds()
+    room = Room(1)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(Corked(transport, self.loop))  # type: ignore[arg-type]
@@ -95,6 +103,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refused = False
         self._unread: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = self.loop.call_later(self.bounds.header_time, self._too_slow)
+        if not self.room.enter(self):
+            self.leave_now()
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
@@ -108,6 +118,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(431, b"the head of the request is too large")
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.room.leave(self)
         self._cancel_timer()
         if self._unread is not None:
             self._unread.cancel()
@@ -126,6 +137,16 @@ class BoundedProtocol(HttpToolsProtocol):
             self._unread.cancel()
             self._unread = None
         super().resume_writing()
+
+    # -- the seat, for `room.py` -------------------------------------------------------------------------------------
+
+    def owes_nothing(self) -> bool:
+        return not self.transport.unsent  # type: ignore[attr-defined]
+
+    def leave_now(self) -> None:
+        """At once: a farewell would keep the socket open for as long as its peer likes."""
+        self._refused = True
+        self.transport.abort()
 
     # -- parser callbacks --------------------------------------------------------------------------------------------
 
@@ -160,7 +181,15 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._in_head = True
+        if not self.cycle.response_complete:
+            self.room.work(self)
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        more = bool(self.pipeline)
+        super().on_response_complete()
+        if not more:
+            self.room.wait(self)
 
     # -- refusals ----------------------------------------------------------------------------------------------------
 
@@ -191,6 +220,6 @@ class BoundedProtocol(HttpToolsProtocol):
             self._timer = None
 
 
-def bounded(bounds: Bounds) -> type[BoundedProtocol]:
-    """A protocol class with these bounds, for uvicorn's `http=`."""
-    return type("BoundedProtocol", (BoundedProtocol,), {"bounds": bounds})
+def bounded(bounds: Bounds, room: Room) -> type[BoundedProtocol]:
+    """A protocol class with these bounds and a seat in this room, for uvicorn's `http=`."""
+    return type("BoundedProtocol", (BoundedProtocol,), {"bounds": bounds, "room": room})
