@@ -52,10 +52,11 @@ def cli(ctx: click.Context, config: Path) -> None:
 
 
 def _register() -> None:
-    from citywatch.main import agents, authority, calls, connect, log, policy, run, setup, tools
+    from citywatch.main import agents, authority, calls, check, connect, log, policy, run, setup, tools
 
     parts: list[Callable[[click.Group], None]] = [
         setup.register,
+        check.register,
         run.register,
         agents.register,
         authority.register,
