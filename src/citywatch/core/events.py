@@ -185,7 +185,7 @@ class Gap(Event, frozen=True, kw_only=True, tag="gap"):
 
 
 class PolicyLoaded(Event, frozen=True, kw_only=True, tag="policy_loaded"):
-    """The policy set changed."""
+    """From here on a gateway decides by other policies than before; `by` is the account that it runs under."""
 
     policy: str
     by: str

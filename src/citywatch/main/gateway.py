@@ -22,7 +22,7 @@ from citywatch.core.enforce.rules import Rules
 from citywatch.core.errors import CitywatchError, Refused, Unavailable
 from citywatch.core.policy.check import check_policies
 from citywatch.core.wire.jsonrpc import Limits
-from citywatch.main.assembly import GATEWAY_TTL_MS, City, build_upstreams, load_rules
+from citywatch.main.assembly import GATEWAY_TTL_MS, City, build_upstreams, load_rules, operator
 from citywatch.service.alarm import Alarm, WatchedStore, keep_looking
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.exchange import Exchange
@@ -52,6 +52,7 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     published = await publisher.resume()
     power_was_lost = await note_boot(city.store, city.clock, city.replica.name, city.boot, published)
     lost = await close_lost_calls(city.store, city.clock, city.replica.name, city.replica.is_dead)
+    await city.admin.note_policy(rules.policies.digest, operator())
     await note_start(city.store, await _started(city, rules, published), city.boot)
     try:
         await publisher.publish()
@@ -63,7 +64,9 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
 
     async def refresh() -> Rules:
         try:
-            return await load_rules(settings, city.store)
+            loaded = await load_rules(settings, city.store)
+            await city.admin.note_policy(loaded.policies.digest, operator())
+            return loaded
         except CitywatchError:
             return enforcer.rules  # what is approved but cannot be read with the policies stays unusable
 
