@@ -2,8 +2,9 @@
 
 uvicorn bounds neither the number, the size nor the time of headers, and keeps the client's certificate to itself.
 Decides only how much a connection may send before anybody looks at it. INVARIANTS: at no time is more than
-`header_bytes` plus one read of unparsed head kept; a head that is not complete in `header_time` seconds closes the
-connection; a caller that goes away cancels the request it left. Which connections there may be, `room.py` decides.
+`header_bytes` plus one read of unparsed head kept, and never more than one request; a head that is not complete in
+`header_time` seconds closes the connection; a caller that goes away cancels the request it left. Which connections there
+may be, `room.py` decides.
 """
 
 from __future__ import annotations
@@ -151,6 +152,13 @@ class BoundedProtocol(HttpToolsProtocol):
     # -- parser callbacks --------------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            # One read can hold thousands of requests, and uvicorn would keep a cycle for each: the one at work is
+            # answered, then the connection ends. SPEC: RFC 9112 §9.3.2: a client sends again what was not answered.
+            self.cycle.keep_alive = False
+            self._refused = True
+            self._cancel_timer()
+            raise _TooMuch
         super().on_message_begin()
         self._count = 0
         self._size = 0

@@ -1,0 +1,95 @@
+"""One connection, raw: what it can make us hold, and for how long. A small application stands in for the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from citywatch.adapters.gateway.protocol import Bounds
+from citywatch.adapters.gateway.serve import Address, Listeners
+
+PATIENCE_S = 20
+PATIENT = Bounds(header_time=PATIENCE_S)
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+
+class App:
+    """`/body` reads the body first, `/hang` answers when told to, anything else answers at once."""
+
+    def __init__(self) -> None:
+        self.draining = False
+        self.scopes: list[MutableMapping[str, Any]] = []
+        self.release = asyncio.Event()
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        self.scopes.append(scope)
+        if scope["path"] == "/body":
+            while (await receive()).get("more_body"):
+                pass
+        elif scope["path"] == "/hang":
+            await self.release.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+
+class Connection:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    async def say(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def answer(self) -> bytes:
+        return await self.reader.readuntil(b"ok")
+
+    async def rest(self) -> bytes:
+        """All that still comes until the connection ends."""
+        return await self.reader.read()
+
+
+@asynccontextmanager
+async def connected(bounds: Bounds = PATIENT, keep_alive: int = PATIENCE_S) -> AsyncIterator[tuple[Connection, App]]:
+    app = App()
+    listeners = Listeners(app, bounds, 16, keep_alive)  # type: ignore[arg-type]
+    ((_, port),) = await listeners.open([Address("127.0.0.1", 0, tls=False)], None)
+    connection = Connection(*await asyncio.open_connection("127.0.0.1", port))
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            yield connection, app
+    finally:
+        connection.writer.transport.abort()
+        app.release.set()
+        await listeners.drain(1)
+
+
+def get(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+
+
+def post(path: str, length: int, sent: bytes) -> bytes:
+    return f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n".encode() + sent
+
+
+async def test_requests_sent_ahead_are_not_kept_the_first_is_answered_and_the_connection_ends() -> None:
+    async with connected() as (connection, app):
+        await connection.say(get("/hang") + get("/") * 5000)
+        while not app.scopes:
+            await asyncio.sleep(0)
+        app.release.set()
+        said = await connection.rest()
+    assert said.count(b"HTTP/1.1 200") == 1
+    assert b"connection: close" in said
+    assert len(app.scopes) == 1
+
+
+async def test_one_request_after_the_other_is_served_on_one_connection() -> None:
+    async with connected() as (connection, app):
+        for _ in range(3):
+            await connection.say(post("/body", 5, b"hello"))
+            assert b"HTTP/1.1 200" in await connection.answer()
+        assert len(app.scopes) == 3
