@@ -3,8 +3,8 @@
 uvicorn bounds neither the number, the size nor the time of headers, and keeps the client's certificate to itself.
 Decides only how much a connection may send before anybody looks at it. INVARIANTS: at no time is more than
 `header_bytes` plus one read of unparsed head kept, and never more than one request; a head that is not complete in
-`header_time` seconds closes the connection; a caller that goes away cancels the request it left. Which connections there
-may be, `room.py` decides.
+`header_time` seconds closes the connection, and so does a body that goes on for so long after its answer; a caller that
+goes away cancels the request it left. Which connections there may be, `room.py` decides.
 """
 
 from __future__ import annotations
@@ -189,15 +189,26 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._in_head = True
+        self._cancel_timer()
         if not self.cycle.response_complete:
             self.room.work(self)
         super().on_message_complete()
+        if self.cycle.response_complete:  # uvicorn began to wait for the next request at the answer, and forgot it here
+            self._wait_for_the_next()
 
     def on_response_complete(self) -> None:
-        more = bool(self.pipeline)
         super().on_response_complete()
-        if not more:
-            self.room.wait(self)
+        self.room.wait(self)
+        if not self._in_head and not self.transport.is_closing():
+            # Answered before it was all there: nobody reads the rest, and no other timer runs for it. An honest
+            # client's is on its way already. Closed at once, the answer could be lost with what is unread.
+            self._timer = self.loop.call_later(self.bounds.header_time, self._too_slow)
+
+    def _wait_for_the_next(self) -> None:
+        if not self.transport.is_closing():
+            self._unset_keepalive_if_required()
+            wait = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+            self.timeout_keep_alive_task = wait
 
     # -- refusals ----------------------------------------------------------------------------------------------------
 
@@ -207,8 +218,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _too_slow(self) -> None:
         self._timer = None
-        if self._in_head and not self.transport.is_closing():
-            self._refuse(408, b"the head of the request took too long") if self._head else self.transport.close()
+        if self._in_head and self._head:
+            self._refuse(408, b"the head of the request took too long")
+        else:
+            self.transport.close()
 
     def _refuse(self, status: int, why: bytes) -> None:
         self._refused = True

@@ -11,6 +11,7 @@ from citywatch.adapters.gateway.protocol import Bounds
 from citywatch.adapters.gateway.serve import Address, Listeners
 
 PATIENCE_S = 20
+QUICK = Bounds(header_time=0.1)
 PATIENT = Bounds(header_time=PATIENCE_S)
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -93,3 +94,30 @@ async def test_one_request_after_the_other_is_served_on_one_connection() -> None
             await connection.say(post("/body", 5, b"hello"))
             assert b"HTTP/1.1 200" in await connection.answer()
         assert len(app.scopes) == 3
+
+
+async def test_whoever_was_answered_and_goes_on_sending_is_cut_off() -> None:
+    async with connected(QUICK) as (connection, _):
+        await connection.say(post("/", 10**12, b"x"))
+        assert b"HTTP/1.1 200" in await connection.answer()
+        await connection.say(b"x")
+        assert await connection.rest() == b""
+
+
+async def test_a_body_that_comes_after_its_answer_leaves_the_connection_in_use() -> None:
+    async with connected() as (connection, app):
+        for _ in range(2):
+            await connection.say(post("/", 9, b"hel"))
+            assert b"HTTP/1.1 200" in await connection.answer()
+            await connection.say(b"lo you")
+        await connection.say(get("/body"))
+        assert b"HTTP/1.1 200" in await connection.answer()
+        assert len(app.scopes) == 3
+
+
+async def test_a_connection_whose_body_came_after_its_answer_does_not_idle_for_ever() -> None:
+    async with connected(keep_alive=1) as (connection, _):
+        await connection.say(post("/", 5, b"hel"))
+        await connection.answer()
+        await connection.say(b"lo")
+        assert await connection.rest() == b""
