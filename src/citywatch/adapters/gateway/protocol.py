@@ -176,6 +176,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._count > self.bounds.headers or self._size > self.bounds.header_bytes:
             self._refuse(431, b"the request has too many or too large headers")
             raise _TooMuch
+        if not self._in_head:
+            return  # a trailer. SPEC: RFC 9110 §6.5.1: the head was judged without it, so it says nothing
         name = name.lower()
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True

@@ -121,3 +121,24 @@ async def test_a_connection_whose_body_came_after_its_answer_does_not_idle_for_e
         await connection.answer()
         await connection.say(b"lo")
         assert await connection.rest() == b""
+
+
+async def test_a_field_after_the_body_is_no_header() -> None:
+    """SPEC: RFC 9110 §6.5.1: what came after the body was not there when the head was judged."""
+    head = b"POST /body HTTP/1.1\r\nHost: localhost\r\nMcp-Name: look\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with connected() as (connection, app):
+        await connection.say(head + b"2\r\nhi\r\n0\r\nMcp-Name: pay\r\nAuthorization: Bearer x\r\n\r\n")
+        await connection.answer()
+        await connection.say(get("/"))
+        await connection.answer()
+        (first, second) = app.scopes
+    assert [value for name, value in first["headers"] if name == b"mcp-name"] == [b"look"]
+    assert {name for name, _ in first["headers"]} == {b"host", b"mcp-name", b"transfer-encoding"}
+    assert {name for name, _ in second["headers"]} == {b"host"}
+
+
+async def test_fields_after_the_body_are_bounded_as_headers_are() -> None:
+    head = b"POST /body HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+    async with connected() as (connection, _):
+        await connection.say(head + b"X: y\r\n" * 100)
+        assert b"HTTP/1.1 200" not in await connection.rest()
