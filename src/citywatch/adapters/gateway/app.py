@@ -111,8 +111,7 @@ class Gateway:
                 body = await self._body(receive, UNPROVEN_BODY, self.anteroom.place(self.body_time))
             status, media, reply = await route(body)
         except (Malformed, Refused, Unavailable) as failure:
-            code, detail = _said(failure)
-            await _write(send, mcp.status_of(code), mcp.turned_away(None, code, detail))
+            await self._turn_away(send, failure, None, peer, "")
             return
         await _write(send, status, reply, media.encode())
 

@@ -10,6 +10,7 @@ from typing import Any
 from citywatch.adapters.gateway.app import UNPROVEN_BODY, UNPROVEN_PLACES, Gateway
 from citywatch.adapters.gateway.door import Door
 from citywatch.adapters.gateway.protocol import Peer
+from citywatch.core import events
 from citywatch.core.wire.jsonrpc import FROM_SERVER
 from citywatch.service.exchange import Exchange
 from tests.identity_city import GATEWAY, signer
@@ -109,3 +110,23 @@ async def test_half_sent_renewals_hold_few_places_and_none_of_a_call() -> None:
         await settled([honest])
         honest.say(body[100:])
         assert await honest.answer() == 200
+
+
+async def test_a_renewal_that_is_refused_leaves_an_entry() -> None:
+    async with gateway() as (opened, city, papers):
+        for body, code in ((b'{"key":{},"proof":"x"}', 401), (papers.proof(signer()), 403)):
+            request = Request(opened)
+            request.say(body)
+            assert await request.answer() == code
+        rejected = [event for event in await city.events() if isinstance(event, events.Rejected)]
+        assert [event.code for event in rejected] == ["credential_malformed", "key_not_registered"]
+        assert {event.peer for event in rejected} == {"127.0.0.1"}
+
+
+async def test_a_flood_of_refused_renewals_does_not_fill_the_log() -> None:
+    async with gateway() as (opened, city, _):
+        requests = [Request(opened) for _ in range(500)]
+        for request in requests:
+            request.say(b"{}")
+            await request.answer()
+        assert len(await city.events()) < 50
