@@ -7,6 +7,7 @@ list that breaks off, loops or is malformed raises, so that nothing can hide beh
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
@@ -52,7 +53,8 @@ async def survey(upstream: Upstream, caller: str) -> Survey:
     names = [(definition.kind, definition.name) for definition in found]
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise Refused(Code.REPLY_MALFORMED, f"the server defines {twice[0]} `{twice[1][:80]}` twice")
+        shown = json.dumps(twice[1][:80])[1:-1]  # a server's word, and this goes to the operator's terminal
+        raise Refused(Code.REPLY_MALFORMED, f"the server defines {twice[0]} `{shown}` twice")
     return Survey(revision=asker.revision, definitions=tuple(found))
 
 
