@@ -185,10 +185,15 @@ async def test_what_a_program_writes_to_stderr_is_kept_within_bounds_and_goes_no
         ({"user": "nobody"}, "sets `unsafe_same_user`"),
     ],
 )
-async def test_a_program_that_may_not_or_cannot_start_says_why(settings: dict[str, Any], why: str) -> None:
+async def test_why_a_program_cannot_start_the_operator_is_told_and_nobody_else(
+    settings: dict[str, Any], why: str
+) -> None:
     async with program(**settings) as upstream:
         for _ in range(2):
-            assert why in await fails(Code.UPSTREAM_UNAVAILABLE, upstream, "x")
+            with pytest.raises(Unavailable) as caught:
+                await ask(upstream, "x")
+            assert why in caught.value.operator
+            assert str(caught.value) == caught.value.detail == "`world` is not started"
 
 
 async def test_a_program_found_by_a_relative_path_is_found_from_its_own_directory(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from citywatch.core.enforce.pinning import Standing
-from citywatch.core.errors import CitywatchError
+from citywatch.core.errors import CitywatchError, Unavailable
 from citywatch.main.place import Place, read_place
 
 
@@ -96,7 +96,8 @@ async def _surveyed(city: Any, server: str | None) -> tuple[list[str], list[Any]
                     click.echo(f"{name}: in one reply it offered {dropped} {note}", err=True)
         except CitywatchError as failure:
             failed.append(name)
-            click.echo(f"{name}: not surveyed: {failure}", err=True)
+            why = (failure.operator if isinstance(failure, Unavailable) else "") or str(failure)
+            click.echo(f"{name}: not surveyed: {why}", err=True)
         finally:
             await upstream.close()
     return failed, compared
