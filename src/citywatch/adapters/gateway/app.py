@@ -184,11 +184,9 @@ class Gateway:
 
     async def _negotiated(self, headers: list[tuple[bytes, bytes]]) -> str | None:
         """The revision of the session that the headers claim; whose session it is, `verify` asks."""
-        for name, value in headers:
-            if name == b"mcp-session-id":
-                session = await self.exchange.enforcer.session(value.decode("latin-1"))
-                return None if session is None else session.revision
-        return None
+        claimed = mcp.claimed_session(headers)
+        session = None if claimed is None else await self.exchange.enforcer.session(claimed)
+        return None if session is None else session.revision
 
     def _call(
         self,
