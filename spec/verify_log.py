@@ -5,8 +5,9 @@
     verify_log.py proof FILE --key KEY [--witness KEY ...] [--quorum N]
     verify_log.py growth FILE --key KEY
 
-`export` checks a whole log: the file that `citywatch log export` writes, or a directory of C2SP tiles. Every entry is
-hashed again and the root compared with the signed checkpoint; every payload that is there is compared with its digest.
+`export` checks a whole log: the file that `citywatch log export` writes, or a directory of C2SP tiles. Every entry must
+be in its one form, is hashed again, and the root compared with the signed checkpoint; every payload that is there is
+compared with its digest.
 `--previous` names a checkpoint that you kept from an earlier day: the log must still begin with that history. `proof`
 checks that one entry is in the log under a signed checkpoint. `growth` checks that one signed checkpoint grew out of
 another. Each `--witness` must have cosigned, or `--quorum` of them.
@@ -14,9 +15,9 @@ another. Each `--witness` must have cosigned, or `--quorum` of them.
 It says on each line what it found. Exit code 0: everything checked and good. 1: something is wrong, or there was
 nothing to check. 2: the command itself could not be understood, or a file not be read.
 
-Written from RFC 6962 §2.1, RFC 9162 §2.1, RFC 8032 §5.1 and C2SP signed-note, tlog-checkpoint, tlog-cosignature and
-tlog-tiles, by their recursive definitions: slow, obvious, and sharing no line with `src/`. `log.md` is the law it holds
-an export to. It is one thing because a stranger should have one file to read and to run.
+Written from RFC 6962 §2.1, RFC 9162 §2.1, RFC 8032 §5.1, RFC 8785 §3.2 and C2SP signed-note, tlog-checkpoint,
+tlog-cosignature and tlog-tiles, by their recursive definitions: slow, obvious, and sharing no line with `src/`.
+`log.md` is the law it holds an export to. It is one thing because a stranger should have one file to read and to run.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from __future__ import annotations
 import argparse
 import base64
 import binascii
+import decimal
 import hashlib
 import json
 import re
@@ -31,6 +33,8 @@ import sys
 from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any, NamedTuple
+
+MAX_ENTRY = 65_535
 
 
 class Wrong(Exception):
@@ -287,21 +291,65 @@ def cosigned_at(head: Head, witness: Key) -> int | None:
     return found
 
 
+# --- The one form of a JSON value, RFC 8785 §3.2 ---------------------------------------------------------------------
+
+
+def canonical(value: object) -> str:
+    if isinstance(value, dict):  # §3.2.3: members in the order of their names' UTF-16 code units
+        names = sorted(value, key=lambda name: name.encode("utf-16-be", "surrogatepass"))
+        return (
+            "{" + ",".join(f"{json.dumps(name, ensure_ascii=False)}:{canonical(value[name])}" for name in names) + "}"
+        )
+    if isinstance(value, list):
+        return "[" + ",".join(map(canonical, value)) + "]"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return number(value)
+    return json.dumps(value, ensure_ascii=False)  # its escapes are those of §3.2.2.2
+
+
+def number(value: float) -> str:
+    """§3.2.2.3: as ECMAScript writes a number. Python finds the same shortest digits and puts the point elsewhere."""
+    if (isinstance(value, int) and abs(value) >= 2**53) or value in (float("inf"), float("-inf")):
+        raise Wrong("an entry holds a number from 2**53 on")
+    if value == 0:
+        return "0"
+    parts = decimal.Decimal(repr(value)).as_tuple()
+    sign, digits = "-" * parts.sign, "".join(map(str, parts.digits)).rstrip("0")
+    point = len(parts.digits) + int(parts.exponent)
+    if not -6 < point <= 21:
+        mantissa = digits[0] + ("." + digits[1:] if digits[1:] else "")
+        return f"{sign}{mantissa}e{point - 1:+d}"
+    if point <= 0:
+        return f"{sign}0.{'0' * -point}{digits}"
+    if len(digits) <= point:
+        return sign + digits + "0" * (point - len(digits))
+    return f"{sign}{digits[:point]}.{digits[point:]}"
+
+
 # --- The formats of log.md ------------------------------------------------------------------------------------------
 
 
-def read_json(line: str, what: str, required: Set[str], optional: Set[str] = frozenset()) -> dict[str, Any]:
-    """One JSON object with exactly these members, none of them twice."""
+def load_json(text: str, what: str) -> Any:
+    """One JSON value in which no object has a member twice, and no number is none."""
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len({key for key, _ in pairs}) != len(pairs):
             raise Wrong(f"{what} has a member twice")
         return dict(pairs)
 
+    def never(constant: str) -> None:
+        raise Wrong(f"{what} holds {constant}, which is not JSON")
+
     try:
-        value = json.loads(line, object_pairs_hook=once)
+        return json.loads(text, object_pairs_hook=once, parse_constant=never)
     except (ValueError, RecursionError):
         raise Wrong(f"{what} is not JSON") from None
+
+
+def read_json(line: str, what: str, required: Set[str], optional: Set[str] = frozenset()) -> dict[str, Any]:
+    """One JSON object with exactly these members, none of them twice."""
+
+    value = load_json(line, what)
     if not isinstance(value, dict) or not required <= set(value) <= required | optional:
         raise Wrong(f"{what} does not have exactly the members it should")
     return value
@@ -313,13 +361,20 @@ def check_version(value: object, what: str) -> None:
 
 
 def read_event(leaf: bytes, index: int) -> dict[str, Any]:
-    """An entry's event: a JSON object that says its type. What else is in it is for people to judge."""
+    """An entry's event: a JSON object that says its type, in its one form. What it tells is for people to judge."""
+    what = f"entry {index}"
     try:
-        event = json.loads(leaf.decode("utf-8"))
-    except (ValueError, RecursionError):
-        raise Wrong(f"entry {index} is not JSON") from None
+        event = load_json(leaf.decode("utf-8"), what)
+    except UnicodeDecodeError:
+        raise Wrong(f"{what} is not JSON") from None
     if not isinstance(event, dict) or not isinstance(event.get("type"), str):
-        raise Wrong(f"entry {index} does not say which event it is")
+        raise Wrong(f"{what} does not say which event it is")
+    try:
+        one_form = canonical(event).encode("utf-8")
+    except (UnicodeEncodeError, RecursionError):
+        raise Wrong(f"{what} holds what has no form in RFC 8785") from None
+    if one_form != leaf or len(leaf) > MAX_ENTRY:
+        raise Wrong(f"{what} is not in its one form: another reader could read it in another way")
     return event
 
 
@@ -355,7 +410,7 @@ class Tally:
 
     def check_erasures(self) -> None:
         for index, target in self.erased.items():
-            if not isinstance(target, int) or not 0 <= target < index:
+            if type(target) is not int or not 0 <= target < index:
                 raise Wrong(f"entry {index} erases an entry that is not before it")
             if target in self.payloads:
                 raise Wrong(f"the payload of entry {target} is still there, though entry {index} says it was erased")

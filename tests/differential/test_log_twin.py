@@ -93,6 +93,19 @@ def test_a_leaf_is_the_rfc_8785_form_of_the_event(event: Event) -> None:
     assert encode_event(event) == rfc8785.dumps(msgspec.to_builtins(event))
 
 
+_SAFE = st.integers(-(2**53) + 1, 2**53 - 1)
+_JSON = st.recursive(
+    st.none() | st.booleans() | _SAFE | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+)
+
+
+@settings(max_examples=400)
+@given(_JSON)
+def test_the_verifiers_own_rfc_8785_is_the_reference_implementations(value: Any) -> None:
+    assert verify_log.canonical(value).encode() == rfc8785.dumps(value)
+
+
 @pytest.mark.parametrize("group", json.loads(WYCHEPROOF.read_bytes())["testGroups"], ids=lambda group: "")
 def test_the_verifiers_own_ed25519_passes_wycheproof(group: dict[str, Any]) -> None:
     key = bytes.fromhex(group["publicKey"]["pk"])

@@ -1,8 +1,9 @@
 """Run the console blocks of a page as a reader would, one command after the other, and compare what they print.
 
 A line of output in the page is matched as it stands; `…` matches anything in a line, and alone on a line any number of
-lines. A command that ends in `&` stays in the background once the lines under it have been printed. The ports that the
-page names are replaced by free ones, so that two tours can run at the same time.
+lines. A command ends with exit code 0, or with the one that its comment says (`# exit code 1`). One that ends in `&`
+stays in the background once the lines under it have been printed. The ports that the page names are replaced by free
+ones, so that two tours can run at the same time.
 """
 
 from __future__ import annotations
@@ -23,9 +24,13 @@ PATIENCE_S = 60
 _CONFIGURATION = "citywatch.yaml"
 
 
+_CODE = re.compile(r"\s# .*\bexit code (\d+)")
+
+
 class Step(NamedTuple):
     command: str
     output: list[str]
+    code: int = 0
 
 
 def steps(text: str) -> Iterator[Step]:
@@ -36,7 +41,8 @@ def steps(text: str) -> Iterator[Step]:
             if line.startswith("$ "):
                 if step is not None:
                     yield step
-                step = Step(re.sub(r"\s+# .*", "", line[2:]), [])
+                code = _CODE.search(line)
+                step = Step(re.sub(r"\s+# .*", "", line[2:]), [], int(code[1]) if code else 0)
             elif step is not None:
                 step.output.append(line)
         if step is not None:
@@ -78,7 +84,7 @@ class Session:
             process.stdout.close()
 
     def run(self, step: Step) -> None:
-        """Run one command; fails if it prints something else than the page shows, or fails without showing why."""
+        """Run one command; fails if it prints something else than the page shows, or ends with another exit code."""
         command = self._here(step.command)
         shown = [self._here(line) for line in step.output]
         if command.startswith(". .venv/"):
@@ -107,7 +113,8 @@ class Session:
             timeout=PATIENCE_S,
         )
         printed = done.stdout.splitlines()
-        assert matches(shown, printed) if shown else done.returncode == 0, f"$ {command}\n{done.stdout}"
+        assert not shown or matches(shown, printed), f"$ {command}\n{done.stdout}"
+        assert done.returncode == step.code, f"$ {command}\n{done.stdout}exit code {done.returncode}"
         if command.startswith("citywatch init"):
             file = self.folder / _CONFIGURATION
             file.write_text(self._here(file.read_text(encoding="utf-8")), encoding="utf-8")

@@ -36,6 +36,18 @@ def test_the_terminal_sees_a_difference() -> None:
     assert not matches(["1.2"], ["1x2"])
 
 
+def test_a_page_says_how_a_command_ends(tmp_path: Path) -> None:
+    page = "```console\n$ echo no; false  # it fails: exit code 1\nno\n$ echo yes  # as it should\nyes\n```\n"
+    failing, working = steps(page)
+    assert (failing, working) == (Step("echo no; false", ["no"], 1), Step("echo yes", ["yes"], 0))
+    with Session(tmp_path, ()) as session:
+        session.run(failing)
+        session.run(working)
+        for wrong in (failing._replace(code=0), working._replace(code=1)):
+            with pytest.raises(AssertionError):
+                session.run(wrong)
+
+
 def test_a_command_that_fails_unseen_ends_the_tour(tmp_path: Path) -> None:
     with Session(tmp_path, ()) as session, pytest.raises(AssertionError):
         session.run(Step("false", []))

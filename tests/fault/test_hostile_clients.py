@@ -7,7 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import pytest
 
@@ -25,9 +25,27 @@ def open_desk(ready_desk: Desk) -> Iterator[tuple[Desk, str]]:
     assert ready_desk.process.poll() is None, "the gateway died"
 
 
+@pytest.fixture
+def narrow_desk(ready_desk: Desk) -> Iterator[tuple[Desk, str]]:
+    """A gateway that puts up with little."""
+    file = ready_desk.folder / "citywatch.yaml"
+    before = file.read_text()
+    file.write_text(before + "limits: {connections: 16, max_in_flight: 2, body_time: 1s, header_time: 1m}\n")
+    try:
+        ready_desk.up()
+        yield ready_desk, ready_desk.token()
+    finally:
+        ready_desk.down()
+        file.write_text(before)
+
+
+def connect(desk: Desk) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", desk.port), timeout=TIMEOUT_S)
+
+
 def exchange(desk: Desk, *pieces: bytes, pause: float = 0.0) -> bytes:
     """Send raw bytes on one connection and read until the gateway closes it or has nothing more to say."""
-    with closing(socket.create_connection(("127.0.0.1", desk.port), timeout=TIMEOUT_S)) as connection:
+    with closing(connect(desk)) as connection:
         for piece in pieces:
             try:
                 connection.sendall(piece)
@@ -109,19 +127,53 @@ def test_half_a_header_is_closed_in_time(open_desk: tuple[Desk, str]) -> None:
     assert status(exchange(desk, b"GET /citywatch/health HTT")) == 408
 
 
-def test_pipelined_requests_are_answered_in_their_order(open_desk: tuple[Desk, str]) -> None:
+def test_half_a_body_is_answered_in_time(narrow_desk: tuple[Desk, str]) -> None:
+    desk, token = narrow_desk
+    assert status(exchange(desk, head(token, len(body())) + body()[:-1])) == 408
+    assert ask(desk, token, "look", {}) is not None
+
+
+def test_idle_connections_keep_nobody_out_and_are_not_all_held(narrow_desk: tuple[Desk, str]) -> None:
+    desk, token = narrow_desk
+    with ExitStack() as stack:
+        idle = [stack.enter_context(closing(connect(desk))) for _ in range(17)]
+        answer = ask(desk, token, "look", {})
+        assert answer is not None
+        assert "looked" in json.dumps(answer)
+        assert idle[0].recv(1) == b"", "whoever waited longest made room"
+
+
+def test_more_calls_than_can_be_worked_on_are_told_to_come_again(narrow_desk: tuple[Desk, str]) -> None:
+    desk, token = narrow_desk
+    request = body("nap", '{"seconds":60}')
+    asked = head(token, len(request)).replace(b"Mcp-Name: look", b"Mcp-Name: nap") + request
+    with ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(closing(connect(desk))).sendall(asked)
+        wait_for(lambda: allowed_naps(desk) == 2, "both calls to be let through")
+        received = exchange(desk, head(token, len(body()), CLOSE) + body())
+        assert status(received) == 503
+        assert b'"overloaded"' in received
+    wait_for(lambda: b"looked" in exchange(desk, head(token, len(body()), CLOSE) + body()), "their places to be free")
+
+
+def allowed_naps(desk: Desk) -> int:
+    return sum(event["type"] == "decided" and event["name"] == "nap" for event in desk.events())
+
+
+def test_of_requests_sent_ahead_the_first_is_answered_and_the_rest_is_nobodys(open_desk: tuple[Desk, str]) -> None:
     desk, token = open_desk
     one = head(token, len(body())) + body()
-    last = head(token, len(body()), CLOSE) + body()
-    received = exchange(desk, one + one + last)
-    assert received.count(b"HTTP/1.1 200") == 3
-    assert received.count(b'"type":"text"') == 3
+    received = exchange(desk, one * 2000)
+    assert received.count(b"HTTP/1.1 200") == 1
+    assert received.count(b'"type":"text"') == 1
+    assert len([e for e in desk.events() if e["type"] == "decided"]) == 1
 
 
 def test_a_caller_that_vanishes_leaves_a_closed_call(open_desk: tuple[Desk, str]) -> None:
     desk, token = open_desk
     request = body("nap", '{"seconds":60}')
-    with closing(socket.create_connection(("127.0.0.1", desk.port), timeout=TIMEOUT_S)) as connection:
+    with closing(connect(desk)) as connection:
         connection.sendall(head(token, len(request)).replace(b"Mcp-Name: look", b"Mcp-Name: nap") + request)
         wait_for(lambda: (desk.folder / "napping").exists(), "the server to begin")
     wait_for(lambda: any(e.get("code") == "abandoned" for e in desk.events()), "the call to be closed")
@@ -132,7 +184,7 @@ def test_sigterm_lets_a_call_end_and_then_stops(ready_desk: Desk) -> None:
     process = desk.up()
     token = desk.token()
     request = body("nap", '{"seconds":2}')
-    with closing(socket.create_connection(("127.0.0.1", desk.port), timeout=TIMEOUT_S)) as connection:
+    with closing(connect(desk)) as connection:
         connection.sendall(head(token, len(request), CLOSE).replace(b"Mcp-Name: look", b"Mcp-Name: nap") + request)
         wait_for(lambda: (desk.folder / "napping").exists(), "the server to begin")
         process.send_signal(signal.SIGTERM)

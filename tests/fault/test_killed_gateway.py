@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from citywatch.core.wire.headers import encode_value
 from tests.e2e.gateway.desk import Desk
 from tests.fault.doomed import STEPS
 
@@ -34,7 +35,7 @@ def ask(desk: Desk, token: str, tool: str, arguments: dict[str, Any]) -> dict[st
             "Accept": "application/json, text/event-stream",
             "MCP-Protocol-Version": MODERN,
             "Mcp-Method": "tools/call",
-            "Mcp-Name": tool,
+            "Mcp-Name": encode_value(tool),
         },
     )
     try:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
 import sys
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 
 from citywatch.adapters.upstream import Bounds, Patience, StdioServer, StdioUpstream
+from citywatch.adapters.upstream.child import Child
 from citywatch.adapters.upstream.stdio import StdioAnswer
 from citywatch.core.errors import Code, Refused, Unavailable
 from tests.upstream_world import gone, message, unseen_errors, until
@@ -185,10 +188,15 @@ async def test_what_a_program_writes_to_stderr_is_kept_within_bounds_and_goes_no
         ({"user": "nobody"}, "sets `unsafe_same_user`"),
     ],
 )
-async def test_a_program_that_may_not_or_cannot_start_says_why(settings: dict[str, Any], why: str) -> None:
+async def test_why_a_program_cannot_start_the_operator_is_told_and_nobody_else(
+    settings: dict[str, Any], why: str
+) -> None:
     async with program(**settings) as upstream:
         for _ in range(2):
-            assert why in await fails(Code.UPSTREAM_UNAVAILABLE, upstream, "x")
+            with pytest.raises(Unavailable) as caught:
+                await ask(upstream, "x")
+            assert why in caught.value.operator
+            assert str(caught.value) == caught.value.detail == "`world` is not started"
 
 
 async def test_a_program_found_by_a_relative_path_is_found_from_its_own_directory(tmp_path: Path) -> None:
@@ -262,6 +270,43 @@ async def test_a_line_that_is_no_message_ends_the_program(lines: list[str]) -> N
         await fails(Code.REPLY_MALFORMED, upstream, "say", lines=lines)
         await told(upstream, "x")
         assert len(upstream._starts["b"]) == 1
+
+
+@pytest.mark.parametrize("line", ["", " " * 100, "\r"])
+async def test_a_program_that_writes_empty_lines_for_ever_is_stopped(line: str) -> None:
+    async with program() as upstream:
+        said = await fails(Code.REPLY_MALFORMED, upstream, "flood", line=line)
+        assert "empty lines" in said
+
+
+async def test_an_empty_line_after_each_message_is_nothing() -> None:
+    async with program() as upstream:
+        for _ in range(3):
+            lines = [*([""] * 1500), '{"jsonrpc":"2.0","id":$ID,"result":{}}', ""]
+            assert await told(upstream, "say", lines=lines) == {}
+
+
+async def test_a_line_in_small_pieces_costs_no_more_than_its_size() -> None:
+    """Forty times as much, once, for a program that writes byte by byte."""
+    piped = subprocess.PIPE
+    process = subprocess.Popen(["/bin/cat"], stdin=piped, stdout=piped, stderr=piped, start_new_session=True)
+    lines: list[bytes] = []
+    child = Child(process, 1 << 20, lines.append, lambda failure: None)
+    tracemalloc.start()
+    try:
+        for _ in range(500_000):
+            child._take_output(bytes(bytearray(b"x")))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        child._take_output(b"\n")
+        child.end(Unavailable(Code.DRAINING))
+        await child.reaped()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            assert pipe is not None
+            pipe.close()
+    assert kept < 2 * 500_000
+    assert lines == [b"x" * 500_000]
 
 
 async def test_empty_lines_are_nothing() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -196,3 +197,14 @@ def test_calls_go_on_without_the_witness_and_publishing_resumes_with_it(city: Ci
     wait_for(city.is_published, "the log to be published again")
     assert city.health()["status"] == "ok"
     assert city.stranger().returncode == 0
+
+
+def test_silent_connections_do_not_keep_a_log_from_its_witness(city: City) -> None:
+    host, port = city.witness.address.split(":")
+    with ExitStack() as stack:
+        for _ in range(80):
+            stack.enter_context(socket.create_connection((host, int(port))))
+        city.up()
+        wait_for(city.is_published, "the log to be published")
+        assert city.health()["status"] == "ok"
+        assert "entries published, 1 cosignatures" in (city.desk.folder / "up.log").read_text()

@@ -436,7 +436,7 @@ def test_any_bytes_are_events_or_malformed_and_little_is_kept(stream: bytes, lim
     try:
         for place in range(0, len(stream), 7):
             parser.feed(stream[place : place + 7])
-            assert sum(map(len, parser._line)) <= limit
+            assert len(parser._line) <= limit
             assert sum(map(len, parser._data)) <= limit
     except Malformed:
         pass

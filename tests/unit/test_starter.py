@@ -9,10 +9,11 @@ import types
 from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
-from citywatch.config import Http, Program, parse_settings
+from citywatch.config import FromFile, Http, Program, parse_settings
 from citywatch.core.call import Effect
 
 STARTER = files("citywatch") / "starter"
@@ -69,6 +70,24 @@ def test_what_is_commented_out_is_without_a_mistake_too() -> None:
 def test_every_line_of_the_example_is_explained() -> None:
     for block in re.split(r"\n\n", TEXT):
         assert "#" in block, block
+
+
+def test_the_notes_server_wants_its_token_unless_it_is_open(
+    notes: types.ModuleType, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = load("ask")
+    monkeypatch.chdir(tmp_path)
+    token = notes.read_token()
+    assert len(token) > 40
+    assert notes.read_token() == token
+    assert (tmp_path / "notes.token").stat().st_mode & 0o777 == 0o600
+    assert "result" in ask.ask(url, "tools/list", {})
+    monkeypatch.setattr(notes.Handler, "token", token)
+    for shown in (None, "guessed"):
+        assert "token" in ask.ask(url, "tools/list", {}, shown)["error"]["message"]
+    assert "result" in ask.ask(url, "tools/list", {}, token)
+    credential = parse_settings(TEXT, str(tmp_path)).servers["notes"].reach.credential  # type: ignore[union-attr]
+    assert credential == FromFile(str(tmp_path / "notes.token"))
 
 
 def test_the_example_declares_exactly_the_tools_that_its_server_has(notes: types.ModuleType) -> None:

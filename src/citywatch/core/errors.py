@@ -135,9 +135,14 @@ class Refused(CitywatchError):
 
 
 class Unavailable(CitywatchError):
-    """The world did not co-operate (disk, upstream, lock); the caller may retry, nothing was let through."""
+    """The world did not co-operate (disk, upstream, lock); the caller may retry, nothing was let through.
 
-    def __init__(self, code: Code, detail: str = "") -> None:
+    `detail` is shown to whoever asked and stands in the log, which strangers read. What it does not say of this
+    machine (paths, accounts, variables) is `operator`'s, and goes to the operator's terminal alone.
+    """
+
+    def __init__(self, code: Code, detail: str = "", operator: str = "") -> None:
         super().__init__(detail or code.value)
         self.code = code
         self.detail = detail
+        self.operator = operator

@@ -182,7 +182,7 @@ class OffersDropped(Event, frozen=True, kw_only=True, tag="offers_dropped"):
 
 
 class Started(Event, frozen=True, kw_only=True, tag="started"):
-    """A gateway started; `gap` counts entries after the last checkpoint that a loss of power may have cost."""
+    """A gateway started; `checkpoint` is the size of the last published head, `size` how many entries were synced."""
 
     version: str
     policy: str
@@ -197,14 +197,17 @@ class Stopped(Event, frozen=True, kw_only=True, tag="stopped"):
 
 
 class Gap(Event, frozen=True, kw_only=True, tag="gap"):
-    """The machine lost power: entries above `checkpoint` may have existed and are gone for good."""
+    """The machine went down under a running gateway: entries above `checkpoint` may have existed and are gone for good.
+
+    `size` is how many entries were still there.
+    """
 
     checkpoint: int
     size: int
 
 
 class PolicyLoaded(Event, frozen=True, kw_only=True, tag="policy_loaded"):
-    """The policy set changed."""
+    """From here on a gateway decides by other policies than before; `by` is the account that it runs under."""
 
     policy: str
     by: str

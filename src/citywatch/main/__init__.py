@@ -23,7 +23,8 @@ class Command(click.Group):
         try:
             return super().invoke(ctx)
         except (Refused, Unavailable) as failure:
-            detail = f": {failure.detail}" if failure.detail else ""
+            said = (failure.operator if isinstance(failure, Unavailable) else "") or failure.detail
+            detail = f": {said}" if said else ""
             click.echo(f"citywatch: {failure.code.value}{detail}\n  {ADVICE[failure.code]}", err=True)
             sys.exit(1)
         except Malformed as failure:
@@ -52,10 +53,11 @@ def cli(ctx: click.Context, config: Path) -> None:
 
 
 def _register() -> None:
-    from citywatch.main import agents, authority, calls, connect, log, policy, run, setup, tasks, tools
+    from citywatch.main import agents, authority, calls, check, connect, log, policy, run, setup, tasks, tools
 
     parts: list[Callable[[click.Group], None]] = [
         setup.register,
+        check.register,
         run.register,
         agents.register,
         authority.register,

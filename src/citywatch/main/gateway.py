@@ -20,16 +20,14 @@ from citywatch.adapters.tls import GatewayTls
 from citywatch.core import events
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.errors import CitywatchError, Refused, Unavailable
-from citywatch.core.log.entry import encode_event
 from citywatch.core.policy.check import check_policies
 from citywatch.core.wire.jsonrpc import Limits
-from citywatch.main.assembly import GATEWAY_TTL_MS, City, build_upstreams, load_rules
+from citywatch.main.assembly import GATEWAY_TTL_MS, City, build_upstreams, load_rules, operator
 from citywatch.service.alarm import Alarm, WatchedStore, keep_looking
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.exchange import Exchange
-from citywatch.service.ports import Append, NewEntry
 from citywatch.service.publisher import Publisher
-from citywatch.service.recovery import close_lost_calls, note_boot
+from citywatch.service.recovery import close_lost_calls, note_boot, note_start, note_stop
 
 REFRESH_S = 5.0
 PUBLISH_S = 1.0
@@ -54,7 +52,8 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     published = await publisher.resume()
     power_was_lost = await note_boot(city.store, city.clock, city.replica.name, city.boot, published)
     lost = await close_lost_calls(city.store, city.clock, city.replica.name, city.replica.is_dead)
-    await _note(city, events.Started, rules, published)
+    await city.admin.note_policy(rules.policies.digest, operator())
+    await note_start(city.store, await _started(city, rules, published), city.boot)
     try:
         await publisher.publish()
     except Unavailable:
@@ -65,7 +64,9 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
 
     async def refresh() -> Rules:
         try:
-            return await load_rules(settings, city.store)
+            loaded = await load_rules(settings, city.store)
+            await city.admin.note_policy(loaded.policies.digest, operator())
+            return loaded
         except CitywatchError:
             return enforcer.rules  # what is approved but cannot be read with the policies stays unusable
 
@@ -143,7 +144,7 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
         await asyncio.gather(*tasks, return_exceptions=True)
         for upstream in upstreams.values():
             await upstream.close()
-        await _note(city, events.Stopped)
+        await note_stop(city.store, city.clock, city.replica.name, city.replica.is_dead)
         with suppress(CitywatchError):
             for _ in range(3):  # another publisher may be faster, and then this one stands back
                 if (await publisher.publish()).size >= await city.store.sync():
@@ -182,25 +183,17 @@ def is_due(now: int, renewed: int) -> bool:
     return not renewed <= now <= renewed + GATEWAY_TTL_MS // 2
 
 
-async def _note(
-    city: City, kind: type[events.Started] | type[events.Stopped], rules: Rules | None = None, published: int = 0
-) -> None:
-    now, replica = city.clock.now_ms(), city.replica.name
-    event: events.Event
-    if kind is events.Started and rules is not None:
-        event = events.Started(
-            at=now,
-            replica=replica,
-            version=citywatch.__version__,
-            policy=rules.policies.digest,
-            manifest=rules.manifest,
-            checkpoint=published,
-            size=await city.store.sync(),
-            unsafe=city.settings.unsafe,
-        )
-    else:
-        event = events.Stopped(at=now, replica=replica)
-    await city.store.append(Append(entries=(NewEntry(encode_event(event)),), sync=True))
+async def _started(city: City, rules: Rules, published: int) -> events.Started:
+    return events.Started(
+        at=city.clock.now_ms(),
+        replica=city.replica.name,
+        version=citywatch.__version__,
+        policy=rules.policies.digest,
+        manifest=rules.manifest,
+        checkpoint=published,
+        size=await city.store.sync(),
+        unsafe=city.settings.unsafe,
+    )
 
 
 def _says(

@@ -45,7 +45,7 @@ def _in_city(file: Path, work: Callable[[City], Coroutine[Any, Any, None]]) -> N
 @log.command()
 @click.option("--last", type=click.IntRange(1), default=20, show_default=True, help="How many entries.")
 @click.option("--call", help="Only the entries of one call.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, as it stands in the log.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, all but ASCII escaped.")
 @click.pass_obj
 def show(file: Path, last: int, call: str | None, as_json: bool) -> None:
     """Show entries, the newest last."""
@@ -59,13 +59,13 @@ def show(file: Path, last: int, call: str | None, as_json: bool) -> None:
                 if call is None or json.loads(leaf).get("call") == call:
                     found.append((index, leaf))
         for index, leaf in found[-last:]:
-            click.echo(leaf.decode() if as_json else _line(index, leaf))
+            click.echo(_json(leaf) if as_json else _line(index, leaf))
 
     _in_city(file, work)
 
 
 @log.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, as it stands in the log.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, all but ASCII escaped.")
 @click.pass_obj
 def tail(file: Path, as_json: bool) -> None:
     """Show entries as they come, until Ctrl-C."""
@@ -78,7 +78,7 @@ def tail(file: Path, as_json: bool) -> None:
         while not stop.is_set():
             leaves = await city.store.entries(at, at + SLICE)
             for index, leaf in enumerate(leaves, at):
-                click.echo(leaf.decode() if as_json else _line(index, leaf))
+                click.echo(_json(leaf) if as_json else _line(index, leaf))
             at += len(leaves)
             await asyncio.sleep(0 if leaves else POLL_S)
 
@@ -210,6 +210,11 @@ async def _published(city: City) -> Any:
     return publisher.proofs
 
 
+def _json(leaf: bytes) -> str:
+    """One entry for a program, and for the terminal that it is printed on: agents and servers chose its words."""
+    return json.dumps(json.loads(leaf), separators=(",", ":"))
+
+
 def _line(index: int, leaf: bytes) -> str:
     """One entry for a person; whatever an agent or server wrote is shown as JSON, in ASCII."""
     entry = json.loads(leaf)
@@ -218,10 +223,11 @@ def _line(index: int, leaf: bytes) -> str:
 
     when = datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
     if kind == "decided":
-        what = "/".join(json.dumps(entry[name])[1:-1] for name in ("server", "name") if entry[name])
+        method, server, name = (json.dumps(entry[key] or "")[1:-1] for key in ("method", "server", "name"))
+        what = f"{server}/{name}" if name else server
         said = entry["decision"] + (f" ({entry['code']})" if entry["code"] else "")
         said += f" by {', '.join(entry['policies'])}" if entry["policies"] else ""
         said += f"  call {entry['call']}" if entry["code"] else ""
-        return f"{index:>8}  {when}  decided   {entry['agent'].rpartition('/')[2]}  {entry['method']} {what}  {said}"
+        return f"{index:>8}  {when}  decided   {entry['agent'].rpartition('/')[2]}  {method} {what}  {said}"
     rest = "  ".join(f"{name}={json.dumps(value)}" for name, value in entry.items() if value not in (None, "", False))
     return f"{index:>8}  {when}  {kind:9} {rest}"

@@ -14,6 +14,7 @@ import click
 from citywatch.main.place import Place, read_place
 
 DRAIN_S = 20.0
+WITNESS_CONNECTIONS = 64
 
 
 def register(cli: click.Group) -> None:
@@ -85,6 +86,7 @@ async def _up(place: Place) -> None:
 def witness(name: str, logs: tuple[str, ...], listen: str, state: Path) -> None:
     """Remember how far a log had got, and cosign only what grew from there. Needs no configuration file."""
     from citywatch.adapters.gateway.protocol import Bounds, bounded
+    from citywatch.adapters.gateway.room import Room
     from citywatch.adapters.keys import KeyKind, SecretDirectory, open_key
     from citywatch.adapters.system import SystemClock
     from citywatch.adapters.witness import WitnessApp, open_heads, serve_witness
@@ -114,4 +116,4 @@ def witness(name: str, logs: tuple[str, ...], listen: str, state: Path) -> None:
             raise Malformed(f"cannot listen on {listen}: {failure.strerror}") from None
         click.echo(f"witness key: {format_note_key(key)}")
         click.echo(f"ready on http://{host}:{bound.getsockname()[1]}")
-        asyncio.run(serve_witness(app, [bound], protocol=bounded(Bounds())))
+        asyncio.run(serve_witness(app, [bound], protocol=bounded(Bounds(), Room(WITNESS_CONNECTIONS))))

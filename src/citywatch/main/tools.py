@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from citywatch.core.enforce.pinning import Standing
-from citywatch.core.errors import CitywatchError
+from citywatch.core.errors import CitywatchError, Unavailable
 from citywatch.main.place import Place, read_place
 
 
@@ -26,22 +26,30 @@ def tools() -> None:
 @click.argument("server", required=False)
 @click.pass_obj
 def list_tools(file: Any, server: str | None) -> None:
-    """Show every definition that servers offer, and how it stands."""
-    _, compared = asyncio.run(_compare(read_place(file), server))
+    """Show every definition that servers offer, and how it stands.
+
+    Exit with 1 if a server could not be asked.
+    """
+    failed, compared = asyncio.run(_compare(read_place(file), server))
     for one in compared:
         click.echo(f"{one.standing.value:9} {one.kind:12} {one.server}/{shown(one.name)}  {one.digest[:16]}")
+    if failed:
+        raise SystemExit(1)
 
 
 @tools.command()
 @click.argument("server", required=False)
 @click.pass_obj
 def diff(file: Any, server: str | None) -> None:
-    """Show what is new or changed since approval; exit with 1 if anything is."""
-    _, compared = asyncio.run(_compare(read_place(file), server))
+    """Show what is new or changed since approval; exit with 1 if anything is.
+
+    Exit with 1 as well if a server could not be asked: nobody knows then what it offers.
+    """
+    failed, compared = asyncio.run(_compare(read_place(file), server))
     open_ones = [one for one in compared if one.standing is not Standing.APPROVED]
     for one in open_ones:
         _show(one)
-    if open_ones:
+    if failed or open_ones:  # a check that checked nothing fails; `_surveyed` has said which, and why
         raise SystemExit(1)
     click.echo("everything that servers offer is approved")
 
@@ -88,7 +96,8 @@ async def _surveyed(city: Any, server: str | None) -> tuple[list[str], list[Any]
                     click.echo(f"{name}: in one reply it offered {dropped} {note}", err=True)
         except CitywatchError as failure:
             failed.append(name)
-            click.echo(f"{name}: not surveyed: {failure}", err=True)
+            why = (failure.operator if isinstance(failure, Unavailable) else "") or str(failure)
+            click.echo(f"{name}: not surveyed: {why}", err=True)
         finally:
             await upstream.close()
     return failed, compared

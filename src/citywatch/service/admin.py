@@ -1,4 +1,4 @@
-"""Who is registered: agents are added, revoked, and listed, each change with its entry in one transaction.
+"""Who is registered, and by which policies: each change with its entry in one transaction.
 
 Decides that a key belongs to one agent for good and that an agent in good standing is not overwritten; not who may ask
 for it: whoever can open the store is the operator.
@@ -29,10 +29,11 @@ from citywatch.service.authority import p256
 from citywatch.service.ports import Append, Appended, Clock, Key, NewEntry, Store
 
 MAX_CONFLICTS = 3
+POLICY: Key = ("machine", "policy")
 
 
 class Admin:
-    """What the operator may do about agents."""
+    """What the operator may do about agents, and what is noted of policies."""
 
     def __init__(self, *, store: Store, clock: Clock, replica: str, domain: str) -> None:
         self._store = store
@@ -84,6 +85,18 @@ class Admin:
     async def list_agents(self) -> list[tuple[str, AgentRow]]:
         """All agents by name, the revoked ones too."""
         return [(name, parse_agent_row(row.value)) for name, row in await self._store.scan("agent")]
+
+    async def note_policy(self, digest: str, by: str) -> None:
+        """Enter that from now on these policies decide, if others did before."""
+        for _ in range(MAX_CONFLICTS):
+            stored = (await self._store.load([POLICY], [])).rows.get(POLICY)
+            if stored is not None and msgspec.json.decode(stored.value, type=str) == digest:
+                return
+            event = events.PolicyLoaded(at=self._clock.now_ms(), replica=self._replica, policy=digest, by=by)
+            seen = 0 if stored is None else stored.version
+            if await self._commit(event, ((POLICY, seen),), ((POLICY, msgspec.json.encode(digest)),)):
+                return
+        raise Unavailable(Code.CONFLICT, "the change of policies was not entered: others were loaded meanwhile")
 
     async def _commit(
         self, event: events.Event, reads: Sequence[tuple[Key, int]], puts: Sequence[tuple[Key, bytes | None]]

@@ -1,8 +1,9 @@
-"""What a process that died left behind: every call it had let through and not closed is entered as `lost`.
+"""What a process or a machine that died left behind: calls that were open are entered as `lost`, lost power as a `gap`.
 
 Decides nothing about a call's effect, which nobody knows. INVARIANTS: the budget that a lost call took stays spent; it
 is never forwarded again; an identical retry is an Ask that shows it (its likeness is a row that `admit` reads) until a
-person has found out what became of it (`outcomes`).
+person has found out what became of it (`outcomes`). A loss of power while a gateway ran is entered once, before the
+next one takes a call; a stop on purpose never is.
 """
 
 from __future__ import annotations
@@ -13,12 +14,11 @@ import msgspec
 
 from citywatch.core import events
 from citywatch.core.enforce.needs import Key, LostCalls, OpenCall, lost_key, read_lost
-from citywatch.core.log.entry import decode_event, encode_event
+from citywatch.core.log.entry import encode_event
 from citywatch.service.enforcer import WAITING
-from citywatch.service.ports import Append, Appended, Clock, NewEntry, Row, Store
+from citywatch.service.ports import Append, Appended, Clock, NewEntry, Row, Stale, Store
 
 BATCH = 256
-BOOT: Key = ("machine", "boot")
 
 
 async def close_lost_calls(store: Store, clock: Clock, replica: str, is_dead: Callable[[str], bool]) -> int:
@@ -68,25 +68,47 @@ def _more_lost(row: Row | None, calls: Sequence[str]) -> bytes:
     return msgspec.json.encode(msgspec.structs.replace(lost, unknown=(*lost.unknown, *calls)))
 
 
-async def note_boot(store: Store, clock: Clock, replica: str, boot: str, published: int) -> bool:
-    """Remember which run of the machine this is; enter a `gap` if an earlier run ended while a gateway ran.
+def running_key(replica: str) -> Key:
+    """The row that stands while a gateway of that name runs; it holds the run of the machine that it was started in."""
+    return ("running", replica)
 
-    What was committed and not synced when the power went may be gone: entries above the last published head. Returns
-    whether that happened. A gateway that stops on purpose syncs its last entry, so that nothing is missing then.
+
+async def note_boot(store: Store, clock: Clock, replica: str, boot: str, published: int) -> bool:
+    """Enter one `gap` if a gateway was running when an earlier run of the machine ended; return whether one was.
+
+    What was committed and not synced when the power went may be gone: entries above `published`, the last published
+    head. Each replica answers for itself: one that stopped on purpose says nothing of another that did not, and what
+    the command line entered since says nothing at all. A process that merely died loses nothing it had committed.
     """
-    stored = (await store.load((BOOT,), ())).rows.get(BOOT)
-    before = None if stored is None else msgspec.json.decode(stored.value, type=str)
-    if before == boot:
-        return False
-    last = None
-    size = await store.sync()
-    if size:
-        (leaf,) = await store.entries(size - 1, size)
-        last = decode_event(leaf)
-    lost_power = before is not None and not isinstance(last, events.Stopped)
-    entries: tuple[NewEntry, ...] = ()
-    if lost_power:
-        gap = events.Gap(at=clock.now_ms(), replica=replica, checkpoint=published, size=size)
-        entries = (NewEntry(encode_event(gap)),)
-    await store.append(Append(entries=entries, puts=((BOOT, msgspec.json.encode(boot)),), sync=True))
-    return lost_power
+    while True:
+        cut_off = [(running_key(name), row) for name, row in await store.scan("running") if _boot_of(row) != boot]
+        if not cut_off:
+            return False
+        gap = events.Gap(at=clock.now_ms(), replica=replica, checkpoint=published, size=await store.sync())
+        append = Append(
+            entries=(NewEntry(encode_event(gap)),),
+            reads=tuple((key, row.version) for key, row in cut_off),
+            puts=tuple((key, None) for key, _ in cut_off),
+            sync=True,
+        )
+        if not isinstance(await store.append(append), Stale):
+            return True  # another replica that starts now finds no such row, so that no loss is entered twice
+
+
+async def note_start(store: Store, started: events.Started, boot: str) -> None:
+    """Enter that a gateway starts, and that it runs from now on."""
+    puts = ((running_key(started.replica), msgspec.json.encode(boot)),)
+    await store.append(Append(entries=(NewEntry(encode_event(started)),), puts=puts, sync=True))
+
+
+async def note_stop(store: Store, clock: Clock, replica: str, is_dead: Callable[[str], bool]) -> None:
+    """Enter that a gateway stopped on purpose. What the dead had committed is synced with it, so they are absolved."""
+    absolved = [(running_key(name), row) for name, row in await store.scan("running") if is_dead(name)]
+    stopped = NewEntry(encode_event(events.Stopped(at=clock.now_ms(), replica=replica)))
+    await store.append(Append(entries=(stopped,), puts=((running_key(replica), None),), sync=True))
+    for key, row in absolved:  # unless its name was taken up again meanwhile
+        await store.append(Append(reads=((key, row.version),), puts=((key, None),), sync=True))
+
+
+def _boot_of(row: Row) -> str:
+    return msgspec.json.decode(row.value, type=str)

@@ -7,12 +7,15 @@ list that breaks off, loops or is malformed raises, so that nothing can hide beh
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
-from citywatch.core.errors import Code, Malformed, Refused, Unavailable
+from citywatch.core.enforce.needs import TOOL_CALL
+from citywatch.core.errors import CitywatchError, Code, Malformed, Refused, Unavailable
 from citywatch.core.wire import jsonrpc, mcp
 from citywatch.core.wire.jsonrpc import FROM_SERVER, Response
 from citywatch.service.ports import Upstream
@@ -21,6 +24,8 @@ MAX_PAGES = 100
 MODERN = "2026-07-28"
 LEGACY = "2025-11-25"
 METHOD_NOT_FOUND = -32601
+INVALID_PARAMS = -32602
+NOBODYS_TOOL = "citywatch-check"
 
 LISTS = ("tools/list", "prompts/list", "resources/templates/list")
 _META = "io.modelcontextprotocol/"
@@ -48,8 +53,37 @@ async def survey(upstream: Upstream, caller: str) -> Survey:
     names = [(definition.kind, definition.name) for definition in found]
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise Refused(Code.REPLY_MALFORMED, f"the server defines {twice[0]} `{twice[1][:80]}` twice")
+        shown = json.dumps(twice[1][:80])[1:-1]  # a server's word, and this goes to the operator's terminal
+        raise Refused(Code.REPLY_MALFORMED, f"the server defines {twice[0]} `{shown}` twice")
     return Survey(revision=asker.revision, definitions=tuple(found))
+
+
+async def granted(upstream: Upstream, caller: str) -> tuple[str, ...]:
+    """Which requests a server answers with a result, each asked whatever became of the others; for one without papers.
+
+    A server that refuses one request may well serve the next. The call is of a tool that nobody has: whoever gets as
+    far as being told so would get through with another.
+    """
+    found: list[str] = []
+    for revision, opening in ((MODERN, "server/discover"), (LEGACY, "initialize")):
+        asker = _Asker(upstream, caller)
+        asker.revision = revision
+        for method in (opening, *LISTS, TOOL_CALL):
+            try:
+                response = await asker.ask_anything(method)
+            except CitywatchError:
+                continue
+            if response is not None and _served(method, response) and method not in found:
+                found.append(method)
+        with suppress(CitywatchError):
+            await asker.close()
+    return tuple(found)
+
+
+def _served(method: str, response: Response) -> bool:
+    if response.result is not None:
+        return True
+    return method == TOOL_CALL and (response.error or {}).get("code") == INVALID_PARAMS  # there is no such tool
 
 
 class _Asker:
@@ -79,6 +113,18 @@ class _Asker:
         await self._tell("notifications/initialized")
         return "initialize", response
 
+    async def ask_anything(self, method: str) -> Response | None:
+        """The reply to one request, be it as it may."""
+        params: dict[str, Any] = {}
+        if method == "initialize":
+            params = {"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": _CLIENT}
+        elif method == TOOL_CALL:
+            params = {"name": NOBODYS_TOOL, "arguments": {}}
+        response = await self._reply(method, params)
+        if method == "initialize" and response is not None and response.result is not None:
+            await self._tell("notifications/initialized")
+        return response
+
     async def pages(self, method: str) -> AsyncIterator[Response]:
         """Each page of a list; none if the server does not know the method."""
         cursor: str | None = None
@@ -105,6 +151,12 @@ class _Asker:
             await self.upstream.end(self.caller, {"mcp-protocol-version": self.revision}, self.session)
 
     async def _ask(self, method: str, params: dict[str, Any]) -> Response | None:
+        response = await self._reply(method, params)
+        if response is not None:
+            mcp.check_reply(method, response, self.revision)
+        return response
+
+    async def _reply(self, method: str, params: dict[str, Any]) -> Response | None:
         self._next += 1
         request = {"jsonrpc": "2.0", "id": self._next, "method": method, "params": self._params(params)}
         answer = await self.upstream.send(
@@ -116,7 +168,6 @@ class _Asker:
                 if isinstance(message, Response) and message.id == self._next:
                     if method == "initialize":
                         self.session = answer.session
-                    mcp.check_reply(method, message, self.revision)
                     return message
         finally:
             await answer.close()
@@ -138,4 +189,5 @@ class _Asker:
             return {}
         if self.revision != MODERN:
             return {"mcp-protocol-version": self.revision}
-        return {"mcp-protocol-version": MODERN, "mcp-method": method}
+        named = {"mcp-name": NOBODYS_TOOL} if method == TOOL_CALL else {}
+        return {"mcp-protocol-version": MODERN, "mcp-method": method, **named}

@@ -1,16 +1,24 @@
 """A small MCP server to try citywatch with: notes in memory, and a tool that sends one away (it only prints it).
 
-`python3 notes_server.py` needs nothing but Python and serves MCP 2025-11-25 on http://127.0.0.1:9001/mcp.
-It checks nobody: that is the gateway's work. Another port is given as its one argument, 0 takes a free one.
+    python3 notes_server.py [PORT] [--open]
+
+It needs nothing but Python and serves MCP 2025-11-25 on http://127.0.0.1:9001/mcp; another PORT may be given, 0 takes a
+free one. Whoever asks has to show the token in the file `notes.token`, which it writes when there is none: the gateway
+reads it there, agents must not. With --open it serves whoever reaches it, as many servers do.
 """
 
 from __future__ import annotations
 
+import hmac
 import json
+import os
+import secrets
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
+TOKEN = Path("notes.token")
 NOTES = {"plan": "1. put a watch before the tools  2. see it refuse  3. hand the log to somebody else"}
 TEXT = {"type": "string"}
 
@@ -64,8 +72,16 @@ def answer(method: str, params: dict[str, Any]) -> dict[str, Any]:
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
+    token: str | None = None  # None: whoever reaches it
+
     def do_POST(self) -> None:
-        message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        shown = self.headers["Authorization"] or ""
+        if self.token and not hmac.compare_digest(shown.encode(), f"Bearer {self.token}".encode()):
+            refusal = {"code": -32001, "message": "this server wants its token, and you have none"}
+            self._send(401, json.dumps({"jsonrpc": "2.0", "id": None, "error": refusal}).encode())
+            return
+        message = json.loads(body)
         if "id" not in message:
             self._send(202, b"")
             return
@@ -92,7 +108,19 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing per request; a note that leaves is printed by the tool."""
 
 
+def read_token() -> str:
+    """The token that callers have to show; drawn when the server starts for the first time."""
+    if not TOKEN.exists():
+        with os.fdopen(os.open(TOKEN, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(32))
+    return TOKEN.read_text(encoding="ascii").strip()
+
+
 if __name__ == "__main__":
-    server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1]) if len(sys.argv) > 1 else 9001), Handler)
-    print(f"notes on http://127.0.0.1:{server.server_port}/mcp", flush=True)
+    ports = [int(word) for word in sys.argv[1:] if word != "--open"]
+    token = read_token()
+    Handler.token = None if "--open" in sys.argv else token
+    server = ThreadingHTTPServer(("127.0.0.1", ports[0] if ports else 9001), Handler)
+    served = "" if Handler.token else ", for whoever reaches it"
+    print(f"notes on http://127.0.0.1:{server.server_port}/mcp{served}", flush=True)
     server.serve_forever()

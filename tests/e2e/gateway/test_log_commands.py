@@ -90,9 +90,14 @@ def test_show_says_who_did_what_and_why_not(desk: Desk) -> None:
 
 def test_what_a_caller_wrote_cannot_draw_on_the_operators_terminal(desk: Desk) -> None:
     ask(desk, desk.token(), "\x1b[2Jlook\n      99  allow", {})
+    ask(desk, desk.token(), "\x9b2J\u202enigthon deined", {})
     shown = desk.run("log", "show").stdout
     assert "\x1b" not in shown
     assert len(shown.splitlines()) == min(20, len(desk.events()))
+    exact = desk.run("log", "show", "--last", "1000", "--json").stdout
+    assert shown.isascii()
+    assert exact.isascii()
+    assert [json.loads(line) for line in exact.splitlines()] == desk.events()
 
 
 def test_tail_shows_entries_as_they_come(desk: Desk) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
-from citywatch.core.events import AgentAdded, AgentRevoked
+from citywatch.core.events import AgentAdded, AgentRevoked, PolicyLoaded
 from citywatch.core.signature import thumbprint
 from citywatch.service.admin import Admin
 from citywatch.service.authority import p256
@@ -115,3 +115,19 @@ async def test_a_store_that_does_not_answer_adds_nobody() -> None:
         await city.admin.add_agent("billing", signer().public, "alice")
     city.store.broken = None
     assert await city.admin.list_agents() == []
+
+
+async def test_a_change_of_policies_is_an_entry_and_none_is_none() -> None:
+    city = City()
+    for digest in ("one", "one", "two", "one"):
+        await city.admin.note_policy(digest, "alice")
+    assert [event.policy for event in await city.events() if isinstance(event, PolicyLoaded)] == ["one", "two", "one"]
+    after = Admin(store=city.store.after_power_loss(), clock=city.clock, replica="r2", domain=DOMAIN)
+    await after.note_policy("one", "alice")
+    assert len(await city.events()) == 3
+
+
+async def test_two_that_load_the_same_policies_at_once_enter_it_once() -> None:
+    city = City()
+    await asyncio.gather(*(city.admin.note_policy("one", by) for by in ("alice", "bob")))
+    assert len(await city.events()) == 1

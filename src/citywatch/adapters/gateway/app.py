@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+from citywatch.adapters.gateway.anteroom import Anteroom
 from citywatch.adapters.gateway.door import Door
 from citywatch.adapters.gateway.protocol import Peer
 from citywatch.core.call import Call, Direction
 from citywatch.core.enforce.needs import TOOL_CALL
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
+from citywatch.core.identity.renewal import MAX_REQUEST_BYTES
 from citywatch.core.wire import jsonrpc, mcp
 from citywatch.core.wire.jsonrpc import Id, Limits, Request, Response
 from citywatch.service.exchange import END, LISTEN, Delivery, Exchange, Outcome
@@ -29,6 +32,9 @@ Route = Callable[[bytes], Awaitable[tuple[int, str, bytes]]]
 
 JSON = b"application/json"
 SSE_PING_S = 15.0
+UNPROVEN_BODY = MAX_REQUEST_BYTES
+"""The largest body that is taken from a peer without papers: a renewal's."""
+UNPROVEN_PLACES = 64
 
 
 class _TooSlow(Exception):
@@ -60,17 +66,20 @@ class Gateway:
         self.hosts = hosts
         self.closed = closed
         self.in_flight = 0
+        self.anteroom = Anteroom(UNPROVEN_PLACES)
         self.draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        if self.draining or self.in_flight >= self.max_in_flight:
+        # Whoever shows no papers takes no place of those that do: `_route` gives it one of its own.
+        calls = scope["path"].startswith("/mcp/")
+        if self.draining or (calls and self.in_flight >= self.max_in_flight):
             code = Code.DRAINING if self.draining else Code.OVERLOADED
             await _write(send, 503, mcp.turned_away(None, code))
             return
         peer: Peer = scope["state"]["peer"]
-        self.in_flight += 1
+        self.in_flight += calls
         peer.task = asyncio.current_task()
         try:
             await self._route(scope, receive, send, peer)
@@ -82,7 +91,7 @@ class Gateway:
             return
         finally:
             peer.task = None
-            self.in_flight -= 1
+            self.in_flight -= calls
 
     async def _route(self, scope: Scope, receive: Receive, send: Send, peer: Peer) -> None:
         if not self._addressed_to_us(scope["headers"]):
@@ -97,11 +106,12 @@ class Gateway:
             await _write(send, 404, b'{"error":"not found"}')
             return
         try:
-            body = await self._body(receive) if scope["method"] == "POST" else b""
+            body = b""
+            if scope["method"] == "POST":
+                body = await self._body(receive, UNPROVEN_BODY, self.anteroom.place(self.body_time))
             status, media, reply = await route(body)
         except (Malformed, Refused, Unavailable) as failure:
-            code, detail = _said(failure)
-            await _write(send, mcp.status_of(code), mcp.turned_away(None, code, detail))
+            await self._turn_away(send, failure, None, peer, "")
             return
         await _write(send, status, reply, media.encode())
 
@@ -135,7 +145,7 @@ class Gateway:
                 raise Refused(Code.SERVER_UNKNOWN, f"`{server[:80]}` is not a configured server")
             method = scope["method"]
             if method == "POST":
-                raw = await self._body(receive)
+                raw = await self._body(receive, self.limits.size, asyncio.timeout(self.body_time))
                 message = jsonrpc.parse_message(raw, self.limits)
                 outcome = await self._post(server, scope["headers"], message, credential)
             elif method in ("GET", "DELETE"):
@@ -174,11 +184,9 @@ class Gateway:
 
     async def _negotiated(self, headers: list[tuple[bytes, bytes]]) -> str | None:
         """The revision of the session that the headers claim; whose session it is, `verify` asks."""
-        for name, value in headers:
-            if name == b"mcp-session-id":
-                session = await self.exchange.enforcer.session(value.decode("latin-1"))
-                return None if session is None else session.revision
-        return None
+        claimed = mcp.claimed_session(headers)
+        session = None if claimed is None else await self.exchange.enforcer.session(claimed)
+        return None if session is None else session.revision
 
     def _call(
         self,
@@ -205,23 +213,24 @@ class Gateway:
             continues=isinstance(message, Request) and method == TOOL_CALL and mcp.continues(message),
         )
 
-    async def _body(self, receive: Receive) -> bytes:
-        """The whole body within its bounds; the usual one arrives in a single event."""
-        chunks: list[bytes] = []
-        size, more = 0, True
+    async def _body(self, receive: Receive, most: int, place: AbstractAsyncContextManager[object]) -> bytes:
+        """The whole body within its bounds; the usual one arrives in a single event. `place` ends in `TimeoutError`."""
+        body, more = bytearray(), True  # growing in place: kept in pieces of a byte it would be forty times as large
         try:
-            async with asyncio.timeout(self.body_time):
+            async with place:
                 while more:
                     event = await receive()
                     if event["type"] == "http.disconnect":
                         raise Malformed("the body ended early")
-                    chunks.append(event.get("body", b""))
-                    size, more = size + len(chunks[-1]), event.get("more_body", False)
-                    if size > self.limits.size:
-                        raise Malformed(f"the body is larger than {self.limits.size} bytes")
+                    chunk, more = event.get("body", b""), event.get("more_body", False)
+                    if len(body) + len(chunk) > most:
+                        raise Malformed(f"the body is larger than {most} bytes")
+                    if not (body or more):
+                        return bytes(chunk)
+                    body += chunk
         except TimeoutError:
             raise _TooSlow from None
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        return bytes(body)
 
     # -- writing back ------------------------------------------------------------------------------------------------
 

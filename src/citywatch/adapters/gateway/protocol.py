@@ -2,8 +2,9 @@
 
 uvicorn bounds neither the number, the size nor the time of headers, and keeps the client's certificate to itself.
 Decides only how much a connection may send before anybody looks at it. INVARIANTS: at no time is more than
-`header_bytes` plus one read of unparsed head kept; a head that is not complete in `header_time` seconds closes the
-connection; a caller that goes away cancels the request it left.
+`header_bytes` plus one read of unparsed head kept, and never more than one request; a head that is not complete in
+`header_time` seconds closes the connection, and so does a body that goes on for so long after its answer; a caller that
+goes away cancels the request it left. Which connections there may be, `room.py` decides.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any
 import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from citywatch.adapters.gateway.room import Room
 
 _READ = 256 * 1024
 
@@ -62,6 +65,11 @@ class Corked:
         self._flush()
         self._transport.close()
 
+    @property
+    def unsent(self) -> bool:
+        """Whether anything waits here or in the transport to be sent."""
+        return bool(self._waiting) or self._transport.get_write_buffer_size() > 0
+
     def _flush(self) -> None:
         if self._waiting:
             data = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
@@ -80,6 +88,7 @@ class BoundedProtocol(HttpToolsProtocol):
     """An HTTP/1.1 connection that cannot make us hold more than its bounds allow."""
 
     bounds = Bounds()
+    room = Room(1)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(Corked(transport, self.loop))  # type: ignore[arg-type]
@@ -95,6 +104,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refused = False
         self._unread: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = self.loop.call_later(self.bounds.header_time, self._too_slow)
+        if not self.room.enter(self):
+            self.leave_now()
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
@@ -108,6 +119,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(431, b"the head of the request is too large")
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.room.leave(self)
         self._cancel_timer()
         if self._unread is not None:
             self._unread.cancel()
@@ -127,9 +139,26 @@ class BoundedProtocol(HttpToolsProtocol):
             self._unread = None
         super().resume_writing()
 
+    # -- the seat, for `room.py` -------------------------------------------------------------------------------------
+
+    def owes_nothing(self) -> bool:
+        return not self.transport.unsent  # type: ignore[attr-defined]
+
+    def leave_now(self) -> None:
+        """At once: a farewell would keep the socket open for as long as its peer likes."""
+        self._refused = True
+        self.transport.abort()
+
     # -- parser callbacks --------------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            # One read can hold thousands of requests, and uvicorn would keep a cycle for each: the one at work is
+            # answered, then the connection ends. SPEC: RFC 9112 §9.3.2: a client sends again what was not answered.
+            self.cycle.keep_alive = False
+            self._refused = True
+            self._cancel_timer()
+            raise _TooMuch
         super().on_message_begin()
         self._count = 0
         self._size = 0
@@ -147,6 +176,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._count > self.bounds.headers or self._size > self.bounds.header_bytes:
             self._refuse(431, b"the request has too many or too large headers")
             raise _TooMuch
+        if not self._in_head:
+            return  # a trailer. SPEC: RFC 9110 §6.5.1: the head was judged without it, so it says nothing
         name = name.lower()
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
@@ -160,7 +191,26 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._in_head = True
+        self._cancel_timer()
+        if not self.cycle.response_complete:
+            self.room.work(self)
         super().on_message_complete()
+        if self.cycle.response_complete:  # uvicorn began to wait for the next request at the answer, and forgot it here
+            self._wait_for_the_next()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self.room.wait(self)
+        if not self._in_head and not self.transport.is_closing():
+            # Answered before it was all there: nobody reads the rest, and no other timer runs for it. An honest
+            # client's is on its way already. Closed at once, the answer could be lost with what is unread.
+            self._timer = self.loop.call_later(self.bounds.header_time, self._too_slow)
+
+    def _wait_for_the_next(self) -> None:
+        if not self.transport.is_closing():
+            self._unset_keepalive_if_required()
+            wait = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+            self.timeout_keep_alive_task = wait
 
     # -- refusals ----------------------------------------------------------------------------------------------------
 
@@ -170,8 +220,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _too_slow(self) -> None:
         self._timer = None
-        if self._in_head and not self.transport.is_closing():
-            self._refuse(408, b"the head of the request took too long") if self._head else self.transport.close()
+        if self._in_head and self._head:
+            self._refuse(408, b"the head of the request took too long")
+        else:
+            self.transport.close()
 
     def _refuse(self, status: int, why: bytes) -> None:
         self._refused = True
@@ -191,6 +243,6 @@ class BoundedProtocol(HttpToolsProtocol):
             self._timer = None
 
 
-def bounded(bounds: Bounds) -> type[BoundedProtocol]:
-    """A protocol class with these bounds, for uvicorn's `http=`."""
-    return type("BoundedProtocol", (BoundedProtocol,), {"bounds": bounds})
+def bounded(bounds: Bounds, room: Room) -> type[BoundedProtocol]:
+    """A protocol class with these bounds and a seat in this room, for uvicorn's `http=`."""
+    return type("BoundedProtocol", (BoundedProtocol,), {"bounds": bounds, "room": room})

@@ -19,6 +19,7 @@ from uvicorn.server import ServerState
 
 from citywatch.adapters.gateway.app import Gateway
 from citywatch.adapters.gateway.protocol import Bounds, bounded
+from citywatch.adapters.gateway.room import Room
 from citywatch.adapters.gateway.secure import Handshakes, TlsProtocol
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 
@@ -40,7 +41,7 @@ class Listeners:
         self._gateway = gateway
         self._config = uvicorn.Config(
             gateway,
-            http=bounded(bounds),
+            http=bounded(bounds, Room(connections)),
             ws="none",
             lifespan="off",
             interface="asgi3",
@@ -50,7 +51,6 @@ class Listeners:
             server_header=False,
             date_header=False,
             timeout_keep_alive=keep_alive,
-            limit_concurrency=connections,
         )
         self._config.load()
         self._state = ServerState()

@@ -20,6 +20,8 @@ from citywatch.core.errors import Code, Unavailable
 _MAX_UNWRITTEN: Final = 8 << 20
 _KEPT_OF_STDERR: Final = 8 * 1024
 _GRACE: Final = 0.5
+_MAX_BLANK: Final = 4096
+"""Bytes of empty lines between two messages: some programs write one after each, and who never stops only costs us."""
 
 
 class Child:
@@ -37,8 +39,8 @@ class Child:
         self._on_line = on_line
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
-        self._line: list[bytes] = []
-        self._size = 0
+        self._line = bytearray()
+        self._blank = 0
         self._stdin: asyncio.WriteTransport | None = None
         self._reading: list[asyncio.ReadTransport] = []
         self._ended = False
@@ -117,19 +119,24 @@ class Child:
         if self._ended:
             return
         head, *rest = data.split(b"\n")
-        self._line.append(head)
-        self._size += len(head)
-        if self._size > self._max_line:
+        self._line += head  # in place: a list of pieces of a byte each would be forty times as large
+        if len(self._line) > self._max_line:
             self.end(Unavailable(Code.REPLY_TOO_LARGE, f"the server sent a line of more than {self._max_line} bytes"))
             return
         if not rest:
             return
-        lines = [b"".join(self._line), *rest]
-        tail = lines.pop()
-        self._line, self._size = [tail], len(tail)
+        lines = [bytes(self._line), *rest]
+        self._line = bytearray(lines.pop())
         for line in lines:
-            if line.strip() and not self._ended:
+            if self._ended:
+                return
+            if line.strip():
+                self._blank = 0
                 self._on_line(line)
+                continue
+            self._blank += len(line) + 1
+            if self._blank > _MAX_BLANK:
+                self.end(Unavailable(Code.REPLY_MALFORMED, "the server floods us with empty lines"))
 
     def _take_error(self, data: bytes) -> None:
         # For the operator alone: it may hold the server's secrets, so it goes into no reply and no log.

@@ -1,6 +1,7 @@
 """Where the gateway's own credential for an upstream comes from: the environment or a file, never the caller.
 
-Decides whether what it finds can stand in an HTTP header. INVARIANT: the secret is in no message and no `repr`.
+Decides whether what it finds can stand in an HTTP header. INVARIANTS: the secret is in no message and no
+`repr`; where it comes from is told to the operator alone.
 """
 
 from __future__ import annotations
@@ -25,9 +26,7 @@ def from_environment(name: str) -> Credential:
 
     def credential() -> str:
         if not value:
-            raise Unavailable(
-                Code.UPSTREAM_UNAVAILABLE, f"the environment has no `{name}` for this server's credential"
-            )
+            raise _none(f"the environment has no `{name}` for this server's credential")
         return _authorization(value, f"the variable `{name}`")
 
     return credential
@@ -44,12 +43,10 @@ def from_file(path: str) -> Credential:
             mark = (status.st_mtime_ns, status.st_ino, status.st_size)
             if seen is None or seen[0] != mark:
                 if status.st_size > _MAX:
-                    raise Unavailable(Code.UPSTREAM_UNAVAILABLE, f"the credential file `{path}` is too large")
+                    raise _none(f"the credential file `{path}` is too large")
                 seen = (mark, Path(path).read_text("utf-8"))
         except (OSError, UnicodeDecodeError) as failure:
-            raise Unavailable(
-                Code.UPSTREAM_UNAVAILABLE, f"the credential file `{path}` cannot be read: {type(failure).__name__}"
-            ) from None
+            raise _none(f"the credential file `{path}` cannot be read: {type(failure).__name__}") from None
         return _authorization(seen[1], f"the file `{path}`")
 
     return credential
@@ -59,5 +56,9 @@ def _authorization(text: str, source: str) -> str:
     """A bare token becomes `Bearer <token>`; a value with a scheme (`Basic …`) stays as it is."""
     value = text.strip()
     if not _VALUE.match(value) or len(value) > _MAX:
-        raise Unavailable(Code.UPSTREAM_UNAVAILABLE, f"{source} holds no credential that fits a header")
+        raise _none(f"{source} holds no credential that fits a header")
     return value if " " in value else f"Bearer {value}"
+
+
+def _none(why: str) -> Unavailable:
+    return Unavailable(Code.UPSTREAM_UNAVAILABLE, "the gateway has no credential for this server", operator=why)

@@ -155,4 +155,6 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _cannot(server: StdioServer, why: str) -> Unavailable:
-    return Unavailable(Code.UPSTREAM_UNAVAILABLE, f"`{server.name}` is not started: {why}")
+    # What is wrong tells paths and accounts of this machine: it is no business of the agent that asked.
+    told = f"`{server.name}` is not started"
+    return Unavailable(Code.UPSTREAM_UNAVAILABLE, told, operator=f"{told}: {why}")

@@ -123,7 +123,8 @@ async def serve_witness(
 ) -> None:
     """Serve on sockets that are bound already, until SIGTERM or SIGINT.
 
-    `protocol` takes uvicorn's place, which bounds neither the number of headers nor their time.
+    `protocol` takes uvicorn's place, which bounds neither the number of headers nor their time, and whose bound on
+    connections lets silent ones keep everybody out.
     """
     config = uvicorn.Config(
         app,
@@ -135,7 +136,7 @@ async def serve_witness(
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=64,
+        limit_concurrency=64 if protocol is None else None,
         timeout_keep_alive=15,
         timeout_graceful_shutdown=5,
     )

@@ -14,7 +14,7 @@ from __future__ import annotations
 import decimal
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -30,6 +30,10 @@ MAX_DEPTH = 64
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,29})(?:\.[0-9]{1,30})?\Z")
 
 _Reader = Callable[[Any], Any]
+_Path: TypeAlias = "str | tuple[_Path, str | None]"
+"""Where a value stands: a text, or the path of what it stands in and one step more (None: an item of an array). Written
+out only to refuse: one long name with thousands of members below it would be copied for each of them."""
+_SHOWN = 200
 
 
 class ArgumentMap(msgspec.Struct, frozen=True):
@@ -57,13 +61,21 @@ def text_of(value: Any, path: str = "params") -> str:
         raise _unsupported(path, str(error)) from None
 
 
-def _unsupported(path: str, why: str) -> Refused:
+def _unsupported(path: _Path, why: str) -> Refused:
     # The path is an agent's words: one line, no surrogates, nothing that a terminal obeys
-    shown = "".join(letter if letter.isprintable() else "?" for letter in path[:200])
+    shown = "".join(letter if letter.isprintable() else "?" for letter in _written(path))
     return Refused(Code.ARGUMENT_UNSUPPORTED, f"`{shown}`: {why}")
 
 
-def _screen(value: Any, path: str, depth: int) -> None:
+def _written(path: _Path) -> str:
+    steps = []
+    while isinstance(path, tuple):
+        path, step = path
+        steps.append("[]" if step is None else f".{step[:_SHOWN]}")
+    return (path[:_SHOWN] + "".join(reversed(steps)))[:_SHOWN]
+
+
+def _screen(value: Any, path: _Path, depth: int) -> None:
     """Refuse what no argument may hold, wherever it stands: `__` keys, integers beyond 64 bits, endless nesting."""
     kind = type(value)
     if kind is int and not MIN_LONG <= value <= MAX_LONG:
@@ -74,14 +86,14 @@ def _screen(value: Any, path: str, depth: int) -> None:
         raise _unsupported(path, f"nested deeper than {MAX_DEPTH} levels")
     if kind is list:
         for item in value:
-            _screen(item, path + "[]", depth - 1)
+            _screen(item, (path, None), depth - 1)
         return
     for name, item in value.items():
-        _allowed_key(name, f"{path}.{name}")
-        _screen(item, f"{path}.{name}", depth - 1)
+        _allowed_key(name, (path, name))
+        _screen(item, (path, name), depth - 1)
 
 
-def _allowed_key(name: str, path: str) -> None:
+def _allowed_key(name: str, path: _Path) -> None:
     # INVARIANT: `{"__entity": …}` and `{"__extn": …}` in a context become real entities and values in cedarpy
     if name.startswith("__"):
         raise _unsupported(path, "a name must not start with `__`")

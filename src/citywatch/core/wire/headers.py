@@ -64,8 +64,17 @@ def read_headers(pairs: Iterable[tuple[bytes, bytes]]) -> RoutingHeaders:
             target, key = found, field
         if key in target:
             raise Refused(Code.HEADER_MISMATCH, f"the header `{name.decode('latin-1')[:80]}` appears more than once")
-        target[key] = raw_value.decode("latin-1").strip(" \t")
+        target[key] = _trimmed(raw_value)
     return RoutingHeaders(**found, params=params)
+
+
+def claimed_session(pairs: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """The session that `read_headers` will find: which revision it speaks has to be known before a request is read."""
+    return next((_trimmed(value) for name, value in pairs if name.lower() == b"mcp-session-id"), None)
+
+
+def _trimmed(raw: bytes) -> str:
+    return raw.decode("latin-1").strip(" \t")
 
 
 def check_header(header: str, value: str | None, expected: str) -> None:

@@ -7,7 +7,7 @@ INVARIANT: whoever stands outside of `core.wire` imports MCP from here, so that 
 
 from __future__ import annotations
 
-from citywatch.core.wire.headers import ParamHeader, param_headers
+from citywatch.core.wire.headers import ParamHeader, claimed_session, param_headers
 from citywatch.core.wire.methods import LEGACY, MODERN, Group, Method, all_methods, find_method
 from citywatch.core.wire.refusals import error_number, refusal, status_of, turned_away
 from citywatch.core.wire.requests import (
@@ -45,6 +45,7 @@ __all__ = [
     "all_methods",
     "check_agent_reply",
     "check_reply",
+    "claimed_session",
     "continues",
     "definitions",
     "error_number",

@@ -11,6 +11,7 @@ SPEC: MCP schema 2025-11-25 and 2026-07-28, `*Result`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -103,8 +104,7 @@ _LISTS: Final = {
     "resources/templates/list": ("resourceTemplates", "template", "uriTemplate"),
 }
 _GREETINGS: Final = ("initialize", "server/discover")
-_SERVER_INFO: Final = ("name", "version", "title")
-_COMMON: Final = frozenset(("_meta", "resultType", "ttlMs", "cacheScope"))
+_COMMON: Final = frozenset(("resultType", "ttlMs", "cacheScope"))
 _GREETING_MEMBERS: Final = _COMMON | {"capabilities", "serverInfo", "instructions"}
 _MEMBERS: Final[Mapping[str, frozenset[str]]] = {
     **{method: _COMMON | {member, "nextCursor"} for method, (member, _, _) in _LISTS.items()},
@@ -112,6 +112,17 @@ _MEMBERS: Final[Mapping[str, frozenset[str]]] = {
     "server/discover": _GREETING_MEMBERS | {"supportedVersions"},
 }
 """All that may be released of a reply that defines something: who folds case would take `Tools` for `tools`."""
+_CAPABILITIES: Final[Mapping[str, Any]] = {
+    "logging": {},
+    "completions": {},
+    "prompts": {"listChanged": bool},
+    "resources": {"subscribe": bool, "listChanged": bool},
+    "tools": {"listChanged": bool},
+}
+"""All that a server may say it can do. SPEC: `ServerCapabilities`, but for `experimental` and `extensions`, which hold
+anything at all, and for `tasks`, which are refused: without that capability a client makes plain calls."""
+_NAME: Final = re.compile(r"[A-Za-z0-9._/@+-]{1,32}")
+_VERSION: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9}){0,3}")
 OFFERING: Final = frozenset((*_LISTS, *_GREETINGS))
 """The methods whose replies may define something."""
 
@@ -130,23 +141,56 @@ def definitions(method: str, response: Response) -> tuple[Definition, ...]:
 
 
 def keep_only(method: str, response: Response, keep: Sequence[bool]) -> Response:
-    """The same reply with only those definitions whose flag is set; one flag for each of `definitions`, in order."""
+    """The same reply with only those definitions whose flag is set; one flag for each of `definitions`, in order.
+
+    Beside them it says nothing in words of the server's: a model reads greetings and lists, and nobody approved those.
+    """
     offered = definitions(method, response)
     if len(offered) != len(keep):
         raise ValueError("one flag for each definition")
     if response.result is None or method not in OFFERING:
         return private(response)
     kept = {name: value for name, value in response.result.items() if name in _MEMBERS[method]}
-    if isinstance(server := kept.get("serverInfo"), dict):
-        kept["serverInfo"] = {name: server[name] for name in _SERVER_INFO if isinstance(server.get(name), str)}
-    if isinstance(able := kept.get("capabilities"), dict):
-        # SPEC: MCP 2025-11-25 basic/utilities/tasks: without this capability a client makes plain calls. It is refused.
-        kept["capabilities"] = {name: value for name, value in able.items() if name != "tasks"}
+    for name, plain in _PLAIN.items():
+        if name in kept and (value := plain(kept.pop(name))) is not None:
+            kept[name] = value
     if method in _LISTS:
         kept[_LISTS[method][0]] = [one.value for one, flag in zip(offered, keep, strict=True) if flag]
     elif offered and not keep[0]:
         del kept["instructions"]
     return private(msgspec.structs.replace(response, result=kept))
+
+
+def _capable(said: Any, known: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What is known of what a server says it can do: flags, and objects that hold nothing else."""
+    if type(said) is not dict:
+        return None
+    kept = {}
+    for name, inner in known.items():
+        value = said.get(name)
+        if inner is not bool:
+            value = _capable(value, inner)
+        if value is not None and (inner is not bool or type(value) is bool):
+            kept[name] = value
+    return kept
+
+
+def _server(said: Any) -> dict[str, str] | None:
+    """Who a server says it is, in one short word and a number: its title, and all else that it tells, is left out."""
+    if type(said) is not dict:
+        return None
+    name, version = _NAME.match(str(said.get("name"))), _VERSION.match(str(said.get("version")))
+    return {"name": name[0] if name else "server", "version": version[0] if version else "0"}
+
+
+_PLAIN: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "capabilities": lambda said: _capable(said, _CAPABILITIES),
+    "serverInfo": _server,
+    "supportedVersions": lambda said: [one for one in said if one in (*LEGACY, *MODERN)],
+    "resultType": lambda said: said if said == "complete" else None,
+    "ttlMs": lambda said: said if type(said) is int else None,
+}
+"""What is left of the members that are no definitions; None: nothing."""
 
 
 def private(response: Response) -> Response:

@@ -35,8 +35,9 @@ def test_what_does_not_fit_a_header_is_refused_without_being_shown(
     for credential in credentials:
         with pytest.raises(Unavailable) as caught:
             credential()
-        assert text not in str(caught.value)
-        assert "\n" not in str(caught.value)
+        for said in (str(caught.value), caught.value.operator):
+            assert text not in said
+            assert "\n" not in said
 
 
 def test_a_missing_credential_is_no_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,8 +49,11 @@ def test_a_missing_credential_is_no_empty_one(tmp_path: Path, monkeypatch: pytes
         from_file(str(tmp_path / "empty")),
         from_file(str(tmp_path)),
     ):
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable) as caught:
             credential()
+        assert str(tmp_path) in caught.value.operator or "CW_TEST_TOKEN" in caught.value.operator
+        # An agent and the log are told nothing of this machine.
+        assert str(caught.value) == caught.value.detail == "the gateway has no credential for this server"
 
 
 def test_a_file_is_read_again_when_it_has_changed(tmp_path: Path) -> None:

@@ -226,3 +226,37 @@ def test_a_refusal_names_the_argument_and_never_its_value() -> None:
 def test_a_refusal_is_one_line_whatever_the_argument_is_called() -> None:
     detail = refused({"a\n\x1b[31mred\ud800" + "x" * 999: 1})
     assert detail == f"`a??[31mred?{'x' * 189}`: declared by neither the manifest nor the input schema"
+
+
+class Watched(str):
+    """A member's name that counts how often it is written into something longer."""
+
+    __slots__ = ()
+    written = 0
+
+    def __format__(self, spec: str) -> str:
+        Watched.written += 1
+        return str.__format__(self, spec)
+
+    def __radd__(self, other: str) -> str:
+        Watched.written += 1
+        return other + str(self)
+
+    def __getitem__(self, cut: Any) -> str:
+        Watched.written += 1
+        return str.__getitem__(self, cut)
+
+
+def test_one_long_name_is_not_written_once_for_each_member_below_it() -> None:
+    """3 MB with ten thousand members below a name of 1.5 MB took 13 seconds, before policy."""
+    text_of({Watched("k"): {Watched(f"m{number}"): [0, {Watched("n"): 1}] for number in range(1000)}})
+    assert Watched.written == 0
+
+
+def test_what_is_refused_is_named_by_its_path_however_long_its_names_are() -> None:
+    with pytest.raises(Refused) as refusal:
+        text_of({"a": [{"b": {"__c": 1}}]})
+    assert refusal.value.detail.startswith("`params.a[].b.__c`: ")
+    with pytest.raises(Refused) as refusal:
+        text_of({"k" * 1_000_000: {"b": {"__c": 1}}})
+    assert len(refusal.value.detail) < 400

@@ -1,0 +1,183 @@
+"""`citywatch check`: see what would run, and whether it would protect anything.
+
+Decides no call. INVARIANT: what protects nothing fails. Being sure of nothing counts as nothing: a server that does not
+answer is not protected, nor is one that anybody may ask, unless its operator vouches for the network around it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from citywatch.core.errors import CitywatchError, Malformed
+from citywatch.main.place import Place, read_place
+
+if TYPE_CHECKING:
+    from citywatch.core.enforce.rules import Rules
+    from citywatch.main.assembly import City
+    from citywatch.service.ports import Upstream
+    from citywatch.service.tools import Approved
+
+
+def register(cli: click.Group) -> None:
+    cli.add_command(check)
+
+
+@click.command()
+@click.option(
+    "--closed",
+    multiple=True,
+    metavar="SERVER",
+    help="You vouch that nobody but the gateway reaches this server, whatever it answers here.",
+)
+@click.pass_obj
+def check(file: Path, closed: tuple[str, ...]) -> None:
+    """Say what would run and what it would protect; exit with 1 if nothing would be protected."""
+    place = read_place(file)
+    for name in closed:
+        if name not in place.settings.servers:
+            raise Malformed(f"`--closed {name}`: no such server is configured")
+    problems = asyncio.run(_check(place, closed))
+    for problem in problems:
+        click.echo(f"problem         {problem}", err=True)
+    raise SystemExit(1 if problems else 0)
+
+
+async def _check(place: Place, closed: Sequence[str]) -> list[str]:
+    from citywatch.main.assembly import build_upstreams, open_city
+    from citywatch.service.tools import approvals
+
+    settings = place.settings
+    problems: list[str] = []
+    for listen in settings.listen:
+        click.echo(f"listens on      {listen}")
+    for name in settings.unsafe:
+        click.echo(f"UNSAFE          {name}")
+    if settings.principals:
+        click.echo(f"principals      {', '.join(settings.principals)}")
+    else:
+        click.echo(
+            "WARNING         no `principals` are declared: information flow is not enforced, "
+            "and whatever an agent reads may choose whom its permitted calls reach"
+        )
+    async with open_city(place) as city:
+        agents = [name for name, row in await city.admin.list_agents() if not row.revoked]
+        click.echo(f"agents          {', '.join(agents) or 'none'}")
+        if not agents:
+            problems.append("no agent is registered: `citywatch agent add NAME`")
+        problems += await _policies(city, agents)
+        if not settings.servers:
+            problems.append("no server is configured: nothing would be protected")
+        approved = await approvals(city.store)
+        standings = set()
+        for name, upstream in build_upstreams(place).items():
+            standings.add(await _server(city, name, upstream, approved, vouched=name in closed))
+            problems += _tools(place, name, approved)
+    if standings == {"silent"}:
+        problems.append("no server answers: nothing can be said to be protected")
+    elif standings and "closed" not in standings:
+        problems.append("nothing would be protected: every server that answers is open to whoever reaches it")
+    return problems
+
+
+async def _policies(city: City, agents: Iterable[str]) -> list[str]:
+    """What is wrong with the policies, be it that they permit nobody anything."""
+    from citywatch.core.policy.check import check_policies
+    from citywatch.main.assembly import load_rules
+
+    try:
+        rules = await load_rules(city.settings, city.store)
+    except CitywatchError as failure:
+        return [f"the policies cannot be used:\n{failure}"]
+    click.echo(f"policies        {len(rules.policies.policies)}, digest {rules.policies.digest[:16]}")
+    for fallen in rules.policies.fallen_back:
+        click.echo(f"                `{fallen}` is evaluated by cedarpy, which is slower")
+    problems = [f"policy {mistake}" for mistake in check_policies(rules.policies.policies, rules.world)]
+    if not _may_permit(rules, agents):
+        problems.append("no policy could ever permit an agent to call a tool: every call would be refused")
+    return problems
+
+
+def _may_permit(rules: Rules, agents: Iterable[str]) -> bool:
+    """Whether some tool could be permitted to somebody; before there are both, whether anything could."""
+    from citywatch.core.names import AgentId
+    from citywatch.core.policy.possible import possible
+
+    asked = [
+        possible(
+            rules.policies, rules.agent(str(AgentId(rules.domain, agent)), agent), tool.action, rules.servers[name]
+        )
+        for agent in agents
+        for (name, _), tool in rules.tools.items()
+    ]
+    return any(asked) if asked else any(policy.permits for policy in rules.policies.policies)
+
+
+async def _server(city: City, name: str, upstream: Upstream, approved: Sequence[Approved], *, vouched: bool) -> str:
+    """Say how a server stands; return whether it is `closed` to others, `open` to them or `silent`."""
+    from citywatch.core.enforce.pinning import Standing
+    from citywatch.service.survey import survey
+    from citywatch.service.tools import compare
+
+    tools = sum(1 for one in approved if (one.server, one.kind) == (name, "tool"))
+    try:
+        offered = compare(name, (await survey(upstream, city.audience)).definitions, approved)
+    except CitywatchError as failure:
+        click.echo(f"server          {name}: {tools} tools approved; it does not answer: {failure}")
+        standing = "silent"
+    else:
+        waiting = sum(1 for one in offered if one.standing is not Standing.APPROVED)
+        click.echo(f"server          {name}: {tools} tools approved, {waiting} definitions await approval")
+        standing = "closed"
+    finally:
+        await upstream.close()
+    if await _is_open(city.place, name, vouched=vouched):
+        return "open"
+    return standing
+
+
+async def _is_open(place: Place, name: str, *, vouched: bool) -> bool:
+    """Ask a server without our credential: one that answers anybody can be reached around us."""
+    from citywatch.adapters.upstream import HttpServer, HttpUpstream
+    from citywatch.config import Http
+    from citywatch.service.survey import granted
+
+    reach = place.settings.servers[name].reach
+    if not isinstance(reach, Http):
+        return False  # a program talks to nobody but us
+    upstream = HttpUpstream(HttpServer(name=name, url=reach.url, ca=reach.ca), None)
+    try:
+        answered = await granted(upstream, "nobody")
+    finally:
+        await upstream.close()
+    if not answered:
+        click.echo(f"                {name} does not answer without our credential")
+        return False
+    click.echo(f"WARNING         {name} answers without our credential: agents that reach it go around the gateway")
+    click.echo(f"                (it answers {', '.join(answered)})")
+    if vouched:
+        click.echo(f"                you vouch that nobody but the gateway reaches {name}")
+    return not vouched
+
+
+def _tools(place: Place, name: str, approved: Sequence[Approved]) -> list[str]:
+    """Say what the file does not say of a server's tools; it is a problem if none is approved."""
+    from citywatch.core.enforce.arguments import silent
+    from citywatch.core.manifest import SILENT
+
+    declared = place.settings.servers[name].tools
+    tools = sorted((one for one in approved if (one.server, one.kind) == (name, "tool")), key=lambda one: one.name)
+    for tool in tools:
+        if tool.name not in declared:
+            click.echo(f"                {name}/{tool.name} has no manifest: counts as irreversible")
+        schema = tool.definition.get("inputSchema")
+        unsaid = silent(declared.get(tool.name, SILENT), schema if isinstance(schema, dict) else {})
+        if unsaid:
+            shown = ", ".join(json.dumps(one)[1:-1] for one in unsaid)
+            click.echo(f"                {name}/{tool.name} has no role for {shown}: counts as destination")
+    return [] if tools else [f"no tool of `{name}` is approved: `citywatch tools approve {name}`"]
