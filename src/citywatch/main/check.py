@@ -177,7 +177,7 @@ def _tools(place: Place, name: str, approved: Sequence[Approved]) -> list[str]:
             click.echo(f"                {name}/{tool.name} has no manifest: counts as irreversible")
         schema = tool.definition.get("inputSchema")
         unsaid = silent(declared.get(tool.name, SILENT), schema if isinstance(schema, dict) else {})
-        if unsaid and place.settings.principals:
+        if unsaid:
             shown = ", ".join(json.dumps(one)[1:-1] for one in unsaid)
             click.echo(f"                {name}/{tool.name} has no role for {shown}: counts as destination")
     return [] if tools else [f"no tool of `{name}` is approved: `citywatch tools approve {name}`"]
