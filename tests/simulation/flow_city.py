@@ -9,6 +9,7 @@ import msgspec
 
 from citywatch.adapters.memory import MemoryAnswer, MemoryStore
 from citywatch.core.call import Effect
+from citywatch.core.content.model import Model
 from citywatch.core.manifest import Output, Parameter, ParameterType, Principal, Role, ToolManifest
 from citywatch.service.tasks import Tasks
 from citywatch.service.tickets import Tickets
@@ -73,8 +74,9 @@ POLICY = '@id("all") permit(principal, action, resource is Server);'
 class FlowCity(City):
     """`task` speaks for a principal, `read` has the agent receive what a tool answers, `act` tries something."""
 
-    def __init__(self, store: MemoryStore | None = None) -> None:
+    def __init__(self, store: MemoryStore | None = None, model: Model | None = None) -> None:
         super().__init__(policy=POLICY, store=store)
+        self.enforcer.model = model
         self.configured = msgspec.structs.replace(
             self.configured,
             servers={"bank": MANIFESTS},
@@ -85,7 +87,12 @@ class FlowCity(City):
         )
         self.enforcer.rules = self.rules(*TOOLS)
         self.tasks = Tasks(
-            store=self.store, clock=self.clock, chance=self.chance, replica="r1", rules=self.enforcer.rules
+            store=self.store,
+            clock=self.clock,
+            chance=self.chance,
+            replica="r1",
+            rules=self.enforcer.rules,
+            model=model,
         )
         self.tickets = Tickets(store=self.store, clock=self.clock, replica="r1")
 

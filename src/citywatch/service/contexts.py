@@ -15,6 +15,8 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from citywatch.core.call import Ask, Call, Decision, Direction
+from citywatch.core.content.model import Model
+from citywatch.core.enforce.advice import told_advice
 from citywatch.core.enforce.context import MAX_ITEMS, Context, Flow, FlowNeed, Key, Ticket, item_key, outside_of
 from citywatch.core.enforce.receive import Entering, entering_request
 from citywatch.core.errors import Code
@@ -71,10 +73,10 @@ class Contexts:
         return history
 
 
-def enter(context: Key, entering: Entering, server: str, loaded: Loaded, at: int) -> Puts:
+def enter(context: Key, entering: Entering, server: str, loaded: Loaded, at: int, model: Model | None = None) -> Puts:
     """The rows that change when this message reaches the agent. `loaded` has the context's row and the written ones."""
     shaped = join_all(label_of(loaded, key) for key in entering.written)
-    item = entering.item(server, shaped, at)
+    item = entering.item(server, shaped, at, model)
     known = entering.known(shaped)
     return (
         *add_item(context, _context(context, loaded), item),
@@ -106,12 +108,14 @@ def taint_written(need: FlowNeed, flow: Flow, loaded: Loaded) -> Puts:
     )
 
 
-def flowing(call: Call, need: FlowNeed | None, flow: Flow | None, loaded: Loaded, now: int) -> Puts:
+def flowing(
+    call: Call, need: FlowNeed | None, flow: Flow | None, loaded: Loaded, now: int, model: Model | None = None
+) -> Puts:
     """What an allowed call leaves in rows: what it writes where, what it brings to the agent; a ticket is used."""
     if need is None or flow is None:
         return ()
     if call.direction is Direction.TO_AGENT:
-        return enter(need.context, entering_request(call), call.server, loaded, now)
+        return enter(need.context, entering_request(call), call.server, loaded, now, model)
     used: Puts = ()
     if need.ticket is not None and flow.ticket is not None and flow.ticket.state == "approved":
         used = ((need.ticket, msgspec.json.encode(msgspec.structs.replace(flow.ticket, state="used"))),)
@@ -137,6 +141,7 @@ def asking(call: Call, need: FlowNeed | None, flow: Flow | None, decision: Decis
         expires=now + TICKET_MS,
         why=decision.reason.detail,
         call=call.id,
+        advice=tuple(told_advice(flow.history)),
     )
     return ((need.ticket, msgspec.json.encode(ticket)),)
 

@@ -25,6 +25,7 @@ import msgspec
 
 from citywatch.core import events
 from citywatch.core.call import Allow, Call, Decision, Deny, Direction, Effect, Reason
+from citywatch.core.content.model import Model
 from citywatch.core.enforce.admit import admit
 from citywatch.core.enforce.context import context_key
 from citywatch.core.enforce.needs import (
@@ -110,12 +111,15 @@ class Enforcer:
         rules: Rules,
         replica: str,
         refresh: Callable[[], Awaitable[Rules]] | None = None,
+        model: Model | None = None,
     ) -> None:
+        """`model` scans what enters a context; without one nothing is scanned, and no Ask becomes a Deny for it."""
         self.store = store
         self.clock = clock
         self.chance = chance
         self.rules = rules
         self.replica = replica
+        self.model = model
         self._refresh = refresh
         self._decoded: dict[Key, tuple[int, Any]] = {}
         self.contexts = Contexts(store)
@@ -156,7 +160,11 @@ class Enforcer:
                 entries=(NewEntry(encode_event(event), Payload(salt, call.body)),),
                 reads=(*known.reads, *opening) if allowed else known.reads,
                 spends=tuple(Spend(b.key, b.window, b.limit, not allowed) for b in need.budgets),
-                puts=(*self._open(call, need, known), *puts, *flowing(call, need.flow, known.flow, loaded, now))
+                puts=(
+                    *self._open(call, need, known),
+                    *puts,
+                    *flowing(call, need.flow, known.flow, loaded, now, self.model),
+                )
                 if allowed
                 else asking(call, need.flow, known.flow, decision, now),
                 sync=allowed and effect_of(self.rules, call) is not Effect.READ,
@@ -294,7 +302,7 @@ class Enforcer:
                         *settled.report.puts,
                         *puts,
                         *(
-                            enter(context, entering, judged.call.server, loaded, now)
+                            enter(context, entering, judged.call.server, loaded, now, self.model)
                             if entering is not None and isinstance(settled, Released)
                             else ()
                         ),

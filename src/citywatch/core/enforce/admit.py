@@ -14,6 +14,7 @@ INVARIANTS
 5. No request is let through under the id of one that is still open: nobody could tell whose an answer is.
 6. A control argument that nobody entitled supplied is at best an Ask (`steering`); nobody is asked about a call that
    policy or budget would refuse anyway; an answer holds for that one call, once, until it expires.
+7. What a scan said of a text only turns an Ask into a Deny (`suspicion`); its silence changes nothing.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from citywatch.core.call import Allow, Ask, Call, Decision, Deny, Direction, Rea
 from citywatch.core.enforce.facts import facts_of
 from citywatch.core.enforce.needs import PINNED, TOOL_CALL, Known, Needs
 from citywatch.core.enforce.steering import Steering
+from citywatch.core.enforce.suspicion import suspected
 from citywatch.core.enforce.verify import Authority
 from citywatch.core.errors import Code, Refused
 from citywatch.core.policy.decide import decide
@@ -86,7 +88,7 @@ def _repeated(known: Known, now: int) -> Ask | Deny | None:
 
 
 def _steered(call: Call, known: Known, allowed: Allow, now: int) -> Decision:
-    """# INVARIANT: 5."""
+    """# INVARIANT: 6."""
     flow, tool = known.flow, known.rules.tools.get((call.server, call.name or ""))
     if flow is None or tool is None or call.method != TOOL_CALL or call.direction is not Direction.TO_SERVER:
         return allowed
@@ -100,6 +102,9 @@ def _steered(call: Call, known: Known, allowed: Allow, now: int) -> Decision:
             return Allow(allowed.policies, (f"ticket {ticket.id} by {ticket.by}", *(one.told() for one in findings)))
         if ticket.state == "denied":
             return Deny(Reason(Code.APPROVAL_DENIED, detail=f"ticket {ticket.id}"))
+    suspect = suspected(stopped, flow.history)  # INVARIANT: 7. Only here, where a person would be asked.
+    if suspect is not None:
+        return Deny(Reason(Code.SUSPECTED_INJECTION, allowed.policies, suspect.told()))
     return Ask(Reason(Code.APPROVAL_REQUIRED, allowed.policies, "; ".join(one.told() for one in stopped[:MAX_TOLD])))
 
 

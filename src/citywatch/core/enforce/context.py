@@ -50,6 +50,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     why: str
     call: str
     by: str = ""
+    advice: tuple[str, ...] = ()
 
 
 class Flow(msgspec.Struct, frozen=True, kw_only=True):

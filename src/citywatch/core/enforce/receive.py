@@ -17,6 +17,9 @@ import msgspec
 
 from citywatch.core.call import Call, Direction
 from citywatch.core.canonical import digest
+from citywatch.core.content.model import Model
+from citywatch.core.content.signals import Channel
+from citywatch.core.enforce.advice import advised
 from citywatch.core.enforce.arguments import all_values, arguments
 from citywatch.core.enforce.context import ANY_OBJECT, Key, party_forms, party_key, written_key
 from citywatch.core.enforce.needs import TOOL_CALL
@@ -48,7 +51,8 @@ class Entering(msgspec.Struct, frozen=True):
         """What must be read, beside the context's own row, before this enters."""
         return (*self.written, *self._parties())
 
-    def item(self, server: str, shaped: Label, at: int) -> Item:
+    def item(self, server: str, shaped: Label, at: int, model: Model | None = None) -> Item:
+        """What enters; with a model, what a third party can have written of it is scanned, once and here."""
         reading = Reading(
             source=self.source,
             trusted=Label(frozenset((f"server:{server}",)), None),
@@ -56,7 +60,14 @@ class Entering(msgspec.Struct, frozen=True):
             shaped=shaped,
             about=self.about,
         )
-        return read_reply(self.walk, digest(self.body), reading, at)
+        item = read_reply(self.walk, digest(self.body), reading, at)
+        if model is None:
+            return item
+        pairs = enumerate(zip(self.walk.leaves, item.parts, strict=True))
+        texts = [
+            (number, leaf.value) for number, (leaf, part) in pairs if isinstance(leaf.value, str) and not part.trusted
+        ]
+        return advised(item, texts, Channel.DATA, model)
 
     def known(self, shaped: Label) -> tuple[Key, ...]:
         """The rows of the parties that this makes known."""
