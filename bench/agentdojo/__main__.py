@@ -55,13 +55,18 @@ def transcripts(chosen: argparse.Namespace, pool: Any) -> tuple[list[Row], Notes
     if why is not None:
         print(why)
         return [], []
-    counted, noted, variant = replay.Counted(), list[tuple[str, ...]](), "no_plan" if FLOW else UNDEFENDED
-    for found, notes in pool.map(run_replay, [(variant, start, chosen.jobs) for start in range(chosen.jobs)]):
-        counted.update(found)
-        noted += notes
-    for kind, reason in sorted(key for key in counted if key[0] == "left_out" and key[1]):
-        print(f"left out of replay: {counted[kind, reason]} x {reason}")
-    return replay_rows(counted), noted
+    noted, variant = list[tuple[str, ...]](), "no_plan" if FLOW else UNDEFENDED
+    rows: list[Row] = []
+    for head, advice in (("replay", True), ("replay.no_model", False)) if FLOW else (("replay", False),):
+        counted = replay.Counted()
+        for found, notes in pool.map(run_replay, [(variant, at, chosen.jobs, advice) for at in range(chosen.jobs)]):
+            counted.update(found)
+            noted += notes if advice or not FLOW else []
+        if not rows:
+            for kind, reason in sorted(key for key in counted if key[0] == "left_out" and key[1]):
+                print(f"left out of replay: {counted[kind, reason]} x {reason}")
+        rows += replay_rows(counted, head)
+    return rows, noted
 
 
 def adaptive(chosen: argparse.Namespace, pool: Any) -> tuple[list[Row], Notes]:
