@@ -34,6 +34,9 @@ TOOLS = (
     tool("write_file", id="string", text="string"),
     tool("fetch", url="string"),
     tool("send", to="string", text="string"),
+    tool("salaries", team="string"),
+    tool("file_review", about="string", text="string"),
+    tool("search", query="string", filters="object"),
 )
 MANIFESTS = {
     "pay": ToolManifest(
@@ -67,8 +70,27 @@ MANIFESTS = {
             "text": Parameter(role=Role.CONTENT),
         },
     ),
+    "salaries": ToolManifest(
+        effect=Effect.READ,
+        audience=("hr",),
+        parameters={"team": Parameter(role=Role.CONTENT)},
+        output={
+            "$": TRUSTED,
+            "$[*].name": Output(trusted=True, readers=("hr", "managers")),
+            "$[*].pay": Output(trusted=True, readers=("hr",)),
+        },
+    ),
+    "file_review": ToolManifest(
+        effect=Effect.WRITE,
+        audience=("hr",),
+        parameters={"about": Parameter(role=Role.OBJECT), "text": Parameter(role=Role.CONTENT)},
+    ),
+    "search": ToolManifest(effect=Effect.READ, parameters={"query": Parameter(role=Role.CONTENT)}),
 }
-POLICY = '@id("all") permit(principal, action, resource is Server);'
+POLICY = """
+@id("all") permit(principal, action, resource is Server);
+@id("asking") permit(principal is Server, action, resource);
+"""
 
 
 class FlowCity(City):

@@ -60,7 +60,7 @@ servers:
         parameters:
           amount: {{type: money, scale: 0, role: amount}}
           to: {{role: destination}}
-        output: {{"$.status": trusted}}
+        output: {{"$.status": trusted, "$.fee": {{label: untrusted, readers: [bank, audit]}}}}
       balance: {{effect: read}}
   remote:
     url: http://10.0.0.9/mcp
@@ -623,6 +623,80 @@ BAD: list[tuple[str, str, str, str]] = [
         "`trust` is not a choice here",
         "did you mean `trusted`? write one of trusted, untrusted",
     ),
+    (
+        tool('output: {"$.status": §{party: payees}}'),
+        f"{TRANSFER}.output.$.status",
+        "`label` is missing",
+        "write `label: untrusted`",
+    ),
+    (
+        tool('output: {"$.status": {label: §mine}}'),
+        f"{TRANSFER}.output.$.status.label",
+        "`mine` is not a choice here",
+        "write one of trusted, untrusted",
+    ),
+    (
+        tool('output: {"$.status": {label: trusted, party: §Pay ees}}'),
+        f"{TRANSFER}.output.$.status.party",
+        "`Pay ees` is not a name for a set of known parties",
+        "use letters, digits, dots, dashes, underscores, at most 128",
+    ),
+    (
+        tool('output: {"$.status": {label: trusted, key: §1}}'),
+        f"{TRANSFER}.output.$.status.key",
+        "expected true or false",
+        "write true or false",
+    ),
+    (
+        tool("parameters: {a: {role: destination, party: §Pay ees}}"),
+        f"{TRANSFER}.parameters.a.party",
+        "`Pay ees` is not a name for a set of known parties",
+        "use letters, digits, dots, dashes, underscores, at most 128",
+    ),
+    # principals
+    (
+        f"{DOMAIN}principals: §[alice]\n",
+        "principals",
+        "expected a mapping",
+        "write `key: value` lines, indented below this key",
+    ),
+    (f"{DOMAIN}principals: {{alice: §{{}}}}\n", "principals.alice", "`may` is missing", "write `may: [server/tool]`"),
+    (
+        f"{DOMAIN}principals: {{alice: {{may: [§pay]}}}}\n",
+        "principals.alice.may[0]",
+        "`pay` is not an act",
+        "write <server>/<tool>, <server>/* or *",
+    ),
+    (
+        f"{DOMAIN}principals: {{alice: {{may: [§bank/*]}}}}\n",
+        "principals.alice.may[0]",
+        "no server `bank` in this file",
+        "remove it",
+    ),
+    (
+        tool("effect: read") + "principals: {alice: {may: [§ledger/transfers]}}\n",
+        "principals.alice.may[0]",
+        "server `ledger` declares no tool `transfers`",
+        "did you mean `transfer`?",
+    ),
+    (
+        f"{DOMAIN}principals: {{§A B: {{may: ['*']}}}}\n",
+        "principals",
+        "`A B` is not a name for a principal",
+        "use letters, digits, dots, dashes, underscores, at most 128",
+    ),
+    (
+        tool('output: {"$.status": {label: trusted, readers: §[]}}'),
+        f"{TRANSFER}.output.$.status.readers",
+        "an empty list",
+        "name at least one, or remove the key",
+    ),
+    (
+        tool('output: {"$.status": {label: trusted, §readers: [everybody, hr]}}'),
+        f"{TRANSFER}.output.$.status.readers",
+        "`everybody` stands beside others",
+        "name the audiences, or write [everybody]",
+    ),
     # limits
     (
         f"{DOMAIN}limits: {{§request_byte: 1}}\n",
@@ -764,7 +838,8 @@ def test_every_key_has_a_bad_input() -> None:
         missing = re.match(r"`(\w+)` is missing", message)
         for shape in (path, f"{path}.{missing[1]}" if missing else path):
             shape = re.sub(r"\[\d+\]", "[]", shape)
-            shape = re.sub(r"^(agents|servers)\.[^.]+", r"\1.*", shape)
+            shape = re.sub(r"^(agents|servers|principals)\.[^.]+", r"\1.*", shape)
+            shape = re.sub(r"\.output\.\$\.status\b", ".output.*", shape)
             shape = re.sub(r"\.(tools|parameters|budgets|env)\.(?!from\b)[^.]+", r".\1.*", shape)
             seen.add(shape)
             seen.update(key for key in keys if shape.startswith((f"{key}.", f"{key}[")))
@@ -825,7 +900,7 @@ def test_a_full_file_gives_the_values_it_says() -> None:
             "amount": Parameter(type=ParameterType.MONEY, scale=0, role=Role.AMOUNT),
             "to": Parameter(role=Role.DESTINATION),
         },
-        output={"$.status": Output(trusted=True)},
+        output={"$.status": Output(trusted=True), "$.fee": Output(readers=("bank", "audit"))},
     )
     assert ledger.tools["balance"].effect is Effect.READ
     remote = settings.servers["remote"].reach

@@ -49,7 +49,7 @@ class Contexts:
 
     async def flow(self, need: FlowNeed, loaded: Loaded) -> Flow:
         """What a decision may depend on, from rows that were loaded."""
-        context = _context(need.context, loaded)
+        context = context_of(need.context, loaded)
         ticket = None if need.ticket is None else loaded.rows.get(need.ticket)
         return Flow(
             context=context,
@@ -79,7 +79,7 @@ def enter(context: Key, entering: Entering, server: str, loaded: Loaded, at: int
     item = entering.item(server, shaped, at, model)
     known = entering.known(shaped)
     return (
-        *add_item(context, _context(context, loaded), item),
+        *add_item(context, context_of(context, loaded), item),
         *((key, b"{}") for key in known if key not in loaded.rows),
     )
 
@@ -151,6 +151,7 @@ def label_of(loaded: Loaded, key: Key) -> Label:
     return BOTTOM if row is None else msgspec.json.decode(row.value, type=Label)
 
 
-def _context(key: Key, loaded: Loaded) -> Context:
+def context_of(key: Key, loaded: Loaded) -> Context:
+    """The context of that key, as it was loaded; an empty one if it has received nothing."""
     row = loaded.rows.get(key)
     return Context() if row is None else msgspec.json.decode(row.value, type=Context)

@@ -57,9 +57,10 @@ from citywatch.core.enforce.verify import Authority, verify
 from citywatch.core.errors import Code, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
 from citywatch.core.identity.registration import AgentRow
+from citywatch.core.label import BOTTOM
 from citywatch.core.log.entry import encode_event, payload_digest
 from citywatch.core.wire.jsonrpc import Response
-from citywatch.service.contexts import Contexts, asking, enter, flowing
+from citywatch.service.contexts import Contexts, asking, context_of, enter, flowing
 from citywatch.service.ports import Append, Appended, Chance, Clock, Loaded, NewEntry, Payload, Spend, Stale, Store
 from citywatch.service.rejections import MAX_DETAIL, Rejections
 from citywatch.service.unhindered import unhindered
@@ -281,11 +282,13 @@ class Enforcer:
             now = self.clock.now_ms()
             entering = entering_reply(judged.call, response, self.rules) if self.rules.principals else None
             context = context_key(judged.call.agent, judged.credential.key)
-            entered = () if entering is None else (context, *entering.rows())
+            answering = bool(self.rules.principals) and judged.call.direction is Direction.TO_AGENT
+            entered = (context,) if answering else () if entering is None else (context, *entering.rows())
             rows = (*reply_rows(judged.call, response), *entered)
             loaded = await self.store.load(rows, ())  # from memory: its own agent's row was read a moment ago
             known = {key: self._decode(key, loaded) for key in rows if key not in entered}
-            settled = settle(judged.call, judged.authority, response, judged.known.rules, known)
+            label = context_of(context, loaded).label if answering else BOTTOM
+            settled = settle(judged.call, judged.authority, response, judged.known.rules, known, label)
             salt = self.chance.salt()
             outcome = await self.store.append(
                 Append(

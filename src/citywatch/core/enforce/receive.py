@@ -71,7 +71,7 @@ class Entering(msgspec.Struct, frozen=True):
 
     def known(self, shaped: Label) -> tuple[Key, ...]:
         """The rows of the parties that this makes known."""
-        return () if shaped != BOTTOM else self._parties()
+        return () if shaped.origins != BOTTOM.origins else self._parties()
 
     def _parties(self) -> tuple[Key, ...]:
         found = {
@@ -90,7 +90,10 @@ def entering_reply(call: Call, response: Response, rules: Rules) -> Entering | N
     tool = rules.tools.get((call.server, call.name or "")) if call.method == TOOL_CALL else None
     if tool is None or response.result is None:
         value = response.result if response.error is None else response.error
-        return Entering(f"{call.server}/{call.name or call.method}", response.body, NOTHING_DECLARED.walk(value), ())
+        walk = NOTHING_DECLARED.walk(value)
+        if tool is not None:  # an error may say anything of what would have come
+            walk = msgspec.structs.replace(walk, readers=tool.fields.readers)
+        return Entering(f"{call.server}/{call.name or call.method}", response.body, walk, ())
     walk = tool.fields.walk(_told(response.result))
     rest = tuple(_beside(response.result))
     if rest:  # pictures, links and blobs: by what the manifest says of the reply as a whole

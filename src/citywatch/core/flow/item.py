@@ -101,9 +101,11 @@ def read_prompt(text: str, digest: str, principal: str, at: int) -> Item:
 
 def read_reply(walk: Walk, digest: str, reading: Reading, at: int) -> Item:
     """A server's reply, leaf by leaf."""
-    foreign = reading.shaped != BOTTOM
+    foreign = reading.shaped.origins != BOTTOM.origins
     parts: list[Part] = []
-    labels: set[Label] = set()
+    # Numbers too: they carry no orders, and they are secrets like any other.
+    audiences = {leaf.readers for leaf in walk.leaves} | {walk.readers, reading.shaped.readers}
+    labels = {Label(frozenset(), readers) for readers in audiences}
     room = MAX_MARKS
     for leaf in walk.leaves:
         trusted = leaf.output.trusted and (leaf.output.key or not foreign)
