@@ -98,4 +98,6 @@ def adaptive_rows(tried: Mapping[tuple[str, ...], int]) -> list[Row]:
 def show(row: Row) -> str:
     count = "" if row["count"] is None else f"{row['count']}/"
     against = f"  worst wording: {row['against']}" if row["against"] else ""
+    if row["ratio"] is not None:
+        against = f"  {row['ratio']} x {row['against']}"
     return f"{row['name']:<72}{row['value']:>10} {row['unit']:<5}{count}{row['n']}{against}"
