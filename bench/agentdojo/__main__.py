@@ -1,7 +1,7 @@
 """`make bench-agentdojo`: hijacked agents and honest work of AgentDojo through the real gateway, as rows.
 
 One process per core, one user task at a time in each. ARGS: `--suites`, `--attacks`, `--variants` narrow it;
-`--parts pairs,replay,adaptive` chooses; `--notes FILE` writes each executed hijack and each honest call that was
+`--parts pairs,replay,adaptive,cost` chooses; `--notes FILE` writes each executed hijack and each honest call that was
 stopped. Run it: `make bench-agentdojo`.
 """
 
@@ -19,6 +19,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from bench import flow
 from bench.agentdojo import replay, suites
 from bench.agentdojo.attackers import EXCLUDED
 from bench.agentdojo.defence import FLOW, UNDEFENDED, VARIANTS
@@ -26,9 +27,7 @@ from bench.agentdojo.pairs import Tally
 from bench.agentdojo.rows import Row, adaptive_rows, pair_rows, replay_rows, show
 from bench.agentdojo.work import Notes, run_adversary, run_replay, run_unit
 
-PARTS = ("pairs", "replay", "adaptive")
-UNMEASURED = ("content.p50_ms", "content.p95_ms", "decide.flow_p50_us")
-"""Rows of the issue that nothing here measures yet: they need the flow gates."""
+PARTS = ("pairs", "replay", "adaptive", "cost")
 
 
 def pairs(chosen: argparse.Namespace, pool: Any) -> tuple[list[Row], Notes]:
@@ -55,13 +54,18 @@ def transcripts(chosen: argparse.Namespace, pool: Any) -> tuple[list[Row], Notes
     if why is not None:
         print(why)
         return [], []
-    counted, noted, variant = replay.Counted(), list[tuple[str, ...]](), "no_plan" if FLOW else UNDEFENDED
-    for found, notes in pool.map(run_replay, [(variant, start, chosen.jobs) for start in range(chosen.jobs)]):
-        counted.update(found)
-        noted += notes
-    for kind, reason in sorted(key for key in counted if key[0] == "left_out" and key[1]):
-        print(f"left out of replay: {counted[kind, reason]} x {reason}")
-    return replay_rows(counted), noted
+    noted, variant = list[tuple[str, ...]](), "no_plan" if FLOW else UNDEFENDED
+    rows: list[Row] = []
+    for head, advice in (("replay", True), ("replay.no_model", False)) if FLOW else (("replay", False),):
+        counted = replay.Counted()
+        for found, notes in pool.map(run_replay, [(variant, at, chosen.jobs, advice) for at in range(chosen.jobs)]):
+            counted.update(found)
+            noted += notes if advice or not FLOW else []
+        if not rows:
+            for kind, reason in sorted(key for key in counted if key[0] == "left_out" and key[1]):
+                print(f"left out of replay: {counted[kind, reason]} x {reason}")
+        rows += replay_rows(counted, head)
+    return rows, noted
 
 
 def adaptive(chosen: argparse.Namespace, pool: Any) -> tuple[list[Row], Notes]:
@@ -91,7 +95,6 @@ def main(arguments: Sequence[str]) -> int:
                 print(show(row), flush=True)
             rows += found
             noted += notes
-    print(f"not measured here: {', '.join(UNMEASURED)}")
     print(f"{time.monotonic() - begun:.0f} s on {chosen.jobs} processes")
     if chosen.json:
         chosen.json.write_text(json.dumps(rows, indent=2) + "\n")
@@ -128,7 +131,12 @@ def _words(known: Sequence[str]) -> Any:
     return read
 
 
-PART = {"pairs": pairs, "replay": transcripts, "adaptive": adaptive}
+def cost(chosen: argparse.Namespace, pool: Any) -> tuple[list[Row], Notes]:
+    """What it takes, on texts that are none of AgentDojo's (`bench.flow`), with nothing else of this run at work."""
+    return [{**row, "count": None} for row in flow.run()], []
+
+
+PART = {"pairs": pairs, "replay": transcripts, "adaptive": adaptive, "cost": cost}
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -19,7 +19,9 @@ import msgspec
 
 from bench.agentdojo.declared import Declared, declared
 from citywatch.adapters.memory import MemoryClock, MemoryStore, SeededChance
+from citywatch.adapters.weights import content_model
 from citywatch.core.call import Call
+from citywatch.core.content.model import Model
 from citywatch.core.enforce.pinning import definition_bytes, definition_digest
 from citywatch.core.enforce.rules import Configured, Definition, Rules, build_rules
 from citywatch.core.identity.credential import Credential, Kind
@@ -98,20 +100,25 @@ class City:
         await approve(self.store, MemoryClock(), "bench", compare(self.server, offered, []), "an operator")
         return self
 
-    def visit(self, upstream: Upstream, seed: int = 7) -> Defended:
-        """A gateway of its own for one run, in front of one world."""
-        return Defended(self, upstream, seed)
+    def visit(self, upstream: Upstream, seed: int = 7, advice: bool = True) -> Defended:
+        """A gateway of its own for one run, in front of one world; with the content model that ships, or without."""
+        return Defended(self, upstream, seed, _model() if advice and self.variant != UNDEFENDED else None)
 
 
 class Defended:
     """One gateway before one world, for one run."""
 
-    def __init__(self, city: City, upstream: Upstream, seed: int) -> None:
+    def __init__(self, city: City, upstream: Upstream, seed: int, model: Model | None) -> None:
         self.city = city
         self.clock = MemoryClock()
         self.chance = SeededChance(seed)
         self.enforcer = Enforcer(
-            store=city.store.after_crash(), clock=self.clock, chance=self.chance, rules=city.rules, replica="bench"
+            store=city.store.after_crash(),
+            clock=self.clock,
+            chance=self.chance,
+            rules=city.rules,
+            replica="bench",
+            model=model,
         )
         self.exchange = Exchange(self.enforcer, {city.server: upstream}, FROM_SERVER, 3)
         now = self.clock.now_ms()
@@ -123,7 +130,14 @@ class Defended:
         """SEAM 2: the principal's words, over the principal's own session."""
         if self.city.rules.principals:
             store, rules = self.enforcer.store, self.city.rules
-            tasks = Tasks(store=store, clock=self.clock, chance=self.chance, replica="bench", rules=rules)
+            tasks = Tasks(
+                store=store,
+                clock=self.clock,
+                chance=self.chance,
+                replica="bench",
+                rules=rules,
+                model=self.enforcer.model,
+            )
             await tasks.start(task.principal, "assistant", task.prompt, "bench")
 
     async def answer(self, call: Call, told: Mapping[str, Any], approved: bool) -> bool:
@@ -144,6 +158,11 @@ class Defended:
         whether the gateway lets an answer of that type out, and as what (the value itself, or a handle for it).
         """
         return None
+
+
+@functools.cache
+def _model() -> Model:
+    return content_model()
 
 
 @functools.cache

@@ -140,13 +140,13 @@ def _plain(value: Any) -> Any:
 
 
 async def replay(
-    variant: str, transcript: Transcript, definitions: Sequence[Mapping[str, Any]]
+    variant: str, transcript: Transcript, definitions: Sequence[Mapping[str, Any]], advice: bool = True
 ) -> list[tuple[Step, Verdict, str]]:
     """What became of each call that the suite has a tool for; asks are denied."""
     city = await city_of(variant, transcript.suite, definitions)
     recorded = {number: ran for number, (_, ran) in enumerate(transcript.calls)}
     position = 0
-    defended = city.visit(World(lambda tool, arguments: recorded[position]))
+    defended = city.visit(World(lambda tool, arguments: recorded[position]), advice=advice)
     agent = Agent(defended)
     await defended.start(Task(principal=PRINCIPAL, prompt=transcript.prompt))
     known, found = {tool["name"] for tool in definitions}, []
@@ -160,13 +160,13 @@ async def replay(
 
 
 async def replay_part(
-    variant: str, start: int, step: int, definitions: Mapping[str, Sequence[Mapping[str, Any]]]
+    variant: str, start: int, step: int, definitions: Mapping[str, Sequence[Mapping[str, Any]]], advice: bool = True
 ) -> tuple[Counted, list[tuple[str, ...]]]:
     """One process's share of the file."""
     counted, noted = Counted(), list[tuple[str, ...]]()
     with lzma.open(RUNS, "rt") as lines:
         for transcript in transcripts(lines, counted, start, step):
-            found = await replay(variant, transcript, definitions[transcript.suite])
+            found = await replay(variant, transcript, definitions[transcript.suite], advice)
             denied = any(verdict is Verdict.DENIED for _, verdict, _ in found)
             stopped = denied or any(verdict is Verdict.ASKED for _, verdict, _ in found)
             malformed = any(code == Code.ARGUMENT_UNSUPPORTED for _, _, code in found)

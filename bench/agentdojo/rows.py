@@ -67,19 +67,22 @@ def pair_rows(tally: Tally, variant: str, wordings: Sequence[str]) -> list[Row]:
     return rows
 
 
-def replay_rows(counted: Mapping[tuple[str, ...], int]) -> list[Row]:
+def replay_rows(counted: Mapping[tuple[str, ...], int], head: str = "replay") -> list[Row]:
     """Denied, and denied or asked; of all transcripts, then of the attacks in each wording by itself."""
     rows = []
     for kind in ("honest", "attack"):
-        rows.append(share(f"replay.malformed.{kind}_pct", counted[kind, "", "malformed"], counted[kind, "", "n"]))
+        rows.append(share(f"{head}.malformed.{kind}_pct", counted[kind, "", "malformed"], counted[kind, "", "n"]))
     for what in ("blocked", "any"):
         for kind in ("honest", "attack"):
-            rows.append(share(f"replay.{what}.{kind}_pct", counted[kind, "", what], counted[kind, "", "n"]))
+            rows.append(share(f"{head}.{what}.{kind}_pct", counted[kind, "", what], counted[kind, "", "n"]))
         wordings = sorted(key[1] for key in counted if key[0] == "attack" and key[1] and key[2] == "n")
         for wording in wordings:
-            name = f"replay.{what}.attack_pct.{wording}"
+            name = f"{head}.{what}.attack_pct.{wording}"
             rows.append(share(name, counted["attack", wording, what], counted["attack", wording, "n"]))
-    rows.append(share("direct.any_attack_pct", counted["attack", "direct", "any"], counted["attack", "direct", "n"]))
+    if head == "replay":
+        rows.append(
+            share("direct.any_attack_pct", counted["attack", "direct", "any"], counted["attack", "direct", "n"])
+        )
     return rows
 
 
@@ -95,4 +98,6 @@ def adaptive_rows(tried: Mapping[tuple[str, ...], int]) -> list[Row]:
 def show(row: Row) -> str:
     count = "" if row["count"] is None else f"{row['count']}/"
     against = f"  worst wording: {row['against']}" if row["against"] else ""
+    if row["ratio"] is not None:
+        against = f"  {row['ratio']} x {row['against']}"
     return f"{row['name']:<72}{row['value']:>10} {row['unit']:<5}{count}{row['n']}{against}"

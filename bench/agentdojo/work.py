@@ -36,11 +36,11 @@ def run_unit(work: Pairs) -> tuple[Tally, Notes]:
     return unit.tally, unit.noted
 
 
-def run_replay(work: tuple[str, int, int]) -> tuple[Counted, Notes]:
-    """Every `step`th transcript from `start`, under one variant."""
-    variant, start, step = work
+def run_replay(work: tuple[str, int, int, bool]) -> tuple[Counted, Notes]:
+    """Every `step`th transcript from `start`, under one variant, with the content model or without."""
+    variant, start, step, advice = work
     definitions = {name: suite_of(name).definitions for name in suites.NAMES}
-    return asyncio.run(replay_part(variant, start, step, definitions))
+    return asyncio.run(replay_part(variant, start, step, definitions, advice))
 
 
 def run_adversary(work: tuple[str, str, str, int, bool]) -> tuple[Tried, Notes]:

@@ -9,6 +9,7 @@ import msgspec
 
 from citywatch.adapters.memory import MemoryAnswer, MemoryStore
 from citywatch.core.call import Effect
+from citywatch.core.content.model import Model
 from citywatch.core.manifest import Output, Parameter, ParameterType, Principal, Role, ToolManifest
 from citywatch.service.tasks import Tasks
 from citywatch.service.tickets import Tickets
@@ -33,6 +34,9 @@ TOOLS = (
     tool("write_file", id="string", text="string"),
     tool("fetch", url="string"),
     tool("send", to="string", text="string"),
+    tool("salaries", team="string"),
+    tool("file_review", about="string", text="string"),
+    tool("search", query="string", filters="object"),
 )
 MANIFESTS = {
     "pay": ToolManifest(
@@ -66,15 +70,35 @@ MANIFESTS = {
             "text": Parameter(role=Role.CONTENT),
         },
     ),
+    "salaries": ToolManifest(
+        effect=Effect.READ,
+        audience=("hr",),
+        parameters={"team": Parameter(role=Role.CONTENT)},
+        output={
+            "$": TRUSTED,
+            "$[*].name": Output(trusted=True, readers=("hr", "managers")),
+            "$[*].pay": Output(trusted=True, readers=("hr",)),
+        },
+    ),
+    "file_review": ToolManifest(
+        effect=Effect.WRITE,
+        audience=("hr",),
+        parameters={"about": Parameter(role=Role.OBJECT), "text": Parameter(role=Role.CONTENT)},
+    ),
+    "search": ToolManifest(effect=Effect.READ, parameters={"query": Parameter(role=Role.CONTENT)}),
 }
-POLICY = '@id("all") permit(principal, action, resource is Server);'
+POLICY = """
+@id("all") permit(principal, action, resource is Server);
+@id("asking") permit(principal is Server, action, resource);
+"""
 
 
 class FlowCity(City):
     """`task` speaks for a principal, `read` has the agent receive what a tool answers, `act` tries something."""
 
-    def __init__(self, store: MemoryStore | None = None) -> None:
+    def __init__(self, store: MemoryStore | None = None, model: Model | None = None) -> None:
         super().__init__(policy=POLICY, store=store)
+        self.enforcer.model = model
         self.configured = msgspec.structs.replace(
             self.configured,
             servers={"bank": MANIFESTS},
@@ -85,7 +109,12 @@ class FlowCity(City):
         )
         self.enforcer.rules = self.rules(*TOOLS)
         self.tasks = Tasks(
-            store=self.store, clock=self.clock, chance=self.chance, replica="r1", rules=self.enforcer.rules
+            store=self.store,
+            clock=self.clock,
+            chance=self.chance,
+            replica="r1",
+            rules=self.enforcer.rules,
+            model=model,
         )
         self.tickets = Tickets(store=self.store, clock=self.clock, replica="r1")
 

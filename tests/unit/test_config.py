@@ -60,7 +60,7 @@ servers:
         parameters:
           amount: {{type: money, scale: 0, role: amount}}
           to: {{role: destination}}
-        output: {{"$.status": trusted}}
+        output: {{"$.status": trusted, "$.fee": {{label: untrusted, readers: [bank, audit]}}}}
       balance: {{effect: read}}
   remote:
     url: http://10.0.0.9/mcp
@@ -691,6 +691,18 @@ BAD: list[tuple[str, str, str, str]] = [
         "`A B` is not a name for a principal",
         "use letters, digits, dots, dashes, underscores, at most 128",
     ),
+    (
+        tool('output: {"$.status": {label: trusted, readers: §[]}}'),
+        f"{TRANSFER}.output.$.status.readers",
+        "an empty list",
+        "name at least one, or remove the key",
+    ),
+    (
+        tool('output: {"$.status": {label: trusted, §readers: [everybody, hr]}}'),
+        f"{TRANSFER}.output.$.status.readers",
+        "`everybody` stands beside others",
+        "name the audiences, or write [everybody]",
+    ),
     # limits
     (
         f"{DOMAIN}limits: {{§request_byte: 1}}\n",
@@ -894,7 +906,7 @@ def test_a_full_file_gives_the_values_it_says() -> None:
             "amount": Parameter(type=ParameterType.MONEY, scale=0, role=Role.AMOUNT),
             "to": Parameter(role=Role.DESTINATION),
         },
-        output={"$.status": Output(trusted=True)},
+        output={"$.status": Output(trusted=True), "$.fee": Output(readers=("bank", "audit"))},
     )
     assert ledger.tools["balance"].effect is Effect.READ
     remote = settings.servers["remote"].reach

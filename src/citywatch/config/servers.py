@@ -229,4 +229,9 @@ def _output(notes: Notes, node: Node, path: str, _: str) -> Output | None:
         return None if word is None else Output(trusted=word == LABELS[0])
     section = Section(notes, node, path, "servers.*.tools.*.output.*")
     trusted = section.need("label", one_of(LABELS), "untrusted") == LABELS[0]
-    return Output(trusted=trusted, party=section.maybe("party", _party), key=section.get("key", flag, False))
+    readers = section.get("readers", some(text), (EVERYBODY,))
+    if EVERYBODY in readers and len(readers) > 1:
+        section.wrong("readers", f"`{EVERYBODY}` stands beside others", f"name the audiences, or write [{EVERYBODY}]")
+    return Output(
+        trusted=trusted, party=section.maybe("party", _party), key=section.get("key", flag, False), readers=readers
+    )

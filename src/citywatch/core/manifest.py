@@ -16,6 +16,11 @@ from citywatch.core.call import Effect
 EVERYBODY = "everybody"
 
 
+def audience_of(names: tuple[str, ...]) -> frozenset[str] | None:
+    """Audiences as labels have them: None is everybody."""
+    return None if EVERYBODY in names else frozenset(names)
+
+
 class ParameterType(StrEnum):
     """The type under which policy sees an argument. Without one, the tool's input schema decides."""
 
@@ -52,12 +57,14 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
 
     Otherwise a third party can have written it. That the values of a field with a `party` exist, the server vouches for
     in either case (a member chose their name, the directory lists it): they are known parties from then on. A `key` is
-    drawn by the server itself, so that no earlier write can have shaped it.
+    drawn by the server itself, so that no earlier write can have shaped it. `readers` are the audiences that may see
+    the field.
     """
 
     trusted: bool = False
     party: str | None = None
     key: bool = False
+    readers: tuple[str, ...] = (EVERYBODY,)
 
 
 UNTRUSTED = Output()

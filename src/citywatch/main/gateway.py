@@ -17,6 +17,7 @@ from citywatch.adapters.gateway.door import Door
 from citywatch.adapters.gateway.protocol import Bounds
 from citywatch.adapters.gateway.serve import Address, Listeners
 from citywatch.adapters.tls import GatewayTls
+from citywatch.adapters.weights import content_model
 from citywatch.core import events
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.errors import CitywatchError, Refused, Unavailable
@@ -79,6 +80,7 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
         rules=rules,
         replica=city.replica.name,
         refresh=refresh,
+        model=content_model(),
     )
     upstreams = build_upstreams(city.place)
     reply_limits = Limits(size=limits.reply_bytes, depth=limits.depth, nodes=limits.nodes)

@@ -37,6 +37,7 @@ def start(file: Path, agent: str, principal: str, prompt: str | None) -> None:
 
     Without PROMPT they are read from standard input.
     """
+    from citywatch.adapters.weights import content_model
     from citywatch.main.assembly import load_rules, open_city, operator
     from citywatch.service.tasks import Tasks
 
@@ -47,7 +48,12 @@ def start(file: Path, agent: str, principal: str, prompt: str | None) -> None:
         async with open_city(place) as city:
             rules = await load_rules(place.settings, city.store)
             tasks = Tasks(
-                store=city.store, clock=city.clock, chance=city.chance, replica=city.replica.name, rules=rules
+                store=city.store,
+                clock=city.clock,
+                chance=city.chance,
+                replica=city.replica.name,
+                rules=rules,
+                model=content_model(),
             )
             click.echo(f"task {await tasks.start(principal, agent, words, operator())}")
 
@@ -104,6 +110,8 @@ def show(file: Path, ticket: str) -> None:
                 click.echo(f"  {json.dumps(name)}: {json.dumps(value)}")
         for line in found.why.split("; "):
             click.echo(f"  ! {json.dumps(line)[1:-1]}")
+        for line in found.advice:  # paths have names of members in them, which a third party can have written
+            click.echo(f"  ? {json.dumps(line)}")
 
     asyncio.run(run())
 

@@ -15,6 +15,8 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from citywatch.core.call import Ask, Call, Decision, Direction
+from citywatch.core.content.model import Model
+from citywatch.core.enforce.advice import told_advice
 from citywatch.core.enforce.context import (
     MAX_ITEMS,
     Context,
@@ -57,7 +59,7 @@ class Contexts:
 
     async def flow(self, need: FlowNeed, loaded: Loaded) -> Flow:
         """What a decision may depend on, from rows that were loaded."""
-        context = _context(need.context, loaded)
+        context = context_of(need.context, loaded)
         ticket = None if need.ticket is None else loaded.rows.get(need.ticket)
         return Flow(
             context=context,
@@ -82,13 +84,13 @@ class Contexts:
         return history
 
 
-def enter(context: Key, entering: Entering, server: str, loaded: Loaded, at: int) -> Puts:
+def enter(context: Key, entering: Entering, server: str, loaded: Loaded, at: int, model: Model | None = None) -> Puts:
     """The rows that change when this message reaches the agent. `loaded` has the context's row and the written ones."""
     shaped = join_all(label_of(loaded, key) for key in entering.written)
-    item = entering.item(server, shaped, at)
+    item = entering.item(server, shaped, at, model)
     known = entering.known(shaped)
     return (
-        *add_item(context, _context(context, loaded), item),
+        *add_item(context, context_of(context, loaded), item),
         *((key, b"{}") for key in known if key not in loaded.rows),
     )
 
@@ -117,12 +119,14 @@ def taint_written(need: FlowNeed, flow: Flow, loaded: Loaded) -> Puts:
     )
 
 
-def flowing(call: Call, need: FlowNeed | None, flow: Flow | None, loaded: Loaded, now: int) -> Puts:
+def flowing(
+    call: Call, need: FlowNeed | None, flow: Flow | None, loaded: Loaded, now: int, model: Model | None = None
+) -> Puts:
     """What an allowed call leaves in rows: what it writes where, what it brings to the agent; a ticket is used."""
     if need is None or flow is None:
         return ()
     if call.direction is Direction.TO_AGENT:
-        return enter(need.context, entering_request(call), call.server, loaded, now)
+        return enter(need.context, entering_request(call), call.server, loaded, now, model)
     used: Puts = ()
     if need.ticket is not None and flow.ticket is not None and flow.ticket.state == "approved":
         used = ((need.ticket, msgspec.json.encode(msgspec.structs.replace(flow.ticket, state="used"))),)
@@ -148,6 +152,7 @@ def asking(call: Call, need: FlowNeed | None, flow: Flow | None, decision: Decis
         expires=now + TICKET_MS,
         why=decision.reason.detail,
         call=call.id,
+        advice=tuple(told_advice(flow.history)),
     )
     return ((need.ticket, msgspec.json.encode(ticket)),)
 
@@ -157,6 +162,7 @@ def label_of(loaded: Loaded, key: Key) -> Label:
     return BOTTOM if row is None else msgspec.json.decode(row.value, type=Label)
 
 
-def _context(key: Key, loaded: Loaded) -> Context:
+def context_of(key: Key, loaded: Loaded) -> Context:
+    """The context of that key, as it was loaded; an empty one if it has received nothing."""
     row = loaded.rows.get(key)
     return Context() if row is None else msgspec.json.decode(row.value, type=Context)

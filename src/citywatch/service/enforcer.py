@@ -25,6 +25,7 @@ import msgspec
 
 from citywatch.core import events
 from citywatch.core.call import Allow, Call, Decision, Deny, Direction, Effect, Reason
+from citywatch.core.content.model import Model
 from citywatch.core.enforce.admit import admit
 from citywatch.core.enforce.context import context_key
 from citywatch.core.enforce.needs import (
@@ -56,9 +57,10 @@ from citywatch.core.enforce.verify import Authority, verify
 from citywatch.core.errors import Code, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
 from citywatch.core.identity.registration import AgentRow
+from citywatch.core.label import BOTTOM
 from citywatch.core.log.entry import encode_event, payload_digest
 from citywatch.core.wire.jsonrpc import Response
-from citywatch.service.contexts import Contexts, asking, enter, flowing
+from citywatch.service.contexts import Contexts, asking, context_of, enter, flowing
 from citywatch.service.ports import Append, Appended, Chance, Clock, Loaded, NewEntry, Payload, Spend, Stale, Store
 from citywatch.service.rejections import MAX_DETAIL, Rejections
 from citywatch.service.unhindered import unhindered
@@ -110,12 +112,15 @@ class Enforcer:
         rules: Rules,
         replica: str,
         refresh: Callable[[], Awaitable[Rules]] | None = None,
+        model: Model | None = None,
     ) -> None:
+        """`model` scans what enters a context; without one nothing is scanned, and no Ask becomes a Deny for it."""
         self.store = store
         self.clock = clock
         self.chance = chance
         self.rules = rules
         self.replica = replica
+        self.model = model
         self._refresh = refresh
         self._decoded: dict[Key, tuple[int, Any]] = {}
         self.contexts = Contexts(store)
@@ -156,7 +161,11 @@ class Enforcer:
                 entries=(NewEntry(encode_event(event), Payload(salt, call.body)),),
                 reads=(*known.reads, *opening) if allowed else known.reads,
                 spends=tuple(Spend(b.key, b.window, b.limit, not allowed) for b in need.budgets),
-                puts=(*self._open(call, need, known), *puts, *flowing(call, need.flow, known.flow, loaded, now))
+                puts=(
+                    *self._open(call, need, known),
+                    *puts,
+                    *flowing(call, need.flow, known.flow, loaded, now, self.model),
+                )
                 if allowed
                 else asking(call, need.flow, known.flow, decision, now),
                 sync=allowed and effect_of(self.rules, call) is not Effect.READ,
@@ -273,11 +282,13 @@ class Enforcer:
             now = self.clock.now_ms()
             entering = entering_reply(judged.call, response, self.rules) if self.rules.principals else None
             context = context_key(judged.call.agent, judged.credential.key)
-            entered = () if entering is None else (context, *entering.rows())
+            answering = bool(self.rules.principals) and judged.call.direction is Direction.TO_AGENT
+            entered = (context,) if answering else () if entering is None else (context, *entering.rows())
             rows = (*reply_rows(judged.call, response), *entered)
             loaded = await self.store.load(rows, ())  # from memory: its own agent's row was read a moment ago
             known = {key: self._decode(key, loaded) for key in rows if key not in entered}
-            settled = settle(judged.call, judged.authority, response, judged.known.rules, known)
+            label = context_of(context, loaded).label if answering else BOTTOM
+            settled = settle(judged.call, judged.authority, response, judged.known.rules, known, label)
             salt = self.chance.salt()
             outcome = await self.store.append(
                 Append(
@@ -294,7 +305,7 @@ class Enforcer:
                         *settled.report.puts,
                         *puts,
                         *(
-                            enter(context, entering, judged.call.server, loaded, now)
+                            enter(context, entering, judged.call.server, loaded, now, self.model)
                             if entering is not None and isinstance(settled, Released)
                             else ()
                         ),

@@ -10,6 +10,9 @@ import msgspec
 
 from citywatch.core import events
 from citywatch.core.canonical import digest
+from citywatch.core.content.model import Model
+from citywatch.core.content.signals import Channel
+from citywatch.core.enforce.advice import advised
 from citywatch.core.enforce.context import Context, context_key
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
@@ -25,12 +28,23 @@ MAX_CONFLICTS = 8
 class Tasks:
     """What principals ask of agents."""
 
-    def __init__(self, *, store: Store, clock: Clock, chance: Chance, replica: str, rules: Rules) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        chance: Chance,
+        replica: str,
+        rules: Rules,
+        model: Model | None = None,
+    ) -> None:
+        """With a model, what it says of a prompt is kept beside it, for people to read: a principal's words decide."""
         self._store = store
         self._clock = clock
         self._chance = chance
         self._replica = replica
         self._rules = rules
+        self._model = model
 
     async def start(self, principal: str, agent: str, prompt: str, by: str) -> str:
         """Give an agent a task in a principal's name; return the task's id.
@@ -53,6 +67,8 @@ class Tasks:
                 raise Refused(Code.AGENT_UNKNOWN, f"no agent `{agent[:80]}` is registered")
             task, now, salt = self._chance.call_id(), self._clock.now_ms(), self._chance.salt()
             item = read_prompt(prompt, digest(body), principal, now)
+            if self._model is not None:
+                item = advised(item, [(0, prompt)], Channel.USER, self._model)
             keys = [context_key(row.agent, key) for key in row.keys]
             loaded = (await self._store.load(keys, ())).rows
             puts: Puts = ()

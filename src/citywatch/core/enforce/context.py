@@ -54,6 +54,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     why: str
     call: str
     by: str = ""
+    advice: tuple[str, ...] = ()
 
 
 class Flow(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,8 +155,11 @@ _NAMING: Final = frozenset(("email", "url", "host", "iban", "phone"))
 
 
 def outside_of(label: Label) -> Label:
-    """What of a label an act would carry on to what it writes: all but people's and servers' own origins."""
+    """What of a label an act would carry on to what it writes: all but people's and servers' own origins.
+
+    And its readers, whoever shaped it: what was written and read again is as confidential as before.
+    """
     if label.origins is None:
         return label
     foreign = frozenset(one for one in label.origins if not one.startswith(("principal:", "server:")))
-    return Label(foreign, label.readers if foreign else None)
+    return Label(foreign, label.readers)

@@ -17,6 +17,9 @@ import msgspec
 
 from citywatch.core.call import Call, Direction
 from citywatch.core.canonical import digest
+from citywatch.core.content.model import Model
+from citywatch.core.content.signals import Channel
+from citywatch.core.enforce.advice import advised
 from citywatch.core.enforce.arguments import all_values, arguments
 from citywatch.core.enforce.context import ANY_OBJECT, Key, party_forms, party_key, thing_of, written_key
 from citywatch.core.enforce.needs import TOOL_CALL
@@ -52,7 +55,8 @@ class Entering(msgspec.Struct, frozen=True):
         """What must be read, beside the context's own row, before this enters."""
         return (*self.written, *self._parties())
 
-    def item(self, server: str, shaped: Label, at: int) -> Item:
+    def item(self, server: str, shaped: Label, at: int, model: Model | None = None) -> Item:
+        """What enters; with a model, what a third party can have written of it is scanned, once and here."""
         reading = Reading(
             source=self.source,
             trusted=Label(frozenset((f"server:{server}",)), None),
@@ -60,11 +64,18 @@ class Entering(msgspec.Struct, frozen=True):
             shaped=shaped,
             about=self.about,
         )
-        return read_reply(self.walk, digest(self.body), reading, at)
+        item = read_reply(self.walk, digest(self.body), reading, at)
+        if model is None:
+            return item
+        pairs = enumerate(zip(self.walk.leaves, item.parts, strict=True))
+        texts = [
+            (number, leaf.value) for number, (leaf, part) in pairs if isinstance(leaf.value, str) and not part.trusted
+        ]
+        return advised(item, texts, Channel.DATA, model)
 
     def known(self, shaped: Label) -> tuple[Key, ...]:
         """The rows of the parties that this makes known."""
-        return () if shaped != BOTTOM else self._parties()
+        return () if shaped.origins != BOTTOM.origins else self._parties()
 
     def _parties(self) -> tuple[Key, ...]:
         found = {
@@ -83,18 +94,24 @@ def entering_reply(call: Call, response: Response, rules: Rules) -> Entering | N
     tool = rules.tools.get((call.server, call.name or "")) if call.method == TOOL_CALL else None
     if tool is None or response.result is None:
         value = response.result if response.error is None else response.error
-        return Entering(f"{call.server}/{call.name or call.method}", response.body, NOTHING_DECLARED.walk(value), ())
+        walk = NOTHING_DECLARED.walk(value)
+        if tool is not None:  # an error may say anything of what would have come
+            walk = msgspec.structs.replace(walk, readers=tool.fields.readers)
+        return Entering(f"{call.server}/{call.name or call.method}", response.body, walk, ())
     # INVARIANT: the text of a failure is no field of the reply, and often repeats what the agent or a stranger said.
     failed = response.result.get("isError") is True
     fields = NOTHING_DECLARED if failed else tool.fields
     told = _told(response.result)
     walk = fields.walk(told)
-    for one in _beside(response.result, told):
+    beside = tuple(_beside(response.result, told))
+    for one in beside:
         # INVARIANT: what no path can speak of is as trusted as the least trusted field, or a reply could say in words
         # what its fields may not.
         loose = tool.fields if not failed and tool.vouched else NOTHING_DECLARED
         more = loose.walk(one)
-        walk = Walk((*walk.leaves, *more.leaves), walk.parents, walk.cut or more.cut)
+        walk = Walk((*walk.leaves, *more.leaves), walk.parents, walk.cut or more.cut, walk.readers)
+    if failed or beside:  # ... and for the eyes of those alone who may see every field
+        walk = msgspec.structs.replace(walk, readers=tool.fields.readers)
     named = {thing_of(one.value) for one in arguments(call, tool.manifest) if one.role is Role.OBJECT}
     things = named | {thing_of(leaf.value) for leaf in walk.leaves if leaf.output.key}
     # INVARIANT: a reply that names no object may speak of any.

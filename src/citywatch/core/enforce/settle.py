@@ -8,6 +8,7 @@ Decides release or withholding, on facts alone. INVARIANTS
 3. A list shows an agent only tools that some policy could let it call.
 4. What is released is our own serialisation, or the bytes that were judged, which are our serialisation already.
 5. Nothing reaches an agent that was revoked, or lost its key, since its call was let through.
+6. An agent that has read what is not for everybody answers no server's question.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from citywatch.core.enforce.pinning import definition_bytes, definition_digest
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.verify import Authority, check_standing
 from citywatch.core.errors import Code, Malformed, Refused
+from citywatch.core.label import BOTTOM, Label, may_flow
 from citywatch.core.policy.possible import possible
 from citywatch.core.wire import mcp
 from citywatch.core.wire.jsonrpc import Response
@@ -63,9 +65,17 @@ def reply_rows(call: Call, response: Response) -> tuple[Key, ...]:
 
 
 def settle(
-    call: Call, authority: Authority | None, response: Response, rules: Rules, rows: Mapping[Key, Any]
+    call: Call,
+    authority: Authority | None,
+    response: Response,
+    rules: Rules,
+    rows: Mapping[Key, Any],
+    label: Label = BOTTOM,
 ) -> Released | Withheld:
-    """Judge one reply. `rows` holds the decoded rows that `reply_rows` named, None for those that do not exist."""
+    """Judge one reply. `rows` holds the decoded rows that `reply_rows` named, None for those that do not exist.
+
+    `label` is what the agent's context has by now: its own answers can carry all of that to the server.
+    """
     try:
         if authority is None:
             raise Refused(Code.AGENT_UNKNOWN)
@@ -75,6 +85,8 @@ def settle(
     try:
         if call.direction is Direction.TO_AGENT:
             mcp.check_agent_reply(call.method, response)
+            if not may_flow(label, None):  # INVARIANT: 6.
+                return Withheld(code=Code.NOT_A_READER, detail="the answer would reach `everybody`")
             return Released(body=response.body, is_error=response.result is None)
         mcp.check_reply(call.method, response, call.revision)
     except Malformed as failure:

@@ -67,6 +67,7 @@ class Finding(msgspec.Struct, frozen=True):
     role: Role
     how: str | None
     where: str
+    value: Value | None = None
 
     def told(self) -> str:
         """One line for the log and for people."""
@@ -125,7 +126,7 @@ class Steering:
         how, where = self._source(argument)
         if how is None and self._manifest.effect is Effect.READ and self._quoted(argument):
             how = "quoted"  # nothing of the agent's is added to it
-        return Finding(argument.path, argument.role, how, where)
+        return Finding(argument.path, argument.role, how, where, argument.value)
 
     def _unaimed(self) -> Finding:
         """An act that takes nothing that could be named: `wipe()`. Somebody must at least have spoken of it."""
@@ -152,7 +153,7 @@ class Steering:
                 how, where = self._source(link)
                 if how is None and self._vouched(link.value):
                     how = "vouched"
-                yield Finding(link.path, link.role, how, where)
+                yield Finding(link.path, link.role, how, where, link.value)
 
     def _source(self, argument: Argument) -> tuple[str | None, str]:
         value = argument.value

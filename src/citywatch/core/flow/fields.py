@@ -9,13 +9,14 @@ SPEC: RFC 9535, of which `$`, `.name`, `["name"]`, `[*]` and `..name` are taken.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from citywatch.core.errors import Malformed
-from citywatch.core.manifest import UNTRUSTED, Output
+from citywatch.core.label import Label, join_all
+from citywatch.core.manifest import UNTRUSTED, Output, audience_of
 
 MAX_LEAVES: Final = 4096
 """How many leaves of one reply are told apart; what comes after them counts as one, written by a third party."""
@@ -54,7 +55,8 @@ def parse_path(text: str) -> tuple[Step, ...]:
 class Leaf(msgspec.Struct, frozen=True):
     """One value that is not an object or a list, or a member's name that holds one.
 
-    `record` numbers the innermost object around it (-1: none); `name` is that object's member it stands under.
+    `record` numbers the innermost object around it (-1: none); `name` is that object's member it stands under;
+    `readers` are who may see it (None: everybody).
     """
 
     path: str
@@ -62,14 +64,16 @@ class Leaf(msgspec.Struct, frozen=True):
     record: int
     value: str | int | float | bool
     output: Output
+    readers: frozenset[str] | None = None
 
 
 class Walk(msgspec.Struct, frozen=True):
-    """All leaves; the parent of each record (-1: none); whether there were more leaves than are told apart."""
+    """All leaves; the parent of each record (-1: none); whether there were more leaves, and who may see those."""
 
     leaves: tuple[Leaf, ...]
     parents: tuple[int, ...]
     cut: bool
+    readers: frozenset[str] | None = None
 
 
 class Fields:
@@ -78,6 +82,7 @@ class Fields:
     def __init__(self, outputs: Mapping[str, Output]) -> None:
         self._rules = tuple((parse_path(path), output) for path, output in outputs.items())
         self._start = tuple((number, 0) for number in range(len(self._rules)))
+        self.readers = meet(audience_of(output.readers) for output in outputs.values())
 
     def walk(self, value: Any) -> Walk:
         """Meet every leaf of a JSON value, each with the declaration that holds for it."""
@@ -88,7 +93,7 @@ class Fields:
         while pending:
             node = pending.pop()
             if len(leaves) >= MAX_LEAVES:
-                return Walk(tuple(leaves), tuple(parents), True)
+                return Walk(tuple(leaves), tuple(parents), True, self.readers)
             inside = node.value
             if isinstance(inside, dict):
                 record = len(parents)
@@ -96,11 +101,12 @@ class Fields:
                 children = [
                     self._child(node, f".{key[:MAX_PATH]}", key, key, record, item) for key, item in inside.items()
                 ]
-                for key, item in inside.items():
+                for (key, item), child in zip(inside.items(), children, strict=True):
                     if isinstance(item, dict | list) or not node.output.trusted:
                         if len(leaves) >= MAX_LEAVES:
-                            return Walk(tuple(leaves), tuple(parents), True)
-                        leaves.append(Leaf(_clip(f"{node.path}.{key[:MAX_PATH]}"), "", -1, key, node.output))
+                            return Walk(tuple(leaves), tuple(parents), True, self.readers)
+                        path = _clip(f"{node.path}.{key[:MAX_PATH]}")
+                        leaves.append(Leaf(path, "", -1, key, node.output, self._readers(child)))
                 pending.extend(reversed(children))
             elif isinstance(inside, list):
                 record = node.record
@@ -109,8 +115,18 @@ class Fields:
                     for number, item in reversed(list(enumerate(inside)))
                 )
             elif inside is not None:
-                leaves.append(Leaf(node.path, node.name, node.record, inside, node.output))
+                leaves.append(Leaf(node.path, node.name, node.record, inside, node.output, self._readers(node)))
         return Walk(tuple(leaves), tuple(parents), False)
+
+    def _readers(self, node: _Node) -> frozenset[str] | None:
+        """Who may see a value: what is declared of it and, if it is a text where fields were declared, of those."""
+        if self.readers is None:
+            return None
+        if isinstance(node.value, dict | list):
+            return audience_of(node.output.readers)
+        inner = (self._rules[number] for number, at in node.states if at < len(self._rules[number][0]))
+        within = [one for path, one in inner if node.path == "$" or path[-1][0] != DEEP]
+        return meet(audience_of(one.readers) for one in (node.output, *within))
 
     def _child(self, node: _Node, step: str, key: str | None, name: str, record: int, value: Any) -> _Node:
         states = tuple(dict.fromkeys(self._advance(node.states, key)))
@@ -144,6 +160,11 @@ class Fields:
 
 def _clip(path: str) -> str:
     return path[:MAX_PATH]
+
+
+def meet(audiences: Iterable[frozenset[str] | None]) -> frozenset[str] | None:
+    """Who belongs to all of these audiences; None is everybody."""
+    return join_all(Label(frozenset(), one) for one in audiences).readers
 
 
 class _Node(msgspec.Struct, frozen=True):

@@ -52,6 +52,7 @@ class History:
     def __init__(self) -> None:
         self.items: list[Item] = []
         self.prompts: list[Prompt] = []
+        self.advised: list[Item] = []
         self._tokens: dict[tuple[str, str], list[Sighting]] = {}
         self._wholes: dict[str, list[Sighting]] = {}
         self._records: dict[tuple[int, int], list[Part]] = {}
@@ -65,6 +66,8 @@ class History:
     def add(self, item: Item) -> None:
         number = len(self.items)
         self.items.append(item)
+        if item.advice:
+            self.advised.append(item)
         if item.text:
             self.prompts.append(Prompt(item.source, number, fold(item.text), index_text(item.text)))
         for at, part in enumerate(item.parts):

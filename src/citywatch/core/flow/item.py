@@ -24,6 +24,8 @@ MAX_PROMPT: Final = 64 << 10
 
 Mark = tuple[str, str, int, int]
 """A typed token: its kind, its normal form, and where in its part it begins and ends."""
+Place = tuple[int, int]
+"""A part's number, and a character of that part."""
 
 
 class Part(msgspec.Struct, frozen=True, array_like=True):
@@ -37,10 +39,26 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
     marks: tuple[Mark, ...]
 
 
+class Stretch(msgspec.Struct, frozen=True, array_like=True):
+    """What a scan said of the text from one place up to another; `around` is that and one window more at each end."""
+
+    kind: str
+    name: str
+    score: float
+    begin: Place
+    end: Place
+    around: tuple[Place, Place]
+
+    def meets(self, part: int, start: int, end: int) -> bool:
+        """Whether what stands there in a part is in the stretch, or within one window of it."""
+        return (part, end) > self.around[0] and (part, start) < self.around[1]
+
+
 class Item(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that entered a context. `source` is `principal:<name>` or `<server>/<what>`; `text` is a prompt's own.
 
     `parents` has, for each record of the reply, the record around it (-1: none); `about` is what was asked for, folded.
+    `injection` and `advice` are what a scan said of the text that a third party can have written: it permits nothing.
     """
 
     digest: str
@@ -51,6 +69,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     parents: tuple[int, ...] = ()
     about: tuple[str, ...] = ()
     text: str = ""
+    injection: float = 0.0
+    advice: tuple[Stretch, ...] = ()
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,9 +101,11 @@ def read_prompt(text: str, digest: str, principal: str, at: int) -> Item:
 
 def read_reply(walk: Walk, digest: str, reading: Reading, at: int) -> Item:
     """A server's reply, leaf by leaf."""
-    foreign = reading.shaped != BOTTOM
+    foreign = reading.shaped.origins != BOTTOM.origins
     parts: list[Part] = []
-    labels: set[Label] = set()
+    # Numbers too: they carry no orders, and they are secrets like any other.
+    audiences = {leaf.readers for leaf in walk.leaves} | {walk.readers, reading.shaped.readers}
+    labels = {Label(frozenset(), readers) for readers in audiences}
     room = MAX_MARKS
     for leaf in walk.leaves:
         trusted = leaf.output.trusted and (leaf.output.key or not foreign)

@@ -26,7 +26,7 @@ from citywatch.core.flow.extremes import SUPERLATIVES, is_extreme
 from citywatch.core.flow.history import History, Prompt, Sighting, Value, folded
 from citywatch.core.flow.index import met
 from citywatch.core.flow.item import Item, Mark, Part
-from citywatch.core.flow.tokens import Kind, exact_tokens, split_tokens
+from citywatch.core.flow.tokens import Kind, Token, exact_tokens, split_tokens
 
 LEAST_WORDS: Final = 3
 """Fewer characters than this name nothing: a status `ok`, a flag `a`."""
@@ -71,13 +71,14 @@ class Provenance:
         """
         words = folded(value)
         if words.isdigit() and len(words) < LEAST_DIGITS and not kinds & COUNTED:
-            found = ((prompt, find_marked(words, noun, prompt.text)) for prompt in self._prompts)
-            return next((Sighting(one.item, 0, at, at + len(words)) for one, at in found if at >= 0), None)
+            marked = ((prompt, find_marked(words, noun, prompt.text)) for prompt in self._prompts)
+            return next((Sighting(one.item, 0, at, at + len(words)) for one, at in marked if at >= 0), None)
         wanted = kinds if kinds & COUNTED else kinds | {Kind.NAME}
         for prompt in self._prompts:
-            for form in (value, *(_days(value) if Kind.DATE in kinds else ())):
-                if any(token.kind in wanted for token in met(form, prompt.held)):
-                    return self._place(prompt, form, words)
+            for form in itertools.chain((value,), _days(value) if Kind.DATE in kinds else ()):
+                found = met(form, prompt.held)
+                if any(token.kind in wanted for token in found):
+                    return self._place(prompt, found, words)
             if not kinds & COUNTED and (at := find_phrase(words, prompt.text)) >= 0:
                 return Sighting(prompt.item, 0, at, at + len(words))
         return None
@@ -153,9 +154,9 @@ class Provenance:
             self._known[words] = any(find_phrase(words, prompt.text) >= 0 for prompt in self._prompts)
         return self._known[words]
 
-    def _place(self, prompt: Prompt, form: Value, words: str) -> Sighting:
+    def _place(self, prompt: Prompt, found: tuple[Token, ...], words: str) -> Sighting:
         """Where to point people to."""
-        readings = {(str(token.kind), token.value) for token in exact_tokens(form)}
+        readings = {(str(token.kind), token.value) for token in found}
         for kind, value, start, end in self._history.items[prompt.item].parts[0].marks:
             if (kind, value) in readings:
                 return Sighting(prompt.item, 0, start, end)

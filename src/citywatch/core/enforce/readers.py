@@ -1,0 +1,128 @@
+"""Whether a call would show somebody what they may not see: its audience against the readers of what was read.
+
+Decides on the context's label, the call and the manifest's `audience`. Assumes *havoc*: the model may have put anything
+that it read into any argument, in any disguise. So where the audience may not see all of the context, an argument
+passes only as words that the audience may see anyway: whole, in a principal's prompt or in an item for that audience,
+and in no dress of the agent's own. Which of those words it picks still tells a little; budgets bound how much.
+
+INVARIANTS
+1. Any effect, any argument, any name of a member that the approved definition does not have: a search carries a secret
+   out as a letter does. What is no tool is for everybody.
+2. A label whose readers include the audience, or are everybody, refuses nothing.
+3. No person is asked: readers are lowered by a release, which is logged, not by a yes to one call.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from citywatch.core.call import Call, Deny, Direction, Reason
+from citywatch.core.enforce.arguments import MAX_VALUES
+from citywatch.core.enforce.needs import TOOL_CALL, Known
+from citywatch.core.enforce.rules import ApprovedTool
+from citywatch.core.errors import Code
+from citywatch.core.flow.fold import fold
+from citywatch.core.flow.history import History, Value, folded
+from citywatch.core.flow.index import met
+from citywatch.core.flow.provenance import find_phrase
+from citywatch.core.label import may_flow
+from citywatch.core.manifest import EVERYBODY, audience_of
+from citywatch.core.policy.shapes import Listed, Recorded, Shape
+from citywatch.core.wire import mcp
+
+PLUMBING: Final = frozenset(("initialize", "ping", *mcp.OFFERING))
+"""What a client needs to find its tools again. Its own name and a cursor are not looked at."""
+PARAMS: Final = frozenset(("uri", "name", "arguments", "ref", "type", "argument", "value", "context"))
+"""Names of members that MCP gives to the parameters of what is no tool."""
+
+
+def disclosed(call: Call, known: Known) -> Deny | None:
+    """Refuse a call that could carry what was read to those who may not see it."""
+    flow = known.flow
+    if flow is None or flow.context.label.readers is None:  # INVARIANT: 2.
+        return None
+    tool = None
+    if call.direction is Direction.TO_AGENT:
+        if call.rpc_id is None or may_flow(flow.context.label, None):
+            return None
+        return _refused((EVERYBODY,))
+    if call.method == TOOL_CALL:
+        tool = known.rules.tools.get((call.server, call.name or ""))
+    elif call.method in PLUMBING:
+        return None
+    names = (EVERYBODY,) if tool is None else tool.manifest.audience
+    audience = audience_of(names)
+    if may_flow(flow.context.label, audience):
+        return None
+    values = list(itertools.islice(_carried(call.arguments, _names(tool)), MAX_VALUES + 1))
+    if len(values) > MAX_VALUES or call.continues:
+        return _refused(names)
+    return None if all(stands(one, flow.history, audience) for one in values) else _refused(names)
+
+
+def stands(value: Value, history: History, audience: frozenset[str] | None) -> bool:
+    """Whether this value is in so many words what a principal said, or what an item for this audience holds."""
+    for prompt in history.prompts:
+        if isinstance(value, str):  # letter by letter: the raw text is kept
+            found = find_phrase(value, history.items[prompt.item].text) >= 0
+        else:
+            found = bool(met(value, prompt.held))
+        if found:
+            return True
+    words = folded(value)
+    if not words or (isinstance(value, str) and not _undressed(value)):
+        return False
+    for seen in history.sightings(value):
+        part = history.part(seen)
+        if not may_flow(history.items[seen.item].label, audience):
+            continue
+        # A number has one notation in JSON. A text has many, and which one was chosen could say something else.
+        if not isinstance(value, str) or part.whole == words or seen.end - seen.start == len(value):
+            return True
+    return False
+
+
+def _undressed(value: str) -> bool:
+    """Whether a text is written plainly: nothing unseen, no look-alikes, no letters in an odd case, to hide bits in."""
+    return fold(value) == value.lower() and value in (value.lower(), value.upper(), value.title(), _capital(value))
+
+
+def _capital(value: str) -> str:
+    return value[:1].upper() + value[1:].lower()
+
+
+def _carried(arguments: Mapping[str, Any], names: frozenset[str]) -> Iterator[Value]:
+    """Everything in which a call can carry something: each leaf, what fills a list, each name that nobody declared."""
+    pending: list[Any] = [arguments]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, Mapping):
+            yield from (name for name in value if name not in names)
+            pending += value.values()
+        elif isinstance(value, list | tuple):
+            yield from ("" for one in value if one is None or one in ("", [], {}))  # so many of nothing are a number
+            pending += value
+        elif value is not None and value != "":
+            yield value
+
+
+def _names(tool: ApprovedTool | None) -> frozenset[str]:
+    """The names of members that stand in the approved definition: they are not the agent's words."""
+    if tool is None:
+        return PARAMS
+    found: set[str] = set(tool.manifest.parameters)
+    pending: list[Shape] = [tool.arguments.shape]
+    while pending:
+        shape = pending.pop()
+        if isinstance(shape, Listed):
+            pending.append(shape.item)
+        elif isinstance(shape, Recorded):
+            found.update(shape.fields)
+            pending += [one.shape for one in shape.fields.values()]
+    return frozenset(found)
+
+
+def _refused(names: tuple[str, ...]) -> Deny:
+    return Deny(Reason(Code.NOT_A_READER, detail=f"it would reach {', '.join(f'`{one}`' for one in names[:8])}"))
