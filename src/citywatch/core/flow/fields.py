@@ -8,6 +8,7 @@ SPEC: RFC 9535, of which `$`, `.name`, `["name"]`, `[*]` and `..name` are taken.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -89,10 +90,10 @@ class Fields:
             if isinstance(inside, dict):
                 record = len(parents)
                 parents.append(node.record)
-                children = [self._child(node, f".{key}", key, key, record, item) for key, item in inside.items()]
+                children = [self._child(node, _step(key), key, key, record, item) for key, item in inside.items()]
                 for key, item in inside.items():
                     if isinstance(item, dict | list) or not node.output.trusted:
-                        leaves.append(Leaf(f"{node.path}.{key}", "", -1, key, node.output))
+                        leaves.append(Leaf(node.path + _step(key), "", -1, key, node.output))
                 pending.extend(reversed(children))
             elif isinstance(inside, list):
                 record = node.record
@@ -132,6 +133,11 @@ class Fields:
                 if own >= rank:
                     output, rank = declared, own
         return output, rank
+
+
+def _step(key: str) -> str:
+    """One step of a path: a name that a reply chose must not read as two steps, or as another field's."""
+    return f".{key}" if key.isidentifier() else f"[{json.dumps(key)}]"
 
 
 class _Node(msgspec.Struct, frozen=True):

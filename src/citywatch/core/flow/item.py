@@ -41,6 +41,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that entered a context. `source` is `principal:<name>` or `<server>/<what>`; `text` is a prompt's own.
 
     `parents` has, for each record of the reply, the record around it (-1: none); `about` is what was asked for, folded.
+    `call` is the call that brought it, or a prompt's task; `shaped`: earlier writes reached what it speaks of.
     """
 
     digest: str
@@ -51,6 +52,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     parents: tuple[int, ...] = ()
     about: tuple[str, ...] = ()
     text: str = ""
+    call: str = ""
+    shaped: bool = False
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,9 +67,10 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     untrusted: Label
     shaped: Label
     about: tuple[str, ...] = ()
+    call: str = ""
 
 
-def read_prompt(text: str, digest: str, principal: str, at: int) -> Item:
+def read_prompt(text: str, digest: str, principal: str, at: int, task: str = "") -> Item:
     """A principal's own words, over their own session."""
     words = text[:MAX_PROMPT]
     return Item(
@@ -76,6 +80,7 @@ def read_prompt(text: str, digest: str, principal: str, at: int) -> Item:
         label=Label(frozenset((f"principal:{principal}",)), None),
         parts=(Part("$", "", -1, True, "", _marks(words, MAX_MARKS)),),
         text=words,
+        call=task,
     )
 
 
@@ -106,6 +111,8 @@ def read_reply(walk: Walk, digest: str, reading: Reading, at: int) -> Item:
         parts=tuple(parts),
         parents=walk.parents,
         about=tuple(fold(one)[:MAX_WHOLE] for one in reading.about),
+        call=reading.call,
+        shaped=foreign,
     )
 
 
