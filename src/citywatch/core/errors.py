@@ -52,6 +52,7 @@ class Code(StrEnum):
     POLICY_ERROR = "policy_error"
     APPROVAL_REQUIRED = "approval_required"
     APPROVAL_DENIED = "approval_denied"
+    OUT_OF_PLAN = "out_of_plan"
     BUDGET_SPENT = "budget_spent"
     RATE_EXCEEDED = "rate_exceeded"
     OUTCOME_UNKNOWN = "outcome_unknown"
@@ -100,6 +101,7 @@ ADVICE: dict[Code, str] = {
     Code.POLICY_ERROR: "a policy failed on this call; the operator reads `citywatch policy why`",
     Code.APPROVAL_REQUIRED: "a person must approve this call; ask for it, then send the same call again",
     Code.APPROVAL_DENIED: "a person refused this call; do not repeat it",
+    Code.OUT_OF_PLAN: "the task's plan is over or rules this call out; tell the person whose task it is",
     Code.BUDGET_SPENT: "the budget for this tool is spent; ask your operator",
     Code.RATE_EXCEEDED: "wait before you call this tool again",
     Code.OUTCOME_UNKNOWN: "an identical earlier call has an unknown outcome; find out before anyone repeats it",

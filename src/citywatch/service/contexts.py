@@ -16,11 +16,14 @@ import msgspec
 
 from citywatch.core.call import Ask, Call, Decision, Direction
 from citywatch.core.enforce.context import MAX_ITEMS, Context, Flow, FlowNeed, Key, Ticket, item_key, outside_of
+from citywatch.core.enforce.held import Holding, TaskPlan, plan_key, progress_key
+from citywatch.core.enforce.planned import progressed
 from citywatch.core.enforce.receive import Entering, entering_request
 from citywatch.core.errors import Code
 from citywatch.core.flow.history import History
 from citywatch.core.flow.item import Item
 from citywatch.core.label import BOTTOM, Label, is_above, join, join_all
+from citywatch.core.plan.contract import Progress
 from citywatch.service.ports import Loaded, Store
 
 MAX_HISTORIES = 256
@@ -36,6 +39,7 @@ class Contexts:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._histories: OrderedDict[Key, History] = OrderedDict()
+        self._plans: OrderedDict[Key, tuple[int, TaskPlan]] = OrderedDict()
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
 
     def lock(self, context: Key) -> asyncio.Lock:
@@ -54,7 +58,20 @@ class Contexts:
             history=await self._history(need.context, context.items),
             parties=frozenset(key[1] for key in need.parties if key in loaded.rows),
             ticket=None if ticket is None else msgspec.json.decode(ticket.value, type=Ticket),
+            plan=self._plan(need.plan[0], loaded) if need.plan else None,
+            progress=_progress(need.plan[1], loaded) if need.plan else None,
         )
+
+    def _plan(self, key: Key, loaded: Loaded) -> TaskPlan | None:
+        row = loaded.rows.get(key)
+        if row is None:
+            return None
+        cached = self._plans.get(key)
+        if cached is None or cached[0] != row.version:
+            cached = self._plans[key] = (row.version, msgspec.json.decode(row.value, type=TaskPlan))
+            if len(self._plans) > MAX_HISTORIES:
+                self._plans.popitem(last=False)
+        return cached[1]
 
     async def _history(self, context: Key, items: int) -> History:
         history = self._histories.get(context)
@@ -107,14 +124,17 @@ def taint_written(need: FlowNeed, flow: Flow, loaded: Loaded) -> Puts:
 
 
 def flowing(call: Call, need: FlowNeed | None, flow: Flow | None, loaded: Loaded, now: int) -> Puts:
-    """What an allowed call leaves in rows: what it writes where, what it brings to the agent; a ticket is used."""
+    """What an allowed call leaves in rows: what it writes where, what it brings to the agent, what of it is used up."""
     if need is None or flow is None:
         return ()
     if call.direction is Direction.TO_AGENT:
         return enter(need.context, entering_request(call), call.server, loaded, now)
     used: Puts = ()
+    done = progressed(call, flow, now)
+    if done is not None:
+        used = ((need.plan[1], msgspec.json.encode(done)),)
     if need.ticket is not None and flow.ticket is not None and flow.ticket.state == "approved":
-        used = ((need.ticket, msgspec.json.encode(msgspec.structs.replace(flow.ticket, state="used"))),)
+        used = (*used, (need.ticket, msgspec.json.encode(msgspec.structs.replace(flow.ticket, state="used"))))
     return (*taint_written(need, flow, loaded), *used)
 
 
@@ -141,6 +161,23 @@ def asking(call: Call, need: FlowNeed | None, flow: Flow | None, decision: Decis
     return ((need.ticket, msgspec.json.encode(ticket)),)
 
 
+def holding(agent: str, loaded: Loaded) -> Holding:
+    """What an agent is held to, from rows that were loaded."""
+    row = loaded.rows.get(plan_key(agent))
+    plan = None if row is None else msgspec.json.decode(row.value, type=TaskPlan)
+    return Holding(plan=plan, progress=_progress(progress_key(agent), loaded))
+
+
+def hold(agent: str, now: Holding, before: Holding) -> Puts:
+    """The rows that change when an agent is held to something else."""
+    if now == before:
+        return ()
+    return (
+        (plan_key(agent), None if now.plan is None else msgspec.json.encode(now.plan)),
+        (progress_key(agent), None if now.progress is None else msgspec.json.encode(now.progress)),
+    )
+
+
 def label_of(loaded: Loaded, key: Key) -> Label:
     row = loaded.rows.get(key)
     return BOTTOM if row is None else msgspec.json.decode(row.value, type=Label)
@@ -149,3 +186,8 @@ def label_of(loaded: Loaded, key: Key) -> Label:
 def _context(key: Key, loaded: Loaded) -> Context:
     row = loaded.rows.get(key)
     return Context() if row is None else msgspec.json.decode(row.value, type=Context)
+
+
+def _progress(key: Key, loaded: Loaded) -> Progress | None:
+    row = loaded.rows.get(key)
+    return None if row is None else msgspec.json.decode(row.value, type=Progress)

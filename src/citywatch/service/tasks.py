@@ -1,7 +1,8 @@
 """Tasks: a principal's own words enter an agent's context, over the principal's own session.
 
-Decides only that principal and agent exist. INVARIANTS: the prompt's entry, its payload and its item are one
-transaction; what an *agent* reports of a prompt never comes this way.
+Decides only that principal and agent exist; what a plan may change is `enforce.held`'s. INVARIANTS: the prompt's entry,
+its payload, its item and what the agent is held to are one transaction; what an *agent* reports of a prompt, or plans,
+never comes this way.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ import msgspec
 from citywatch.core import events
 from citywatch.core.canonical import digest
 from citywatch.core.enforce.context import Context, context_key
+from citywatch.core.enforce.held import plan_key, progress_key, take_up
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.flow.item import MAX_PROMPT, read_prompt
 from citywatch.core.identity.registration import agent_key, parse_agent_row
 from citywatch.core.log.entry import encode_event, payload_digest
-from citywatch.service.contexts import Puts, add_item
+from citywatch.core.plan.contract import Plan
+from citywatch.core.plan.narrow import NotAdopted
+from citywatch.service.contexts import Puts, add_item, hold, holding
 from citywatch.service.ports import Append, Appended, Chance, Clock, Key, NewEntry, Payload, Store
 
 MAX_CONFLICTS = 8
@@ -32,16 +36,20 @@ class Tasks:
         self._replica = replica
         self._rules = rules
 
-    async def start(self, principal: str, agent: str, prompt: str, by: str) -> str:
-        """Give an agent a task in a principal's name; return the task's id.
+    async def start(self, principal: str, agent: str, prompt: str, by: str, plan: Plan | None = None) -> str:
+        """Give an agent a task in a principal's name; return the task's id. Their session vouches for `plan`.
 
-        `Refused(AGENT_UNKNOWN)` for a stranger or a revoked agent; `Malformed` for an unknown principal, or a prompt
-        that is empty or longer than 64 KiB.
+        `Refused(AGENT_UNKNOWN)` for a stranger or a revoked agent; `Malformed` for an unknown principal, a prompt that
+        is empty or longer than 64 KiB, or a plan that cannot hold here: it names a tool that is not approved, or does
+        not narrow the plan that holds.
         """
         if principal not in self._rules.principals:
             raise Malformed(f"no principal `{principal[:80]}` is configured: name it under `principals:`")
         if not prompt.strip() or len(prompt) > MAX_PROMPT:
             raise Malformed(f"a prompt has 1 to {MAX_PROMPT} characters")
+        strange = _not_approved(plan, self._rules)
+        if strange:
+            raise Malformed(f"no approved tool is called {', '.join(f'`{one}`' for one in strange)}")
         body = prompt.encode("utf-8", "surrogatepass")
         for _ in range(MAX_CONFLICTS):
             stored = (await self._store.load((agent_key(agent),), ())).rows.get(agent_key(agent))
@@ -49,11 +57,17 @@ class Tasks:
             if stored is None or row is None or row.revoked:
                 raise Refused(Code.AGENT_UNKNOWN, f"no agent `{agent[:80]}` is registered")
             task, now, salt = self._chance.call_id(), self._clock.now_ms(), self._chance.salt()
-            item = read_prompt(prompt, digest(body), principal, now)
+            item = read_prompt(prompt, digest(body), principal, now, task)
             keys = [context_key(row.agent, key) for key in row.keys]
-            loaded = (await self._store.load(keys, ())).rows
-            puts: Puts = ()
+            held = (plan_key(row.agent), progress_key(row.agent))
+            everything = await self._store.load((*keys, *held), ())
+            loaded, before = everything.rows, holding(row.agent, everything)
+            after = take_up(plan, task, principal, before, now)
+            if isinstance(after, NotAdopted):
+                raise Malformed(f"the plan does not hold: {'; '.join(after.reasons)}")
+            puts: Puts = hold(row.agent, after, before)
             reads: list[tuple[Key, int]] = [(agent_key(agent), stored.version)]
+            reads += [(key, loaded[key].version if key in loaded else 0) for key in held]
             for key in keys:
                 found = loaded.get(key)
                 context = Context() if found is None else msgspec.json.decode(found.value, type=Context)
@@ -67,9 +81,16 @@ class Tasks:
                 agent=row.agent,
                 by=by,
                 body=payload_digest(salt, body),
+                plan=None if after.plan is None else after.plan.held.digest,
             )
             entries = (NewEntry(encode_event(event), Payload(salt, body)),)
             outcome = await self._store.append(Append(entries=entries, reads=tuple(reads), puts=puts, sync=True))
             if isinstance(outcome, Appended):
                 return task
         raise Unavailable(Code.CONFLICT, f"the task of `{agent}` was not started: its context kept changing")
+
+
+def _not_approved(plan: Plan | None, rules: Rules) -> list[str]:
+    """The tools of a plan that no call can use: a slip of the pen would otherwise show when the task stands still."""
+    known = {f"{server}/{tool}" for server, tool in rules.tools}
+    return [] if plan is None else sorted({step.tool for step in plan.steps} - known)
