@@ -166,7 +166,7 @@ async def test_a_reply_that_answers_no_step_is_no_source() -> None:
 async def test_a_reply_that_repeats_what_it_was_asked_is_no_source_of_it() -> None:
     here = await held({**READ, "calls": 2}, pay(to={"from": {"step": "read"}}, amount={"equals": 5}))
     await here.read("inbox", LETTER)
-    await here.read("find_file", {"nothing": MALLORY}, name=MALLORY)
+    await here.read("find_file", [{"id": "1", "text": f"nothing is called {MALLORY}"}], name=MALLORY)
     assert code_of(await here.act("pay", to=MALLORY, amount=5)) == ASKED
     await here.read("find_file", BILL, name="bill")
     assert code_of(await here.act("pay", to=ANN, amount=5)) is None

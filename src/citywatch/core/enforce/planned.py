@@ -11,7 +11,8 @@ INVARIANTS
 2. What a plan binds by value, by choice or to a source passes without another source; a range only narrows. It does so
    for nothing that the plan's own principal may not steer.
 3. A value stands in a step's reply only if it stands there whole and the agent did not put it there: neither with the
-   call that the reply answers, nor by an earlier write to what the reply speaks of.
+   call that the reply answers, nor by an earlier write to what the reply speaks of. What the server vouches for it
+   did not take from the agent.
 4. What is free, and what is not listed, passes as it would without the plan.
 """
 
@@ -186,13 +187,14 @@ class _Traces(Mapping[Path, tuple[Trace, ...]]):
     def _brought(self, value: Value) -> Iterator[Trace]:
         for seen in self._history.sightings(value):
             item = self._history.items[seen.item]
-            if item.call in self._calls and not item.text and not item.shaped and not _asked(value, item):
-                yield Trace(item.call, parse_place(self._history.part(seen).path))
+            part = self._history.part(seen)
+            if item.call in self._calls and not item.text and (part.trusted or not _own(value, item)):
+                yield Trace(item.call, parse_place(part.path))
 
 
-def _asked(value: Value, item: Item) -> bool:
-    """# INVARIANT: 3. Whether the call that brought an item may have held the value itself: a reply repeats a lot."""
-    if len(item.about) >= MAX_ASKED or any(len(one) >= MAX_WHOLE for one in item.about):
+def _own(value: Value, item: Item) -> bool:
+    """# INVARIANT: 3. Whether the agent may have put the value there, with the call or before: replies repeat a lot."""
+    if item.shaped or len(item.about) >= MAX_ASKED or any(len(one) >= MAX_WHOLE for one in item.about):
         return True
     words = folded(value)
     if len(words) >= SHORT:
