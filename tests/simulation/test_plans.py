@@ -264,9 +264,33 @@ async def test_once_its_time_is_over_a_plan_is_lifted_by_whose_it_is() -> None:
     here.clock.advance(3_600_000)
     await here.task("Delete 13", "guest")
     assert code_of(await here.act("delete_file", id="13")) == OUT
-    await here.task("Pay 9 to the usual landlord")
-    assert code_of(await here.act("pay", to=ANN, amount=9)) == ASKED  # guest's words are in the context
+    await here.task(f"Pay 9 to {MALLORY}")
+    assert code_of(await here.act("pay", to=MALLORY, amount=9)) is None
     assert [one.plan is None for one in await here.events() if isinstance(one, TaskStarted)] == [False, False, True]
+
+
+@pytest.mark.parametrize("late", [0, 3_600_000])
+async def test_words_that_a_plan_held_to_one_payment_are_not_good_for_a_second_one_when_it_is_over(late: int) -> None:
+    step = pay(to={"from": "prompt"}, amount={"from": "prompt"})
+    here = await held(step, prompt=f"Pay 100.50 to {ANN}")
+    await here.read("inbox", LETTER)
+    assert code_of(await here.act("pay", to=ANN, amount=100.5)) is None
+    here.clock.advance(late)
+    await here.task(f"Pay 7 to {MALLORY}")
+    assert code_of(await here.act("pay", to=ANN, amount=100.5)) == ASKED
+    assert code_of(await here.act("pay", to=MALLORY, amount=7)) is None
+    here.clock.advance(1)
+    await here.task(f"And 100.50 to {ANN} once more")
+    assert code_of(await here.act("pay", to=ANN, amount=100.5)) is None
+
+
+async def test_the_next_task_may_have_a_plan_of_its_own_once_the_first_is_done_and_starts_anew() -> None:
+    first = plan(pay(to={"equals": ANN}, amount={"equals": 5}))
+    here = await FlowCity().open()
+    for _ in range(2):
+        await here.task("Pay", plan=first)
+        assert code_of(await here.act("pay", to=ANN, amount=5)) is None
+        assert code_of(await here.act("pay", to=ANN, amount=5)) == OUT
 
 
 async def test_a_plan_that_can_never_hold_is_told_at_once() -> None:

@@ -16,7 +16,7 @@ import msgspec
 
 from citywatch.core.call import Ask, Call, Decision, Direction
 from citywatch.core.enforce.context import MAX_ITEMS, Context, Flow, FlowNeed, Key, Ticket, item_key, outside_of
-from citywatch.core.enforce.held import Holding, TaskPlan, plan_key, progress_key
+from citywatch.core.enforce.held import FREE, Holding, plan_key, progress_key
 from citywatch.core.enforce.planned import progressed
 from citywatch.core.enforce.receive import Entering, entering_request
 from citywatch.core.errors import Code
@@ -39,7 +39,7 @@ class Contexts:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._histories: OrderedDict[Key, History] = OrderedDict()
-        self._plans: OrderedDict[Key, tuple[int, TaskPlan]] = OrderedDict()
+        self._holdings: OrderedDict[Key, tuple[int, Holding]] = OrderedDict()
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
 
     def lock(self, context: Key) -> asyncio.Lock:
@@ -58,19 +58,19 @@ class Contexts:
             history=await self._history(need.context, context.items),
             parties=frozenset(key[1] for key in need.parties if key in loaded.rows),
             ticket=None if ticket is None else msgspec.json.decode(ticket.value, type=Ticket),
-            plan=self._plan(need.plan[0], loaded) if need.plan else None,
+            held=self._held(need.plan[0], loaded) if need.plan else FREE,
             progress=_progress(need.plan[1], loaded) if need.plan else None,
         )
 
-    def _plan(self, key: Key, loaded: Loaded) -> TaskPlan | None:
+    def _held(self, key: Key, loaded: Loaded) -> Holding:
         row = loaded.rows.get(key)
         if row is None:
-            return None
-        cached = self._plans.get(key)
+            return FREE
+        cached = self._holdings.get(key)
         if cached is None or cached[0] != row.version:
-            cached = self._plans[key] = (row.version, msgspec.json.decode(row.value, type=TaskPlan))
-            if len(self._plans) > MAX_HISTORIES:
-                self._plans.popitem(last=False)
+            cached = self._holdings[key] = (row.version, msgspec.json.decode(row.value, type=Holding))
+            if len(self._holdings) > MAX_HISTORIES:
+                self._holdings.popitem(last=False)
         return cached[1]
 
     async def _history(self, context: Key, items: int) -> History:
@@ -161,21 +161,17 @@ def asking(call: Call, need: FlowNeed | None, flow: Flow | None, decision: Decis
     return ((need.ticket, msgspec.json.encode(ticket)),)
 
 
-def holding(agent: str, loaded: Loaded) -> Holding:
-    """What an agent is held to, from rows that were loaded."""
+def held_to(agent: str, loaded: Loaded) -> tuple[Holding, Progress | None]:
+    """What an agent is held to and what it has done under it, from rows that were loaded."""
     row = loaded.rows.get(plan_key(agent))
-    plan = None if row is None else msgspec.json.decode(row.value, type=TaskPlan)
-    return Holding(plan=plan, progress=_progress(progress_key(agent), loaded))
+    holding = FREE if row is None else msgspec.json.decode(row.value, type=Holding)
+    return holding, _progress(progress_key(agent), loaded)
 
 
-def hold(agent: str, now: Holding, before: Holding) -> Puts:
-    """The rows that change when an agent is held to something else."""
-    if now == before:
-        return ()
-    return (
-        (plan_key(agent), None if now.plan is None else msgspec.json.encode(now.plan)),
-        (progress_key(agent), None if now.progress is None else msgspec.json.encode(now.progress)),
-    )
+def hold(agent: str, holding: Holding, progress: Progress | None) -> Puts:
+    """The rows that say so."""
+    done = None if progress is None else msgspec.json.encode(progress)
+    return ((plan_key(agent), msgspec.json.encode(holding)), (progress_key(agent), done))
 
 
 def label_of(loaded: Loaded, key: Key) -> Label:

@@ -20,7 +20,7 @@ from citywatch.core.identity.registration import agent_key, parse_agent_row
 from citywatch.core.log.entry import encode_event, payload_digest
 from citywatch.core.plan.contract import Plan
 from citywatch.core.plan.narrow import NotAdopted
-from citywatch.service.contexts import Puts, add_item, hold, holding
+from citywatch.service.contexts import Puts, add_item, held_to, hold
 from citywatch.service.ports import Append, Appended, Chance, Clock, Key, NewEntry, Payload, Store
 
 MAX_CONFLICTS = 8
@@ -61,11 +61,12 @@ class Tasks:
             keys = [context_key(row.agent, key) for key in row.keys]
             held = (plan_key(row.agent), progress_key(row.agent))
             everything = await self._store.load((*keys, *held), ())
-            loaded, before = everything.rows, holding(row.agent, everything)
-            after = take_up(plan, task, principal, before, now)
+            loaded, before = everything.rows, held_to(row.agent, everything)
+            after = take_up(plan, task, principal, *before, now)
             if isinstance(after, NotAdopted):
                 raise Malformed(f"the plan does not hold: {'; '.join(after.reasons)}")
-            puts: Puts = hold(row.agent, after, before)
+            puts: Puts = hold(row.agent, *after) if after != before else ()
+            holds = after[0].plan
             reads: list[tuple[Key, int]] = [(agent_key(agent), stored.version)]
             reads += [(key, loaded[key].version if key in loaded else 0) for key in held]
             for key in keys:
@@ -81,7 +82,7 @@ class Tasks:
                 agent=row.agent,
                 by=by,
                 body=payload_digest(salt, body),
-                plan=None if after.plan is None else after.plan.held.digest,
+                plan=None if holds is None else holds.held.digest,
             )
             entries = (NewEntry(encode_event(event), Payload(salt, body)),)
             outcome = await self._store.append(Append(entries=entries, reads=tuple(reads), puts=puts, sync=True))

@@ -14,7 +14,7 @@ import msgspec
 
 from citywatch.core.call import Call, Effect
 from citywatch.core.enforce.arguments import MAX_VALUES, arguments
-from citywatch.core.enforce.held import TaskPlan, plan_key, progress_key
+from citywatch.core.enforce.held import FREE, Holding, plan_key, progress_key
 from citywatch.core.enforce.rules import ApprovedTool
 from citywatch.core.flow.fold import fold
 from citywatch.core.flow.history import History
@@ -57,14 +57,14 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
 class Flow(msgspec.Struct, frozen=True, kw_only=True):
     """What the agent's key has received, which of the call's values are known parties, a person's answer if any.
 
-    `plan` is what the agent is held to, `progress` what was done under it.
+    `held` is what the agent is held to, `progress` what was done under it.
     """
 
     context: Context
     history: History
     parties: frozenset[str] = frozenset()
     ticket: Ticket | None = None
-    plan: TaskPlan | None = None
+    held: Holding = FREE
     progress: Progress | None = None
 
 

@@ -74,9 +74,11 @@ UNPLANNED: Final = Planned()
 def planned(call: Call, known: Known, now: int) -> Planned | Deny:
     """Hold a call against the plan; `UNPLANNED` where there is none, or where a plan does not speak of such calls."""
     flow, tool = known.flow, known.rules.tools.get((call.server, call.name or ""))
-    if flow is None or flow.plan is None or flow.progress is None or tool is None or not _is_tool_call(call):
+    if flow is None or flow.held.plan is None or tool is None or not _is_tool_call(call):
         return UNPLANNED
-    held, name = flow.plan.held, f"{call.server}/{call.name}"
+    if flow.progress is None:  # a row is missing: what was done is not known
+        return _over(Why.SPENT)
+    held, name = flow.held.plan.held, f"{call.server}/{call.name}"
     if forbids(held, flow.progress, name):
         return _over(Why.FORBIDDEN)
     found = _step(call, flow, now)
@@ -84,7 +86,7 @@ def planned(call: Call, known: Known, now: int) -> Planned | Deny:
         if tool.effect is Effect.READ:
             return Planned(why=_why(found)) if found.why in ORDERED else UNPLANNED
         return _over(found.why) if found.why in OVER else Planned(why=_why(found))  # INVARIANT: 1
-    principal = known.rules.principals.get(flow.plan.principal)
+    principal = known.rules.principals.get(flow.held.plan.principal)
     entitled = principal is not None and principal.steers(call.server, call.name or "")  # INVARIANT: 2
     bound = _paths(call, [one.path for one in found.bound if one.how in ENTITLING]) if entitled else frozenset()
     return Planned(bound=bound, told=(f"plan: step `{found.step}` of `{held.plan.name}` {held.digest[:12]}",))
@@ -92,22 +94,22 @@ def planned(call: Call, known: Known, now: int) -> Planned | Deny:
 
 def progressed(call: Call, flow: Flow, now: int) -> Progress | None:
     """What was done under the plan once this call has gone through; None if that changes nothing."""
-    if flow.plan is None or flow.progress is None or not _is_tool_call(call):
+    if flow.held.plan is None or flow.progress is None or not _is_tool_call(call):
         return None
     found = _step(call, flow, now)
     if isinstance(found, InPlan):
         return found.progress
-    after = beside(flow.plan.held, flow.progress, f"{call.server}/{call.name}")
+    after = beside(flow.held.plan.held, flow.progress, f"{call.server}/{call.name}")
     return after if after != flow.progress else None
 
 
 def _step(call: Call, flow: Flow, now: int) -> InPlan | OutOfPlan:
-    assert flow.plan is not None
+    assert flow.held.plan is not None
     assert flow.progress is not None
     arguments = dict(call.arguments)
-    traces = _Traces(arguments, flow.history, flow.plan.task, frozenset(flow.progress.calls))
+    traces = _Traces(arguments, flow.history, flow.held.plan.task, frozenset(flow.progress.calls))
     facts = CallFacts(id=call.id, at=now, tool=f"{call.server}/{call.name}", arguments=arguments, traces=traces)
-    return step(flow.plan.held, flow.progress, facts)
+    return step(flow.held.plan.held, flow.progress, facts)
 
 
 def _is_tool_call(call: Call) -> bool:

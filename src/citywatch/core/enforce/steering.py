@@ -81,7 +81,7 @@ class Steering:
         self._options = tool.options
         self._rules = rules
         self._history = flow.history
-        self._people = Provenance(flow.history, self._steers)
+        self._people = Provenance(flow.history, self._steers, flow.held.counts)
         self._parties = flow.parties
         self._clean = self._is_clean(flow.context.label)
         verb = _FIRST_WORD.match(call.name or "")

@@ -45,11 +45,18 @@ _PERCENT: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?%")
 
 
 class Provenance:
-    """One context's history, asked about one act. `steers` says whether an item of that source may steer it."""
+    """One context's history, asked about one act. `steers` says whether an item of that source may steer it.
 
-    def __init__(self, history: History, steers: Callable[[str], bool]) -> None:
+    `counts` says of a prompt whether it still does.
+    """
+
+    def __init__(self, history: History, steers: Callable[[str], bool], counts: Callable[[Item], bool]) -> None:
         self._history = history
-        self._prompts = [prompt for prompt in history.prompts if steers(prompt.source)]  # INVARIANT: 1
+        self._prompts = [
+            prompt
+            for prompt in history.prompts
+            if steers(prompt.source) and counts(history.items[prompt.item])  # INVARIANT: 1
+        ]
 
     def named(self, value: Value, kinds: frozenset[str], noun: str) -> Sighting | None:
         """Where a person wrote this value: as a whole token of these kinds, or as a phrase; of an instant, its day.

@@ -196,6 +196,11 @@ def ended(held: Held, progress: Progress, now: int) -> bool:
     return late or (plan.within is not None and now >= progress.begun + plan.within)
 
 
+def over(held: Held, progress: Progress, now: int) -> bool:
+    """Whether no step can be taken under the plan any more, whatever is called."""
+    return ended(held, progress, now) or len(progress.steps) >= min(held.plan.calls, MAX_CALLS)
+
+
 def forbids(held: Held, progress: Progress, tool: str) -> bool:
     """Whether a call of this tool, a step or not, would complete a forbidden sequence."""
     done = _in_order(progress)
