@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from citywatch.core.enforce.held import progress_key
 from citywatch.core.errors import Code, Malformed
 from citywatch.core.events import Decided, TaskStarted
 from citywatch.core.identity.registration import AgentRow, agent_key, format_row
@@ -326,3 +327,11 @@ async def test_a_restart_keeps_plan_and_progress() -> None:
     again.enforcer.clock, again.enforcer.chance = here.clock, here.chance
     assert code_of(await again.act("pay", to=ANN, amount=120)) is None
     assert code_of(await again.act("pay", to=ANN, amount=120)) == ASKED
+
+
+async def test_a_plan_whose_progress_was_lost_lets_nothing_through() -> None:
+    here = await held(pay(to={"equals": ANN}, amount={"equals": 5}))
+    await here.store.append(Append(puts=((progress_key(AGENT), None),)))
+    assert code_of(await here.act("pay", to=ANN, amount=5)) == OUT
+    with pytest.raises(Malformed, match="not on record"):
+        await here.task("Pay")

@@ -161,8 +161,7 @@ def begin(now: int) -> Progress:
 def step(held: Held, progress: Progress, facts: CallFacts) -> InPlan | OutOfPlan:
     """Say whether a call is a step of the plan, and what the task has done once it is made."""
     plan = held.plan
-    now = max(progress.at, facts.at)  # INVARIANT: 4
-    if ended(held, progress, now):
+    if ended(held, progress, facts.at):
         return OutOfPlan(why=Why.EXPIRED)
     if len(progress.steps) >= min(plan.calls, MAX_CALLS):
         return OutOfPlan(why=Why.SPENT)
@@ -177,7 +176,7 @@ def step(held: Held, progress: Progress, facts: CallFacts) -> InPlan | OutOfPlan
         if found is None:
             done = Progress(
                 begun=progress.begun,
-                at=now,
+                at=max(progress.at, facts.at),  # INVARIANT: 4
                 steps=(*progress.steps, one.name),
                 tools=(*progress.tools, one.tool),
                 calls=(*progress.calls, facts.id),
@@ -191,7 +190,7 @@ def step(held: Held, progress: Progress, facts: CallFacts) -> InPlan | OutOfPlan
 
 def ended(held: Held, progress: Progress, now: int) -> bool:
     """Whether the plan's time is over."""
-    plan, now = held.plan, max(progress.at, now)
+    plan, now = held.plan, max(progress.at, now)  # INVARIANT: 4
     late = plan.expires is not None and now >= plan.expires
     return late or (plan.within is not None and now >= progress.begun + plan.within)
 
