@@ -40,7 +40,6 @@ def start(file: Path, agent: str, principal: str, plan: Path | None, prompt: str
     others are asked about, and what it binds needs no other source. It holds until it expires; until then another task
     can only narrow it.
     """
-    from citywatch.core.plan.contract import plan_digest
     from citywatch.main.assembly import load_rules, open_city, operator
     from citywatch.main.plans import read_plan
     from citywatch.service.tasks import Tasks
@@ -56,8 +55,9 @@ def start(file: Path, agent: str, principal: str, plan: Path | None, prompt: str
                 store=city.store, clock=city.clock, chance=city.chance, replica=city.replica.name, rules=rules
             )
             click.echo(f"task {await tasks.start(principal, agent, words, operator(), contract)}")
-            if contract is not None:
-                click.echo(f"plan {plan_digest(contract)}")
+            holds = await tasks.holds(agent)
+            if holds is not None:
+                click.echo(f"held to plan {holds}")
 
     asyncio.run(run())
 

@@ -90,6 +90,15 @@ class Tasks:
                 return task
         raise Unavailable(Code.CONFLICT, f"the task of `{agent}` was not started: its context kept changing")
 
+    async def holds(self, agent: str) -> str | None:
+        """The digest of the plan that an agent is held to at present."""
+        stored = (await self._store.load((agent_key(agent),), ())).rows.get(agent_key(agent))
+        if stored is None:
+            return None
+        key = plan_key(parse_agent_row(stored.value).agent)
+        plan = held_to(key[1], await self._store.load((key,), ()))[0].plan
+        return None if plan is None else plan.held.digest
+
 
 def _not_approved(plan: Plan | None, rules: Rules) -> list[str]:
     """The tools of a plan that no call can use: a slip of the pen would otherwise show when the task stands still."""
