@@ -164,10 +164,16 @@ async def test_a_reply_that_answers_no_step_is_no_source() -> None:
     assert code_of(await here.act("pay", to=ANN, amount=120)) is None
 
 
-async def test_a_reply_that_repeats_what_it_was_asked_is_no_source_of_it() -> None:
+SPACED = " ".join(MALLORY[at : at + 4] for at in range(0, len(MALLORY), 4))
+
+
+@pytest.mark.parametrize(
+    "asked", [{"name": MALLORY}, {"name": SPACED}, {"name": f"x{MALLORY}x"}, {"name": MALLORY[:9], "rest": MALLORY[9:]}]
+)
+async def test_a_reply_that_repeats_what_it_was_asked_is_no_source_of_it(asked: dict[str, Any]) -> None:
     here = await held({**READ, "calls": 2}, pay(to={"from": {"step": "read"}}, amount={"equals": 5}))
     await here.read("inbox", LETTER)
-    await here.read("find_file", [{"id": "1", "text": f"nothing is called {MALLORY}"}], name=MALLORY)
+    await here.read("find_file", [{"id": "1", "text": f"nothing is called {MALLORY}"}], **asked)
     assert code_of(await here.act("pay", to=MALLORY, amount=5)) == ASKED
     await here.read("find_file", BILL, name="bill")
     assert code_of(await here.act("pay", to=ANN, amount=5)) is None

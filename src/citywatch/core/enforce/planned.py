@@ -33,7 +33,7 @@ from citywatch.core.enforce.receive import MAX_ASKED
 from citywatch.core.enforce.steering import Finding
 from citywatch.core.errors import Code
 from citywatch.core.flow.history import History, Value, folded
-from citywatch.core.flow.index import met
+from citywatch.core.flow.index import index_text, met
 from citywatch.core.flow.item import MAX_WHOLE, Item
 from citywatch.core.flow.provenance import COUNTED
 from citywatch.core.flow.tokens import Kind, exact_tokens
@@ -168,8 +168,8 @@ class _Traces(Mapping[Path, tuple[Trace, ...]]):
         value: Any = self._arguments
         for one in path:
             value = value[one]
-        if not isinstance(value, str | int | float):
-            raise KeyError(path)
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise KeyError(path)  # a yes stands nowhere: there are too many of them
         return (*self._said(value), *self._brought(value))
 
     def __iter__(self) -> Iterator[Path]:
@@ -198,10 +198,18 @@ def _own(value: Value, item: Item) -> bool:
     """# INVARIANT: 3. Whether the agent may have put the value there, with the call or before: replies repeat a lot."""
     if item.shaped or len(item.about) >= MAX_ASKED or any(len(one) >= MAX_WHOLE for one in item.about):
         return True
-    words = folded(value)
-    if len(words) >= SHORT:
-        return any(words in one for one in item.about)
-    return any(words in re.findall(r"\w+", one) for one in item.about)
+    if any(met(value, index_text(one)) for one in item.about):
+        return True
+    words = _squashed(folded(value))
+    if len(words) < SHORT:
+        return any(words in re.findall(r"\w+", one) for one in item.about)
+    asked = [_squashed(one) for one in item.about]
+    return any(words in "".join(order) for order in (asked, reversed(asked)))
+
+
+def _squashed(words: str) -> str:
+    """Letters and digits alone: a server may put together what it was asked in pieces."""
+    return "".join(letter for letter in words if letter.isalnum())
 
 
 def parse_place(path: str) -> Path:
