@@ -18,9 +18,10 @@ INVARIANTS
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -158,19 +159,19 @@ def _values(arguments: Mapping[str, Any]) -> Iterator[tuple[str, Path, bool]]:
 # -- where a value stands ----------------------------------------------------------------------------------------------
 
 
-class _Traces(Mapping[Path, tuple[Trace, ...]]):
-    """Where each leaf of a call's arguments stands whole, looked up when the plan asks for it."""
+class _Traces(Mapping[Path, Iterable[Trace]]):
+    """Where each leaf of a call's arguments stands whole, looked up when the plan asks and as far as it asks."""
 
     def __init__(self, arguments: dict[str, Any], history: History, task: str, calls: frozenset[str]) -> None:
         self._arguments, self._history, self._task, self._calls = arguments, history, task, calls
 
-    def __getitem__(self, path: Path) -> tuple[Trace, ...]:
+    def __getitem__(self, path: Path) -> Iterable[Trace]:
         value: Any = self._arguments
         for one in path:
             value = value[one]
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise KeyError(path)  # a yes stands nowhere: there are too many of them
-        return (*self._said(value), *self._brought(value))
+        return itertools.chain(self._brought(value), self._said(value))
 
     def __iter__(self) -> Iterator[Path]:
         return iter((name,) for name in self._arguments)
@@ -179,11 +180,10 @@ class _Traces(Mapping[Path, tuple[Trace, ...]]):
         return len(self._arguments)
 
     def _said(self, value: Value) -> Iterator[Trace]:
-        counted = any(token.kind in COUNTED for token in exact_tokens(value))
         for prompt in self._history.prompts:
             if self._history.items[prompt.item].call == self._task:
                 kinds = {token.kind for token in met(value, prompt.held)}
-                if kinds - {Kind.NAME} or (kinds and not counted):
+                if kinds - {Kind.NAME} or (kinds and not any(one.kind in COUNTED for one in exact_tokens(value))):
                     yield Trace(None)
 
     def _brought(self, value: Value) -> Iterator[Trace]:
@@ -198,13 +198,13 @@ def _own(value: Value, item: Item) -> bool:
     """# INVARIANT: 3. Whether the agent may have put the value there, with the call or before: replies repeat a lot."""
     if item.shaped or len(item.about) >= MAX_ASKED or any(len(one) >= MAX_WHOLE for one in item.about):
         return True
-    if any(met(value, index_text(one)) for one in item.about):
-        return True
     words = _squashed(folded(value))
     if len(words) < SHORT:
-        return any(words in re.findall(r"\w+", one) for one in item.about)
-    asked = [_squashed(one) for one in item.about]
-    return any(words in "".join(order) for order in (asked, reversed(asked)))
+        repeated = any(words in re.findall(r"\w+", one) for one in item.about)
+    else:
+        asked = [_squashed(one) for one in item.about]
+        repeated = any(words in "".join(order) for order in (asked, reversed(asked)))
+    return repeated or any(met(value, index_text(one)) for one in item.about)
 
 
 def _squashed(words: str) -> str:

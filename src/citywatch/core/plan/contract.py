@@ -21,7 +21,7 @@ Assumptions: templates and signed plans hold under *havoc*, written ones under *
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -121,7 +121,7 @@ class CallFacts(msgspec.Struct, frozen=True, kw_only=True):
     at: int
     tool: str
     arguments: dict[str, Any]
-    traces: Mapping[Path, tuple[Trace, ...]] = {}
+    traces: Mapping[Path, Iterable[Trace]] = {}
 
 
 class Why(StrEnum):
