@@ -2,11 +2,11 @@
 
 THE SEAM. Everything that differs from one defence to another is here, and nothing else in this bench knows how a
 decision is made. A variant is a name in `VARIANTS`; `rules_of` builds what a decision may depend on, `Defended.start`
-tells the gateway a principal's words over the principal's own session, `Defended.answer` is a person who answers a
-ticket. Today's gates have no labels: every variant decides alike, for one policy permits the agent every tool.
+tells the gateway a principal's words, and the plan if there is one, over the principal's own session, `Defended.answer`
+is a person who answers a ticket. One policy permits the agent every tool: what is stopped, labels and plans stop.
 
 INVARIANTS: nothing bypasses `Exchange.request`; each run has a city of its own, so that no run taints the next; the one
-oracle (`Task.steps`) is used by the variant `oracle_plan` alone.
+oracle (`Task.steps` and `replies`) is used by the variant `oracle_plan` alone.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from bench.agentdojo.declared import Declared, declared
+from bench.agentdojo.planners import narrowed, oracle
 from citywatch.adapters.memory import MemoryClock, MemoryStore, SeededChance
 from citywatch.adapters.weights import content_model
 from citywatch.core.call import Call
@@ -39,8 +40,10 @@ from citywatch.service.tickets import Tickets
 from citywatch.service.tools import approve, compare
 
 UNDEFENDED = "undefended"
-VARIANTS = ("no_plan",)
-"""What this tree can do; plans and handles are not wired into the gates yet."""
+ORACLE = "oracle_plan"
+KEYWORDS = "keyword_plan"
+VARIANTS = ("no_plan", ORACLE, KEYWORDS)
+"""What this tree can do; handles are not wired into the gates yet."""
 FLOW = True
 """Whether this tree has the flow gates. Without them the defended variants would only repeat the undefended figures."""
 
@@ -55,7 +58,9 @@ POLICY = """
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person asks for. `steps` are the ground-truth calls: an oracle, for the variant that is named so.
+    """What a person asks for. `steps` are the ground-truth calls, `replies` what they answer where no attacker was.
+
+    Both are an oracle, for the variant that is named so.
 
     `allowed` is what a planner without a model makes of the prompt (`keywords.tools_for`), for `keyword_plan`.
     """
@@ -63,6 +68,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     principal: str
     prompt: str
     steps: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    replies: tuple[Any, ...] = ()
     allowed: frozenset[str] = frozenset()
 
 
@@ -88,7 +94,7 @@ class City:
     """A variant's rules and a store in which the agent is registered and every tool approved; `visit` copies it."""
 
     def __init__(self, variant: str, server: str, tools: Declared, definitions: Sequence[Mapping[str, Any]]) -> None:
-        self.variant, self.server = variant, server
+        self.variant, self.server, self.declared = variant, server, tools
         self.rules = rules_of(variant, server, tools, definitions)
         self.store = MemoryStore()
         self._definitions = definitions
@@ -129,7 +135,12 @@ class Defended:
     async def start(self, task: Task) -> None:
         """SEAM 2: the principal's words, over the principal's own session."""
         if self.city.rules.principals:
-            store, rules = self.enforcer.store, self.city.rules
+            store, rules, server = self.enforcer.store, self.city.rules, self.city.server
+            if self.city.variant == KEYWORDS:
+                rules = self.enforcer.rules = narrowed(rules, server, task.allowed)
+            plan = None
+            if self.city.variant == ORACLE:
+                plan = oracle(self.city.declared, server, task.prompt, task.steps, task.replies)
             tasks = Tasks(
                 store=store,
                 clock=self.clock,
@@ -138,7 +149,7 @@ class Defended:
                 rules=rules,
                 model=self.enforcer.model,
             )
-            await tasks.start(task.principal, "assistant", task.prompt, "bench")
+            await tasks.start(task.principal, "assistant", task.prompt, "bench", plan)
 
     async def answer(self, call: Call, told: Mapping[str, Any], approved: bool) -> bool:
         """SEAM 3: a person answers the ticket of a call that was asked; True if the identical call may be made again.

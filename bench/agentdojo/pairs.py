@@ -7,6 +7,7 @@ and counted (`unattainable`); what is excluded is in `attackers.EXCLUDED`.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from bench.agentdojo.agent import PEOPLE, Verdict
 from bench.agentdojo.attackers import EXCLUDED, attacker_steps
 from bench.agentdojo.declared import declared
-from bench.agentdojo.defence import PRINCIPAL, Task, city_of
+from bench.agentdojo.defence import KEYWORDS, ORACLE, PRINCIPAL, Task, city_of
 from bench.agentdojo.keywords import tools_for
 from bench.agentdojo.runs import Ended, Play, asked, blocked, play
 from bench.agentdojo.suites import Step, Suite
@@ -111,10 +112,9 @@ class Unit:
         task = Task(
             principal=PRINCIPAL,
             prompt=self.user.PROMPT,
-            steps=tuple(steps) if variant == "oracle_plan" else (),
-            allowed=tools_for(self.user.PROMPT, declared(suite.name).tools)
-            if variant == "keyword_plan"
-            else frozenset(),
+            steps=tuple(steps) if variant == ORACLE else (),
+            replies=self._replies if variant == ORACLE else (),
+            allowed=tools_for(self.user.PROMPT, declared(suite.name).tools) if variant == KEYWORDS else frozenset(),
         )
         city = await city_of(variant, suite.name, suite.definitions)
         scene = Play(
@@ -126,6 +126,14 @@ class Unit:
             planted=planted,
         )
         return await play(city, scene, PEOPLE[how])
+
+    @functools.cached_property
+    def _replies(self) -> tuple[Any, ...]:
+        """What the ground-truth calls answer where nobody planted anything: the oracle knows where values are."""
+        frozen = self.suite.begin(self.user, {})
+        now = self.suite.thaw(frozen)
+        steps = self.suite.ground_truth(self.user, self.suite.thaw(frozen))
+        return tuple(self.suite.run(now, step.tool, step.arguments).value for step in steps)
 
     # -- scores ------------------------------------------------------------------------------------------------------
 

@@ -34,6 +34,16 @@ def test_the_plan_on_the_page_goes_as_it_says() -> None:
     assert isinstance(step(held, begin(0), pay), OutOfPlan)
 
 
+def test_the_plans_of_the_how_to_are_plans_and_the_second_narrows_the_first() -> None:
+    page = (File(__file__).parents[2] / "docs" / "how-to" / "hold-a-task-to-a-plan.md").read_text(encoding="utf-8")
+    texts = re.findall(r"^```yaml\n(plan:.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    wide, narrow = (parse_plan(yaml.safe_load(text)) for text in texts)
+    held = adopt(wide, Kind.SIGNED, clean=False, parent=None)
+    assert isinstance(held, Held)
+    tighter = adopt(narrow, Kind.SIGNED, clean=False, parent=held)
+    assert isinstance(tighter, Held), (tighter, held.digest)
+
+
 def test_every_key_and_constraint_is_on_the_page() -> None:
     for key in (*_KEYS, *(f"steps.{key}" for key in _STEP_KEYS)):
         assert re.search(rf"^\|.*`{re.escape(key)}`", PAGE, re.MULTILINE), key

@@ -11,6 +11,7 @@ from citywatch.adapters.memory import MemoryAnswer, MemoryStore
 from citywatch.core.call import Effect
 from citywatch.core.content.model import Model
 from citywatch.core.manifest import Output, Parameter, ParameterType, Principal, Role, ToolManifest
+from citywatch.core.plan.text import parse_plan
 from citywatch.service.tasks import Tasks
 from citywatch.service.tickets import Tickets
 from tests.simulation.city import City
@@ -122,8 +123,8 @@ class FlowCity(City):
         await self.settle_in(*TOOLS)
         return self
 
-    async def task(self, prompt: str, principal: str = "alice") -> str:
-        return await self.tasks.start(principal, "clerk", prompt, "test")
+    async def task(self, prompt: str, principal: str = "alice", plan: dict[str, Any] | None = None) -> str:
+        return await self.tasks.start(principal, "clerk", prompt, "test", None if plan is None else parse_plan(plan))
 
     async def read(self, name: str, value: Any, /, **arguments: Any) -> dict[str, Any]:
         """Call a tool that answers `value`."""

@@ -123,13 +123,17 @@ class AuthorityChanged(Event, frozen=True, kw_only=True, tag="authority_changed"
 
 
 class TaskStarted(Event, frozen=True, kw_only=True, tag="task_started"):
-    """A principal gave an agent a task over their own session. `body` is the salted digest of the prompt."""
+    """A principal gave an agent a task over their own session. `body` is the salted digest of the prompt.
+
+    `plan` is the digest of the plan that holds from here on, one that came with this task or an earlier one.
+    """
 
     task: str
     principal: str
     agent: str
     by: str
     body: str
+    plan: str | None = None
 
 
 class TicketAnswered(Event, frozen=True, kw_only=True, tag="ticket_answered"):

@@ -30,19 +30,24 @@ def task() -> None:
 @task.command()
 @click.argument("agent")
 @click.option("--as", "principal", required=True, help="Whose words these are: a name under `principals:`.")
+@click.option("--plan", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Hold the agent to this.")
 @click.argument("prompt", required=False)
 @click.pass_obj
-def start(file: Path, agent: str, principal: str, prompt: str | None) -> None:
+def start(file: Path, agent: str, principal: str, plan: Path | None, prompt: str | None) -> None:
     """Put a principal's own words into an agent's context: only they let values steer acts unasked.
 
-    Without PROMPT they are read from standard input.
+    Without PROMPT they are read from standard input. A plan (YAML or JSON) says which acts the task is made of: all
+    others are asked about, and what it binds needs no other source. It holds until it expires; until then another task
+    can only narrow it.
     """
     from citywatch.adapters.weights import content_model
     from citywatch.main.assembly import load_rules, open_city, operator
+    from citywatch.main.plans import read_plan
     from citywatch.service.tasks import Tasks
 
     place = read_place(file)
     words = sys.stdin.read() if prompt is None else prompt
+    contract = None if plan is None else read_plan(plan)
 
     async def run() -> None:
         async with open_city(place) as city:
@@ -55,7 +60,10 @@ def start(file: Path, agent: str, principal: str, prompt: str | None) -> None:
                 rules=rules,
                 model=content_model(),
             )
-            click.echo(f"task {await tasks.start(principal, agent, words, operator())}")
+            click.echo(f"task {await tasks.start(principal, agent, words, operator(), contract)}")
+            holds = await tasks.holds(agent)
+            if holds is not None:
+                click.echo(f"held to plan {holds}")
 
     asyncio.run(run())
 

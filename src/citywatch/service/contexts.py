@@ -28,11 +28,14 @@ from citywatch.core.enforce.context import (
     item_key,
     outside_of,
 )
+from citywatch.core.enforce.held import FREE, Holding, plan_key, progress_key
+from citywatch.core.enforce.planned import progressed
 from citywatch.core.enforce.receive import Entering, entering_request
 from citywatch.core.errors import Code
 from citywatch.core.flow.history import History
 from citywatch.core.flow.item import Item
 from citywatch.core.label import BOTTOM, Label, is_above, join, join_all
+from citywatch.core.plan.contract import Progress
 from citywatch.service.ports import Loaded, Store
 
 MAX_HISTORIES = 256
@@ -48,6 +51,7 @@ class Contexts:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._histories: OrderedDict[Key, History] = OrderedDict()
+        self._holdings: OrderedDict[Key, tuple[int, Holding]] = OrderedDict()
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
 
     def lock(self, context: Key) -> asyncio.Lock:
@@ -66,7 +70,20 @@ class Contexts:
             history=await self._history(home_of(need.context, context), context.items),
             parties=frozenset(key[1] for key in need.parties if key in loaded.rows),
             ticket=None if ticket is None else msgspec.json.decode(ticket.value, type=Ticket),
+            held=self._held(need.plan[0], loaded) if need.plan else FREE,
+            progress=_progress(need.plan[1], loaded) if need.plan else None,
         )
+
+    def _held(self, key: Key, loaded: Loaded) -> Holding:
+        row = loaded.rows.get(key)
+        if row is None:
+            return FREE
+        cached = self._holdings.get(key)
+        if cached is None or cached[0] != row.version:
+            cached = self._holdings[key] = (row.version, msgspec.json.decode(row.value, type=Holding))
+            if len(self._holdings) > MAX_HISTORIES:
+                self._holdings.popitem(last=False)
+        return cached[1]
 
     async def _history(self, context: Key, items: int) -> History:
         history = self._histories.get(context)
@@ -122,14 +139,17 @@ def taint_written(need: FlowNeed, flow: Flow, loaded: Loaded) -> Puts:
 def flowing(
     call: Call, need: FlowNeed | None, flow: Flow | None, loaded: Loaded, now: int, model: Model | None = None
 ) -> Puts:
-    """What an allowed call leaves in rows: what it writes where, what it brings to the agent; a ticket is used."""
+    """What an allowed call leaves in rows: what it writes where, what it brings to the agent, what of it is used up."""
     if need is None or flow is None:
         return ()
     if call.direction is Direction.TO_AGENT:
         return enter(need.context, entering_request(call), call.server, loaded, now, model)
     used: Puts = ()
+    done = progressed(call, flow, now)
+    if done is not None:
+        used = ((need.plan[1], msgspec.json.encode(done)),)
     if need.ticket is not None and flow.ticket is not None and flow.ticket.state == "approved":
-        used = ((need.ticket, msgspec.json.encode(msgspec.structs.replace(flow.ticket, state="used"))),)
+        used = (*used, (need.ticket, msgspec.json.encode(msgspec.structs.replace(flow.ticket, state="used"))))
     return (*taint_written(need, flow, loaded), *used)
 
 
@@ -157,6 +177,19 @@ def asking(call: Call, need: FlowNeed | None, flow: Flow | None, decision: Decis
     return ((need.ticket, msgspec.json.encode(ticket)),)
 
 
+def held_to(agent: str, loaded: Loaded) -> tuple[Holding, Progress | None]:
+    """What an agent is held to and what it has done under it, from rows that were loaded."""
+    row = loaded.rows.get(plan_key(agent))
+    holding = FREE if row is None else msgspec.json.decode(row.value, type=Holding)
+    return holding, _progress(progress_key(agent), loaded)
+
+
+def hold(agent: str, holding: Holding, progress: Progress | None) -> Puts:
+    """The rows that say so."""
+    done = None if progress is None else msgspec.json.encode(progress)
+    return ((plan_key(agent), msgspec.json.encode(holding)), (progress_key(agent), done))
+
+
 def label_of(loaded: Loaded, key: Key) -> Label:
     row = loaded.rows.get(key)
     return BOTTOM if row is None else msgspec.json.decode(row.value, type=Label)
@@ -166,3 +199,8 @@ def context_of(key: Key, loaded: Loaded) -> Context:
     """The context of that key, as it was loaded; an empty one if it has received nothing."""
     row = loaded.rows.get(key)
     return Context() if row is None else msgspec.json.decode(row.value, type=Context)
+
+
+def _progress(key: Key, loaded: Loaded) -> Progress | None:
+    row = loaded.rows.get(key)
+    return None if row is None else msgspec.json.decode(row.value, type=Progress)

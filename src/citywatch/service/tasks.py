@@ -1,7 +1,8 @@
 """Tasks: a principal's own words enter an agent's context, over the principal's own session.
 
-Decides only that principal and agent exist. INVARIANTS: the prompt's entry, its payload and its item are one
-transaction; what an *agent* reports of a prompt never comes this way.
+Decides only that principal and agent exist; what a plan may change is `enforce.held`'s. INVARIANTS: the prompt's entry,
+its payload, its item and what the agent is held to are one transaction; what an *agent* reports of a prompt, or plans,
+never comes this way.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ from citywatch.core.content.model import Model
 from citywatch.core.content.signals import Channel
 from citywatch.core.enforce.advice import advised
 from citywatch.core.enforce.context import Context, context_key
+from citywatch.core.enforce.held import plan_key, progress_key, take_up
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.flow.item import MAX_PROMPT, read_prompt
 from citywatch.core.identity.registration import agent_key, parse_agent_row
 from citywatch.core.log.entry import encode_event, payload_digest
-from citywatch.service.contexts import Puts, add_item
+from citywatch.core.plan.contract import Plan
+from citywatch.core.plan.narrow import NotAdopted
+from citywatch.service.contexts import Puts, add_item, held_to, hold
 from citywatch.service.ports import Append, Appended, Chance, Clock, Key, NewEntry, Payload, Store
 
 MAX_CONFLICTS = 8
@@ -46,11 +50,12 @@ class Tasks:
         self._rules = rules
         self._model = model
 
-    async def start(self, principal: str, agent: str, prompt: str, by: str) -> str:
-        """Give an agent a task in a principal's name; return the task's id.
+    async def start(self, principal: str, agent: str, prompt: str, by: str, plan: Plan | None = None) -> str:
+        """Give an agent a task in a principal's name; return the task's id. Their session vouches for `plan`.
 
-        `Refused(AGENT_UNKNOWN)` for a stranger or a revoked agent; `Malformed` for an unknown principal, or a prompt
-        that is empty or longer than 64 KiB.
+        `Refused(AGENT_UNKNOWN)` for a stranger or a revoked agent; `Malformed` for an unknown principal, a prompt that
+        is empty or longer than 64 KiB, or a plan that cannot hold here: it names a tool that is not approved, or does
+        not narrow the plan that holds.
         """
         if principal not in self._rules.principals:
             raise Malformed(f"no principal `{principal[:80]}` is configured: name it under `principals:`")
@@ -60,19 +65,29 @@ class Tasks:
             body = prompt.encode("utf-8")
         except UnicodeEncodeError:
             raise Malformed("a prompt is text: this one holds bytes that are not UTF-8") from None
+        strange = _not_approved(plan, self._rules)
+        if strange:
+            raise Malformed(f"no approved tool is called {', '.join(f'`{one}`' for one in strange)}")
         for _ in range(MAX_CONFLICTS):
             stored = (await self._store.load((agent_key(agent),), ())).rows.get(agent_key(agent))
             row = None if stored is None else parse_agent_row(stored.value)
             if stored is None or row is None or row.revoked:
                 raise Refused(Code.AGENT_UNKNOWN, f"no agent `{agent[:80]}` is registered")
             task, now, salt = self._chance.call_id(), self._clock.now_ms(), self._chance.salt()
-            item = read_prompt(prompt, digest(body), principal, now)
+            item = read_prompt(prompt, digest(body), principal, now, task)
             if self._model is not None:
                 item = advised(item, [(0, prompt)], Channel.USER, self._model)
             keys = [context_key(row.agent, key) for key in row.keys]
-            loaded = (await self._store.load(keys, ())).rows
-            puts: Puts = ()
+            held = (plan_key(row.agent), progress_key(row.agent))
+            everything = await self._store.load((*keys, *held), ())
+            loaded, before = everything.rows, held_to(row.agent, everything)
+            after = take_up(plan, task, principal, *before, now)
+            if isinstance(after, NotAdopted):
+                raise Malformed(f"the plan does not hold: {'; '.join(after.reasons)}")
+            puts: Puts = hold(row.agent, *after) if after != before else ()
+            holds = after[0].plan
             reads: list[tuple[Key, int]] = [(agent_key(agent), stored.version)]
+            reads += [(key, loaded[key].version if key in loaded else 0) for key in held]
             for key in keys:
                 found = loaded.get(key)
                 context = Context() if found is None else msgspec.json.decode(found.value, type=Context)
@@ -86,9 +101,25 @@ class Tasks:
                 agent=row.agent,
                 by=by,
                 body=payload_digest(salt, body),
+                plan=None if holds is None else holds.held.digest,
             )
             entries = (NewEntry(encode_event(event), Payload(salt, body)),)
             outcome = await self._store.append(Append(entries=entries, reads=tuple(reads), puts=puts, sync=True))
             if isinstance(outcome, Appended):
                 return task
         raise Unavailable(Code.CONFLICT, f"the task of `{agent}` was not started: its context kept changing")
+
+    async def holds(self, agent: str) -> str | None:
+        """The digest of the plan that an agent is held to at present."""
+        stored = (await self._store.load((agent_key(agent),), ())).rows.get(agent_key(agent))
+        if stored is None:
+            return None
+        key = plan_key(parse_agent_row(stored.value).agent)
+        plan = held_to(key[1], await self._store.load((key,), ()))[0].plan
+        return None if plan is None else plan.held.digest
+
+
+def _not_approved(plan: Plan | None, rules: Rules) -> list[str]:
+    """The tools of a plan that no call can use: a slip of the pen would otherwise show when the task stands still."""
+    known = {f"{server}/{tool}" for server, tool in rules.tools}
+    return [] if plan is None else sorted({step.tool for step in plan.steps} - known)

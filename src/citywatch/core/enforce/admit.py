@@ -1,7 +1,7 @@
 """Whether a call goes through: the gates, in order. This is the place.
 
-    an id of its own → approval of the tool → an earlier, identical call of unknown outcome → policy → budget →
-    who would read it → who may steer the act
+    an id of its own → approval of the tool → an earlier, identical call of unknown outcome → what the plan refuses →
+    policy → budget → who would read it → who may steer the act, and whether it is a step of the plan
 
 Decides on an `Authority` and a frozen `Known` alone; it never looks at what a server says of itself.
 
@@ -16,6 +16,7 @@ INVARIANTS
    policy or budget would refuse anyway; an answer holds for that one call, once, until it expires.
 7. What the context may not show an audience goes there only as words that this audience may see anyway (`readers`).
 8. What a scan said of a text only turns an Ask into a Deny (`suspicion`); its silence changes nothing.
+9. A consequential call that is no step of the plan is at best an Ask (`planned`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from __future__ import annotations
 from citywatch.core.call import Allow, Ask, Call, Decision, Deny, Direction, Reason
 from citywatch.core.enforce.facts import facts_of
 from citywatch.core.enforce.needs import PINNED, TOOL_CALL, Known, Needs
+from citywatch.core.enforce.planned import Planned, planned
 from citywatch.core.enforce.readers import disclosed
 from citywatch.core.enforce.steering import Steering
 from citywatch.core.enforce.suspicion import suspected
@@ -39,6 +41,9 @@ def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int)
     refused = _taken(known) or _approved(call, known) or _uninvited(call, known) or _repeated(known, now)
     if refused is not None:
         return refused
+    plan = planned(call, known, now)
+    if isinstance(plan, Deny):
+        return plan
     try:
         facts = facts_of(call, authority, known.rules, now)
     except Refused as refusal:
@@ -46,7 +51,7 @@ def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int)
     decision = decide(known.rules.policies, facts)
     if type(decision) is not Allow:
         return decision
-    return _budget(known, need) or disclosed(call, known) or _steered(call, known, decision, now)
+    return _budget(known, need) or disclosed(call, known) or _steered(call, known, plan, decision, now)
 
 
 def _taken(known: Known) -> Deny | None:
@@ -89,25 +94,27 @@ def _repeated(known: Known, now: int) -> Ask | Deny | None:
     return None
 
 
-def _steered(call: Call, known: Known, allowed: Allow, now: int) -> Decision:
+def _steered(call: Call, known: Known, plan: Planned, allowed: Allow, now: int) -> Decision:
     """# INVARIANT: 6."""
     flow, tool = known.flow, known.rules.tools.get((call.server, call.name or ""))
     if flow is None or tool is None or call.method != TOOL_CALL or call.direction is not Direction.TO_SERVER:
         return allowed
-    findings = Steering(call, tool, known.rules, flow).findings()
+    findings = plan.over(Steering(call, tool, known.rules, flow).findings())
     stopped = [one for one in findings if one.how is None]
-    if not stopped:
-        return Allow(allowed.policies, tuple(one.told() for one in findings))
+    told = (*plan.told, *(one.told() for one in findings))
+    if not stopped and not plan.why:  # INVARIANT: 9.
+        return Allow(allowed.policies, told)
     ticket = flow.ticket
     if ticket is not None and now < ticket.expires:
         if ticket.state == "approved":
-            return Allow(allowed.policies, (f"ticket {ticket.id} by {ticket.by}", *(one.told() for one in findings)))
+            return Allow(allowed.policies, (f"ticket {ticket.id} by {ticket.by}", *told))
         if ticket.state == "denied":
             return Deny(Reason(Code.APPROVAL_DENIED, detail=f"ticket {ticket.id}"))
     suspect = suspected(stopped, flow.history)  # INVARIANT: 8. Only here, where a person would be asked.
     if suspect is not None:
         return Deny(Reason(Code.SUSPECTED_INJECTION, allowed.policies, suspect.told()))
-    return Ask(Reason(Code.APPROVAL_REQUIRED, allowed.policies, "; ".join(one.told() for one in stopped[:MAX_TOLD])))
+    why = (*((plan.why,) if plan.why else ()), *(one.told() for one in stopped[:MAX_TOLD]))
+    return Ask(Reason(Code.APPROVAL_REQUIRED, allowed.policies, "; ".join(why)))
 
 
 def _budget(known: Known, need: Needs) -> Deny | None:

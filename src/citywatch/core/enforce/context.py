@@ -14,6 +14,7 @@ import msgspec
 
 from citywatch.core.call import Call, Effect
 from citywatch.core.enforce.arguments import MAX_VALUES, arguments
+from citywatch.core.enforce.held import FREE, Holding, plan_key, progress_key
 from citywatch.core.enforce.rules import ApprovedTool
 from citywatch.core.flow.fold import fold
 from citywatch.core.flow.history import History
@@ -21,6 +22,7 @@ from citywatch.core.flow.item import MAX_WHOLE
 from citywatch.core.flow.tokens import exact_tokens, whole_tokens
 from citywatch.core.label import BOTTOM, Label
 from citywatch.core.manifest import Role
+from citywatch.core.plan.contract import Progress
 
 Key = tuple[str, str]
 
@@ -58,12 +60,17 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Flow(msgspec.Struct, frozen=True, kw_only=True):
-    """What the agent's key has received, which of the call's values are known parties, a person's answer if any."""
+    """What the agent's key has received, which of the call's values are known parties, a person's answer if any.
+
+    `held` is what the agent is held to, `progress` what was done under it.
+    """
 
     context: Context
     history: History
     parties: frozenset[str] = frozenset()
     ticket: Ticket | None = None
+    held: Holding = FREE
+    progress: Progress | None = None
 
 
 class FlowNeed(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,10 +80,11 @@ class FlowNeed(msgspec.Struct, frozen=True, kw_only=True):
     parties: tuple[Key, ...] = ()
     ticket: Key | None = None
     written: tuple[Key, ...] = ()
+    plan: tuple[Key, ...] = ()
 
     def rows(self) -> tuple[Key, ...]:
         ticket = () if self.ticket is None else (self.ticket,)
-        return (self.context, *self.parties, *ticket, *self.written)
+        return (self.context, *self.parties, *ticket, *self.written, *self.plan)
 
 
 def flow_need(call: Call, tool: ApprovedTool | None, likeness: str, key: str) -> FlowNeed:
@@ -92,12 +100,18 @@ def flow_need(call: Call, tool: ApprovedTool | None, likeness: str, key: str) ->
             parties.update((party_key(form), None) for form in party_forms(one.party, one.value))
         if one.role is Role.OBJECT:
             things[written_key(call.server, thing_of(one.value))] = None
-    if tool.effect is Effect.READ:
-        return FlowNeed(context=context, parties=tuple(parties), ticket=ticket_key(likeness))
-    written = (*things, written_key(call.server, ANY_OBJECT)) if things else (written_key(call.server),)
-    if len(traced) > MAX_VALUES:  # it may write more objects than are looked up one by one
-        written = (*written, written_key(call.server))
-    return FlowNeed(context=context, parties=tuple(parties), ticket=ticket_key(likeness), written=written)
+    written: tuple[Key, ...] = ()
+    if tool.effect is not Effect.READ:
+        written = (*things, written_key(call.server, ANY_OBJECT)) if things else (written_key(call.server),)
+        if len(traced) > MAX_VALUES:  # it may write more objects than are looked up one by one
+            written = (*written, written_key(call.server))
+    return FlowNeed(
+        context=context,
+        parties=tuple(parties),
+        ticket=ticket_key(likeness),
+        written=written,
+        plan=(plan_key(call.agent), progress_key(call.agent)),
+    )
 
 
 def context_key(agent: str, key: str) -> Key:

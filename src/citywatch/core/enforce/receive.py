@@ -50,6 +50,7 @@ class Entering(msgspec.Struct, frozen=True):
     walk: Walk
     written: tuple[Key, ...]
     about: tuple[str, ...] = ()
+    call: str = ""
 
     def rows(self) -> tuple[Key, ...]:
         """What must be read, beside the context's own row, before this enters."""
@@ -63,6 +64,7 @@ class Entering(msgspec.Struct, frozen=True):
             untrusted=Label(frozenset((f"outside:{self.source}",)), None),
             shaped=shaped,
             about=self.about,
+            call=self.call,
         )
         item = read_reply(self.walk, digest(self.body), reading, at)
         if model is None:
@@ -118,7 +120,7 @@ def entering_reply(call: Call, response: Response, rules: Rules) -> Entering | N
     names = sorted(things) if 0 < len(things) <= MAX_THINGS else [ANY_OBJECT]
     written = (written_key(call.server), *(written_key(call.server, one) for one in names))
     asked = tuple(str(value) for _, value in itertools.islice(all_values(call), MAX_ASKED))
-    return Entering(f"{call.server}/{call.name}", response.body, walk, written, asked)
+    return Entering(f"{call.server}/{call.name}", response.body, walk, written, asked, "" if failed else call.id)
 
 
 def entering_request(call: Call) -> Entering:

@@ -83,7 +83,8 @@ class Steering:
         self._options = tool.options
         self._rules = rules
         self._history = flow.history
-        self._people = Provenance(flow.history, self._steers)
+        self._counts = flow.held.counts
+        self._people = Provenance(flow.history, self._steers, self._counts)
         self._parties = flow.parties
         self._clean = self._is_clean(flow.context.label)
         verb = _FIRST_WORD.match(call.name or "")
@@ -196,7 +197,11 @@ class Steering:
         if argument.role is not Role.DESTINATION:
             return False
         forms = set(party_forms("", argument.value))
-        people = {prompt.source for prompt in self._history.prompts if self._steers(prompt.source)}
+        people = {
+            prompt.source
+            for prompt in self._history.prompts
+            if self._steers(prompt.source) and self._counts(self._history.items[prompt.item])
+        }
         return any(
             forms & set(party_forms("", own))
             for source in people

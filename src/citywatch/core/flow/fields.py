@@ -8,6 +8,7 @@ SPEC: RFC 9535, of which `$`, `.name`, `["name"]`, `[*]` and `..name` are taken.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
@@ -98,15 +99,12 @@ class Fields:
             if isinstance(inside, dict):
                 record = len(parents)
                 parents.append(node.record)
-                children = [
-                    self._child(node, f".{key[:MAX_PATH]}", key, key, record, item) for key, item in inside.items()
-                ]
+                children = [self._child(node, _step(key), key, key, record, item) for key, item in inside.items()]
                 for (key, item), child in zip(inside.items(), children, strict=True):
                     if isinstance(item, dict | list) or not node.output.trusted:
                         if len(leaves) >= MAX_LEAVES:
                             return Walk(tuple(leaves), tuple(parents), True, self.readers)
-                        path = _clip(f"{node.path}.{key[:MAX_PATH]}")
-                        leaves.append(Leaf(path, "", -1, key, node.output, self._readers(child)))
+                        leaves.append(Leaf(child.path, "", -1, key, node.output, self._readers(child)))
                 pending.extend(reversed(children))
             elif isinstance(inside, list):
                 record = node.record
@@ -160,6 +158,12 @@ class Fields:
 
 def _clip(path: str) -> str:
     return path[:MAX_PATH]
+
+
+def _step(key: str) -> str:
+    """One step of a path: a name that a reply chose must not read as two steps, or as another field's."""
+    name = _clip(key)
+    return f".{name}" if name.isidentifier() else f"[{json.dumps(name)}]"
 
 
 def meet(audiences: Iterable[frozenset[str] | None]) -> frozenset[str] | None:

@@ -59,6 +59,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
 
     `parents` has, for each record of the reply, the record around it (-1: none); `about` is what was asked for, folded.
     `injection` and `advice` are what a scan said of the text that a third party can have written: it permits nothing.
+    `call` is the call that brought it, or a prompt's task; `shaped`: earlier writes reached what it speaks of.
     """
 
     digest: str
@@ -71,6 +72,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     text: str = ""
     injection: float = 0.0
     advice: tuple[Stretch, ...] = ()
+    call: str = ""
+    shaped: bool = False
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,9 +87,10 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     untrusted: Label
     shaped: Label
     about: tuple[str, ...] = ()
+    call: str = ""
 
 
-def read_prompt(text: str, digest: str, principal: str, at: int) -> Item:
+def read_prompt(text: str, digest: str, principal: str, at: int, task: str = "") -> Item:
     """A principal's own words, over their own session."""
     words = text[:MAX_PROMPT]
     return Item(
@@ -96,6 +100,7 @@ def read_prompt(text: str, digest: str, principal: str, at: int) -> Item:
         label=Label(frozenset((f"principal:{principal}",)), None),
         parts=(Part("$", "", -1, True, "", _marks(words, MAX_MARKS)),),
         text=words,
+        call=task,
     )
 
 
@@ -128,6 +133,8 @@ def read_reply(walk: Walk, digest: str, reading: Reading, at: int) -> Item:
         parts=tuple(parts),
         parents=walk.parents,
         about=tuple(fold(one)[:MAX_WHOLE] for one in reading.about),
+        call=reading.call,
+        shaped=foreign,
     )
 
 

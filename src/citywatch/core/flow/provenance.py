@@ -52,11 +52,18 @@ MAX_SENTENCES: Final = 512
 
 
 class Provenance:
-    """One context's history, asked about one act. `steers` says whether an item of that source may steer it."""
+    """One context's history, asked about one act. `steers` says whether an item of that source may steer it.
 
-    def __init__(self, history: History, steers: Callable[[str], bool]) -> None:
+    `counts` says of a prompt whether it still does.
+    """
+
+    def __init__(self, history: History, steers: Callable[[str], bool], counts: Callable[[Item], bool]) -> None:
         self._history = history
-        self._prompts = [prompt for prompt in history.prompts if steers(prompt.source)]  # INVARIANT: 1
+        self._prompts = [
+            prompt
+            for prompt in history.prompts
+            if steers(prompt.source) and counts(history.items[prompt.item])  # INVARIANT: 1
+        ]
         self._sentences = list(itertools.islice(self._split(), MAX_SENTENCES))
         self._known: dict[str, bool] = {}
         self._words: dict[str, tuple[str, ...]] = {}

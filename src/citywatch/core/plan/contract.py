@@ -14,13 +14,14 @@ INVARIANTS
 5. A plan that an agent wrote is adopted only while its context holds nothing untrusted; a child only if it names its
    parent's digest and narrows it. Both, because a tainted agent that "narrows" a free argument to the attacker's
    value would otherwise see that value bound by the plan.
+6. A call that other rules let through beside the plan counts in the sequences that the plan forbids; nowhere else.
 
 Assumptions: templates and signed plans hold under *havoc*, written ones under *honest until tainted*.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -34,6 +35,12 @@ START = "start"
 
 MAX_CALLS = 256
 """Calls of one plan, in all: `Progress` remembers each of them."""
+
+MAX_BESIDE = 256
+"""Calls beside the plan that are remembered. After them, each call that could end a forbidden sequence does."""
+
+LONGEST = 8
+"""As often as it is remembered that one tool was called beside the plan in a row: no sequence is longer."""
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +100,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
     calls: tuple[str, ...] = ()
+    beside: tuple[tuple[int, str], ...] = ()
+    """Calls let through beside the plan that one of its sequences names: after how many steps, and the tool."""
 
 
 class Trace(msgspec.Struct, frozen=True):
@@ -112,7 +121,7 @@ class CallFacts(msgspec.Struct, frozen=True, kw_only=True):
     at: int
     tool: str
     arguments: dict[str, Any]
-    traces: Mapping[Path, tuple[Trace, ...]] = {}
+    traces: Mapping[Path, Iterable[Trace]] = {}
 
 
 class Why(StrEnum):
@@ -152,14 +161,11 @@ def begin(now: int) -> Progress:
 def step(held: Held, progress: Progress, facts: CallFacts) -> InPlan | OutOfPlan:
     """Say whether a call is a step of the plan, and what the task has done once it is made."""
     plan = held.plan
-    now = max(progress.at, facts.at)  # INVARIANT: 4
-    if (plan.expires is not None and now >= plan.expires) or (
-        plan.within is not None and now >= progress.begun + plan.within
-    ):
+    if ended(held, progress, facts.at):
         return OutOfPlan(why=Why.EXPIRED)
     if len(progress.steps) >= min(plan.calls, MAX_CALLS):
         return OutOfPlan(why=Why.SPENT)
-    if any(_completes(sequence, progress.tools, facts.tool) for sequence in plan.forbidden):
+    if forbids(held, progress, facts.tool):
         return OutOfPlan(why=Why.FORBIDDEN)
     nearest, reached = OutOfPlan(why=Why.NO_STEP), 0
     traced = _traced(progress, facts)
@@ -170,15 +176,58 @@ def step(held: Held, progress: Progress, facts: CallFacts) -> InPlan | OutOfPlan
         if found is None:
             done = Progress(
                 begun=progress.begun,
-                at=now,
+                at=max(progress.at, facts.at),  # INVARIANT: 4
                 steps=(*progress.steps, one.name),
                 tools=(*progress.tools, one.tool),
                 calls=(*progress.calls, facts.id),
+                beside=progress.beside,
             )
             return InPlan(step=one.name, progress=done, bound=tuple(bindings(one.arguments, facts.arguments)))
         if gate > reached:
             nearest, reached = found, gate
     return nearest  # INVARIANT: 1
+
+
+def ended(held: Held, progress: Progress, now: int) -> bool:
+    """Whether the plan's time is over."""
+    plan, now = held.plan, max(progress.at, now)  # INVARIANT: 4
+    late = plan.expires is not None and now >= plan.expires
+    return late or (plan.within is not None and now >= progress.begun + plan.within)
+
+
+def over(held: Held, progress: Progress, now: int) -> bool:
+    """Whether no step can be taken under the plan any more, whatever is called."""
+    return ended(held, progress, now) or len(progress.steps) >= min(held.plan.calls, MAX_CALLS)
+
+
+def forbids(held: Held, progress: Progress, tool: str) -> bool:
+    """Whether a call of this tool, a step or not, would complete a forbidden sequence."""
+    done = _in_order(progress)
+    full = len(progress.beside) >= MAX_BESIDE
+    return any(
+        _completes(sequence, done, tool) or (full and names(sequence[-1], tool)) for sequence in held.plan.forbidden
+    )
+
+
+def beside(held: Held, progress: Progress, tool: str) -> Progress:
+    """What the task has done once a call was let through that is no step. # INVARIANT: 6"""
+    mark, seen = (len(progress.steps), tool), progress.beside
+    named = any(names(pattern, tool) for sequence in held.plan.forbidden for pattern in sequence)
+    if not named or len(seen) >= MAX_BESIDE or (len(seen) >= LONGEST and set(seen[-LONGEST:]) == {mark}):
+        return progress
+    return msgspec.structs.replace(progress, beside=(*seen, mark))
+
+
+def _in_order(progress: Progress) -> tuple[str, ...]:
+    """The tools of all calls that count in forbidden sequences, as they came."""
+    if not progress.beside:
+        return progress.tools
+    found: list[str] = []
+    at = 0
+    for number, tool in progress.beside:
+        found += (*progress.tools[at:number], tool)
+        at = number
+    return (*found, *progress.tools[at:])
 
 
 def _judge(one: Step, progress: Progress, facts: CallFacts, traced: Traced) -> tuple[int, OutOfPlan | None]:

@@ -78,6 +78,11 @@ def test_text_that_is_no_declared_field_is_outside(result: dict[str, Any]) -> No
     assert is_tainted(entering(result))
 
 
+def test_a_failure_is_the_reply_of_no_step() -> None:
+    assert entering(structured(FILES)).call == entering(structured(FILES)).item("bank", BOTTOM, 0).call != ""
+    assert entering({"content": [text(json.dumps(FILES))], "isError": True}).call == ""
+
+
 def test_beside_a_reply_of_which_every_field_is_vouched_for_a_text_is_too() -> None:
     found = entering(structured([{"iban": ANN}], text("one payee")), "payees")
     assert found.item("bank", BOTTOM, 0).label.origins == frozenset(("server:bank",))

@@ -9,6 +9,7 @@ import pytest
 
 from citywatch.core.call import Call, Direction, Effect
 from citywatch.core.enforce.context import Context, Flow, party_forms
+from citywatch.core.enforce.held import FREE, Holding
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.steering import Finding, Steering
 from citywatch.core.flow.fields import Fields
@@ -56,7 +57,7 @@ def said(*prompts: str) -> tuple[Item, ...]:
 
 
 def steer(
-    items: tuple[Item, ...], name: str, /, parties: tuple[str, ...] = (), **arguments: Any
+    items: tuple[Item, ...], name: str, /, parties: tuple[str, ...] = (), held: Holding = FREE, **arguments: Any
 ) -> tuple[Finding, ...]:
     history, label = History(), BOTTOM
     for item in items:
@@ -74,7 +75,7 @@ def steer(
         revision="2025-11-25",
         rpc_id=1,
     )
-    flow = Flow(context=Context(label=label, items=len(items)), history=history, parties=frozenset(parties))
+    flow = Flow(context=Context(label=label, items=len(items)), history=history, parties=frozenset(parties), held=held)
     return Steering(call, RULES.tools["bank", name], RULES, flow).findings()
 
 
@@ -192,3 +193,14 @@ def test_a_persons_own_address_is_reached_where_they_spoke_of_the_act(monkeypatc
     assert how(asked, "send", to="alice@acme.example", text="x") == {"to": "own"}
     assert stopped(asked, "send", to="alice@acme.example.evil.example", text="x") == ["to"]
     assert stopped((*said("Read my inbox"), READ), "send", to="alice@acme.example", text="x") == ["to"]
+
+
+def test_an_own_address_goes_with_the_words_of_whose_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    bob = msgspec.structs.replace(RULES.principals["alice"], own=("bob@acme.example",))
+    owned = msgspec.structs.replace(RULES, principals={**RULES.principals, "bob": bob})
+    monkeypatch.setattr("tests.unit.core.enforce.test_steering.RULES", owned)
+    before = read_prompt("Send me my bill", "d", "bob", 1, "earlier")
+    after = read_prompt("Send the bill", "d", "alice", 5, "later")
+    lifted = Holding(since=5, first="later")
+    found = [steer((before, after, READ), "send", (), held, to="bob@acme.example", text="x") for held in (FREE, lifted)]
+    assert [one.how for (one,) in found] == ["own", None]

@@ -34,16 +34,17 @@ def reply(value: Any, /, *about: str, outputs: dict[str, Output] | None = None) 
     return read_reply(Fields({"$": TRUSTED} if outputs is None else outputs).walk(value), "d", reading, 0)
 
 
-def people(prompt: str, *items: Item, steers: bool = True) -> Provenance:
+def people(prompt: str, *items: Item, steers: bool = True, counts: bool = True) -> Provenance:
     history = History()
     for item in (read_prompt(prompt, "d", "alice", 0), *items):
         history.add(item)
-    return Provenance(history, lambda source: steers and source == "principal:alice")
+    return Provenance(history, lambda source: steers and source == "principal:alice", lambda item: counts)
 
 
 def test_a_prompt_of_somebody_who_may_not_steer_the_act_names_nothing() -> None:
     assert people("mail bob@x.example").named("bob@x.example", MAIL, "to") is not None
     assert people("mail bob@x.example", steers=False).named("bob@x.example", MAIL, "to") is None
+    assert people("mail bob@x.example", counts=False).named("bob@x.example", MAIL, "to") is None
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6))

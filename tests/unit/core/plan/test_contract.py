@@ -9,6 +9,7 @@ import pytest
 
 from citywatch.core.plan.constraint import Bound, Free, How, OneOf, Record
 from citywatch.core.plan.contract import (
+    MAX_BESIDE,
     CallFacts,
     Held,
     InPlan,
@@ -20,6 +21,8 @@ from citywatch.core.plan.contract import (
     Trace,
     Why,
     begin,
+    beside,
+    forbids,
     plan_digest,
     signing_bytes,
     step,
@@ -283,3 +286,25 @@ def changed() -> list[dict[str, Any]]:
         {**TEXT, "forbidden": []},
         {**TEXT, "calls": 3},
     ]
+
+
+def test_calls_beside_the_plan_count_in_order_and_past_the_bound_refuse() -> None:
+    plan = held(forbidden=[["web/*", "files/*", "mail/send"]])
+    assert beside(plan, begin(NOON), "crm/look") == begin(NOON)  # no sequence names it
+    before = made(READ, plan=plan)
+    late = beside(plan, before, "web/fetch")
+    assert not forbids(plan, late, "mail/send")  # the file was read before the page
+    verdict = step(plan, late, msgspec.structs.replace(READ, id="c9"))
+    assert isinstance(verdict, InPlan)
+    assert forbids(plan, verdict.progress, "mail/send")
+    assert not forbids(plan, verdict.progress, "bank/send_money")
+    again = late
+    for _ in range(20):
+        again = beside(plan, again, "web/fetch")
+    assert len(again.beside) == 8  # no sequence is longer
+    full = begin(NOON)
+    for number in range(MAX_BESIDE + 9):
+        full = beside(plan, full, f"web/{number % 2}")
+    assert len(full.beside) == MAX_BESIDE
+    assert forbids(plan, full, "mail/send")
+    assert not forbids(plan, full, "bank/send_money")

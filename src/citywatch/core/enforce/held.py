@@ -1,0 +1,80 @@
+"""What an agent's task is held to, as rows: the plan that was adopted, and what was done under it.
+
+Decides who may bring a plan in, replace it and lift it; `planned` holds calls against it. A plan follows the agent, not
+one of its keys and not a task that the model names: a second key neither escapes it nor gets its steps once more.
+
+INVARIANTS
+1. While a plan holds, another can only narrow it, and only the person whose plan it is may bring one.
+2. A task without a plan lifts nothing but a plan of the same person that is over: out of time, or with no call left.
+3. What people said up to then entitles to nothing any more: words that a plan held to one payment are not good for a
+   second one because the plan is over.
+4. `from: prompt` means the prompt of the task that the first plan came with, however often it was narrowed since.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from citywatch.core.flow.item import Item
+from citywatch.core.plan.contract import Held, Kind, Plan, Progress, begin, over
+from citywatch.core.plan.narrow import NotAdopted, adopt
+
+Key = tuple[str, str]
+
+
+class TaskPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """An adopted plan, the task it came with, and the principal whose word it is: it entitles to no more than they."""
+
+    held: Held
+    task: str
+    principal: str
+
+
+class Holding(msgspec.Struct, frozen=True, kw_only=True):
+    """What an agent is held to: no plan if None. The last plan was lifted at `since`, by the task `first`."""
+
+    plan: TaskPlan | None = None
+    since: int = 0
+    first: str = ""
+
+    def counts(self, item: Item) -> bool:
+        """Whether a person's words still entitle to anything. # INVARIANT: 3"""
+        return item.at > self.since or item.call == self.first
+
+
+FREE = Holding()
+
+
+def plan_key(agent: str) -> Key:
+    return ("plan", agent)
+
+
+def progress_key(agent: str) -> Key:
+    return ("progress", agent)
+
+
+def take_up(
+    plan: Plan | None, task: str, principal: str, before: Holding, progress: Progress | None, now: int
+) -> tuple[Holding, Progress | None] | NotAdopted:
+    """What holds once this principal has started this task, with a plan over their own session or without one."""
+    earlier = before.plan
+    if earlier is None:
+        holding, progress = before, begin(now)
+    elif progress is None:  # a row is missing: it is not known whether the plan is over
+        return NotAdopted(("what was done under the present plan is not on record",))
+    elif over(earlier.held, progress, now) and earlier.principal == principal:  # INVARIANT: 2
+        holding, progress = Holding(since=max(now, progress.at, before.since), first=task), begin(now)
+    else:
+        holding = before
+    if plan is None:
+        return holding, None if holding.plan is None else progress
+    if holding.plan is not None and holding.plan.principal != principal:  # INVARIANT: 1
+        return NotAdopted(("the agent is held to a plan of somebody else's",))
+    held = adopt(plan, Kind.SIGNED, clean=False, parent=None if holding.plan is None else holding.plan.held)
+    if isinstance(held, NotAdopted):
+        return held
+    if over(held, progress, now):
+        return NotAdopted(("its time is over already, or its calls are",))
+    first = task if holding.plan is None else holding.plan.task  # INVARIANT: 4
+    taken = TaskPlan(held=held, task=first, principal=principal)
+    return msgspec.structs.replace(holding, plan=taken), progress
