@@ -239,6 +239,18 @@ async def test_a_read_that_would_complete_a_forbidden_sequence_is_refused_when_t
     assert code_of(await here.read("inbox", "hello")) is None
 
 
+async def test_a_read_beside_the_plan_follows_no_strangers_link_and_a_step_does() -> None:
+    letter, link = "see https://news.example/today", "https://news.example/today"
+    free = await FlowCity().open()
+    await free.task("Read what my inbox links to")
+    await free.read("inbox", letter)
+    assert code_of(await free.act("fetch", url=link)) is None
+    here = await held(READ, {"step": "open", "tool": "bank/fetch", "arguments": {"url": "free"}})
+    await here.read("inbox", letter)
+    assert code_of(await here.act("fetch", url=link)) is None
+    assert code_of(await here.act("fetch", url=link)) == ASKED
+
+
 # -- more than one task, key or call -----------------------------------------------------------------------------------
 
 

@@ -14,6 +14,8 @@ INVARIANTS
    call that the reply answers, nor by an earlier write to what the reply speaks of. What the server vouches for it
    did not take from the agent.
 4. What is free, and what is not listed, passes as it would without the plan.
+5. A read beside the plan goes to no place that only something in the context named: that it adds nothing of the agent's
+   is enough for a step, but here nobody asked to go there.
 """
 
 from __future__ import annotations
@@ -53,14 +55,20 @@ _PLACE: Final = re.compile(r'\.([^.\[]+)|\[([0-9]+)\]|\[("(?:[^"\\]|\\.)*")\]')
 
 
 class Planned(msgspec.Struct, frozen=True, kw_only=True):
-    """`why` a person must be asked whatever the arguments are; the paths that the plan binds; one line for the log."""
+    """`why` a person must be asked whatever the arguments are; the paths that the plan binds; one line for the log.
+
+    `beside`: a read that is no step.
+    """
 
     why: str = ""
     bound: frozenset[str] = frozenset()
     told: tuple[str, ...] = ()
+    beside: bool = False
 
     def over(self, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
         """# INVARIANT: 4. What nobody entitled supplied passes where the plan binds it; all else stays as it is."""
+        if self.beside:  # INVARIANT: 5
+            return tuple(msgspec.structs.replace(one, how=None) if one.how == "quoted" else one for one in findings)
         return tuple(
             msgspec.structs.replace(one, how="planned") if one.how is None and self._binds(one) else one
             for one in findings
@@ -86,7 +94,7 @@ def planned(call: Call, known: Known, now: int) -> Planned | Deny:
     found = _step(call, flow, now)
     if isinstance(found, OutOfPlan):
         if tool.effect is Effect.READ:
-            return Planned(why=_why(found)) if found.why in ORDERED else UNPLANNED
+            return Planned(why=_why(found) if found.why in ORDERED else "", beside=True)
         return _over(found.why) if found.why in OVER else Planned(why=_why(found))  # INVARIANT: 1
     principal = known.rules.principals.get(flow.held.plan.principal)
     entitled = principal is not None and principal.steers(call.server, call.name or "")  # INVARIANT: 2
