@@ -117,7 +117,9 @@ def entering_reply(call: Call, response: Response, rules: Rules) -> Entering | N
     # INVARIANT: a reply that names no object may speak of any.
     names = sorted(things) if 0 < len(things) <= MAX_THINGS else [ANY_OBJECT]
     written = (written_key(call.server), *(written_key(call.server, one) for one in names))
-    asked = tuple(str(value) for _, value in itertools.islice(all_values(call), MAX_ASKED))
+    asked = tuple(str(value) for _, value in itertools.islice(all_values(call), MAX_ASKED + 1))
+    # INVARIANT: all of the question or none of it. Cut off, it would leave out the part that no person said.
+    asked = asked if len(asked) <= MAX_ASKED else ()
     return Entering(f"{call.server}/{call.name}", response.body, walk, written, asked)
 
 

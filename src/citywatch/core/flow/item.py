@@ -57,7 +57,8 @@ class Stretch(msgspec.Struct, frozen=True, array_like=True):
 class Item(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that entered a context. `source` is `principal:<name>` or `<server>/<what>`; `text` is a prompt's own.
 
-    `parents` has, for each record of the reply, the record around it (-1: none); `about` is what was asked for, folded.
+    `parents` has, for each record of the reply, the record around it (-1: none); `about` is all that was asked for,
+    folded, or nothing if it was too much or too long to be what a person said.
     `injection` and `advice` are what a scan said of the text that a third party can have written: it permits nothing.
     """
 
@@ -102,6 +103,7 @@ def read_prompt(text: str, digest: str, principal: str, at: int) -> Item:
 def read_reply(walk: Walk, digest: str, reading: Reading, at: int) -> Item:
     """A server's reply, leaf by leaf."""
     foreign = reading.shaped.origins != BOTTOM.origins
+    about = tuple(fold(one) for one in reading.about)
     parts: list[Part] = []
     # Numbers too: they carry no orders, and they are secrets like any other.
     audiences = {leaf.readers for leaf in walk.leaves} | {walk.readers, reading.shaped.readers}
@@ -127,7 +129,7 @@ def read_reply(walk: Walk, digest: str, reading: Reading, at: int) -> Item:
         label=join_all(labels),
         parts=tuple(parts),
         parents=walk.parents,
-        about=tuple(fold(one)[:MAX_WHOLE] for one in reading.about),
+        about=about if all(len(one) <= MAX_WHOLE for one in about) else (),
     )
 
 
