@@ -168,7 +168,15 @@ SPACED = " ".join(MALLORY[at : at + 4] for at in range(0, len(MALLORY), 4))
 
 
 @pytest.mark.parametrize(
-    "asked", [{"name": MALLORY}, {"name": SPACED}, {"name": f"x{MALLORY}x"}, {"name": MALLORY[:9], "rest": MALLORY[9:]}]
+    "asked",
+    [
+        {"name": MALLORY},
+        {"name": SPACED},
+        {"name": f"x{MALLORY}x"},
+        {"name": MALLORY[:9], "rest": MALLORY[9:]},
+        {"name": "x " * 200 + MALLORY},
+        {**{f"a{number:02}": "x" for number in range(20)}, "name": MALLORY},
+    ],
 )
 async def test_a_reply_that_repeats_what_it_was_asked_is_no_source_of_it(asked: dict[str, Any]) -> None:
     here = await held({**READ, "calls": 2}, pay(to={"from": {"step": "read"}}, amount={"equals": 5}))

@@ -118,8 +118,8 @@ def show(file: Path, ticket: str) -> None:
                 click.echo(f"  {json.dumps(name)}: {json.dumps(value)}")
         for line in found.why.split("; "):
             click.echo(f"  ! {json.dumps(line)[1:-1]}")
-        for line in found.advice:  # paths have names of members in them, which a third party can have written
-            click.echo(f"  ? {json.dumps(line)}")
+        for line in advice_lines(found):
+            click.echo(line)
 
     asyncio.run(run())
 
@@ -156,6 +156,11 @@ def _answer(file: Path, ticket: str, yes: bool, reason: str) -> None:
         click.echo(f"{answered.id} {answered.state}")
 
     asyncio.run(run())
+
+
+def advice_lines(ticket: Ticket) -> list[str]:
+    """What a scan saw, as lines; quoted and escaped, for paths have names of members that a third party can choose."""
+    return [f"  ? {json.dumps(line)}" for line in ticket.advice]
 
 
 def _agent(ticket: Ticket) -> str:

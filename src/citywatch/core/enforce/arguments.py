@@ -1,7 +1,8 @@
 """The values of a tool call, each with what it does in the act, as the tool's manifest says.
 
-Decides nothing. INVARIANT: no value of a consequential call is passed over: what the manifest is silent about is a
-destination; the names of members inside a value are values too, for they are the agent's words like any other.
+Decides nothing. INVARIANT: no word and no number of a consequential call is passed over: what the manifest is silent
+about is a destination; the names of members inside a value are values too, for they are the agent's words like any
+other. A yes or a no has no source that could be traced: it is one of two options, and follows what was named.
 """
 
 from __future__ import annotations

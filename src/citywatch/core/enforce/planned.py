@@ -32,13 +32,12 @@ from citywatch.core.call import Call, Deny, Direction, Effect, Reason
 from citywatch.core.enforce.arguments import MAX_VALUES
 from citywatch.core.enforce.context import Flow
 from citywatch.core.enforce.needs import TOOL_CALL, Known
-from citywatch.core.enforce.receive import MAX_ASKED
 from citywatch.core.enforce.steering import Finding
 from citywatch.core.errors import Code
 from citywatch.core.flow.fields import MAX_PATH
 from citywatch.core.flow.history import History, Value, folded
 from citywatch.core.flow.index import index_text, met
-from citywatch.core.flow.item import MAX_WHOLE, Item
+from citywatch.core.flow.item import Item
 from citywatch.core.flow.provenance import COUNTED
 from citywatch.core.flow.tokens import Kind, exact_tokens
 from citywatch.core.manifest import Role
@@ -205,7 +204,7 @@ class _Traces(Mapping[Path, Iterable[Trace]]):
 
 def _own(value: Value, item: Item) -> bool:
     """# INVARIANT: 3. Whether the agent may have put the value there, with the call or before: replies repeat a lot."""
-    if item.shaped or len(item.about) >= MAX_ASKED or any(len(one) >= MAX_WHOLE for one in item.about):
+    if item.shaped or item.overlong:
         return True
     words = _squashed(folded(value))
     if len(words) < SHORT:

@@ -51,6 +51,7 @@ class Entering(msgspec.Struct, frozen=True):
     written: tuple[Key, ...]
     about: tuple[str, ...] = ()
     call: str = ""
+    overlong: bool = False
 
     def rows(self) -> tuple[Key, ...]:
         """What must be read, beside the context's own row, before this enters."""
@@ -65,6 +66,7 @@ class Entering(msgspec.Struct, frozen=True):
             shaped=shaped,
             about=self.about,
             call=self.call,
+            overlong=self.overlong,
         )
         item = read_reply(self.walk, digest(self.body), reading, at)
         if model is None:
@@ -119,8 +121,12 @@ def entering_reply(call: Call, response: Response, rules: Rules) -> Entering | N
     # INVARIANT: a reply that names no object may speak of any.
     names = sorted(things) if 0 < len(things) <= MAX_THINGS else [ANY_OBJECT]
     written = (written_key(call.server), *(written_key(call.server, one) for one in names))
-    asked = tuple(str(value) for _, value in itertools.islice(all_values(call), MAX_ASKED))
-    return Entering(f"{call.server}/{call.name}", response.body, walk, written, asked, "" if failed else call.id)
+    asked = tuple(str(value) for _, value in itertools.islice(all_values(call), MAX_ASKED + 1))
+    overlong = len(asked) > MAX_ASKED
+    # INVARIANT: all of the question or none of it. Cut off, it would leave out the part that no person said.
+    asked = asked if len(asked) <= MAX_ASKED else ()
+    step = "" if failed else call.id
+    return Entering(f"{call.server}/{call.name}", response.body, walk, written, asked, step, overlong)
 
 
 def entering_request(call: Call) -> Entering:

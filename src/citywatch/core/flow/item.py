@@ -57,7 +57,8 @@ class Stretch(msgspec.Struct, frozen=True, array_like=True):
 class Item(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that entered a context. `source` is `principal:<name>` or `<server>/<what>`; `text` is a prompt's own.
 
-    `parents` has, for each record of the reply, the record around it (-1: none); `about` is what was asked for, folded.
+    `parents` has, for each record of the reply, the record around it (-1: none); `about` is all that was asked for,
+    folded, or nothing if it was too much or too long to be what a person said (`overlong`).
     `injection` and `advice` are what a scan said of the text that a third party can have written: it permits nothing.
     `call` is the call that brought it, or a prompt's task; `shaped`: earlier writes reached what it speaks of.
     """
@@ -74,6 +75,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     advice: tuple[Stretch, ...] = ()
     call: str = ""
     shaped: bool = False
+    overlong: bool = False
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +90,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     shaped: Label
     about: tuple[str, ...] = ()
     call: str = ""
+    overlong: bool = False
 
 
 def read_prompt(text: str, digest: str, principal: str, at: int, task: str = "") -> Item:
@@ -107,6 +110,7 @@ def read_prompt(text: str, digest: str, principal: str, at: int, task: str = "")
 def read_reply(walk: Walk, digest: str, reading: Reading, at: int) -> Item:
     """A server's reply, leaf by leaf."""
     foreign = reading.shaped.origins != BOTTOM.origins
+    about = tuple(fold(one) for one in reading.about)
     parts: list[Part] = []
     # Numbers too: they carry no orders, and they are secrets like any other.
     audiences = {leaf.readers for leaf in walk.leaves} | {walk.readers, reading.shaped.readers}
@@ -132,7 +136,8 @@ def read_reply(walk: Walk, digest: str, reading: Reading, at: int) -> Item:
         label=join_all(labels),
         parts=tuple(parts),
         parents=walk.parents,
-        about=tuple(fold(one)[:MAX_WHOLE] for one in reading.about),
+        about=about if all(len(one) <= MAX_WHOLE for one in about) else (),
+        overlong=reading.overlong or any(len(one) > MAX_WHOLE for one in about),
         call=reading.call,
         shaped=foreign,
     )

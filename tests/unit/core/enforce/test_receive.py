@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from citywatch.core.call import Call, Direction
 from citywatch.core.enforce.context import ANY_OBJECT, party_forms, party_key, written_key
-from citywatch.core.enforce.receive import MAX_KNOWN, MAX_THINGS, Entering, entering_reply, entering_request
+from citywatch.core.enforce.receive import MAX_ASKED, MAX_KNOWN, MAX_THINGS, Entering, entering_reply, entering_request
 from citywatch.core.label import BOTTOM, Label, is_above
 from citywatch.core.wire.jsonrpc import FROM_SERVER, Response, parse_message
 from tests.simulation.flow_city import ANN, MALLORY, TOOLS, FlowCity
@@ -150,3 +150,12 @@ def test_whatever_a_tool_answers_every_text_of_it_enters(value: Any) -> None:
         return {one} if isinstance(one, str) else set()
 
     assert texts(value) <= held
+
+
+def test_a_question_too_long_to_be_a_persons_is_about_nothing() -> None:
+    """Cut off, it would be all of it the prompt's words, and the address behind them nobody's."""
+    assert entering({"content": []}, "inbox", q="plan").item("bank", BOTTOM, 0).about == ("plan",)
+    many = {f"a{n:02}": "plan" for n in range(MAX_ASKED)}
+    assert len(entering({"content": []}, "inbox", **many).item("bank", BOTTOM, 0).about) == MAX_ASKED
+    assert entering({"content": []}, "inbox", **many, z="evil.example").item("bank", BOTTOM, 0).about == ()
+    assert entering({"content": []}, "inbox", q="plan " * 60 + "evil.example").item("bank", BOTTOM, 0).about == ()
