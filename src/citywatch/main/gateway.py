@@ -29,7 +29,7 @@ from citywatch.service.enforcer import Enforcer
 from citywatch.service.exchange import Exchange
 from citywatch.service.ports import Append, NewEntry
 from citywatch.service.publisher import Publisher
-from citywatch.service.recovery import close_lost_calls, note_boot
+from citywatch.service.recovery import close_lost_calls, drop_expired, note_boot
 
 REFRESH_S = 5.0
 PUBLISH_S = 1.0
@@ -54,6 +54,7 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     published = await publisher.resume()
     power_was_lost = await note_boot(city.store, city.clock, city.replica.name, city.boot, published)
     lost = await close_lost_calls(city.store, city.clock, city.replica.name, city.replica.is_dead)
+    await drop_expired(city.store, city.clock)
     await _note(city, events.Started, rules, published)
     try:
         await publisher.publish()

@@ -26,6 +26,7 @@ import msgspec
 from citywatch.core import events
 from citywatch.core.call import Allow, Call, Decision, Deny, Direction, Effect, Reason
 from citywatch.core.enforce.admit import admit
+from citywatch.core.enforce.invitation import Invitation, read_invitation
 from citywatch.core.enforce.needs import (
     TOOL_CALL,
     Key,
@@ -77,6 +78,7 @@ ROW_TYPES: dict[str, Any] = {
     "lost": str | LostCalls,
     "offers": Offers,
     "definition": dict[str, Any],
+    "invited": bool | Invitation,
 }
 
 
@@ -360,7 +362,7 @@ class Enforcer:
             session=None if call.session is None else self._decode(session_key(call.session), loaded),
             pin=None if need.pin is None else self._decode(need.pin, loaded),
             lost=None if need.likeness is None else read_lost(self._decode(lost_key(need.likeness), loaded)),
-            invited=need.invited is not None and need.invited in loaded.rows,
+            invited=None if need.invited is None else read_invitation(self._decode(need.invited, loaded)),
             taken=taken or (need.asked is not None and need.asked in loaded.rows),
             used=loaded.used,
             reads=tuple((key, _version(loaded, key)) for key in need.rows),

@@ -15,6 +15,7 @@ from contextlib import suppress
 import msgspec
 
 from citywatch.core.call import Call, Effect
+from citywatch.core.enforce.invitation import invite
 from citywatch.core.enforce.needs import Session, effect_of, invited_key, likeness, session_key, waiting_key
 from citywatch.core.enforce.settle import Withheld
 from citywatch.core.errors import CitywatchError, Code, Malformed, Refused, Unavailable
@@ -258,8 +259,8 @@ class Exchange:
                 detail = f"the server asked for `{request.method}`"
                 await self.enforcer.fail(judged, code, detail, index, puts)
                 return mcp.refusal(judged.call, code, detail)
-        if response.result is not None and response.result.get("resultType") == "input_required":
-            puts = (*puts, (invited_key(likeness(judged.call)), b"true"))
+        if (invitation := invite(response, self.enforcer.clock.now_ms())) is not None:
+            puts = (*puts, (invited_key(likeness(judged.call)), msgspec.json.encode(invitation)))
         settled = await self.enforcer.settle(judged, response, index, puts, once)
         if isinstance(settled, Withheld):
             return mcp.refusal(judged.call, settled.code, settled.detail)

@@ -111,7 +111,7 @@ class Questions:
 
 def format_waiting(call: Call) -> bytes:
     """A call as it is kept while its message is awaited: who and what, not the message itself, which the log has."""
-    return msgspec.json.encode(Waiting(call=msgspec.structs.replace(call, body=b"", arguments={})))
+    return msgspec.json.encode(Waiting(call=msgspec.structs.replace(call, body=b"", arguments={}, continuation=None)))
 
 
 def parse_waiting(value: bytes) -> Call:

@@ -15,7 +15,6 @@ from typing import Any
 from citywatch.adapters.gateway.door import Door
 from citywatch.adapters.gateway.protocol import Peer
 from citywatch.core.call import Call, Direction
-from citywatch.core.enforce.needs import TOOL_CALL
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
 from citywatch.core.wire import jsonrpc, mcp
@@ -202,7 +201,7 @@ class Gateway:
             revision=reading.revision,
             session=reading.session,
             rpc_id=rpc_id,
-            continues=isinstance(message, Request) and method == TOOL_CALL and mcp.continues(message),
+            continuation=None if message is None else mcp.continuation(message),
         )
 
     async def _body(self, receive: Receive) -> bytes:

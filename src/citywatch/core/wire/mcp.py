@@ -11,9 +11,10 @@ from citywatch.core.wire.headers import ParamHeader, param_headers
 from citywatch.core.wire.methods import LEGACY, MODERN, Group, Method, all_methods, find_method
 from citywatch.core.wire.refusals import error_number, refusal, status_of, turned_away
 from citywatch.core.wire.requests import (
+    CONTINUING,
     RESPONSE,
     Reading,
-    continues,
+    continuation,
     name_and_arguments,
     read_bodiless,
     read_message,
@@ -33,6 +34,7 @@ from citywatch.core.wire.results import (
 )
 
 __all__ = [
+    "CONTINUING",
     "LEGACY",
     "MODERN",
     "OFFERING",
@@ -45,7 +47,7 @@ __all__ = [
     "all_methods",
     "check_agent_reply",
     "check_reply",
-    "continues",
+    "continuation",
     "definitions",
     "error_number",
     "find_method",
