@@ -7,7 +7,8 @@ in `core.enforce`; here it is only made sure that nothing happens out of order. 
 are the same promise: what is in the log, what was read for it, and what may happen next are one transaction each.
 
 INVARIANTS
-1. Every call's entry is committed before it is forwarded; one that mutates or sends data outward is synced first.
+1. Every call's entry is committed before it is forwarded; one that changes anything is synced first, and so is what an
+   agent answers a server (what only reads is not, see ADR 9).
 2. Nothing is released that is not in the committed log.
 3. Each row a decision read is unchanged when its entry commits; after three conflicts the call is refused.
 4. Refusals spend a budget, so asking again is no second chance.
@@ -24,7 +25,7 @@ from typing import Any
 import msgspec
 
 from citywatch.core import events
-from citywatch.core.call import Allow, Call, Decision, Deny, Direction, Effect, Reason
+from citywatch.core.call import Allow, Call, Decision, Deny, Direction, Reason
 from citywatch.core.enforce.admit import admit
 from citywatch.core.enforce.invitation import Invitation, read_invitation
 from citywatch.core.enforce.needs import (
@@ -41,6 +42,7 @@ from citywatch.core.enforce.needs import (
     agent_name,
     effect_of,
     has_shared_id,
+    is_synced,
     lost_key,
     needs,
     open_key,
@@ -150,7 +152,7 @@ class Enforcer:
                 reads=(*known.reads, *opening) if allowed else known.reads,
                 spends=tuple(Spend(b.key, b.window, b.limit, not allowed) for b in need.budgets),
                 puts=(*self._open(call, need, known), *puts) if allowed else (),
-                sync=allowed and effect_of(self.rules, call) is not Effect.READ,
+                sync=allowed and is_synced(self.rules, call),
             )
             try:
                 outcome = await self.store.append(append)
@@ -273,6 +275,7 @@ class Enforcer:
                         *settled.report.puts,
                         *puts,
                     ),
+                    sync=judged.call.direction is Direction.TO_AGENT,  # INVARIANT: 1. The answer goes to the server.
                 )
             )
             if type(outcome) is Appended:

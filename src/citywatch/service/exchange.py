@@ -14,9 +14,9 @@ from contextlib import suppress
 
 import msgspec
 
-from citywatch.core.call import Call, Effect
+from citywatch.core.call import Call
 from citywatch.core.enforce.invitation import invite
-from citywatch.core.enforce.needs import Session, effect_of, invited_key, likeness, session_key, waiting_key
+from citywatch.core.enforce.needs import Session, invited_key, is_synced, likeness, session_key, waiting_key
 from citywatch.core.enforce.settle import Withheld
 from citywatch.core.errors import CitywatchError, Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
@@ -67,12 +67,11 @@ class Exchange:
         judged = await self.enforcer.judge(call, credential)
         if not judged.allowed:
             return self._refused(judged)
-        repeatable = effect_of(judged.known.rules, call) is Effect.READ
         upstream = self.upstreams[call.server]
         session = upstream_session(judged)
         try:
             try:
-                answer = await upstream.send(call.agent, call.body, headers, session, repeatable=repeatable)
+                answer = await upstream.send(call.agent, call.body, headers, session, repeatable=_repeatable(judged))
             except (Unavailable, Refused) as failure:
                 return await self._failed(judged, failure.code, failure.detail)
             try:
@@ -105,7 +104,7 @@ class Exchange:
         if not judged.allowed:
             return Outcome(status=403, media="none")
         answer = await self.upstreams[call.server].send(
-            call.agent, call.body, headers, upstream_session(judged), repeatable=True
+            call.agent, call.body, headers, upstream_session(judged), repeatable=_repeatable(judged)
         )
         await answer.close()
         return Outcome(status=answer.status, media="none")
@@ -352,6 +351,11 @@ class Exchange:
 LISTEN = "transport/listen"
 END = "transport/end"
 GONE = "the caller went away after it was forwarded"
+
+
+def _repeatable(judged: Judged) -> bool:
+    """Whether a call may reach its server twice, if a kept connection broke while it was under way."""
+    return not is_synced(judged.known.rules, judged.call)
 
 
 def call_is_unasked(call: Call) -> bool:

@@ -171,11 +171,17 @@ def invited_key(likeness: str) -> Key:
 
 
 def effect_of(rules: Rules, call: Call) -> Effect:
-    """What a call does to the world: a tool's effect as declared, irreversible if undeclared; other methods read."""
+    """What a call does to the world: a tool's effect as declared, irreversible if undeclared; else its method's."""
     if call.method != TOOL_CALL or call.direction is not Direction.TO_SERVER:
-        return Effect.READ
+        return mcp.effect_of_method(call.direction, call.revision, call.method)
     tool = rules.tools.get((call.server, call.name or ""))
     return Effect.IRREVERSIBLE if tool is None else tool.effect
+
+
+def is_synced(rules: Rules, call: Call) -> bool:
+    """Whether a call's entry must survive a loss of power before it leaves: it changes something, or it carries what
+    an agent answers a server."""
+    return effect_of(rules, call) is not Effect.READ or call.continuation is not None
 
 
 def likeness(call: Call) -> str:

@@ -8,7 +8,7 @@ INVARIANT: whoever stands outside of `core.wire` imports MCP from here, so that 
 from __future__ import annotations
 
 from citywatch.core.wire.headers import ParamHeader, param_headers
-from citywatch.core.wire.methods import LEGACY, MODERN, Group, Method, all_methods, find_method
+from citywatch.core.wire.methods import LEGACY, MODERN, Group, Method, all_methods, effect_of_method, find_method
 from citywatch.core.wire.refusals import error_number, refusal, status_of, turned_away
 from citywatch.core.wire.requests import (
     CONTINUING,
@@ -49,6 +49,7 @@ __all__ = [
     "check_reply",
     "continuation",
     "definitions",
+    "effect_of_method",
     "error_number",
     "find_method",
     "input_requests",
