@@ -71,7 +71,10 @@ class Resolved(Event, frozen=True, kw_only=True, tag="resolved"):
 
 
 class Rejected(Event, frozen=True, kw_only=True, tag="rejected"):
-    """A request that never became a call: no or bad credential, malformed bytes. `count` folds a flood into one."""
+    """A request that never became a call: no or bad credential, malformed bytes. `count` folds a flood into one.
+
+    So are a server's denied messages, past the first few of a second: then `peer` is "the server".
+    """
 
     code: str
     detail: str

@@ -54,7 +54,7 @@ from citywatch.core.enforce.offers import Offers, Report
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.settle import Released, Withheld, reply_rows, settle
 from citywatch.core.enforce.verify import Authority, verify
-from citywatch.core.errors import Code, Refused, Unavailable
+from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
 from citywatch.core.identity.registration import AgentRow
 from citywatch.core.log.entry import encode_event, payload_digest
@@ -145,10 +145,14 @@ class Enforcer:
                 await self.rejections.add(decision.reason.code, decision.reason.detail, call.agent, call.server)
                 return Judged(call=call, credential=credential, decision=decision, authority=None, known=known)
             allowed = type(decision) is Allow
+            unheard = not isinstance(decision, Allow) and call.direction is Direction.TO_AGENT
+            if unheard and not self.rejections.deny(_code_of(decision), call.server):
+                return Judged(call=call, credential=credential, decision=decision, authority=authority, known=known)
             salt = self.chance.salt()
             event = self._decided(call, credential, known, decision, salt, now)
             append = Append(
-                entries=(NewEntry(encode_event(event), Payload(salt, call.body)),),
+                # What a server says and nobody hears costs it nothing, and would fill our disk: its digest has to do.
+                entries=(NewEntry(encode_event(event), None if unheard else Payload(salt, call.body)),),
                 reads=(*known.reads, *opening) if allowed else known.reads,
                 spends=tuple(Spend(b.key, b.window, b.limit, not allowed) for b in need.budgets),
                 puts=(*self._open(call, need, known), *puts) if allowed else (),
@@ -394,6 +398,12 @@ class Enforcer:
 
 
 _RECALLED = Allow(("recalled",))
+
+
+def _code_of(decision: Decision) -> Code:
+    if isinstance(decision, Allow):
+        raise CitywatchError("a refusal without a reason")
+    return decision.reason.code
 
 
 def _version(loaded: Loaded, key: Key) -> int:
