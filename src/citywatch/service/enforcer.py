@@ -184,19 +184,21 @@ class Enforcer:
         found: Session | None = self._decode(key, await self.store.load((key,), ()))
         return found
 
-    async def opened(self, agent: str, session: str, limit: int) -> tuple[Puts, Reads]:
-        """The row's change that adds a session to an agent's; `Refused(OVERLOADED)` if `limit` of them are open.
+    async def opened(self, agent: str, session: str, limit: int) -> tuple[Puts, Reads, tuple[tuple[str, Session], ...]]:
+        """The change that adds a session to an agent's, and those that it ends: the oldest, where `limit` are open.
 
-        Ended sessions are not taken out of the list when they end, but here, when it matters.
+        Nobody knows which of them is in use: many clients never end one, and one that was ended under its client is
+        opened anew. Ended sessions are not taken out of the list when they end, but here, when it matters.
         """
         key = sessions_key(agent)
         loaded = await self.store.load((key,), ())
         listed: Sessions = self._decode(key, loaded) or Sessions()
-        rows = (await self.store.load([session_key(one) for one in listed.ids], ())).rows
-        alive = tuple(one for one in listed.ids if session_key(one) in rows)
-        if len(alive) >= limit:
-            raise Refused(Code.OVERLOADED, f"{limit} sessions are open: end one first")
-        return ((key, msgspec.json.encode(Sessions((*alive, session)))),), ((key, _version(loaded, key)),)
+        rows = await self.store.load([session_key(one) for one in listed.ids], ())
+        alive = tuple(one for one in listed.ids if session_key(one) in rows.rows)
+        over = tuple((one, self._decode(session_key(one), rows)) for one in alive[: max(len(alive) - limit + 1, 0)])
+        listed = Sessions((*alive[len(over) :], session))
+        ends = ((session_key(one), None) for one, _ in over)
+        return ((key, msgspec.json.encode(listed)), *ends), ((key, _version(loaded, key)),), over
 
     def _open(self, call: Call, need: Needs, known: Known) -> Puts:
         """The row that marks a call as open (a notification has no outcome to wait for); an invitation is used up."""
