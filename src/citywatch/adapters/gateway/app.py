@@ -27,7 +27,6 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Route = Callable[[bytes], Awaitable[tuple[int, str, bytes]]]
 
 JSON = b"application/json"
-SSE_PING_S = 15.0
 
 
 class _TooSlow(Exception):
