@@ -185,7 +185,7 @@ def decision_rows() -> list[dict[str, Any]]:
         label = join_all(item.label for item in history.items)
         known = Known(
             rules=law, agent=AgentRow(agent=AGENT, keys=(KEY,), added_at=0), session=None, pin=pin, lost=None,
-            invited=False, taken=False, used={}, reads=(),
+            invited=None, taken=False, used={}, reads=(),
             flow=Flow(context=Context(label=label, items=len(history.items)), history=history),
         )  # fmt: skip
         for again in range(BEFORE):

@@ -89,7 +89,7 @@ def prepared(size: int) -> list[Case]:
             session=None,
             pin=pin,
             lost=None,
-            invited=False,
+            invited=None,
             taken=False,
             used={},
             reads=(),

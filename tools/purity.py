@@ -148,7 +148,9 @@ def _state(tree: ast.Module, aliases: dict[str, str]) -> Iterator[tuple[int, str
     for node in tree.body:
         value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
         empty = (isinstance(value, ast.Dict) and not value.keys) or (isinstance(value, ast.List) and not value.elts)
-        called = isinstance(value, ast.Call) and not value.args and _dotted(value.func, aliases) in CONTAINERS
+        name = _dotted(value.func, aliases) if isinstance(value, ast.Call) else ""
+        filled = isinstance(value, ast.Call) and len(value.args) > (name == "collections.defaultdict")
+        called = name in CONTAINERS and not filled
         if empty or called:
             yield node.lineno, "an empty container at the top of a module is global state"
 

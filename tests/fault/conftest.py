@@ -1,15 +1,28 @@
-"""One desk for all faults: set up once by the command line, put back as it was before each test."""
+"""What the fault tests share: an empty store; one desk, set up once by the command line, put back before each test."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from citywatch.adapters.sqlite import SqliteStore, open_store
 from tests.e2e.gateway.desk import Desk
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "log.db"
+
+
+@pytest.fixture
+async def store(path: Path) -> AsyncIterator[SqliteStore]:
+    opened = open_store(path)
+    yield opened
+    await opened.close()
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,12 @@ It is the real gateway; only the step named is wrapped. It arms itself with the 
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +29,15 @@ STEPS = (
     "before the reply commits",
     "after the reply commits",
     "before release",
+    "after release",
 )
+IN_STREAM = "inside a stream"
 
 
 def main(step: str) -> None:
+    if step == IN_STREAM:
+        _die_inside_a_stream()
+        cli(["up"])
     when, _, what = step.partition(" ")
     owner, name, turn = {
         "load": (SqliteStore, "load", None),
@@ -47,11 +54,36 @@ def main(step: str) -> None:
             _die()
         result = await original(*arguments, **named)
         if due and when == "after":
+            if what == "release":
+                await _written()
             _die()
         return result
 
     setattr(owner, name, doomed)
     cli(["up"])
+
+
+def _die_inside_a_stream() -> None:
+    """Die when the first message of a stream has been written to its agent."""
+    deliver = app.Gateway._deliver
+
+    async def doomed(self: app.Gateway, send: app.Send, *arguments: Any) -> None:
+        async def send_then_die(event: Any) -> None:
+            await send(event)
+            if Path("armed").exists() and b'"method"' in event.get("body", b""):
+                await _written()
+                _die()
+
+        await deliver(self, send_then_die, *arguments)
+
+    app.Gateway._deliver = doomed  # type: ignore[assignment,method-assign]
+
+
+async def _written() -> None:
+    """uvloop hands bytes to the kernel at the end of a turn of its loop. Who has read them may hang up meanwhile."""
+    with suppress(asyncio.CancelledError):
+        for _ in range(5):
+            await asyncio.sleep(0)
 
 
 def _is_turn(append: Any, turn: str) -> bool:

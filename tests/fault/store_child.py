@@ -56,17 +56,27 @@ async def scribble(store: SqliteStore, seed: str) -> None:
 
 
 async def race(store: SqliteStore, name: str, rounds: str, chunk: str) -> None:
-    """Try to win every round, odd ones by a budget, even ones by a row; chunk by chunk, say each round's outcome."""
+    """Race in every round, in odd ones for a budget, in even ones about an agent: left revokes it, right acts as it.
+
+    Chunk by chunk, say each round's outcome.
+    """
     size = int(chunk)
 
     async def attempt(number: int) -> tuple[int, str]:
-        row, total = ("round", str(number)), Spend("all", 0, int(rounds))
-        mine = Append(
-            entries=(NewEntry(f"{name} {number}".encode()),),
-            reads=() if number % 2 else ((row, 0),),
-            spends=(total, Spend(f"round {number}", 0, 1)) if number % 2 else (total,),
-            puts=((row, name.encode()),),
-        )
+        row, agent, total = ("round", str(number)), ("agent", str(number)), Spend("all", 0, int(rounds))
+        if number % 2:
+            mine = Append(
+                entries=(NewEntry(f"{name} {number}".encode()),),
+                spends=(total, Spend(f"round {number}", 0, 1)),
+                puts=((row, name.encode()),),
+            )
+        else:
+            # Both have read the row as it was before the revocation. Who acts changes nothing of it.
+            mine = Append(
+                entries=(NewEntry(f"{name} {number}".encode()),),
+                reads=((agent, 0),),
+                puts=((agent, b"revoked"),) if name == "left" else ((row, b"acted"),),
+            )
         result = await store.append(mine)
         assert isinstance(result, Appended | Stale | Exhausted)
         return number, type(result).__name__

@@ -6,29 +6,16 @@ import asyncio
 import errno
 import os
 import sqlite3
-from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from citywatch.adapters.sqlite import SqliteStore, checkpoint, open_store
+from citywatch.adapters.sqlite import SqliteStore, checkpoint
 from citywatch.adapters.sqlite import store as store_module
 from citywatch.core.errors import Unavailable
 from citywatch.service.ports import Append, Appended, NewEntry, Payload
 from tests.fault.store_world import AGENT, entry, refusal_of, until
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "log.db"
-
-
-@pytest.fixture
-async def store(path: Path) -> AsyncIterator[SqliteStore]:
-    opened = open_store(path)
-    yield opened
-    await opened.close()
 
 
 def everywhere(path: Path) -> bytes:

@@ -11,7 +11,6 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
@@ -23,18 +22,6 @@ from citywatch.service.ports import Append, Appended, NewEntry, Payload, Spend
 from tests.fault.store_world import AGENT, entry, refusal_of
 
 CHILD = Path(__file__).with_name("store_child.py")
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "log.db"
-
-
-@pytest.fixture
-async def store(path: Path) -> AsyncIterator[SqliteStore]:
-    opened = open_store(path)
-    yield opened
-    await opened.close()
 
 
 async def test_a_full_disk_refuses_all_of_the_batch_and_service_returns(path: Path, store: SqliteStore) -> None:

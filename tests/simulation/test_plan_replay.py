@@ -74,7 +74,7 @@ class Replayed:
             session=None,
             pin=Pin(digest=event.pin or "", by="", at=0),
             lost=None,
-            invited=False,
+            invited=None,
             taken=False,
             used={},
             reads=(),

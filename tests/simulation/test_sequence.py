@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
@@ -49,7 +50,7 @@ async def test_the_same_tool_with_other_values_is_refused_and_never_forwarded(ci
 async def test_what_is_forwarded_is_what_was_judged(city: City) -> None:
     call = city.call(name="pay", arguments={"to": "ann", "amount": 7})
     await city.ask(call)
-    assert city.upstream.sent == [(AGENT, call.body)]
+    assert city.upstream.sent == [(f"{AGENT}#0", call.body)]
 
 
 @pytest.mark.parametrize(
@@ -100,6 +101,60 @@ async def test_a_revocation_between_load_and_append_wins(city: City) -> None:
     city.store.load = load_then_revoke  # type: ignore[assignment,method-assign]
     assert code_of(await city.pay(1)) == "agent_revoked"
     assert city.upstream.sent == []
+
+
+async def test_an_entry_is_committed_before_its_call_leaves_and_before_its_reply_is_released(city: City) -> None:
+    """What another process would find after a kill at that instant."""
+    left: list[list[str]] = []
+    send = city.upstream.send
+
+    async def watch(*arguments: Any, **named: Any) -> Any:
+        left.append([type(event).__name__ for event in await city.events(city.store.after_crash())])
+        return await send(*arguments, **named)
+
+    city.upstream.send = watch  # type: ignore[method-assign]
+    assert code_of(await city.ask(city.call())) is None
+    told = [type(event).__name__ for event in await city.events(city.store.after_crash())]
+    assert (left[0][-1], told[-1]) == ("Decided", "Settled")
+
+
+async def test_after_three_conflicts_a_call_is_refused_and_nothing_leaves(city: City) -> None:
+    """Whoever keeps changing what a decision rests on can hold it up, and neither pass it nor hold the gateway."""
+    load, loads = city.store.load, 0
+
+    async def load_then_change(*arguments: object) -> object:
+        nonlocal loads
+        loads += 1
+        loaded = await load(*arguments)  # type: ignore[arg-type]
+        row = AgentRow(agent=AGENT, keys=(KEY, f"key {loads}"), added_at=0)
+        await city.store.append(Append(puts=((agent_key("clerk"), format_row(row)),)))
+        return loaded
+
+    city.store.load = load_then_change  # type: ignore[assignment,method-assign]
+    with pytest.raises(Unavailable) as refused:
+        await city.enforcer.judge(city.call(), city.credential())
+    assert (refused.value.code, loads) == (Code.CONFLICT, 3)
+    assert await city.events() == [event for event in await city.events() if not isinstance(event, events.Decided)]
+    city.store.load = load  # type: ignore[method-assign]
+    assert code_of(await city.ask(city.call())) is None
+
+
+async def test_a_reply_whose_rows_keep_changing_is_not_released(city: City) -> None:
+    judged = await city.enforcer.judge(city.call(), city.credential())
+    load, loads = city.store.load, 0
+
+    async def load_then_change(*arguments: object) -> object:
+        nonlocal loads
+        loads += 1
+        loaded = await load(*arguments)  # type: ignore[arg-type]
+        row = AgentRow(agent=AGENT, keys=(KEY, f"key {loads}"), added_at=0)
+        await city.store.append(Append(puts=((agent_key("clerk"), format_row(row)),)))
+        return loaded
+
+    city.store.load = load_then_change  # type: ignore[assignment,method-assign]
+    with pytest.raises(Unavailable) as refused:
+        await city.enforcer.settle(judged, Response(1, {"content": []}, None, b"{}"), 0)
+    assert (refused.value.code, loads) == (Code.CONFLICT, 3)
 
 
 async def test_a_tool_that_nobody_approved_is_refused() -> None:
@@ -331,22 +386,6 @@ async def test_a_session_serves_only_the_agent_that_opened_it(city: City) -> Non
     await city.store.append(Append(puts=((agent_key("mallory"), format_row(row)),)))
     told = await city.ask(city.call(session=outcome.session, agent=other), city.credential(agent=other, key="m"))
     assert code_of(told) == "session_unknown"
-
-
-async def test_an_agent_has_so_many_sessions_and_may_end_one_to_open_another(city: City) -> None:
-    greeting = {"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {"name": "b", "version": "1"}}
-    city.answer = answers({"jsonrpc": "2.0", "id": 1, "result": greeting}, session="theirs")
-    opened = []
-    for _ in range(3):
-        outcome = await city.exchange.request(city.call("initialize", None), city.credential(), {})
-        opened.append(outcome.session)
-    assert all(opened)
-    assert code_of(await city.ask(city.call("initialize", None))) == "overloaded"
-    end = city.call("transport/end", None, session=opened[0], rpc_id=None)
-    assert (await city.exchange.end(end, city.credential(), {})).status == 200
-    assert code_of(await city.ask(city.call("initialize", None))) is None
-    city.answer = answers({"jsonrpc": "2.0", "id": 1, "result": {"content": []}})
-    assert code_of(await city.ask(city.call(session=opened[0]))) == "session_unknown"
 
 
 async def test_a_flood_of_refused_requests_is_counted_and_not_written_one_by_one(city: City) -> None:

@@ -514,6 +514,13 @@ BAD: list[tuple[str, str, str, str]] = [
         "name an ordinary user, such as nobody",
     ),
     (
+        server("command: [run]\nsandbox: {user: nobody}").rstrip("\n")
+        + "\n  notes:\n    command: [run]\n    sandbox: {user: §nobody}\n",
+        "servers.notes.sandbox.user",
+        "the program of `ledger` runs as `nobody` too, and the two could read each other",
+        "give each program a user of its own",
+    ),
+    (
         server("command: §run it\nunsafe_same_user: true"),
         "servers.ledger.command",
         "expected a list, found text",

@@ -54,6 +54,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
     servers: Mapping[str, Server] = section.get(
         "servers", table(named(lambda name: parse_segment(name, "name for a server")), server), {}
     )
+    _one_user_each(notes, root)
     witnesses, quorum = _witnesses(section)
     settings = Settings(
         trust_domain=domain or "",
@@ -73,15 +74,27 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
     return settings if domain is not None else None
 
 
+def _members(node: Node | None) -> dict[str, Node]:
+    pairs = node.pairs if isinstance(node, Table) else []
+    return {key.value: value for key, value in pairs if isinstance(key, Scalar)}
+
+
 def _declared(root: Node) -> Declared:
     """The names of the servers and tools that stand in the file, whether or not they could be read."""
+    servers = _members(_members(root).get("servers"))
+    return {name: _members(_members(node).get("tools")).keys() for name, node in servers.items()}
 
-    def names(node: Node | None) -> dict[str, Node]:
-        pairs = node.pairs if isinstance(node, Table) else []
-        return {key.value: value for key, value in pairs if isinstance(key, Scalar)}
 
-    servers = names(names(root).get("servers"))
-    return {name: names(names(node).get("tools")).keys() for name, node in servers.items()}
+def _one_user_each(notes: Notes, root: Node) -> None:
+    """Programs of one user read each other's environment, secrets and all, and write into each other's pipes."""
+    first: dict[str, str] = {}
+    for name, node in _members(_members(root).get("servers")).items():
+        user = _members(_members(node).get("sandbox")).get("user")
+        if not isinstance(user, Scalar) or not user.value:
+            continue
+        if (other := first.setdefault(user.value, name)) != name:
+            message = f"the program of `{other}` runs as {shown(user.value)} too, and the two could read each other"
+            notes.wrong(user, f"servers.{name}.sandbox.user", message, "give each program a user of its own")
 
 
 def _unsafe(item: Server) -> list[str]:

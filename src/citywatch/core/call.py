@@ -30,14 +30,24 @@ class Effect(StrEnum):
     IRREVERSIBLE = "irreversible"
 
 
+class Continuation(msgspec.Struct, frozen=True, kw_only=True):
+    """What an agent adds to a call that it makes again: its answers by the server's keys, and the server's own state.
+
+    SPEC: MCP 2026-07-28, `inputResponses` and `requestState`.
+    """
+
+    responses: Mapping[str, Any]
+    state: str | None
+
+
 class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One attempted act, in either direction.
 
     `agent` is the SPIFFE ID text of the agent at the gateway's near side; `server` is the configured name of the far
     side. `name` is the tool, prompt or resource URI that the method names, `arguments` the JSON object policy may see
     (for `tools/call` the arguments, otherwise the params without `_meta`). `body` is our own re-serialisation of the
-    whole JSON-RPC message: what is judged is what is forwarded. `continues` says that the message answers what the
-    server asked in its reply to an earlier, otherwise identical call (`inputResponses`, `requestState`).
+    whole JSON-RPC message: what is judged is what is forwarded. `continuation` is there if the message answers what
+    the server asked in its reply to an earlier, otherwise identical call.
     """
 
     id: str
@@ -51,7 +61,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     revision: str
     session: str | None = None
     rpc_id: str | int | None = None
-    continues: bool = False
+    continuation: Continuation | None = None
 
 
 class Reason(msgspec.Struct, frozen=True):

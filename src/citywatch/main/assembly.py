@@ -235,7 +235,12 @@ async def load_rules(settings: Settings, store: Store) -> Rules:
 
 def build_upstreams(place: Place) -> dict[str, Upstream]:
     """The configured servers, ready to be called."""
-    return {name: _upstream(place, server) for name, server in place.settings.servers.items()}
+    upstreams = {name: _upstream(place, server) for name, server in place.settings.servers.items()}
+    if any(isinstance(server.reach, Program) for server in place.settings.servers.values()):
+        from citywatch.adapters.upstream import StdioUpstream, check_apart
+
+        check_apart(one.server for one in upstreams.values() if isinstance(one, StdioUpstream))
+    return upstreams
 
 
 def _upstream(place: Place, server: Server) -> Upstream:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import pwd
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -33,14 +34,49 @@ def register(cli: click.Group) -> None:
 )
 @click.option("--gateway", default="http://127.0.0.1:8460", show_default=True, help="Where the gateway is.")
 @click.option("--listen", default="127.0.0.1:8480", show_default=True, help="Loopback HOST:PORT to serve on.")
+@click.option(
+    "--gateway-user", "user", metavar="USER", help="Whose gateway to believe over plain http, besides root's."
+)
+@click.option("--unsafe-loopback", is_flag=True, help="Over plain http, believe whoever holds the gateway's port.")
 @click.option("--stdio", "server", metavar="SERVER", help="Be this MCP server on standard input and output instead.")
-def connect(name: str, folder: Path | None, gateway: str, listen: str, server: str | None) -> None:
-    """Hold an agent's key, renew its papers, and lend them to an MCP client on this machine that can do neither."""
-    asyncio.run(_connect(name, folder or Path("agents") / name, gateway, listen, server))
+def connect(
+    name: str,
+    folder: Path | None,
+    gateway: str,
+    listen: str,
+    user: str | None,
+    unsafe_loopback: bool,
+    server: str | None,
+) -> None:
+    """Hold an agent's key, renew its papers, and lend them to an MCP client on this machine that can do neither.
+
+    Over https the gateway proves itself. Over plain http it has to be root's, yours or --gateway-user's: anybody else
+    who holds its port gets nothing.
+    """
+    if unsafe_loopback:
+        click.echo(
+            "UNSAFE       --unsafe-loopback: whoever holds the gateway's port is shown this agent's papers", err=True
+        )
+    believed = Believed(() if user is None else (_uid(user),), unsafe_loopback)
+    asyncio.run(_connect(name, folder or Path("agents") / name, gateway, listen, server, believed))
 
 
-async def _connect(name: str, folder: Path, gateway: str, listen: str, server: str | None) -> None:
-    clients, bearer, relay = _assemble(name, folder, gateway)
+class Believed(NamedTuple):
+    """Who may hold the gateway's port without TLS."""
+
+    users: tuple[int, ...]
+    unsafe_loopback: bool
+
+
+def _uid(user: str) -> int:
+    try:
+        return int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid
+    except KeyError:
+        raise Malformed(f"there is no user `{user}`") from None
+
+
+async def _connect(name: str, folder: Path, gateway: str, listen: str, server: str | None, believed: Believed) -> None:
+    clients, bearer, relay = _assemble(name, folder, gateway, believed)
     work = asyncio.ensure_future(_listen(relay, name, gateway, listen) if server is None else _stdio(relay, server))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -57,7 +93,9 @@ async def _connect(name: str, folder: Path, gateway: str, listen: str, server: s
             await client.close()
 
 
-def _assemble(name: str, folder: Path, gateway: str) -> tuple[tuple[GatewayClient, ...], Bearer, Relay]:
+def _assemble(
+    name: str, folder: Path, gateway: str, believed: Believed
+) -> tuple[tuple[GatewayClient, ...], Bearer, Relay]:
     from citywatch.adapters.bridge import Bearer, GatewayClient, Relay
     from citywatch.adapters.keys import KeyKind, SecretDirectory, load_key
     from citywatch.adapters.system import SystemChance, SystemClock
@@ -86,8 +124,8 @@ def _assemble(name: str, folder: Path, gateway: str) -> tuple[tuple[GatewayClien
         shown = None if bearer.certificate is None else ([bearer.certificate], folder / KEY)
         return GatewayPin(bearer.bundle, clock.now_ms, LEEWAY_MS, certificate=shown)
 
-    client = GatewayClient(gateway, pin_with_papers, connect_s=CONNECT_S)
-    renewals = GatewayClient(gateway, pin, connect_s=CONNECT_S)
+    client = GatewayClient(gateway, pin_with_papers, connect_s=CONNECT_S, **believed._asdict())
+    renewals = GatewayClient(gateway, pin, connect_s=CONNECT_S, **believed._asdict())
     bearer = Bearer(
         introduction,
         load_key(secrets, KEY, KeyKind.P256),

@@ -28,7 +28,7 @@ from citywatch.service.alarm import Alarm, WatchedStore, keep_looking
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.exchange import Exchange
 from citywatch.service.publisher import Publisher
-from citywatch.service.recovery import close_lost_calls, note_boot, note_start, note_stop
+from citywatch.service.recovery import close_lost_calls, drop_expired, note_boot, note_start, note_stop
 
 REFRESH_S = 5.0
 PUBLISH_S = 1.0
@@ -53,6 +53,7 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     published = await publisher.resume()
     power_was_lost = await note_boot(city.store, city.clock, city.replica.name, city.boot, published)
     lost = await close_lost_calls(city.store, city.clock, city.replica.name, city.replica.is_dead)
+    await drop_expired(city.store, city.clock)
     await city.admin.note_policy(rules.policies.digest, operator())
     await note_start(city.store, await _started(city, rules, published), city.boot)
     try:

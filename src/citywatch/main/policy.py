@@ -152,7 +152,7 @@ async def _why_logged(place: Place, call: str) -> None:
             "  it would pass if a principal who may steer this act named these values, or by `citywatch tickets`"
         )
     if payload is None:
-        click.echo("the payload was erased: what was asked can no longer be judged again")
+        click.echo("the payload was erased, or never kept: what was asked can no longer be judged again")
         return
     if decided.policy != rules.policies.digest:
         click.echo("note: the policies have changed since; this is what today's say")

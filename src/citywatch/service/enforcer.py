@@ -7,7 +7,8 @@ in `core.enforce`; here it is only made sure that nothing happens out of order. 
 are the same promise: what is in the log, what was read for it, and what may happen next are one transaction each.
 
 INVARIANTS
-1. Every call's entry is committed before it is forwarded; one that mutates or sends data outward is synced first.
+1. Every call's entry is committed before it is forwarded; one that changes anything is synced first, and so is what an
+   agent answers a server (what only reads is not, see ADR 9).
 2. Nothing is released that is not in the committed log.
 3. Each row a decision read is unchanged when its entry commits; after three conflicts the call is refused.
 4. Refusals spend a budget, so asking again is no second chance.
@@ -24,10 +25,11 @@ from typing import Any
 import msgspec
 
 from citywatch.core import events
-from citywatch.core.call import Allow, Call, Decision, Deny, Direction, Effect, Reason
+from citywatch.core.call import Allow, Call, Decision, Deny, Direction, Reason
 from citywatch.core.content.model import Model
 from citywatch.core.enforce.admit import admit
 from citywatch.core.enforce.context import context_key
+from citywatch.core.enforce.invitation import Invitation, read_invitation
 from citywatch.core.enforce.needs import (
     TOOL_CALL,
     Key,
@@ -42,6 +44,7 @@ from citywatch.core.enforce.needs import (
     agent_name,
     effect_of,
     has_shared_id,
+    is_synced,
     lost_key,
     needs,
     open_key,
@@ -54,7 +57,7 @@ from citywatch.core.enforce.receive import entering_reply
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.settle import Released, Withheld, reply_rows, settle
 from citywatch.core.enforce.verify import Authority, verify
-from citywatch.core.errors import Code, Refused, Unavailable
+from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
 from citywatch.core.identity.registration import AgentRow
 from citywatch.core.label import BOTTOM
@@ -83,6 +86,7 @@ ROW_TYPES: dict[str, Any] = {
     "lost": str | LostCalls,
     "offers": Offers,
     "definition": dict[str, Any],
+    "invited": bool | Invitation,
 }
 
 
@@ -155,10 +159,14 @@ class Enforcer:
                 await self.rejections.add(decision.reason.code, decision.reason.detail, call.agent, call.server)
                 return Judged(call=call, credential=credential, decision=decision, authority=None, known=known)
             allowed = type(decision) is Allow
+            unheard = not isinstance(decision, Allow) and call.direction is Direction.TO_AGENT
+            if unheard and not self.rejections.deny(_code_of(decision), call.server):
+                return Judged(call=call, credential=credential, decision=decision, authority=authority, known=known)
             salt = self.chance.salt()
             event = self._decided(call, credential, known, decision, salt, now)
             append = Append(
-                entries=(NewEntry(encode_event(event), Payload(salt, call.body)),),
+                # What a server says and nobody hears costs it nothing, and would fill our disk: its digest has to do.
+                entries=(NewEntry(encode_event(event), None if unheard else Payload(salt, call.body)),),
                 reads=(*known.reads, *opening) if allowed else known.reads,
                 spends=tuple(Spend(b.key, b.window, b.limit, not allowed) for b in need.budgets),
                 puts=(
@@ -168,7 +176,7 @@ class Enforcer:
                 )
                 if allowed
                 else asking(call, need.flow, known.flow, decision, now),
-                sync=allowed and effect_of(self.rules, call) is not Effect.READ,
+                sync=allowed and is_synced(self.rules, call),
             )
             try:
                 outcome = await self.store.append(append)
@@ -196,19 +204,21 @@ class Enforcer:
         found: Session | None = self._decode(key, await self.store.load((key,), ()))
         return found
 
-    async def opened(self, agent: str, session: str, limit: int) -> tuple[Puts, Reads]:
-        """The row's change that adds a session to an agent's; `Refused(OVERLOADED)` if `limit` of them are open.
+    async def opened(self, agent: str, session: str, limit: int) -> tuple[Puts, Reads, tuple[tuple[str, Session], ...]]:
+        """The change that adds a session to an agent's, and those that it ends: the oldest, where `limit` are open.
 
-        Ended sessions are not taken out of the list when they end, but here, when it matters.
+        Nobody knows which of them is in use: many clients never end one, and one that was ended under its client is
+        opened anew. Ended sessions are not taken out of the list when they end, but here, when it matters.
         """
         key = sessions_key(agent)
         loaded = await self.store.load((key,), ())
         listed: Sessions = self._decode(key, loaded) or Sessions()
-        rows = (await self.store.load([session_key(one) for one in listed.ids], ())).rows
-        alive = tuple(one for one in listed.ids if session_key(one) in rows)
-        if len(alive) >= limit:
-            raise Refused(Code.OVERLOADED, f"{limit} sessions are open: end one first")
-        return ((key, msgspec.json.encode(Sessions((*alive, session)))),), ((key, _version(loaded, key)),)
+        rows = await self.store.load([session_key(one) for one in listed.ids], ())
+        alive = tuple(one for one in listed.ids if session_key(one) in rows.rows)
+        over = tuple((one, self._decode(session_key(one), rows)) for one in alive[: max(len(alive) - limit + 1, 0)])
+        listed = Sessions((*alive[len(over) :], session))
+        ends = ((session_key(one), None) for one, _ in over)
+        return ((key, msgspec.json.encode(listed)), *ends), ((key, _version(loaded, key)),), over
 
     def _open(self, call: Call, need: Needs, known: Known) -> Puts:
         """The row that marks a call as open (a notification has no outcome to wait for); an invitation is used up."""
@@ -310,6 +320,7 @@ class Enforcer:
                             else ()
                         ),
                     ),
+                    sync=judged.call.direction is Direction.TO_AGENT,  # INVARIANT: 1. The answer goes to the server.
                 )
             )
             if type(outcome) is Appended:
@@ -406,7 +417,7 @@ class Enforcer:
             session=None if call.session is None else self._decode(session_key(call.session), loaded),
             pin=None if need.pin is None else self._decode(need.pin, loaded),
             lost=None if need.likeness is None else read_lost(self._decode(lost_key(need.likeness), loaded)),
-            invited=need.invited is not None and need.invited in loaded.rows,
+            invited=None if need.invited is None else read_invitation(self._decode(need.invited, loaded)),
             taken=taken or (need.asked is not None and need.asked in loaded.rows),
             used=loaded.used,
             reads=tuple((key, _version(loaded, key)) for key in need.rows),
@@ -435,6 +446,12 @@ class Enforcer:
 
 
 _RECALLED = Allow(("recalled",))
+
+
+def _code_of(decision: Decision) -> Code:
+    if isinstance(decision, Allow):
+        raise CitywatchError("a refusal without a reason")
+    return decision.reason.code
 
 
 def _version(loaded: Loaded, key: Key) -> int:

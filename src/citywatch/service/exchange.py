@@ -14,8 +14,9 @@ from contextlib import suppress
 
 import msgspec
 
-from citywatch.core.call import Call, Effect
-from citywatch.core.enforce.needs import Session, effect_of, invited_key, likeness, session_key, waiting_key
+from citywatch.core.call import Call
+from citywatch.core.enforce.invitation import invite
+from citywatch.core.enforce.needs import Session, invited_key, is_synced, likeness, session_key, waiting_key
 from citywatch.core.enforce.settle import Withheld
 from citywatch.core.errors import CitywatchError, Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
@@ -23,7 +24,7 @@ from citywatch.core.wire import jsonrpc, mcp
 from citywatch.core.wire.jsonrpc import Limits, Response
 from citywatch.service.enforcer import Enforcer, Judged, Puts, Reads
 from citywatch.service.ports import Answer, Upstream
-from citywatch.service.questions import Questions, reason_of, upstream_session
+from citywatch.service.questions import Questions, caller_of, reason_of, upstream_session
 from citywatch.service.unhindered import unhindered
 
 
@@ -49,6 +50,9 @@ class Outcome(msgspec.Struct, kw_only=True):
     session: str | None = None
 
 
+Opened = tuple[str | None, Puts, Reads, tuple[tuple[str, Session], ...]]
+
+
 class Exchange:
     """Carries judged calls to their servers and settled replies back."""
 
@@ -66,12 +70,13 @@ class Exchange:
         judged = await self.enforcer.judge(call, credential)
         if not judged.allowed:
             return self._refused(judged)
-        repeatable = effect_of(judged.known.rules, call) is Effect.READ
         upstream = self.upstreams[call.server]
         session = upstream_session(judged)
         try:
             try:
-                answer = await upstream.send(call.agent, call.body, headers, session, repeatable=repeatable)
+                answer = await upstream.send(
+                    caller_of(judged), call.body, headers, session, repeatable=_repeatable(judged)
+                )
             except (Unavailable, Refused) as failure:
                 return await self._failed(judged, failure.code, failure.detail)
             try:
@@ -104,7 +109,7 @@ class Exchange:
         if not judged.allowed:
             return Outcome(status=403, media="none")
         answer = await self.upstreams[call.server].send(
-            call.agent, call.body, headers, upstream_session(judged), repeatable=True
+            caller_of(judged), call.body, headers, upstream_session(judged), repeatable=_repeatable(judged)
         )
         await answer.close()
         return Outcome(status=answer.status, media="none")
@@ -124,7 +129,7 @@ class Exchange:
             if isinstance(settled, Withheld):
                 raise Refused(settled.code, settled.detail)
             answer = await self.upstreams[call.server].send(
-                call.agent, settled.body, headers, upstream_session(judged), repeatable=False
+                caller_of(judged), settled.body, headers, upstream_session(judged), repeatable=False
             )
             await answer.close()
             return Outcome(status=answer.status, media="none")
@@ -137,7 +142,7 @@ class Exchange:
         if not judged.allowed:
             return Outcome(status=403, media="none")
         try:
-            answer = await self.upstreams[call.server].listen(call.agent, headers, upstream_session(judged))
+            answer = await self.upstreams[call.server].listen(caller_of(judged), headers, upstream_session(judged))
         except asyncio.CancelledError:
             await unhindered(self.enforcer.fail(judged, Code.ABANDONED, GONE, 0))
             raise
@@ -154,7 +159,7 @@ class Exchange:
         if not judged.allowed:
             return Outcome(status=403, media="none")
         session = upstream_session(judged)
-        status = 200 if session is None else await self.upstreams[call.server].end(call.agent, headers, session)
+        status = 200 if session is None else await self.upstreams[call.server].end(caller_of(judged), headers, session)
         return Outcome(status=status, media="none")
 
     async def _ended(self, call: Call, session: str, credential: Credential) -> Judged:
@@ -176,18 +181,29 @@ class Exchange:
         """A reply to `initialize`: the session it opens is counted, so a race with another one is run again."""
         for _ in range(self.max_sessions + 1):
             try:
-                session, puts, reads = await self._session(judged, answer, response)
+                session, puts, reads, over = await self._session(judged, answer, response)
                 body = await self._settle(judged, response, 0, puts, reads)
             except Unavailable as failure:
                 if failure.code is not Code.CONFLICT:
                     raise
-            except Refused:
-                with suppress(CitywatchError):  # the server need not keep what the agent will not get
-                    await self.upstreams[judged.call.server].end(judged.call.agent, {}, answer.session or "")
-                raise
             else:
+                for one, row in over:
+                    await self._drop(judged, one, row)
                 return Outcome(status=answer.status, media="json", body=body, session=session)
+        with suppress(CitywatchError):  # the server need not keep what the agent will not get
+            await self.upstreams[judged.call.server].end(caller_of(judged), {}, answer.session or "")
         raise Refused(Code.OVERLOADED, "too many sessions are being opened at once")
+
+    async def _drop(self, judged: Judged, session: str, row: Session) -> None:
+        """See to what a session that made room for another leaves behind, here and at its server, which need not
+        answer."""
+        await self.questions.forget(session)
+        upstream = self.upstreams.get(row.server)
+        if upstream is None or row.upstream is None:
+            return
+        with suppress(CitywatchError, TimeoutError):
+            async with asyncio.timeout(END_S):
+                await upstream.end(caller_of(judged), {}, row.upstream)
 
     async def _greeting(self, judged: Judged, answer: Answer) -> Outcome:
         """A streamed reply to `initialize`, as JSON: the header with our session id must precede the reply."""
@@ -258,8 +274,8 @@ class Exchange:
                 detail = f"the server asked for `{request.method}`"
                 await self.enforcer.fail(judged, code, detail, index, puts)
                 return mcp.refusal(judged.call, code, detail)
-        if response.result is not None and response.result.get("resultType") == "input_required":
-            puts = (*puts, (invited_key(likeness(judged.call)), b"true"))
+        if (invitation := invite(response, self.enforcer.clock.now_ms())) is not None:
+            puts = (*puts, (invited_key(likeness(judged.call)), msgspec.json.encode(invitation)))
         settled = await self.enforcer.settle(judged, response, index, puts, once)
         if isinstance(settled, Withheld):
             return mcp.refusal(judged.call, settled.code, settled.detail)
@@ -330,11 +346,11 @@ class Exchange:
         if response.id != call.rpc_id or type(response.id) is not type(call.rpc_id):
             raise Refused(Code.REPLY_UNEXPECTED, "the reply has another id")
 
-    async def _session(self, judged: Judged, answer: Answer, response: Response) -> tuple[str | None, Puts, Reads]:
+    async def _session(self, judged: Judged, answer: Answer, response: Response) -> Opened:
         """Bind a session that the server just opened to the agent that asked, under an id of ours."""
         call = judged.call
         if call.method != "initialize" or answer.session is None or response.error is not None:
-            return None, (), ()
+            return None, (), (), ()
         session = self.enforcer.chance.call_id()
         row = Session(
             agent=call.agent,
@@ -344,13 +360,19 @@ class Exchange:
             revision=mcp.negotiated(response) or call.revision,
             opened=self.enforcer.clock.now_ms(),
         )
-        listed, reads = await self.enforcer.opened(call.agent, session, self.max_sessions)
-        return session, ((session_key(session), msgspec.json.encode(row)), *listed), reads
+        listed, reads, over = await self.enforcer.opened(call.agent, session, self.max_sessions)
+        return session, ((session_key(session), msgspec.json.encode(row)), *listed), reads, over
 
 
 LISTEN = "transport/listen"
 END = "transport/end"
+END_S = 2.0
 GONE = "the caller went away after it was forwarded"
+
+
+def _repeatable(judged: Judged) -> bool:
+    """Whether a call may reach its server twice, if a kept connection broke while it was under way."""
+    return not is_synced(judged.known.rules, judged.call)
 
 
 def call_is_unasked(call: Call) -> bool:

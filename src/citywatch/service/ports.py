@@ -206,7 +206,8 @@ class Answer(Protocol):
 class Upstream(Protocol):
     """One configured server. No connection, process or session of it ever serves two callers.
 
-    `caller` is the agent's SPIFFE ID. `headers` are MCP's own (`mcp-*`, `last-event-id`) and trace context, lower-case;
+    `caller` names an agent as it was registered: who is given its name later is another caller. `headers` are MCP's own
+    (`mcp-*`, `last-event-id`) and trace context, lower-case;
     any other name is a defect of the caller's and raises `ValueError`: credentials come from the adapter's own source.
     `session` is the id that an earlier answer of *this* upstream gave this caller. Raises `Unavailable` when the server
     does not answer, `Refused(SESSION_LOST)` when it no longer knows the session.

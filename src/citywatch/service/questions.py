@@ -47,7 +47,7 @@ class Questions:
             raise Refused(code, "the server asked again under the id of a question that is not answered")
         if rpc_id is not None:
             answer = await self.upstreams[judged.call.server].send(
-                judged.call.agent,
+                caller_of(judged),
                 mcp.refusal(asked.call, code, detail),
                 {"mcp-protocol-version": judged.call.revision},
                 upstream_session(judged),
@@ -111,12 +111,19 @@ class Questions:
 
 def format_waiting(call: Call) -> bytes:
     """A call as it is kept while its message is awaited: who and what, not the message itself, which the log has."""
-    return msgspec.json.encode(Waiting(call=msgspec.structs.replace(call, body=b"", arguments={})))
+    return msgspec.json.encode(Waiting(call=msgspec.structs.replace(call, body=b"", arguments={}, continuation=None)))
 
 
 def parse_waiting(value: bytes) -> Call:
     """The inverse of `format_waiting`."""
     return msgspec.json.decode(value, type=Waiting).call
+
+
+def caller_of(judged: Judged) -> str:
+    """Whom an upstream serves: an agent as it was registered. Whoever is given the name later gets nothing that was
+    kept for it, no connection and no running program."""
+    row = judged.known.agent
+    return judged.call.agent if row is None else f"{judged.call.agent}#{row.added_at}"
 
 
 def upstream_session(judged: Judged) -> str | None:

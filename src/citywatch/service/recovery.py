@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from citywatch.core import events
+from citywatch.core.enforce.invitation import Invitation, read_invitation
 from citywatch.core.enforce.needs import Key, LostCalls, OpenCall, lost_key, read_lost
 from citywatch.core.log.entry import encode_event
 from citywatch.service.enforcer import WAITING
@@ -66,6 +67,19 @@ async def _enter(
 def _more_lost(row: Row | None, calls: Sequence[str]) -> bytes:
     lost = read_lost(None if row is None else msgspec.json.decode(row.value, type=str | LostCalls)) or LostCalls()
     return msgspec.json.encode(msgspec.structs.replace(lost, unknown=(*lost.unknown, *calls)))
+
+
+async def drop_expired(store: Store, clock: Clock) -> int:
+    """Forget invitations that nobody took up in their time; return how many there were."""
+    gone = [
+        (("invited", row_id), None)
+        for row_id, stored in await store.scan("invited")
+        if (row := read_invitation(msgspec.json.decode(stored.value, type=bool | Invitation))) is None
+        or row.until <= clock.now_ms()
+    ]
+    for start in range(0, len(gone), BATCH):
+        await store.append(Append(puts=tuple(gone[start : start + BATCH])))
+    return len(gone)
 
 
 def running_key(replica: str) -> Key:

@@ -173,11 +173,9 @@ async def test_a_sandboxed_program_is_another_user_and_reaches_nothing_of_ours(
     desk: Desk, tokens: dict[str, str]
 ) -> None:
     if os.geteuid() != 0:
-        text = (desk.folder / "citywatch.yaml").read_text().replace("unsafe_same_user: true", "sandbox: {user: nobody}")
-        (desk.folder / "caged.yaml").write_text(text)
-        done = desk.run("-c", "caged.yaml", "tools", "list", check=False)
+        done = desk.run("tools", "list", check=False)
         assert "only root can start a program as `nobody`" in done.stderr
-        return
+        pytest.skip("only root can start a program as another user")
     state = desk.folder / ".citywatch"
     assert (state / "keys" / "log.pem").exists()
     # Opened up to the state folder, so that this folder's own mode is what keeps the program out.

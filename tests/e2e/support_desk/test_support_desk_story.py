@@ -58,6 +58,8 @@ def test_the_demo_tells_the_whole_story(tmp_path: Path) -> None:
         "WRONG the entries give another root",
     ]
     places = [next((n for n, line in enumerate(page) if text in line), None) for text in wanted]
+    [seconds] = [line.split()[0] for line in page if " seconds. Try `make demo" in line]
+    assert int(seconds) < 60, "the README promises an attack in less than a minute"
     assert None not in places, [text for text, place in zip(wanted, places, strict=True) if place is None]
     [moved] = [line for line in page if line.count("attacker   ") == 2]
     stolen = f"{drawn.attack.cents // 100}.{drawn.attack.cents % 100:02d} EUR"

@@ -35,6 +35,7 @@ def folder(tmp_path: Path) -> Path:
         (["billing", "--key", "FOLDER", "--gateway", "https://127.0.0.1/mcp/desk"], "is not a gateway's URL"),
         (["billing", "--key", "FOLDER", "--gateway", "https://user@127.0.0.1"], "is not a gateway's URL"),
         (["billing", "--key", "FOLDER", "--stdio", "../admin"], "is not a server"),
+        (["billing", "--key", "FOLDER", "--gateway-user", "no-such-user"], "there is no user `no-such-user`"),
     ],
 )
 def test_a_wrong_call_is_told_at_once(folder: Path, arguments: list[str], words: str) -> None:

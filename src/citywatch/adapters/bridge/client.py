@@ -1,7 +1,7 @@
 """HTTP/1.1 to one gateway: kept-alive connections, and replies as they arrive.
 
-Decides whom it speaks to: over TLS the gateway that `pin` accepts, without TLS whoever listens on loopback, and never
-anybody else. Does not read what it carries.
+Decides whom it speaks to: over TLS the gateway that `pin` accepts, without TLS what root, our own user or
+one of `users` runs on loopback, and never anybody else. Does not read what it carries.
 INVARIANTS: no byte of a request is sent before the other end was accepted; a request is sent once, whatever happens;
 nothing is read ahead of whoever consumes the reply, so that a slow reader slows the gateway and fills no memory.
 SPEC: RFC 9112.
@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from typing import Protocol
 from urllib.parse import urlsplit
 
 import httptools
 
+from citywatch.adapters.bridge.owner import check_owner
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 
 READ_BYTES = 65_536
@@ -93,8 +95,19 @@ class Reply:
 class GatewayClient:
     """Requests to one gateway. Made and used in one event loop."""
 
-    def __init__(self, url: str, pin: Callable[[], Pin] | None, *, connect_s: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        pin: Callable[[], Pin] | None,
+        *,
+        connect_s: float,
+        users: Collection[int] = (),
+        unsafe_loopback: bool = False,
+    ) -> None:
         """`pin` is asked for each new connection. How long a reply may take is the gateway's to bound.
+
+        `users` are those besides root and our own whose gateway is believed without TLS; with `unsafe_loopback`
+        anybody's is.
 
         Raises `Malformed` for a URL that is none, and for one that would show papers on the network.
         """
@@ -116,6 +129,7 @@ class GatewayClient:
         self._authority = parts.netloc.encode("idna" if not parts.netloc.isascii() else "ascii")
         self._pin = pin
         self._connect_s = connect_s
+        self._users = None if unsafe_loopback else frozenset((0, os.geteuid(), *users))
         self._idle: list[_Connection] = []
         self._open: set[_Connection] = set()
 
@@ -187,10 +201,21 @@ class GatewayClient:
                 pin.check(writer.get_extra_info("ssl_object"))
             elif not _is_loopback(writer):  # wherever the name `localhost` led
                 raise Malformed("plain http is for a gateway on this machine: use https")
+            elif self._users is not None:
+                await self._own(writer.get_extra_info("socket"), self._users)
         except BaseException:
             connection.drop()
             raise
         return connection
+
+    async def _own(self, connection: socket.socket, users: Collection[int]) -> None:
+        try:
+            async with asyncio.timeout(self._connect_s):
+                await check_owner(connection, users)
+        except TimeoutError:
+            raise Unavailable(Code.UPSTREAM_UNAVAILABLE, "the gateway does not answer") from None
+        except OSError:
+            raise Unavailable(Code.UPSTREAM_UNAVAILABLE, "the gateway hung up") from None
 
 
 class _Connection:

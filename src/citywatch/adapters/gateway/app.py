@@ -17,7 +17,6 @@ from citywatch.adapters.gateway.anteroom import Anteroom
 from citywatch.adapters.gateway.door import Door
 from citywatch.adapters.gateway.protocol import Peer
 from citywatch.core.call import Call, Direction
-from citywatch.core.enforce.needs import TOOL_CALL
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
 from citywatch.core.identity.renewal import MAX_REQUEST_BYTES
@@ -31,7 +30,6 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Route = Callable[[bytes], Awaitable[tuple[int, str, bytes]]]
 
 JSON = b"application/json"
-SSE_PING_S = 15.0
 UNPROVEN_BODY = MAX_REQUEST_BYTES
 """The largest body that is taken from a peer without papers: a renewal's."""
 UNPROVEN_PLACES = 64
@@ -210,7 +208,7 @@ class Gateway:
             revision=reading.revision,
             session=reading.session,
             rpc_id=rpc_id,
-            continues=isinstance(message, Request) and method == TOOL_CALL and mcp.continues(message),
+            continuation=None if message is None else mcp.continuation(message),
         )
 
     async def _body(self, receive: Receive, most: int, place: AbstractAsyncContextManager[object]) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from citywatch.adapters.upstream.credential import Credential, from_environment, from_file
 from citywatch.adapters.upstream.http import HttpUpstream
+from citywatch.adapters.upstream.sandbox import check_apart
 from citywatch.adapters.upstream.settings import Bounds, HttpServer, Patience, StdioServer
 from citywatch.adapters.upstream.stdio import StdioUpstream
 
@@ -18,6 +19,7 @@ __all__ = [
     "Patience",
     "StdioServer",
     "StdioUpstream",
+    "check_apart",
     "from_environment",
     "from_file",
 ]

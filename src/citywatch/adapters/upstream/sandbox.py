@@ -19,12 +19,13 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
 from citywatch.adapters.upstream.settings import StdioServer
-from citywatch.core.errors import Code, Unavailable
+from citywatch.core.errors import Code, Malformed, Unavailable
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -53,6 +54,22 @@ def account_of(server: StdioServer, our_uid: int) -> Account | None:
     if our_uid != 0:
         raise _cannot(server, f"only root can start a program as `{server.user}`")
     return Account(entry.pw_uid, entry.pw_gid)
+
+
+def check_apart(servers: Iterable[StdioServer]) -> None:
+    """Raise `Malformed` if two servers' programs would get one account, under whatever names.
+
+    The kernel keeps users apart, not the programs of one user: they read each other's environment and take each other's
+    pipes.
+    """
+    first: dict[int, str] = {}
+    for server in servers:
+        try:
+            account = account_of(server, 0)
+        except Unavailable:
+            continue  # it will not start
+        if account is not None and (other := first.setdefault(account.uid, server.name)) != server.name:
+            raise Malformed(f"the programs of `{other}` and `{server.name}` have one user: give each one of its own")
 
 
 def check_private(server: StdioServer, account: Account | None) -> None:

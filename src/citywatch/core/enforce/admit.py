@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from citywatch.core.call import Allow, Ask, Call, Decision, Deny, Direction, Reason
 from citywatch.core.enforce.facts import facts_of
+from citywatch.core.enforce.invitation import check_invited
 from citywatch.core.enforce.needs import PINNED, TOOL_CALL, Known, Needs
 from citywatch.core.enforce.planned import Planned, planned
 from citywatch.core.enforce.readers import disclosed
@@ -38,7 +39,7 @@ MAX_TOLD = 8
 
 def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int) -> Decision:
     """Say whether this call may be forwarded, and why."""
-    refused = _taken(known) or _approved(call, known) or _uninvited(call, known) or _repeated(known, now)
+    refused = _taken(known) or _approved(call, known) or _uninvited(call, known, now) or _repeated(known, now)
     if refused is not None:
         return refused
     plan = planned(call, known, now)
@@ -74,11 +75,15 @@ def _approved(call: Call, known: Known) -> Deny | None:
     return None
 
 
-def _uninvited(call: Call, known: Known) -> Deny | None:
+def _uninvited(call: Call, known: Known, now: int) -> Deny | None:
     """What a server did not ask for is data that no policy sees: it goes nowhere."""
-    if not call.continues or known.invited:
+    if call.continuation is None:
         return None
-    return Deny(Reason(Code.REPLY_UNEXPECTED, detail="the server asked for no such input"))
+    try:
+        check_invited(call.continuation, known.invited, now)
+    except Refused as refusal:
+        return Deny(Reason(refusal.code, detail=refusal.detail))
+    return None
 
 
 def _repeated(known: Known, now: int) -> Ask | Deny | None:

@@ -15,8 +15,10 @@ import msgspec
 from citywatch.core.call import Call, Direction, Effect
 from citywatch.core.canonical import digest
 from citywatch.core.enforce.context import Flow, FlowNeed, flow_need
+from citywatch.core.enforce.invitation import Invitation
 from citywatch.core.enforce.rules import ApprovedTool, Rules
 from citywatch.core.identity.registration import AgentRow
+from citywatch.core.wire import mcp
 
 Key = tuple[str, str]
 
@@ -90,7 +92,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     session: Session | None
     pin: Pin | None
     lost: LostCalls | None
-    invited: bool
+    invited: Invitation | None
     taken: bool
     used: Mapping[str, int]
     reads: tuple[tuple[Key, int], ...]
@@ -172,18 +174,27 @@ def invited_key(likeness: str) -> Key:
 
 
 def effect_of(rules: Rules, call: Call) -> Effect:
-    """What a call does to the world: a tool's effect as declared, irreversible if undeclared; other methods read."""
+    """What a call does to the world: a tool's effect as declared, irreversible if undeclared; else its method's."""
     if call.method != TOOL_CALL or call.direction is not Direction.TO_SERVER:
-        return Effect.READ
+        return mcp.effect_of_method(call.direction, call.revision, call.method)
     tool = rules.tools.get((call.server, call.name or ""))
     return Effect.IRREVERSIBLE if tool is None else tool.effect
+
+
+def is_synced(rules: Rules, call: Call) -> bool:
+    """Whether a call's entry must survive a loss of power before it leaves: it changes something, or it carries what
+    an agent answers a server."""
+    return effect_of(rules, call) is not Effect.READ or call.continuation is not None
 
 
 def likeness(call: Call) -> str:
     """What makes two calls "identical": agent, server, method and params, not the JSON-RPC id or `_meta`."""
     head = "\n".join((call.agent, call.server, call.method, call.name or "")).encode()
+    asked = call.arguments
+    if call.method != TOOL_CALL:
+        asked = {name: value for name, value in asked.items() if name not in mcp.CONTINUING}
     return digest(
-        b"citywatch/likeness/v1\n" + head + b"\n" + msgspec.json.encode(_without_nulls(call.arguments), order="sorted")
+        b"citywatch/likeness/v1\n" + head + b"\n" + msgspec.json.encode(_without_nulls(asked), order="sorted")
     )
 
 
@@ -222,21 +233,21 @@ def _needs(call: Call, rules: Rules, now: int) -> Needs:
     if call.direction is Direction.TO_AGENT and call.rpc_id is not None:
         asked = waiting_key("asked", call, call.rpc_id)
         return Needs((*rows, asked), (), None, None, asked=asked)
+    invited = None
+    if call.continuation is not None:
+        invited = invited_key(likeness(call))
+        rows.append(invited)
     kind = PINNED.get(call.method)
     if kind is None or call.direction is not Direction.TO_SERVER or call.name is None:
-        return Needs(tuple(rows), (), None, None)
+        return Needs(tuple(rows), (), None, None, invited)
     pin = pin_key(call.server, kind, call.name)
     rows.append(pin)
     if call.method != TOOL_CALL:
-        return Needs(tuple(rows), (), None, pin)
+        return Needs(tuple(rows), (), None, pin, invited)
     alike = None
     if effect_of(rules, call) is not Effect.READ:
         alike = likeness(call)
         rows.append(lost_key(alike))
-    invited = None
-    if call.continues:
-        invited = invited_key(alike or likeness(call))
-        rows.append(invited)
     return Needs(tuple(rows), _budgets(call, name, rules, now), alike, pin, invited)
 
 

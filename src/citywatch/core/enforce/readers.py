@@ -57,7 +57,7 @@ def disclosed(call: Call, known: Known) -> Deny | None:
     if may_flow(flow.context.label, audience):
         return None
     values = list(itertools.islice(_carried(call.arguments, _names(tool)), MAX_VALUES + 1))
-    if len(values) > MAX_VALUES or call.continues:
+    if len(values) > MAX_VALUES or call.continuation is not None:
         return _refused(names)
     return None if all(stands(one, flow.history, audience) for one in values) else _refused(names)
 

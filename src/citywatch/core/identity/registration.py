@@ -52,11 +52,3 @@ def parse_agent_row(value: bytes) -> AgentRow:
         return msgspec.json.decode(value, type=AgentRow)
     except msgspec.DecodeError:
         raise Malformed("the row of an agent cannot be read") from None
-
-
-def parse_key_row(value: bytes) -> KeyRow:
-    """The inverse of `format_row` for a key."""
-    try:
-        return msgspec.json.decode(value, type=KeyRow)
-    except msgspec.DecodeError:
-        raise Malformed("the row of a key cannot be read") from None

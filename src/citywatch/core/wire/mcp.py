@@ -8,12 +8,13 @@ INVARIANT: whoever stands outside of `core.wire` imports MCP from here, so that 
 from __future__ import annotations
 
 from citywatch.core.wire.headers import ParamHeader, claimed_session, param_headers
-from citywatch.core.wire.methods import LEGACY, MODERN, Group, Method, all_methods, find_method
+from citywatch.core.wire.methods import LEGACY, MODERN, Group, Method, all_methods, effect_of_method, find_method
 from citywatch.core.wire.refusals import error_number, refusal, status_of, turned_away
 from citywatch.core.wire.requests import (
+    CONTINUING,
     RESPONSE,
     Reading,
-    continues,
+    continuation,
     name_and_arguments,
     read_bodiless,
     read_message,
@@ -33,6 +34,7 @@ from citywatch.core.wire.results import (
 )
 
 __all__ = [
+    "CONTINUING",
     "LEGACY",
     "MODERN",
     "OFFERING",
@@ -46,8 +48,9 @@ __all__ = [
     "check_agent_reply",
     "check_reply",
     "claimed_session",
-    "continues",
+    "continuation",
     "definitions",
+    "effect_of_method",
     "error_number",
     "find_method",
     "input_requests",

@@ -69,6 +69,17 @@ def find_method(direction: Direction, revision: str, method: str, *, notificatio
     return row
 
 
+def effect_of_method(direction: Direction, revision: str, method: str) -> Effect:
+    """What a method does, whatever it names. Not in the table are only the HTTP methods: a GET listens, a DELETE ends.
+
+    A tool call is more than its method: what a tool does, its operator declares.
+    """
+    row = _ROWS[direction].get(revision, _NOTHING).get(method)
+    if row is not None:
+        return row.effect
+    return Effect.READ if method == "transport/listen" else Effect.WRITE
+
+
 def all_methods() -> tuple[Method, ...]:
     """Every row once, whatever its revisions: what a policy's schema declares actions for."""
     return tuple({row.action: row for rows in _ROWS.values() for one in rows.values() for row in one.values()}.values())

@@ -27,7 +27,7 @@ from typing import Any, Final
 
 import msgspec
 
-from citywatch.core.call import Direction
+from citywatch.core.call import Continuation, Direction
 from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.wire.headers import (
     ParamHeader,
@@ -45,6 +45,8 @@ PROTOCOL_VERSION: Final = "io.modelcontextprotocol/protocolVersion"
 CLIENT_CAPABILITIES: Final = "io.modelcontextprotocol/clientCapabilities"
 SUBSCRIPTION_ID: Final = "io.modelcontextprotocol/subscriptionId"
 RESPONSE: Final = "response"
+CONTINUING: Final = frozenset(("inputResponses", "requestState"))
+"""The parameters that continue a call; apart from them it is the same call again."""
 MAX_NAME: Final = 2_048
 _PLAIN: Final = re.compile(r"[\x21-\x7e]{1,512}\Z")
 
@@ -129,10 +131,12 @@ def read_server_message(message: Request | Notification, revision: str) -> Metho
     return row
 
 
-def continues(message: Request) -> bool:
-    """Whether a call carries answers to what a stateless server asked in an earlier reply."""
-    params = message.params
-    return params is not None and ("inputResponses" in params or "requestState" in params)
+def continuation(message: Message) -> Continuation | None:
+    """The answers that a call carries to what a stateless server asked in an earlier reply; None if there are none."""
+    params = _EMPTY if isinstance(message, Response) else message.params or _EMPTY
+    if not CONTINUING & params.keys():
+        return None
+    return Continuation(responses=params.get("inputResponses", {}), state=params.get("requestState"))
 
 
 def visible(params: Mapping[str, Any] | None) -> Mapping[str, Any]:

@@ -76,6 +76,7 @@ def input_requests(response: Response) -> tuple[Request, ...]:
     requests = result.get("inputRequests", {})
     _expect(type(requests) is dict, "`inputRequests` is not an object")
     _expect(type(result.get("requestState", "")) is str, "`requestState` is not a string")
+    _expect(len(requests) <= _MAX_ASKED, f"it asks for more than {_MAX_ASKED} things")
     _expect("inputRequests" in result or "requestState" in result, "it asks for nothing")
     asked = []
     for key, request in requests.items():
@@ -207,6 +208,7 @@ def private(response: Response) -> Response:
 _MAY_ASK: Final = frozenset(("tools/call", "prompts/get", "resources/read"))
 _EMBEDDED: Final = frozenset(("sampling/createMessage", "elicitation/create", "roots/list"))
 _MAX_NAME: Final = 512
+_MAX_ASKED: Final = 64
 
 
 def _expect(holds: bool, otherwise: str) -> None:

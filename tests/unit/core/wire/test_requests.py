@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from citywatch.core.call import Direction
+from citywatch.core.call import Continuation, Direction
 from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.wire import mcp
 from citywatch.core.wire.jsonrpc import Message, Notification, Request, Response
@@ -309,3 +309,14 @@ def test_a_server_may_say_more_than_we_know() -> None:
 def test_no_two_methods_share_an_action() -> None:
     rows = mcp.all_methods()
     assert len({row.action for row in rows}) == len(rows) > 40
+
+
+def test_what_continues_a_call_is_read_from_the_message_whatever_it_asks() -> None:
+    def read(method: str, **params: object) -> Continuation | None:
+        return mcp.continuation(Request(1, method, {"name": "pay", **params}, b""))
+
+    assert read("tools/call", arguments={"requestState": "s"}) is None
+    for method in ("tools/call", "prompts/get", "resources/read"):
+        assert read(method, requestState="s") == Continuation(responses={}, state="s")
+        assert read(method, inputResponses={"r": {}}) == Continuation(responses={"r": {}}, state=None)
+    assert mcp.continuation(Response(1, {"requestState": "s"})) is None
