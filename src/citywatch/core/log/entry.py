@@ -27,7 +27,10 @@ MAX_LEAF_BYTES = 65_535
 SALT_BYTES = 16
 
 _KINDS: tuple[type[Event], ...] = AnyEvent.__args__
-_TAGS = frozenset(kind.__struct_config__.tag for kind in _KINDS)
+_MEMBERS = {
+    kind.__struct_config__.tag: frozenset(field.encode_name for field in msgspec.structs.fields(kind)) | {"type"}
+    for kind in _KINDS
+}
 _PLAIN: dict[object, tuple[type, ...]] = {
     str: (str,),
     int: (int,),
@@ -89,7 +92,9 @@ def decode_event(leaf: bytes) -> AnyEvent | Unknown:
     tag = members.get("type")
     if not isinstance(tag, str):
         raise Malformed("a leaf does not say which event it is")
-    if tag not in _TAGS:
+    known = _MEMBERS.get(tag)
+    # INVARIANT: a later version adds members and takes none away; one that stands in a default's place is nobody's.
+    if known is None or not (members.keys() <= known or known <= members.keys()):
         return Unknown(tag, members)
     try:
         event: AnyEvent = _typed.decode(leaf)

@@ -120,6 +120,9 @@ def test_a_later_versions_event_is_kept_and_said_to_be_unknown() -> None:
 
 def test_a_later_versions_new_field_does_not_hide_the_event() -> None:
     assert decode_event(b'{"at":1,"call":"c","extra":[1],"replica":"gw","type":"lost"}') == LOST
+    plain = encode_event(DECIDED)
+    assert decode_event(plain.replace(b'"sources":[],', b"")) == DECIDED, "an entry of before that member"
+    assert isinstance(decode_event(plain.replace(b'"sources":', b'"sourcds":')), Unknown), "a member in its place"
 
 
 @pytest.mark.parametrize(
