@@ -27,6 +27,7 @@ from typing import Any
 from bench.decide import row
 from bench.pace import percentiles
 
+ROOT = Path(__file__).resolve().parents[1]
 ROUNDS = 3
 SECONDS = 4
 CONNECTIONS = 64
@@ -97,7 +98,7 @@ class Bench:
         self.token = ""
         asyncio.run(self._set_up())
         self._nginx(stack)
-        self.gateway = spawn(stack, folder, [sys.executable, "-m", "citywatch", "up"], self.http)
+        self.gateway = spawn(stack, folder, [sys.executable, "-m", "bench.counted", "up"], self.http)
 
     async def _set_up(self) -> None:
         """What `agent add` and `tools approve` do; the stub cannot be surveyed, so the tool is pinned directly."""
@@ -166,7 +167,8 @@ def pem(der: bytes) -> str:
 def spawn(stack: ExitStack, folder: Path, command: list[str], port: int) -> subprocess.Popen[bytes]:
     """Start a process that ends with the run, and wait until it listens."""
     log = stack.enter_context((folder / f"{Path(command[0]).name}.out").open("ab"))
-    process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+    found = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, cwd=folder, env=found, stdout=log, stderr=log)
     stack.callback(_end, process)
     end = time.monotonic() + 30
     while time.monotonic() < end:
@@ -236,7 +238,10 @@ def run() -> list[dict[str, Any]]:
         added = [ours - direct for ours, direct in zip(rates["alone"], rates["direct"], strict=True)]
         number = int(sum(rates["gateway"]) * SECONDS)
         alone = int(sum(2000 / ms for ms in rates["alone"]))
+        verified = bench.folder.joinpath("verified").stat().st_size
+        remembered = 100 * (1 - verified / (number + sum(rates["mtls"]) * SECONDS))
         return [
+            row("gateway.papers_remembered_pct", [remembered], "%", number),
             row("gateway.rps", rates["gateway"], "1/s", number, "nginx.rps", rates["nginx"]),
             row("nginx.rps", rates["nginx"], "1/s", int(sum(rates["nginx"]) * SECONDS)),
             row("gateway.of_nginx", shares, "", number, "nginx.rps"),

@@ -41,7 +41,7 @@ async def test_what_was_asked_for_goes_through_once() -> None:
     await asked(city, city.call(**paying()), inputRequests=ASKS, requestState="s")
     assert code_of(await city.ask(city.call(**paying({"r": ROOTS, "e": SURE}, "s")))) is None
     sent = len(city.upstream.sent)
-    assert code_of(await city.ask(city.call(**paying({"r": ROOTS, "e": SURE}, "s")))) == "reply_unexpected"
+    assert code_of(await city.ask(city.call(**paying({"r": ROOTS, "e": SURE}, "s")))) == "input_unexpected"
     assert len(city.upstream.sent) == sent
 
 
@@ -69,24 +69,24 @@ async def test_what_the_server_did_not_ask_for_goes_nowhere(responses: dict[str,
     city = await open_city()
     await asked(city, city.call(**paying()), inputRequests=ASKS, requestState="s")
     sent = len(city.upstream.sent)
-    assert code_of(await city.ask(city.call(**paying(responses, state)))) == "reply_unexpected"
+    assert code_of(await city.ask(city.call(**paying(responses, state)))) == "input_unexpected"
     assert len(city.upstream.sent) == sent
     assert code_of(await city.ask(city.call(**paying({"r": ROOTS}, "s")))) is None, "the invitation stands"
 
 
 async def test_nothing_is_added_to_a_call_that_no_server_asked_about() -> None:
     city = await open_city()
-    assert code_of(await city.ask(city.call(**paying({"r": ROOTS})))) == "reply_unexpected"
+    assert code_of(await city.ask(city.call(**paying({"r": ROOTS})))) == "input_unexpected"
     assert city.upstream.sent == []
     await asked(city, city.call(**paying()), inputRequests=ASKS)
     other = paying({"r": ROOTS}, arguments={"to": "eve", "amount": 1})
-    assert code_of(await city.ask(city.call(**other))) == "reply_unexpected"
+    assert code_of(await city.ask(city.call(**other))) == "input_unexpected"
 
 
 async def test_a_state_that_the_server_did_not_give_stays_here() -> None:
     city = await open_city()
     await asked(city, city.call(**paying()), inputRequests=ASKS)
-    assert code_of(await city.ask(city.call(**paying({"r": ROOTS}, "mine")))) == "reply_unexpected"
+    assert code_of(await city.ask(city.call(**paying({"r": ROOTS}, "mine")))) == "input_unexpected"
 
 
 async def test_a_resource_is_read_again_only_with_what_was_asked_for() -> None:
@@ -97,7 +97,7 @@ async def test_a_resource_is_read_again_only_with_what_was_asked_for() -> None:
         return city.call("resources/read", "desk://note", arguments=arguments, continuation=again, revision=MODERN)
 
     again = reading({"uri": "desk://note", **more}, Continuation(responses={"r": ROOTS}, state="s"))
-    assert code_of(await city.ask(again)) == "reply_unexpected"
+    assert code_of(await city.ask(again)) == "input_unexpected"
     assert city.upstream.sent == []
     await asked(city, reading({"uri": "desk://note"}, None), inputRequests=ASKS, requestState="s")
     assert code_of(await city.ask(again)) is None
@@ -107,7 +107,7 @@ async def test_an_invitation_ends() -> None:
     city = await open_city()
     await asked(city, city.call(**paying()), inputRequests=ASKS)
     city.clock.advance(INVITED_MS)
-    assert code_of(await city.ask(city.call(**paying({"r": ROOTS})))) == "reply_unexpected"
+    assert code_of(await city.ask(city.call(**paying({"r": ROOTS})))) == "input_unexpected"
     await asked(city, city.call(**paying(arguments={"to": "bob", "amount": 1})), inputRequests=ASKS)
     assert len(await city.store.scan("invited")) == 2
     assert await drop_expired(city.store, city.clock) == 1
@@ -120,7 +120,7 @@ async def test_an_invitation_of_an_earlier_version_answers_nothing() -> None:
     await asked(city, city.call(**paying()), inputRequests=ASKS)
     ((row, _),) = await city.store.scan("invited")
     await city.store.append(Append(puts=((("invited", row), b"true"),)))
-    assert code_of(await city.ask(city.call(**paying({"r": ROOTS})))) == "reply_unexpected"
+    assert code_of(await city.ask(city.call(**paying({"r": ROOTS})))) == "input_unexpected"
     assert await drop_expired(city.store, city.clock) == 1
 
 

@@ -44,6 +44,7 @@ class Code(StrEnum):
     SESSION_LOST = "session_lost"
     ID_IN_USE = "id_in_use"
     ARGUMENT_UNSUPPORTED = "argument_unsupported"
+    INPUT_UNEXPECTED = "input_unexpected"
     # May you?
     TOOL_NOT_APPROVED = "tool_not_approved"
     TOOL_CHANGED = "tool_changed"
@@ -95,6 +96,7 @@ ADVICE: dict[Code, str] = {
     Code.SESSION_UNKNOWN: "start a new session with `initialize`",
     Code.SESSION_LOST: "the server's session ended; start a new one with `initialize`",
     Code.ID_IN_USE: "give each request of a session an id of its own; an earlier one with this id is still open",
+    Code.INPUT_UNEXPECTED: "answer just what the server asked for, with the state that it gave, or make the call anew",
     Code.ARGUMENT_UNSUPPORTED: "change the named argument to the type that the tool's manifest declares",
     Code.TOOL_NOT_APPROVED: "use an approved tool; the operator approves with `citywatch tools approve`",
     Code.TOOL_CHANGED: "the tool's definition changed after approval; the operator reviews it with `citywatch tools`",

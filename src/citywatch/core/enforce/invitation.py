@@ -48,21 +48,21 @@ def invite(response: Response, now: int) -> Invitation | None:
 
 
 def check_invited(continuation: Continuation, invitation: Invitation | None, now: int) -> None:
-    """Raise `Refused(REPLY_UNEXPECTED)` unless a call is continued as its server asked for."""
+    """Raise `Refused(INPUT_UNEXPECTED)` unless a call is continued as its server asked for."""
     if invitation is None or now >= invitation.until:
-        raise Refused(Code.REPLY_UNEXPECTED, "the server asked for no such input")
+        raise Refused(Code.INPUT_UNEXPECTED, "the server asked for no such input")
     for key, answer in continuation.responses.items():
         method = invitation.asked.get(key)
         if method is None:
-            raise Refused(Code.REPLY_UNEXPECTED, "an input answers what the server did not ask")
+            raise Refused(Code.INPUT_UNEXPECTED, "an input answers what the server did not ask")
         if type(answer) is not dict:
-            raise Refused(Code.REPLY_UNEXPECTED, f"an input is no answer to `{method}`")
+            raise Refused(Code.INPUT_UNEXPECTED, f"an input is no answer to `{method}`")
         try:
             mcp.check_agent_reply(method, Response(key, answer, None))
         except Malformed:
-            raise Refused(Code.REPLY_UNEXPECTED, f"an input is no answer to `{method}`") from None
+            raise Refused(Code.INPUT_UNEXPECTED, f"an input is no answer to `{method}`") from None
     if _digest(continuation.state) != invitation.state:
-        raise Refused(Code.REPLY_UNEXPECTED, "the `requestState` is not the one that the server gave")
+        raise Refused(Code.INPUT_UNEXPECTED, "the `requestState` is not the one that the server gave")
 
 
 def _digest(state: str | None) -> str | None:

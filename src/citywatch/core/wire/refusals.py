@@ -36,6 +36,8 @@ _FAULTS: Final = {
     Code.METHOD_UNKNOWN: (-32601, 404),
     # SPEC: MCP 2025-11-25 basic/utilities/tasks, "Tool-Level Negotiation": what a server says that takes no tasks.
     Code.TASK_UNSUPPORTED: (-32601, 200),
+    # SPEC: MCP 2026-07-28 `InputRequiredResult`: a state that was tampered with is refused with an error, not a result.
+    Code.INPUT_UNEXPECTED: (-32602, 200),
     Code.SERVER_UNKNOWN: (REFUSED, 404),
     # SPEC: MCP 2025-11-25 basic/transports "Session Management": 404 tells a client to start a new session.
     Code.SESSION_UNKNOWN: (-32600, 404),

@@ -13,7 +13,7 @@ from citywatch.core.wire import mcp
 from citywatch.core.wire.jsonrpc import FROM_SERVER, Notification, Request, Response, parse_message
 
 FAULTS = [Code.MALFORMED, Code.HEADER_MISMATCH, Code.REVISION_UNSUPPORTED, Code.METHOD_UNKNOWN, Code.SESSION_LOST]
-FAULTS += [Code.TASK_UNSUPPORTED, Code.ID_IN_USE]
+FAULTS += [Code.TASK_UNSUPPORTED, Code.ID_IN_USE, Code.INPUT_UNEXPECTED]
 
 
 def call(method: str = "tools/call", revision: str = "2026-07-28", rpc_id: str | int | None = 7) -> Call:
