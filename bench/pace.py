@@ -15,27 +15,37 @@ CONNECTIONS = 32
 
 
 class _Connection(asyncio.Protocol):
-    """One kept-alive connection that counts replies by their fixed length prefix."""
+    """One kept-alive connection, one request at a time; `waiting` are requests that are due and found none free."""
 
-    def __init__(self, taken: list[float]) -> None:
-        self.taken = taken
-        self.due: deque[float] = deque()
+    def __init__(self, taken: list[float], waiting: deque[tuple[float, bytes]], idle: list[_Connection]) -> None:
+        self.taken, self.waiting, self.idle = taken, waiting, idle
+        self.due = 0.0
         self.buffer = b""
+
+    def ask(self, due: float, request: bytes) -> None:
+        self.due = due
+        self.transport.write(request)  # type: ignore[attr-defined]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
-        while (end := self.buffer.find(b"\r\n\r\n")) >= 0:
-            head = self.buffer[:end].lower()
-            if not head.startswith(b"http/1.1 200"):
-                raise SystemExit(f"unexpected reply: {head[:200]!r}")
-            length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
-            if len(self.buffer) < end + 4 + length:
-                return
-            self.buffer = self.buffer[end + 4 + length :]
-            self.taken.append((time.perf_counter() - self.due.popleft()) * 1000)
+        end = self.buffer.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        head = self.buffer[:end].lower()
+        if not head.startswith(b"http/1.1 200"):
+            raise SystemExit(f"unexpected reply: {head[:200]!r}")
+        length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        if len(self.buffer) < end + 4 + length:
+            return
+        self.buffer = b""
+        self.taken.append((time.perf_counter() - self.due) * 1000)
+        if self.waiting:
+            self.ask(*self.waiting.popleft())
+        else:
+            self.idle.append(self)
 
 
 def percentiles(
@@ -51,19 +61,24 @@ async def _load(
     port: int, path: str, headers: Mapping[str, str], halves: tuple[str, str], rate: float, seconds: int
 ) -> list[float]:
     loop, taken = asyncio.get_running_loop(), []  # type: ignore[var-annotated]
+    waiting: deque[tuple[float, bytes]] = deque()
+    idle: list[_Connection] = []
     connections = [
-        (await loop.create_connection(lambda: _Connection(taken), "127.0.0.1", port))[1] for _ in range(CONNECTIONS)
+        (await loop.create_connection(lambda: _Connection(taken, waiting, idle), "127.0.0.1", port))[1]
+        for _ in range(CONNECTIONS)
     ]
+    idle += connections
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     start, count, sent = time.perf_counter(), int(rate * seconds), 0
     while sent < count:
         now = time.perf_counter()
         while sent < count and start + sent / rate <= now:
             body = f"{halves[0]}{sent}{halves[1]}"
-            connection = connections[sent % CONNECTIONS]
-            connection.due.append(start + sent / rate)
             request = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{head}Content-Length: {len(body)}\r\n\r\n{body}"
-            connection.transport.write(request.encode())  # type: ignore[attr-defined]
+            if idle:
+                idle.pop().ask(start + sent / rate, request.encode())
+            else:
+                waiting.append((start + sent / rate, request.encode()))
             sent += 1
         await asyncio.sleep(0.0005)
     end = time.perf_counter() + 30
@@ -71,4 +86,6 @@ async def _load(
         await asyncio.sleep(0.01)
     for connection in connections:
         connection.transport.close()
+    if len(taken) < count:
+        raise SystemExit(f"{count - len(taken)} of {count} requests were never answered")
     return taken
