@@ -62,6 +62,7 @@ def _register() -> None:
         connect,
         log,
         policy,
+        reach,
         run,
         setup,
         tasks,
@@ -81,6 +82,7 @@ def _register() -> None:
         tasks.register,
         why.register,
         blast.register,
+        reach.register,
         policy.register,
         log.register,
     ]
