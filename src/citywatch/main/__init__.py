@@ -53,7 +53,20 @@ def cli(ctx: click.Context, config: Path) -> None:
 
 
 def _register() -> None:
-    from citywatch.main import agents, authority, calls, check, connect, log, policy, run, setup, tasks, tools
+    from citywatch.main import (
+        agents,
+        authority,
+        calls,
+        check,
+        connect,
+        log,
+        manifests,
+        policy,
+        run,
+        setup,
+        tasks,
+        tools,
+    )
 
     parts: list[Callable[[click.Group], None]] = [
         setup.register,
@@ -63,6 +76,7 @@ def _register() -> None:
         authority.register,
         connect.register,
         tools.register,
+        manifests.register,
         calls.register,
         tasks.register,
         policy.register,

@@ -7,19 +7,20 @@ other. A yes or a no has no source that could be traced: it is one of two option
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from citywatch.core.call import Call, Effect
+from citywatch.core.enforce.places import MAX_PLACES, NUMBERED, places
 from citywatch.core.flow.history import Value
-from citywatch.core.manifest import Role, ToolManifest
+from citywatch.core.manifest import Parameter, Role, ToolManifest
 
 MAX_VALUES: Final = 512
 """A call with more values than this is not traced: a person is asked."""
-_NUMBERED: Final = re.compile(r"\[[0-9]+\]")
+MORE: Final = "…"
+"""In a list of silent places: there are more places than were looked at."""
 READ_ROLES: Final = frozenset((Role.DESTINATION, Role.COMMAND))
 """What can do harm in a call that only reads: whom it asks, and what it runs."""
 
@@ -38,20 +39,35 @@ def arguments(call: Call, manifest: ToolManifest) -> Iterator[Argument]:
     reading = manifest.effect is Effect.READ
     for name, value in call.arguments.items():
         for path, leaf in _leaves(name, value):
-            declared = manifest.parameters.get(_NUMBERED.sub("[]", path)) or manifest.parameters.get(name)
+            declared = _declared(manifest, NUMBERED.sub("[]", path), name)
             role = None if declared is None else declared.role
             if reading and role not in READ_ROLES:
                 continue
             yield Argument(path, role or Role.DESTINATION, leaf, None if declared is None else declared.party)
 
 
+def _declared(manifest: ToolManifest, path: str, name: str) -> Parameter | None:
+    """What holds for a value: the declaration of its own place, or the one of the whole argument `name`."""
+    return manifest.parameters.get(path) or manifest.parameters.get(name)
+
+
 def silent(manifest: ToolManifest, schema: Mapping[str, Any]) -> tuple[str, ...]:
-    """The arguments that a consequential tool's approved schema offers and its manifest gives no role: destinations."""
-    offered = schema.get("properties")
-    if manifest.effect is Effect.READ or not isinstance(offered, Mapping):
+    """The places that a consequential tool's approved schema offers and its manifest gives no role: destinations.
+
+    `lines[]` among them, beside a role for `lines[].price`, is whatever else a line holds, its members' names too.
+    """
+    if manifest.effect is Effect.READ:
         return ()
-    spoken = {name.partition("[")[0].partition(".")[0] for name, one in manifest.parameters.items() if one.role}
-    return tuple(sorted(name for name in offered if name not in spoken))
+    named = [name for name, one in manifest.parameters.items() if one.role]
+    offered = places(schema)
+    found = {MORE} if len(offered) == MAX_PLACES else set()
+    for place in offered:
+        for top in place.tops if not place.listed else ():
+            declared = _declared(manifest, place.path, top)
+            if declared is None or declared.role is None:  # where nothing of an argument is said, that is one omission
+                within = any(name == top or name.startswith((f"{top}.", f"{top}[")) for name in named)
+                found.add(place.path if within else top)
+    return tuple(sorted(found))
 
 
 def all_values(call: Call) -> Iterator[tuple[str, Value]]:
