@@ -78,7 +78,7 @@ def attempt(chance: Random, here: FlowCity) -> Call:
 
 async def known_of(here: FlowCity, call: Call) -> Known:
     need = needs(call, here.enforcer.rules, here.clock.now_ms(), KEY)
-    return await here.enforcer._snapshot(call, need, await here.store.load(need.rows, ()))
+    return await here.enforcer.snapshots.known(call, need, await here.store.load(need.rows, ()), here.enforcer.rules)
 
 
 async def lived(chance: Random, seen: Counter[str]) -> None:

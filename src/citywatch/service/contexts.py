@@ -36,13 +36,12 @@ from citywatch.core.flow.history import History
 from citywatch.core.flow.item import Item
 from citywatch.core.label import BOTTOM, Label, is_above, join, join_all
 from citywatch.core.plan.contract import Progress
-from citywatch.service.ports import Loaded, Store
+from citywatch.service.ports import Loaded, Puts, Store
 
 MAX_HISTORIES = 256
 TICKET_ID = 12
 TICKET_MS = 24 * 3_600_000
 """How long a person has to answer, and how long the answer holds."""
-Puts = tuple[tuple[Key, bytes | None], ...]
 
 
 class Contexts:

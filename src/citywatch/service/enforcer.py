@@ -3,8 +3,9 @@
     load(needs) → verify → admit → append → forward → settle → append → release
 
 `judge` is its first half and `settle` its second; `exchange` puts the forwarding between them. What the gates decide is
-in `core.enforce`; here it is only made sure that nothing happens out of order. Long, and one thing because both halves
-are the same promise: what is in the log, what was read for it, and what may happen next are one transaction each.
+in `core.enforce`; here it is only made sure that nothing happens out of order. Both halves are the same promise: what
+is in the log, what was read for it, and what may happen next are one transaction each. `snapshots` reads the rows,
+`contexts` knows what flowed, `entries` words what is entered.
 
 INVARIANTS
 1. Every call's entry is committed before it is forwarded; one that changes anything is synced first, and so is what an
@@ -20,74 +21,56 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
-from typing import Any
 
 import msgspec
 
-from citywatch.core import events
 from citywatch.core.call import Allow, Call, Decision, Deny, Direction, Reason
 from citywatch.core.content.model import Model
 from citywatch.core.enforce.admit import admit
 from citywatch.core.enforce.context import context_key
-from citywatch.core.enforce.invitation import Invitation, read_invitation
 from citywatch.core.enforce.needs import (
     TOOL_CALL,
-    Key,
     Known,
-    LostCalls,
     Needs,
     OpenCall,
     Pin,
-    Session,
-    Sessions,
-    agent_key,
-    agent_name,
-    effect_of,
     has_shared_id,
     is_synced,
     lost_key,
     needs,
     open_key,
-    read_lost,
-    session_key,
-    sessions_key,
 )
-from citywatch.core.enforce.offers import Offers, Report
 from citywatch.core.enforce.receive import entering_reply
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.settle import Released, Withheld, reply_rows, settle
 from citywatch.core.enforce.verify import Authority, verify
 from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
-from citywatch.core.identity.registration import AgentRow
 from citywatch.core.label import BOTTOM
-from citywatch.core.log.entry import encode_event, payload_digest
 from citywatch.core.wire.jsonrpc import Response
+from citywatch.service import entries
 from citywatch.service.contexts import Contexts, asking, context_of, enter, flowing
-from citywatch.service.ports import Append, Appended, Chance, Clock, Loaded, NewEntry, Payload, Spend, Stale, Store
-from citywatch.service.rejections import MAX_DETAIL, Rejections
+from citywatch.service.ports import (
+    Append,
+    Appended,
+    Chance,
+    Clock,
+    Loaded,
+    NewEntry,
+    Payload,
+    Puts,
+    Reads,
+    Spend,
+    Stale,
+    Store,
+)
+from citywatch.service.rejections import Rejections
+from citywatch.service.snapshots import Snapshots, versions_of
 from citywatch.service.unhindered import unhindered
 
 MAX_CONFLICTS = 3
-MAX_DECODED = 50_000
 WAITING = ("asked", "parked")
 """The kinds of rows that wait for one message each."""
-MAX_SOURCES = 64
-MAX_POLICIES = 64
-"""How many matching policies an entry names: a leaf must fit an entry bundle (64 KiB)."""
-Puts = tuple[tuple[Key, bytes | None], ...]
-Reads = tuple[tuple[Key, int], ...]
-ROW_TYPES: dict[str, Any] = {
-    "agent": AgentRow,
-    "pin": Pin,
-    "session": Session,
-    "sessions": Sessions,
-    "open": OpenCall,
-    "lost": str | LostCalls,
-    "offers": Offers,
-    "definition": dict[str, Any],
-    "invited": bool | Invitation,
-}
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,7 +88,7 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Enforcer:
-    """Runs the sequence over a store. Holds no state of its own but the rules and a cache of decoded rows."""
+    """Runs the sequence over a store. Holds no state of its own but the rules and caches of decoded rows."""
 
     def __init__(
         self,
@@ -126,15 +109,13 @@ class Enforcer:
         self.replica = replica
         self.model = model
         self._refresh = refresh
-        self._decoded: dict[Key, tuple[int, Any]] = {}
         self.contexts = Contexts(store)
+        self.snapshots = Snapshots(store, self.contexts)
         self.rejections = Rejections(store, clock, replica, lambda server: server in self.rules.servers)
 
     # -- the first half: who, whether, on record ---------------------------------------------------------------------
 
-    async def judge(
-        self, call: Call, credential: Credential, puts: tuple[tuple[Key, bytes | None], ...] = ()
-    ) -> Judged:
+    async def judge(self, call: Call, credential: Credential, puts: Puts = ()) -> Judged:
         """Decide a call and commit the decision. With an `Allow`, `puts` are written in the same transaction.
 
         Raises `Unavailable` when the decision cannot be recorded; then nothing may be forwarded.
@@ -149,35 +130,20 @@ class Enforcer:
             now = self.clock.now_ms()
             need = needs(call, self.rules, now, credential.key)
             loaded = await self.store.load(need.rows, [(b.key, b.window) for b in need.budgets])
-            known = await self._snapshot(call, need, loaded, taken)
+            known = await self.snapshots.known(call, need, loaded, self.rules, taken=taken)
             if attempt == 0 and self._refresh is not None and self._outdated(call, known.pin):
                 self.rules = await self._refresh()
                 continue
             authority, decision = _decide(call, credential, known, need, now)
+            judged = Judged(call=call, credential=credential, decision=decision, authority=authority, known=known)
             if authority is None and isinstance(decision, Deny):
                 # Papers that do not hold are worth no more of the disk than none at all: no payload, folded in a flood.
                 await self.rejections.add(decision.reason.code, decision.reason.detail, call.agent, call.server)
-                return Judged(call=call, credential=credential, decision=decision, authority=None, known=known)
-            allowed = type(decision) is Allow
-            unheard = not isinstance(decision, Allow) and call.direction is Direction.TO_AGENT
+                return judged
+            unheard = not judged.allowed and call.direction is Direction.TO_AGENT
             if unheard and not self.rejections.deny(_code_of(decision), call.server):
-                return Judged(call=call, credential=credential, decision=decision, authority=authority, known=known)
-            salt = self.chance.salt()
-            event = self._decided(call, credential, known, decision, salt, now)
-            append = Append(
-                # What a server says and nobody hears costs it nothing, and would fill our disk: its digest has to do.
-                entries=(NewEntry(encode_event(event), None if unheard else Payload(salt, call.body)),),
-                reads=(*known.reads, *opening) if allowed else known.reads,
-                spends=tuple(Spend(b.key, b.window, b.limit, not allowed) for b in need.budgets),
-                puts=(
-                    *self._open(call, need, known),
-                    *puts,
-                    *flowing(call, need.flow, known.flow, loaded, now, self.model),
-                )
-                if allowed
-                else asking(call, need.flow, known.flow, decision, now),
-                sync=allowed and is_synced(self.rules, call),
-            )
+                return judged
+            append = self._recording(judged, need, loaded, now, puts, opening)
             try:
                 outcome = await self.store.append(append)
             except asyncio.CancelledError:
@@ -186,39 +152,38 @@ class Enforcer:
                 await self.abandon(call, "it was not forwarded", undone)
                 raise
             if type(outcome) is Appended:
-                return Judged(call=call, credential=credential, decision=decision, authority=authority, known=known)
+                return judged
             taken = taken or (isinstance(outcome, Stale) and any(outcome.key == key for key, _ in opening))
         raise Unavailable(Code.CONFLICT)
+
+    def _recording(self, judged: Judged, need: Needs, loaded: Loaded, now: int, puts: Puts, opening: Reads) -> Append:
+        """The one transaction of a decision: its entry, what it was read from, what it spends, what it changes."""
+        call, known, decision, allowed = judged.call, judged.known, judged.decision, judged.allowed
+        unheard = not allowed and call.direction is Direction.TO_AGENT
+        salt = self.chance.salt()
+        entry = entries.decided(call, judged.credential, known, decision, salt=salt, replica=self.replica, now=now)
+        return Append(
+            # What a server says and nobody hears costs it nothing, and would fill our disk: its digest has to do.
+            entries=(NewEntry(entry, None if unheard else Payload(salt, call.body)),),
+            reads=(*known.reads, *opening) if allowed else known.reads,
+            spends=tuple(Spend(b.key, b.window, b.limit, not allowed) for b in need.budgets),
+            puts=(
+                *self._open(call, need, known),
+                *puts,
+                *flowing(call, need.flow, known.flow, loaded, now, self.model),
+            )
+            if allowed
+            else asking(call, need.flow, known.flow, decision, now),
+            sync=allowed and is_synced(self.rules, call),
+        )
 
     async def recall(self, call: Call, credential: Credential) -> Judged:
         """Take up a call that was allowed earlier (its reply comes by another request): who asks is verified anew."""
         now = self.clock.now_ms()
         need = needs(call, self.rules, now, credential.key)
-        known = await self._snapshot(call, need, await self.store.load(need.rows, ()))
+        known = await self.snapshots.known(call, need, await self.store.load(need.rows, ()), self.rules)
         authority = verify(call, credential, known, now)
         return Judged(call=call, credential=credential, decision=_RECALLED, authority=authority, known=known)
-
-    async def session(self, session: str) -> Session | None:
-        """The session of that id, if there is one; whose it is, `verify` asks."""
-        key = session_key(session)
-        found: Session | None = self._decode(key, await self.store.load((key,), ()))
-        return found
-
-    async def opened(self, agent: str, session: str, limit: int) -> tuple[Puts, Reads, tuple[tuple[str, Session], ...]]:
-        """The change that adds a session to an agent's, and those that it ends: the oldest, where `limit` are open.
-
-        Nobody knows which of them is in use: many clients never end one, and one that was ended under its client is
-        opened anew. Ended sessions are not taken out of the list when they end, but here, when it matters.
-        """
-        key = sessions_key(agent)
-        loaded = await self.store.load((key,), ())
-        listed: Sessions = self._decode(key, loaded) or Sessions()
-        rows = await self.store.load([session_key(one) for one in listed.ids], ())
-        alive = tuple(one for one in listed.ids if session_key(one) in rows.rows)
-        over = tuple((one, self._decode(session_key(one), rows)) for one in alive[: max(len(alive) - limit + 1, 0)])
-        listed = Sessions((*alive[len(over) :], session))
-        ends = ((session_key(one), None) for one, _ in over)
-        return ((key, msgspec.json.encode(listed)), *ends), ((key, _version(loaded, key)),), over
 
     def _open(self, call: Call, need: Needs, known: Known) -> Puts:
         """The row that marks a call as open (a notification has no outcome to wait for); an invitation is used up."""
@@ -237,45 +202,10 @@ class Enforcer:
         )
         return ((open_key(call), msgspec.json.encode(row)), *spent)
 
-    def _decided(
-        self, call: Call, credential: Credential, known: Known, decision: Decision, salt: bytes, now: int
-    ) -> events.Decided:
-        allowed = type(decision) is Allow
-        reason = None if isinstance(decision, Allow) else decision.reason
-        return events.Decided(
-            at=now,
-            replica=self.replica,
-            call=call.id,
-            direction=call.direction.value,
-            agent=call.agent,
-            key=credential.key,
-            server=call.server,
-            method=call.method,
-            name=call.name,
-            revision=call.revision,
-            effect=effect_of(known.rules, call).value,
-            decision="allow" if allowed else "deny" if isinstance(decision, Deny) else "ask",
-            code=None if reason is None else reason.code.value,
-            policies=(decision.policies if isinstance(decision, Allow) else decision.reason.policies)[:MAX_POLICIES],
-            sources=tuple(one[:MAX_DETAIL] for one in decision.sources[:MAX_SOURCES])
-            if isinstance(decision, Allow)
-            else (),
-            detail="" if reason is None else reason.detail[:MAX_DETAIL],
-            policy=known.rules.policies.digest,
-            manifest=known.rules.manifest,
-            pin=None if known.pin is None else known.pin.digest,
-            body=payload_digest(salt, call.body),
-        )
-
     # -- the second half: what came back -----------------------------------------------------------------------------
 
     async def settle(
-        self,
-        judged: Judged,
-        response: Response,
-        index: int,
-        puts: Puts = (),
-        once: Reads = (),
+        self, judged: Judged, response: Response, index: int, puts: Puts = (), once: Reads = ()
     ) -> Released | Withheld:
         """Judge a reply and commit that; only what is returned may reach the agent. `index` counts messages.
 
@@ -288,39 +218,38 @@ class Enforcer:
     async def _settle(
         self, judged: Judged, response: Response, index: int, puts: Puts, once: Reads
     ) -> Released | Withheld:
+        call = judged.call
+        context = context_key(call.agent, judged.credential.key)
+        answering = bool(self.rules.principals) and call.direction is Direction.TO_AGENT
         for _ in range(MAX_CONFLICTS):
             now = self.clock.now_ms()
-            entering = entering_reply(judged.call, response, self.rules) if self.rules.principals else None
-            context = context_key(judged.call.agent, judged.credential.key)
-            answering = bool(self.rules.principals) and judged.call.direction is Direction.TO_AGENT
+            entering = entering_reply(call, response, self.rules) if self.rules.principals else None
             entered = (context,) if answering else () if entering is None else (context, *entering.rows())
-            rows = (*reply_rows(judged.call, response), *entered)
+            rows = (*reply_rows(call, response), *entered)
             loaded = await self.store.load(rows, ())  # from memory: its own agent's row was read a moment ago
-            known = {key: self._decode(key, loaded) for key in rows if key not in entered}
+            known = {key: self.snapshots.decode(key, loaded) for key in rows if key not in entered}
             label = context_of(context, loaded).label if answering else BOTTOM
-            settled = settle(judged.call, judged.authority, response, judged.known.rules, known, label)
+            settled = settle(call, judged.authority, response, judged.known.rules, known, label)
             salt = self.chance.salt()
+            entry = entries.settled(call, response, settled, index, salt=salt, replica=self.replica, now=now)
             outcome = await self.store.append(
                 Append(
                     entries=(
-                        NewEntry(
-                            encode_event(self._settled(judged.call, response, settled, index, salt, now)),
-                            Payload(salt, response.body),
-                        ),
-                        *self._reported(judged.call.server, settled.report, now),
+                        NewEntry(entry, Payload(salt, response.body)),
+                        *entries.reported(call.server, settled.report, replica=self.replica, now=now),
                     ),
-                    reads=(*once, *((key, _version(loaded, key)) for key in rows)),
+                    reads=(*once, *versions_of(rows, loaded)),
                     puts=(
-                        (open_key(judged.call), None),
+                        (open_key(call), None),
                         *settled.report.puts,
                         *puts,
                         *(
-                            enter(context, entering, judged.call.server, loaded, now, self.model)
+                            enter(context, entering, call.server, loaded, now, self.model)
                             if entering is not None and isinstance(settled, Released)
                             else ()
                         ),
                     ),
-                    sync=judged.call.direction is Direction.TO_AGENT,  # INVARIANT: 1. The answer goes to the server.
+                    sync=call.direction is Direction.TO_AGENT,  # INVARIANT: 1. The answer goes to the server.
                 )
             )
             if type(outcome) is Appended:
@@ -339,9 +268,9 @@ class Enforcer:
         """Record that a call gets no reply, if it is still open; whoever closed it before has said how it ended."""
         key = open_key(call)
         loaded = await self.store.load((key,), ())
-        row: OpenCall | None = self._decode(key, loaded)
+        row: OpenCall | None = self.snapshots.decode(key, loaded)
         if row is not None and row.call == call.id:
-            await self._fail(call, code, detail, index, puts, ((key, _version(loaded, key)),))
+            await self._fail(call, code, detail, index, puts, versions_of((key,), loaded))
 
     async def abandon(self, call: Call, detail: str, puts: Puts = ()) -> None:
         """Close a call that its caller left, if it is still open. If the disk will not, the next start does."""
@@ -349,93 +278,16 @@ class Enforcer:
             await unhindered(self.close(call, Code.ABANDONED, detail, 0, puts))
 
     async def _fail(self, call: Call, code: Code, detail: str, index: int, puts: Puts, once: Reads) -> None:
-        event = events.Settled(
-            at=self.clock.now_ms(),
-            replica=self.replica,
-            call=call.id,
-            message=index,
-            outcome="failed",
-            code=code.value,
-            detail=detail[:MAX_DETAIL],
-            final=True,
-            is_error=True,
-            size=0,
-            body=None,
-        )
-        entries = (NewEntry(encode_event(event)),)
-        await self.store.append(Append(entries=entries, reads=once, puts=((open_key(call), None), *puts)))
+        entry = entries.failed(call, code, detail, index, replica=self.replica, now=self.clock.now_ms())
+        await self.store.append(Append(entries=(NewEntry(entry),), reads=once, puts=((open_key(call), None), *puts)))
 
-    def _settled(
-        self, call: Call, response: Response, settled: Released | Withheld, index: int, salt: bytes, now: int
-    ) -> events.Settled:
-        withheld = isinstance(settled, Withheld)
-        return events.Settled(
-            at=now,
-            replica=self.replica,
-            call=call.id,
-            message=index,
-            outcome="withheld" if withheld else "released",
-            code=settled.code.value if isinstance(settled, Withheld) else None,
-            detail=settled.detail if isinstance(settled, Withheld) else "",
-            final=True,
-            is_error=response.error is not None,
-            size=len(response.body),
-            body=payload_digest(salt, response.body),
-        )
-
-    def _reported(self, server: str, report: Report, now: int) -> list[NewEntry]:
-        found: list[events.Event] = [
-            events.ToolChanged(
-                at=now,
-                replica=self.replica,
-                server=server,
-                kind=change.kind,
-                name=change.name,
-                approved=change.approved,
-                offered=change.offered,
-                difference=change.difference,
-            )
-            for change in report.changes
-        ]
-        if report.dropped:
-            found.append(events.OffersDropped(at=now, replica=self.replica, server=server, count=report.dropped))
-        return [NewEntry(encode_event(event)) for event in found]
-
-    # -- rows --------------------------------------------------------------------------------------------------------
+    # -- in order, and up to date ------------------------------------------------------------------------------------
 
     def _in_turn(self, call: Call, credential: Credential) -> AbstractAsyncContextManager[object]:
         """Calls and replies of one context go one after the other, where what entered it counts."""
         if not self.rules.principals:
             return nullcontext()
         return self.contexts.lock(context_key(call.agent, credential.key))
-
-    async def _snapshot(self, call: Call, need: Needs, loaded: Loaded, taken: bool = False) -> Known:
-        return Known(
-            flow=None if need.flow is None else await self.contexts.flow(need.flow, loaded),
-            rules=self.rules,
-            agent=self._decode(agent_key(agent_name(call)), loaded),
-            session=None if call.session is None else self._decode(session_key(call.session), loaded),
-            pin=None if need.pin is None else self._decode(need.pin, loaded),
-            lost=None if need.likeness is None else read_lost(self._decode(lost_key(need.likeness), loaded)),
-            invited=None if need.invited is None else read_invitation(self._decode(need.invited, loaded)),
-            taken=taken or (need.asked is not None and need.asked in loaded.rows),
-            used=loaded.used,
-            reads=tuple((key, _version(loaded, key)) for key in need.rows),
-        )
-
-    def _decode(self, key: Key, loaded: Loaded) -> Any:
-        """The row as its type, decoded once per version."""
-        row = loaded.rows.get(key)
-        if row is None:
-            return None
-        cached = self._decoded.get(key)
-        if cached is not None and cached[0] == row.version:
-            return cached[1]
-        value = msgspec.json.decode(row.value, type=ROW_TYPES[key[0]])
-        if len(self._decoded) >= MAX_DECODED:
-            self._decoded.clear()
-        self._decoded[key] = (row.version, value)
-        return value
 
     def _outdated(self, call: Call, pin: Pin | None) -> bool:
         """An approval that these rules have not seen: its schema types the arguments, so the rules are read again."""
@@ -454,11 +306,6 @@ def _code_of(decision: Decision) -> Code:
     return decision.reason.code
 
 
-def _version(loaded: Loaded, key: Key) -> int:
-    row = loaded.rows.get(key)
-    return 0 if row is None else row.version
-
-
 def _decide(
     call: Call, credential: Credential, known: Known, need: Needs, now: int
 ) -> tuple[Authority | None, Decision]:
@@ -467,6 +314,3 @@ def _decide(
     except Refused as refusal:
         return None, Deny(Reason(refusal.code, detail=refusal.detail))
     return authority, admit(call, authority, known, need, now)
-
-
-__all__ = ["Direction", "Enforcer", "Judged"]

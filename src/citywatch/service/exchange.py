@@ -22,8 +22,8 @@ from citywatch.core.errors import CitywatchError, Code, Malformed, Refused, Unav
 from citywatch.core.identity.credential import Credential
 from citywatch.core.wire import jsonrpc, mcp
 from citywatch.core.wire.jsonrpc import Limits, Response
-from citywatch.service.enforcer import Enforcer, Judged, Puts, Reads
-from citywatch.service.ports import Answer, Upstream
+from citywatch.service.enforcer import Enforcer, Judged
+from citywatch.service.ports import Answer, Puts, Reads, Upstream
 from citywatch.service.questions import Questions, caller_of, reason_of, upstream_session
 from citywatch.service.unhindered import unhindered
 
@@ -360,7 +360,7 @@ class Exchange:
             revision=mcp.negotiated(response) or call.revision,
             opened=self.enforcer.clock.now_ms(),
         )
-        listed, reads, over = await self.enforcer.opened(call.agent, session, self.max_sessions)
+        listed, reads, over = await self.enforcer.snapshots.opened(call.agent, session, self.max_sessions)
         return session, ((session_key(session), msgspec.json.encode(row)), *listed), reads, over
 
 

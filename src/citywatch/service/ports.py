@@ -12,6 +12,10 @@ import msgspec
 
 Key = tuple[str, str]
 """A row's kind and id: `("agent", "billing")`, `("pin", "crm\\ntool\\nget")`, `("session", "...")`."""
+Puts = tuple[tuple[Key, bytes | None], ...]
+"""Keys with their new values; None deletes."""
+Reads = tuple[tuple[Key, int], ...]
+"""Keys with the versions that were seen; 0: no such row."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -51,14 +55,13 @@ class Spend(msgspec.Struct, frozen=True):
 class Append(msgspec.Struct, frozen=True, kw_only=True):
     """All or nothing: the entries, provided each row read is unchanged and each budget has a unit left.
 
-    `reads` pairs a key with the version seen (0: no such row). `puts` pairs a key with its new value (None deletes).
     With `sync` the commit has reached the disk before the call returns; without it, it survives a crash of the process.
     """
 
     entries: tuple[NewEntry, ...] = ()
-    reads: tuple[tuple[Key, int], ...] = ()
+    reads: Reads = ()
     spends: tuple[Spend, ...] = ()
-    puts: tuple[tuple[Key, bytes | None], ...] = ()
+    puts: Puts = ()
     sync: bool = False
 
 

@@ -17,8 +17,8 @@ from citywatch.core.enforce.needs import Key, OpenCall, open_key, waiting_key
 from citywatch.core.errors import CitywatchError, Code, Refused
 from citywatch.core.wire import jsonrpc, mcp
 from citywatch.core.wire.jsonrpc import Notification, Request
-from citywatch.service.enforcer import WAITING, Enforcer, Judged, Puts
-from citywatch.service.ports import Append, Upstream
+from citywatch.service.enforcer import WAITING, Enforcer, Judged
+from citywatch.service.ports import Append, Puts, Upstream
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,8 +23,8 @@ from citywatch.core.identity.registration import agent_key, parse_agent_row
 from citywatch.core.log.entry import encode_event, payload_digest
 from citywatch.core.plan.contract import Plan
 from citywatch.core.plan.narrow import NotAdopted
-from citywatch.service.contexts import Puts, add_item, held_to, hold
-from citywatch.service.ports import Append, Appended, Chance, Clock, Key, NewEntry, Payload, Store
+from citywatch.service.contexts import add_item, held_to, hold
+from citywatch.service.ports import Append, Appended, Chance, Clock, Key, NewEntry, Payload, Puts, Store
 
 MAX_CONFLICTS = 8
 

@@ -183,7 +183,7 @@ class Gateway:
     async def _negotiated(self, headers: list[tuple[bytes, bytes]]) -> str | None:
         """The revision of the session that the headers claim; whose session it is, `verify` asks."""
         claimed = mcp.claimed_session(headers)
-        session = None if claimed is None else await self.exchange.enforcer.session(claimed)
+        session = None if claimed is None else await self.exchange.enforcer.snapshots.session(claimed)
         return None if session is None else session.revision
 
     def _call(

@@ -1,0 +1,113 @@
+"""What the sequence enters in the log: a decision, what became of a reply, what a server offers otherwise than before.
+
+Decides nothing; turns what was decided into events of the closed vocabulary. INVARIANT: an entry fits an entry bundle
+(64 KiB) whatever a caller sent: what can be long is cut here, and bodies stand in it as digests.
+"""
+
+from __future__ import annotations
+
+from citywatch.core import events
+from citywatch.core.call import Allow, Call, Decision, Deny
+from citywatch.core.enforce.needs import Known, effect_of
+from citywatch.core.enforce.offers import Report
+from citywatch.core.enforce.settle import Released, Withheld
+from citywatch.core.errors import Code
+from citywatch.core.identity.credential import Credential
+from citywatch.core.log.entry import encode_event, payload_digest
+from citywatch.core.wire.jsonrpc import Response
+from citywatch.service.ports import NewEntry
+from citywatch.service.rejections import MAX_DETAIL
+
+MAX_SOURCES = 64
+MAX_POLICIES = 64
+"""How many matching policies an entry names."""
+
+
+def decided(
+    call: Call, credential: Credential, known: Known, decision: Decision, *, salt: bytes, replica: str, now: int
+) -> bytes:
+    """A call and its decision. `salt` is the payload's, `now` in milliseconds."""
+    reason = None if isinstance(decision, Allow) else decision.reason
+    event = events.Decided(
+        at=now,
+        replica=replica,
+        call=call.id,
+        direction=call.direction.value,
+        agent=call.agent,
+        key=credential.key,
+        server=call.server,
+        method=call.method,
+        name=call.name,
+        revision=call.revision,
+        effect=effect_of(known.rules, call).value,
+        decision="allow" if reason is None else "deny" if isinstance(decision, Deny) else "ask",
+        code=None if reason is None else reason.code.value,
+        policies=(decision.policies if isinstance(decision, Allow) else decision.reason.policies)[:MAX_POLICIES],
+        sources=tuple(one[:MAX_DETAIL] for one in decision.sources[:MAX_SOURCES])
+        if isinstance(decision, Allow)
+        else (),
+        detail="" if reason is None else reason.detail[:MAX_DETAIL],
+        policy=known.rules.policies.digest,
+        manifest=known.rules.manifest,
+        pin=None if known.pin is None else known.pin.digest,
+        body=payload_digest(salt, call.body),
+    )
+    return encode_event(event)
+
+
+def settled(
+    call: Call, response: Response, outcome: Released | Withheld, index: int, *, salt: bytes, replica: str, now: int
+) -> bytes:
+    """What became of message `index` of a call's reply."""
+    event = events.Settled(
+        at=now,
+        replica=replica,
+        call=call.id,
+        message=index,
+        outcome="withheld" if isinstance(outcome, Withheld) else "released",
+        code=outcome.code.value if isinstance(outcome, Withheld) else None,
+        detail=outcome.detail if isinstance(outcome, Withheld) else "",
+        final=True,
+        is_error=response.error is not None,
+        size=len(response.body),
+        body=payload_digest(salt, response.body),
+    )
+    return encode_event(event)
+
+
+def failed(call: Call, code: Code, detail: str, index: int, *, replica: str, now: int) -> bytes:
+    """A forwarded call got no (further) reply: its effect may have happened all the same."""
+    event = events.Settled(
+        at=now,
+        replica=replica,
+        call=call.id,
+        message=index,
+        outcome="failed",
+        code=code.value,
+        detail=detail[:MAX_DETAIL],
+        final=True,
+        is_error=True,
+        size=0,
+        body=None,
+    )
+    return encode_event(event)
+
+
+def reported(server: str, report: Report, *, replica: str, now: int) -> tuple[NewEntry, ...]:
+    """What a server offers otherwise than before, one entry for each change."""
+    found: list[events.Event] = [
+        events.ToolChanged(
+            at=now,
+            replica=replica,
+            server=server,
+            kind=change.kind,
+            name=change.name,
+            approved=change.approved,
+            offered=change.offered,
+            difference=change.difference,
+        )
+        for change in report.changes
+    ]
+    if report.dropped:
+        found.append(events.OffersDropped(at=now, replica=replica, server=server, count=report.dropped))
+    return tuple(NewEntry(encode_event(event)) for event in found)

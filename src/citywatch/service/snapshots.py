@@ -1,0 +1,116 @@
+"""Rows as what they are: all that a decision may depend on, as one frozen snapshot with a version for each row.
+
+Decides nothing. The cache holds decoded rows and no state: a row is decoded once for each of its versions.
+INVARIANT: a snapshot names the version of every row it was made of, so that the entry commits only if none changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from citywatch.core.call import Call
+from citywatch.core.enforce.invitation import Invitation, read_invitation
+from citywatch.core.enforce.needs import (
+    Key,
+    Known,
+    LostCalls,
+    Needs,
+    OpenCall,
+    Pin,
+    Session,
+    Sessions,
+    agent_key,
+    agent_name,
+    lost_key,
+    read_lost,
+    session_key,
+    sessions_key,
+)
+from citywatch.core.enforce.offers import Offers
+from citywatch.core.enforce.rules import Rules
+from citywatch.core.identity.registration import AgentRow
+from citywatch.service.contexts import Contexts
+from citywatch.service.ports import Loaded, Puts, Reads, Store
+
+MAX_DECODED = 50_000
+ROW_TYPES: dict[str, Any] = {
+    "agent": AgentRow,
+    "pin": Pin,
+    "session": Session,
+    "sessions": Sessions,
+    "open": OpenCall,
+    "lost": str | LostCalls,
+    "offers": Offers,
+    "definition": dict[str, Any],
+    "invited": bool | Invitation,
+}
+Counted = tuple[Puts, Reads, tuple[tuple[str, Session], ...]]
+"""What adds a session to an agent's: the change, what it was read from, and the sessions that it ends."""
+
+
+class Snapshots:
+    """The rows of one store, decoded."""
+
+    def __init__(self, store: Store, contexts: Contexts) -> None:
+        self._store = store
+        self._contexts = contexts
+        self._decoded: dict[Key, tuple[int, Any]] = {}
+
+    async def known(self, call: Call, need: Needs, loaded: Loaded, rules: Rules, *, taken: bool = False) -> Known:
+        """What this call's decision may depend on. `taken`: its id was seen in use a moment ago."""
+        return Known(
+            flow=None if need.flow is None else await self._contexts.flow(need.flow, loaded),
+            rules=rules,
+            agent=self.decode(agent_key(agent_name(call)), loaded),
+            session=None if call.session is None else self.decode(session_key(call.session), loaded),
+            pin=None if need.pin is None else self.decode(need.pin, loaded),
+            lost=None if need.likeness is None else read_lost(self.decode(lost_key(need.likeness), loaded)),
+            invited=None if need.invited is None else read_invitation(self.decode(need.invited, loaded)),
+            taken=taken or (need.asked is not None and need.asked in loaded.rows),
+            used=loaded.used,
+            reads=versions_of(need.rows, loaded),
+        )
+
+    def decode(self, key: Key, loaded: Loaded) -> Any:
+        """The row as its type, decoded once per version; None if there is no such row."""
+        row = loaded.rows.get(key)
+        if row is None:
+            return None
+        cached = self._decoded.get(key)
+        if cached is not None and cached[0] == row.version:
+            return cached[1]
+        value = msgspec.json.decode(row.value, type=ROW_TYPES[key[0]])
+        if len(self._decoded) >= MAX_DECODED:
+            self._decoded.clear()
+        self._decoded[key] = (row.version, value)
+        return value
+
+    async def session(self, session: str) -> Session | None:
+        """The session of that id, if there is one; whose it is, `verify` asks."""
+        key = session_key(session)
+        found: Session | None = self.decode(key, await self._store.load((key,), ()))
+        return found
+
+    async def opened(self, agent: str, session: str, limit: int) -> Counted:
+        """The change that adds a session to an agent's, and those that it ends: the oldest, where `limit` are open.
+
+        Nobody knows which of them is in use: many clients never end one, and one that was ended under its client is
+        opened anew. Ended sessions are not taken out of the list when they end, but here, when it matters.
+        """
+        key = sessions_key(agent)
+        loaded = await self._store.load((key,), ())
+        listed: Sessions = self.decode(key, loaded) or Sessions()
+        rows = await self._store.load([session_key(one) for one in listed.ids], ())
+        alive = tuple(one for one in listed.ids if session_key(one) in rows.rows)
+        over = tuple((one, self.decode(session_key(one), rows)) for one in alive[: max(len(alive) - limit + 1, 0)])
+        listed = Sessions((*alive[len(over) :], session))
+        ends = ((session_key(one), None) for one, _ in over)
+        return ((key, msgspec.json.encode(listed)), *ends), versions_of((key,), loaded), over
+
+
+def versions_of(keys: Sequence[Key], loaded: Loaded) -> Reads:
+    """Each key with the version that was loaded; 0 where there is no such row."""
+    return tuple((key, 0 if (row := loaded.rows.get(key)) is None else row.version) for key in keys)
