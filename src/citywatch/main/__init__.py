@@ -66,6 +66,7 @@ def _register() -> None:
         setup,
         tasks,
         tools,
+        why,
     )
 
     parts: list[Callable[[click.Group], None]] = [
@@ -79,6 +80,7 @@ def _register() -> None:
         manifests.register,
         calls.register,
         tasks.register,
+        why.register,
         policy.register,
         log.register,
     ]
