@@ -7,7 +7,7 @@ other. A yes or a no has no source that could be traced: it is one of two option
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -36,19 +36,19 @@ class Argument(msgspec.Struct, frozen=True):
 
 def arguments(call: Call, manifest: ToolManifest) -> Iterator[Argument]:
     """Every value of a call that can steer or be carried along; of a read only what `READ_ROLES` names."""
-    reading = manifest.effect is Effect.READ
+    reading, parameters = manifest.effect is Effect.READ, manifest.parameters
     for name, value in call.arguments.items():
         for path, leaf in _leaves(name, value):
-            declared = _declared(manifest, NUMBERED.sub("[]", path), name)
+            declared = _declared(parameters, NUMBERED.sub("[]", path) if "[" in path else path, name)
             role = None if declared is None else declared.role
             if reading and role not in READ_ROLES:
                 continue
             yield Argument(path, role or Role.DESTINATION, leaf, None if declared is None else declared.party)
 
 
-def _declared(manifest: ToolManifest, path: str, name: str) -> Parameter | None:
+def _declared(parameters: Mapping[str, Parameter], path: str, name: str) -> Parameter | None:
     """What holds for a value: the declaration of its own place, or the one of the whole argument `name`."""
-    return manifest.parameters.get(path) or manifest.parameters.get(name)
+    return parameters.get(path) or parameters.get(name)
 
 
 def silent(manifest: ToolManifest, schema: Mapping[str, Any]) -> tuple[str, ...]:
@@ -63,7 +63,7 @@ def silent(manifest: ToolManifest, schema: Mapping[str, Any]) -> tuple[str, ...]
     found = {MORE} if len(offered) == MAX_PLACES else set()
     for place in offered:
         for top in place.tops if not place.listed else ():
-            declared = _declared(manifest, place.path, top)
+            declared = _declared(manifest.parameters, place.path, top)
             if declared is None or declared.role is None:  # where nothing of an argument is said, that is one omission
                 within = any(name == top or name.startswith((f"{top}.", f"{top}[")) for name in named)
                 found.add(place.path if within else top)
@@ -76,8 +76,14 @@ def all_values(call: Call) -> Iterator[tuple[str, Value]]:
         yield from _leaves(name, value)
 
 
-def _leaves(path: str, value: Any) -> Iterator[tuple[str, Value]]:
+def _leaves(path: str, value: Any) -> Iterable[tuple[str, Value]]:
     """Every value inside a value, the names of members too: they are the agent's words like any other."""
+    if type(value) is str or type(value) is float or type(value) is int:  # as most are; a yes or a no is none of these
+        return ((path, value),) if value != "" else ()
+    return _inner_leaves(path, value)
+
+
+def _inner_leaves(path: str, value: Any) -> Iterator[tuple[str, Value]]:
     pending = [(path, value)]
     while pending:
         path, value = pending.pop()
