@@ -125,7 +125,10 @@ class Witness(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole file. Paths are resolved; `unsafe` names every dangerous option that is on."""
+    """The whole file. Paths are resolved; `unsafe` names every dangerous option that is on.
+
+    `observe` is `unsafe_observe`: refusals are written down and not enforced.
+    """
 
     trust_domain: str
     listen: tuple[Listen, ...]
@@ -140,6 +143,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     witnesses: tuple[Witness, ...]
     witness_quorum: int
     unsafe: tuple[str, ...]
+    observe: bool = False
 
 
 def manifest_digest(settings: Settings) -> str:
@@ -164,6 +168,8 @@ def manifest_digest(settings: Settings) -> str:
         }
         agents[name] = plain
     declared = {"v": 1, "trust_domain": settings.trust_domain, "agents": agents, "servers": servers}
+    if settings.observe:
+        declared["unsafe_observe"] = True
     if settings.principals:
         declared["principals"] = msgspec.to_builtins(settings.principals)
     return digest(canonical(declared))

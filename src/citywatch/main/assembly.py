@@ -203,6 +203,7 @@ def configured(settings: Settings) -> Configured:
         digest=manifest_digest(settings),
         leeway_ms=LEEWAY_MS,
         principals=settings.principals,
+        observe=settings.observe,
     )
 
 

@@ -59,6 +59,8 @@ async def _check(place: Place, closed: Sequence[str]) -> list[str]:
         click.echo(f"listens on      {listen}")
     for name in settings.unsafe:
         click.echo(f"UNSAFE          {name}")
+    if settings.observe:
+        click.echo("WARNING         `unsafe_observe` is on: nothing is enforced, calls are only judged and logged")
     if settings.principals:
         click.echo(f"principals      {', '.join(settings.principals)}")
     else:

@@ -35,7 +35,9 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Configured(msgspec.Struct, frozen=True, kw_only=True):
-    """What the operator's file says, in the terms of the gates. `digest` names all of it."""
+    """What the operator's file says, in the terms of the gates. `digest` names all of it; `observe` is
+    `unsafe_observe`.
+    """
 
     domain: str
     agents: tuple[AgentFacts, ...]
@@ -44,6 +46,7 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     leeway_ms: int
     principals: Mapping[str, Principal] = {}
+    observe: bool = False
 
 
 class ApprovedTool(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +79,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     manifest: str
     leeway_ms: int
     principals: Mapping[str, Principal]
+    observe: bool = False
 
     def agent(self, agent: str, name: str) -> Entity:
         """An agent as policy sees it; one that is registered but not configured has neither roles nor attributes."""
@@ -134,6 +138,7 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         manifest=configured.digest,
         leeway_ms=configured.leeway_ms,
         principals=configured.principals,
+        observe=configured.observe,
     )
 
 
