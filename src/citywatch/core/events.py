@@ -54,7 +54,12 @@ class Decided(Event, frozen=True, kw_only=True, tag="decided"):
     @property
     def forwarded(self) -> bool:
         """Whether the call was let go."""
-        return self.decision == "allow" or self.decision.startswith(WOULD)
+        return self.became == "allow"
+
+    @property
+    def became(self) -> str:
+        """What became of the call: allow, ask or deny, as it was enforced."""
+        return "allow" if self.decision.startswith(WOULD) else self.decision
 
 
 class Settled(Event, frozen=True, kw_only=True, tag="settled"):
