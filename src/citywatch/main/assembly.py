@@ -20,8 +20,8 @@ from citywatch.adapters.upstream import HttpServer, HttpUpstream, Patience, Stdi
 from citywatch.adapters.upstream.credential import from_environment, from_file
 from citywatch.adapters.witness import HttpWitness
 from citywatch.config import FromEnvironment, FromFile, Http, Program, Server, Settings, manifest_digest
-from citywatch.core.enforce.rules import Configured, Definition, Rules, Tool, build_rules
 from citywatch.core.canonical import canonical, digest
+from citywatch.core.enforce.rules import Configured, Definition, Rules, Tool, build_rules
 from citywatch.core.errors import Malformed
 from citywatch.core.identity.x509 import gateway_id
 from citywatch.core.log.checkpoint import format_note_key, parse_note_key
@@ -229,7 +229,9 @@ def read_temporal_rules(settings: Settings) -> tuple[Rule, ...]:
     except (OSError, UnicodeDecodeError) as failure:
         raise Malformed(f"the temporal rules in `{file}` cannot be read: {failure}") from None
     except BadRules as failure:
-        lines = (f"{file.name}: {': '.join(part for part in (one.where, one.what) if part)}" for one in failure.mistakes)
+        lines = (
+            f"{file.name}: {': '.join(part for part in (one.where, one.what) if part)}" for one in failure.mistakes
+        )
         raise Malformed("\n".join(lines)) from None
     blind = () if settings.principals else tuple(rule.name for rule in rules if needs_contexts(rule))
     if blind:

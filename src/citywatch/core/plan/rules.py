@@ -105,7 +105,9 @@ def at_a_call(formula: Formula) -> bool | None:
     """
     match formula:
         case Is("event"):
-            return any(value == "call" or (value.endswith("*") and "call".startswith(value[:-1])) for value in formula.values)
+            return any(
+                value == "call" or (value.endswith("*") and "call".startswith(value[:-1])) for value in formula.values
+            )
         case Not():
             inner = at_a_call(formula.of)
             return None if inner is None else not inner
