@@ -128,6 +128,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The whole file. Paths are resolved; `unsafe` names every dangerous option that is on.
 
     `observe` is `unsafe_observe`: refusals are written down and not enforced.
+    `temporal_rules` is a file of rules about what happened before; None: there are none.
     """
 
     trust_domain: str
@@ -144,6 +145,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     witness_quorum: int
     unsafe: tuple[str, ...]
     observe: bool = False
+    temporal_rules: str | None = None
 
 
 def manifest_digest(settings: Settings) -> str:

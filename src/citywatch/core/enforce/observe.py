@@ -26,6 +26,7 @@ OBSERVED: Final = frozenset(
         Code.RATE_EXCEEDED,
         Code.NOT_A_READER,
         Code.OUT_OF_PLAN,
+        Code.RULE_MATCHED,
         Code.APPROVAL_REQUIRED,
         Code.APPROVAL_DENIED,
         Code.SUSPECTED_INJECTION,

@@ -15,6 +15,8 @@ from citywatch.core.call import Effect
 from citywatch.core.flow.fields import Fields
 from citywatch.core.manifest import SILENT, Budget, Principal, ToolManifest
 from citywatch.core.names import AgentId
+from citywatch.core.plan.formula import Rule
+from citywatch.core.plan.temporal import Automaton, compile_rule
 from citywatch.core.policy.arguments import ArgumentMap
 from citywatch.core.policy.cedar import Policy
 from citywatch.core.policy.decide import Policies, compile_policies
@@ -47,6 +49,7 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     leeway_ms: int
     principals: Mapping[str, Principal] = {}
     observe: bool = False
+    temporal: tuple[Rule, ...] = ()
 
 
 class ApprovedTool(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +83,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     leeway_ms: int
     principals: Mapping[str, Principal]
     observe: bool = False
+    temporal: tuple[Automaton, ...] = ()
 
     def agent(self, agent: str, name: str) -> Entity:
         """An agent as policy sees it; one that is registered but not configured has neither roles nor attributes."""
@@ -139,6 +143,7 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         leeway_ms=configured.leeway_ms,
         principals=configured.principals,
         observe=configured.observe,
+        temporal=tuple(compile_rule(rule) for rule in configured.temporal),
     )
 
 
