@@ -19,7 +19,7 @@ INVARIANTS
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 
 import msgspec
@@ -34,27 +34,32 @@ from citywatch.core.enforce.needs import (
     Needs,
     OpenCall,
     Pin,
+    effect_of,
     has_shared_id,
     is_synced,
     lost_key,
     needs,
     open_key,
 )
-from citywatch.core.enforce.receive import entering_reply
+from citywatch.core.enforce.observe import observed
+from citywatch.core.enforce.past import Event, event_of, reply_of
+from citywatch.core.enforce.receive import Entering, entering_reply
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.settle import Released, Withheld, reply_rows, settle
 from citywatch.core.enforce.verify import Authority, verify
 from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
 from citywatch.core.label import BOTTOM
+from citywatch.core.plan.temporal import Memory
 from citywatch.core.wire.jsonrpc import Response
-from citywatch.service import entries
-from citywatch.service.contexts import Contexts, asking, context_of, enter, flowing
+from citywatch.service import entries, memories
+from citywatch.service.contexts import Contexts, asking, context_of, entered, flowing, item_of
 from citywatch.service.ports import (
     Append,
     Appended,
     Chance,
     Clock,
+    Key,
     Loaded,
     NewEntry,
     Payload,
@@ -71,14 +76,19 @@ from citywatch.service.unhindered import unhindered
 MAX_CONFLICTS = 3
 WAITING = ("asked", "parked")
 """The kinds of rows that wait for one message each."""
+Decide = Callable[[Call, Credential, Known, Needs, int], tuple[Authority | None, Decision]]
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
-    """A call, its decision, and what it rested on; the decision's entry is committed. Only `judge` makes one."""
+    """A call, its decision, and what it rested on; the decision's entry is committed. Only `judge` makes one.
+
+    `found` is what the gates found; `decision` is another where `unsafe_observe` enforces nothing.
+    """
 
     call: Call
     credential: Credential
     decision: Decision
+    found: Decision
     authority: Authority | None
     known: Known
 
@@ -100,8 +110,12 @@ class Enforcer:
         replica: str,
         refresh: Callable[[], Awaitable[Rules]] | None = None,
         model: Model | None = None,
+        decide: Decide | None = None,
     ) -> None:
-        """`model` scans what enters a context; without one nothing is scanned, and no Ask becomes a Deny for it."""
+        """`model` scans what enters a context; without one nothing is scanned, and no Ask becomes a Deny for it.
+
+        `decide` stands in the place of the gates where a log is folded again (`rehearsal`), and nowhere else.
+        """
         self.store = store
         self.clock = clock
         self.chance = chance
@@ -109,6 +123,7 @@ class Enforcer:
         self.replica = replica
         self.model = model
         self._refresh = refresh
+        self._decide = decide or decide_call
         self.contexts = Contexts(store)
         self.snapshots = Snapshots(store, self.contexts)
         self.rejections = Rejections(store, clock, replica, lambda server: server in self.rules.servers)
@@ -125,17 +140,21 @@ class Enforcer:
 
     async def _judge(self, call: Call, credential: Credential, puts: Puts) -> Judged:
         opening: Reads = ((open_key(call), 0),) if has_shared_id(call) else ()
+        readings = self.contexts.readings(context_key(call.agent, credential.key))
         taken = False
         for attempt in range(MAX_CONFLICTS):
             now = self.clock.now_ms()
-            need = needs(call, self.rules, now, credential.key)
+            need = needs(call, self.rules, now, credential.key, readings)
             loaded = await self.store.load(need.rows, [(b.key, b.window) for b in need.budgets])
             known = await self.snapshots.known(call, need, loaded, self.rules, taken=taken)
             if attempt == 0 and self._refresh is not None and self._outdated(call, known.pin):
                 self.rules = await self._refresh()
                 continue
-            authority, decision = _decide(call, credential, known, need, now)
-            judged = Judged(call=call, credential=credential, decision=decision, authority=authority, known=known)
+            authority, found = self._decide(call, credential, known, need, now)
+            decision = found if authority is None else observed(found, self.rules.observe)
+            judged = Judged(
+                call=call, credential=credential, decision=decision, found=found, authority=authority, known=known
+            )
             if authority is None and isinstance(decision, Deny):
                 # Papers that do not hold are worth no more of the disk than none at all: no payload, folded in a flood.
                 await self.rejections.add(decision.reason.code, decision.reason.detail, call.agent, call.server)
@@ -158,22 +177,26 @@ class Enforcer:
 
     def _recording(self, judged: Judged, need: Needs, loaded: Loaded, now: int, puts: Puts, opening: Reads) -> Append:
         """The one transaction of a decision: its entry, what it was read from, what it spends, what it changes."""
-        call, known, decision, allowed = judged.call, judged.known, judged.decision, judged.allowed
+        call, known, allowed = judged.call, judged.known, judged.allowed
+        observing = allowed and known.rules.observe
         unheard = not allowed and call.direction is Direction.TO_AGENT
         salt = self.chance.salt()
-        entry = entries.decided(call, judged.credential, known, decision, salt=salt, replica=self.replica, now=now)
+        entry = entries.decided(
+            call, judged.credential, known, judged.found, salt=salt, replica=self.replica, now=now, observing=observing
+        )
         return Append(
             # What a server says and nobody hears costs it nothing, and would fill our disk: its digest has to do.
             entries=(NewEntry(entry, None if unheard else Payload(salt, call.body)),),
             reads=(*known.reads, *opening) if allowed else known.reads,
-            spends=tuple(Spend(b.key, b.window, b.limit, not allowed) for b in need.budgets),
+            spends=tuple(Spend(b.key, b.window, b.limit, observing or not allowed) for b in need.budgets),
             puts=(
                 *self._open(call, need, known),
                 *puts,
                 *flowing(call, need.flow, known.flow, loaded, now, self.model),
+                *memories.of_call(call, need, known, now),
             )
             if allowed
-            else asking(call, need.flow, known.flow, decision, now),
+            else asking(call, need.flow, known.flow, judged.decision, now),
             sync=allowed and is_synced(self.rules, call),
         )
 
@@ -183,7 +206,9 @@ class Enforcer:
         need = needs(call, self.rules, now, credential.key)
         known = await self.snapshots.known(call, need, await self.store.load(need.rows, ()), self.rules)
         authority = verify(call, credential, known, now)
-        return Judged(call=call, credential=credential, decision=_RECALLED, authority=authority, known=known)
+        return Judged(
+            call=call, credential=credential, decision=_RECALLED, found=_RECALLED, authority=authority, known=known
+        )
 
     def _open(self, call: Call, need: Needs, known: Known) -> Puts:
         """The row that marks a call as open (a notification has no outcome to wait for); an invitation is used up."""
@@ -221,14 +246,18 @@ class Enforcer:
         call = judged.call
         context = context_key(call.agent, judged.credential.key)
         answering = bool(self.rules.principals) and call.direction is Direction.TO_AGENT
+        event = reply_of(call, self.rules, effect_of(self.rules, call).value)
         for _ in range(MAX_CONFLICTS):
             now = self.clock.now_ms()
             entering = entering_reply(call, response, self.rules) if self.rules.principals else None
-            entered = (context,) if answering else () if entering is None else (context, *entering.rows())
-            rows = (*reply_rows(call, response), *entered)
+            flowed = (context,) if answering else () if entering is None else (context, *entering.rows())
+            judging = reply_rows(call, response)
+            rows = (*judging, *flowed, *(() if event is None else event.rows))
             loaded = await self.store.load(rows, ())  # from memory: its own agent's row was read a moment ago
-            known = {key: self.snapshots.decode(key, loaded) for key in rows if key not in entered}
-            label = context_of(context, loaded).label if answering else BOTTOM
+            home = context_of(context, loaded)
+            past, read = await self.snapshots.past(event, self.rules, home.task, loaded)
+            known = {key: self.snapshots.decode(key, loaded) for key in judging}
+            label = home.label if answering else BOTTOM
             settled = settle(call, judged.authority, response, judged.known.rules, known, label)
             salt = self.chance.salt()
             entry = entries.settled(call, response, settled, index, salt=salt, replica=self.replica, now=now)
@@ -238,14 +267,14 @@ class Enforcer:
                         NewEntry(entry, Payload(salt, response.body)),
                         *entries.reported(call.server, settled.report, replica=self.replica, now=now),
                     ),
-                    reads=(*once, *versions_of(rows, loaded)),
+                    reads=(*once, *versions_of(rows, loaded), *read),
                     puts=(
                         (open_key(call), None),
                         *settled.report.puts,
                         *puts,
                         *(
-                            enter(context, entering, call.server, loaded, now, self.model)
-                            if entering is not None and isinstance(settled, Released)
+                            self._arriving(call, entering, event, past, loaded, context, now)
+                            if isinstance(settled, Released)
                             else ()
                         ),
                     ),
@@ -259,6 +288,26 @@ class Enforcer:
                     raise Refused(Code.REPLY_UNEXPECTED, "it was answered before")
                 break
         raise Unavailable(Code.CONFLICT)
+
+    def _arriving(
+        self,
+        call: Call,
+        entering: Entering | None,
+        event: Event | None,
+        past: Mapping[Key, Memory],
+        loaded: Loaded,
+        context: Key,
+        now: int,
+    ) -> Puts:
+        """What a released reply changes: what the agent's context holds, and what temporal rules remember."""
+        home = context_of(context, loaded)
+        if entering is None:
+            return memories.of_reply(event, self.rules, past, None, home, now)
+        item = item_of(entering, call.server, loaded, now, self.model)
+        return (
+            *entered(context, entering, item, loaded),
+            *memories.of_reply(event, self.rules, past, item.label, home, now),
+        )
 
     async def fail(self, judged: Judged, code: Code, detail: str, index: int, puts: Puts = ()) -> None:
         """Record that a forwarded call got no (further) reply. Its effect may have happened all the same."""
@@ -284,10 +333,15 @@ class Enforcer:
     # -- in order, and up to date ------------------------------------------------------------------------------------
 
     def _in_turn(self, call: Call, credential: Credential) -> AbstractAsyncContextManager[object]:
-        """Calls and replies of one context go one after the other, where what entered it counts."""
-        if not self.rules.principals:
-            return nullcontext()
-        return self.contexts.lock(context_key(call.agent, credential.key))
+        """Calls and replies of one context go one after the other, where what entered it counts, and so do those that
+        one temporal rule counts together: they would collide in the store."""
+        keys = [context_key(call.agent, credential.key)] if self.rules.principals else []
+        if self.rules.temporal:
+            event = event_of(call, self.rules, effect_of(self.rules, call).value)
+            keys += sorted(set(event.rows)) if event is not None else []
+        if len(keys) > 1:
+            return self.contexts.locks(keys)
+        return self.contexts.lock(keys[0]) if keys else nullcontext()
 
     def _outdated(self, call: Call, pin: Pin | None) -> bool:
         """An approval that these rules have not seen: its schema types the arguments, so the rules are read again."""
@@ -306,9 +360,10 @@ def _code_of(decision: Decision) -> Code:
     return decision.reason.code
 
 
-def _decide(
+def decide_call(
     call: Call, credential: Credential, known: Known, need: Needs, now: int
 ) -> tuple[Authority | None, Decision]:
+    """Who acts, and whether they may: the authority is None for papers that do not hold."""
     try:
         authority = verify(call, credential, known, now)
     except Refused as refusal:
