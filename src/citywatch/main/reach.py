@@ -74,14 +74,18 @@ def reach(
 
     found = asyncio.run(run())
     listed = rows(found.acts)
+    observed = place.settings.observe
+    if observed:
+        click.echo("citywatch: `unsafe_observe` is on: all refusals but a few are let through, listed or not", err=True)
     if as_json:
         told = {"agent": agent, "premise": found.premise, "count": len(listed), "rows": msgspec.to_builtins(listed)}
         click.echo(json.dumps(told, separators=(",", ":")))
     else:
         for line in lines(agent, found.premise, listed):
             click.echo(line)
-    if most is not None and len(listed) > most:
-        click.echo(f"citywatch: {len(listed)} can be reached, more than {most}", err=True)
+    if most is not None and (observed or len(listed) > most):  # a gate that enforces nothing is no gate
+        if not observed:
+            click.echo(f"citywatch: {len(listed)} can be reached, more than {most}", err=True)
         raise SystemExit(1)
 
 
@@ -104,7 +108,7 @@ def lines(agent: str, premise: str, listed: tuple[Row, ...]) -> Iterator[str]:
 
 def _cells(row: Row) -> tuple[str, str, str]:
     where = f"{_shown(row.argument)}: {_shown(row.way)}" if row.argument else "names nobody"
-    data = f"data of {_shown(row.data)}" + ("  (if its arguments satisfy a policy)" if row.conditional else "")
+    data = f"what {_shown(row.data)} may see" + ("  (if its arguments satisfy a policy)" if row.conditional else "")
     return _shown(row.act), where, data
 
 

@@ -49,6 +49,15 @@ def test_the_number_gates(here: Path) -> None:
     assert run("reach", "clerk", "--max", "1").exit_code == 0
 
 
+def test_where_nothing_is_enforced_no_number_is_small_enough(here: Path) -> None:
+    assert run("reach", "clerk", "--max", "9999").exit_code == 0
+    file = here / "citywatch.yaml"
+    file.write_text(file.read_text() + "unsafe_observe: true\n")
+    said = run("reach", "clerk", "--max", "9999")
+    assert said.exit_code == 1
+    assert "`unsafe_observe` is on" in said.output
+
+
 def test_the_context_as_it_is_holds_what_people_said_and_the_plan_that_they_gave(here: Path) -> None:
     run("task", "start", "clerk", "--as", "alice", "Pay bob 5")
     assert wants(to="bob", amount=5).allowed

@@ -3,8 +3,9 @@
 Decides nothing. Of each tool, each argument is filled with the samples of each way in which the agent can come by a
 value; what `admit` lets through is reached. Work is bounded by tools × arguments × ways × samples.
 
-INVARIANT: nothing is left out because of a budget, a ticket, a set of known parties that may be empty for now, or a
-condition on arguments in a policy: policies are asked by scope, and an act that hangs on a condition says so.
+INVARIANT: nothing is left out because of a budget, a ticket, what temporal rules remember, a set of known parties that
+may be empty for now, or a condition on arguments in a policy: policies are asked by scope, and an act that hangs on a
+condition says so.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from citywatch.core.enforce.context import Context, Flow, party_forms
 from citywatch.core.enforce.explain import findings_of
 from citywatch.core.enforce.held import FREE
 from citywatch.core.enforce.needs import TOOL_CALL, Known, Needs, Pin, effect_of
+from citywatch.core.enforce.past import PLUMBING
 from citywatch.core.enforce.planned import planned
 from citywatch.core.enforce.reach import Act, Premise, at, audiences
-from citywatch.core.enforce.readers import PLUMBING, disclosed
+from citywatch.core.enforce.readers import disclosed
 from citywatch.core.enforce.rules import ApprovedTool, Rules
 from citywatch.core.enforce.samples import (
     ANYTHING,

@@ -8,7 +8,7 @@ INVARIANTS
 2. What needs no source (the object of what can be taken back, words without a link) is the attacker's choice.
 3. Data goes where the act's audience may see it; each audience that a manifest names is asked about.
 
-Not listed: what a client needs to find its tools (`readers.PLUMBING`), and the end of a session.
+Not listed: what a client needs to find its tools (`past.PLUMBING`), and the end of a session.
 """
 
 from __future__ import annotations
