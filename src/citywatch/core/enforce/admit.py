@@ -15,7 +15,8 @@ INVARIANTS
 6. A control argument that nobody entitled supplied is at best an Ask (`steering`); nobody is asked about a call that
    policy or budget would refuse anyway; an answer holds for that one call, once, until it expires.
 7. What the context may not show an audience goes there only as words that this audience may see anyway (`readers`).
-8. What a scan said of a text only turns an Ask into a Deny (`suspicion`); its silence changes nothing.
+8. What a scan said of a text only narrows: it turns an Ask into a Deny (`suspicion`), and takes a way to pass away
+   (`steering`); its silence changes nothing.
 9. A consequential call that is no step of the plan is at best an Ask (`planned`).
 """
 
@@ -104,7 +105,8 @@ def _steered(call: Call, known: Known, plan: Planned, allowed: Allow, now: int) 
     flow, tool = known.flow, known.rules.tools.get((call.server, call.name or ""))
     if flow is None or tool is None or call.method != TOOL_CALL or call.direction is not Direction.TO_SERVER:
         return allowed
-    findings = plan.over(Steering(call, tool, known.rules, flow).findings())
+    steering = Steering(call, tool, known.rules, flow)
+    findings = plan.over(steering.findings())
     stopped = [one for one in findings if one.how is None]
     told = (*plan.told, *(one.told() for one in findings))
     if not stopped and not plan.why:  # INVARIANT: 9.
@@ -115,7 +117,7 @@ def _steered(call: Call, known: Known, plan: Planned, allowed: Allow, now: int) 
             return Allow(allowed.policies, (f"ticket {ticket.id} by {ticket.by}", *told))
         if ticket.state == "denied":
             return Deny(Reason(Code.APPROVAL_DENIED, detail=f"ticket {ticket.id}"))
-    suspect = suspected(stopped, flow.history)  # INVARIANT: 8. Only here, where a person would be asked.
+    suspect = suspected(stopped, flow.history, steering.unasked_for(findings))  # INVARIANT: 8. Only here, where a person would be asked.
     if suspect is not None:
         return Deny(Reason(Code.SUSPECTED_INJECTION, allowed.policies, suspect.told()))
     why = (*((plan.why,) if plan.why else ()), *(one.told() for one in stopped[:MAX_TOLD]))
