@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Final
 
 _ASKED_FOR: Final = {
@@ -34,7 +33,7 @@ _ASKED_FOR: Final = {
     "create": "create make add schedule set open start plan book arrange organize organise generate write draft put "
     "enter register file raise",
     "deactivate": "deactivate disable suspend close cancel stop",
-    "delete": "delete remove erase drop purge wipe clear trash discard destroy clean",
+    "delete": "delete remove erase drop purge wipe clear trash discard destroy clean cancel",
     "deploy": "deploy release ship roll publish launch push",
     "disable": "disable deactivate stop suspend block",
     "drop": "drop delete remove",
@@ -171,7 +170,7 @@ def _pays(words: list[str]) -> bool:
 
 
 def _asks(text: str, verb: str) -> bool:
-    wanted = _forms(verb)
+    wanted = _FORMS[verb]
     for hit in _WORD.finditer(text):
         found = wanted.get(hit[0])
         if found is None or (found in _ANSWERS and text[hit.end() : hit.end() + 4].rstrip(" .,!?") in (" me", " us")):
@@ -186,10 +185,8 @@ def _heads(text: str, at: int) -> bool:
     return _BEFORE_A_VERB.search(text, max(0, at - _BACK), at) is not None
 
 
-@lru_cache(maxsize=512)
-def _forms(verb: str) -> dict[str, str]:
-    """Each form in which people ask for what this verb does, with its verb."""
-    asked = _ASKED_FOR[verb].split()
+def _forms(asked: list[str]) -> dict[str, str]:
+    """Each form of these verbs, with its verb."""
     found = {form: one for one in asked for form in _inflected(one)}
     found.update({form: one for form, one in _IRREGULAR.items() if one in asked})
     return found
@@ -208,3 +205,6 @@ def _mentions(text: str, word: str) -> bool:
     single = word.removesuffix("s")
     forms = {word, *_inflected(single), *_ALIKE.get(single, ())}
     return any(hit[0] in forms for hit in _WORD.finditer(text))
+
+
+_FORMS: Final = {verb: _forms(asked.split()) for verb, asked in _ASKED_FOR.items()}
