@@ -21,6 +21,7 @@ INVARIANTS
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Final
 
 import msgspec
@@ -32,7 +33,8 @@ from citywatch.core.enforce.rules import ApprovedTool, Rules
 from citywatch.core.flow.derive import as_number, derive
 from citywatch.core.flow.history import Value
 from citywatch.core.flow.provenance import Provenance
-from citywatch.core.flow.tokens import Kind, Token, exact_tokens, find_tokens
+from citywatch.core.flow.readings import Typed
+from citywatch.core.flow.tokens import Kind, Token, find_links
 from citywatch.core.label import Label
 from citywatch.core.manifest import EVERYBODY, Role
 
@@ -40,7 +42,7 @@ MAX_TEXT: Final = 64 << 10
 OUTBOUND: Final = frozenset((Kind.URL, Kind.HOST, Kind.IBAN))
 """What, in words on their way to others, makes those others act: a link to follow, an account to pay to."""
 FOLLOWING: Final = frozenset((Role.DESTINATION, Role.OBJECT, Role.AMOUNT))
-"""Roles in which one of a few enumerated options follows what was named. A command is what is done: it never follows."""
+"""Roles in which one of a few enumerated options follows what was named. A command is what is done: it does not."""
 FETCHED: Final = frozenset((Kind.URL, Kind.HOST))
 ENFORCED: Final[Mapping[Effect, frozenset[Role]]] = {
     Effect.READ: frozenset((Role.DESTINATION, Role.COMMAND)),
@@ -86,13 +88,17 @@ class Steering:
         self._options = tool.options
         self._rules = rules
         self._history = flow.history
+        self._read = flow.readings.of
         self._counts = flow.held.counts
         self._people = Provenance(flow.history, self._steers, self._counts)
         self._parties = flow.parties
         self._clean = self._is_clean(flow.context.label)
-        lasting = self._manifest.effect is Effect.IRREVERSIBLE
-        self._spoken = not lasting or self._people.speak_of(call.name or "")  # INVARIANT: 4.
-        self._act = call.name if lasting else None
+        self._act = call.name if self._manifest.effect is Effect.IRREVERSIBLE else None
+
+    @cached_property
+    def _spoken(self) -> bool:
+        """# INVARIANT: 4."""
+        return self._act is None or self._people.speak_of(self._act)
 
     def findings(self) -> tuple[Finding, ...]:
         """One for each control value, and for each link in words on their way out; empty if nothing needs a source."""
@@ -116,7 +122,8 @@ class Steering:
             found.append(self._unaimed())
         settled = all(one.how for one in found)
         found += [self._control(one) for one in later]
-        if settled and any(one.how == "spoken" or one.role is Role.TIME or one.role in _ANCHORS for one in _passed(found)):
+        passed = [one for one in found if one.how]
+        if settled and any(one.how == "spoken" or one.role is Role.TIME or one.role in _ANCHORS for one in passed):
             found = [self._anchored(one) for one in found]
         return tuple(found)
 
@@ -160,7 +167,7 @@ class Steering:
         if len(text) > MAX_TEXT:
             yield Finding(argument.path, argument.role, None, "too long to look for links")
             return
-        for token in find_tokens(text, names=False):
+        for token in find_links(text):
             if token.kind in OUTBOUND and not _is_file(token):
                 link = Argument(
                     f"{argument.path}[{token.start}:{token.end}]", Role.CONTENT, text[token.start : token.end], None
@@ -171,11 +178,10 @@ class Steering:
                 yield Finding(link.path, link.role, how, where, link.value)
 
     def _source(self, argument: Argument) -> tuple[str | None, str]:
-        value = argument.value
+        value = self._read(argument.value)
         if self._clean and not self._foreign(value):
             return "clean", "nothing here was written by a third party"
-        noun = argument.path.partition("[")[0].partition(".")[0].partition("_")[0].lower()
-        seen = self._people.named(value, READINGS[argument.role], noun)
+        seen = self._people.named(value, READINGS[argument.role], argument.path)
         if seen is not None:
             return "named", self._history.told(seen)
         spoken = self._spoken or argument.role not in _ANCHORS
@@ -196,7 +202,7 @@ class Steering:
         sightings = self._history.sightings(value)
         return None, self._history.told(sightings[-1]) if sightings else "nowhere: the agent made it up"
 
-    def _foreign(self, value: Value) -> bool:
+    def _foreign(self, value: Typed) -> bool:
         """Whether this stands only where no server vouches for it: a number cannot talk, and yet be an attacker's."""
         seen = self._history.sightings(value) if self._history.foreign else []
         return bool(seen) and not any(self._history.part(one).trusted for one in seen)
@@ -206,15 +212,16 @@ class Steering:
 
         Nor one that stands only in words like an injection: to follow them is what they want (INVARIANT: 5).
         """
-        leads = any(token.kind in FETCHED for token in exact_tokens(argument.value))
-        seen = leads and argument.role is Role.DESTINATION and bool(self._history.sightings(argument.value))
-        return seen and not self._history.flagged_only(argument.value)
+        value = self._read(argument.value)
+        leads = any(token.kind in FETCHED for token in value.exact)
+        seen = leads and argument.role is Role.DESTINATION and bool(self._history.sightings(value))
+        return seen and not self._history.flagged_only(value)
 
     def _own(self, argument: Argument) -> bool:
         """Whether it is the own address of a person for whom the agent works here, and who may steer the act."""
         if argument.role is not Role.DESTINATION:
             return False
-        forms = set(party_forms("", argument.value))
+        forms = set(party_forms("", self._read(argument.value)))
         people = {
             prompt.source
             for prompt in self._history.prompts
@@ -253,10 +260,6 @@ class Steering:
             return False
         to = any(one.role is Role.DESTINATION for one in manifest.parameters.values())
         return to or EVERYBODY in manifest.audience
-
-
-def _passed(found: Sequence[Finding]) -> Iterator[Finding]:
-    return (one for one in found if one.how)
 
 
 def _is_file(token: Token) -> bool:
