@@ -144,10 +144,12 @@ def _half(head: Head, words: Sequence[str], known: dict[str, _Spelt]) -> _Half:
 
 
 def _spell(head: Head, word: bytes) -> _Spelt:
-    """The sum over `words.spelling(word)`, in one pass: most of a scan's time is spent here."""
+    """The sum over `words.spelling(word)`, in one pass: most of a scan's time is spent here, so it is a plain loop."""
     weights, mask, edged = head.weights, head.mask, b"^" + word + b"$"
-    pieces = [weights[crc32(edged[at : at + GRAM], 1) & mask] for at in range(len(edged) - GRAM + 1)]
-    return word, weights[crc32(word) & mask] + sum(pieces), len(pieces) + 1, begin_pair(word)
+    total, pieces = weights[crc32(word) & mask], len(edged) - GRAM + 1
+    for at in range(pieces):
+        total += weights[crc32(edged[at : at + GRAM], 1) & mask]
+    return word, total, max(pieces, 0) + 1, begin_pair(word)
 
 
 def _score(head: Head, total: int, count: int) -> float:
