@@ -159,7 +159,8 @@ class Defended:
         tickets = Tickets(store=self.enforcer.store, clock=self.clock, replica="bench")
         waiting = [one for one in await tickets.pending() if one.call == call.id]
         for one in waiting:
-            await tickets.answer(one.id, approved, "bench", "as scripted")
+            principal = one.of[0] if one.of else ""
+            await tickets.answer(one.id, approved, "bench", "as scripted", principal=principal)
         return approved and bool(waiting)
 
     async def read(self, handle: str, answer: str) -> str | None:
