@@ -109,6 +109,14 @@ async def test_a_yes_for_a_while_covers_other_words_and_nothing_else() -> None:
     assert event.until == here.clock.now_ms()
 
 
+async def test_a_yes_for_a_while_covers_no_other_way_of_writing_what_was_entitled_anyway() -> None:
+    here = await read_letter()
+    ticket = await asked(here, to=MALLORY, amount=100.5)  # she named the amount: only the account stops it
+    await here.tickets.answer(ticket.id, True, "on call", "a new supplier", principal="alice", hold_ms=HOUR)
+    assert code_of(await here.act("pay", to=MALLORY, amount=100.5, note="again")) is None
+    assert code_of(await here.act("pay", to=MALLORY, amount="100.50", note="again")) == ASKED
+
+
 async def test_a_yes_without_a_time_is_for_one_call() -> None:
     here = await read_letter()
     ticket = await asked(here, note="first", **WANTED)

@@ -47,12 +47,12 @@ class Tickets:
         answered before or has expired, `Malformed` if only a principal may approve it.
         """
         likeness, row, ticket = await self._find(name)
-        if approve and ticket.of is not None and principal not in ticket.of:
-            raise Malformed(_who(ticket))
         now = self._clock.now_ms()
         if ticket.state != "pending" or now >= ticket.expires:
             by_now = ticket.state if ticket.state != "pending" else "expired"
             raise Refused(Code.CONFLICT, f"the ticket `{name[:40]}` is {by_now}")
+        if approve and ticket.of is not None and principal not in ticket.of:
+            raise Malformed(_who(ticket))
         answered = msgspec.structs.replace(ticket, state="approved" if approve else "denied", by=by)
         event = events.TicketAnswered(
             at=now,
@@ -116,4 +116,4 @@ def _who(ticket: Ticket) -> str:
     act = f"{ticket.server}/{ticket.tool}"
     if not ticket.of:
         return f"nobody: no principal may steer `{act}`"
-    return f"only {' or '.join(f'`{name}`' for name in ticket.of)} may approve it, whose words may steer `{act}`"
+    return f"only {' or '.join(f'`{name}`' for name in ticket.of)} may approve it: whose words may steer `{act}`"
