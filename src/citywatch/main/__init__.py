@@ -53,7 +53,21 @@ def cli(ctx: click.Context, config: Path) -> None:
 
 
 def _register() -> None:
-    from citywatch.main import agents, authority, calls, check, connect, log, policy, run, setup, tasks, tools, why
+    from citywatch.main import (
+        agents,
+        authority,
+        blast,
+        calls,
+        check,
+        connect,
+        log,
+        policy,
+        run,
+        setup,
+        tasks,
+        tools,
+        why,
+    )
 
     parts: list[Callable[[click.Group], None]] = [
         setup.register,
@@ -66,6 +80,7 @@ def _register() -> None:
         calls.register,
         tasks.register,
         why.register,
+        blast.register,
         policy.register,
         log.register,
     ]
