@@ -47,6 +47,7 @@ CALLED: Final[Mapping[str, tuple[str, ...]]] = {
 TELLING: Final = frozenset((Kind.EMAIL, Kind.URL, Kind.IBAN, Kind.PHONE))
 """The kinds of token that single a record out when a person wrote them."""
 _SENTENCE: Final = re.compile(r"(?<=[.!?])\s+|\n")
+_RUN: Final = re.compile(r"[^\W_]+")
 _PERCENT: Final = re.compile(r"(?<![0-9.])([0-9]{1,15}(?:\.[0-9]{1,15})?) ?%")
 MAX_TWINS: Final = 4096
 """Fields of one name, or of one value, that are compared: of more, no one is the one that a person meant."""
@@ -166,7 +167,13 @@ class Provenance:
         for prompt in self._prompts:
             yield from _SENTENCE.split(prompt.text)
 
+    @cached_property
+    def _runs(self) -> frozenset[str]:
+        return frozenset(one for prompt in self._prompts for one in whole_words(prompt.text))
+
     def _said(self, words: str) -> bool:
+        if words.isalnum():
+            return words in self._runs
         if words not in self._known:
             self._known[words] = any(find_phrase(words, prompt.text) >= 0 for prompt in self._prompts)
         return self._known[words]
@@ -260,6 +267,11 @@ def find_phrase(words: str, text: str) -> int:
             return at
         at = text.find(words, at + 1)
     return -1
+
+
+def whole_words(text: str) -> frozenset[str]:
+    """The words of letters and digits alone that `find_phrase` finds in a text."""
+    return frozenset(one for one in _RUN.findall(text) if len(one) >= LEAST_WORDS)
 
 
 def find_marked(digits: str, noun: str, text: str) -> int:
