@@ -71,7 +71,7 @@ class Provenance:
             if steers(prompt.source) and counts(history.items[prompt.item])  # INVARIANT: 1
         ]
         self._known: dict[str, bool] = {}
-        self._words: dict[str, tuple[str, ...]] = {}
+        self._heard = history.heard(tuple(prompt.item for prompt in self._prompts))
         self._values: dict[tuple[str, str, str], set[str]] = {}
         self._asking: dict[str, list[str]] = {}
 
@@ -269,10 +269,11 @@ class Provenance:
 
     def _mentioned(self, other: Part, part: Part) -> bool:
         """Whether a person said a word of this field, or all of it, and all records with it agree on the value."""
-        if other.whole not in self._words:
+        said = self._heard.get(other.whole)
+        if said is None:
             words = [other.whole, *(one for one in other.whole.split() if len(one) >= LEAST_MENTION)]
-            self._words[other.whole] = tuple(one for one in words if not one.isdigit() and self._said(one))
-        return any(self._by_word(other.name, part.name, one) == {part.whole} for one in self._words[other.whole])
+            said = self._heard[other.whole] = tuple([one for one in words if not one.isdigit() and self._said(one)])
+        return any(self._by_word(other.name, part.name, one) == {part.whole} for one in said) if said else False
 
     def _by_word(self, described: str, asked: str, word: str) -> set[str]:
         """What the fields `asked` hold of all records whose field `described` has this word."""
