@@ -40,6 +40,7 @@ class Decided(Event, frozen=True, kw_only=True, tag="decided"):
     pin: str | None
     body: str
     sources: tuple[str, ...] = ()  # what entitled each argument that steers the act
+    redacted: tuple[str, ...] = ()  # what was taken out of a server's message before it was judged, and how often
 
 
 class Settled(Event, frozen=True, kw_only=True, tag="settled"):
@@ -54,6 +55,7 @@ class Settled(Event, frozen=True, kw_only=True, tag="settled"):
     is_error: bool
     size: int
     body: str | None
+    redacted: tuple[str, ...] = ()  # what was taken out, and how often; `body` is the reply as it came
 
 
 class Lost(Event, frozen=True, kw_only=True, tag="lost"):

@@ -14,6 +14,7 @@ INVARIANTS
 3. Each row a decision read is unchanged when its entry commits; after three conflicts the call is refused.
 4. Refusals spend a budget, so asking again is no second chance.
 5. A call that its caller abandons is closed at once, whatever instant that is: no entry is left without its outcome.
+6. Of a reply only what its agent is to be given is released and enters its context; the log keeps what came.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from citywatch.core.call import Allow, Call, Decision, Deny, Direction, Reason
 from citywatch.core.content.model import Model
 from citywatch.core.enforce.admit import admit
 from citywatch.core.enforce.context import context_key
+from citywatch.core.enforce.deliver import Places, as_delivered, deliver
 from citywatch.core.enforce.needs import (
     TOOL_CALL,
     Known,
@@ -115,15 +117,19 @@ class Enforcer:
 
     # -- the first half: who, whether, on record ---------------------------------------------------------------------
 
-    async def judge(self, call: Call, credential: Credential, puts: Puts = ()) -> Judged:
+    async def judge(
+        self, call: Call, credential: Credential, puts: Puts = (), redacted: tuple[str, ...] = ()
+    ) -> Judged:
         """Decide a call and commit the decision. With an `Allow`, `puts` are written in the same transaction.
+
+        `redacted` says what was taken out of a server's message before it came here.
 
         Raises `Unavailable` when the decision cannot be recorded; then nothing may be forwarded.
         """
         async with self._in_turn(call, credential):
-            return await self._judge(call, credential, puts)
+            return await self._judge(call, credential, puts, redacted)
 
-    async def _judge(self, call: Call, credential: Credential, puts: Puts) -> Judged:
+    async def _judge(self, call: Call, credential: Credential, puts: Puts, redacted: tuple[str, ...]) -> Judged:
         opening: Reads = ((open_key(call), 0),) if has_shared_id(call) else ()
         taken = False
         for attempt in range(MAX_CONFLICTS):
@@ -143,7 +149,7 @@ class Enforcer:
             unheard = not judged.allowed and call.direction is Direction.TO_AGENT
             if unheard and not self.rejections.deny(_code_of(decision), call.server):
                 return judged
-            append = self._recording(judged, need, loaded, now, puts, opening)
+            append = self._recording(judged, need, loaded, now, puts, opening, redacted)
             try:
                 outcome = await self.store.append(append)
             except asyncio.CancelledError:
@@ -156,12 +162,23 @@ class Enforcer:
             taken = taken or (isinstance(outcome, Stale) and any(outcome.key == key for key, _ in opening))
         raise Unavailable(Code.CONFLICT)
 
-    def _recording(self, judged: Judged, need: Needs, loaded: Loaded, now: int, puts: Puts, opening: Reads) -> Append:
+    def _recording(
+        self,
+        judged: Judged,
+        need: Needs,
+        loaded: Loaded,
+        now: int,
+        puts: Puts,
+        opening: Reads,
+        redacted: tuple[str, ...],
+    ) -> Append:
         """The one transaction of a decision: its entry, what it was read from, what it spends, what it changes."""
         call, known, decision, allowed = judged.call, judged.known, judged.decision, judged.allowed
         unheard = not allowed and call.direction is Direction.TO_AGENT
         salt = self.chance.salt()
-        entry = entries.decided(call, judged.credential, known, decision, salt=salt, replica=self.replica, now=now)
+        entry = entries.decided(
+            call, judged.credential, known, decision, redacted, salt=salt, replica=self.replica, now=now
+        )
         return Append(
             # What a server says and nobody hears costs it nothing, and would fill our disk: its digest has to do.
             entries=(NewEntry(entry, None if unheard else Payload(salt, call.body)),),
@@ -205,31 +222,42 @@ class Enforcer:
     # -- the second half: what came back -----------------------------------------------------------------------------
 
     async def settle(
-        self, judged: Judged, response: Response, index: int, puts: Puts = (), once: Reads = ()
+        self,
+        judged: Judged,
+        response: Response,
+        index: int,
+        puts: Puts = (),
+        once: Reads = (),
+        known: Places | None = None,
     ) -> Released | Withheld:
         """Judge a reply and commit that; only what is returned may reach the agent. `index` counts messages.
+
+        `known` are the places in it where something ends that began in the stream before it.
 
         `once` are rows, with their versions, that must be unchanged: a question is answered once (`Refused`), a session
         counted once (`Unavailable(CONFLICT)`).
         """
         async with self._in_turn(judged.call, judged.credential):
-            return await self._settle(judged, response, index, puts, once)
+            return await self._settle(judged, response, index, puts, once, known)
 
     async def _settle(
-        self, judged: Judged, response: Response, index: int, puts: Puts, once: Reads
+        self, judged: Judged, response: Response, index: int, puts: Puts, once: Reads, places: Places | None
     ) -> Released | Withheld:
         call = judged.call
         context = context_key(call.agent, judged.credential.key)
         answering = bool(self.rules.principals) and call.direction is Direction.TO_AGENT
+        delivered = deliver(call, response, self.rules, places)
+        given = delivered.response  # INVARIANT: 6.
         for _ in range(MAX_CONFLICTS):
             now = self.clock.now_ms()
-            entering = entering_reply(call, response, self.rules) if self.rules.principals else None
+            entering = entering_reply(call, given, self.rules) if self.rules.principals else None
             entered = (context,) if answering else () if entering is None else (context, *entering.rows())
-            rows = (*reply_rows(call, response), *entered)
+            rows = (*reply_rows(call, given), *entered)
             loaded = await self.store.load(rows, ())  # from memory: its own agent's row was read a moment ago
             known = {key: self.snapshots.decode(key, loaded) for key in rows if key not in entered}
             label = context_of(context, loaded).label if answering else BOTTOM
-            settled = settle(call, judged.authority, response, judged.known.rules, known, label)
+            settled = settle(call, judged.authority, given, judged.known.rules, known, label)
+            settled = as_delivered(settled, delivered)
             salt = self.chance.salt()
             entry = entries.settled(call, response, settled, index, salt=salt, replica=self.replica, now=now)
             outcome = await self.store.append(

@@ -19,12 +19,21 @@ from citywatch.service.ports import NewEntry
 from citywatch.service.rejections import MAX_DETAIL
 
 MAX_SOURCES = 64
+MAX_REDACTED = 64
 MAX_POLICIES = 64
 """How many matching policies an entry names."""
 
 
 def decided(
-    call: Call, credential: Credential, known: Known, decision: Decision, *, salt: bytes, replica: str, now: int
+    call: Call,
+    credential: Credential,
+    known: Known,
+    decision: Decision,
+    redacted: tuple[str, ...] = (),
+    *,
+    salt: bytes,
+    replica: str,
+    now: int,
 ) -> bytes:
     """A call and its decision. `salt` is the payload's, `now` in milliseconds."""
     reason = None if isinstance(decision, Allow) else decision.reason
@@ -51,6 +60,7 @@ def decided(
         manifest=known.rules.manifest,
         pin=None if known.pin is None else known.pin.digest,
         body=payload_digest(salt, call.body),
+        redacted=redacted[:MAX_REDACTED],
     )
     return encode_event(event)
 
@@ -71,6 +81,7 @@ def settled(
         is_error=response.error is not None,
         size=len(response.body),
         body=payload_digest(salt, response.body),
+        redacted=outcome.redacted[:MAX_REDACTED] if isinstance(outcome, Released) else (),
     )
     return encode_event(event)
 

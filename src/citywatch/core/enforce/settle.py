@@ -33,9 +33,10 @@ from citywatch.core.wire.mcp import Definition
 
 
 class Released(msgspec.Struct, frozen=True, kw_only=True):
-    """The bytes the agent may see."""
+    """The bytes the agent may see; `redacted` says what was taken out of them."""
 
     body: bytes
+    redacted: tuple[str, ...] = ()
     is_error: bool = False
     report: Report = Report()
 
