@@ -15,6 +15,8 @@ from citywatch.core.call import Effect
 from citywatch.core.flow.fields import Fields
 from citywatch.core.manifest import SILENT, Budget, Clearance, Principal, ToolManifest
 from citywatch.core.names import AgentId
+from citywatch.core.plan.formula import Rule
+from citywatch.core.plan.temporal import Automaton, compile_rule
 from citywatch.core.policy.arguments import ArgumentMap
 from citywatch.core.policy.cedar import Policy
 from citywatch.core.policy.decide import Policies, compile_policies
@@ -47,6 +49,7 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     clearances: Mapping[str, Clearance] = {}
     clearance: Clearance = Clearance()
     """That of agents that are registered and not configured."""
+    temporal: tuple[Rule, ...] = ()
 
 
 class ApprovedTool(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +84,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     principals: Mapping[str, Principal]
     clearances: Mapping[str, Clearance] = {}
     clearance: Clearance = Clearance()
+    temporal: tuple[Automaton, ...] = ()
 
     def cleared(self, name: str) -> Clearance:
         """What the agent of that name may be given."""
@@ -145,6 +149,7 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         principals=configured.principals,
         clearances=configured.clearances,
         clearance=configured.clearance,
+        temporal=tuple(compile_rule(rule) for rule in configured.temporal),
     )
 
 
