@@ -70,13 +70,15 @@ def test_a_ruling_that_names_nothing_changes_nothing(value: Any) -> None:
 
 
 @given(REPLIES)
-def test_the_text_that_repeats_the_fields_repeats_what_is_left_of_them(value: Any) -> None:
+def test_the_text_that_repeats_the_fields_says_what_is_left_of_them_or_less(value: Any) -> None:
     result = {"structuredContent": {"result": value}, "content": [{"type": "text", "text": json.dumps(value)}]}
     cleaned = sift_reply(result, RULING)
     if cleaned.withheld or not isinstance(value, dict | list):
         return
-    text = cleaned.value["content"][0]["text"]
-    assert json.loads(text) == told(cleaned.value) or not cleaned.redacted
+    text = json.loads(cleaned.value["content"][0]["text"])
+    # A text has escapes that a value has not, so that more of it can look like a secret.
+    for said, held in zip(leaves_of(text), leaves_of(told(cleaned.value)), strict=True):
+        assert said.text == held.text or "[redacted " in said.text
 
 
 def streamed(texts: list[str]) -> list[str]:
