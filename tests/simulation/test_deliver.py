@@ -159,6 +159,16 @@ async def test_what_was_not_given_is_not_in_the_context_and_the_log_keeps_what_c
     assert ANN.encode() in payload.body
 
 
+async def test_where_it_is_only_observed_all_comes_through_and_the_entry_says_what_would_not_have() -> None:
+    for content, code in ((SECRETS, None), ({"secret": Delivery.WITHHOLD}, WITHHELD)):
+        here = await city(content)
+        here.enforcer.rules = msgspec.structs.replace(here.enforcer.rules, observe=True)
+        assert texts(await here.read("inbox", f"the key is {KEY}")) == [f"the key is {KEY}"]
+        settled = await last_settled(here)
+        assert (settled.outcome, settled.code, settled.redacted) == ("released", code, ())
+        assert settled.detail.startswith("observed: secret aws-key")
+
+
 # ---- fields that are for others ------------------------------------------------------------------------------------
 
 

@@ -214,6 +214,7 @@ def configured(settings: Settings) -> Configured:
             for agent in settings.agents.values()
         },
         clearance=Clearance(content=settings.content),
+        observe=settings.observe,
         temporal=temporal,
     )
 

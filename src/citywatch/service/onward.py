@@ -43,8 +43,8 @@ class Onward:
 
     def __init__(self, call: Call, rules: Rules) -> None:
         ruling = rules.cleared(agent_name(call)).content
-        self._held = None if is_open(ruling) else Holdback(ruling)
-        self._hides = hides_stream(call, rules)
+        self._held = None if is_open(ruling) or rules.observe else Holdback(ruling)
+        self._hides = hides_stream(call, rules) and not rules.observe
         self.known: Places | None = None
         """Once the reply has come: where in it something ends that began before it."""
 

@@ -83,10 +83,19 @@ def deliver(call: Call, response: Response, rules: Rules, known: Places | None =
     return Delivered(msgspec.structs.replace(changed, body=format_message(changed)), cleaned.redacted)
 
 
-def as_delivered(settled: Released | Withheld, delivered: Delivered) -> Released | Withheld:
-    """What was settled, with what was taken out of it; or that it is kept from the agent whatever else holds."""
+def as_delivered(settled: Released | Withheld, delivered: Delivered, observe: bool) -> Released | Withheld:
+    """What was settled, with what was taken out of it; or that it is kept from the agent whatever else holds.
+
+    Where it is only observed, nothing was taken out, and the entry says what would have been.
+    """
     if isinstance(settled, Withheld):
         return settled
+    if observe:
+        would = delivered.withheld or ", ".join(delivered.redacted)
+        if not would or settled.code is not None:
+            return settled
+        code = Code.CONTENT_WITHHELD if delivered.withheld else None
+        return msgspec.structs.replace(settled, code=code, detail=f"observed: {would}")
     if delivered.withheld:
         return Withheld(code=Code.CONTENT_WITHHELD, detail=delivered.withheld, report=settled.report)
     return msgspec.structs.replace(settled, redacted=delivered.redacted)

@@ -37,7 +37,9 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Configured(msgspec.Struct, frozen=True, kw_only=True):
-    """What the operator's file says, in the terms of the gates. `digest` names all of it."""
+    """What the operator's file says, in the terms of the gates. `digest` names all of it; `observe` is
+    `unsafe_observe`.
+    """
 
     domain: str
     agents: tuple[AgentFacts, ...]
@@ -49,6 +51,7 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     clearances: Mapping[str, Clearance] = {}
     clearance: Clearance = Clearance()
     """That of agents that are registered and not configured."""
+    observe: bool = False
     temporal: tuple[Rule, ...] = ()
 
 
@@ -84,6 +87,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     principals: Mapping[str, Principal]
     clearances: Mapping[str, Clearance] = {}
     clearance: Clearance = Clearance()
+    observe: bool = False
     temporal: tuple[Automaton, ...] = ()
 
     def cleared(self, name: str) -> Clearance:
@@ -149,6 +153,7 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         principals=configured.principals,
         clearances=configured.clearances,
         clearance=configured.clearance,
+        observe=configured.observe,
         temporal=tuple(compile_rule(rule) for rule in configured.temporal),
     )
 
