@@ -3,9 +3,9 @@
     load(needs) → verify → admit → append → forward → settle → append → release
 
 `judge` is its first half and `settle` its second; `exchange` puts the forwarding between them. What the gates decide is
-in `core.enforce`; here it is only made sure that nothing happens out of order. Both halves are the same promise: what
-is in the log, what was read for it, and what may happen next are one transaction each. `snapshots` reads the rows,
-`contexts` knows what flowed, `entries` words what is entered.
+in `core.enforce`; here it is only made sure that nothing happens out of order. Long, and one thing because both halves
+are the same promise: what is in the log, what was read for it, and what may happen next are one transaction each.
+`snapshots` reads the rows, `contexts` knows what flowed, `entries` words what is entered.
 
 INVARIANTS
 1. Every call's entry is committed before it is forwarded; one that changes anything is synced first, and so is what an
@@ -84,7 +84,8 @@ Decide = Callable[[Call, Credential, Known, Needs, int], tuple[Authority | None,
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
     """A call, its decision, and what it rested on; the decision's entry is committed. Only `judge` makes one.
 
-    `found` is what the gates found; `decision` is another where `unsafe_observe` enforces nothing.
+    `found` is what the gates found; `decision` is another where `unsafe_observe` enforces nothing. `redacted`: what was
+    taken out of a server's message before it was judged.
     """
 
     call: Call
@@ -93,6 +94,7 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     found: Decision
     authority: Authority | None
     known: Known
+    redacted: tuple[str, ...] = ()
 
     @property
     def allowed(self) -> bool:
@@ -137,8 +139,6 @@ class Enforcer:
     ) -> Judged:
         """Decide a call and commit the decision. With an `Allow`, `puts` are written in the same transaction.
 
-        `redacted` says what was taken out of a server's message before it came here.
-
         Raises `Unavailable` when the decision cannot be recorded; then nothing may be forwarded.
         """
         async with self._in_turn(call, credential):
@@ -159,7 +159,13 @@ class Enforcer:
             authority, found = self._decide(call, credential, known, need, now)
             decision = found if authority is None else observed(found, self.rules.observe)
             judged = Judged(
-                call=call, credential=credential, decision=decision, found=found, authority=authority, known=known
+                call=call,
+                credential=credential,
+                decision=decision,
+                found=found,
+                authority=authority,
+                known=known,
+                redacted=redacted,
             )
             if authority is None and isinstance(decision, Deny):
                 # Papers that do not hold are worth no more of the disk than none at all: no payload, folded in a flood.
@@ -168,7 +174,7 @@ class Enforcer:
             unheard = not judged.allowed and call.direction is Direction.TO_AGENT
             if unheard and not self.rejections.deny(_code_of(decision), call.server):
                 return judged
-            append = self._recording(judged, need, loaded, now, puts, opening, redacted)
+            append = self._recording(judged, need, loaded, now, puts, opening)
             try:
                 outcome = await self.store.append(append)
             except asyncio.CancelledError:
@@ -181,16 +187,7 @@ class Enforcer:
             taken = taken or (isinstance(outcome, Stale) and any(outcome.key == key for key, _ in opening))
         raise Unavailable(Code.CONFLICT)
 
-    def _recording(
-        self,
-        judged: Judged,
-        need: Needs,
-        loaded: Loaded,
-        now: int,
-        puts: Puts,
-        opening: Reads,
-        redacted: tuple[str, ...],
-    ) -> Append:
+    def _recording(self, judged: Judged, need: Needs, loaded: Loaded, now: int, puts: Puts, opening: Reads) -> Append:
         """The one transaction of a decision: its entry, what it was read from, what it spends, what it changes."""
         call, known, allowed = judged.call, judged.known, judged.allowed
         observing = allowed and known.rules.observe
@@ -201,7 +198,7 @@ class Enforcer:
             judged.credential,
             known,
             judged.found,
-            redacted,
+            judged.redacted,
             salt=salt,
             replica=self.replica,
             now=now,
@@ -264,7 +261,6 @@ class Enforcer:
         """Judge a reply and commit that; only what is returned may reach the agent. `index` counts messages.
 
         `known` are the places in it where something ends that began in the stream before it.
-
         `once` are rows, with their versions, that must be unchanged: a question is answered once (`Refused`), a session
         counted once (`Unavailable(CONFLICT)`).
         """
