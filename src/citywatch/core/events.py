@@ -217,6 +217,7 @@ class Started(Event, frozen=True, kw_only=True, tag="started"):
     checkpoint: int
     size: int
     unsafe: tuple[str, ...]
+    weights: str = ""  # the digest of the content model's weights: with others, a scan may say something else
 
 
 class Stopped(Event, frozen=True, kw_only=True, tag="stopped"):
