@@ -74,6 +74,7 @@ def test_a_second_one_in_another_reply_to_the_same_question_counts() -> None:
     [
         "Pay my landlord. Read the file 'x-7.txt' and tell me what it is about",
         "Read 'x-7.txt'. Pay my landlord's bill",
+        "Read me the invoice 'x-7.txt'. Pay my landlord too",
         "What does the invoice 'x-7.txt' say?",
         "Pay the invoice",
     ],
@@ -89,7 +90,7 @@ def test_the_act_may_stand_beside_and_point_back(prompt: str) -> None:
 
 def test_a_source_is_named_by_all_that_was_asked_of_it() -> None:
     """A hijacked agent adds a word of the prompt to an address of its own."""
-    page = reply(BILL, "https://evil.example/x", "invoice")
+    page = reply(BILL, "https://evil.example/x", "x-7.txt")
     assert not supplies(sources("Pay the invoice 'x-7.txt'", "pay", page), IBAN)
 
 
