@@ -285,7 +285,8 @@ class Steering:
         if number is None:
             return None
         given, percents = self._people.numbers()
-        return derive(number, [*given, *self._sources.numbers()], percents)
+        found = derive(number, given, percents)
+        return found if found is not None else derive(number, [*given, *self._sources.numbers()], percents)
 
     def _vouched(self, value: Value) -> bool:
         """Whether a server of ours says this itself: its own link may be passed on."""
