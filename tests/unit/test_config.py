@@ -156,8 +156,8 @@ BAD: list[tuple[str, str, str, str]] = [
         f"{DOMAIN}§zzz: 1\n",
         "",
         "unknown key `zzz`",
-        "write one of trust_domain, listen, names, state, policies, temporal_rules, origin, agents, servers, "
-        "principals, limits, witnesses, witness_quorum",
+        "write one of trust_domain, listen, names, state, policies, temporal_rules, plan_templates, origin, "
+        "agents, servers, principals, limits, witnesses, witness_quorum",
     ),
     (f"{DOMAIN}listen: §[]\n", "listen", "an empty list", "name at least one, or remove the key"),
     (
@@ -667,6 +667,7 @@ BAD: list[tuple[str, str, str, str]] = [
         "expected text, found a list",
         "write one text",
     ),
+    (f"{DOMAIN}plan_templates: §7\n", "plan_templates", "expected text, found a number", "put it in quotes"),
     # principals
     (
         f"{DOMAIN}principals: §[alice]\n",

@@ -70,6 +70,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         witnesses=witnesses,
         witness_quorum=quorum,
         temporal_rules=section.maybe("temporal_rules", where),
+        plan_templates=section.maybe("plan_templates", where),
         unsafe=tuple(flag for item in servers.values() for flag in _unsafe(item)),
     )
     return settings if domain is not None else None

@@ -127,7 +127,8 @@ class Witness(msgspec.Struct, frozen=True, kw_only=True):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The whole file. Paths are resolved; `unsafe` names every dangerous option that is on.
 
-    `temporal_rules` is a file of rules about what happened before; None: there are none.
+    `temporal_rules` is a file of rules about what happened before, `plan_templates` a folder of plans with parameters;
+    None: there are none.
     """
 
     trust_domain: str
@@ -144,6 +145,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     witness_quorum: int
     unsafe: tuple[str, ...]
     temporal_rules: str | None = None
+    plan_templates: str | None = None
 
 
 def manifest_digest(settings: Settings) -> str:

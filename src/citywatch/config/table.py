@@ -24,6 +24,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "state",
         "policies",
         "temporal_rules",
+        "plan_templates",
         "origin",
         "agents",
         "servers",

@@ -40,6 +40,7 @@ class Decided(Event, frozen=True, kw_only=True, tag="decided"):
     pin: str | None
     body: str
     sources: tuple[str, ...] = ()  # what entitled each argument that steers the act
+    assumes: tuple[str, ...] = ()  # beside havoc: honest until tainted, honest runtime
 
 
 class Settled(Event, frozen=True, kw_only=True, tag="settled"):
@@ -126,7 +127,8 @@ class AuthorityChanged(Event, frozen=True, kw_only=True, tag="authority_changed"
 class TaskStarted(Event, frozen=True, kw_only=True, tag="task_started"):
     """A principal gave an agent a task over their own session. `body` is the salted digest of the prompt.
 
-    `plan` is the digest of the plan that holds from here on, one that came with this task or an earlier one.
+    `plan` is the digest of the plan that holds from here on, one that came with this task or an earlier one; `kind`
+    says who vouches for it: signed, template or written.
     """
 
     task: str
@@ -135,6 +137,22 @@ class TaskStarted(Event, frozen=True, kw_only=True, tag="task_started"):
     by: str
     body: str
     plan: str | None = None
+    kind: str | None = None
+    template: str | None = None
+
+
+class PlanWritten(Event, frozen=True, kw_only=True, tag="plan_written"):
+    """An agent wrote a plan and is held to it from here on, *honest until tainted*. `body` digests the plan's bytes.
+
+    `parent` is the digest of the plan that it narrows.
+    """
+
+    agent: str
+    key: str
+    task: str
+    plan: str
+    parent: str | None
+    body: str
 
 
 class TicketAnswered(Event, frozen=True, kw_only=True, tag="ticket_answered"):
@@ -237,6 +255,7 @@ AnyEvent = (
     | KeyReplaced
     | AuthorityChanged
     | TaskStarted
+    | PlanWritten
     | TicketAnswered
     | CredentialIssued
     | ToolApproved

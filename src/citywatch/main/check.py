@@ -65,6 +65,7 @@ async def _check(place: Place, closed: Sequence[str]) -> list[str]:
             "WARNING         no `principals` are declared: information flow is not enforced, "
             "and whatever an agent reads may choose whom its permitted calls reach"
         )
+    problems += _templates(settings.plan_templates)
     async with open_city(place) as city:
         agents = [name for name, row in await city.admin.list_agents() if not row.revoked]
         click.echo(f"agents          {', '.join(agents) or 'none'}")
@@ -83,6 +84,22 @@ async def _check(place: Place, closed: Sequence[str]) -> list[str]:
     elif standings and "closed" not in standings:
         problems.append("nothing would be protected: every server that answers is open to whoever reaches it")
     return problems
+
+
+def _templates(folder: str | None) -> list[str]:
+    """What is wrong with the plan templates; a folder without any is a mistake of somebody's."""
+    from citywatch.main.plans import read_template, template_names
+
+    if folder is None:
+        return []
+    problems, names = [], template_names(folder)
+    for name in names:
+        try:
+            read_template(folder, name)
+        except Malformed as failure:
+            problems.append(str(failure))
+    click.echo(f"plan templates  {', '.join(names) or 'none'}")
+    return problems if names else [f"there is no *.yaml in `{folder}`: no task can be started with a template"]
 
 
 async def _policies(city: City, agents: Iterable[str]) -> list[str]:

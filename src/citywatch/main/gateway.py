@@ -24,10 +24,11 @@ from citywatch.core.errors import CitywatchError, Refused, Unavailable
 from citywatch.core.policy.check import check_policies
 from citywatch.core.wire.jsonrpc import Limits
 from citywatch.main.assembly import GATEWAY_TTL_MS, City, build_upstreams, load_rules, operator
-from citywatch.main.routes import routes
+from citywatch.main.routes import proven_routes, routes
 from citywatch.service.alarm import Alarm, WatchedStore, keep_looking
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.exchange import Exchange
+from citywatch.service.plans import Plans
 from citywatch.service.ports import Store, Upstream
 from citywatch.service.publisher import Publisher
 from citywatch.service.recovery import close_lost_calls, drop_expired, note_boot, note_start, note_stop
@@ -147,6 +148,14 @@ def _exchange(city: City, enforcer: Enforcer, upstreams: Mapping[str, Upstream])
 
 def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher) -> Gateway:
     settings, limits = city.settings, city.settings.limits
+    enforcer = exchange.enforcer
+    plans = Plans(
+        store=enforcer.store,
+        clock=city.clock,
+        chance=city.chance,
+        replica=city.replica.name,
+        rules=lambda: enforcer.rules,
+    )
     return Gateway(
         exchange=exchange,
         door=door,
@@ -154,6 +163,7 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher) -
         body_time=limits.body_time_ms / 1000,
         max_in_flight=limits.max_in_flight,
         routes=routes(city.issuer, publisher),
+        proven=proven_routes(plans),
         closed=lambda: publisher.health.refused,
         hosts=frozenset({"localhost", "127.0.0.1", "::1", *settings.names, *(one.host for one in settings.listen)}),
     )

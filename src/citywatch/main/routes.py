@@ -9,11 +9,18 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
+from citywatch.core.identity.credential import Credential
+from citywatch.core.plan.contract import Held
+from citywatch.core.plan.text import parse_plan
+from citywatch.core.wire.jsonrpc import Limits, parse_json
 from citywatch.service.issuer import Issuer
+from citywatch.service.plans import Plans
 from citywatch.service.publisher import Publisher
 
 Handler = Callable[[bytes], Awaitable[tuple[int, str, bytes]]]
+ProvenHandler = Callable[[Credential, bytes], Awaitable[tuple[int, str, bytes]]]
 JSON = "application/json"
+PLAN_LIMITS = Limits(size=128 * 1024, depth=32, nodes=20_000)
 
 
 def routes(issuer: Issuer, publisher: Publisher) -> Mapping[tuple[str, str], Handler]:
@@ -37,3 +44,24 @@ def routes(issuer: Issuer, publisher: Publisher) -> Mapping[tuple[str, str], Han
         ("POST", "/citywatch/renew"): renew,
         ("GET", "/citywatch/health"): health,
     }
+
+
+def proven_routes(plans: Plans) -> Mapping[tuple[str, str], ProvenHandler]:
+    """The addresses for agents with papers: an agent's own plan, and what it is held to."""
+
+    async def write(credential: Credential, body: bytes) -> tuple[int, str, bytes]:
+        value, _ = parse_json(body, PLAN_LIMITS)
+        return 200, JSON, _held(await plans.write(credential, parse_plan(value)))
+
+    async def present(credential: Credential, _: bytes) -> tuple[int, str, bytes]:
+        return 200, JSON, _held(await plans.present(credential))
+
+    return {("POST", "/citywatch/plan"): write, ("GET", "/citywatch/plan"): present}
+
+
+def _held(held: Held | None) -> bytes:
+    """Digest, who vouches, under which assumption; not what it says: whoever hijacks an agent would like to read it."""
+    told: dict[str, str | None] = {"plan": None, "kind": None, "assumes": None}
+    if held is not None:
+        told = {"plan": held.digest, "kind": held.kind.value, "assumes": held.kind.assumes}
+    return msgspec.json.encode(told)

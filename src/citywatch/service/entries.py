@@ -14,6 +14,7 @@ from citywatch.core.enforce.settle import Released, Withheld
 from citywatch.core.errors import Code
 from citywatch.core.identity.credential import Credential
 from citywatch.core.log.entry import encode_event, payload_digest
+from citywatch.core.plan.contract import Kind
 from citywatch.core.wire.jsonrpc import Response
 from citywatch.service.ports import NewEntry
 from citywatch.service.rejections import MAX_DETAIL
@@ -51,8 +52,15 @@ def decided(
         manifest=known.rules.manifest,
         pin=None if known.pin is None else known.pin.digest,
         body=payload_digest(salt, call.body),
+        assumes=_assumes(known),
     )
     return encode_event(event)
+
+
+def _assumes(known: Known) -> tuple[str, ...]:
+    """What the decision rests on beside *havoc*, which holds whatever the model does."""
+    plan = None if known.flow is None else known.flow.held.plan
+    return () if plan is None or plan.held.kind is not Kind.WRITTEN else (plan.held.kind.assumes,)
 
 
 def settled(

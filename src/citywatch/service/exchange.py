@@ -274,7 +274,7 @@ class Exchange:
                 detail = f"the server asked for `{request.method}`"
                 await self.enforcer.fail(judged, code, detail, index, puts)
                 return mcp.refusal(judged.call, code, detail)
-        if (invitation := invite(response, self.enforcer.clock.now_ms())) is not None:
+        if (invitation := invite(response, self.enforcer.clock.now_ms(), judged.call.id)) is not None:
             puts = (*puts, (invited_key(likeness(judged.call)), msgspec.json.encode(invitation)))
         settled = await self.enforcer.settle(judged, response, index, puts, once)
         if isinstance(settled, Withheld):

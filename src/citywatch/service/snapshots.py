@@ -65,6 +65,9 @@ class Snapshots:
     async def known(self, call: Call, need: Needs, loaded: Loaded, rules: Rules, *, taken: bool = False) -> Known:
         """What this call's decision may depend on. `taken`: its id was seen in use a moment ago."""
         flow = None if need.flow is None else await self._contexts.flow(need.flow, loaded)
+        invited = None if need.invited is None else read_invitation(self.decode(need.invited, loaded))
+        if flow is not None and invited is not None:
+            flow = msgspec.structs.replace(flow, continues=invited.call)
         past, read = await self.past(need.event, rules, "" if flow is None else flow.context.task, loaded)
         return Known(
             flow=flow,
@@ -74,7 +77,7 @@ class Snapshots:
             session=None if call.session is None else self.decode(session_key(call.session), loaded),
             pin=None if need.pin is None else self.decode(need.pin, loaded),
             lost=None if need.likeness is None else read_lost(self.decode(lost_key(need.likeness), loaded)),
-            invited=None if need.invited is None else read_invitation(self.decode(need.invited, loaded)),
+            invited=invited,
             taken=taken or (need.asked is not None and need.asked in loaded.rows),
             used=loaded.used,
             reads=(*versions_of(need.rows, loaded), *read),

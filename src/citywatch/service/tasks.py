@@ -21,7 +21,7 @@ from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.flow.item import MAX_PROMPT, read_prompt
 from citywatch.core.identity.registration import agent_key, parse_agent_row
 from citywatch.core.log.entry import encode_event, payload_digest
-from citywatch.core.plan.contract import Plan
+from citywatch.core.plan.contract import Held, Kind, Plan
 from citywatch.core.plan.narrow import NotAdopted
 from citywatch.service.contexts import add_item, held_to, hold
 from citywatch.service.ports import Append, Appended, Chance, Clock, Key, NewEntry, Payload, Puts, Store
@@ -50,8 +50,12 @@ class Tasks:
         self._rules = rules
         self._model = model
 
-    async def start(self, principal: str, agent: str, prompt: str, by: str, plan: Plan | None = None) -> str:
+    async def start(
+        self, principal: str, agent: str, prompt: str, by: str, plan: Plan | None = None, template: str | None = None
+    ) -> str:
         """Give an agent a task in a principal's name; return the task's id. Their session vouches for `plan`.
+
+        `template` names the operator's template that the plan was made from, if it was.
 
         `Refused(AGENT_UNKNOWN)` for a stranger or a revoked agent; `Malformed` for an unknown principal, a prompt that
         is empty or longer than 64 KiB, or a plan that cannot hold here: it names a tool that is not approved, or does
@@ -65,7 +69,7 @@ class Tasks:
             body = prompt.encode("utf-8")
         except UnicodeEncodeError:
             raise Malformed("a prompt is text: this one holds bytes that are not UTF-8") from None
-        strange = _not_approved(plan, self._rules)
+        strange = not_approved(plan, self._rules)
         if strange:
             raise Malformed(f"no approved tool is called {', '.join(f'`{one}`' for one in strange)}")
         for _ in range(MAX_CONFLICTS):
@@ -81,7 +85,7 @@ class Tasks:
             held = (plan_key(row.agent), progress_key(row.agent))
             everything = await self._store.load((*keys, *held), ())
             loaded, before = everything.rows, held_to(row.agent, everything)
-            after = take_up(plan, task, principal, *before, now)
+            after = take_up(plan, task, principal, *before, now, Kind.SIGNED if template is None else Kind.TEMPLATE)
             if isinstance(after, NotAdopted):
                 raise Malformed(f"the plan does not hold: {'; '.join(after.reasons)}")
             puts: Puts = hold(row.agent, *after) if after != before else ()
@@ -102,6 +106,8 @@ class Tasks:
                 by=by,
                 body=payload_digest(salt, body),
                 plan=None if holds is None else holds.held.digest,
+                kind=None if holds is None else holds.held.kind.value,
+                template=template,
             )
             entries = (NewEntry(encode_event(event), Payload(salt, body)),)
             outcome = await self._store.append(Append(entries=entries, reads=tuple(reads), puts=puts, sync=True))
@@ -109,17 +115,17 @@ class Tasks:
                 return task
         raise Unavailable(Code.CONFLICT, f"the task of `{agent}` was not started: its context kept changing")
 
-    async def holds(self, agent: str) -> str | None:
-        """The digest of the plan that an agent is held to at present."""
+    async def holds(self, agent: str) -> Held | None:
+        """The plan that an agent is held to at present."""
         stored = (await self._store.load((agent_key(agent),), ())).rows.get(agent_key(agent))
         if stored is None:
             return None
         key = plan_key(parse_agent_row(stored.value).agent)
         plan = held_to(key[1], await self._store.load((key,), ()))[0].plan
-        return None if plan is None else plan.held.digest
+        return None if plan is None else plan.held
 
 
-def _not_approved(plan: Plan | None, rules: Rules) -> list[str]:
+def not_approved(plan: Plan | None, rules: Rules) -> list[str]:
     """The tools of a plan that no call can use: a slip of the pen would otherwise show when the task stands still."""
     known = {f"{server}/{tool}" for server, tool in rules.tools}
     return [] if plan is None else sorted({step.tool for step in plan.steps} - known)

@@ -67,6 +67,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     """What the agent's key has received, which of the call's values are known parties, a person's answer if any.
 
     `held` is what the agent is held to, `progress` what was done under it; `readings` what its calls carried, as read.
+    `continues` is the id of the call that this one goes on with, after a server's question.
     """
 
     context: Context
@@ -75,6 +76,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     ticket: Ticket | None = None
     held: Holding = FREE
     progress: Progress | None = None
+    continues: str = ""
     readings: Readings = msgspec.field(default_factory=Readings)
 
 
