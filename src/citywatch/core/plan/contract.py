@@ -203,8 +203,6 @@ def continued(held: Held, progress: Progress, before: str, facts: CallFacts) -> 
     place = progress.calls.index(before)
     if forbids(held, _cut(progress, place, place + 1), facts.tool):
         return OutOfPlan(why=Why.FORBIDDEN)
-    if ended(held, progress, facts.at):
-        return OutOfPlan(why=Why.EXPIRED)
     found = step(held, _cut(progress, place, len(progress.calls)), facts)
     if isinstance(found, OutOfPlan):
         return found
