@@ -660,6 +660,12 @@ BAD: list[tuple[str, str, str, str]] = [
         "`Pay ees` is not a name for a set of known parties",
         "use letters, digits, dots, dashes, underscores, at most 128",
     ),
+    (
+        agent("isolation: §session"),
+        "agents.billing.isolation",
+        "`session` is not a choice here",
+        "write one of process, task",
+    ),
     # temporal rules
     (
         f"{DOMAIN}temporal_rules: §[a.rules]\n",

@@ -51,12 +51,16 @@ class Listen(msgspec.Struct, frozen=True):
 
 
 class Agent(msgspec.Struct, frozen=True, kw_only=True):
-    """What policy may know of an agent. Budgets by (server, tool), all of them hold; the ttls are milliseconds."""
+    """What policy may know of an agent. Budgets by (server, tool), all of them hold; the ttls are milliseconds.
+
+    `isolation`: `process`, or `task` where the program around the model is trusted to keep its tasks apart.
+    """
 
     name: str
     roles: tuple[str, ...] = ()
     attributes: Mapping[str, str | bool | int | tuple[str, ...]] = {}
     budgets: Mapping[tuple[str, str], tuple[Budget, ...]] = {}
+    isolation: str = "process"
     svid_ttl_ms: int = 3_600_000
     token_ttl_ms: int = 900_000
 
@@ -165,6 +169,8 @@ def manifest_digest(settings: Settings) -> str:
     agents = {}
     for name, agent in settings.agents.items():
         plain = msgspec.to_builtins(msgspec.structs.replace(agent, budgets={}))
+        if agent.isolation == "process":
+            del plain["isolation"]  # as before there was another, so that digests of then are digests of now
         plain["budgets"] = {
             f"{server}/{tool}": msgspec.to_builtins(budgets) for (server, tool), budgets in agent.budgets.items()
         }

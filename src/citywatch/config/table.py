@@ -33,7 +33,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "witnesses",
         "witness_quorum",
     ),
-    "agents.*": ("roles", "attributes", "budgets", "svid_ttl", "token_ttl"),
+    "agents.*": ("roles", "attributes", "budgets", "isolation", "svid_ttl", "token_ttl"),
     "agents.*.budgets.*": ("calls", "per"),
     "servers.*": (
         "url",

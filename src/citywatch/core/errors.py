@@ -43,6 +43,7 @@ class Code(StrEnum):
     SESSION_UNKNOWN = "session_unknown"
     SESSION_LOST = "session_lost"
     ID_IN_USE = "id_in_use"
+    TASK_NOT_HELD = "task_not_held"
     ARGUMENT_UNSUPPORTED = "argument_unsupported"
     INPUT_UNEXPECTED = "input_unexpected"
     # May you?
@@ -98,6 +99,7 @@ ADVICE: dict[Code, str] = {
     Code.SESSION_UNKNOWN: "start a new session with `initialize`",
     Code.SESSION_LOST: "the server's session ended; start a new one with `initialize`",
     Code.ID_IN_USE: "give each request of a session an id of its own; an earlier one with this id is still open",
+    Code.TASK_NOT_HELD: "name a task that a principal gave this agent and that is not over, or none",
     Code.INPUT_UNEXPECTED: "answer just what the server asked for, with the state that it gave, or make the call anew",
     Code.ARGUMENT_UNSUPPORTED: "change the named argument to the type that the tool's manifest declares",
     Code.TOOL_NOT_APPROVED: "use an approved tool; the operator approves with `citywatch tools approve`",

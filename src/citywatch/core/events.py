@@ -41,6 +41,7 @@ class Decided(Event, frozen=True, kw_only=True, tag="decided"):
     body: str
     sources: tuple[str, ...] = ()  # what entitled each argument that steers the act
     assumes: tuple[str, ...] = ()  # beside havoc: honest until tainted, honest runtime
+    task: str | None = None  # the one that the agent named
 
 
 class Settled(Event, frozen=True, kw_only=True, tag="settled"):
@@ -141,6 +142,15 @@ class TaskStarted(Event, frozen=True, kw_only=True, tag="task_started"):
     template: str | None = None
 
 
+class TaskEnded(Event, frozen=True, kw_only=True, tag="task_ended"):
+    """A task is over: an agent that names it from here on is refused."""
+
+    task: str
+    agent: str
+    by: str
+    reason: str
+
+
 class PlanWritten(Event, frozen=True, kw_only=True, tag="plan_written"):
     """An agent wrote a plan and is held to it from here on, *honest until tainted*. `body` digests the plan's bytes.
 
@@ -213,6 +223,7 @@ class Started(Event, frozen=True, kw_only=True, tag="started"):
     checkpoint: int
     size: int
     unsafe: tuple[str, ...]
+    assumes: tuple[str, ...] = ()  # for which agents more than havoc is assumed, and what
 
 
 class Stopped(Event, frozen=True, kw_only=True, tag="stopped"):
@@ -255,6 +266,7 @@ AnyEvent = (
     | KeyReplaced
     | AuthorityChanged
     | TaskStarted
+    | TaskEnded
     | PlanWritten
     | TicketAnswered
     | CredentialIssued

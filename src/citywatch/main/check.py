@@ -105,13 +105,15 @@ def _templates(folder: str | None) -> list[str]:
 async def _policies(city: City, agents: Iterable[str]) -> list[str]:
     """What is wrong with the policies, be it that they permit nobody anything."""
     from citywatch.core.policy.check import check_policies
-    from citywatch.main.assembly import load_rules
+    from citywatch.main.assembly import assumptions, load_rules
 
     try:
         rules = await load_rules(city.settings, city.store)
     except CitywatchError as failure:
         return [f"the policies or rules cannot be used:\n{failure}"]
     click.echo(f"policies        {len(rules.policies.policies)}, digest {rules.policies.digest[:16]}")
+    for one in assumptions(rules):
+        click.echo(f"assumes         {one}")
     if rules.temporal:
         click.echo(f"temporal rules  {len(rules.temporal)}, {', '.join(one.rule.name for one in rules.temporal[:8])}")
     for fallen in rules.policies.fallen_back:

@@ -23,7 +23,7 @@ from citywatch.core.enforce.rules import Rules
 from citywatch.core.errors import CitywatchError, Refused, Unavailable
 from citywatch.core.policy.check import check_policies
 from citywatch.core.wire.jsonrpc import Limits
-from citywatch.main.assembly import GATEWAY_TTL_MS, City, build_upstreams, load_rules, operator
+from citywatch.main.assembly import GATEWAY_TTL_MS, City, assumptions, build_upstreams, load_rules, operator
 from citywatch.main.routes import proven_routes, routes
 from citywatch.service.alarm import Alarm, WatchedStore, keep_looking
 from citywatch.service.enforcer import Enforcer
@@ -236,6 +236,7 @@ async def _started(city: City, rules: Rules, published: int) -> events.Started:
         checkpoint=published,
         size=await city.store.sync(),
         unsafe=city.settings.unsafe,
+        assumes=assumptions(rules),
     )
 
 
@@ -254,6 +255,7 @@ def _says(
     says.append(f"policies     {len(rules.policies.policies)} ({rules.policies.digest[:16]})")
     says.append(f"tools        {len(rules.tools)} approved")
     says += [f"UNSAFE       {name}" for name in city.settings.unsafe]
+    says += [f"assumes      {one}" for one in assumptions(rules)]
     says.append(f"log          {publisher.health.size} entries published, {publisher.health.cosigned} cosignatures")
     if publisher.health.failed:
         says.append(f"log          not published up to now: {publisher.health.failed}")

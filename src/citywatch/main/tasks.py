@@ -78,11 +78,40 @@ def start(
                 rules=rules,
                 model=content_model(),
             )
-            click.echo(f"task {await tasks.start(principal, agent, words, operator(), contract, template)}")
-            holds = await tasks.holds(agent)
+            started = await tasks.start(principal, agent, words, operator(), contract, template)
+            click.echo(f"task {started}")
+            holds = await tasks.holds(agent, started)
             if holds is not None:
                 click.echo(f"held to plan {holds.digest}")
                 click.echo(f"{holds.kind.value} plan, assumes {holds.kind.assumes}")
+
+    asyncio.run(run())
+
+
+@task.command()
+@click.argument("task_id", metavar="TASK")
+@click.option("--reason", required=True, help="Why; it stands in the log.")
+@click.pass_obj
+def end(file: Path, task_id: str, reason: str) -> None:
+    """Say that a task is over: whoever names it from now on is refused.
+
+    What was said in it goes on steering an agent that does not keep its tasks apart.
+    """
+    from citywatch.main.assembly import load_rules, open_city, operator
+    from citywatch.service.tasks import Tasks
+
+    place = read_place(file)
+
+    async def run() -> None:
+        async with open_city(place) as city:
+            tasks = Tasks(
+                store=city.store,
+                clock=city.clock,
+                chance=city.chance,
+                replica=city.replica.name,
+                rules=await load_rules(place.settings, city.store),
+            )
+            click.echo(f"task {task_id} of {(await tasks.end(task_id, operator(), reason)).rpartition('/')[2]} is over")
 
     asyncio.run(run())
 

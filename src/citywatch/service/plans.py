@@ -45,6 +45,8 @@ class Plans:
         strange = not_approved(plan, rules)
         if strange:
             raise Refused(Code.PLAN_REFUSED, f"no approved tool is called {', '.join(strange)}"[:MAX_TOLD])
+        if rules.is_isolated(credential.agent):
+            raise Refused(Code.PLAN_REFUSED, "an agent that keeps its tasks apart gets its plans with them")
         name = credential.agent.rpartition("/")[2]
         for _ in range(MAX_CONFLICTS):
             now, salt = self._clock.now_ms(), self._chance.salt()

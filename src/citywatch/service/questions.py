@@ -75,6 +75,7 @@ class Questions:
             revision=near.revision,
             session=near.session,
             rpc_id=rpc_id,
+            task=near.task,
         )
         puts: Puts = ()
         if rpc_id is not None:

@@ -14,8 +14,8 @@ from citywatch.core.canonical import digest
 from citywatch.core.content.model import Model
 from citywatch.core.content.signals import Channel
 from citywatch.core.enforce.advice import advised
-from citywatch.core.enforce.context import Context, context_key
-from citywatch.core.enforce.held import plan_key, progress_key, take_up
+from citywatch.core.enforce.context import Context, context_key, task_context_key
+from citywatch.core.enforce.held import TaskRow, holder_of, plan_key, progress_key, take_up, task_key
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.flow.item import MAX_PROMPT, read_prompt
@@ -23,10 +23,11 @@ from citywatch.core.identity.registration import agent_key, parse_agent_row
 from citywatch.core.log.entry import encode_event, payload_digest
 from citywatch.core.plan.contract import Held, Kind, Plan
 from citywatch.core.plan.narrow import NotAdopted
-from citywatch.service.contexts import add_item, held_to, hold
+from citywatch.service.contexts import add_item, held_to, hold, risen
 from citywatch.service.ports import Append, Appended, Chance, Clock, Key, NewEntry, Payload, Puts, Store
 
 MAX_CONFLICTS = 8
+MAX_REASON = 400
 
 
 class Tasks:
@@ -81,17 +82,22 @@ class Tasks:
             item = read_prompt(prompt, digest(body), principal, now, task)
             if self._model is not None:
                 item = advised(item, [(0, prompt)], Channel.USER, self._model)
-            keys = [context_key(row.agent, key) for key in row.keys]
-            held = (plan_key(row.agent), progress_key(row.agent))
-            everything = await self._store.load((*keys, *held), ())
-            loaded, before = everything.rows, held_to(row.agent, everything)
+            apart = self._rules.is_isolated(row.agent)
+            holder = holder_of(row.agent, task if apart else None)
+            keys = [task_context_key(row.agent, task)] if apart else [context_key(row.agent, key) for key in row.keys]
+            around = [context_key(row.agent, key) for key in row.keys] if apart else []
+            held = (plan_key(holder), progress_key(holder))
+            everything = await self._store.load((*keys, *around, *held), ())
+            loaded, before = everything.rows, held_to(holder, everything)
             after = take_up(plan, task, principal, *before, now, Kind.SIGNED if template is None else Kind.TEMPLATE)
             if isinstance(after, NotAdopted):
                 raise Malformed(f"the plan does not hold: {'; '.join(after.reasons)}")
-            puts: Puts = hold(row.agent, *after) if after != before else ()
+            puts: Puts = hold(holder, *after) if after != before else ()
+            puts += ((task_key(task), msgspec.json.encode(TaskRow(agent=row.agent, principal=principal, started=now))),)
+            puts += risen(around, item.label, everything)
             holds = after[0].plan
             reads: list[tuple[Key, int]] = [(agent_key(agent), stored.version)]
-            reads += [(key, loaded[key].version if key in loaded else 0) for key in held]
+            reads += [(key, loaded[key].version if key in loaded else 0) for key in (*held, *around)]
             for key in keys:
                 found = loaded.get(key)
                 context = Context() if found is None else msgspec.json.decode(found.value, type=Context)
@@ -115,12 +121,39 @@ class Tasks:
                 return task
         raise Unavailable(Code.CONFLICT, f"the task of `{agent}` was not started: its context kept changing")
 
-    async def holds(self, agent: str) -> Held | None:
-        """The plan that an agent is held to at present."""
+    async def end(self, task: str, by: str, reason: str) -> str:
+        """Say that a task is over, and return its agent; whoever names it from now on is refused.
+
+        `Malformed` for a task that is unknown or over.
+        """
+        key = task_key(task)
+        for _ in range(MAX_CONFLICTS):
+            stored = (await self._store.load((key,), ())).rows.get(key)
+            row = None if stored is None else msgspec.json.decode(stored.value, type=TaskRow)
+            if stored is None or row is None or row.ended:
+                raise Malformed(f"no task `{task[:80]}` is open")
+            now = self._clock.now_ms()
+            event = events.TaskEnded(
+                at=now, replica=self._replica, task=task, agent=row.agent, by=by, reason=reason[:MAX_REASON]
+            )
+            ended = msgspec.structs.replace(row, ended=max(now, 1))
+            append = Append(
+                entries=(NewEntry(encode_event(event)),),
+                reads=((key, stored.version),),
+                puts=((key, msgspec.json.encode(ended)),),
+                sync=True,
+            )
+            if isinstance(await self._store.append(append), Appended):
+                return row.agent
+        raise Unavailable(Code.CONFLICT)
+
+    async def holds(self, agent: str, task: str | None = None) -> Held | None:
+        """The plan that an agent is held to at present; in this task, if it keeps its tasks apart."""
         stored = (await self._store.load((agent_key(agent),), ())).rows.get(agent_key(agent))
         if stored is None:
             return None
-        key = plan_key(parse_agent_row(stored.value).agent)
+        row = parse_agent_row(stored.value)
+        key = plan_key(holder_of(row.agent, task if self._rules.is_isolated(row.agent) else None))
         plan = held_to(key[1], await self._store.load((key,), ()))[0].plan
         return None if plan is None else plan.held
 

@@ -234,6 +234,7 @@ class Gateway:
             session=reading.session,
             rpc_id=rpc_id,
             continuation=None if message is None else mcp.continuation(message),
+            task=None if message is None else mcp.named_task(message),
         )
 
     async def _body(self, receive: Receive, most: int, place: AbstractAsyncContextManager[object]) -> bytes:

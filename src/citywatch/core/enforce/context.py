@@ -1,7 +1,8 @@
 """What an agent's key has received, as rows: the context's label, its items, known parties, what writes brought where.
 
 Decides the names and the forms of these rows, not what they let through. INVARIANTS: a context's label only rises; the
-label follows the key, so that a task that the model names cleans nothing; a value is known under each of its notations
+label follows the key, so that a task that the model names cleans nothing (unless *honest runtime* is assumed of the
+agent: then it follows the task); a value is known under each of its notations
 or under none.
 """
 
@@ -12,9 +13,9 @@ from typing import Final
 
 import msgspec
 
-from citywatch.core.call import Call, Effect
+from citywatch.core.call import Call, Direction, Effect
 from citywatch.core.enforce.arguments import MAX_VALUES, arguments
-from citywatch.core.enforce.held import FREE, Holding, plan_key, progress_key
+from citywatch.core.enforce.held import FREE, Holding, holder_of, plan_key, progress_key
 from citywatch.core.enforce.rules import ApprovedTool
 from citywatch.core.flow.fold import fold
 from citywatch.core.flow.history import History
@@ -81,26 +82,42 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FlowNeed(msgspec.Struct, frozen=True, kw_only=True):
-    """The rows that say where this call's values come from; `written` are those that it would taint."""
+    """The rows that say where this call's values come from; `written` are those that it would taint.
+
+    `around` are contexts that what enters this one enters as well.
+    """
 
     context: Key
     parties: tuple[Key, ...] = ()
     ticket: Key | None = None
     written: tuple[Key, ...] = ()
     plan: tuple[Key, ...] = ()
+    around: tuple[Key, ...] = ()
 
     def rows(self) -> tuple[Key, ...]:
         ticket = () if self.ticket is None else (self.ticket,)
-        return (self.context, *self.parties, *ticket, *self.written, *self.plan)
+        return (self.context, *self.parties, *ticket, *self.written, *self.plan, *self.around)
 
 
 def flow_need(
-    call: Call, tool: ApprovedTool | None, likeness: str, key: str, readings: Readings | None = None
+    call: Call,
+    tool: ApprovedTool | None,
+    likeness: str,
+    key: str,
+    readings: Readings | None = None,
+    *,
+    isolated: bool = False,
 ) -> FlowNeed:
-    """The rows for a call of this tool (None: it is no tool call, so that only what it brings back counts)."""
-    context = context_key(call.agent, key)
+    """The rows for a call of this tool (None: it is no tool call, so that only what it brings back counts).
+
+    `isolated`: the agent keeps its tasks apart, and so each has a context, a plan and tickets of its own.
+    """
+    context = context_of_call(call, key, isolated=isolated)
+    task = call.task if isolated else None
     if tool is None:
-        return FlowNeed(context=context)
+        # A server's own message enters: the key's context has what came for any of its tasks
+        around = (context_key(call.agent, key),) if task is not None and call.direction is Direction.TO_AGENT else ()
+        return FlowNeed(context=context, around=around)
     read = Typed if readings is None else readings.of
     parties: dict[Key, None] = {}
     things: dict[Key, None] = {}
@@ -118,10 +135,26 @@ def flow_need(
     return FlowNeed(
         context=context,
         parties=tuple(parties),
-        ticket=ticket_key(likeness),
+        ticket=ticket_key(likeness if task is None else f"{likeness}\n{task}"),
         written=written,
-        plan=(plan_key(call.agent), progress_key(call.agent)),
+        plan=(plan_key(holder_of(call.agent, task)), progress_key(holder_of(call.agent, task))),
     )
+
+
+def context_of_call(call: Call, key: str, *, isolated: bool) -> Key:
+    """Whose context a call is made in: its key's; or its task's, where the program around the model keeps those apart.
+
+    # INVARIANT: which task that is, the model may say only where *honest runtime* is assumed, and then only one that a
+    # principal gave the agent (`verify`).
+    """
+    return (
+        task_context_key(call.agent, call.task) if isolated and call.task is not None else context_key(call.agent, key)
+    )
+
+
+def task_context_key(agent: str, task: str) -> Key:
+    """The context of one task, whichever of the agent's keys works on it."""
+    return ("context", f"{agent}\ntask\n{task}")
 
 
 def context_key(agent: str, key: str) -> Key:

@@ -1,7 +1,8 @@
 """What an agent's task is held to, as rows: the plan that was adopted, and what was done under it.
 
 Decides who may bring a plan in, replace it and lift it; `planned` holds calls against it. A plan follows the agent, not
-one of its keys and not a task that the model names: a second key neither escapes it nor gets its steps once more.
+one of its keys and not a task that the model names: a second key neither escapes it nor gets its steps once more. Only
+where *honest runtime* is assumed of an agent, a plan follows the task that it came with.
 
 INVARIANTS
 1. While a plan holds, another can only narrow it, and only the person whose plan it is may bring one.
@@ -53,7 +54,25 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
         return item.at > self.since or item.call == self.first
 
 
+class TaskRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A task that a principal gave an agent. `ended` is when it was over, 0 while it is not; milliseconds."""
+
+    agent: str
+    principal: str
+    started: int
+    ended: int = 0
+
+
 FREE = Holding()
+
+
+def task_key(task: str) -> Key:
+    return ("task", task)
+
+
+def holder_of(agent: str, task: str | None) -> str:
+    """Whom a plan follows: the agent, or one task of one that keeps its tasks apart. No SPIFFE ID has a newline."""
+    return agent if task is None else f"{agent}\n{task}"
 
 
 def plan_key(agent: str) -> Key:

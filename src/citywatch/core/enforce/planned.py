@@ -16,6 +16,7 @@ INVARIANTS
 4. What is free, and what is not listed, passes as it would without the plan.
 5. A read beside the plan goes to no place that only something in the context named: that it adds nothing of the agent's
    is enough for a step, but here nobody asked to go there.
+6. An agent that keeps its tasks apart says for which of them it acts: to name none is no way around the plan of any.
 """
 
 from __future__ import annotations
@@ -97,7 +98,11 @@ UNPLANNED: Final = Planned()
 def planned(call: Call, known: Known, now: int) -> Planned | Deny:
     """Hold a call against the plan; `UNPLANNED` where there is none, or where a plan does not speak of such calls."""
     flow, tool = known.flow, known.rules.tools.get((call.server, call.name or ""))
-    if flow is None or flow.held.plan is None or tool is None or not _is_tool_call(call):
+    if flow is None or tool is None or not _is_tool_call(call):
+        return UNPLANNED
+    if call.task is None and tool.effect is not Effect.READ and known.rules.is_isolated(call.agent):  # INVARIANT: 6
+        return Planned(why="plan: no task is named")
+    if flow.held.plan is None:
         return UNPLANNED
     if flow.progress is None:  # a row is missing: what was done is not known
         return _over(Why.SPENT)

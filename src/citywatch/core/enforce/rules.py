@@ -47,6 +47,7 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     leeway_ms: int
     principals: Mapping[str, Principal] = {}
     temporal: tuple[Rule, ...] = ()
+    isolated: frozenset[str] = frozenset()
 
 
 class ApprovedTool(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +81,12 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     leeway_ms: int
     principals: Mapping[str, Principal]
     temporal: tuple[Automaton, ...] = ()
+    isolated: frozenset[str] = frozenset()
+    """The agents, by name, that keep their tasks apart: *honest runtime*."""
+
+    def is_isolated(self, agent: str) -> bool:
+        """Whether an agent, by its SPIFFE ID, keeps its tasks apart."""
+        return bool(self.isolated) and agent.rpartition("/")[2] in self.isolated
 
     def agent(self, agent: str, name: str) -> Entity:
         """An agent as policy sees it; one that is registered but not configured has neither roles nor attributes."""
@@ -139,6 +146,7 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         leeway_ms=configured.leeway_ms,
         principals=configured.principals,
         temporal=tuple(compile_rule(rule) for rule in configured.temporal),
+        isolated=configured.isolated,
     )
 
 
