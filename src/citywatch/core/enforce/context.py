@@ -147,9 +147,9 @@ def context_of_call(call: Call, key: str, *, isolated: bool) -> Key:
     # INVARIANT: which task that is, the model may say only where *honest runtime* is assumed, and then only one that a
     # principal gave the agent (`verify`).
     """
-    return (
-        task_context_key(call.agent, call.task) if isolated and call.task is not None else context_key(call.agent, key)
-    )
+    if isolated and call.task is not None:
+        return task_context_key(call.agent, call.task)
+    return context_key(call.agent, key)
 
 
 def task_context_key(agent: str, task: str) -> Key:
