@@ -76,6 +76,8 @@ async def test_the_same_agent_without_the_assumption_launders_nothing_by_naming_
     assert (await decided(here)).assumes == ()
     third = await here.task("Pay the rent")
     assert await act(here, third, "pay", to=ANN, amount=5) == ASKED, "a new task starts from all that the key received"
+    await here.task(f"Pay 5 to {ANN}")
+    assert await act(here, third, "pay", to=ANN, amount=5) is None, "and so do its people's words"
 
 
 async def test_words_of_one_task_steer_nothing_in_another() -> None:
