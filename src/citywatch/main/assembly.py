@@ -209,6 +209,7 @@ def configured(settings: Settings) -> Configured:
         digest=declared_digest(manifest_digest(settings), temporal),
         leeway_ms=LEEWAY_MS,
         principals=settings.principals,
+        observe=settings.observe,
         temporal=temporal,
         isolated=frozenset(agent.name for agent in settings.agents.values() if agent.isolation == "task"),
     )

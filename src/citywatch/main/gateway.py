@@ -162,7 +162,7 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher) -
         limits=Limits(size=limits.request_bytes, depth=limits.depth, nodes=limits.nodes),
         body_time=limits.body_time_ms / 1000,
         max_in_flight=limits.max_in_flight,
-        routes=routes(city.issuer, publisher),
+        routes=routes(city.issuer, publisher, enforcing=not settings.observe),
         proven=proven_routes(plans),
         closed=lambda: publisher.health.refused,
         hosts=frozenset({"localhost", "127.0.0.1", "::1", *settings.names, *(one.host for one in settings.listen)}),
@@ -255,6 +255,8 @@ def _says(
     says.append(f"policies     {len(rules.policies.policies)} ({rules.policies.digest[:16]})")
     says.append(f"tools        {len(rules.tools)} approved")
     says += [f"UNSAFE       {name}" for name in city.settings.unsafe]
+    if city.settings.observe:
+        says.append("UNSAFE       NOTHING IS ENFORCED: what would be refused or asked is let through, and only logged")
     says += [f"assumes      {one}" for one in assumptions(rules)]
     says.append(f"log          {publisher.health.size} entries published, {publisher.health.cosigned} cosignatures")
     if publisher.health.failed:
