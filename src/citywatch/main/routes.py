@@ -5,10 +5,11 @@ Decides nothing; `service` does. A handler takes the body and returns a status, 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
+from citywatch.adapters.gateway.app import ProvenRoute, Route
 from citywatch.core.identity.credential import Credential
 from citywatch.core.plan.contract import Held
 from citywatch.core.plan.text import parse_plan
@@ -17,13 +18,11 @@ from citywatch.service.issuer import Issuer
 from citywatch.service.plans import Plans
 from citywatch.service.publisher import Publisher
 
-Handler = Callable[[bytes], Awaitable[tuple[int, str, bytes]]]
-ProvenHandler = Callable[[Credential, bytes], Awaitable[tuple[int, str, bytes]]]
 JSON = "application/json"
 PLAN_LIMITS = Limits(size=128 * 1024, depth=32, nodes=20_000)
 
 
-def routes(issuer: Issuer, publisher: Publisher, *, enforcing: bool) -> Mapping[tuple[str, str], Handler]:
+def routes(issuer: Issuer, publisher: Publisher, *, enforcing: bool) -> Mapping[tuple[str, str], Route]:
     """The gateway's own addresses, by method and path. What watches it is told if it enforces nothing."""
 
     async def bundle(_: bytes) -> tuple[int, str, bytes]:
@@ -48,7 +47,7 @@ def routes(issuer: Issuer, publisher: Publisher, *, enforcing: bool) -> Mapping[
     }
 
 
-def proven_routes(plans: Plans) -> Mapping[tuple[str, str], ProvenHandler]:
+def proven_routes(plans: Plans) -> Mapping[tuple[str, str], ProvenRoute]:
     """The addresses for agents with papers: an agent's own plan, and what it is held to."""
 
     async def write(credential: Credential, body: bytes) -> tuple[int, str, bytes]:

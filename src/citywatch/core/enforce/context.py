@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from citywatch.core.call import Call, Direction, Effect
+from citywatch.core.enforce.approval import Answer, Shown, answer_key
 from citywatch.core.enforce.arguments import MAX_VALUES, arguments
 from citywatch.core.enforce.held import FREE, Holding, holder_of, plan_key, progress_key
 from citywatch.core.enforce.rules import ApprovedTool
@@ -49,7 +50,11 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ticket(msgspec.Struct, frozen=True, kw_only=True):
-    """A call that only a person may let through. `state` is pending, approved, denied or used."""
+    """A call that only a person may let through. `state` is pending, approved, denied or used.
+
+    `of`: one of these principals has to approve it (None: whoever is on call may). `answer` is the row for an answer
+    that outlives this call, `exact` its arguments, `shown` what stopped it (`approval.Answer`).
+    """
 
     id: str
     agent: str
@@ -62,6 +67,10 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     call: str
     by: str = ""
     advice: tuple[str, ...] = ()
+    of: tuple[str, ...] | None = None
+    answer: str = ""
+    exact: str = ""
+    shown: tuple[Shown, ...] = ()
 
 
 class Flow(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +84,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     history: History
     parties: frozenset[str] = frozenset()
     ticket: Ticket | None = None
+    answer: Answer | None = None
     held: Holding = FREE
     progress: Progress | None = None
     continues: str = ""
@@ -90,13 +100,14 @@ class FlowNeed(msgspec.Struct, frozen=True, kw_only=True):
     context: Key
     parties: tuple[Key, ...] = ()
     ticket: Key | None = None
+    answer: Key | None = None
     written: tuple[Key, ...] = ()
     plan: tuple[Key, ...] = ()
     around: tuple[Key, ...] = ()
 
     def rows(self) -> tuple[Key, ...]:
-        ticket = () if self.ticket is None else (self.ticket,)
-        return (self.context, *self.parties, *ticket, *self.written, *self.plan, *self.around)
+        asked = tuple(key for key in (self.ticket, self.answer) if key is not None)
+        return (self.context, *self.parties, *asked, *self.written, *self.plan, *self.around)
 
 
 def flow_need(
@@ -135,10 +146,16 @@ def flow_need(
     return FlowNeed(
         context=context,
         parties=tuple(parties),
-        ticket=ticket_key(likeness if task is None else f"{likeness}\n{task}"),
+        ticket=ticket_key(_within(likeness, task)),
+        answer=("answer", _within(answer_key(call, tool.manifest)[1], task)),
         written=written,
         plan=(plan_key(holder_of(call.agent, task)), progress_key(holder_of(call.agent, task))),
     )
+
+
+def _within(name: str, task: str | None) -> str:
+    """What a person answers for one task of an agent that keeps them apart is no answer for another."""
+    return name if task is None else f"{name}\n{task}"
 
 
 def context_of_call(call: Call, key: str, *, isolated: bool) -> Key:
