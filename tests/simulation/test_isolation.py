@@ -163,7 +163,7 @@ async def test_a_plan_follows_its_task() -> None:
 async def test_an_answer_for_one_task_is_none_for_another(yes: bool, words: str) -> None:
     here = await city()
     first, second = await here.task("Read"), await here.task("Read")
-    asked = {"to": ANN, "amount": 5, "note": "as shown"}
+    asked: dict[str, Any] = {"to": ANN, "amount": 5, "note": "as shown"}
     for task in (first, second):
         await read(here, task, "inbox", LETTER)
     assert await act(here, first, "pay", **asked) == ASKED

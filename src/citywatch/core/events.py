@@ -47,6 +47,7 @@ class Decided(Event, frozen=True, kw_only=True, tag="decided"):
     sources: tuple[str, ...] = ()  # what entitled each argument that steers the act
     assumes: tuple[str, ...] = ()  # beside havoc: honest until tainted, honest runtime
     task: str | None = None  # the one that the agent named
+    redacted: tuple[str, ...] = ()  # what was taken out of a server's message before it was judged, and how often
 
     @property
     def verdict(self) -> str:
@@ -76,6 +77,7 @@ class Settled(Event, frozen=True, kw_only=True, tag="settled"):
     is_error: bool
     size: int
     body: str | None
+    redacted: tuple[str, ...] = ()  # what was taken out, and how often; `body` is the reply as it came
 
 
 class Lost(Event, frozen=True, kw_only=True, tag="lost"):
@@ -250,6 +252,7 @@ class Started(Event, frozen=True, kw_only=True, tag="started"):
     size: int
     unsafe: tuple[str, ...]
     assumes: tuple[str, ...] = ()  # for which agents more than havoc is assumed, and what
+    weights: str = ""  # the digest of the content model's weights: with others, a scan may say something else
 
 
 class Stopped(Event, frozen=True, kw_only=True, tag="stopped"):

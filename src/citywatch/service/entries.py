@@ -22,6 +22,7 @@ from citywatch.service.rejections import MAX_DETAIL
 HONEST_RUNTIME = "honest runtime"
 """The program around the model keeps the agent's tasks apart, and says truly for which of them it acts."""
 MAX_SOURCES = 64
+MAX_REDACTED = 64
 MAX_POLICIES = 64
 """How many matching policies an entry names."""
 
@@ -31,6 +32,7 @@ def decided(
     credential: Credential,
     known: Known,
     decision: Decision,
+    redacted: tuple[str, ...] = (),
     *,
     salt: bytes,
     replica: str,
@@ -68,6 +70,7 @@ def decided(
         body=payload_digest(salt, call.body),
         assumes=_assumes(call, known),
         task=call.task,
+        redacted=redacted[:MAX_REDACTED],
     )
     return encode_event(event)
 
@@ -96,6 +99,7 @@ def settled(
         is_error=response.error is not None,
         size=len(response.body),
         body=payload_digest(salt, response.body),
+        redacted=outcome.redacted[:MAX_REDACTED] if isinstance(outcome, Released) else (),
     )
     return encode_event(event)
 

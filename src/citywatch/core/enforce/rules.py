@@ -13,7 +13,7 @@ import msgspec
 
 from citywatch.core.call import Effect
 from citywatch.core.flow.fields import Fields
-from citywatch.core.manifest import SILENT, Budget, Principal, ToolManifest
+from citywatch.core.manifest import SILENT, Budget, Clearance, Principal, ToolManifest
 from citywatch.core.names import AgentId
 from citywatch.core.plan.formula import Rule
 from citywatch.core.plan.temporal import Automaton, compile_rule
@@ -48,6 +48,9 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     leeway_ms: int
     principals: Mapping[str, Principal] = {}
+    clearances: Mapping[str, Clearance] = {}
+    clearance: Clearance = Clearance()
+    """That of agents that are registered and not configured."""
     observe: bool = False
     temporal: tuple[Rule, ...] = ()
     isolated: frozenset[str] = frozenset()
@@ -83,6 +86,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     manifest: str
     leeway_ms: int
     principals: Mapping[str, Principal]
+    clearances: Mapping[str, Clearance] = {}
+    clearance: Clearance = Clearance()
     observe: bool = False
     temporal: tuple[Automaton, ...] = ()
     isolated: frozenset[str] = frozenset()
@@ -91,6 +96,10 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     def is_isolated(self, agent: str) -> bool:
         """Whether an agent, by its SPIFFE ID, keeps its tasks apart."""
         return bool(self.isolated) and agent.rpartition("/")[2] in self.isolated
+
+    def cleared(self, name: str) -> Clearance:
+        """What the agent of that name may be given."""
+        return self.clearances.get(name, self.clearance)
 
     def agent(self, agent: str, name: str) -> Entity:
         """An agent as policy sees it; one that is registered but not configured has neither roles nor attributes."""
@@ -149,6 +158,8 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         manifest=configured.digest,
         leeway_ms=configured.leeway_ms,
         principals=configured.principals,
+        clearances=configured.clearances,
+        clearance=configured.clearance,
         observe=configured.observe,
         temporal=tuple(compile_rule(rule) for rule in configured.temporal),
         isolated=configured.isolated,
