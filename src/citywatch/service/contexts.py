@@ -191,8 +191,9 @@ def flowing(
     if need is None or flow is None:
         return ()
     if call.direction is Direction.TO_AGENT:
-        item = item_of(entering_request(call), call.server, loaded, now, model)
-        return (*entered(need.context, entering_request(call), item, loaded), *risen(need.around, item.label, loaded))
+        entering = entering_request(call, need.readers)
+        item = item_of(entering, call.server, loaded, now, model)
+        return (*entered(need.context, entering, item, loaded), *risen(need.around, item.label, loaded))
     used: Puts = ()
     done = progressed(call, flow, now)
     if done is not None:

@@ -95,6 +95,7 @@ class FlowNeed(msgspec.Struct, frozen=True, kw_only=True):
     """The rows that say where this call's values come from; `written` are those that it would taint.
 
     `around` are contexts that what enters this one enters as well.
+    `readers` may see what a server's own message brings, for it came while the server worked on a call for their eyes.
     """
 
     context: Key
@@ -104,6 +105,7 @@ class FlowNeed(msgspec.Struct, frozen=True, kw_only=True):
     written: tuple[Key, ...] = ()
     plan: tuple[Key, ...] = ()
     around: tuple[Key, ...] = ()
+    readers: frozenset[str] | None = None
 
     def rows(self) -> tuple[Key, ...]:
         asked = tuple(key for key in (self.ticket, self.answer) if key is not None)

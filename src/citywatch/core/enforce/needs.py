@@ -230,6 +230,8 @@ def needs(call: Call, rules: Rules, now: int, key: str = "", readings: Readings 
     isolated = rules.is_isolated(call.agent)
     alike = need.likeness or likeness(call)
     flow = flow_need(call, _steered(call, rules), alike, key, readings, isolated=isolated)
+    if call.about is not None and (tool := rules.tools.get((call.server, call.about))) is not None:
+        flow = msgspec.structs.replace(flow, readers=tool.fields.readers)
     return msgspec.structs.replace(need, rows=(*need.rows, *flow.rows()), flow=flow)
 
 
