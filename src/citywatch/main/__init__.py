@@ -67,6 +67,7 @@ def _register() -> None:
         setup,
         tasks,
         tools,
+        trying,
         why,
     )
 
@@ -84,6 +85,7 @@ def _register() -> None:
         why.register,
         blast.register,
         policy.register,
+        trying.register,
         log.register,
     ]
     for register in parts:
