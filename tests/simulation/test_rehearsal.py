@@ -189,6 +189,19 @@ async def test_a_manifest_that_says_more_saves_an_ask_and_one_that_says_less_add
         assert changed(await rehearsed(city, _rules(city, POLICY))) == [move]
 
 
+async def test_what_happened_stays_though_it_would_not_have_been_let_through() -> None:
+    """The plan's one payment was made: a policy that would have refused it does not make room for a second."""
+    city = await flow_city()
+    await _planned(city, ANN)
+    assert code_of(await city.act("pay", to=ANN, amount=5, note="", date="")) is None
+    assert code_of(await city.act("pay", to=ANN, amount=6, note="", date="")) is not None
+    five = 'when { context.args.amount == decimal("5.0") };'
+    not_five = '@id("few") forbid(principal, action == Action::"bank/pay", resource) ' + five
+    first, second = await rehearsed(city, _rules(city, POLICY + not_five))
+    assert (first.status, first.decision and verdict(first.decision)) == (Status.CHANGED, "deny")
+    assert second.status is Status.SAME
+
+
 async def test_what_rests_on_an_erased_payload_is_unverifiable_and_nothing_else_is() -> None:
     city = await flow_city()
     await city.task(f"Pay {ANN} 5")
