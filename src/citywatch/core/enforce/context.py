@@ -109,7 +109,7 @@ def flow_need(
         if one.role is Role.OBJECT:
             things[written_key(call.server, thing_of(read(one.value)))] = None
     written: tuple[Key, ...] = ()
-    if tool.effect is not Effect.READ:
+    if tool.effect is not Effect.READ and call.arguments:  # what carries no word brings none anywhere
         written = (*things, written_key(call.server, ANY_OBJECT)) if things else (written_key(call.server),)
         if len(traced) > MAX_VALUES:  # it may write more objects than are looked up one by one
             written = (*written, written_key(call.server))
