@@ -78,9 +78,9 @@ Act = Callable[[FlowCity], Awaitable[Any]]
 IBANS, WORDS = st.sampled_from([ANN, MALLORY]), st.sampled_from(["eve@x.example", "bob@x.example", "13", "plan.docx"])
 
 
-async def _answer(city: FlowCity, approve: bool) -> None:
+async def _answer(city: FlowCity, approve: bool, hold: int = 0) -> None:
     for ticket in await city.tickets.pending():
-        await city.tickets.answer(ticket.id, approve, "alice", "because")
+        await city.tickets.answer(ticket.id, approve, "a person", "because", principal="alice", hold_ms=hold)
 
 
 async def _approved(city: FlowCity, approve: bool, name: str, arguments: dict[str, Any]) -> None:
@@ -112,7 +112,7 @@ STEPS: st.SearchStrategy[Act] = st.one_of(
     st.builds(lambda n: lambda city: city.act("delete_file", id=n), WORDS),
     st.builds(lambda n, to: lambda city: city.act("write_file", id=n, text=to), WORDS, IBANS),
     st.builds(lambda to, text: lambda city: city.act("send", to=to, text=text), WORDS, IBANS | WORDS),
-    st.builds(lambda yes: lambda city: _answer(city, yes), st.booleans()),
+    st.builds(lambda yes, ms: lambda city: _answer(city, yes, ms), st.booleans(), st.sampled_from([0, 3_600_000])),
     st.builds(lambda yes, what: lambda city: _approved(city, yes, "pay", what), st.booleans(), PAYMENTS),
     st.builds(lambda to: lambda city: _planned(city, to), IBANS),
     st.builds(lambda ms: lambda city: _later(city, ms), st.sampled_from([1, 86_400_000])),

@@ -37,7 +37,7 @@ from citywatch.core.plan.contract import Plan, begin
 from citywatch.core.plan.narrow import NotAdopted
 from citywatch.core.wire import mcp
 from citywatch.core.wire.jsonrpc import FROM_SERVER, Response, parse_message
-from citywatch.service.contexts import held_to
+from citywatch.service.contexts import TICKET_ID, held_to
 from citywatch.service.enforcer import Enforcer, Judged
 from citywatch.service.ports import Append, Payload, Puts, Spend, Store
 from citywatch.service.shadow import RecordedChance, RecordedClock, ShadowRows
@@ -121,6 +121,7 @@ class Rehearsal:
         self._open: dict[str, Judged | events.Decided] = {}
         self._dark = Unknowns()
         self._plans: dict[str, Holding] = {}
+        self._asked: set[str] = set()
         self._now: tuple[int, events.Decided] | None = None
         self._found: Rehearsed | None = None
 
@@ -175,7 +176,12 @@ class Rehearsal:
         pin = None if one.pin is None else Pin(digest=one.pin, by="", at=0)
         known = msgspec.structs.replace(known, pin=pin, lost=None, invited=None, taken=False)
         self._found = self._again(index, one, call, authority, known, need, now)
-        return authority, recorded(one)
+        then, found = recorded(one), self._found.decision
+        if isinstance(then, Ask):
+            self._asked.add(call.id[:TICKET_ID])
+            if isinstance(found, Ask):  # what else a question holds stands in no entry
+                then = msgspec.structs.replace(found, reason=then.reason)
+        return authority, then
 
     def _again(
         self, index: int, one: events.Decided, call: Call, authority: Authority, known: Known, need: Needs, now: int
@@ -197,9 +203,8 @@ class Rehearsal:
                 return Rehearsed(index=index, event=one, status=doubt[0], why=doubt[1])
         else:
             decision = admit(call, authority, known, need, now)
-        ticket = one.sources[:1] and one.sources[0].startswith("ticket ")
-        if ticket and isinstance(decision, Ask) and (known.flow is None or known.flow.ticket is None):
-            why = "a person approved it, and what they were asked is not kept"
+        if isinstance(decision, Ask) and _ticket(one) not in (None, *self._asked):
+            why = "a person answered it, and what they were asked is not kept"
             return Rehearsed(index=index, event=one, status=Status.UNVERIFIABLE, why=why)
         same = verdict(decision) == one.verdict
         return Rehearsed(index=index, event=one, status=Status.SAME if same else Status.CHANGED, decision=decision)
@@ -316,8 +321,16 @@ class Rehearsal:
         self._dark.plans.pop(event.agent, None)
 
     async def _answered(self, event: events.TicketAnswered) -> None:
-        with suppress(CitywatchError):  # what was asked is not kept: `_again` takes what then went for no change
-            await self._tickets.answer(event.ticket, event.answer == "approved", event.by, event.reason)
+        with suppress(CitywatchError):  # what was asked is not kept, or these rules want another person's word for it
+            ticket = await self._tickets.find(event.ticket)
+            await self._tickets.answer(
+                event.ticket,
+                event.answer == "approved",
+                event.by,
+                event.reason,
+                principal=event.principal or next(iter(ticket.of or ()), ""),  # earlier entries do not name one
+                hold_ms=max(0, event.until - event.at),
+            )
 
     async def _renewed(self, event: events.KeyReplaced) -> None:
         row = await self._agent(event.agent)
@@ -373,6 +386,13 @@ def recorded(one: events.Decided) -> Decision:
 
 
 CODES: Final[Mapping[str, Code]] = {one.value: one for one in Code}
+
+
+def _ticket(one: events.Decided) -> str | None:
+    """The ticket that an entry rests on, if it does."""
+    first = one.sources[0] if one.sources else one.detail
+    words = first.replace(",", " ").split(" ")
+    return words[1] if words[0] == "ticket" and len(words) > 1 else None
 
 
 def _digest(holding: Holding) -> str | None:
