@@ -140,7 +140,8 @@ async def test_by_its_own_rules_nothing_changes(steps: list[Act]) -> None:
     gone = [one for one in found if one.status is Status.GONE]
     assert {one.why for one in gone} <= {"the plan that held then is not kept"}
     plans = {one.plan for one in await city.events() if isinstance(one, events.TaskStarted)}
-    assert not gone or plans - {None, await city.tasks.holds("clerk")}, "only a plan that was lifted is not kept"
+    held: object = await city.tasks.holds("clerk")
+    assert not gone or plans - {None, getattr(held, "digest", held)}, "only a plan that was lifted is not kept"
     assert [one for one in found if one.status is not Status.SAME and one not in gone] == []
     for one in found:
         if not isinstance(one.decision, Allow) and one.decision is not None:
