@@ -58,21 +58,12 @@ BEFORE_POLICY: Final = frozenset(
     )
 )
 """Refusals that no policy and no manifest has a say in: they stand, whatever is tried."""
-IDLE: Final = (
-    events.Resolved,
-    events.Rejected,
-    events.AuthorityChanged,
-    events.CredentialIssued,
-    events.ToolApproved,
-    events.ToolChanged,
-    events.OffersDropped,
-    events.Started,
-    events.Stopped,
-    events.Gap,
-    events.PolicyLoaded,
-    events.Erased,
+IDLE: Final = frozenset(
+    "resolved rejected authority_changed credential_issued tool_approved tool_changed offers_dropped started stopped "
+    "gap policy_loaded erased label_released".split()
 )
-"""Events that change nothing which a decision of this fold rests on: pins stand in the entries themselves."""
+"""Tags of entries that change nothing which a decision of this fold rests on: pins stand in the entries themselves, and
+a label that a call let down is let down again. By tags: a log may hold entries of a version beside this one."""
 
 
 class Rehearsed(msgspec.Struct, frozen=True, kw_only=True):
@@ -231,6 +222,8 @@ class Rehearsal:
 
     async def _fold(self, index: int, event: events.AnyEvent | Unknown) -> None:
         if isinstance(event, Unknown):
+            if event.tag in IDLE:
+                return
             self._dark.everything = f"entry {index} is of a kind that this version does not know"  # INVARIANT: 3.
             return
         self._clock.at = event.at
@@ -250,7 +243,7 @@ class Rehearsal:
             await self._put(event.agent, msgspec.structs.replace(row, revoked=True, reason=event.reason))
         elif isinstance(event, events.KeyReplaced):
             await self._renewed(event)
-        elif not isinstance(event, IDLE):
+        elif event.__struct_config__.tag not in IDLE:
             self._dark.everything = f"entry {index} is of a kind that is not folded"  # INVARIANT: 3.
 
     async def _settled(self, index: int, event: events.Settled) -> None:
