@@ -22,7 +22,8 @@ from citywatch.core.manifest import Budget, Parameter, Role, ToolManifest
 from citywatch.core.policy.cedar import Source, parse_policies
 from citywatch.main.replay import rebuild
 from citywatch.service.ports import Append, NewEntry
-from citywatch.service.rehearsal import IDLE, Rehearsal, Rehearsed, verdict
+from citywatch.service.recorded import verdict
+from citywatch.service.rehearsal import IDLE, Rehearsal, Rehearsed
 from citywatch.service.unknowns import Status
 from tests.simulation.city import AGENT, KEY, PAY, City, code_of
 from tests.simulation.flow_city import ANN, MALLORY, MANIFESTS, POLICY, TOOLS, FlowCity

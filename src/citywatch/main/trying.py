@@ -97,7 +97,7 @@ async def _rehearse(place: Place, settings: Settings, begin: int | tuple[int] | 
 
 
 def _counted(found: list[Rehearsed]) -> dict[str, Any]:
-    from citywatch.service.rehearsal import verdict
+    from citywatch.service.recorded import verdict
     from citywatch.service.unknowns import Status
 
     status = Counter(one.status for one in found)
@@ -132,7 +132,7 @@ def _lines(found: list[Rehearsed], told: dict[str, Any], new: Path) -> list[str]
 
 
 def _line(one: Rehearsed) -> str:
-    from citywatch.service.rehearsal import verdict
+    from citywatch.service.recorded import verdict
 
     event, decision = one.event, one.decision
     when = datetime.fromtimestamp(event.at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
@@ -155,7 +155,7 @@ def _why(one: Rehearsed) -> str:
 
 def _plain(one: Rehearsed) -> dict[str, Any]:
     from citywatch.core.call import Allow
-    from citywatch.service.rehearsal import verdict
+    from citywatch.service.recorded import verdict
 
     assert one.decision is not None
     allowed = isinstance(one.decision, Allow)

@@ -13,14 +13,14 @@ INVARIANTS
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Final
 
 import msgspec
 
 from citywatch.core import events
-from citywatch.core.call import Allow, Ask, Call, Decision, Deny, Direction, Effect, Reason
+from citywatch.core.call import Allow, Ask, Call, Decision, Direction, Effect
 from citywatch.core.content.model import Model
 from citywatch.core.enforce.admit import admit
 from citywatch.core.enforce.context import Context, carried_over, context_key
@@ -30,16 +30,16 @@ from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.settle import Withheld
 from citywatch.core.enforce.verify import Authority
 from citywatch.core.errors import CitywatchError, Code, Malformed, Refused
-from citywatch.core.identity.credential import Credential, Kind
+from citywatch.core.identity.credential import Credential
 from citywatch.core.identity.registration import AgentRow, agent_key, format_row, parse_agent_row
 from citywatch.core.log.entry import Unknown, decode_event, payload_digest
 from citywatch.core.plan.contract import Plan, begin
 from citywatch.core.plan.narrow import NotAdopted
 from citywatch.core.wire import mcp
-from citywatch.core.wire.jsonrpc import FROM_SERVER, Response, parse_message
 from citywatch.service.contexts import TICKET_ID, held_to
 from citywatch.service.enforcer import Enforcer, Judged
 from citywatch.service.ports import Append, Payload, Puts, Spend, Store
+from citywatch.service.recorded import papers_of, recorded, response_of, ticket_of, verdict
 from citywatch.service.shadow import RecordedChance, RecordedClock, ShadowRows
 from citywatch.service.tasks import Tasks
 from citywatch.service.tickets import Tickets
@@ -148,7 +148,7 @@ class Rehearsal:
             return Rehearsed(index=index, event=one, status=Status.UNVERIFIABLE, why=why)
         await self._stand(one)
         self._now, self._found = (index, one), None
-        judged = await self._enforcer.judge(call, _papers(one))
+        judged = await self._enforcer.judge(call, papers_of(one))
         if one.forwarded:
             self._open[one.call] = judged
             if (one.agent, one.key) in self._dark.contexts and effect_of(self._rules, call) is not Effect.READ:
@@ -194,7 +194,7 @@ class Rehearsal:
                 return Rehearsed(index=index, event=one, status=doubt[0], why=doubt[1])
         else:
             decision = admit(call, authority, known, need, now)
-        if isinstance(decision, Ask) and _ticket(one) not in (None, *self._asked):
+        if isinstance(decision, Ask) and ticket_of(one) not in (None, *self._asked):
             why = "a person answered it, and what they were asked is not kept"
             return Rehearsed(index=index, event=one, status=Status.UNVERIFIABLE, why=why)
         same = verdict(decision) == one.verdict
@@ -255,7 +255,7 @@ class Rehearsal:
         if one.direction == Direction.TO_AGENT.value:
             return
         body = await self._payload(index, event.body)
-        message = None if body is None else _response(body)
+        message = None if body is None else response_of(body)
         if message is not None and message.error is None and one.method in mcp.OFFERING:
             return  # definitions: a person approved them, and they enter no context
         if message is None or isinstance(judged, events.Decided):
@@ -364,41 +364,5 @@ class Rehearsal:
             self._dark.context(row.agent, key, why)
 
 
-def verdict(decision: Decision) -> str:
-    """As entries write it."""
-    return "allow" if isinstance(decision, Allow) else "ask" if isinstance(decision, Ask) else "deny"
-
-
-def recorded(one: events.Decided) -> Decision:
-    """The decision that was enforced."""
-    if one.forwarded:
-        return Allow(one.policies or ("recorded",), one.sources)
-    code = CODES.get(one.code or "", Code.FORBIDDEN)
-    reason = Reason(code, one.policies, one.detail)
-    return Ask(reason) if one.decision == "ask" else Deny(reason)
-
-
-CODES: Final[Mapping[str, Code]] = {one.value: one for one in Code}
-
-
-def _ticket(one: events.Decided) -> str | None:
-    """The ticket that an entry rests on, if it does."""
-    first = one.sources[0] if one.sources else one.detail
-    words = first.replace(",", " ").split(" ")
-    return words[1] if words[0] == "ticket" and len(words) > 1 else None
-
-
 def _digest(holding: Holding) -> str | None:
     return None if holding.plan is None else holding.plan.held.digest
-
-
-def _papers(one: events.Decided) -> Credential:
-    return Credential(agent=one.agent, key=one.key, kind=Kind.X509, not_before=one.at, not_after=one.at, digest="")
-
-
-def _response(body: bytes) -> Response | None:
-    try:
-        message = parse_message(body, FROM_SERVER)
-    except Malformed:
-        return None
-    return message if isinstance(message, Response) else None
