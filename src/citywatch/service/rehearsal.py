@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 
 from citywatch.core import events
-from citywatch.core.call import Allow, Ask, Call, Decision, Direction, Effect
+from citywatch.core.call import Allow, Ask, Call, Decision, Deny, Direction, Effect
 from citywatch.core.content.model import Model
 from citywatch.core.enforce.admit import admit
 from citywatch.core.enforce.context import Context, carried_over, context_key
@@ -111,6 +111,8 @@ class Rehearsal:
         self._tickets = Tickets(store=self._rows, clock=self._clock, replica=REPLICA)
         self._open: dict[str, Judged | events.Decided] = {}
         self._dark = Unknowns()
+        self._weights = "" if model is None else model.digest
+        self._other_weights = False
         self._plans: dict[str, Holding] = {}
         self._asked: set[str] = set()
         self._now: tuple[int, events.Decided] | None = None
@@ -198,6 +200,9 @@ class Rehearsal:
             why = "a person answered it, and what they were asked is not kept"
             return Rehearsed(index=index, event=one, status=Status.UNVERIFIABLE, why=why)
         same = verdict(decision) == one.verdict
+        if not same and self._other_weights and not (_certain(decision) or _certain(recorded(one))):
+            why = "the content model that read what was said then had other weights"
+            return Rehearsed(index=index, event=one, status=Status.UNVERIFIABLE, why=why)
         return Rehearsed(index=index, event=one, status=Status.SAME if same else Status.CHANGED, decision=decision)
 
     async def _unseen(self, one: events.Decided) -> None:
@@ -235,6 +240,8 @@ class Rehearsal:
             await self._task(index, event)
         elif isinstance(event, events.TicketAnswered):
             await self._answered(event)
+        elif isinstance(event, events.Started):
+            self._other_weights = self._other_weights or event.weights not in ("", self._weights)
         elif isinstance(event, events.AgentAdded):
             row = AgentRow(agent=event.agent, keys=(event.key,), added_at=event.at)
             await self._put(event.agent, row)
@@ -362,6 +369,11 @@ class Rehearsal:
     def _darken(self, row: AgentRow, why: str) -> None:
         for key in row.keys:
             self._dark.context(row.agent, key, why)
+
+
+def _certain(decision: Decision) -> bool:
+    """Whether a refusal is one in which no scan of a text has a say."""
+    return isinstance(decision, Deny) and decision.reason.code is not Code.SUSPECTED_INJECTION
 
 
 def _digest(holding: Holding) -> str | None:
