@@ -233,5 +233,9 @@ def _output(notes: Notes, node: Node, path: str, _: str) -> Output | None:
     if EVERYBODY in readers and len(readers) > 1:
         section.wrong("readers", f"`{EVERYBODY}` stands beside others", f"name the audiences, or write [{EVERYBODY}]")
     return Output(
-        trusted=trusted, party=section.maybe("party", _party), key=section.get("key", flag, False), readers=readers
+        trusted=trusted,
+        party=section.maybe("party", _party),
+        key=section.get("key", flag, False),
+        readers=readers,
+        handle=section.get("handle", flag, False),
     )

@@ -51,7 +51,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "servers.*.sandbox": ("user",),
     "servers.*.tools.*": ("effect", "audience", "parameters", "output"),
     "servers.*.tools.*.parameters.*": ("type", "scale", "role", "party"),
-    "servers.*.tools.*.output.*": ("label", "party", "key", "readers"),
+    "servers.*.tools.*.output.*": ("label", "party", "key", "readers", "handle"),
     "principals.*": ("may", "own"),
     "limits": (
         "request_bytes",

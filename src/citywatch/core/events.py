@@ -40,6 +40,7 @@ class Decided(Event, frozen=True, kw_only=True, tag="decided"):
     pin: str | None
     body: str
     sources: tuple[str, ...] = ()  # what entitled each argument that steers the act
+    handles: tuple[str, ...] = ()  # which handles were filled in: where, with what from which source; never a value
 
 
 class Settled(Event, frozen=True, kw_only=True, tag="settled"):
@@ -54,6 +55,8 @@ class Settled(Event, frozen=True, kw_only=True, tag="settled"):
     is_error: bool
     size: int
     body: str | None
+    handles: int = 0  # how many values the agent was given as handles
+    shelf: str = ""  # what those handles have in common
 
 
 class Lost(Event, frozen=True, kw_only=True, tag="lost"):

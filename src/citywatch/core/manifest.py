@@ -58,13 +58,14 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
     Otherwise a third party can have written it. That the values of a field with a `party` exist, the server vouches for
     in either case (a member chose their name, the directory lists it): they are known parties from then on. A `key` is
     drawn by the server itself, so that no earlier write can have shaped it. `readers` are the audiences that may see
-    the field.
+    the field. With `handle` the model is given an opaque name in place of the value.
     """
 
     trusted: bool = False
     party: str | None = None
     key: bool = False
     readers: tuple[str, ...] = (EVERYBODY,)
+    handle: bool = False
 
 
 UNTRUSTED = Output()

@@ -27,6 +27,7 @@ from citywatch.main.assembly import GATEWAY_TTL_MS, City, build_upstreams, load_
 from citywatch.service.alarm import Alarm, WatchedStore, keep_looking
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.exchange import Exchange
+from citywatch.service.handles import drop_shelves
 from citywatch.service.publisher import Publisher
 from citywatch.service.recovery import close_lost_calls, drop_expired, note_boot, note_start, note_stop
 
@@ -54,6 +55,7 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     power_was_lost = await note_boot(city.store, city.clock, city.replica.name, city.boot, published)
     lost = await close_lost_calls(city.store, city.clock, city.replica.name, city.replica.is_dead)
     await drop_expired(city.store, city.clock)
+    await drop_shelves(city.store, city.clock.now_ms())
     await city.admin.note_policy(rules.policies.digest, operator())
     await note_start(city.store, await _started(city, rules, published), city.boot)
     try:

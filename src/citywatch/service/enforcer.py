@@ -14,6 +14,8 @@ INVARIANTS
 3. Each row a decision read is unchanged when its entry commits; after three conflicts the call is refused.
 4. Refusals spend a budget, so asking again is no second chance.
 5. A call that its caller abandons is closed at once, whatever instant that is: no entry is left without its outcome.
+6. What is judged, recorded and forwarded is the call with its handles filled in; what an agent is shown of a reply is
+   the reply with its hidden fields as handles, and what they stand for is kept in the same transaction.
 """
 
 from __future__ import annotations
@@ -43,13 +45,15 @@ from citywatch.core.enforce.needs import (
 from citywatch.core.enforce.receive import entering_reply
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.settle import Released, Withheld, reply_rows, settle
+from citywatch.core.enforce.veiling import hiding_tool, veil_reply
 from citywatch.core.enforce.verify import Authority, verify
 from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
 from citywatch.core.label import BOTTOM
 from citywatch.core.wire.jsonrpc import Response
 from citywatch.service import entries
-from citywatch.service.contexts import Contexts, asking, context_of, enter, flowing
+from citywatch.service.contexts import Contexts, asking, context_of, enter, flowing, shelve
+from citywatch.service.handles import filling
 from citywatch.service.ports import (
     Append,
     Appended,
@@ -123,14 +127,16 @@ class Enforcer:
         async with self._in_turn(call, credential):
             return await self._judge(call, credential, puts)
 
-    async def _judge(self, call: Call, credential: Credential, puts: Puts) -> Judged:
-        opening: Reads = ((open_key(call), 0),) if has_shared_id(call) else ()
+    async def _judge(self, asked: Call, credential: Credential, puts: Puts) -> Judged:
+        opening: Reads = ((open_key(asked), 0),) if has_shared_id(asked) else ()
         taken = False
         for attempt in range(MAX_CONFLICTS):
             now = self.clock.now_ms()
+            filled = await filling(self.store, asked, credential.key, self.rules, now)
+            call = filled.call  # INVARIANT: 6. From here on there are values, and no handles.
             need = needs(call, self.rules, now, credential.key)
             loaded = await self.store.load(need.rows, [(b.key, b.window) for b in need.budgets])
-            known = await self.snapshots.known(call, need, loaded, self.rules, taken=taken)
+            known = await self.snapshots.known(call, need, loaded, self.rules, taken=taken, broken=filled.broken)
             if attempt == 0 and self._refresh is not None and self._outdated(call, known.pin):
                 self.rules = await self._refresh()
                 continue
@@ -143,7 +149,7 @@ class Enforcer:
             unheard = not judged.allowed and call.direction is Direction.TO_AGENT
             if unheard and not self.rejections.deny(_code_of(decision), call.server):
                 return judged
-            append = self._recording(judged, need, loaded, now, puts, opening)
+            append = self._recording(judged, need, loaded, now, puts, (*opening, *filled.reads))
             try:
                 outcome = await self.store.append(append)
             except asyncio.CancelledError:
@@ -218,20 +224,25 @@ class Enforcer:
     async def _settle(
         self, judged: Judged, response: Response, index: int, puts: Puts, once: Reads
     ) -> Released | Withheld:
-        call = judged.call
+        call, rules = judged.call, judged.known.rules
         context = context_key(call.agent, judged.credential.key)
+        hides = hiding_tool(call, rules) is not None
+        veiled = veil_reply(call, response, rules, self.chance.salt()) if hides else None
+        shown = response if veiled is None else veiled.response
         answering = bool(self.rules.principals) and call.direction is Direction.TO_AGENT
         for _ in range(MAX_CONFLICTS):
             now = self.clock.now_ms()
-            entering = entering_reply(call, response, self.rules) if self.rules.principals else None
+            entering = entering_reply(call, response, rules) if rules.principals else None
             entered = (context,) if answering else () if entering is None else (context, *entering.rows())
             rows = (*reply_rows(call, response), *entered)
             loaded = await self.store.load(rows, ())  # from memory: its own agent's row was read a moment ago
             known = {key: self.snapshots.decode(key, loaded) for key in rows if key not in entered}
             label = context_of(context, loaded).label if answering else BOTTOM
-            settled = settle(call, judged.authority, response, judged.known.rules, known, label)
+            settled = settle(call, judged.authority, shown, rules, known, label)
             salt = self.chance.salt()
-            entry = entries.settled(call, response, settled, index, salt=salt, replica=self.replica, now=now)
+            entry = entries.settled(
+                call, response, settled, index, salt=salt, replica=self.replica, now=now, veiled=veiled
+            )
             outcome = await self.store.append(
                 Append(
                     entries=(
@@ -244,7 +255,10 @@ class Enforcer:
                         *settled.report.puts,
                         *puts,
                         *(
-                            enter(context, entering, call.server, loaded, now, self.model)
+                            (
+                                *enter(context, entering, call.server, loaded, now, self.model),
+                                *shelve(context, veiled, entering, call.server, loaded, now),
+                            )
                             if entering is not None and isinstance(settled, Released)
                             else ()
                         ),

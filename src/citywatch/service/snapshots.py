@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from citywatch.core.call import Call
+from citywatch.core.call import Call, Reason
 from citywatch.core.enforce.invitation import Invitation, read_invitation
 from citywatch.core.enforce.needs import (
     Key,
@@ -59,8 +59,19 @@ class Snapshots:
         self._contexts = contexts
         self._decoded: dict[Key, tuple[int, Any]] = {}
 
-    async def known(self, call: Call, need: Needs, loaded: Loaded, rules: Rules, *, taken: bool = False) -> Known:
-        """What this call's decision may depend on. `taken`: its id was seen in use a moment ago."""
+    async def known(
+        self,
+        call: Call,
+        need: Needs,
+        loaded: Loaded,
+        rules: Rules,
+        *,
+        taken: bool = False,
+        broken: Reason | None = None,
+    ) -> Known:
+        """What this call's decision may depend on. `taken`: its id was seen in use a moment ago; `broken`: a handle of
+        it names nothing.
+        """
         return Known(
             flow=None if need.flow is None else await self._contexts.flow(need.flow, loaded),
             rules=rules,
@@ -72,6 +83,7 @@ class Snapshots:
             taken=taken or (need.asked is not None and need.asked in loaded.rows),
             used=loaded.used,
             reads=versions_of(need.rows, loaded),
+            broken=broken,
         )
 
     def decode(self, key: Key, loaded: Loaded) -> Any:

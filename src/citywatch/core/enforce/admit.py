@@ -1,7 +1,8 @@
 """Whether a call goes through: the gates, in order. This is the place.
 
-    an id of its own → approval of the tool → an earlier, identical call of unknown outcome → what the plan refuses →
-    policy → budget → who would read it → who may steer the act, and whether it is a step of the plan
+    an id of its own → handles that name something → approval of the tool → an earlier, identical call of unknown
+    outcome → what the plan refuses → policy → budget → who would read it → who may steer the act, and whether it is a
+    step of the plan
 
 Decides on an `Authority` and a frozen `Known` alone; it never looks at what a server says of itself.
 
@@ -17,6 +18,8 @@ INVARIANTS
 7. What the context may not show an audience goes there only as words that this audience may see anyway (`readers`).
 8. What a scan said of a text only turns an Ask into a Deny (`suspicion`); its silence changes nothing.
 9. A consequential call that is no step of the plan is at best an Ask (`planned`).
+10. A call with a handle that names nothing for this agent is refused; one whose handles name something is judged by
+    their values.
 """
 
 from __future__ import annotations
@@ -39,7 +42,13 @@ MAX_TOLD = 8
 
 def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int) -> Decision:
     """Say whether this call may be forwarded, and why."""
-    refused = _taken(known) or _approved(call, known) or _uninvited(call, known, now) or _repeated(known, now)
+    refused = (
+        _taken(known)
+        or _broken(known)
+        or _approved(call, known)
+        or _uninvited(call, known, now)
+        or _repeated(known, now)
+    )
     if refused is not None:
         return refused
     plan = planned(call, known, now)
@@ -57,6 +66,11 @@ def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int)
 
 def _taken(known: Known) -> Deny | None:
     return Deny(Reason(Code.ID_IN_USE)) if known.taken else None
+
+
+def _broken(known: Known) -> Deny | None:
+    """# INVARIANT: 10."""
+    return None if known.broken is None else Deny(known.broken)
 
 
 def _approved(call: Call, known: Known) -> Deny | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from citywatch.core.call import Call, Direction, Effect
+from citywatch.core.call import Call, Direction, Effect, Reason
 from citywatch.core.canonical import digest
 from citywatch.core.enforce.context import Flow, FlowNeed, flow_need
 from citywatch.core.enforce.invitation import Invitation
@@ -84,7 +84,7 @@ def read_lost(row: str | LostCalls | None) -> LostCalls | None:
 class Known(msgspec.Struct, frozen=True, kw_only=True):
     """The snapshot that a decision depends on. `reads` names each row with the version seen (0: absent).
 
-    `taken` says that an earlier call, still open, has the same JSON-RPC id.
+    `taken` says that an earlier call, still open, has the same JSON-RPC id; `broken`, why a handle names nothing here.
     """
 
     rules: Rules
@@ -97,6 +97,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     used: Mapping[str, int]
     reads: tuple[tuple[Key, int], ...]
     flow: Flow | None = None
+    broken: Reason | None = None
 
 
 class BudgetNeed(msgspec.Struct, frozen=True):

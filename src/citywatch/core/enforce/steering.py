@@ -29,6 +29,7 @@ from citywatch.core.enforce.arguments import MAX_VALUES, Argument, arguments
 from citywatch.core.enforce.context import Flow, party_forms
 from citywatch.core.enforce.rules import ApprovedTool, Rules
 from citywatch.core.flow.derive import as_number, derive
+from citywatch.core.flow.handle import stood_at
 from citywatch.core.flow.history import Value
 from citywatch.core.flow.provenance import Provenance
 from citywatch.core.flow.tokens import Kind, Token, exact_tokens, find_tokens
@@ -95,7 +96,8 @@ class Steering:
 
     def findings(self) -> tuple[Finding, ...]:
         """One for each control value, and for each link in words on their way out; empty if nothing needs a source."""
-        if self._clean and self._manifest.effect is not Effect.READ and not self._history.foreign:
+        unread = not self._history.foreign and not self._call.filled
+        if self._clean and self._manifest.effect is not Effect.READ and unread:
             return ()
         found: list[Finding] = []
         later: list[Argument] = []
@@ -158,7 +160,7 @@ class Steering:
 
     def _source(self, argument: Argument) -> tuple[str | None, str]:
         value = argument.value
-        if self._clean and not self._foreign(value):
+        if self._clean and not self._foreign(argument):
             return "clean", "nothing here was written by a third party"
         noun = argument.path.partition("[")[0].partition(".")[0].partition("_")[0].lower()
         seen = self._people.named(value, READINGS[argument.role], noun)
@@ -182,9 +184,14 @@ class Steering:
         sightings = self._history.sightings(value)
         return None, self._history.told(sightings[-1]) if sightings else "nowhere: the agent made it up"
 
-    def _foreign(self, value: Value) -> bool:
-        """Whether this stands only where no server vouches for it: a number cannot talk, and yet be an attacker's."""
-        seen = self._history.sightings(value) if self._history.foreign else []
+    def _foreign(self, argument: Argument) -> bool:
+        """Whether this stands only where no server vouches for it: a number cannot talk, and yet be an attacker's.
+
+        What came out of a handle has exactly that origin, however long it is and whatever it was put between.
+        """
+        if any(not one.trusted and stood_at(one.path, argument.path) for one in self._call.filled):
+            return True
+        seen = self._history.sightings(argument.value) if self._history.foreign else []
         return bool(seen) and not any(self._history.part(one).trusted for one in seen)
 
     def _quoted(self, argument: Argument) -> bool:

@@ -89,8 +89,7 @@ class Fields:
         """Meet every leaf of a JSON value, each with the declaration that holds for it."""
         leaves: list[Leaf] = []
         parents: list[int] = []
-        output, rank = self._best(self._start, UNTRUSTED, (0, 0))
-        pending: list[_Node] = [_Node("$", "", -1, value, self._start, output, rank)]
+        pending: list[Node] = [self.root(value)]
         while pending:
             node = pending.pop()
             if len(leaves) >= MAX_LEAVES:
@@ -116,7 +115,35 @@ class Fields:
                 leaves.append(Leaf(node.path, node.name, node.record, inside, node.output, self._readers(node)))
         return Walk(tuple(leaves), tuple(parents), False)
 
-    def _readers(self, node: _Node) -> frozenset[str] | None:
+    # -- one node at a time, for who rebuilds a value ----------------------------------------------------------------
+
+    def root(self, value: Any) -> Node:
+        """The whole value, with the declaration that holds for it."""
+        output, rank = self._best(self._start, UNTRUSTED, (0, 0))
+        return Node("$", "", -1, value, self._start, output, rank)
+
+    def children(self, node: Node) -> Iterator[tuple[str, Node]]:
+        """The members of an object, or the elements of a list, each with the declaration that holds for it."""
+        if isinstance(node.value, dict):
+            yield from ((key, self._child(node, _step(key), key, key, -1, one)) for key, one in node.value.items())
+        else:
+            for number, one in enumerate(node.value):
+                yield "", self._child(node, f"[{number}]", None, node.name, -1, one)
+
+    def goes_on(self, node: Node) -> bool:
+        """Whether a declared path can lead further down from here."""
+        return any(at < len(self._rules[number][0]) for number, at in node.states)
+
+    def names(self, node: Node, key: str) -> bool:
+        """Whether a declared path says this member's name, from here."""
+        steps = (self._rules[number][0][at] for number, at in node.states if at < len(self._rules[number][0]))
+        return any(kind != ANY and name == key for kind, name in steps)
+
+    def seen_by(self, node: Node) -> frozenset[str] | None:
+        """Who may see a value."""
+        return self._readers(node)
+
+    def _readers(self, node: Node) -> frozenset[str] | None:
         """Who may see a value: what is declared of it and, if it is a text where fields were declared, of those."""
         if self.readers is None:
             return None
@@ -126,10 +153,10 @@ class Fields:
         within = [one for path, one in inner if node.path == "$" or path[-1][0] != DEEP]
         return meet(audience_of(one.readers) for one in (node.output, *within))
 
-    def _child(self, node: _Node, step: str, key: str | None, name: str, record: int, value: Any) -> _Node:
+    def _child(self, node: Node, step: str, key: str | None, name: str, record: int, value: Any) -> Node:
         states = tuple(dict.fromkeys(self._advance(node.states, key)))
         output, rank = self._best(states, node.output, node.rank)
-        return _Node(_clip(node.path + step), _clip(name), record, value, states, output, rank)
+        return Node(_clip(node.path + step), _clip(name), record, value, states, output, rank)
 
     def _advance(self, states: tuple[tuple[int, int], ...], key: str | None) -> Iterator[tuple[int, int]]:
         """The paths that still match one step further down; `key` is None for an element of a list."""
@@ -171,7 +198,7 @@ def meet(audiences: Iterable[frozenset[str] | None]) -> frozenset[str] | None:
     return join_all(Label(frozenset(), one) for one in audiences).readers
 
 
-class _Node(msgspec.Struct, frozen=True):
+class Node(msgspec.Struct, frozen=True):
     path: str
     name: str
     record: int

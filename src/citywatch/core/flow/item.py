@@ -1,9 +1,9 @@
 """What entered an agent's context, kept as an index: typed tokens, short whole values, labels; never the text itself.
 
 Decides how a prompt and a reply are taken apart; what may be done with a value is for `enforce`. INVARIANTS: the label
-of an item is the join of all its text and of all that the server vouches for; work and size are bounded, and what is
-beyond the bound keeps the label of third-party text; only a principal's own prompt is kept as text, because only there
-whole phrases count.
+of an item is the join of all its text that was shown and of all that the server vouches for; what is behind a handle is
+in the index and not in the label; work and size are bounded, and what is beyond the bound keeps the label of
+third-party text; only a principal's own prompt is kept as text, because only there whole phrases count.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ Place = tuple[int, int]
 
 
 class Part(msgspec.Struct, frozen=True, array_like=True):
-    """One leaf: where it stood, whether the server vouches for it, itself if it is short, the typed tokens in it."""
+    """One leaf: where it stood, whether the server vouches for it, itself if it is short, the typed tokens in it.
+
+    `hidden`: the agent was given a handle in its place.
+    """
 
     path: str
     name: str
@@ -37,6 +40,7 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
     trusted: bool
     whole: str
     marks: tuple[Mark, ...]
+    hidden: bool = False
 
 
 class Stretch(msgspec.Struct, frozen=True, array_like=True):
@@ -113,7 +117,9 @@ def read_reply(walk: Walk, digest: str, reading: Reading, at: int) -> Item:
     about = tuple(fold(one) for one in reading.about)
     parts: list[Part] = []
     # Numbers too: they carry no orders, and they are secrets like any other.
-    audiences = {leaf.readers for leaf in walk.leaves} | {walk.readers, reading.shaped.readers}
+    # What is behind a handle was not seen; whoever has it filled in is held to its own label.
+    seen = [leaf for leaf in walk.leaves if not leaf.output.handle]
+    audiences = {leaf.readers for leaf in seen} | {walk.readers, reading.shaped.readers}
     labels = {Label(frozenset(), readers) for readers in audiences}
     room = MAX_MARKS
     for leaf in walk.leaves:
@@ -122,6 +128,8 @@ def read_reply(walk: Walk, digest: str, reading: Reading, at: int) -> Item:
         room -= len(part.marks)
         parts.append(part)
         # A number, a yes or a no cannot carry an instruction; text can.
+        if leaf.output.handle:
+            continue
         if trusted:
             labels.add(reading.trusted)
         elif isinstance(leaf.value, str) and leaf.value:
@@ -147,9 +155,9 @@ def _part(leaf: Leaf, trusted: bool, room: int) -> Part:
     value = leaf.value
     if isinstance(value, str):
         whole = fold(value) if len(value) <= MAX_WHOLE else ""
-        return Part(leaf.path, leaf.name, leaf.record, trusted, whole, _marks(value, room))
+        return Part(leaf.path, leaf.name, leaf.record, trusted, whole, _marks(value, room), leaf.output.handle)
     marks = tuple((str(one.kind), one.value, 0, 0) for one in whole_tokens(value))
-    return Part(leaf.path, leaf.name, leaf.record, trusted, str(value), marks)
+    return Part(leaf.path, leaf.name, leaf.record, trusted, str(value), marks, leaf.output.handle)
 
 
 def _marks(text: str, room: int) -> tuple[Mark, ...]:
