@@ -71,6 +71,10 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         witness_quorum=quorum,
         unsafe=tuple(flag for item in servers.values() for flag in _unsafe(item)),
     )
+    hiding = [name for name, one in servers.items() if any(tool.hides for tool in one.tools.values())]
+    if hiding and not settings.principals:
+        where_to = "name the people whose words steer acts under `principals`, or remove `handle`"
+        section.wrong("servers", f"`{hiding[0]}` has a `handle`, and without principals nothing is hidden", where_to)
     return settings if domain is not None else None
 
 

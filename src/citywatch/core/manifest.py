@@ -72,13 +72,22 @@ UNTRUSTED = Output()
 
 
 class ToolManifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What one tool does, as its operator declares it."""
+    """What one tool does, as its operator declares it.
+
+    `parts` are the pictures, sounds and files among its replies: bytes that no field holds and that models read.
+    """
 
     effect: Effect = Effect.IRREVERSIBLE
     audience: tuple[str, ...] = (EVERYBODY,)
     parameters: Mapping[str, Parameter] = {}
     output: Mapping[str, Output] = {}
+    parts: Output = UNTRUSTED
     declared: bool = True
+
+    @property
+    def hides(self) -> bool:
+        """Whether some field of its replies reaches the model as a handle."""
+        return any(one.handle for one in self.output.values())
 
 
 SILENT = ToolManifest(declared=False)

@@ -21,7 +21,8 @@ import orjson
 from citywatch.core.call import Call, Direction
 from citywatch.core.enforce.context import Key
 from citywatch.core.enforce.needs import TOOL_CALL
-from citywatch.core.enforce.receive import Entering, beside, hidden_label, told_value
+from citywatch.core.enforce.parts import others, told, without_bytes
+from citywatch.core.enforce.receive import Entering, hidden_label
 from citywatch.core.enforce.rules import ApprovedTool, Rules
 from citywatch.core.errors import Malformed
 from citywatch.core.flow.handle import LIFE_MS, shelf_of
@@ -120,20 +121,19 @@ def _result(result: dict[str, Any], veil: Veil) -> dict[str, Any]:
         return {name: one for name, one in result.items() if name in ASKING}
     kept: dict[str, Any] = {name: one for name, one in result.items() if name in KEPT and type(one) in (str, int)}
     if result.get("isError") is True:
-        what = {name: one for name, one in result.items() if name not in KEPT}
+        what = without_bytes({name: one for name, one in result.items() if name not in KEPT})
         return {**kept, "content": [_text(f"{FAILED} {veil.all_of('$', what)}")], "isError": True}
-    told = told_value(result)
-    if isinstance(told, str) and result.get("structuredContent") is None:
-        return {**kept, "content": [_text(veil.all_of("$", told))], "isError": False}
-    shown = veil.over(told)
+    value = told(result)
+    if isinstance(value, str) and result.get("structuredContent") is None:
+        return {**kept, "content": [_text(veil.all_of("$", value))], "isError": False}
+    shown = veil.over(value)
     content = [_text(orjson.dumps(shown).decode())]
-    more = list(beside(result, told))
+    more = [one for _, one in others(result, value) if one not in ("", {})]
     if more:  # INVARIANT: 1.
         content.append(_text(f"{BESIDE} {veil.all_of('$', more)}"))
     kept |= {"content": content, "isError": False}
-    if result.get("structuredContent") is not None:
-        wrapped = told is not result["structuredContent"]
-        kept["structuredContent"] = {"result": shown} if wrapped else shown
+    if (structured := result.get("structuredContent")) is not None:
+        kept["structuredContent"] = shown if value is structured else {"result": shown}
     return kept
 
 
