@@ -11,7 +11,7 @@ import pytest
 
 from citywatch.adapters.memory import MemoryAnswer
 from citywatch.core.call import Effect
-from citywatch.core.enforce.context import context_key
+from citywatch.core.enforce.context import context_key, written_key
 from citywatch.core.enforce.veiling import Shelf
 from citywatch.core.events import Decided, Settled
 from citywatch.core.flow.handle import LIFE_MS
@@ -47,6 +47,7 @@ HIDING = {
     "brief": ToolManifest(
         effect=Effect.WRITE, audience=("managers",), parameters={"text": Parameter(role=Role.CONTENT)}
     ),
+    "audit": ToolManifest(effect=Effect.READ, output={"$": Output(trusted=True, readers=("hr",))}),
     "run": ToolManifest(effect=Effect.IRREVERSIBLE, parameters={"code": Parameter(role=Role.COMMAND)}),
 }
 TOOLS = (
@@ -60,6 +61,7 @@ TOOLS = (
     tool("search", query="string", filters="object"),
     tool("run", code="string"),
     tool("brief", text="string"),
+    tool("audit"),
     tool("delete_file", id="string"),
 )
 
@@ -156,9 +158,9 @@ async def test_a_long_text_is_no_command_in_a_clean_context(city: HidingCity) ->
     """Too long to be sighted anywhere: only the handle says where it came from."""
     await city.task("Run the report")
     mail = await city.mail("rm -rf / ;" * 200)
-    assert code_of(await city.sends("run", code="make report")) is None  # what the agent says itself is clean
     for code in (mail["body"], f"make report; {mail['body']}"):
         assert code_of(await city.sends("run", code=code)) == "approval_required"
+    assert code_of(await city.sends("run", code="make report")) is None  # what the agent says itself is clean
     assert city.sent == [{"code": "make report"}]
 
 
@@ -185,15 +187,23 @@ async def test_a_ticket_is_for_the_value_and_not_for_the_handle(city: HidingCity
 
 async def test_a_secret_goes_only_where_its_readers_are(city: HidingCity) -> None:
     await city.task("Tell ann@example.org what ann earns, and file a review of ann")
-    told = await city.read("salaries", [{"name": "ann", "pay": 4200}], team="all")
+    told = await city.read("salaries", [{"id": "7", "pay": 4200}], team="all")
     handle = told["result"]["structuredContent"]["result"][0]["pay"]
     assert code_of(await city.sends("send", to="ann@example.org", text=f"pay {handle}")) == "not_a_reader"
     assert code_of(await city.sends("file_review", about="ann", text=f"pay {handle}")) is None
+    assert city.sent == [{"about": "ann", "text": "pay 4200"}]
+
+
+async def test_a_secret_that_was_not_seen_keeps_nothing_else_in(city: HidingCity) -> None:
+    await city.task("Greet ann@example.org")
+    await city.read("salaries", [{"id": "7", "pay": 4200}], team="all")
+    assert code_of(await city.sends("send", to="ann@example.org", text="hello")) is None
 
 
 async def test_whether_a_guess_at_a_hidden_value_is_right_is_not_told(city: HidingCity) -> None:
     await city.task("Brief the managers on who works here")
     await city.read("salaries", [{"name": "ann", "pay": 4200}], team="all")
+    await city.read("audit", [{"note": "odd"}])  # for hr alone: from here on managers get only what they may see anyway
     assert code_of(await city.sends("brief", text="ann")) is None
     assert code_of(await city.sends("brief", text="4200")) == "not_a_reader"
     assert code_of(await city.sends("brief", text="4201")) == "not_a_reader"
@@ -219,8 +229,8 @@ async def test_written_and_read_back_it_is_as_foreign_as_before(city: HidingCity
     await city.task("Write file 1")
     mail = await city.mail()
     assert code_of(await city.sends("write_file", id="1", text=mail["body"])) is None
-    await city.read("find_file", [{"id": "1", "name": "x"}], name="x")
-    assert "outside:bank/inbox" in (await city.origins() or ())
+    row = (await city.store.load((written_key("bank", "1"),), ())).rows[written_key("bank", "1")]
+    assert b"outside:bank/inbox" in row.value
 
 
 # -- whose it is --------------------------------------------------------------------------------------------------------

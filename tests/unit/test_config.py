@@ -699,6 +699,18 @@ BAD: list[tuple[str, str, str, str]] = [
         "use letters, digits, dots, dashes, underscores, at most 128",
     ),
     (
+        tool('output: {"$.status": {label: trusted, handle: true}}').replace("servers:", "§servers:"),
+        "servers",
+        "`ledger` has a `handle`, and without principals nothing is hidden",
+        "name the people whose words steer acts under `principals`, or remove `handle`",
+    ),
+    (
+        tool('output: {"$.status": {label: trusted, handle: §maybe}}'),
+        f"{TRANSFER}.output.$.status.handle",
+        "expected true or false",
+        "write true or false",
+    ),
+    (
         tool('output: {"$.status": {label: trusted, readers: §[]}}'),
         f"{TRANSFER}.output.$.status.readers",
         "an empty list",

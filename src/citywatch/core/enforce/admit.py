@@ -42,13 +42,8 @@ MAX_TOLD = 8
 
 def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int) -> Decision:
     """Say whether this call may be forwarded, and why."""
-    refused = (
-        _taken(known)
-        or _broken(known)
-        or _approved(call, known)
-        or _uninvited(call, known, now)
-        or _repeated(known, now)
-    )
+    unclear = _taken(known) or _broken(known)
+    refused = unclear or _approved(call, known) or _uninvited(call, known, now) or _repeated(known, now)
     if refused is not None:
         return refused
     plan = planned(call, known, now)
