@@ -136,7 +136,7 @@ async def test_a_number_behind_a_handle_keeps_its_type(city: HidingCity) -> None
     assert city.sent == [{"about": "ann", "text": "pay 4200"}]
 
 
-# -- what steers --------------------------------------------------------------------------------------------------------
+# -- what steers -------------------------------------------------------------------------------------------------------
 
 
 async def test_a_value_behind_a_handle_steers_nothing_by_itself(city: HidingCity) -> None:
@@ -182,7 +182,7 @@ async def test_a_ticket_is_for_the_value_and_not_for_the_handle(city: HidingCity
     assert city.sent == [{"to": ANN, "amount": 5}]
 
 
-# -- who may see it -----------------------------------------------------------------------------------------------------
+# -- who may see it ----------------------------------------------------------------------------------------------------
 
 
 async def test_a_secret_goes_only_where_its_readers_are(city: HidingCity) -> None:
@@ -233,7 +233,7 @@ async def test_written_and_read_back_it_is_as_foreign_as_before(city: HidingCity
     assert b"outside:bank/inbox" in row.value
 
 
-# -- whose it is --------------------------------------------------------------------------------------------------------
+# -- whose it is -------------------------------------------------------------------------------------------------------
 
 
 async def test_made_up_or_another_agents_handles_name_nothing(city: HidingCity) -> None:
@@ -296,7 +296,7 @@ async def test_a_value_that_looks_like_a_handle_is_not_filled_in_again(city: Hid
     assert city.sent[0]["text"] == f"see {secret['body']}"
 
 
-# -- what cannot be rewritten -------------------------------------------------------------------------------------------
+# -- what cannot be rewritten ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -342,7 +342,7 @@ async def test_what_is_visible_taints_as_ever(city: HidingCity) -> None:
     assert "outside:bank/find_file" in (await city.origins() or ())
 
 
-# -- on record ----------------------------------------------------------------------------------------------------------
+# -- on record ---------------------------------------------------------------------------------------------------------
 
 
 async def test_the_log_says_what_was_hidden_and_filled_in_and_no_value(city: HidingCity) -> None:

@@ -53,7 +53,21 @@ def cli(ctx: click.Context, config: Path) -> None:
 
 
 def _register() -> None:
-    from citywatch.main import agents, authority, calls, check, connect, log, policy, run, setup, tasks, tools
+    from citywatch.main import (
+        agents,
+        authority,
+        blast,
+        calls,
+        check,
+        connect,
+        log,
+        policy,
+        run,
+        setup,
+        tasks,
+        tools,
+        why,
+    )
 
     parts: list[Callable[[click.Group], None]] = [
         setup.register,
@@ -65,6 +79,8 @@ def _register() -> None:
         tools.register,
         calls.register,
         tasks.register,
+        why.register,
+        blast.register,
         policy.register,
         log.register,
     ]

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -36,6 +37,7 @@ from citywatch.core.enforce.veiling import Veiled, shelf_key
 from citywatch.core.errors import Code
 from citywatch.core.flow.history import History
 from citywatch.core.flow.item import Item
+from citywatch.core.flow.readings import Readings
 from citywatch.core.label import BOTTOM, Label, is_above, join, join_all
 from citywatch.core.plan.contract import Progress
 from citywatch.service.ports import Loaded, Puts, Store
@@ -52,6 +54,7 @@ class Contexts:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._histories: OrderedDict[Key, History] = OrderedDict()
+        self._readings: OrderedDict[Key, Readings] = OrderedDict()
         self._holdings: OrderedDict[Key, tuple[int, Holding]] = OrderedDict()
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
 
@@ -61,6 +64,24 @@ class Contexts:
         if lock is None:
             lock = self._locks[context] = asyncio.Lock()
         return lock
+
+    @asynccontextmanager
+    async def locks(self, keys: Sequence[Key]) -> AsyncIterator[None]:
+        """Several of them, always taken in the order in which they are given."""
+        async with AsyncExitStack() as held:
+            for key in keys:
+                await held.enter_async_context(self.lock(key))
+            yield
+
+    def readings(self, context: Key) -> Readings:
+        """What the calls of this context carried last, as it was read: for `needs` and then for the decision."""
+        readings = self._readings.get(context)
+        if readings is None:
+            readings = self._readings[context] = Readings()
+            if len(self._readings) > MAX_HISTORIES:
+                self._readings.popitem(last=False)
+        self._readings.move_to_end(context)
+        return readings
 
     async def flow(self, need: FlowNeed, loaded: Loaded) -> Flow:
         """What a decision may depend on, from rows that were loaded."""
@@ -73,6 +94,7 @@ class Contexts:
             ticket=None if ticket is None else msgspec.json.decode(ticket.value, type=Ticket),
             held=self._held(need.plan[0], loaded) if need.plan else FREE,
             progress=_progress(need.plan[1], loaded) if need.plan else None,
+            readings=self.readings(need.context),
         )
 
     def _held(self, key: Key, loaded: Loaded) -> Holding:
@@ -104,9 +126,17 @@ class Contexts:
 
 def enter(context: Key, entering: Entering, server: str, loaded: Loaded, at: int, model: Model | None = None) -> Puts:
     """The rows that change when this message reaches the agent. `loaded` has the context's row and the written ones."""
-    shaped = shaped_by(entering, loaded)
-    item = entering.item(server, shaped, at, model)
-    known = entering.known(shaped)
+    return entered(context, entering, item_of(entering, server, loaded, at, model), loaded)
+
+
+def item_of(entering: Entering, server: str, loaded: Loaded, at: int, model: Model | None = None) -> Item:
+    """The item that this message is, in the light of what was written where before."""
+    return entering.item(server, shaped_by(entering, loaded), at, model)
+
+
+def entered(context: Key, entering: Entering, item: Item, loaded: Loaded) -> Puts:
+    """The rows that change when this item reaches the agent."""
+    known = entering.known(shaped_by(entering, loaded))
     return (
         *add_item(context, context_of(context, loaded), item),
         *((key, b"{}") for key in known if key not in loaded.rows),

@@ -16,8 +16,11 @@ from citywatch.core.call import Call, Direction, Effect, Reason
 from citywatch.core.canonical import digest
 from citywatch.core.enforce.context import Flow, FlowNeed, flow_need
 from citywatch.core.enforce.invitation import Invitation
+from citywatch.core.enforce.past import Event, event_of
 from citywatch.core.enforce.rules import ApprovedTool, Rules
+from citywatch.core.flow.readings import Readings
 from citywatch.core.identity.registration import AgentRow
+from citywatch.core.plan.temporal import Memory
 from citywatch.core.wire import mcp
 
 Key = tuple[str, str]
@@ -84,7 +87,8 @@ def read_lost(row: str | LostCalls | None) -> LostCalls | None:
 class Known(msgspec.Struct, frozen=True, kw_only=True):
     """The snapshot that a decision depends on. `reads` names each row with the version seen (0: absent).
 
-    `taken` says that an earlier call, still open, has the same JSON-RPC id; `broken`, why a handle names nothing here.
+    `taken` says that an earlier call, still open, has the same JSON-RPC id; `past` is what temporal rules remember;
+    `broken` says why a handle names nothing here.
     """
 
     rules: Rules
@@ -97,6 +101,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     used: Mapping[str, int]
     reads: tuple[tuple[Key, int], ...]
     flow: Flow | None = None
+    past: Mapping[Key, Memory] = {}
     broken: Reason | None = None
 
 
@@ -119,6 +124,7 @@ class Needs(msgspec.Struct, frozen=True):
     invited: Key | None = None
     asked: Key | None = None
     flow: FlowNeed | None = None
+    event: Event | None = None
 
 
 def agent_name(call: Call) -> str:
@@ -201,21 +207,27 @@ def likeness(call: Call) -> str:
 
 def _without_nulls(value: Any) -> Any:
     """Null is absent to policy, and so it makes no other call of one."""
+    if type(value) is str:  # as most are
+        return value
     if isinstance(value, Mapping):
         return {name: _without_nulls(item) for name, item in value.items() if item is not None}
     return value
 
 
-def needs(call: Call, rules: Rules, now: int, key: str = "") -> Needs:
+def needs(call: Call, rules: Rules, now: int, key: str = "", readings: Readings | None = None) -> Needs:
     """Say which rows judge this call: who calls, in which session, which pin, which earlier call, which budgets.
 
     `key` is the thumbprint that the request proves: what that key has received decides what its values may steer.
     Not whether an agent's JSON-RPC id is in use: the row of one that is not is in no memory. The append asks.
+    `readings` is where the decision will look for the values of the call as they were read.
     """
     need = _needs(call, rules, now)
+    event = event_of(call, rules, effect_of(rules, call).value) if rules.temporal else None
+    if event is not None:
+        need = msgspec.structs.replace(need, rows=(*need.rows, *event.rows), event=event)
     if not rules.principals:
         return need
-    flow = flow_need(call, _steered(call, rules), need.likeness or likeness(call), key)
+    flow = flow_need(call, _steered(call, rules), need.likeness or likeness(call), key, readings)
     return msgspec.structs.replace(need, rows=(*need.rows, *flow.rows()), flow=flow)
 
 

@@ -22,19 +22,18 @@ from typing import Any, Final
 from citywatch.core.call import Call, Deny, Direction, Reason
 from citywatch.core.enforce.arguments import MAX_VALUES
 from citywatch.core.enforce.needs import TOOL_CALL, Known
+from citywatch.core.enforce.past import PLUMBING
 from citywatch.core.enforce.rules import ApprovedTool
 from citywatch.core.errors import Code
 from citywatch.core.flow.fold import fold
-from citywatch.core.flow.history import History, Value, folded
+from citywatch.core.flow.history import History, Value
 from citywatch.core.flow.index import met
 from citywatch.core.flow.provenance import find_phrase
+from citywatch.core.flow.readings import Typed, typed
 from citywatch.core.label import may_flow
 from citywatch.core.manifest import EVERYBODY, audience_of
 from citywatch.core.policy.shapes import Listed, Recorded, Shape
-from citywatch.core.wire import mcp
 
-PLUMBING: Final = frozenset(("initialize", "ping", *mcp.OFFERING))
-"""What a client needs to find its tools again. Its own name and a cursor are not looked at."""
 PARAMS: Final = frozenset(("uri", "name", "arguments", "ref", "type", "argument", "value", "context"))
 """Names of members that MCP gives to the parameters of what is no tool."""
 
@@ -64,7 +63,7 @@ def disclosed(call: Call, known: Known) -> Deny | None:
     values = list(itertools.islice(_carried(call.arguments, _names(tool)), MAX_VALUES + 1))
     if len(values) > MAX_VALUES or call.continuation is not None:
         return _refused(names)
-    return None if all(stands(one, flow.history, audience) for one in values) else _refused(names)
+    return None if all(stands(flow.readings.of(one), flow.history, audience) for one in values) else _refused(names)
 
 
 def _behind_handles(call: Call, known: Known) -> Deny | None:
@@ -77,22 +76,24 @@ def _behind_handles(call: Call, known: Known) -> Deny | None:
     return None if allowed else _refused(names)
 
 
-def stands(value: Value, history: History, audience: frozenset[str] | None) -> bool:
+def stands(carried: Value | Typed, history: History, audience: frozenset[str] | None) -> bool:
     """Whether this value is in so many words what a principal said, or what an item for this audience holds."""
+    read = typed(carried)
+    value = read.value
     for prompt in history.prompts:
         if isinstance(value, str):  # letter by letter: the raw text is kept
             found = find_phrase(value, history.items[prompt.item].text) >= 0
         else:
-            found = bool(met(value, prompt.held))
+            found = bool(met(read, prompt.held))
         if found:
             return True
     came = history.blobs(value)  # byte for byte, as it came, in an item for that audience
     if came and any(may_flow(history.items[one.item].label, audience) for one in came):
         return True
-    words = folded(value)
+    words = read.folded
     if not words or (isinstance(value, str) and not _undressed(value)):
         return False
-    for seen in history.sightings(value):
+    for seen in history.sightings(read):
         part = history.part(seen)
         if part.hidden:  # the agent was not shown it, and its label is not the item's
             continue
