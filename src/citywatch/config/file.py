@@ -18,9 +18,12 @@ from citywatch.config.agents import Declared, agents
 from citywatch.config.document import Node, Scalar, Table, parse_document
 from citywatch.config.principals import principals
 from citywatch.config.reader import Notes, duration, each, flag, integer, named, shown, size, some, text, url, where
+from citywatch.config.readers import reader
 from citywatch.config.servers import loopback, server
 from citywatch.config.settings import ConfigError, Limits, Listen, Program, Server, Settings, Witness
 from citywatch.config.table import Section, table
+from citywatch.core.enforce.own import ASK, LIST
+from citywatch.core.enforce.own import SERVER as OWN
 from citywatch.core.names import parse_domain, parse_segment
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
@@ -55,7 +58,10 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
     servers: Mapping[str, Server] = section.get(
         "servers", table(named(lambda name: parse_segment(name, "name for a server")), server), {}
     )
+    if OWN in servers:
+        section.wrong("servers", f"`{OWN}` is the gateway's own server", "give this one another name")
     _one_user_each(notes, root)
+    asks = section.maybe("reader", reader)
     witnesses, quorum = _witnesses(section)
     observe = section.get(OBSERVE, flag, False)
     settings = Settings(
@@ -68,10 +74,15 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         agents=section.get("agents", agents(_declared(root)), {}),
         servers=servers,
         principals=section.get("principals", principals(_declared(root)), {}),
+        reader=asks,
         limits=section.get("limits", _limits, Limits()),
         witnesses=witnesses,
         witness_quorum=quorum,
-        unsafe=(*((OBSERVE,) if observe else ()), *(one for item in servers.values() for one in _unsafe(item))),
+        unsafe=(
+            *((OBSERVE,) if observe else ()),
+            *(one for item in servers.values() for one in _unsafe(item)),
+            *(("reader.unsafe_plain_http",) if asks is not None and asks.unsafe_plain_http else ()),
+        ),
         observe=observe,
         temporal_rules=section.maybe("temporal_rules", where),
     )
@@ -88,9 +99,10 @@ def _members(node: Node | None) -> dict[str, Node]:
 
 
 def _declared(root: Node) -> Declared:
-    """The names of the servers and tools that stand in the file, whether or not they could be read."""
+    """The names of the servers and tools that stand in the file, whether or not they could be read; and our own."""
     servers = _members(_members(root).get("servers"))
-    return {name: _members(_members(node).get("tools")).keys() for name, node in servers.items()}
+    declared = {name: _members(_members(node).get("tools")).keys() for name, node in servers.items()}
+    return {OWN: (ASK, LIST), **declared}
 
 
 def _one_user_each(notes: Notes, root: Node) -> None:

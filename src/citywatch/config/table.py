@@ -28,6 +28,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "agents",
         "servers",
         "principals",
+        "reader",
         "limits",
         "witnesses",
         "witness_quorum",
@@ -56,6 +57,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "servers.*.tools.*.output.*": ("label", "party", "key", "readers", "handle"),
     "servers.*.tools.*.parts": ("label", "readers"),
     "principals.*": ("may", "own"),
+    "reader": ("url", "model", "credential", "ca", "audience", "timeout", "unsafe_plain_http"),
     "limits": (
         "request_bytes",
         "reply_bytes",

@@ -144,8 +144,8 @@ def entered(context: Key, entering: Entering, item: Item, loaded: Loaded) -> Put
 
 
 def shaped_by(entering: Entering, loaded: Loaded) -> Label:
-    """What earlier writes, and what the call itself took out of handles, can have brought to a message."""
-    return join_all((entering.carried, *(label_of(loaded, key) for key in entering.written)))
+    """What earlier writes can have brought to a message."""
+    return join_all(label_of(loaded, key) for key in entering.written)
 
 
 def shelve(

@@ -8,6 +8,8 @@ INVARIANTS
    agent, is told the same thing.
 2. The filled call is written anew from the filled arguments and holds to the limits of any agent's message.
 3. A call with a handle that names nothing is refused as a whole: nothing goes out half filled.
+4. The gateway's own tools are given texts to read, and nothing else out of handles: a hidden text among the options of
+   a question would be one of its answers, and be seen.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import msgspec
 from citywatch.core.call import Call, Direction, Filled
 from citywatch.core.enforce.context import Key
 from citywatch.core.enforce.needs import TOOL_CALL
+from citywatch.core.enforce.own import SERVER
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.veiling import Given, Shelf, shelf_key
 from citywatch.core.errors import Code, Malformed, Refused
@@ -53,6 +56,8 @@ def fill(call: Call, handles: tuple[Name, ...], shelves: Mapping[str, Shelf], ho
         return call
     given = {one: _given(one, shelves.get(one.shelf), home, now) for one in handles}
     arguments, places = fill_in(call.arguments, lambda name: given[name].value)
+    if call.server == SERVER and any(path != "text" for path, _ in places):  # INVARIANT: 4.
+        raise Refused(Code.HANDLE_UNKNOWN, "a question's handles stand in `text` and nowhere else")
     filled = tuple(
         Filled(
             path=path,

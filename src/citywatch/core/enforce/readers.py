@@ -56,6 +56,8 @@ def disclosed(call: Call, known: Known) -> Deny | None:
         tool = known.rules.tools.get((call.server, call.name or ""))
     elif call.method in PLUMBING:
         return None
+    if tool is not None and tool.manifest.inside:
+        return None
     names = (EVERYBODY,) if tool is None else tool.manifest.audience
     audience = audience_of(names)
     if may_flow(flow.context.label, audience):
@@ -71,6 +73,8 @@ def _behind_handles(call: Call, known: Known) -> Deny | None:
     if not call.filled:
         return None
     tool = known.rules.tools.get((call.server, call.name or ""))
+    if tool is not None and tool.manifest.inside:
+        return None
     names = (EVERYBODY,) if tool is None else tool.manifest.audience
     allowed = all(may_flow(one.label, audience_of(names)) for one in call.filled)
     return None if allowed else _refused(names)

@@ -34,7 +34,7 @@ from citywatch.core.enforce.rules import ApprovedTool, Rules
 from citywatch.core.flow.blob import find_blobs
 from citywatch.core.flow.fields import Fields, Walk, meet
 from citywatch.core.flow.item import Item, Reading, read_reply
-from citywatch.core.label import BOTTOM, Label, join_all
+from citywatch.core.label import BOTTOM, Label, join, join_all
 from citywatch.core.manifest import Output, Role, audience_of
 from citywatch.core.wire import mcp
 from citywatch.core.wire.jsonrpc import Response
@@ -86,6 +86,7 @@ class Entering(msgspec.Struct, frozen=True):
             trusted=Label(frozenset((f"server:{server}",)), None),
             untrusted=Label(frozenset((f"outside:{self.source}",)), None),
             shaped=shaped,
+            carried=self.carried,
             about=self.about,
             call=self.call,
             overlong=self.overlong,
@@ -164,6 +165,7 @@ def hidden_label(
 ) -> tuple[bool, Label]:
     """Whether a server vouches for a hidden field, and its label: as `read_reply` would label it if it were shown."""
     reading = entering.reading(server, shaped)
+    shaped = join(shaped, entering.carried)  # a hidden text that a field repeats comes out of it as it went in
     foreign = shaped.origins != BOTTOM.origins
     trusted = output.trusted and (output.key or not foreign)
     own = reading.trusted if output.trusted else reading.untrusted

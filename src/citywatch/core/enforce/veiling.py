@@ -26,7 +26,7 @@ from citywatch.core.enforce.receive import Entering, hidden_label
 from citywatch.core.enforce.rules import ApprovedTool, Rules
 from citywatch.core.errors import Malformed
 from citywatch.core.flow.handle import LIFE_MS, shelf_of
-from citywatch.core.flow.veil import Hidden, Veil
+from citywatch.core.flow.veil import OTHERS, Hidden, Veil
 from citywatch.core.label import Label
 from citywatch.core.wire import mcp
 from citywatch.core.wire.jsonrpc import Response, format_message
@@ -126,13 +126,15 @@ def _result(result: dict[str, Any], veil: Veil) -> dict[str, Any]:
     value = told(result)
     if isinstance(value, str) and result.get("structuredContent") is None:
         return {**kept, "content": [_text(veil.all_of("$", value))], "isError": False}
-    shown = veil.over(value)
+    shown, structured = veil.over(value), result.get("structuredContent")
+    if isinstance(structured, dict) and value is structured and not isinstance(shown, dict):
+        shown = {OTHERS: shown}  # the protocol wants an object where there was one
     content = [_text(orjson.dumps(shown).decode())]
     more = [one for _, one in others(result, value) if one not in ("", {})]
     if more:  # INVARIANT: 1.
         content.append(_text(f"{BESIDE} {veil.all_of('$', more)}"))
     kept |= {"content": content, "isError": False}
-    if (structured := result.get("structuredContent")) is not None:
+    if structured is not None:
         kept["structuredContent"] = shown if value is structured else {"result": shown}
     return kept
 

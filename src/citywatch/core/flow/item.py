@@ -88,12 +88,15 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """How a reply is read. `shaped` is what earlier writes brought to the objects it speaks of.
 
     It is joined to everything but the server's own keys, so that a tool that can be written and read is no laundry.
+    `carried` came out of handles into the call itself: the reply may repeat it, under whatever field, so it is joined
+    to whatever text is shown. Who vouches for a field is the same as if the agent had written those words itself.
     """
 
     source: str
     trusted: Label
     untrusted: Label
     shaped: Label
+    carried: Label = BOTTOM
     about: tuple[str, ...] = ()
     call: str = ""
     overlong: bool = False
@@ -121,7 +124,7 @@ def read_reply(walk: Walk, digest: str, reading: Reading, at: int) -> Item:
     # Numbers too: they carry no orders, and they are secrets like any other.
     # What is behind a handle was not seen; whoever has it filled in is held to its own label.
     seen = [leaf for leaf in walk.leaves if not leaf.output.handle]
-    audiences = {leaf.readers for leaf in seen} | {walk.readers, reading.shaped.readers}
+    audiences = {leaf.readers for leaf in seen} | {walk.readers, reading.shaped.readers, reading.carried.readers}
     labels = {Label(frozenset(), readers) for readers in audiences}
     room = MAX_MARKS
     for leaf in walk.leaves:
@@ -129,9 +132,11 @@ def read_reply(walk: Walk, digest: str, reading: Reading, at: int) -> Item:
         part = _part(leaf, trusted, room)
         room -= len(part.marks)
         parts.append(part)
-        # A number, a yes or a no cannot carry an instruction; text can.
-        if leaf.output.handle:
+        # A number, a yes or a no cannot carry an instruction; text can, if it was shown.
+        if leaf.output.handle or leaf.output.typed:
             continue
+        if isinstance(leaf.value, str) and not leaf.output.key:
+            labels.add(reading.carried)
         if trusted:
             labels.add(reading.trusted)
         elif isinstance(leaf.value, str) and leaf.value:
