@@ -166,15 +166,9 @@ def _part(leaf: Leaf, trusted: bool, room: int) -> Part:
     value = leaf.value
     if isinstance(value, str):
         whole = fold(value) if len(value) <= MAX_WHOLE else ""
-<<<<<<< HEAD
         return Part(leaf.path, leaf.name, leaf.record, trusted, whole, _marks(value, room), leaf.output.handle)
-    marks = tuple((str(one.kind), one.value, 0, 0) for one in whole_tokens(value))
-    return Part(leaf.path, leaf.name, leaf.record, trusted, str(value), marks, leaf.output.handle)
-=======
-        return Part(leaf.path, leaf.name, leaf.record, trusted, whole, _marks(value, room))
     marks = tuple([(str(one.kind), one.value, 0, 0) for one in whole_tokens(value)])
-    return Part(leaf.path, leaf.name, leaf.record, trusted, str(value), marks)
->>>>>>> main
+    return Part(leaf.path, leaf.name, leaf.record, trusted, str(value), marks, leaf.output.handle)
 
 
 def _marks(text: str, room: int) -> tuple[Mark, ...]:
