@@ -109,7 +109,7 @@ def flow_need(
         if one.role is Role.OBJECT:
             things[written_key(call.server, thing_of(read(one.value)))] = None
     written: tuple[Key, ...] = ()
-    if tool.effect is not Effect.READ:
+    if tool.effect is not Effect.READ and call.arguments:  # what carries no word brings none anywhere
         written = (*things, written_key(call.server, ANY_OBJECT)) if things else (written_key(call.server),)
         if len(traced) > MAX_VALUES:  # it may write more objects than are looked up one by one
             written = (*written, written_key(call.server))
@@ -166,11 +166,11 @@ def party_forms(party: str, value: Value | Typed) -> tuple[str, ...]:
     read = typed(value)
     text = read.folded
     forms = [f"{party}\n={text}"] if text and len(text) <= 256 else []
-    naming = [token for token in read.exact if token.kind in _NAMING]
-    for token in naming:
-        # INVARIANT: who is known in one reading is not known in another, and we do not know which one the tool takes.
-        if sum(other.kind is token.kind for other in naming) == 1:
-            forms.append(f"{party}\n{token.kind}:{token.value}")
+    kinds = [token.kind for token in read.exact]
+    # INVARIANT: who is known in one reading is not known in another, and we do not know which one the tool takes.
+    forms += [
+        f"{party}\n{one.kind}:{one.value}" for one in read.exact if one.kind in _NAMING and kinds.count(one.kind) == 1
+    ]
     return tuple(forms)
 
 

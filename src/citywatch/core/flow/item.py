@@ -22,6 +22,8 @@ MAX_WHOLE: Final = 256
 """A longer value is no name of anything."""
 MAX_MARKS: Final = 4096
 MAX_PROMPT: Final = 64 << 10
+INJECTION: Final = "injection"
+"""The kind of stretch that takes ways to pass away."""
 
 Mark = tuple[str, str, int, int]
 """A typed token: its kind, its normal form, and where in its part it begins and ends."""
@@ -126,6 +128,7 @@ def read_reply(walk: Walk, digest: str, reading: Reading, at: int) -> Item:
     seen = [leaf for leaf in walk.leaves if not leaf.output.handle]
     audiences = {leaf.readers for leaf in seen} | {walk.readers, reading.shaped.readers, reading.carried.readers}
     labels = {Label(frozenset(), readers) for readers in audiences}
+    said: set[str] = set()  # which labels of the reading, by name: a label is hashed once for a reply, not for a leaf
     room = MAX_MARKS
     for leaf in walk.leaves:
         trusted = leaf.output.trusted and (leaf.output.key or not foreign)
@@ -138,10 +141,11 @@ def read_reply(walk: Walk, digest: str, reading: Reading, at: int) -> Item:
         if isinstance(leaf.value, str) and not leaf.output.key:
             labels.add(reading.carried)
         if trusted:
-            labels.add(reading.trusted)
+            said.add("trusted")
         elif isinstance(leaf.value, str) and leaf.value:
-            labels.add(reading.trusted if leaf.output.trusted else reading.untrusted)
-            labels.add(reading.shaped)
+            said.add("trusted" if leaf.output.trusted else "untrusted")
+            said.add("shaped")
+    labels |= {getattr(reading, name) for name in said}
     for blob in walk.blobs:
         # INVARIANT: pixels carry words. Whoever could have made them shaped what the agent read.
         labels |= {reading.trusted if walk.vouched else reading.untrusted, reading.shaped}
@@ -168,11 +172,12 @@ def _part(leaf: Leaf, trusted: bool, room: int) -> Part:
     if isinstance(value, str):
         whole = fold(value) if len(value) <= MAX_WHOLE else ""
         return Part(leaf.path, leaf.name, leaf.record, trusted, whole, _marks(value, room), leaf.output.handle)
-    marks = tuple((str(one.kind), one.value, 0, 0) for one in whole_tokens(value))
+    marks = tuple([(str(one.kind), one.value, 0, 0) for one in whole_tokens(value)])
     return Part(leaf.path, leaf.name, leaf.record, trusted, str(value), marks, leaf.output.handle)
 
 
 def _marks(text: str, room: int) -> tuple[Mark, ...]:
     if room <= 0:
         return ()
-    return tuple((str(one.kind), one.value, one.start, one.end) for one in find_tokens(text, names=False)[:room])
+    found = find_tokens(text, names=False)
+    return tuple([(str(one.kind), one.value, one.start, one.end) for one in found[:room]]) if found else ()
