@@ -71,7 +71,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         state=section.get("state", where, os.path.normpath(os.path.join(notes.folder, ".citywatch"))),
         policies=section.get("policies", where, os.path.normpath(os.path.join(notes.folder, "policies"))),
         origin=section.get("origin", _origin, f"{domain}/citywatch"),
-        agents=section.get("agents", agents(_declared(root)), {}),
+        agents=section.get("agents", agents({OWN: (ASK, LIST), **_declared(root)}), {}),
         servers=servers,
         principals=section.get("principals", principals(_declared(root)), {}),
         reader=asks,
@@ -99,10 +99,9 @@ def _members(node: Node | None) -> dict[str, Node]:
 
 
 def _declared(root: Node) -> Declared:
-    """The names of the servers and tools that stand in the file, whether or not they could be read; and our own."""
+    """The names of the servers and tools that stand in the file, whether or not they could be read."""
     servers = _members(_members(root).get("servers"))
-    declared = {name: _members(_members(node).get("tools")).keys() for name, node in servers.items()}
-    return {OWN: (ASK, LIST), **declared}
+    return {name: _members(_members(node).get("tools")).keys() for name, node in servers.items()}
 
 
 def _one_user_each(notes: Notes, root: Node) -> None:

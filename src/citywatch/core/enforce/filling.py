@@ -26,7 +26,7 @@ from citywatch.core.enforce.own import SERVER
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.veiling import Given, Shelf, shelf_key
 from citywatch.core.errors import Code, Malformed, Refused
-from citywatch.core.flow.handle import Name, fill_in, find_handles, format_handle, is_inert
+from citywatch.core.flow.handle import Name, as_text, fill_in, find_handles, format_handle, is_inert
 from citywatch.core.wire.jsonrpc import FROM_AGENT, FROM_SERVER, Notification, Request, format_message, parse_message
 
 
@@ -55,8 +55,10 @@ def fill(call: Call, handles: tuple[Name, ...], shelves: Mapping[str, Shelf], ho
     if not handles:
         return call
     given = {one: _given(one, shelves.get(one.shelf), home, now) for one in handles}
-    arguments, places = fill_in(call.arguments, lambda name: given[name].value)
-    if call.server == SERVER and any(path != "text" for path, _ in places):  # INVARIANT: 4.
+    own = call.server == SERVER
+    value_of = (lambda name: as_text(given[name].value)) if own else (lambda name: given[name].value)
+    arguments, places = fill_in(call.arguments, value_of)
+    if own and any(path != "text" for path, _ in places):  # INVARIANT: 4.
         raise Refused(Code.HANDLE_UNKNOWN, "a question's handles stand in `text` and nowhere else")
     filled = tuple(
         Filled(

@@ -148,11 +148,11 @@ def read_reply(walk: Walk, digest: str, reading: Reading, at: int) -> Item:
     labels |= {getattr(reading, name) for name in said}
     for blob in walk.blobs:
         # INVARIANT: pixels carry words. Whoever could have made them shaped what the agent read.
-        labels |= {reading.trusted if walk.vouched else reading.untrusted, reading.shaped}
+        labels |= {reading.trusted if walk.vouched else reading.untrusted, reading.shaped, reading.carried}
         marks = ((BLOB, blob.digest, 0, 0),) if blob.digest else ()
         parts.append(Part(blob.path, blob.media, -1, walk.vouched and not foreign, "", marks))
     if walk.cut:
-        labels |= {reading.untrusted, reading.shaped}
+        labels |= {reading.untrusted, reading.shaped, reading.carried}
     return Item(
         digest=digest,
         source=reading.source,
