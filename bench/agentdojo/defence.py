@@ -24,10 +24,12 @@ from citywatch.adapters.reader import Desk
 from citywatch.adapters.weights import content_model
 from citywatch.core.call import Call
 from citywatch.core.content.model import Model
+from citywatch.core.enforce.context import Flow, FlowNeed
 from citywatch.core.enforce.own import SERVER as OWN
 from citywatch.core.enforce.own import own_definitions, own_tools
 from citywatch.core.enforce.pinning import definition_bytes, definition_digest
 from citywatch.core.enforce.rules import Configured, Definition, Rules, build_rules
+from citywatch.core.flow.history import History
 from citywatch.core.flow.question import IDS, Question, Type
 from citywatch.core.flow.tokens import Kind, exact_tokens
 from citywatch.core.identity.credential import Credential
@@ -39,9 +41,11 @@ from citywatch.core.policy.cedar import Source, parse_policies
 from citywatch.core.policy.world import AgentFacts
 from citywatch.core.wire.jsonrpc import FROM_SERVER
 from citywatch.core.wire.mcp import Definition as Offered
+from citywatch.service.contexts import Contexts
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.exchange import Exchange
-from citywatch.service.ports import Append, Upstream
+from citywatch.service.ports import Append, Loaded, Upstream
+from citywatch.service.snapshots import Snapshots
 from citywatch.service.tasks import Tasks
 from citywatch.service.tickets import Tickets
 from citywatch.service.tools import approve, compare
@@ -50,7 +54,8 @@ UNDEFENDED = "undefended"
 ORACLE = "oracle_plan"
 KEYWORDS = "keyword_plan"
 HANDLES = "handles"
-VARIANTS = ("no_plan", ORACLE, KEYWORDS, HANDLES)
+NO_PROVENANCE = "no_provenance"
+VARIANTS = ("no_plan", ORACLE, KEYWORDS, HANDLES, NO_PROVENANCE)
 """What this tree can do. Only the variant `handles` hides what the manifests mark `handle`."""
 FLOW = True
 """Whether this tree has the flow gates. Without them the defended variants would only repeat the undefended figures."""
@@ -126,6 +131,14 @@ class Scripted:
         return self.says
 
 
+class LabelsAlone(Contexts):
+    """The label of a context without what stood in it: each value could be from anything that the agent has read."""
+
+    async def flow(self, need: FlowNeed, loaded: Loaded) -> Flow:
+        known = await super().flow(need, loaded)
+        return msgspec.structs.replace(known, history=History(), parties=frozenset())
+
+
 class City:
     """A variant's rules and a store in which the agent is registered and every tool approved; `visit` copies it."""
 
@@ -164,6 +177,9 @@ class Defended:
             replica="bench",
             model=model,
         )
+        if city.variant == NO_PROVENANCE:
+            self.enforcer.contexts = LabelsAlone(self.enforcer.store)
+            self.enforcer.snapshots = Snapshots(self.enforcer.store, self.enforcer.contexts)
         self.reader = Scripted()
         upstreams = {city.server: upstream, OWN: Desk(self.reader)}
         self.exchange = Exchange(self.enforcer, upstreams, FROM_SERVER, 3)
@@ -199,7 +215,8 @@ class Defended:
         tickets = Tickets(store=self.enforcer.store, clock=self.clock, replica="bench")
         waiting = [one for one in await tickets.pending() if one.call == call.id]
         for one in waiting:
-            await tickets.answer(one.id, approved, "bench", "as scripted")
+            principal = one.of[0] if one.of else ""
+            await tickets.answer(one.id, approved, "bench", "as scripted", principal=principal)
         return approved and bool(waiting)
 
     def question(self, handle: str, answer: str) -> Mapping[str, Any]:

@@ -176,7 +176,7 @@ async def test_a_ticket_is_for_the_value_and_not_for_the_handle(city: HidingCity
     asked = await city.sends("pay", to=first["body"], amount=5)
     assert code_of(asked) == "approval_required"
     waiting = await city.tickets.pending()
-    await city.tickets.answer(waiting[0].id, True, "bob", "")
+    await city.tickets.answer(waiting[0].id, True, "bob", "", principal="alice")
     assert code_of(await city.sends("pay", to=second["body"], amount=5)) == "approval_required"
     assert code_of(await city.sends("pay", to=first["body"], amount=5)) is None
     assert city.sent == [{"to": ANN, "amount": 5}]

@@ -63,6 +63,7 @@ def _register() -> None:
         log,
         manifests,
         policy,
+        reach,
         run,
         setup,
         tasks,
@@ -83,6 +84,7 @@ def _register() -> None:
         tasks.register,
         why.register,
         blast.register,
+        reach.register,
         policy.register,
         log.register,
     ]

@@ -19,6 +19,7 @@ import msgspec
 from citywatch.core.call import Ask, Call, Decision, Direction
 from citywatch.core.content.model import Model
 from citywatch.core.enforce.advice import told_advice
+from citywatch.core.enforce.approval import Answer
 from citywatch.core.enforce.context import (
     MAX_ITEMS,
     Context,
@@ -87,11 +88,13 @@ class Contexts:
         """What a decision may depend on, from rows that were loaded."""
         context = context_of(need.context, loaded)
         ticket = None if need.ticket is None else loaded.rows.get(need.ticket)
+        answer = None if need.answer is None else loaded.rows.get(need.answer)
         return Flow(
             context=context,
             history=await self._history(home_of(need.context, context), context.items),
             parties=frozenset(key[1] for key in need.parties if key in loaded.rows),
             ticket=None if ticket is None else msgspec.json.decode(ticket.value, type=Ticket),
+            answer=None if answer is None else msgspec.json.decode(answer.value, type=Answer),
             held=self._held(need.plan[0], loaded) if need.plan else FREE,
             progress=_progress(need.plan[1], loaded) if need.plan else None,
             readings=self.readings(need.context),
@@ -223,6 +226,10 @@ def asking(call: Call, need: FlowNeed | None, flow: Flow | None, decision: Decis
         why=decision.reason.detail,
         call=call.id,
         advice=tuple(told_advice(flow.history)),
+        of=decision.of,
+        answer="" if need.answer is None else need.answer[1],
+        exact=decision.exact,
+        shown=decision.shown,
     )
     return ((need.ticket, msgspec.json.encode(ticket)),)
 

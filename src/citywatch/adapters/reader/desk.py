@@ -18,9 +18,12 @@ from citywatch.core.flow.handle import as_text
 from citywatch.core.flow.question import Answer, check_answer, list_values, parse_question
 from citywatch.core.flow.tokens import Kind
 from citywatch.core.wire.mcp import LEGACY, MODERN
+from citywatch.core.wire.requests import PROTOCOL_VERSION
 from citywatch.service.ports import Reader
 
 VERSION = "1"
+COMPLETE = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
+"""SPEC: MCP 2026-07-28, what every result of a stateless server says of itself."""
 
 
 class Said:
@@ -72,6 +75,8 @@ class Desk:
                 said["result"] = {"content": text, "structuredContent": told, "isError": False}
             case _:
                 said["error"] = {"code": -32601, "message": "no such method"}
+        if "result" in said and PROTOCOL_VERSION in (params.get("_meta") or {}):
+            said["result"] |= COMPLETE
         return Said(orjson.dumps(said))
 
     async def listen(self, caller: str, headers: Mapping[str, str], session: str | None) -> Said:

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from citywatch.core.call import Call, Effect
+from citywatch.core.enforce.approval import Answer, Shown, answer_key
 from citywatch.core.enforce.arguments import MAX_VALUES, arguments
 from citywatch.core.enforce.held import FREE, Holding, plan_key, progress_key
 from citywatch.core.enforce.rules import ApprovedTool
@@ -48,7 +49,11 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ticket(msgspec.Struct, frozen=True, kw_only=True):
-    """A call that only a person may let through. `state` is pending, approved, denied or used."""
+    """A call that only a person may let through. `state` is pending, approved, denied or used.
+
+    `of`: one of these principals has to approve it (None: whoever is on call may). `answer` is the row for an answer
+    that outlives this call, `exact` its arguments, `shown` what stopped it (`approval.Answer`).
+    """
 
     id: str
     agent: str
@@ -61,6 +66,10 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     call: str
     by: str = ""
     advice: tuple[str, ...] = ()
+    of: tuple[str, ...] | None = None
+    answer: str = ""
+    exact: str = ""
+    shown: tuple[Shown, ...] = ()
 
 
 class Flow(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +82,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     history: History
     parties: frozenset[str] = frozenset()
     ticket: Ticket | None = None
+    answer: Answer | None = None
     held: Holding = FREE
     progress: Progress | None = None
     readings: Readings = msgspec.field(default_factory=Readings)
@@ -84,12 +94,13 @@ class FlowNeed(msgspec.Struct, frozen=True, kw_only=True):
     context: Key
     parties: tuple[Key, ...] = ()
     ticket: Key | None = None
+    answer: Key | None = None
     written: tuple[Key, ...] = ()
     plan: tuple[Key, ...] = ()
 
     def rows(self) -> tuple[Key, ...]:
-        ticket = () if self.ticket is None else (self.ticket,)
-        return (self.context, *self.parties, *ticket, *self.written, *self.plan)
+        asked = tuple(key for key in (self.ticket, self.answer) if key is not None)
+        return (self.context, *self.parties, *asked, *self.written, *self.plan)
 
 
 def flow_need(
@@ -117,6 +128,7 @@ def flow_need(
         context=context,
         parties=tuple(parties),
         ticket=ticket_key(likeness),
+        answer=answer_key(call, tool.manifest),
         written=written,
         plan=(plan_key(call.agent), progress_key(call.agent)),
     )
