@@ -58,7 +58,7 @@ class Desk:
         if "id" not in asked or "method" not in asked:
             return Said(None)
         params = asked.get("params") or {}
-        said = {"jsonrpc": "2.0", "id": asked["id"]}
+        said: dict[str, Any] = {"jsonrpc": "2.0", "id": asked["id"]}
         match asked["method"]:
             case "initialize":
                 offered = params.get("protocolVersion")

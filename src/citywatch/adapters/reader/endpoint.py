@@ -82,11 +82,11 @@ class Endpoint:
             if self._credential is not None:
                 headers["authorization"] = self._credential()
             connection.request("POST", self._path, body, headers)
-            answer = connection.getresponse()
-            read = answer.read(MAX_ANSWER_BYTES + 1)
-            if answer.status != 200 or len(read) > MAX_ANSWER_BYTES:
-                raise Unavailable(Code.UPSTREAM_UNAVAILABLE, f"the reader answered with status {answer.status}")
-            return read
+            with connection.getresponse() as answer:
+                read = answer.read(MAX_ANSWER_BYTES + 1)
+                if answer.status != 200 or len(read) > MAX_ANSWER_BYTES:
+                    raise Unavailable(Code.UPSTREAM_UNAVAILABLE, f"the reader answered with status {answer.status}")
+                return read
         finally:
             connection.close()
 
