@@ -13,7 +13,7 @@ import msgspec
 
 from citywatch.core.canonical import canonical, digest
 from citywatch.core.errors import Malformed
-from citywatch.core.manifest import EVERYBODY, Budget, Principal, ToolManifest
+from citywatch.core.manifest import EVERYBODY, Budget, Delivery, Principal, ToolManifest
 
 
 class Mistake(msgspec.Struct, frozen=True, order=True):
@@ -57,6 +57,8 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     roles: tuple[str, ...] = ()
     attributes: Mapping[str, str | bool | int | tuple[str, ...]] = {}
     budgets: Mapping[tuple[str, str], tuple[Budget, ...]] = {}
+    audience: tuple[str, ...] | None = None
+    content: Mapping[str, Delivery] = {}
     svid_ttl_ms: int = 3_600_000
     token_ttl_ms: int = 900_000
 
@@ -153,6 +155,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     servers: Mapping[str, Server]
     principals: Mapping[str, Principal]
     reader: Reader | None
+    content: Mapping[str, Delivery] = {}
     limits: Limits
     witnesses: tuple[Witness, ...]
     witness_quorum: int
@@ -189,4 +192,6 @@ def manifest_digest(settings: Settings) -> str:
         declared["reader"] = msgspec.to_builtins(settings.reader)
     if settings.principals:
         declared["principals"] = msgspec.to_builtins(settings.principals)
+    if settings.content:
+        declared["content"] = msgspec.to_builtins(settings.content)
     return digest(canonical(declared))

@@ -66,6 +66,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     whole JSON-RPC message: what is judged is what is forwarded. `continuation` is there if the message answers what
     the server asked in its reply to an earlier, otherwise identical call. `filled` are the handles that the agent
     wrote: arguments and body hold their values.
+    `about` is the tool on whose stream a
+    server's own message came.
     """
 
     id: str
@@ -81,6 +83,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     rpc_id: str | int | None = None
     continuation: Continuation | None = None
     filled: tuple[Filled, ...] = ()
+    about: str | None = None
 
 
 class Reason(msgspec.Struct, frozen=True):

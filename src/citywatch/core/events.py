@@ -46,6 +46,7 @@ class Decided(Event, frozen=True, kw_only=True, tag="decided"):
     body: str
     sources: tuple[str, ...] = ()  # what entitled each argument that steers the act
     handles: tuple[str, ...] = ()  # which handles were filled in: where, with what from which source; never a value
+    redacted: tuple[str, ...] = ()  # what was taken out of a server's message before it was judged, and how often
 
     @property
     def verdict(self) -> str:
@@ -77,6 +78,7 @@ class Settled(Event, frozen=True, kw_only=True, tag="settled"):
     body: str | None
     handles: int = 0  # how many values the agent was given as handles
     shelf: str = ""  # what those handles have in common
+    redacted: tuple[str, ...] = ()  # what was taken out, and how often; `body` is the reply as it came
 
 
 class Lost(Event, frozen=True, kw_only=True, tag="lost"):
@@ -224,6 +226,7 @@ class Started(Event, frozen=True, kw_only=True, tag="started"):
     checkpoint: int
     size: int
     unsafe: tuple[str, ...]
+    weights: str = ""  # the digest of the content model's weights: with others, a scan may say something else
 
 
 class Stopped(Event, frozen=True, kw_only=True, tag="stopped"):

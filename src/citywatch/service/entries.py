@@ -21,6 +21,7 @@ from citywatch.service.rejections import MAX_DETAIL
 
 MAX_SOURCES = 64
 MAX_HANDLES = 32
+MAX_REDACTED = 64
 MAX_POLICIES = 64
 """How many matching policies an entry names."""
 
@@ -30,6 +31,7 @@ def decided(
     credential: Credential,
     known: Known,
     decision: Decision,
+    redacted: tuple[str, ...] = (),
     *,
     salt: bytes,
     replica: str,
@@ -68,6 +70,7 @@ def decided(
         handles=tuple(
             f"{one.path[:80]}: {one.handle} of {one.source[:80]} {one.field[:80]}" for one in call.filled[:MAX_HANDLES]
         ),
+        redacted=redacted[:MAX_REDACTED],
     )
     return encode_event(event)
 
@@ -99,6 +102,7 @@ def settled(
         body=payload_digest(salt, response.body),
         handles=0 if given is None else len(given.hidden),
         shelf="" if given is None or not given.hidden else given.shelf,
+        redacted=outcome.redacted[:MAX_REDACTED] if isinstance(outcome, Released) else (),
     )
     return encode_event(event)
 

@@ -89,7 +89,10 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FlowNeed(msgspec.Struct, frozen=True, kw_only=True):
-    """The rows that say where this call's values come from; `written` are those that it would taint."""
+    """The rows that say where this call's values come from; `written` are those that it would taint.
+
+    `readers` may see what a server's own message brings, for it came while the server worked on a call for their eyes.
+    """
 
     context: Key
     parties: tuple[Key, ...] = ()
@@ -97,6 +100,7 @@ class FlowNeed(msgspec.Struct, frozen=True, kw_only=True):
     answer: Key | None = None
     written: tuple[Key, ...] = ()
     plan: tuple[Key, ...] = ()
+    readers: frozenset[str] | None = None
 
     def rows(self) -> tuple[Key, ...]:
         asked = tuple(key for key in (self.ticket, self.answer) if key is not None)

@@ -29,10 +29,10 @@ from citywatch.core.enforce.context import (
     written_key,
 )
 from citywatch.core.enforce.needs import TOOL_CALL
-from citywatch.core.enforce.parts import Beside, beside, told
+from citywatch.core.enforce.parts import HIDDEN_ERROR, Beside, beside, told
 from citywatch.core.enforce.rules import ApprovedTool, Rules
 from citywatch.core.flow.blob import find_blobs
-from citywatch.core.flow.fields import Fields, Walk, meet
+from citywatch.core.flow.fields import UNSEEN, Fields, Walk, meet
 from citywatch.core.flow.item import Item, Reading, read_reply
 from citywatch.core.label import BOTTOM, Label, join, join_all
 from citywatch.core.manifest import Output, Role, audience_of
@@ -111,11 +111,14 @@ def entering_reply(call: Call, response: Response, rules: Rules) -> Entering | N
     if call.direction is Direction.TO_AGENT or (call.method in mcp.OFFERING and response.error is None):
         return None
     tool = rules.tools.get((call.server, call.name or "")) if call.method == TOOL_CALL else None
-    hides = tool is not None and tool.hides  # as in `veiling`: what is not a field that may be shown is a handle
+    hides = (
+        tool is not None and tool.hides and not rules.observe
+    )  # as in `veiling`: what is not a field that may be shown is a handle
     if tool is None or response.result is None:
         value = response.result if response.error is None else response.error
         walk = ALL_HIDDEN.walk(value) if hides else _undeclared(value)
-        if tool is not None and not hides:  # an error may say anything of what would have come
+        unseen = hides or response.error == HIDDEN_ERROR
+        if tool is not None and not unseen:  # an error may say anything of what would have come
             walk = msgspec.structs.replace(walk, readers=tool.fields.readers)
         source = f"{call.server}/{call.name or call.method}"
         return Entering(source, response.body, walk, (), carried=carried(call))
@@ -131,7 +134,7 @@ def entering_reply(call: Call, response: Response, rules: Rules) -> Entering | N
     if veiled:
         hidden = tuple(msgspec.structs.replace(leaf, output=HIDDEN) for leaf in more.leaves)
         walk = Walk((*walk.leaves, *hidden), walk.parents, walk.cut or more.cut, walk.readers)
-    elif failed or not more.empty:
+    elif (failed and value != UNSEEN) or not more.empty:
         walk = _with(walk, more, tool, vouched=tool.manifest.parts.trusted and not failed)
     named = {thing_of(one.value) for one in arguments(call, tool.manifest) if one.role is Role.OBJECT}
     things = named | {thing_of(leaf.value) for leaf in walk.leaves if leaf.output.key}
@@ -183,9 +186,13 @@ def _with(walk: Walk, more: Beside, tool: ApprovedTool, *, vouched: bool) -> Wal
     )
 
 
-def entering_request(call: Call) -> Entering:
-    """What a server's own message brings in: all of it is text of that server's making."""
-    return Entering(f"{call.server}/{call.method}", call.body, _undeclared(call.arguments), ())
+def entering_request(call: Call, readers: frozenset[str] | None = None) -> Entering:
+    """What a server's own message brings in: all of it is text of that server's making.
+
+    It is for `readers` alone: while a server works on a call, it may tell of what will stand in the reply.
+    """
+    walk = msgspec.structs.replace(_undeclared(call.arguments), readers=readers)
+    return Entering(f"{call.server}/{call.method}", call.body, walk, ())
 
 
 def _undeclared(value: Any) -> Walk:

@@ -87,11 +87,11 @@ def shelf_key(shelf: str) -> Key:
 
 
 def hiding_tool(call: Call, rules: Rules) -> ApprovedTool | None:
-    """The tool of this call, if some of its fields are hidden. Without principals nothing is labelled, nor hidden."""
+    """The tool of this call, if it hides fields: none does without principals, or where it is only observed."""
     if call.method != TOOL_CALL or call.direction is not Direction.TO_SERVER or not rules.principals:
         return None
     tool = rules.tools.get((call.server, call.name or ""))
-    return tool if tool is not None and tool.hides else None
+    return tool if tool is not None and tool.hides and not rules.observe else None
 
 
 def veil_reply(call: Call, response: Response, rules: Rules, seed: bytes) -> Veiled | None:
