@@ -87,6 +87,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         ),
         observe=observe,
         temporal_rules=section.maybe("temporal_rules", where),
+        plan_templates=section.maybe("plan_templates", where),
     )
     hiding = [name for name, one in servers.items() if any(tool.hides for tool in one.tools.values())]
     if hiding and not settings.principals:

@@ -65,9 +65,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     (for `tools/call` the arguments, otherwise the params without `_meta`). `body` is our own re-serialisation of the
     whole JSON-RPC message: what is judged is what is forwarded. `continuation` is there if the message answers what
     the server asked in its reply to an earlier, otherwise identical call. `filled` are the handles that the agent
-    wrote: arguments and body hold their values.
-    `about` is the tool on whose stream a
-    server's own message came.
+    wrote: arguments and body hold their values. `task` is the one that the agent names. `about` is the tool on whose
+    stream a server's own message came.
     """
 
     id: str
@@ -83,6 +82,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     rpc_id: str | int | None = None
     continuation: Continuation | None = None
     filled: tuple[Filled, ...] = ()
+    task: str | None = None
     about: str | None = None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from citywatch.core.call import Call, Reason
-from citywatch.core.enforce.context import context_key, home_of
+from citywatch.core.enforce.context import Key, home_of
 from citywatch.core.enforce.filling import fill, handles_of, shelf_rows
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.veiling import Shelf
@@ -29,13 +29,13 @@ class Filling(msgspec.Struct, frozen=True):
     reads: Reads = ()
 
 
-async def filling(store: Store, call: Call, key: str, rules: Rules, now: int) -> Filling:
-    """Fill in what the agent of this key was given handles for."""
+async def filling(store: Store, call: Call, context: Key, rules: Rules, now: int) -> Filling:
+    """Fill in what the agent was given handles for in this context."""
     try:
         handles = handles_of(call, rules)
         if not handles:
             return Filling(call)
-        context, rows = context_key(call.agent, key), shelf_rows(handles)
+        rows = shelf_rows(handles)
         loaded = await store.load((context, *rows), ())
         shelves = {
             one[1]: msgspec.json.decode(loaded.rows[one].value, type=Shelf) for one in rows if one in loaded.rows
