@@ -32,7 +32,6 @@ from citywatch.core.enforce.arguments import declarations
 from citywatch.core.enforce.context import Flow, Key, thing_of
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.errors import Code
-from citywatch.core.flow.addresses import normal_url
 from citywatch.core.flow.fold import fold
 from citywatch.core.flow.history import Value
 from citywatch.core.flow.tokens import Kind, exact_tokens, find_tokens
@@ -179,9 +178,6 @@ def forms_of(value: Value) -> Iterator[str]:
     for token in find_tokens(value, names=False) if isinstance(value, str) else exact_tokens(value):
         if token.kind in NAMING:
             yield _short(token.value)
-            host = normal_url(token.value)[1] if token.kind is Kind.URL else None
-            if host is not None:
-                yield _short(host)
 
 
 def _short(text: str) -> str:

@@ -84,7 +84,7 @@ Operator = Callable[[Happening, list[bool], Cell, int], tuple[bool, Cell]]
 
 
 class Automaton(msgspec.Struct, frozen=True, kw_only=True):
-    """A compiled rule. `digest` names its text: a changed rule starts with no memory. `attributes` are those it reads."""
+    """A compiled rule. `digest` names its text: a changed rule starts with no memory. It reads these `attributes`."""
 
     rule: Rule
     digest: str
