@@ -132,7 +132,7 @@ def flow_need(
         context=context,
         parties=tuple(parties),
         ticket=ticket_key(likeness),
-        answer=answer_key(call, tool.manifest),
+        answer=answer_key(call, traced[:MAX_VALUES], read),
         written=written,
         plan=(plan_key(call.agent), progress_key(call.agent)),
     )
