@@ -68,6 +68,7 @@ def _register() -> None:
         setup,
         tasks,
         tools,
+        trying,
         why,
     )
 
@@ -86,6 +87,7 @@ def _register() -> None:
         blast.register,
         reach.register,
         policy.register,
+        trying.register,
         log.register,
     ]
     for register in parts:
