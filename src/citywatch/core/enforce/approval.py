@@ -24,7 +24,6 @@ from citywatch.core.call import Call, Effect
 from citywatch.core.canonical import digest
 from citywatch.core.enforce.arguments import Argument
 from citywatch.core.enforce.rules import Rules
-from citywatch.core.flow.fold import fold
 from citywatch.core.flow.history import History, Value
 from citywatch.core.flow.readings import Typed
 from citywatch.core.manifest import Role, ToolManifest
@@ -55,7 +54,7 @@ def answer_key(call: Call, traced: Iterable[Argument], read: Callable[[Value], T
     `traced` are the values of the call (`arguments`), at most `MAX_VALUES`; `read` may remember how a value reads.
     """
     values = sorted(
-        [(one.path, str(one.role), _normal(read(one.value))) for one in traced if one.role is not Role.CONTENT]
+        [(one.path, str(one.role), read(one.value).normal) for one in traced if one.role is not Role.CONTENT]
     )
     return ("answer", _digest("normal", call, values))
 
@@ -110,13 +109,8 @@ def _digest(what: str, call: Call, values: object) -> str:
     return digest(head.encode() + b"\n" + msgspec.json.encode(values, order="sorted"))
 
 
-def _normal(value: Typed) -> str:
-    readings = [f"{token.kind}:{token.value}" for token in value.exact]
-    return " ".join(sorted(readings)) if readings else fold(str(value.value))
-
-
 def _normals(values: Iterable[Shown]) -> set[tuple[str, str]]:
-    return {(role, "" if value is None else _normal(Typed(value))) for role, value in values}
+    return {(role, "" if value is None else Typed(value).normal) for role, value in values}
 
 
 def _typed(values: Iterable[Shown]) -> set[tuple[str, str]]:
