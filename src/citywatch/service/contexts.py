@@ -160,6 +160,17 @@ def add_item(key: Key, context: Context, item: Item) -> Puts:
     )
 
 
+def risen(keys: Sequence[Key], label: Label, loaded: Loaded) -> Puts:
+    """The contexts that do not have all of a label yet, with it. What brought it is kept elsewhere: it is found in
+    none of these, which only taints."""
+    found = ((key, context_of(key, loaded)) for key in keys)
+    return tuple(
+        (key, msgspec.json.encode(msgspec.structs.replace(one, label=join(one.label, label))))
+        for key, one in found
+        if not is_above(one.label, label)
+    )
+
+
 def taint_written(need: FlowNeed, flow: Flow, loaded: Loaded) -> Puts:
     """What a consequential call brings to the objects that it writes: all that could have shaped it."""
     carried = outside_of(flow.context.label)
@@ -180,7 +191,9 @@ def flowing(
     if need is None or flow is None:
         return ()
     if call.direction is Direction.TO_AGENT:
-        return enter(need.context, entering_request(call, need.readers), call.server, loaded, now, model)
+        entering = entering_request(call, need.readers)
+        item = item_of(entering, call.server, loaded, now, model)
+        return (*entered(need.context, entering, item, loaded), *risen(need.around, item.label, loaded))
     used: Puts = ()
     done = progressed(call, flow, now)
     if done is not None:
