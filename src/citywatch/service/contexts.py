@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from weakref import WeakValueDictionary
 
@@ -34,6 +34,7 @@ from citywatch.core.enforce.context import (
 from citywatch.core.enforce.held import FREE, Holding, plan_key, progress_key
 from citywatch.core.enforce.planned import progressed
 from citywatch.core.enforce.receive import Entering, entering_request
+from citywatch.core.enforce.veiling import Veiled, shelf_key
 from citywatch.core.errors import Code
 from citywatch.core.flow.history import History
 from citywatch.core.flow.item import Item
@@ -133,20 +134,32 @@ def enter(context: Key, entering: Entering, server: str, loaded: Loaded, at: int
 
 def item_of(entering: Entering, server: str, loaded: Loaded, at: int, model: Model | None = None) -> Item:
     """The item that this message is, in the light of what was written where before."""
-    return entering.item(server, _shaped(entering, loaded), at, model)
-
-
-def _shaped(entering: Entering, loaded: Loaded) -> Label:
-    return join_all(label_of(loaded, key) for key in entering.written)
+    return entering.item(server, shaped_by(entering, loaded), at, model)
 
 
 def entered(context: Key, entering: Entering, item: Item, loaded: Loaded) -> Puts:
     """The rows that change when this item reaches the agent."""
-    known = entering.known(_shaped(entering, loaded))
+    known = entering.known(shaped_by(entering, loaded))
     return (
         *add_item(context, context_of(context, loaded), item),
         *((key, b"{}") for key in known if key not in loaded.rows),
     )
+
+
+def shaped_by(entering: Entering, loaded: Loaded) -> Label:
+    """What earlier writes can have brought to a message."""
+    return join_all(label_of(loaded, key) for key in entering.written)
+
+
+def shelve(
+    context: Key, veiled: Veiled | None, entering: Entering | None, server: str, loaded: Loaded, at: int
+) -> Puts:
+    """The row of what a reply hid from the agent that gets it."""
+    if veiled is None or entering is None or not veiled.hidden:
+        return ()
+    home = home_of(context, context_of(context, loaded))[1]
+    row = veiled.row(home, entering, server, shaped_by(entering, loaded), at)
+    return ((shelf_key(veiled.shelf), msgspec.json.encode(row)),)
 
 
 def add_item(key: Key, context: Context, item: Item) -> Puts:
@@ -171,9 +184,12 @@ def risen(keys: Sequence[Key], label: Label, loaded: Loaded) -> Puts:
     )
 
 
-def taint_written(need: FlowNeed, flow: Flow, loaded: Loaded) -> Puts:
-    """What a consequential call brings to the objects that it writes: all that could have shaped it."""
-    carried = outside_of(flow.context.label)
+def taint_written(need: FlowNeed, flow: Flow, loaded: Loaded, behind: Iterable[Label] = ()) -> Puts:
+    """What a consequential call brings to the objects that it writes: all that could have shaped it.
+
+    INVARIANT: what came out of handles (`behind`) too, though the agent never saw it.
+    """
+    carried = outside_of(join_all((flow.context.label, *behind)))
     if carried == BOTTOM:
         return ()
     before = {key: label_of(loaded, key) for key in need.written}
@@ -200,7 +216,7 @@ def flowing(
         used = ((need.plan[1], msgspec.json.encode(done)),)
     if need.ticket is not None and flow.ticket is not None and flow.ticket.state == "approved":
         used = (*used, (need.ticket, msgspec.json.encode(msgspec.structs.replace(flow.ticket, state="used"))))
-    return (*taint_written(need, flow, loaded), *used)
+    return (*taint_written(need, flow, loaded, (one.label for one in call.filled)), *used)
 
 
 def asking(call: Call, need: FlowNeed | None, flow: Flow | None, decision: Decision, now: int) -> Puts:
