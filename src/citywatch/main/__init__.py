@@ -53,7 +53,7 @@ def cli(ctx: click.Context, config: Path) -> None:
 
 
 def _register() -> None:
-    from citywatch.main import agents, authority, calls, check, connect, log, policy, run, setup, tasks, tools
+    from citywatch.main import agents, authority, calls, check, connect, contexts, log, policy, run, setup, tasks, tools
 
     parts: list[Callable[[click.Group], None]] = [
         setup.register,
@@ -65,6 +65,7 @@ def _register() -> None:
         tools.register,
         calls.register,
         tasks.register,
+        contexts.register,
         policy.register,
         log.register,
     ]

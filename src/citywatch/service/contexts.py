@@ -24,6 +24,7 @@ from citywatch.core.enforce.context import (
     FlowNeed,
     Key,
     Ticket,
+    carried_by,
     home_of,
     item_key,
     outside_of,
@@ -122,9 +123,9 @@ def add_item(key: Key, context: Context, item: Item) -> Puts:
     )
 
 
-def taint_written(need: FlowNeed, flow: Flow, loaded: Loaded) -> Puts:
+def taint_written(call: Call, need: FlowNeed, flow: Flow, loaded: Loaded) -> Puts:
     """What a consequential call brings to the objects that it writes: all that could have shaped it."""
-    carried = outside_of(flow.context.label)
+    carried = outside_of(carried_by(call, flow))
     if carried == BOTTOM:
         return ()
     before = {key: label_of(loaded, key) for key in need.written}
@@ -149,7 +150,7 @@ def flowing(
         used = ((need.plan[1], msgspec.json.encode(done)),)
     if need.ticket is not None and flow.ticket is not None and flow.ticket.state == "approved":
         used = (*used, (need.ticket, msgspec.json.encode(msgspec.structs.replace(flow.ticket, state="used"))))
-    return (*taint_written(need, flow, loaded), *used)
+    return (*taint_written(call, need, flow, loaded), *used)
 
 
 def asking(call: Call, need: FlowNeed | None, flow: Flow | None, decision: Decision, now: int) -> Puts:

@@ -46,7 +46,7 @@ from citywatch.core.enforce.settle import Released, Withheld, reply_rows, settle
 from citywatch.core.enforce.verify import Authority, verify
 from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
-from citywatch.core.label import BOTTOM
+from citywatch.core.label import BOTTOM, join
 from citywatch.core.wire.jsonrpc import Response
 from citywatch.service import entries
 from citywatch.service.contexts import Contexts, asking, context_of, enter, flowing
@@ -164,7 +164,10 @@ class Enforcer:
         entry = entries.decided(call, judged.credential, known, decision, salt=salt, replica=self.replica, now=now)
         return Append(
             # What a server says and nobody hears costs it nothing, and would fill our disk: its digest has to do.
-            entries=(NewEntry(entry, None if unheard else Payload(salt, call.body)),),
+            entries=(
+                NewEntry(entry, None if unheard else Payload(salt, call.body)),
+                *entries.let_down(call, decision, replica=self.replica, now=now),
+            ),
             reads=(*known.reads, *opening) if allowed else known.reads,
             spends=tuple(Spend(b.key, b.window, b.limit, not allowed) for b in need.budgets),
             puts=(
@@ -228,7 +231,8 @@ class Enforcer:
             rows = (*reply_rows(call, response), *entered)
             loaded = await self.store.load(rows, ())  # from memory: its own agent's row was read a moment ago
             known = {key: self.snapshots.decode(key, loaded) for key in rows if key not in entered}
-            label = context_of(context, loaded).label if answering else BOTTOM
+            entered_by = context_of(context, loaded)
+            label = join(entered_by.label, entered_by.before) if answering else BOTTOM
             settled = settle(call, judged.authority, response, judged.known.rules, known, label)
             salt = self.chance.salt()
             entry = entries.settled(call, response, settled, index, salt=salt, replica=self.replica, now=now)

@@ -42,7 +42,7 @@ class Tickets:
         if ticket.state != "pending" or now >= ticket.expires:
             standing = ticket.state if ticket.state != "pending" else "expired"
             raise Refused(Code.CONFLICT, f"the ticket `{name[:40]}` is {standing}")
-        answered = msgspec.structs.replace(ticket, state="approved" if approve else "denied", by=by)
+        answered = msgspec.structs.replace(ticket, state="approved" if approve else "denied", by=by, reason=reason)
         event = events.TicketAnswered(
             at=now,
             replica=self._replica,

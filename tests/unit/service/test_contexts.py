@@ -101,11 +101,11 @@ async def test_what_an_act_brings_to_an_object_is_joined_to_what_was_there() -> 
     need = FlowNeed(context=KEY, written=(row,))
     for label in (mail, join(web, Label(frozenset(("principal:alice",)), None))):
         flow = Flow(context=Context(label=label, items=1), history=History())
-        await store.append(Append(puts=taint_written(need, flow, await store.load((row,), ()))))
+        await store.append(Append(puts=taint_written(call(), need, flow, await store.load((row,), ()))))
     loaded = await store.load((row,), ())
     assert label_of(loaded, row) == join(mail, web)
     clean = Flow(context=Context(label=Label(frozenset(("principal:alice",)), None)), history=History())
-    assert taint_written(need, clean, loaded) == ()
+    assert taint_written(call(), need, clean, loaded) == ()
 
 
 def test_a_ticket_is_used_up_by_the_call_that_it_lets_through() -> None:

@@ -17,6 +17,8 @@ INVARIANTS
 7. What the context may not show an audience goes there only as words that this audience may see anyway (`readers`).
 8. What a scan said of a text only turns an Ask into a Deny (`suspicion`); its silence changes nothing.
 9. A consequential call that is no step of the plan is at best an Ask (`planned`).
+10. Each argument that passes was shaped only by who may steer the act, or has a release, which lasts for this call
+   (`released`).
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from citywatch.core.enforce.invitation import check_invited
 from citywatch.core.enforce.needs import PINNED, TOOL_CALL, Known, Needs
 from citywatch.core.enforce.planned import Planned, planned
 from citywatch.core.enforce.readers import disclosed
+from citywatch.core.enforce.released import approved, releases
 from citywatch.core.enforce.steering import Steering
 from citywatch.core.enforce.suspicion import suspected
 from citywatch.core.enforce.verify import Authority
@@ -108,11 +111,15 @@ def _steered(call: Call, known: Known, plan: Planned, allowed: Allow, now: int) 
     stopped = [one for one in findings if one.how is None]
     told = (*plan.told, *(one.told() for one in findings))
     if not stopped and not plan.why:  # INVARIANT: 9.
-        return Allow(allowed.policies, told)
+        return Allow(allowed.policies, told, releases(call, known.rules, flow, findings))
     ticket = flow.ticket
     if ticket is not None and now < ticket.expires:
         if ticket.state == "approved":
-            return Allow(allowed.policies, (f"ticket {ticket.id} by {ticket.by}", *told))
+            let_down = (
+                *releases(call, known.rules, flow, findings),
+                *approved(call, known.rules, flow, findings, ticket),
+            )
+            return Allow(allowed.policies, (f"ticket {ticket.id} by {ticket.by}", *told), let_down)
         if ticket.state == "denied":
             return Deny(Reason(Code.APPROVAL_DENIED, detail=f"ticket {ticket.id}"))
     suspect = suspected(stopped, flow.history)  # INVARIANT: 8. Only here, where a person would be asked.

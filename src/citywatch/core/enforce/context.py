@@ -2,7 +2,7 @@
 
 Decides the names and the forms of these rows, not what they let through. INVARIANTS: a context's label only rises; the
 label follows the key, so that a task that the model names cleans nothing; a value is known under each of its notations
-or under none.
+or under none. What an operator let down (`clearing`) is kept beside what is left.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Final
 import msgspec
 
 from citywatch.core.call import Call, Effect
-from citywatch.core.enforce.arguments import MAX_VALUES, arguments
+from citywatch.core.enforce.arguments import MAX_VALUES, all_values, arguments
 from citywatch.core.enforce.held import FREE, Holding, plan_key, progress_key
 from citywatch.core.enforce.rules import ApprovedTool
 from citywatch.core.flow.fold import fold
 from citywatch.core.flow.history import History
 from citywatch.core.flow.item import MAX_WHOLE
 from citywatch.core.flow.tokens import exact_tokens, whole_tokens
-from citywatch.core.label import BOTTOM, Label
+from citywatch.core.label import BOTTOM, Label, join_all
 from citywatch.core.manifest import Role
 from citywatch.core.plan.contract import Progress
 
@@ -36,11 +36,17 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     """All that one key has received: the join of its labels, and how many items there are.
 
     `home` is the key under which the items are kept, if an earlier one of the agent received the first of them.
+    `before` joins the labels that operators let down: with one, the label may be below that of an item.
     """
 
     label: Label = BOTTOM
     items: int = 0
     home: str = ""
+    before: Label = BOTTOM
+
+    @property
+    def cleared(self) -> bool:
+        return self.before != BOTTOM
 
 
 class Ticket(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +63,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     call: str
     by: str = ""
     advice: tuple[str, ...] = ()
+    reason: str = ""
 
 
 class Flow(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,6 +173,18 @@ def party_forms(party: str, value: str | int | float | bool) -> tuple[str, ...]:
 
 _NAMING: Final = frozenset(("email", "url", "host", "iban", "phone"))
 """Kinds of token that name somebody. A number or a date names nobody."""
+
+
+def carried_by(call: Call, flow: Flow) -> Label:
+    """What a call carries to what it writes: all that shaped it.
+
+    Where a context was cleared, a value of an earlier item brings that item's label along.
+    """
+    if not flow.context.cleared:
+        return flow.context.label
+    values = itertools.islice((value for _, value in all_values(call)), MAX_VALUES)
+    items = {seen.item for value in values for seen in flow.history.sightings(value)}
+    return join_all((flow.context.label, *(flow.history.items[one].label for one in items)))
 
 
 def outside_of(label: Label) -> Label:

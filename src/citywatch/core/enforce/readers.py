@@ -10,6 +10,8 @@ INVARIANTS
    out as a letter does. What is no tool is for everybody.
 2. A label whose readers include the audience, or are everybody, refuses nothing.
 3. No person is asked: readers are lowered by a release, which is logged, not by a yes to one call.
+4. Where an operator let down who may see a context, a value of an item that it holds is still only for that item's
+   readers.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from typing import Any, Final
 
 from citywatch.core.call import Call, Deny, Direction, Reason
 from citywatch.core.enforce.arguments import MAX_VALUES
+from citywatch.core.enforce.context import Flow
 from citywatch.core.enforce.needs import TOOL_CALL, Known
 from citywatch.core.enforce.rules import ApprovedTool
 from citywatch.core.errors import Code
@@ -27,7 +30,7 @@ from citywatch.core.flow.fold import fold
 from citywatch.core.flow.history import History, Value, folded
 from citywatch.core.flow.index import met
 from citywatch.core.flow.provenance import find_phrase
-from citywatch.core.label import may_flow
+from citywatch.core.label import Label, join, may_flow
 from citywatch.core.manifest import EVERYBODY, audience_of
 from citywatch.core.policy.shapes import Listed, Recorded, Shape
 from citywatch.core.wire import mcp
@@ -41,11 +44,11 @@ PARAMS: Final = frozenset(("uri", "name", "arguments", "ref", "type", "argument"
 def disclosed(call: Call, known: Known) -> Deny | None:
     """Refuse a call that could carry what was read to those who may not see it."""
     flow = known.flow
-    if flow is None or flow.context.label.readers is None:  # INVARIANT: 2.
+    if flow is None or _high(flow).readers is None:  # INVARIANT: 2.
         return None
     tool = None
     if call.direction is Direction.TO_AGENT:
-        if call.rpc_id is None or may_flow(flow.context.label, None):
+        if call.rpc_id is None or may_flow(_high(flow), None):
             return None
         return _refused((EVERYBODY,))
     if call.method == TOOL_CALL:
@@ -54,12 +57,24 @@ def disclosed(call: Call, known: Known) -> Deny | None:
         return None
     names = (EVERYBODY,) if tool is None else tool.manifest.audience
     audience = audience_of(names)
-    if may_flow(flow.context.label, audience):
+    if may_flow(_high(flow), audience):
         return None
     values = list(itertools.islice(_carried(call.arguments, _names(tool)), MAX_VALUES + 1))
     if len(values) > MAX_VALUES or call.continuation is not None:
         return _refused(names)
+    if may_flow(flow.context.label, audience):  # INVARIANT: 4.
+        values = [one for one in values if _kept(one, flow.history, audience)]
     return None if all(stands(one, flow.history, audience) for one in values) else _refused(names)
+
+
+def _high(flow: Flow) -> Label:
+    """The context's label as if nobody had ever let it down."""
+    return join(flow.context.label, flow.context.before)
+
+
+def _kept(value: Value, history: History, audience: frozenset[str] | None) -> bool:
+    """Whether this value stands in something that the audience may not see."""
+    return any(not may_flow(history.items[seen.item].label, audience) for seen in history.sightings(value))
 
 
 def stands(value: Value, history: History, audience: frozenset[str] | None) -> bool:

@@ -87,6 +87,7 @@ class Steering:
         self._people = Provenance(flow.history, self._steers, self._counts)
         self._parties = flow.parties
         self._clean = self._is_clean(flow.context.label)
+        self._cleared = flow.context.cleared
         verb = _FIRST_WORD.match(call.name or "")
         # INVARIANT: 4.
         self._spoken = self._manifest.effect is not Effect.IRREVERSIBLE or (
@@ -95,7 +96,7 @@ class Steering:
 
     def findings(self) -> tuple[Finding, ...]:
         """One for each control value, and for each link in words on their way out; empty if nothing needs a source."""
-        if self._clean and self._manifest.effect is not Effect.READ and not self._history.foreign:
+        if self._clean and self._manifest.effect is not Effect.READ and not (self._history.foreign or self._cleared):
             return ()
         found: list[Finding] = []
         later: list[Argument] = []
@@ -184,7 +185,10 @@ class Steering:
 
     def _foreign(self, value: Value) -> bool:
         """Whether this stands only where no server vouches for it: a number cannot talk, and yet be an attacker's."""
-        seen = self._history.sightings(value) if self._history.foreign else []
+        seen = self._history.sightings(value) if self._history.foreign or self._cleared else []
+        # INVARIANT: 1. What an operator let down is the context's label, not that of what it has read.
+        if self._cleared and not all(self._entitled(self._history.items[one.item].label) for one in seen):
+            return True
         return bool(seen) and not any(self._history.part(one).trusted for one in seen)
 
     def _quoted(self, argument: Argument) -> bool:
@@ -223,11 +227,13 @@ class Steering:
 
     def _is_clean(self, label: Label) -> bool:
         """Whether all that shaped the context may steer the act: people with that right, and servers' own data."""
+        people = any(not origin.startswith("server:") for origin in label.origins or ())
+        return people and self._entitled(label)
+
+    def _entitled(self, label: Label) -> bool:
+        """Whether nobody shaped this who may not steer the act."""
         origins = label.origins
-        if origins is None:
-            return False
-        people = [origin for origin in origins if not origin.startswith("server:")]
-        return bool(people) and all(self._steers(origin) for origin in people)
+        return origins is not None and all(one.startswith("server:") or self._steers(one) for one in origins)
 
     def _reaches_others(self) -> bool:
         manifest = self._manifest
