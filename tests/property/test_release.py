@@ -139,9 +139,18 @@ def test_what_a_person_approves_is_exactly_what_nothing_entitled(
     asked, flow = scene((*said(*prompts), *strange), call, False, BOTTOM)
     findings = Steering(asked, RULES.tools["bank", call[0]], RULES, flow).findings()
     ticket = Ticket(
-        id="t", agent="a", server="bank", tool=call[0], state="approved", asked=0, expires=9, why="", call="c", by="ann",
+        id="t",
+        agent="a",
+        server="bank",
+        tool=call[0],
+        state="approved",
+        asked=0,
+        expires=9,
+        why="",
+        call="c",
+        by="ann",
         reason="rang him",
-    )  # fmt: skip
+    )
     found = approved(asked, RULES, flow, findings, ticket)
     assert [one.path for one in found] == [one.path for one in findings if one.how is None]
     assert all(one.reason == "rang him" and one.now.origins == frozenset() for one in found)

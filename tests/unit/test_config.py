@@ -61,7 +61,7 @@ servers:
           amount: {{type: money, scale: 0, role: amount}}
           to: {{role: destination}}
         output: {{"$.status": trusted, "$.fee": {{label: untrusted, readers: [bank, audit]}}}}
-      balance: {{effect: read}}
+      balance: {{effect: read, parts: {{label: trusted, readers: [bank]}}}}
   remote:
     url: http://10.0.0.9/mcp
     unsafe_plain_http: true
@@ -710,6 +710,30 @@ BAD: list[tuple[str, str, str, str]] = [
         "`everybody` stands beside others",
         "name the audiences, or write [everybody]",
     ),
+    (
+        tool("parts: §trust"),
+        f"{TRANSFER}.parts",
+        "`trust` is not a choice here",
+        "did you mean `trusted`? write one of trusted, untrusted",
+    ),
+    (
+        tool("parts: {label: trusted, §key: true}"),
+        f"{TRANSFER}.parts",
+        "unknown key `key`",
+        "write one of label, readers",
+    ),
+    (
+        tool("parts: {label: §mine}"),
+        f"{TRANSFER}.parts.label",
+        "`mine` is not a choice here",
+        "write one of trusted, untrusted",
+    ),
+    (
+        tool("parts: {label: trusted, readers: §[]}"),
+        f"{TRANSFER}.parts.readers",
+        "an empty list",
+        "name at least one, or remove the key",
+    ),
     # limits
     (
         f"{DOMAIN}limits: {{§request_byte: 1}}\n",
@@ -916,6 +940,7 @@ def test_a_full_file_gives_the_values_it_says() -> None:
         output={"$.status": Output(trusted=True), "$.fee": Output(readers=("bank", "audit"))},
     )
     assert ledger.tools["balance"].effect is Effect.READ
+    assert ledger.tools["balance"].parts == Output(trusted=True, readers=("bank",))
     remote = settings.servers["remote"].reach
     assert isinstance(remote, Http)
     assert remote.credential == FromFile("/srv/gate/secrets/remote")

@@ -32,7 +32,7 @@ from citywatch.config.table import Section, table
 from citywatch.core.call import Effect
 from citywatch.core.errors import Malformed
 from citywatch.core.flow.fields import parse_path
-from citywatch.core.manifest import EVERYBODY, Output, Parameter, ParameterType, Role, ToolManifest
+from citywatch.core.manifest import EVERYBODY, UNTRUSTED, Output, Parameter, ParameterType, Role, ToolManifest
 from citywatch.core.names import parse_segment
 
 LABELS = ("trusted", "untrusted")
@@ -185,6 +185,7 @@ def _tool(notes: Notes, node: Node, path: str, _: str) -> ToolManifest:
         audience=section.get("audience", some(text), (EVERYBODY,)),
         parameters=section.get("parameters", table(_parameter_name, _parameter), {}),
         output=section.get("output", table(_json_path, _output), {}),
+        parts=section.get("parts", _parts, UNTRUSTED),
     )
 
 
@@ -223,15 +224,32 @@ def _json_path(notes: Notes, node: Node, path: str) -> str | None:
     return name
 
 
+def _parts(notes: Notes, node: Node, path: str) -> Output | None:
+    """What pictures, sounds and files are: a label alone, or with who may see them."""
+    if not isinstance(node, Table):
+        word = one_of(LABELS)(notes, node, path)
+        return None if word is None else Output(trusted=word == LABELS[0])
+    section = Section(notes, node, path, "servers.*.tools.*.parts")
+    trusted = section.need("label", one_of(LABELS), "untrusted") == LABELS[0]
+    return Output(trusted=trusted, readers=_readers(section))
+
+
+def _readers(section: Section) -> tuple[str, ...]:
+    readers: tuple[str, ...] = section.get("readers", some(text), (EVERYBODY,))
+    if EVERYBODY in readers and len(readers) > 1:
+        section.wrong("readers", f"`{EVERYBODY}` stands beside others", f"name the audiences, or write [{EVERYBODY}]")
+    return readers
+
+
 def _output(notes: Notes, node: Node, path: str, _: str) -> Output | None:
     if not isinstance(node, Table):
         word = one_of(LABELS)(notes, node, path)
         return None if word is None else Output(trusted=word == LABELS[0])
     section = Section(notes, node, path, "servers.*.tools.*.output.*")
     trusted = section.need("label", one_of(LABELS), "untrusted") == LABELS[0]
-    readers = section.get("readers", some(text), (EVERYBODY,))
-    if EVERYBODY in readers and len(readers) > 1:
-        section.wrong("readers", f"`{EVERYBODY}` stands beside others", f"name the audiences, or write [{EVERYBODY}]")
     return Output(
-        trusted=trusted, party=section.maybe("party", _party), key=section.get("key", flag, False), readers=readers
+        trusted=trusted,
+        party=section.maybe("party", _party),
+        key=section.get("key", flag, False),
+        readers=_readers(section),
     )

@@ -49,9 +49,10 @@ KEYS: dict[str, tuple[str, ...]] = {
     "servers.*.credential": ("env", "file"),
     "servers.*.env.*": ("from",),
     "servers.*.sandbox": ("user",),
-    "servers.*.tools.*": ("effect", "audience", "parameters", "output"),
+    "servers.*.tools.*": ("effect", "audience", "parameters", "output", "parts"),
     "servers.*.tools.*.parameters.*": ("type", "scale", "role", "party"),
     "servers.*.tools.*.output.*": ("label", "party", "key", "readers"),
+    "servers.*.tools.*.parts": ("label", "readers"),
     "principals.*": ("may", "own"),
     "limits": (
         "request_bytes",

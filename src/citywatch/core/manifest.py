@@ -71,12 +71,16 @@ UNTRUSTED = Output()
 
 
 class ToolManifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What one tool does, as its operator declares it."""
+    """What one tool does, as its operator declares it.
+
+    `parts` are the pictures, sounds and files among its replies: bytes that no field holds and that models read.
+    """
 
     effect: Effect = Effect.IRREVERSIBLE
     audience: tuple[str, ...] = (EVERYBODY,)
     parameters: Mapping[str, Parameter] = {}
     output: Mapping[str, Output] = {}
+    parts: Output = UNTRUSTED
     declared: bool = True
 
 

@@ -53,7 +53,21 @@ def cli(ctx: click.Context, config: Path) -> None:
 
 
 def _register() -> None:
-    from citywatch.main import agents, authority, calls, check, connect, contexts, log, policy, run, setup, tasks, tools
+    from citywatch.main import (
+        agents,
+        authority,
+        calls,
+        check,
+        connect,
+        contexts,
+        log,
+        policy,
+        run,
+        setup,
+        tasks,
+        tools,
+        why,
+    )
 
     parts: list[Callable[[click.Group], None]] = [
         setup.register,
@@ -66,6 +80,7 @@ def _register() -> None:
         calls.register,
         tasks.register,
         contexts.register,
+        why.register,
         policy.register,
         log.register,
     ]

@@ -1,12 +1,12 @@
 """One running gateway: recovery, rules, upstreams, listeners, and the tasks that keep them fresh.
 
-Decides nothing about calls. INVARIANT: whatever a dead process left open is closed before the first call is taken.
+Decides nothing about calls. `open_gateway` is the order in which things come up; each step has a name below it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 
 import msgspec
@@ -24,9 +24,11 @@ from citywatch.core.errors import CitywatchError, Refused, Unavailable
 from citywatch.core.policy.check import check_policies
 from citywatch.core.wire.jsonrpc import Limits
 from citywatch.main.assembly import GATEWAY_TTL_MS, City, build_upstreams, load_rules, operator
+from citywatch.main.routes import routes
 from citywatch.service.alarm import Alarm, WatchedStore, keep_looking
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.exchange import Exchange
+from citywatch.service.ports import Store, Upstream
 from citywatch.service.publisher import Publisher
 from citywatch.service.recovery import close_lost_calls, drop_expired, note_boot, note_start, note_stop
 
@@ -44,18 +46,60 @@ class Running(msgspec.Struct):
     broken: asyncio.Event
 
 
+class Before(msgspec.Struct, frozen=True):
+    """What an earlier process left: the size that was published, calls that were open, whether the power went."""
+
+    published: int
+    lost: int
+    power_was_lost: bool
+
+
 @asynccontextmanager
 async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[Running]:
     """Bring the gateway up; take it down again on the way out, leaving the log whole. `say` tells the operator."""
-    settings, limits = city.settings, city.settings.limits
-    rules = await load_rules(settings, city.store)
+    rules = await load_rules(city.settings, city.store)
     publisher = city.publisher()
+    before = await _recover(city, publisher)
+    await city.admin.note_policy(rules.policies.digest, operator())
+    await note_start(city.store, await _started(city, rules, before.published), city.boot)
+    await _show_log(publisher)
+    store = WatchedStore(
+        city.store, Alarm("calls are refused, because they cannot be recorded", "calls are recorded again", say)
+    )
+    enforcer = _enforcer(city, rules, store)
+    upstreams = build_upstreams(city.place)
+    door = Door(lambda: city.row().bundle(), city.audience)
+    listeners = _listeners(city, _gateway(city, _exchange(city, enforcer, upstreams), door, publisher))
+    tls = await _tls(city)
+    addresses = [Address(listen.host, listen.port, listen.tls) for listen in city.settings.listen]
+    opened = await listeners.open(addresses, None if tls is None else tls.context)
+    looks = keep_looking((store.look, _look_at(publisher, say)), LOOK_S)
+    chores = (_keep_fresh(city, door, tls), publisher.run(PUBLISH_S), _fold(enforcer), looks)
+    tasks = [asyncio.create_task(chore) for chore in chores]
+    broken = asyncio.Event()
+    for task in tasks:
+        task.add_done_callback(lambda _: broken.set())
+    try:
+        yield Running(listeners, _says(city, rules, opened, before, publisher), enforcer, broken)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for upstream in upstreams.values():
+            await upstream.close()
+        await _leave(city, publisher)
+
+
+async def _recover(city: City, publisher: Publisher) -> Before:
+    """# INVARIANT: whatever a dead process left open is closed before the first call is taken."""
     published = await publisher.resume()
     power_was_lost = await note_boot(city.store, city.clock, city.replica.name, city.boot, published)
     lost = await close_lost_calls(city.store, city.clock, city.replica.name, city.replica.is_dead)
     await drop_expired(city.store, city.clock)
-    await city.admin.note_policy(rules.policies.digest, operator())
-    await note_start(city.store, await _started(city, rules, published), city.boot)
+    return Before(published, lost, power_was_lost)
+
+
+async def _show_log(publisher: Publisher) -> None:
     try:
         await publisher.publish()
     except Unavailable:
@@ -64,16 +108,25 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
         advice = "if this disk was put back from a copy, put the newest copy back"
         raise CitywatchError(f"the log is not the one that was shown to others: {failure}; {advice}") from None
 
+
+async def _leave(city: City, publisher: Publisher) -> None:
+    """Say that this was on purpose, and publish what is in the log by now."""
+    await note_stop(city.store, city.clock, city.replica.name, city.replica.is_dead)
+    with suppress(CitywatchError):
+        for _ in range(3):  # another publisher may be faster, and then this one stands back
+            if (await publisher.publish()).size >= await city.store.sync():
+                break
+
+
+def _enforcer(city: City, rules: Rules, store: Store) -> Enforcer:
     async def refresh() -> Rules:
         try:
-            loaded = await load_rules(settings, city.store)
+            loaded = await load_rules(city.settings, city.store)
             await city.admin.note_policy(loaded.policies.digest, operator())
             return loaded
         except CitywatchError:
             return enforcer.rules  # what is approved but cannot be read with the policies stays unusable
 
-    alarm = Alarm("calls are refused, because they cannot be recorded", "calls are recorded again", say)
-    store = WatchedStore(city.store, alarm)
     enforcer = Enforcer(
         store=store,
         clock=city.clock,
@@ -83,75 +136,52 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
         refresh=refresh,
         model=content_model(),
     )
-    upstreams = build_upstreams(city.place)
-    reply_limits = Limits(size=limits.reply_bytes, depth=limits.depth, nodes=limits.nodes)
-    exchange = Exchange(enforcer, upstreams, reply_limits, limits.sessions_per_agent)
-    door = Door(lambda: city.row().bundle(), city.audience)
-    issuer = city.issuer
+    return enforcer
 
-    async def bundle(_: bytes) -> tuple[int, str, bytes]:
-        return 200, "application/json", issuer.bundle()
 
-    async def renew(body: bytes) -> tuple[int, str, bytes]:
-        return 200, "application/json", await issuer.renew(body)
+def _exchange(city: City, enforcer: Enforcer, upstreams: Mapping[str, Upstream]) -> Exchange:
+    limits = city.settings.limits
+    replies = Limits(size=limits.reply_bytes, depth=limits.depth, nodes=limits.nodes)
+    return Exchange(enforcer, upstreams, replies, limits.sessions_per_agent)
 
-    async def health(_: bytes) -> tuple[int, str, bytes]:
-        log = publisher.health
-        status = "ok" if log.failed is None else "the log is not published for now: its disk or a witness is away"
-        if log.refused is not None:
-            status = "the log is not published: a witness or the signer refused"
-        return 200, "application/json", msgspec.json.encode({"status": status, "published": log.size})
 
-    gateway = Gateway(
+def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher) -> Gateway:
+    settings, limits = city.settings, city.settings.limits
+    return Gateway(
         exchange=exchange,
         door=door,
         limits=Limits(size=limits.request_bytes, depth=limits.depth, nodes=limits.nodes),
         body_time=limits.body_time_ms / 1000,
         max_in_flight=limits.max_in_flight,
-        routes={
-            ("GET", "/citywatch/bundle"): bundle,
-            ("POST", "/citywatch/renew"): renew,
-            ("GET", "/citywatch/health"): health,
-        },
+        routes=routes(city.issuer, publisher),
         closed=lambda: publisher.health.refused,
         hosts=frozenset({"localhost", "127.0.0.1", "::1", *settings.names, *(one.host for one in settings.listen)}),
     )
-    listeners = Listeners(
-        gateway,
-        Bounds(headers=limits.headers, header_bytes=limits.header_bytes, header_time=limits.header_time_ms / 1000),
-        limits.connections,
-    )
-    tls = GatewayTls() if any(listen.tls for listen in settings.listen) else None
-    if tls is not None:
-        await city.renew_gateway(tls)
-    addresses = [Address(listen.host, listen.port, listen.tls) for listen in settings.listen]
-    opened = await listeners.open(addresses, None if tls is None else tls.context)
+
+
+def _listeners(city: City, gateway: Gateway) -> Listeners:
+    limits = city.settings.limits
+    bounds = Bounds(headers=limits.headers, header_bytes=limits.header_bytes, header_time=limits.header_time_ms / 1000)
+    return Listeners(gateway, bounds, limits.connections)
+
+
+async def _tls(city: City) -> GatewayTls | None:
+    if not any(listen.tls for listen in city.settings.listen):
+        return None
+    tls = GatewayTls()
+    await city.renew_gateway(tls)
+    return tls
+
+
+def _look_at(publisher: Publisher, say: Callable[[str], None]) -> Callable[[], Awaitable[None]]:
     publication = Alarm("the log is not published", "the log is published again", say)
 
-    async def look_at_publication() -> None:
+    async def look() -> None:
         log = publisher.health
         why = log.refused or log.failed
         publication.rest() if why is None else publication.ring(why)
 
-    looks = keep_looking((store.look, look_at_publication), LOOK_S)
-    chores = (_keep_fresh(city, door, tls), publisher.run(PUBLISH_S), _fold(enforcer), looks)
-    tasks = [asyncio.create_task(chore) for chore in chores]
-    broken = asyncio.Event()
-    for task in tasks:
-        task.add_done_callback(lambda _: broken.set())
-    try:
-        yield Running(listeners, _says(city, rules, opened, lost, power_was_lost, publisher), enforcer, broken)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for upstream in upstreams.values():
-            await upstream.close()
-        await note_stop(city.store, city.clock, city.replica.name, city.replica.is_dead)
-        with suppress(CitywatchError):
-            for _ in range(3):  # another publisher may be faster, and then this one stands back
-                if (await publisher.publish()).size >= await city.store.sync():
-                    break
+    return look
 
 
 async def _fold(enforcer: Enforcer) -> None:
@@ -203,8 +233,7 @@ def _says(
     city: City,
     rules: Rules,
     opened: list[tuple[Address, int]],
-    lost: int,
-    power_was_lost: bool,
+    before: Before,
     publisher: Publisher,
 ) -> list[str]:
     says = []
@@ -219,8 +248,8 @@ def _says(
     if publisher.health.failed:
         says.append(f"log          not published up to now: {publisher.health.failed}")
     says += [f"policy       {mistake}" for mistake in check_policies(rules.policies.policies, rules.world)]
-    if power_was_lost:
+    if before.power_was_lost:
         says.append("power        the machine lost power while a gateway ran: the log has an entry that says so")
-    if lost:
-        says.append(f"lost         {lost} calls were open when an earlier process died; the log says which")
+    if before.lost:
+        says.append(f"lost         {before.lost} calls were open when an earlier process died; the log says which")
     return says

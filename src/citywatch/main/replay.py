@@ -15,16 +15,33 @@ if TYPE_CHECKING:
     from citywatch.main.assembly import City
 
 SLICE = 512
+TICKET = 12
+"""A ticket is named by so many characters of the call that opened it."""
+
+
+async def find_named(city: City, name: str) -> tuple[int, Decided]:
+    """The decision that a person means: by a call's id, a ticket's, or the index of an entry of that call."""
+    if not (name.isdecimal() and len(name) < TICKET):
+        return await find_decided(city, name)
+    index = int(name)
+    leaves = await city.store.entries(index, index + 1) if index < await city.store.sync() else ()
+    event = decode_event(leaves[0]) if leaves else None
+    if isinstance(event, Decided):
+        return index, event
+    call = getattr(event, "call", None)
+    if not isinstance(call, str):
+        raise Malformed(f"entry {index} is no decision, and belongs to none: `citywatch log show` lists entries")
+    return await find_decided(city, call)
 
 
 async def find_decided(city: City, call: str) -> tuple[int, Decided]:
-    """The entry in which a call was decided; `Malformed` if the log has none of that id."""
+    """The entry in which a call was decided, by its id or its ticket's; `Malformed` if the log has none."""
     size = await city.store.sync()
     for start in range(0, size, SLICE):
         for index, leaf in enumerate(await city.store.entries(start, min(start + SLICE, size)), start):
             if call.encode() in leaf:
                 event = decode_event(leaf)
-                if isinstance(event, Decided) and event.call == call:
+                if isinstance(event, Decided) and call in (event.call, event.call[:TICKET]):
                     return index, event
     raise Malformed(f"the log has no decision of a call `{call[:80]}`")
 

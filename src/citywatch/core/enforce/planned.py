@@ -223,9 +223,12 @@ def _squashed(words: str) -> str:
 def parse_place(path: str) -> Path:
     """The place that a part's path names: `$.a[0]["b c"]` is `("a", 0, "b c")`.
 
-    A path that may have been cut, maybe within a name that a reply chose, names no field: the reply as a whole.
+    What stands beside the fields has none; a path that may have been cut, maybe within a name that a reply chose, names
+    no field either: the reply as a whole.
     """
     if len(path) >= MAX_PATH:
+        return ()
+    if not path.startswith("$"):
         return ()
     return tuple(
         name if name else int(number) if number else json.loads(quoted)

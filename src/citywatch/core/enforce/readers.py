@@ -86,6 +86,9 @@ def stands(value: Value, history: History, audience: frozenset[str] | None) -> b
             found = bool(met(value, prompt.held))
         if found:
             return True
+    came = history.blobs(value)  # byte for byte, as it came, in an item for that audience
+    if came and any(may_flow(history.items[one.item].label, audience) for one in came):
+        return True
     words = folded(value)
     if not words or (isinstance(value, str) and not _undressed(value)):
         return False

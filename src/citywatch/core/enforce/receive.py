@@ -9,8 +9,6 @@ shaped makes a party known.
 from __future__ import annotations
 
 import itertools
-import json
-from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -23,11 +21,13 @@ from citywatch.core.enforce.advice import advised
 from citywatch.core.enforce.arguments import all_values, arguments
 from citywatch.core.enforce.context import ANY_OBJECT, Key, party_forms, party_key, thing_of, written_key
 from citywatch.core.enforce.needs import TOOL_CALL
-from citywatch.core.enforce.rules import Rules
-from citywatch.core.flow.fields import Fields, Walk
+from citywatch.core.enforce.parts import Beside, beside, told
+from citywatch.core.enforce.rules import ApprovedTool, Rules
+from citywatch.core.flow.blob import find_blobs
+from citywatch.core.flow.fields import Fields, Walk, meet
 from citywatch.core.flow.item import Item, Reading, read_reply
 from citywatch.core.label import BOTTOM, Label
-from citywatch.core.manifest import Role
+from citywatch.core.manifest import Role, audience_of
 from citywatch.core.wire import mcp
 from citywatch.core.wire.jsonrpc import Response
 
@@ -36,10 +36,6 @@ MAX_THINGS: Final = 64
 MAX_KNOWN: Final = 256
 MAX_ASKED: Final = 16
 NOTHING_DECLARED: Final = Fields({})
-_PLUMBING: Final = frozenset(
-    ("content", "structuredContent", "isError", "_meta", "resultType", "ttlMs", "cacheScope", "requestState")
-)
-"""Members of a result that `_told` and the parts cover, or that are for programs and not for a model."""
 
 
 class Entering(msgspec.Struct, frozen=True):
@@ -71,7 +67,7 @@ class Entering(msgspec.Struct, frozen=True):
         item = read_reply(self.walk, digest(self.body), reading, at)
         if model is None:
             return item
-        pairs = enumerate(zip(self.walk.leaves, item.parts, strict=True))
+        pairs = enumerate(zip(self.walk.leaves, item.parts, strict=False))  # bytes stand behind the leaves
         texts = [
             (number, leaf.value) for number, (leaf, part) in pairs if isinstance(leaf.value, str) and not part.trusted
         ]
@@ -98,24 +94,18 @@ def entering_reply(call: Call, response: Response, rules: Rules) -> Entering | N
     tool = rules.tools.get((call.server, call.name or "")) if call.method == TOOL_CALL else None
     if tool is None or response.result is None:
         value = response.result if response.error is None else response.error
-        walk = NOTHING_DECLARED.walk(value)
+        walk = _undeclared(value)
         if tool is not None:  # an error may say anything of what would have come
             walk = msgspec.structs.replace(walk, readers=tool.fields.readers)
         return Entering(f"{call.server}/{call.name or call.method}", response.body, walk, ())
     # INVARIANT: the text of a failure is no field of the reply, and often repeats what the agent or a stranger said.
     failed = response.result.get("isError") is True
     fields = NOTHING_DECLARED if failed else tool.fields
-    told = _told(response.result)
-    walk = fields.walk(told)
-    beside = tuple(_beside(response.result, told))
-    for one in beside:
-        # INVARIANT: what no path can speak of is as trusted as the least trusted field, or a reply could say in words
-        # what its fields may not.
-        loose = tool.fields if not failed and tool.vouched else NOTHING_DECLARED
-        more = loose.walk(one)
-        walk = Walk((*walk.leaves, *more.leaves), walk.parents, walk.cut or more.cut, walk.readers)
-    if failed or beside:  # ... and for the eyes of those alone who may see every field
-        walk = msgspec.structs.replace(walk, readers=tool.fields.readers)
+    value = told(response.result)
+    walk = fields.walk(value)
+    more = beside(response.result, value, vouched=tool.vouched and not failed)
+    if failed or not more.empty:
+        walk = _with(walk, more, tool, vouched=tool.manifest.parts.trusted and not failed)
     named = {thing_of(one.value) for one in arguments(call, tool.manifest) if one.role is Role.OBJECT}
     things = named | {thing_of(leaf.value) for leaf in walk.leaves if leaf.output.key}
     # INVARIANT: a reply that names no object may speak of any.
@@ -129,49 +119,23 @@ def entering_reply(call: Call, response: Response, rules: Rules) -> Entering | N
     return Entering(f"{call.server}/{call.name}", response.body, walk, written, asked, step, overlong)
 
 
+def _with(walk: Walk, more: Beside, tool: ApprovedTool, *, vouched: bool) -> Walk:
+    """What the fields hold and what stands beside them, for the eyes of those alone who may see every field."""
+    readers = tool.fields.readers
+    if more.blobs:
+        readers = meet((readers, audience_of(tool.manifest.parts.readers)))
+    return Walk(
+        (*walk.leaves, *more.leaves), walk.parents, walk.cut or more.cut, readers, blobs=more.blobs, vouched=vouched
+    )
+
+
 def entering_request(call: Call) -> Entering:
     """What a server's own message brings in: all of it is text of that server's making."""
-    return Entering(f"{call.server}/{call.method}", call.body, NOTHING_DECLARED.walk(call.arguments), ())
+    return Entering(f"{call.server}/{call.method}", call.body, _undeclared(call.arguments), ())
 
 
-def _told(result: Mapping[str, Any]) -> Any:
-    """The value that paths speak of: the structured content, or the text if it is JSON, or the text."""
-    structured = result.get("structuredContent")
-    if structured is not None:
-        only = isinstance(structured, dict) and structured.keys() == {"result"}
-        return structured["result"] if only else structured
-    text = "\n".join(part["text"] for part in _parts(result) if part.get("type") == "text" and "text" in part)
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    return value if isinstance(value, dict | list) else text
-
-
-def _beside(result: Mapping[str, Any], told: Any) -> Iterator[Any]:
-    """What else the agent sees: text that says other things than the structured content, parts that are no text, and
-    members of the result that the protocol gives to the agent beside both.
-    """
-    spoken = result.get("structuredContent") is not None
-    for part in _parts(result):
-        if part.get("type") != "text":
-            yield json.dumps({name: one for name, one in part.items() if name not in ("data", "blob")})
-        elif spoken and not _repeats(part.get("text", ""), told):
-            yield part.get("text", "")
-    yield from (one for name, one in result.items() if name not in _PLUMBING)
-
-
-def _repeats(text: str, told: Any) -> bool:
-    """Whether a text says what the structured content says, all of it or one element, as SDK servers write it."""
-    among = [told, *told] if isinstance(told, list) else [told]
-    if text in among:
-        return True
-    try:
-        return json.loads(text) in among
-    except (ValueError, RecursionError):
-        return False
-
-
-def _parts(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    parts = result.get("content")
-    return [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+def _undeclared(value: Any) -> Walk:
+    """Whatever no manifest speaks of, with the bytes in it."""
+    walk = NOTHING_DECLARED.walk(value)
+    blobs, more = find_blobs(value, "$")
+    return msgspec.structs.replace(walk, blobs=blobs, cut=walk.cut or more)

@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from citywatch.core.errors import Malformed
+from citywatch.core.flow.blob import Blob
 from citywatch.core.label import Label, join_all
 from citywatch.core.manifest import UNTRUSTED, Output, audience_of
 
@@ -69,12 +70,17 @@ class Leaf(msgspec.Struct, frozen=True):
 
 
 class Walk(msgspec.Struct, frozen=True):
-    """All leaves; the parent of each record (-1: none); whether there were more leaves, and who may see those."""
+    """All leaves; the parent of each record (-1: none); whether there were more leaves, and who may see those.
+
+    `blobs` are bytes that came along and are no text; `vouched`: the operator vouches for what is in them.
+    """
 
     leaves: tuple[Leaf, ...]
     parents: tuple[int, ...]
     cut: bool
     readers: frozenset[str] | None = None
+    blobs: tuple[Blob, ...] = ()
+    vouched: bool = False
 
 
 class Fields:

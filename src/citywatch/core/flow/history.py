@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from citywatch.core.flow.blob import BLOB, sent_blob
 from citywatch.core.flow.fold import fold
 from citywatch.core.flow.index import Index, index_text
 from citywatch.core.flow.item import Item, Part
@@ -59,6 +60,7 @@ class History:
         self._fields: dict[str, list[tuple[int, Part]]] = {}
         self._held: dict[tuple[tuple[str, ...], str], set[str]] = {}
         self.foreign = False
+        self._blobs = False
         """Whether anything here stands in a field that no server vouches for."""
         self.amounts: list[tuple[int, Part]] = []
         """Numbers that a server vouches for, in records, with their item."""
@@ -75,6 +77,7 @@ class History:
             if part.whole:
                 self._wholes.setdefault(part.whole, []).append(Sighting(number, at, 0, len(part.whole)))
             for kind, value, start, end in part.marks:
+                self._blobs = self._blobs or kind == BLOB
                 self._tokens.setdefault((kind, value), []).append(Sighting(number, at, start, end))
                 held = self._held.setdefault((item.about, kind), set())
                 if len(held) < AMBIGUOUS:
@@ -92,9 +95,17 @@ class History:
         """The parts that are these (folded) words and nothing else."""
         return self._wholes.get(words, [])
 
+    def blobs(self, value: Value) -> list[Sighting]:
+        """Everywhere that these bytes came along, if the value is bytes that are no text, as they came."""
+        sent = sent_blob(value) if self._blobs else None
+        if sent is None:
+            return []
+        digest, media = sent
+        return [seen for seen in self._tokens.get((BLOB, digest), ()) if media in (None, self.part(seen).name)]
+
     def sightings(self, value: Value) -> list[Sighting]:
         """Everywhere this value stands whole, whatever notation it is in; the oldest first."""
-        found = set(self.wholes(folded(value)))
+        found = {*self.wholes(folded(value)), *self.blobs(value)}
         readings: dict[str, set[str]] = {}
         for token in exact_tokens(value):
             readings.setdefault(str(token.kind), set()).add(token.value)

@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from citywatch.core.flow.blob import BLOB
 from citywatch.core.flow.fields import Leaf, Walk
 from citywatch.core.flow.fold import fold
 from citywatch.core.flow.tokens import find_tokens, whole_tokens
@@ -29,7 +30,10 @@ Place = tuple[int, int]
 
 
 class Part(msgspec.Struct, frozen=True, array_like=True):
-    """One leaf: where it stood, whether the server vouches for it, itself if it is short, the typed tokens in it."""
+    """One leaf: where it stood, whether the server vouches for it, itself if it is short, the typed tokens in it.
+
+    Bytes that are no text have their type for a name, and their digest for a mark.
+    """
 
     path: str
     name: str
@@ -127,6 +131,11 @@ def read_reply(walk: Walk, digest: str, reading: Reading, at: int) -> Item:
         elif isinstance(leaf.value, str) and leaf.value:
             labels.add(reading.trusted if leaf.output.trusted else reading.untrusted)
             labels.add(reading.shaped)
+    for blob in walk.blobs:
+        # INVARIANT: pixels carry words. Whoever could have made them shaped what the agent read.
+        labels |= {reading.trusted if walk.vouched else reading.untrusted, reading.shaped}
+        marks = ((BLOB, blob.digest, 0, 0),) if blob.digest else ()
+        parts.append(Part(blob.path, blob.media, -1, walk.vouched and not foreign, "", marks))
     if walk.cut:
         labels |= {reading.untrusted, reading.shaped}
     return Item(

@@ -94,3 +94,8 @@ def test_a_path_that_may_have_been_cut_names_the_whole_reply_and_no_field(name: 
     for value in ({name: 1}, {"iban": {name: 1}}, {name: {"iban": 1}}):
         found = [leaf for leaf in Fields({}).walk(value).leaves if leaf.value == 1]
         assert [parse_place(leaf.path) for leaf in found] == [()]
+
+
+@pytest.mark.parametrize("path", ["content[1].id", "_meta.id", "beside.id", "beside[0]"])
+def test_a_place_beside_the_fields_is_no_field(path: str) -> None:
+    assert parse_place(path) == ()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+
+import msgspec
 import pytest
 
 from citywatch.core.enforce.readers import stands
+from citywatch.core.flow.blob import find_blobs
 from citywatch.core.flow.fields import Fields
 from citywatch.core.flow.history import History, Value
 from citywatch.core.flow.item import Reading, read_prompt, read_reply
@@ -82,3 +86,16 @@ def test_an_item_is_for_those_who_may_see_all_of_its_fields(value: object, reade
     reading = Reading(source="x/y", trusted=BOTTOM, untrusted=BOTTOM, shaped=BOTTOM)
     label = read_reply(fields.walk(value), "d", reading, 0).label
     assert label.readers == (None if readers is None else frozenset(readers))
+
+
+def test_bytes_go_where_the_item_may_go_that_brought_them() -> None:
+    data = base64.b64encode(bytes(range(64))).decode()
+    found = History()
+    reading = Reading(source="x/y", trusted=BOTTOM, untrusted=BOTTOM, shaped=BOTTOM)
+    blobs, _ = find_blobs([{"blob": data, "mimeType": "image/png"}], "$")
+    walk = msgspec.structs.replace(Fields({}).walk([]), blobs=blobs, readers=HR)
+    found.add(read_reply(walk, "d", reading, 0))
+    assert stands(data, found, HR)
+    assert stands(f"data:image/png;base64,{data}", found, HR)
+    assert not stands(f"data:image/gif;base64,{data}", found, HR)  # the type would be the agent's word
+    assert not stands(data, found, None)

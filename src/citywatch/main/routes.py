@@ -1,0 +1,39 @@
+"""What the gateway answers itself, beside the servers: its bundle, a renewal of papers, how it is.
+
+Decides nothing; `service` does. A handler takes the body and returns a status, a media type and a body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+import msgspec
+
+from citywatch.service.issuer import Issuer
+from citywatch.service.publisher import Publisher
+
+Handler = Callable[[bytes], Awaitable[tuple[int, str, bytes]]]
+JSON = "application/json"
+
+
+def routes(issuer: Issuer, publisher: Publisher) -> Mapping[tuple[str, str], Handler]:
+    """The gateway's own addresses, by method and path."""
+
+    async def bundle(_: bytes) -> tuple[int, str, bytes]:
+        return 200, JSON, issuer.bundle()
+
+    async def renew(body: bytes) -> tuple[int, str, bytes]:
+        return 200, JSON, await issuer.renew(body)
+
+    async def health(_: bytes) -> tuple[int, str, bytes]:
+        log = publisher.health
+        status = "ok" if log.failed is None else "the log is not published for now: its disk or a witness is away"
+        if log.refused is not None:
+            status = "the log is not published: a witness or the signer refused"
+        return 200, JSON, msgspec.json.encode({"status": status, "published": log.size})
+
+    return {
+        ("GET", "/citywatch/bundle"): bundle,
+        ("POST", "/citywatch/renew"): renew,
+        ("GET", "/citywatch/health"): health,
+    }

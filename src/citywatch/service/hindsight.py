@@ -1,0 +1,223 @@
+"""A decision of the log as it was made: its call, and the rows that it rested on, as far as they are still on record.
+
+Decides nothing: it puts the snapshot together, `core.enforce` judges it again. An item's row never changes, so a
+context of then is the first of its items; a plan's progress is what was done by then; what an answer to a ticket said
+stands in the entry.
+
+INVARIANTS
+1. What cannot be put together is named (`missing`), and never taken for agreement.
+2. No item counts that entered after the decision.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from citywatch.core import events
+from citywatch.core.call import Allow, Call, Decision, Deny, Direction
+from citywatch.core.enforce.context import MAX_ITEMS, Context, Flow, FlowNeed, Ticket, home_of, item_key
+from citywatch.core.enforce.held import FREE, Holding
+from citywatch.core.enforce.needs import Known, Needs, Pin, needs
+from citywatch.core.enforce.rules import Rules
+from citywatch.core.enforce.verify import Authority
+from citywatch.core.errors import Code
+from citywatch.core.flow.history import History
+from citywatch.core.flow.item import Item
+from citywatch.core.label import BOTTOM, join, join_all
+from citywatch.core.log.entry import decode_event
+from citywatch.core.plan.contract import Progress
+from citywatch.service.contexts import context_of, held_to
+from citywatch.service.entries import MAX_POLICIES, MAX_SOURCES
+from citywatch.service.ports import Loaded, Store
+from citywatch.service.rejections import MAX_DETAIL
+
+SLICE: Final = 512
+PASSING: Final = frozenset(
+    (
+        Code.ID_IN_USE,
+        Code.INPUT_UNEXPECTED,
+        Code.OUTCOME_UNKNOWN,
+        Code.ALREADY_HAPPENED,
+        Code.BUDGET_SPENT,
+        Code.RATE_EXCEEDED,
+        Code.TOOL_CHANGED,
+        Code.TOOL_NOT_APPROVED,
+    )
+)
+"""Refusals that rested on rows which have moved on since: what the entry says is all there is."""
+
+
+class Then(msgspec.Struct, frozen=True, kw_only=True):
+    """What a decision rested on. `missing` says what of it could not be put together, or has changed since."""
+
+    call: Call
+    authority: Authority
+    known: Known
+    need: Needs
+    missing: tuple[str, ...]
+
+
+async def then(store: Store, rules: Rules, index: int, decided: events.Decided, call: Call) -> Then:
+    """Put together what the decision at this index of the log rested on."""
+    need = needs(call, rules, decided.at, decided.key)
+    missing: list[str] = []
+    if decided.policy != rules.policies.digest:
+        missing.append("the policies have changed since")
+    if decided.manifest != rules.manifest:
+        missing.append("the configuration has changed since")
+    if decided.code in PASSING:
+        missing.append("it rested on rows that have moved on since: budgets, open calls, approvals of tools")
+    flow = None
+    if need.flow is not None:
+        flow = await _flow(store, need.flow, index, decided, missing)
+    name = decided.agent.rpartition("/")[2]
+    known = Known(
+        rules=rules,
+        agent=None,
+        session=None,
+        pin=None if decided.pin is None else Pin(digest=decided.pin, by="", at=0),
+        lost=None,
+        invited=None,
+        taken=decided.code == Code.ID_IN_USE,
+        used={},
+        reads=(),
+        flow=flow,
+    )
+    entity = rules.agent(decided.agent, name)
+    authority = Authority(agent=decided.agent, name=name, key=decided.key, entity=entity)
+    return Then(call=call, authority=authority, known=known, need=need, missing=tuple(missing))
+
+
+def agrees(decided: events.Decided, decision: Decision) -> bool:
+    """Whether a decision is the one that was recorded, in its words and its policies too."""
+    recorded = (decided.decision, decided.code, decided.detail, decided.sources, decided.policies)
+    if isinstance(decision, Allow):
+        told = tuple(one[:MAX_DETAIL] for one in decision.sources[:MAX_SOURCES])
+        return recorded == ("allow", None, "", told, decision.policies[:MAX_POLICIES])
+    reason = decision.reason
+    said = "deny" if isinstance(decision, Deny) else "ask"
+    return recorded == (said, reason.code.value, reason.detail[:MAX_DETAIL], (), reason.policies[:MAX_POLICIES])
+
+
+async def _flow(store: Store, need: FlowNeed, index: int, decided: events.Decided, missing: list[str]) -> Flow:
+    loaded = await store.load(need.rows(), ())
+    context = context_of(need.context, loaded)
+    arrived, plan = await _before(store, index, decided.agent)
+    history, label = History(), BOTTOM
+    for item in await _items(store, home_of(need.context, context), context.items):
+        at = next((number for number, one in enumerate(arrived) if _brought(item, one)), None)
+        if at is None:
+            break
+        del arrived[: at + 1]
+        history.add(item)
+        label = join(label, item.label)
+    if context.items >= MAX_ITEMS:
+        missing.append("the context is at its bound: what came beyond it has left no item")
+        label = join_all((label, context.label))
+    held, progress = await _held(store, need, index, decided, plan, loaded, missing)
+    return Flow(
+        context=Context(label=label, items=len(history.items), home=context.home),
+        history=history,
+        parties=frozenset(key[1] for key in need.parties if key in loaded.rows),
+        ticket=_ticket(decided),
+        held=held,
+        progress=progress,
+    )
+
+
+_Arrival = tuple[int, str]
+"""When something may have entered the agent's context, and the call or the task that brought it."""
+
+
+def _brought(item: Item, arrival: _Arrival) -> bool:
+    return item.at == arrival[0] and item.call in ("", arrival[1])
+
+
+async def _before(store: Store, index: int, agent: str) -> tuple[list[_Arrival], str | None]:
+    """All that may have entered an agent's contexts before this entry, and the plan that held there."""
+    arrived: list[_Arrival] = []
+    calls: set[str] = set()
+    plan: str | None = None
+    for start in range(0, index, SLICE):
+        for leaf in await store.entries(start, min(start + SLICE, index)):
+            event = decode_event(leaf)
+            if isinstance(event, events.TaskStarted) and event.agent == agent:
+                arrived.append((event.at, event.task))
+                plan = event.plan
+            elif isinstance(event, events.Decided) and event.agent == agent:
+                calls.add(event.call)
+                if event.direction == Direction.TO_AGENT.value and event.decision == "allow":
+                    arrived.append((event.at, event.call))
+            elif isinstance(event, events.Settled) and event.call in calls and event.outcome == "released":
+                arrived.append((event.at, event.call))
+    return arrived, plan
+
+
+async def _items(store: Store, home: tuple[str, str], count: int) -> list[Item]:
+    keys = [item_key(home, number) for number in range(count)]
+    rows = (await store.load(keys, ())).rows
+    return [msgspec.json.decode(rows[key].value, type=Item) for key in keys if key in rows]
+
+
+async def _held(
+    store: Store,
+    need: FlowNeed,
+    index: int,
+    decided: events.Decided,
+    plan: str | None,
+    loaded: Loaded,
+    missing: list[str],
+) -> tuple[Holding, Progress | None]:
+    """The plan that held then, and what was done under it by then."""
+    if not need.plan:
+        return FREE, None
+    holding, progress = held_to(decided.agent, loaded)
+    digest = None if holding.plan is None else holding.plan.held.digest
+    if digest != plan:
+        missing.append("the plan of then is not on record any more")
+        return FREE, None
+    if holding.plan is None or progress is None:
+        return (holding if holding.since <= decided.at else FREE), progress
+    done = await _decided_before(store, index, progress.calls)
+    before = msgspec.structs.replace(
+        progress,
+        at=progress.begun,  # time never counts backwards: no later than the decision itself
+        steps=progress.steps[:done],
+        tools=progress.tools[:done],
+        calls=progress.calls[:done],
+        beside=tuple(one for one in progress.beside if one[0] <= done),
+    )
+    return holding, before
+
+
+async def _decided_before(store: Store, index: int, calls: tuple[str, ...]) -> int:
+    wanted, found = set(calls), set()
+    for start in range(0, index if wanted else 0, SLICE):
+        for leaf in await store.entries(start, min(start + SLICE, index)):
+            event = decode_event(leaf)
+            if isinstance(event, events.Decided) and event.call in wanted:
+                found.add(event.call)
+    return sum(call in found for call in calls)
+
+
+def _ticket(decided: events.Decided) -> Ticket | None:
+    """The answer that a person had given, as the entry tells it."""
+    first = decided.sources[0] if decided.sources else decided.detail
+    words = first.split(" ")
+    approved = decided.decision == "allow" and len(words) >= 4 and words[0] == "ticket" and words[2] == "by"
+    if not approved and decided.code != Code.APPROVAL_DENIED.value:
+        return None
+    return Ticket(
+        id=words[1] if len(words) > 1 else "",
+        agent=decided.agent,
+        server=decided.server,
+        tool=decided.name or "",
+        state="approved" if approved else "denied",
+        asked=decided.at,
+        expires=decided.at + 1,
+        why="",
+        call=decided.call,
+        by=" ".join(words[3:]) if approved else "",
+    )
