@@ -194,7 +194,8 @@ def decision_rows() -> list[dict[str, Any]]:
     floor = [(one, msgspec.structs.replace(known, rules=bare, flow=None)) for one, known in work]
 
     def decide(one: tuple[Call, Known]) -> None:
-        need = needs(one[0], one[1].rules, 1, KEY)
+        flow = one[1].flow
+        need = needs(one[0], one[1].rules, 1, KEY, None if flow is None else flow.readings)
         assert type(admit(one[0], verify(one[0], who, one[1], 1), one[1], need, 1)) is Allow
 
     rounds = [(timed(work, decide, 1e3), timed(floor, decide, 1e3)) for _ in range(ROUNDS)]

@@ -35,6 +35,7 @@ from citywatch.core.enforce.receive import Entering, entering_request
 from citywatch.core.errors import Code
 from citywatch.core.flow.history import History
 from citywatch.core.flow.item import Item
+from citywatch.core.flow.readings import Readings
 from citywatch.core.label import BOTTOM, Label, is_above, join, join_all
 from citywatch.core.plan.contract import Progress
 from citywatch.service.ports import Loaded, Puts, Store
@@ -51,6 +52,7 @@ class Contexts:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._histories: OrderedDict[Key, History] = OrderedDict()
+        self._readings: OrderedDict[Key, Readings] = OrderedDict()
         self._holdings: OrderedDict[Key, tuple[int, Holding]] = OrderedDict()
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
 
@@ -60,6 +62,16 @@ class Contexts:
         if lock is None:
             lock = self._locks[context] = asyncio.Lock()
         return lock
+
+    def readings(self, context: Key) -> Readings:
+        """What the calls of this context carried last, as it was read: for `needs` and then for the decision."""
+        readings = self._readings.get(context)
+        if readings is None:
+            readings = self._readings[context] = Readings()
+            if len(self._readings) > MAX_HISTORIES:
+                self._readings.popitem(last=False)
+        self._readings.move_to_end(context)
+        return readings
 
     async def flow(self, need: FlowNeed, loaded: Loaded) -> Flow:
         """What a decision may depend on, from rows that were loaded."""
@@ -72,6 +84,7 @@ class Contexts:
             ticket=None if ticket is None else msgspec.json.decode(ticket.value, type=Ticket),
             held=self._held(need.plan[0], loaded) if need.plan else FREE,
             progress=_progress(need.plan[1], loaded) if need.plan else None,
+            readings=self.readings(need.context),
         )
 
     def _held(self, key: Key, loaded: Loaded) -> Holding:

@@ -125,10 +125,11 @@ class Enforcer:
 
     async def _judge(self, call: Call, credential: Credential, puts: Puts) -> Judged:
         opening: Reads = ((open_key(call), 0),) if has_shared_id(call) else ()
+        readings = self.contexts.readings(context_key(call.agent, credential.key))
         taken = False
         for attempt in range(MAX_CONFLICTS):
             now = self.clock.now_ms()
-            need = needs(call, self.rules, now, credential.key)
+            need = needs(call, self.rules, now, credential.key, readings)
             loaded = await self.store.load(need.rows, [(b.key, b.window) for b in need.budgets])
             known = await self.snapshots.known(call, need, loaded, self.rules, taken=taken)
             if attempt == 0 and self._refresh is not None and self._outdated(call, known.pin):

@@ -8,7 +8,7 @@ other. A yes or a no has no source that could be traced: it is one of two option
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -35,10 +35,10 @@ class Argument(msgspec.Struct, frozen=True):
 
 def arguments(call: Call, manifest: ToolManifest) -> Iterator[Argument]:
     """Every value of a call that can steer or be carried along; of a read only what `READ_ROLES` names."""
-    reading = manifest.effect is Effect.READ
+    reading, parameters = manifest.effect is Effect.READ, manifest.parameters
     for name, value in call.arguments.items():
         for path, leaf in _leaves(name, value):
-            declared = manifest.parameters.get(_NUMBERED.sub("[]", path)) or manifest.parameters.get(name)
+            declared = parameters.get(_NUMBERED.sub("[]", path) if "[" in path else path) or parameters.get(name)
             role = None if declared is None else declared.role
             if reading and role not in READ_ROLES:
                 continue
@@ -60,8 +60,14 @@ def all_values(call: Call) -> Iterator[tuple[str, Value]]:
         yield from _leaves(name, value)
 
 
-def _leaves(path: str, value: Any) -> Iterator[tuple[str, Value]]:
+def _leaves(path: str, value: Any) -> Iterable[tuple[str, Value]]:
     """Every value inside a value, the names of members too: they are the agent's words like any other."""
+    if type(value) is str or type(value) is float or type(value) is int:  # as most are; a yes or a no is none of these
+        return ((path, value),) if value != "" else ()
+    return _inner_leaves(path, value)
+
+
+def _inner_leaves(path: str, value: Any) -> Iterator[tuple[str, Value]]:
     pending = [(path, value)]
     while pending:
         path, value = pending.pop()

@@ -19,7 +19,8 @@ from citywatch.core.enforce.rules import ApprovedTool
 from citywatch.core.flow.fold import fold
 from citywatch.core.flow.history import History
 from citywatch.core.flow.item import MAX_WHOLE
-from citywatch.core.flow.tokens import exact_tokens, whole_tokens
+from citywatch.core.flow.kinds import Kind
+from citywatch.core.flow.readings import Readings, Typed, Value, typed
 from citywatch.core.label import BOTTOM, Label, join_all
 from citywatch.core.manifest import Role
 from citywatch.core.plan.contract import Progress
@@ -69,7 +70,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
 class Flow(msgspec.Struct, frozen=True, kw_only=True):
     """What the agent's key has received, which of the call's values are known parties, a person's answer if any.
 
-    `held` is what the agent is held to, `progress` what was done under it.
+    `held` is what the agent is held to, `progress` what was done under it; `readings` what its calls carried, as read.
     """
 
     context: Context
@@ -78,6 +79,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     ticket: Ticket | None = None
     held: Holding = FREE
     progress: Progress | None = None
+    readings: Readings = msgspec.field(default_factory=Readings)
 
 
 class FlowNeed(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,19 +96,22 @@ class FlowNeed(msgspec.Struct, frozen=True, kw_only=True):
         return (self.context, *self.parties, *ticket, *self.written, *self.plan)
 
 
-def flow_need(call: Call, tool: ApprovedTool | None, likeness: str, key: str) -> FlowNeed:
+def flow_need(
+    call: Call, tool: ApprovedTool | None, likeness: str, key: str, readings: Readings | None = None
+) -> FlowNeed:
     """The rows for a call of this tool (None: it is no tool call, so that only what it brings back counts)."""
     context = context_key(call.agent, key)
     if tool is None:
         return FlowNeed(context=context)
+    read = Typed if readings is None else readings.of
     parties: dict[Key, None] = {}
     things: dict[Key, None] = {}
     traced = list(itertools.islice(arguments(call, tool.manifest), MAX_VALUES + 1))
     for one in traced[:MAX_VALUES]:
         if one.party is not None:
-            parties.update((party_key(form), None) for form in party_forms(one.party, one.value))
+            parties.update((party_key(form), None) for form in party_forms(one.party, read(one.value)))
         if one.role is Role.OBJECT:
-            things[written_key(call.server, thing_of(one.value))] = None
+            things[written_key(call.server, thing_of(read(one.value)))] = None
     written: tuple[Key, ...] = ()
     if tool.effect is not Effect.READ:
         written = (*things, written_key(call.server, ANY_OBJECT)) if things else (written_key(call.server),)
@@ -149,22 +154,24 @@ def written_key(server: str, thing: str = "") -> Key:
     return ("written", f"{server}\n{fold(thing)[:MAX_WHOLE]}")
 
 
-def thing_of(value: str | int | float | bool) -> str:
+def thing_of(value: Value | Typed) -> str:
     """An object under one name, whether its number is written 7, 7.0 or 07: the server may not tell them apart."""
-    numbers = {token.value for token in whole_tokens(value) if token.kind == "number"}
-    return next(iter(numbers)) if len(numbers) == 1 else str(value)
+    read = typed(value)
+    numbers = {token.value for token in read.exact if token.kind is Kind.NUMBER}
+    return numbers.pop() if len(numbers) == 1 else str(read.value)
 
 
 def party_key(form: str) -> Key:
     return ("party", form)
 
 
-def party_forms(party: str, value: str | int | float | bool) -> tuple[str, ...]:
+def party_forms(party: str, value: Value | Typed) -> tuple[str, ...]:
     """Under which names a value may be known in a set: itself, folded, and each typed token that it is."""
-    text = fold(value) if isinstance(value, str) else str(value)
+    read = typed(value)
+    text = read.folded
     forms = [f"{party}\n={text}"] if text and len(text) <= 256 else []
     readings: dict[str, list[str]] = {}
-    for token in exact_tokens(value):
+    for token in read.exact:
         readings.setdefault(token.kind, []).append(token.value)
     # INVARIANT: who is known in one reading is not known in another, and we do not know which one the tool takes.
     forms += [f"{party}\n{kind}:{of[0]}" for kind, of in readings.items() if kind in _NAMING and len(of) == 1]

@@ -17,6 +17,7 @@ from citywatch.core.canonical import digest
 from citywatch.core.enforce.context import Flow, FlowNeed, flow_need
 from citywatch.core.enforce.invitation import Invitation
 from citywatch.core.enforce.rules import ApprovedTool, Rules
+from citywatch.core.flow.readings import Readings
 from citywatch.core.identity.registration import AgentRow
 from citywatch.core.wire import mcp
 
@@ -200,21 +201,24 @@ def likeness(call: Call) -> str:
 
 def _without_nulls(value: Any) -> Any:
     """Null is absent to policy, and so it makes no other call of one."""
+    if type(value) is str:  # as most are
+        return value
     if isinstance(value, Mapping):
         return {name: _without_nulls(item) for name, item in value.items() if item is not None}
     return value
 
 
-def needs(call: Call, rules: Rules, now: int, key: str = "") -> Needs:
+def needs(call: Call, rules: Rules, now: int, key: str = "", readings: Readings | None = None) -> Needs:
     """Say which rows judge this call: who calls, in which session, which pin, which earlier call, which budgets.
 
     `key` is the thumbprint that the request proves: what that key has received decides what its values may steer.
     Not whether an agent's JSON-RPC id is in use: the row of one that is not is in no memory. The append asks.
+    `readings` is where the decision will look for the values of the call as they were read.
     """
     need = _needs(call, rules, now)
     if not rules.principals:
         return need
-    flow = flow_need(call, _steered(call, rules), need.likeness or likeness(call), key)
+    flow = flow_need(call, _steered(call, rules), need.likeness or likeness(call), key, readings)
     return msgspec.structs.replace(need, rows=(*need.rows, *flow.rows()), flow=flow)
 
 

@@ -35,11 +35,11 @@ from citywatch.core.enforce.needs import TOOL_CALL, Known
 from citywatch.core.enforce.steering import Finding
 from citywatch.core.errors import Code
 from citywatch.core.flow.fields import MAX_PATH
-from citywatch.core.flow.history import History, Value, folded
 from citywatch.core.flow.index import index_text, met
 from citywatch.core.flow.item import Item
 from citywatch.core.flow.provenance import COUNTED
-from citywatch.core.flow.tokens import Kind, exact_tokens
+from citywatch.core.flow.readings import Typed
+from citywatch.core.flow.tokens import Kind
 from citywatch.core.manifest import Role
 from citywatch.core.plan.constraint import How, Path
 from citywatch.core.plan.contract import CallFacts, InPlan, OutOfPlan, Progress, Trace, Why, beside, forbids, step
@@ -66,6 +66,8 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
 
     def over(self, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
         """# INVARIANT: 4. What nobody entitled supplied passes where the plan binds it; all else stays as it is."""
+        if not self.bound and not self.beside:
+            return findings
         if self.beside:  # INVARIANT: 5
             return tuple(msgspec.structs.replace(one, how=None) if one.how == "quoted" else one for one in findings)
         return tuple(
@@ -116,7 +118,7 @@ def _step(call: Call, flow: Flow, now: int) -> InPlan | OutOfPlan:
     assert flow.held.plan is not None
     assert flow.progress is not None
     arguments = dict(call.arguments)
-    traces = _Traces(arguments, flow.history, flow.held.plan.task, frozenset(flow.progress.calls))
+    traces = _Traces(arguments, flow, flow.held.plan.task, frozenset(flow.progress.calls))
     facts = CallFacts(id=call.id, at=now, tool=f"{call.server}/{call.name}", arguments=arguments, traces=traces)
     return step(flow.held.plan.held, flow.progress, facts)
 
@@ -170,8 +172,9 @@ def _values(arguments: Mapping[str, Any]) -> Iterator[tuple[str, Path, bool]]:
 class _Traces(Mapping[Path, Iterable[Trace]]):
     """Where each leaf of a call's arguments stands whole, looked up when the plan asks and as far as it asks."""
 
-    def __init__(self, arguments: dict[str, Any], history: History, task: str, calls: frozenset[str]) -> None:
-        self._arguments, self._history, self._task, self._calls = arguments, history, task, calls
+    def __init__(self, arguments: dict[str, Any], flow: Flow, task: str, calls: frozenset[str]) -> None:
+        self._arguments, self._task, self._calls = arguments, task, calls
+        self._history, self._readings = flow.history, flow.readings
 
     def __getitem__(self, path: Path) -> Iterable[Trace]:
         value: Any = self._arguments
@@ -179,7 +182,8 @@ class _Traces(Mapping[Path, Iterable[Trace]]):
             value = value[one]
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise KeyError(path)  # a yes stands nowhere: there are too many of them
-        return itertools.chain(self._brought(value), self._said(value))
+        read = self._readings.of(value)
+        return itertools.chain(self._brought(read), self._said(read))
 
     def __iter__(self) -> Iterator[Path]:
         return iter((name,) for name in self._arguments)
@@ -187,14 +191,14 @@ class _Traces(Mapping[Path, Iterable[Trace]]):
     def __len__(self) -> int:
         return len(self._arguments)
 
-    def _said(self, value: Value) -> Iterator[Trace]:
+    def _said(self, value: Typed) -> Iterator[Trace]:
         for prompt in self._history.prompts:
             if self._history.items[prompt.item].call == self._task:
                 kinds = {token.kind for token in met(value, prompt.held)}
-                if kinds - {Kind.NAME} or (kinds and not any(one.kind in COUNTED for one in exact_tokens(value))):
+                if kinds - {Kind.NAME} or (kinds and not any(one.kind in COUNTED for one in value.exact)):
                     yield Trace(None)
 
-    def _brought(self, value: Value) -> Iterator[Trace]:
+    def _brought(self, value: Typed) -> Iterator[Trace]:
         for seen in self._history.sightings(value):
             item = self._history.items[seen.item]
             part = self._history.part(seen)
@@ -202,11 +206,11 @@ class _Traces(Mapping[Path, Iterable[Trace]]):
                 yield Trace(item.call, parse_place(part.path))
 
 
-def _own(value: Value, item: Item) -> bool:
+def _own(value: Typed, item: Item) -> bool:
     """# INVARIANT: 3. Whether the agent may have put the value there, with the call or before: replies repeat a lot."""
     if item.shaped or item.overlong:
         return True
-    words = _squashed(folded(value))
+    words = _squashed(value.folded)
     if len(words) < SHORT:
         repeated = any(words in re.findall(r"\w+", one) for one in item.about)
     else:

@@ -27,9 +27,10 @@ from citywatch.core.enforce.needs import TOOL_CALL, Known
 from citywatch.core.enforce.rules import ApprovedTool
 from citywatch.core.errors import Code
 from citywatch.core.flow.fold import fold
-from citywatch.core.flow.history import History, Value, folded
+from citywatch.core.flow.history import History, Value
 from citywatch.core.flow.index import met
 from citywatch.core.flow.provenance import find_phrase
+from citywatch.core.flow.readings import Typed, typed
 from citywatch.core.label import Label, join, may_flow
 from citywatch.core.manifest import EVERYBODY, audience_of
 from citywatch.core.policy.shapes import Listed, Recorded, Shape
@@ -62,9 +63,10 @@ def disclosed(call: Call, known: Known) -> Deny | None:
     values = list(itertools.islice(_carried(call.arguments, _names(tool)), MAX_VALUES + 1))
     if len(values) > MAX_VALUES or call.continuation is not None:
         return _refused(names)
+    carried = [flow.readings.of(one) for one in values]
     if may_flow(flow.context.label, audience):  # INVARIANT: 4.
-        values = [one for one in values if _kept(one, flow.history, audience)]
-    return None if all(stands(one, flow.history, audience) for one in values) else _refused(names)
+        carried = [one for one in carried if _kept(one, flow.history, audience)]
+    return None if all(stands(one, flow.history, audience) for one in carried) else _refused(names)
 
 
 def _high(flow: Flow) -> Label:
@@ -72,27 +74,29 @@ def _high(flow: Flow) -> Label:
     return join(flow.context.label, flow.context.before)
 
 
-def _kept(value: Value, history: History, audience: frozenset[str] | None) -> bool:
+def _kept(value: Typed, history: History, audience: frozenset[str] | None) -> bool:
     """Whether this value stands in something that the audience may not see."""
     return any(not may_flow(history.items[seen.item].label, audience) for seen in history.sightings(value))
 
 
-def stands(value: Value, history: History, audience: frozenset[str] | None) -> bool:
+def stands(carried: Value | Typed, history: History, audience: frozenset[str] | None) -> bool:
     """Whether this value is in so many words what a principal said, or what an item for this audience holds."""
+    read = typed(carried)
+    value = read.value
     for prompt in history.prompts:
         if isinstance(value, str):  # letter by letter: the raw text is kept
             found = find_phrase(value, history.items[prompt.item].text) >= 0
         else:
-            found = bool(met(value, prompt.held))
+            found = bool(met(read, prompt.held))
         if found:
             return True
     came = history.blobs(value)  # byte for byte, as it came, in an item for that audience
     if came and any(may_flow(history.items[one.item].label, audience) for one in came):
         return True
-    words = folded(value)
+    words = read.folded
     if not words or (isinstance(value, str) and not _undressed(value)):
         return False
-    for seen in history.sightings(value):
+    for seen in history.sightings(read):
         part = history.part(seen)
         if not may_flow(history.items[seen.item].label, audience):
             continue

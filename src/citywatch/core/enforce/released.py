@@ -20,7 +20,7 @@ from citywatch.core.call import Call, Release
 from citywatch.core.enforce.context import Flow, Ticket
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.steering import Finding
-from citywatch.core.flow.history import History, Prompt, Value, folded
+from citywatch.core.flow.history import Prompt, Sighting, Value, folded
 from citywatch.core.flow.index import met
 from citywatch.core.flow.item import Item
 from citywatch.core.flow.release import Way, release
@@ -63,7 +63,8 @@ class _Scene:
     """One call against one context: who may speak here, and where its values stand."""
 
     def __init__(self, call: Call, rules: Rules, flow: Flow) -> None:
-        self._history: History = flow.history
+        self._history = flow.history
+        self._read = flow.readings.of
         self._ambient = flow.context.label
         self._planner = () if flow.held.plan is None else (f"principal:{flow.held.plan.principal}",)
         self._prompts = [
@@ -111,11 +112,13 @@ class _Scene:
         return tuple(itertools.islice(dict.fromkeys(item.digest for item in holding), MAX_ITEMS))
 
     def _holding(self, value: Value | None) -> Iterator[Item]:
-        seen = () if value is None else self._history.sightings(value)
-        yield from (self._history.items[number] for number in dict.fromkeys(one.item for one in seen))
+        yield from (self._history.items[number] for number in dict.fromkeys(one.item for one in self._seen(value)))
+
+    def _seen(self, value: Value | None) -> list[Sighting]:
+        return [] if value is None else self._history.sightings(self._read(value))
 
     def _vouching(self, value: Value | None) -> Iterator[str]:
-        for one in () if value is None else self._history.sightings(value):
+        for one in self._seen(value):
             if self._history.part(one).trusted:
                 item = self._history.items[one.item]
                 yield from (origin for origin in item.label.origins or () if origin.startswith("server:"))

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Final
 
 import msgspec
@@ -31,7 +32,8 @@ from citywatch.core.enforce.rules import ApprovedTool, Rules
 from citywatch.core.flow.derive import as_number, derive
 from citywatch.core.flow.history import Value
 from citywatch.core.flow.provenance import Provenance
-from citywatch.core.flow.tokens import Kind, Token, exact_tokens, find_tokens
+from citywatch.core.flow.readings import Typed
+from citywatch.core.flow.tokens import Kind, Token, find_links
 from citywatch.core.label import Label
 from citywatch.core.manifest import EVERYBODY, Role
 
@@ -83,14 +85,18 @@ class Steering:
         self._options = tool.options
         self._rules = rules
         self._history = flow.history
+        self._read = flow.readings.of
         self._counts = flow.held.counts
         self._people = Provenance(flow.history, self._steers, self._counts)
         self._parties = flow.parties
         self._clean = self._is_clean(flow.context.label)
         self._cleared = flow.context.cleared
-        verb = _FIRST_WORD.match(call.name or "")
-        # INVARIANT: 4.
-        self._spoken = self._manifest.effect is not Effect.IRREVERSIBLE or (
+
+    @cached_property
+    def _spoken(self) -> bool:
+        """# INVARIANT: 4."""
+        verb = _FIRST_WORD.match(self._call.name or "")
+        return self._manifest.effect is not Effect.IRREVERSIBLE or (
             verb is not None and self._people.spoken(verb[0].lower()[:STEM])
         )
 
@@ -147,7 +153,7 @@ class Steering:
         if len(text) > MAX_TEXT:
             yield Finding(argument.path, argument.role, None, "too long to look for links")
             return
-        for token in find_tokens(text, names=False):
+        for token in find_links(text):
             if token.kind in OUTBOUND and not _is_file(token):
                 link = Argument(
                     f"{argument.path}[{token.start}:{token.end}]", Role.CONTENT, text[token.start : token.end], None
@@ -158,11 +164,10 @@ class Steering:
                 yield Finding(link.path, link.role, how, where, link.value)
 
     def _source(self, argument: Argument) -> tuple[str | None, str]:
-        value = argument.value
+        value = self._read(argument.value)
         if self._clean and not self._foreign(value):
             return "clean", "nothing here was written by a third party"
-        noun = argument.path.partition("[")[0].partition(".")[0].partition("_")[0].lower()
-        seen = self._people.named(value, READINGS[argument.role], noun)
+        seen = self._people.named(value, READINGS[argument.role], argument.path)
         if seen is not None:
             return "named", self._history.told(seen)
         spoken = self._spoken or argument.role not in _ANCHORS
@@ -183,7 +188,7 @@ class Steering:
         sightings = self._history.sightings(value)
         return None, self._history.told(sightings[-1]) if sightings else "nowhere: the agent made it up"
 
-    def _foreign(self, value: Value) -> bool:
+    def _foreign(self, value: Typed) -> bool:
         """Whether this stands only where no server vouches for it: a number cannot talk, and yet be an attacker's."""
         seen = self._history.sightings(value) if self._history.foreign or self._cleared else []
         # INVARIANT: 1. What an operator let down is the context's label, not that of what it has read.
@@ -193,14 +198,15 @@ class Steering:
 
     def _quoted(self, argument: Argument) -> bool:
         """Whether this is an address to look at, as it stood in a text: never a command, whoever wrote it there."""
-        leads = any(token.kind in FETCHED for token in exact_tokens(argument.value))
-        return leads and argument.role is Role.DESTINATION and bool(self._history.sightings(argument.value))
+        value = self._read(argument.value)
+        leads = any(token.kind in FETCHED for token in value.exact)
+        return leads and argument.role is Role.DESTINATION and bool(self._history.sightings(value))
 
     def _own(self, argument: Argument) -> bool:
         """Whether it is the own address of a person for whom the agent works here, and who may steer the act."""
         if argument.role is not Role.DESTINATION:
             return False
-        forms = set(party_forms("", argument.value))
+        forms = set(party_forms("", self._read(argument.value)))
         people = {
             prompt.source
             for prompt in self._history.prompts

@@ -48,6 +48,11 @@ def date(year: int | None, month: int, day: int) -> str | None:
     return None if month == 2 and day == 29 and not leap else f"{year:04}-{month:02}-{day:02}"
 
 
+def of_iso(found: re.Match[str]) -> str | None:
+    """The day of a match of `ISO`."""
+    return date(int(found["year"]), int(found["month"]), int(found["day"]))
+
+
 def named(found: re.Match[str]) -> str | None:
     """The reading of a match of `DAY_MONTH` or `MONTH_DAY`."""
     name = found["month"]

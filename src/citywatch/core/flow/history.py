@@ -8,7 +8,7 @@ question looks at is bounded, however much a context holds, and what is beyond t
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -17,9 +17,11 @@ from citywatch.core.flow.blob import BLOB, sent_blob
 from citywatch.core.flow.fold import fold
 from citywatch.core.flow.index import Index, index_text
 from citywatch.core.flow.item import Item, Part
-from citywatch.core.flow.tokens import Kind, exact_tokens, looser_tokens
+from citywatch.core.flow.readings import Typed, Value, folded, typed
+from citywatch.core.flow.tokens import Kind, looser_tokens
 
-Value = str | int | float | bool
+__all__ = ["History", "Prompt", "Sighting", "Value", "folded"]
+
 ANCESTORS: Final = 3
 """How many records around a field may describe it."""
 MAX_AROUND: Final = 64
@@ -39,12 +41,13 @@ class Sighting(msgspec.Struct, frozen=True):
 
 
 class Prompt(msgspec.Struct, frozen=True):
-    """A person's own words: whose, which item, folded, and what they hold whole."""
+    """A person's own words: whose, which item, folded, and what they hold whole; of each value, which mark is first."""
 
     source: str
     item: int
     text: str
     held: Index
+    first: Mapping[tuple[str, str], int] = {}
 
 
 class History:
@@ -59,8 +62,8 @@ class History:
         self._records: dict[tuple[int, int], list[Part]] = {}
         self._fields: dict[str, list[tuple[int, Part]]] = {}
         self._held: dict[tuple[tuple[str, ...], str], set[str]] = {}
-        self.foreign = False
         self._blobs = False
+        self.foreign = False
         """Whether anything here stands in a field that no server vouches for."""
         self.amounts: list[tuple[int, Part]] = []
         """Numbers that a server vouches for, in records, with their item."""
@@ -71,7 +74,9 @@ class History:
         if item.advice:
             self.advised.append(item)
         if item.text:
-            self.prompts.append(Prompt(item.source, number, fold(item.text), index_text(item.text)))
+            marks = item.parts[0].marks
+            first = {marks[at][:2]: at for at in reversed(range(len(marks)))}
+            self.prompts.append(Prompt(item.source, number, fold(item.text), index_text(item.text), first))
         for at, part in enumerate(item.parts):
             self.foreign = self.foreign or not part.trusted
             if part.whole:
@@ -103,16 +108,17 @@ class History:
         digest, media = sent
         return [seen for seen in self._tokens.get((BLOB, digest), ()) if media in (None, self.part(seen).name)]
 
-    def sightings(self, value: Value) -> list[Sighting]:
+    def sightings(self, value: Value | Typed) -> list[Sighting]:
         """Everywhere this value stands whole, whatever notation it is in; the oldest first."""
-        found = {*self.wholes(folded(value)), *self.blobs(value)}
+        read = typed(value)
+        found = {*self.wholes(read.folded), *self.blobs(read.value)}
         readings: dict[str, set[str]] = {}
-        for token in exact_tokens(value):
+        for token in read.exact:
             readings.setdefault(str(token.kind), set()).add(token.value)
         for kind, forms in readings.items():
             if len(forms) == 1:
                 found.update(self._tokens.get((kind, next(iter(forms))), ()))
-        for one in exact_tokens(value):
+        for one in read.exact:
             if one.kind is Kind.URL:  # an address is quoted without its scheme too
                 for looser in looser_tokens(one):
                     found.update(self._tokens.get((str(looser.kind), looser.value), ()))
@@ -144,7 +150,3 @@ class History:
     def told(self, seen: Sighting) -> str:
         """Where that is, for people."""
         return f"{self.items[seen.item].source} {self.part(seen).path}[{seen.start}:{seen.end}]"
-
-
-def folded(value: Value) -> str:
-    return fold(value) if isinstance(value, str) else str(value)

@@ -14,14 +14,14 @@ import msgspec
 from citywatch.core.flow.dates import without_zone
 from citywatch.core.flow.kinds import Kind, Token
 from citywatch.core.flow.phrases import holds, words
+from citywatch.core.flow.readings import Typed, Value, typed
 from citywatch.core.flow.tokens import (
     MAX_CHARS,
     MAX_TOKENS,
-    exact_tokens,
     find_tokens,
     is_looser,
-    looser_tokens,
-    split_tokens,
+    is_vague,
+    parted_tokens,
 )
 
 _LESS = "~"  # before what a fuller value of the text says too: the day of any year, the time of any zone
@@ -52,31 +52,31 @@ def index_text(text: str) -> Index:
     return Index(frozenset(held), spaced, not cut and len(found) < MAX_TOKENS)
 
 
-def met(value: str | int | float | bool, index: Index) -> tuple[Token, ...]:
+def met(value: Value | Typed, index: Index) -> tuple[Token, ...]:
     """The readings of a value that stand whole in the indexed text; of an instant said in parts, all of its parts.
 
     INVARIANT: a kind counts only if *every* reading of it is met. Who said 1.5 did not say `1,500`, though one of its
     readings is 1.5: the tool may take the other.
     """
+    read = typed(value)
+    if len(read.ways) == 1:  # as of most values; what follows would say the same
+        ((ways, vague),) = read.ways
+        for one in ways:
+            if _is_met(one, index, vague):
+                return (one,)
     by_kind: dict[Kind, list[Token | None]] = {}
-    for token in exact_tokens(value):
-        ways = (token, *looser_tokens(token))
-        hit = next((one for one in ways if _is_met(one, index, _is_vague(token))), None)
-        by_kind.setdefault(token.kind, []).append(hit)
+    for ways, vague in read.ways:
+        hit = next((one for one in ways if _is_met(one, index, vague)), None)
+        by_kind.setdefault(ways[0].kind, []).append(hit)
     found = tuple(hit for hits in by_kind.values() if None not in hits for hit in hits if hit)
-    if found or not isinstance(value, str):
+    if found or not isinstance(read.value, str):
         return found
-    parted = split_tokens(value)
-    zoned = any(part.kind is Kind.TIME and not _is_vague(part) for parts in parted for part in parts)
-    for parts in parted:
+    ways_apart = parted_tokens(read.exact)
+    zoned = any(part.kind is Kind.TIME and not is_vague(part) for parts in ways_apart for part in parts)
+    for parts in ways_apart:
         if all(_is_met(part, index, part.kind is Kind.TIME and not zoned) for part in parts):
             return parts
     return ()
-
-
-def _is_vague(token: Token) -> bool:
-    """Does a reading leave out what another value of its kind has: a year, a zone?"""
-    return is_looser(token) or (token.kind is Kind.TIME and without_zone(token.value) == token.value)
 
 
 def _is_met(token: Token, index: Index, vague: bool) -> bool:

@@ -53,6 +53,8 @@ def phrase(value: str) -> str | None:
     # Almost any sign may stand in a URL, so the borders of words are no borders there.
     if len(value) > MAX_PHRASE or "://" in value or not _LETTER.search(value):
         return None
+    if value.isascii() and value.isalnum():  # one plain word
+        return value.lower()
     return words(value).strip(" ") or None
 
 

@@ -19,14 +19,16 @@ import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
+from functools import cached_property
 from typing import Final
 
 from citywatch.core.flow.derive import as_number
 from citywatch.core.flow.extremes import SUPERLATIVES, is_extreme
-from citywatch.core.flow.history import History, Prompt, Sighting, Value, folded
+from citywatch.core.flow.history import History, Prompt, Sighting, Value
 from citywatch.core.flow.index import met
 from citywatch.core.flow.item import Item, Mark, Part
-from citywatch.core.flow.tokens import Kind, Token, exact_tokens, split_tokens
+from citywatch.core.flow.readings import Typed, typed
+from citywatch.core.flow.tokens import Kind, Token, parted_tokens
 
 LEAST_WORDS: Final = 3
 """Fewer characters than this name nothing: a status `ok`, a flag `a`."""
@@ -64,33 +66,41 @@ class Provenance:
             for prompt in history.prompts
             if steers(prompt.source) and counts(history.items[prompt.item])  # INVARIANT: 1
         ]
-        self._sentences = list(itertools.islice(self._split(), MAX_SENTENCES))
         self._known: dict[str, bool] = {}
         self._words: dict[str, tuple[str, ...]] = {}
         self._values: dict[tuple[str, str, str], set[str]] = {}
-        self._superlatives = [one for one in SUPERLATIVES if self._said(one)]
 
-    def named(self, value: Value, kinds: frozenset[str], noun: str) -> Sighting | None:
+    @cached_property
+    def _sentences(self) -> list[str]:
+        return list(itertools.islice(self._split(), MAX_SENTENCES))
+
+    @cached_property
+    def _superlatives(self) -> list[str]:
+        return [one for one in SUPERLATIVES if self._said(one)]
+
+    def named(self, value: Value | Typed, kinds: frozenset[str], path: str) -> Sighting | None:
         """Where a person wrote this value: as a whole token of these kinds, or as a phrase; of an instant, its day.
 
-        A short number is the name of nothing by itself (a list in a prompt is numbered): it must stand behind `noun`,
-        `id`, `no` or `#`.
+        A short number is the name of nothing by itself (a list in a prompt is numbered): it must stand behind `id`,
+        `no`, `#`, or the noun with which the argument's path begins.
         """
-        words = folded(value)
-        if words.isdigit() and len(words) < LEAST_DIGITS and not kinds & COUNTED:
+        read = typed(value)
+        words, counted = read.folded, not kinds.isdisjoint(COUNTED)
+        if words.isdigit() and len(words) < LEAST_DIGITS and not counted:
+            noun = path.partition("[")[0].partition(".")[0].partition("_")[0].lower()
             marked = ((prompt, find_marked(words, noun, prompt.text)) for prompt in self._prompts)
             return next((Sighting(one.item, 0, at, at + len(words)) for one, at in marked if at >= 0), None)
-        wanted = kinds if kinds & COUNTED else kinds | {Kind.NAME}
         for prompt in self._prompts:
-            for form in itertools.chain((value,), _days(value) if Kind.DATE in kinds else ()):
+            for form in _forms(read, kinds):
                 found = met(form, prompt.held)
-                if any(token.kind in wanted for token in found):
-                    return self._place(prompt, found, words)
-            if not kinds & COUNTED and (at := find_phrase(words, prompt.text)) >= 0:
+                for token in found:
+                    if token.kind in kinds or (token.kind is Kind.NAME and not counted):
+                        return self._place(prompt, found, words)
+            if not counted and (at := find_phrase(words, prompt.text)) >= 0:
                 return Sighting(prompt.item, 0, at, at + len(words))
         return None
 
-    def linked(self, value: Value) -> tuple[Sighting, str] | None:
+    def linked(self, value: Value | Typed) -> tuple[Sighting, str] | None:
         """A field in which the server vouches for this value, of the one record that a person described; and the words.
 
         "Delete the file 'plan.docx'": the record with that name has the id. Or a person's own words were looked up, and
@@ -112,7 +122,7 @@ class Provenance:
                 return seen, asked
         return None
 
-    def endorsed(self, value: Value, kinds: frozenset[str]) -> tuple[Sighting, str] | None:
+    def endorsed(self, value: Value | Typed, kinds: frozenset[str]) -> tuple[Sighting, str] | None:
         """A source from which a person asked for such a value to be taken, and which holds just one of its kind.
 
         "Her e-mail is on www.dora.example": what that page says, if it says one address; and "the participants of the
@@ -163,10 +173,10 @@ class Provenance:
 
     def _place(self, prompt: Prompt, found: tuple[Token, ...], words: str) -> Sighting:
         """Where to point people to."""
-        readings = {(str(token.kind), token.value) for token in found}
-        for kind, value, start, end in self._history.items[prompt.item].parts[0].marks:
-            if (kind, value) in readings:
-                return Sighting(prompt.item, 0, start, end)
+        stand = [at for token in found if (at := prompt.first.get((token.kind, token.value))) is not None]
+        if stand:
+            _, _, start, end = self._history.items[prompt.item].parts[0].marks[min(stand)]
+            return Sighting(prompt.item, 0, start, end)
         at = max(find_phrase(words, prompt.text), 0)
         return Sighting(prompt.item, 0, at, at + len(words))
 
@@ -207,9 +217,9 @@ class Provenance:
             return None
         return ", ".join(item.about)
 
-    def _one_of_kind(self, item: Item, value: Value, kinds: frozenset[str], sentence: str) -> bool:
+    def _one_of_kind(self, item: Item, value: Value | Typed, kinds: frozenset[str], sentence: str) -> bool:
         """# INVARIANT: 3."""
-        for token in exact_tokens(value):
+        for token in typed(value).exact:
             called = CALLED.get(token.kind, ()) if token.kind in kinds else ()
             if not any(find_phrase(one, sentence) >= 0 for one in called):
                 continue
@@ -260,12 +270,19 @@ def find_marked(digits: str, noun: str, text: str) -> int:
     return -1 if hit is None else hit.end() - len(digits)
 
 
-def _days(value: Value) -> Iterator[str]:
+def _forms(read: Typed, kinds: frozenset[str]) -> Iterator[Value | Typed]:
+    """The value itself and, where a day is meant, what may be said of it besides."""
+    yield read
+    if Kind.DATE in kinds:
+        yield from _days(read)
+
+
+def _days(read: Typed) -> Iterator[str]:
     """The day of an instant, and the same without its year, which people leave out."""
-    if not isinstance(value, str):
+    if not isinstance(read.value, str):
         return
-    found = {token.value[:10] for token in exact_tokens(value) if token.kind is Kind.DATE}
-    found |= {token.value for parts in split_tokens(value) for token in parts if token.kind is Kind.DATE}
+    found = {token.value[:10] for token in read.exact if token.kind is Kind.DATE}
+    found |= {token.value for parts in parted_tokens(read.exact) for token in parts if token.kind is Kind.DATE}
     yield from (day for day in found if len(day) == len("2024-05-26"))
 
 

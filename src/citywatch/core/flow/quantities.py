@@ -24,6 +24,7 @@ _CURRENCY_ENDS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ$€£¥₹₩₽₺")
 _GROUPS = re.compile(r"[1-9][0-9]{0,2}(?: [0-9]{3})+(?:[.,][0-9]+)?(?![\w@/\\:=+&#%$-]|[.,'][\w])")
 _LAST_MONTH = re.compile(r"(?:^|[^\w@/\\.-])([A-Za-z]{3,9})\.?[ -]\Z")
 _AFTER_DAY = dates.MONTH_STARTS | {"of "}
+_FIRST = frozenset("+0123456789")
 _NEXT_HALF = re.compile(r" [ap]\.?m\b\.?(?![\w@/\\-])", re.IGNORECASE)
 _NEXT_CLOCK = re.compile(rf" ([0-9]{{1,2}}:{PLAIN}++)")
 _SPAN = re.compile(r"([0-9]{1,2}:[0-9]{2})-([0-9]{1,2}:[0-9]{2})")
@@ -58,14 +59,17 @@ class Quantities:
     def quantity(self, text: str, start: int, end: int, low: int) -> int:
         """Read a chunk that begins or ends like an amount; return where it ended, or 0 if it is none."""
         scan, first = self.scan, text[0]
-        if (first in "+0(" or len(text) > 8 or scan[start - 1 : start] == "(") and (
-            after := self.phone(text, start, end, low)
-        ):
-            return after
-        if (len(text) <= 4 or "-" in text[1:3]) and (after := self.named_date(text, start, end, low)):
-            return after
-        if text.isdecimal():
-            return self.whole_number(text, start, end, low)
+        if len(text) >= 10 and text[4] in "-/." and (hit := dates.ISO.fullmatch(text)) and (day := dates.of_iso(hit)):
+            return self.instant(hit, day, start, end) or self.clock_or_day(text, start, end)
+        if first in _FIRST:  # no phone number and no day of a month begins otherwise
+            if (first in "+0" or len(text) > 8 or scan[start - 1 : start] == "(") and (
+                after := self.phone(text, start, end, low)
+            ):
+                return after
+            if (len(text) <= 4 or "-" in text[1:3]) and (after := self.named_date(text, start, end, low)):
+                return after
+            if text.isdecimal():
+                return self.whole_number(text, start, end, low)
         if hit := numbers.NUMBER.fullmatch(text):
             forms, code = numbers.read_number(hit)
             if forms:
@@ -87,8 +91,13 @@ class Quantities:
 
     def moment(self, text: str, start: int, end: int) -> int:
         """A date, a time of day, or both as an instant."""
-        if after := self.instant(text, start, end):
+        hit = dates.ISO.fullmatch(text)
+        if hit and (day := dates.of_iso(hit)) and (after := self.instant(hit, day, start, end)):
             return after
+        return self.clock_or_day(text, start, end)
+
+    def clock_or_day(self, text: str, start: int, end: int) -> int:
+        """A day between slashes, or a time of day."""
         days = list(dates.slashed(text)) if len(text) <= 10 else []
         for day in days:
             self.add(Kind.DATE, day, start, end)
@@ -162,14 +171,10 @@ class Quantities:
 
     def _iso(self, text: str) -> str | None:
         hit = dates.ISO.fullmatch(text)
-        return dates.date(int(hit["year"]), int(hit["month"]), int(hit["day"])) if hit else None
+        return dates.of_iso(hit) if hit else None
 
-    def instant(self, text: str, start: int, end: int) -> int:
+    def instant(self, hit: re.Match[str], day: str, start: int, end: int) -> int:
         """An ISO date, alone or with a time after `T` or a space: then the instant, its date and its time."""
-        hit = dates.ISO.fullmatch(text)
-        day = dates.date(int(hit["year"]), int(hit["month"]), int(hit["day"])) if hit else None
-        if not hit or day is None:
-            return 0
         head, tail = start + hit.end("day"), end
         time: str | None = None
         if hit["time"] is not None:

@@ -13,12 +13,15 @@ nothing is found, and what is not found raises nothing.
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterable
 
 from citywatch.core.flow import dates
 from citywatch.core.flow.encodings import decodings
 from citywatch.core.flow.fold import fold, looks_like, scannable
 from citywatch.core.flow.kinds import Kind, Token
 from citywatch.core.flow.phrases import find_names, phrase
+from citywatch.core.flow.quantities import PLAIN
 from citywatch.core.flow.scanner import MAX_CHUNK, Scanner
 
 __all__ = [
@@ -30,11 +33,14 @@ __all__ = [
     "Token",
     "decodings",
     "exact_tokens",
+    "find_links",
     "find_tokens",
     "fold",
     "is_looser",
+    "is_vague",
     "looks_like",
     "looser_tokens",
+    "parted_tokens",
     "split_tokens",
     "whole_tokens",
 ]
@@ -42,6 +48,12 @@ __all__ = [
 MAX_CHARS = 1 << 20
 MAX_CHUNKS = 50_000
 MAX_TOKENS = 50_000
+_CHUNK = re.compile(rf"[!#$%&'*+\-./0-9:=?@A-Z\\^_a-z~]{{1,{MAX_CHUNK}}}\Z")
+"""ASCII that stands between no two chunks (`scanner`): the scanners see such a text as it is."""
+_LEADS = re.compile(rf"[./\\:@]{PLAIN}|[A-Za-z]{{2}}[0-9]{{2}}")
+"""In each host and URL a dot, a colon or a slash is followed by more of it; each IBAN begins like this."""
+_BEGINS = re.compile(r"[0-9@/\\.]")
+_LOOSE = frozenset((Kind.DATE, Kind.TIME, Kind.URL))
 _CUT = 64  # a token that ends this near the end of what is read may go on behind it
 
 
@@ -58,8 +70,18 @@ def find_tokens(text: str, *, names: bool = True) -> tuple[Token, ...]:
     return tuple(found[:MAX_TOKENS])
 
 
+def find_links(text: str) -> tuple[Token, ...]:
+    """What `find_tokens` finds where there can be a host, a URL or an IBAN; nothing where there can be none."""
+    return find_tokens(text, names=False) if not text.isascii() or _LEADS.search(text) else ()
+
+
 def _place(token: Token) -> tuple[int, int]:
     return token.start, token.end
+
+
+def is_vague(token: Token) -> bool:
+    """Does a reading leave out what another value of its kind has: a year, a zone?"""
+    return is_looser(token) or (token.kind is Kind.TIME and dates.without_zone(token.value) == token.value)
 
 
 def is_looser(token: Token) -> bool:
@@ -89,19 +111,40 @@ def exact_tokens(value: str | int | float | bool) -> tuple[Token, ...]:
         if not math.isfinite(value):
             return ()
         value = repr(value)
-    start = len(value) - len(value.lstrip())
-    end = len(value.rstrip())
+    return read_chunk(value) if _CHUNK.match(value) else read_any(value)
+
+
+def read_any(text: str) -> tuple[Token, ...]:
+    """The readings of a text of any form: those values in it that are all of it."""
+    start = len(text) - len(text.lstrip())
+    end = len(text.rstrip())
     if not start < end <= MAX_CHUNK + start:
         return ()
-    found = [token for token in find_tokens(value, names=False) if token.start == start and token.end == end]
-    if not found and (normal := phrase(value[start:end])):
+    found = [token for token in find_tokens(text, names=False) if token.start == start and token.end == end]
+    return _or_phrase(found, text, start, end)
+
+
+def read_chunk(text: str) -> tuple[Token, ...]:
+    """The same as `read_any`, faster, of a text that is one chunk: most values of most calls are."""
+    found: list[Token] = []
+    end = len(text)
+    begun = _BEGINS.search(text)
+    if begun and (begun.end() < end or text[-1] != "."):  # a dot at the end of a word begins nothing
+        Scanner(text, text, found).chunk(0, end, 0)
+    return _or_phrase([token for token in found if token.start == 0 and token.end == end], text, 0, end)
+
+
+def _or_phrase(found: list[Token], text: str, start: int, end: int) -> tuple[Token, ...]:
+    if not found and (normal := phrase(text[start:end])):
         return (Token(Kind.NAME, normal, start, end),)
-    return tuple(dict.fromkeys(found))
+    return tuple(found) if len(found) < 2 else tuple(dict.fromkeys(found))
 
 
 def looser_tokens(token: Token) -> tuple[Token, ...]:
     """What a text says that leaves something out which the value has: the year, the zone, the scheme."""
     kind, value = token.kind, token.value
+    if kind not in _LOOSE:
+        return ()
     if kind is Kind.DATE and "T" not in value and not is_looser(token):
         value = "-" + value[4:]
     elif kind is Kind.TIME:
@@ -116,8 +159,13 @@ def split_tokens(value: str) -> tuple[tuple[Token, ...], ...]:
 
     `2024-05-26T17:00` is also said by `May 26th` and `5pm`. Each of the parts alone says too little.
     """
+    return parted_tokens(exact_tokens(value))
+
+
+def parted_tokens(readings: Iterable[Token]) -> tuple[tuple[Token, ...], ...]:
+    """The same of a value whose full readings these are."""
     ways: list[tuple[Token, ...]] = []
-    for token in exact_tokens(value):
+    for token in readings:
         if token.kind is Kind.DATE and "T" in token.value:
             day, _, time = token.value.partition("T")
             days = [day, "-" + day[4:]]
