@@ -56,6 +56,7 @@ def _register() -> None:
     from citywatch.main import (
         agents,
         authority,
+        blast,
         calls,
         check,
         connect,
@@ -81,6 +82,7 @@ def _register() -> None:
         tasks.register,
         contexts.register,
         why.register,
+        blast.register,
         policy.register,
         log.register,
     ]
