@@ -1,5 +1,8 @@
 """What a step of a plan and an event of a temporal rule cost, against their definitions in the same run.
 
+`temporal.gate_us` is all that three rules add to a decision: a call of six arguments becomes an event, is judged in the
+traces of its agent, its objects and its readers, and what they remember is written as rows.
+
 The definitions (`spec/`) read the whole past at each call; they are slow on purpose. The plan has 12 steps and 20 calls
 behind it; the rules have a thousand events behind them, the definition only 200.
 Run it: `python -m bench.plan`.
@@ -8,17 +11,23 @@ Run it: `python -m bench.plan`.
 from __future__ import annotations
 
 import gc
+import random
 import time
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
+from bench.content import SEED
 from bench.decide import quantile, row
+from bench.flow import asked
+from bench.flow import rules as rules_of_flow
+from citywatch.core.call import Call
+from citywatch.core.enforce.past import UNRULED, event_of, happening_of, remembered, ruled
 from citywatch.core.plan.contract import CallFacts, Held, InPlan, Kind, Trace, begin, step
 from citywatch.core.plan.narrow import adopt
 from citywatch.core.plan.rules import parse_rules
-from citywatch.core.plan.temporal import Happening, advance, compile_rule, start
+from citywatch.core.plan.temporal import Happening, Memory, advance, compile_rule, start
 from citywatch.core.plan.text import format_plan, parse_plan
 from spec import plan as plan_law
 from spec import temporal as temporal_law
@@ -57,6 +66,11 @@ ask mail-after-web per agent when tool is "mail/*" and once within 1h origin is 
 forbid pooled per agent when event is "call" and count within 1d (event is "call" and origin is "server:crm") >= 20;
 forbid write-without-login per agent when effect in ["write", "irreversible"]
     and not (not tool is "desk/logout" since within 8h tool is "desk/login");
+"""
+GATE_RULES = """
+forbid pooled per reader when event is "call" and count within 1h event is "call" >= 250;
+forbid wiped per resource when tool is "office/wipe" and once within 1h (event is "call" and tool is "office/inbox");
+forbid post-after-inbox per agent when tool is "office/post" and once within 1h tool is "office/inbox";
 """
 
 
@@ -161,9 +175,33 @@ def events() -> list[dict[str, Any]]:
     ]
 
 
+def gate() -> list[dict[str, Any]]:
+    """What a decision takes longer where rules hold."""
+    law = msgspec.structs.replace(
+        rules_of_flow(True), temporal=tuple(compile_rule(rule) for rule in parse_rules(GATE_RULES))
+    )
+    chance = random.Random(SEED)
+    calls = [asked(chance, number)[1] for number in range(CALLS)]
+    rows: dict[tuple[str, str], Memory] = {}
+    at = 0
+
+    def judged(call: Call) -> None:
+        nonlocal at
+        at += 1000
+        event = event_of(call, law, "irreversible")
+        assert event is not None
+        here = {key: memory for key in event.rows if (memory := rows.get(key)) is not None}
+        assert ruled(event, law, None, here, call, at) is UNRULED
+        for key, memory in remembered(law, here, happening_of(event, None, call, at)):
+            rows[key] = msgspec.json.decode(msgspec.json.encode(memory), type=Memory)
+
+    ours = [quantile(timed(judged, calls), 0.5) for _ in range(ROUNDS)]
+    return [row("temporal.gate_us", ours, "us", CALLS)]
+
+
 def run() -> list[dict[str, Any]]:
     """`ratio` is ours over the definition's p50 (less is faster)."""
-    return [*steps(), *events()]
+    return [*steps(), *events(), *gate()]
 
 
 def main() -> None:

@@ -156,8 +156,8 @@ BAD: list[tuple[str, str, str, str]] = [
         f"{DOMAIN}§zzz: 1\n",
         "",
         "unknown key `zzz`",
-        "write one of trust_domain, listen, names, state, policies, origin, agents, servers, principals, limits, "
-        "witnesses, witness_quorum",
+        "write one of trust_domain, listen, names, state, policies, temporal_rules, origin, agents, servers, "
+        "principals, limits, witnesses, witness_quorum",
     ),
     (f"{DOMAIN}listen: §[]\n", "listen", "an empty list", "name at least one, or remove the key"),
     (
@@ -659,6 +659,13 @@ BAD: list[tuple[str, str, str, str]] = [
         f"{TRANSFER}.parameters.a.party",
         "`Pay ees` is not a name for a set of known parties",
         "use letters, digits, dots, dashes, underscores, at most 128",
+    ),
+    # temporal rules
+    (
+        f"{DOMAIN}temporal_rules: §[a.rules]\n",
+        "temporal_rules",
+        "expected text, found a list",
+        "write one text",
     ),
     # principals
     (

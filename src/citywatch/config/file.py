@@ -69,6 +69,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         limits=section.get("limits", _limits, Limits()),
         witnesses=witnesses,
         witness_quorum=quorum,
+        temporal_rules=section.maybe("temporal_rules", where),
         unsafe=tuple(flag for item in servers.values() for flag in _unsafe(item)),
     )
     return settings if domain is not None else None

@@ -125,7 +125,10 @@ class Witness(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole file. Paths are resolved; `unsafe` names every dangerous option that is on."""
+    """The whole file. Paths are resolved; `unsafe` names every dangerous option that is on.
+
+    `temporal_rules` is a file of rules about what happened before; None: there are none.
+    """
 
     trust_domain: str
     listen: tuple[Listen, ...]
@@ -140,6 +143,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     witnesses: tuple[Witness, ...]
     witness_quorum: int
     unsafe: tuple[str, ...]
+    temporal_rules: str | None = None
 
 
 def manifest_digest(settings: Settings) -> str:

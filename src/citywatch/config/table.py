@@ -23,6 +23,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "names",
         "state",
         "policies",
+        "temporal_rules",
         "origin",
         "agents",
         "servers",

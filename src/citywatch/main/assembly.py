@@ -20,11 +20,15 @@ from citywatch.adapters.upstream import HttpServer, HttpUpstream, Patience, Stdi
 from citywatch.adapters.upstream.credential import from_environment, from_file
 from citywatch.adapters.witness import HttpWitness
 from citywatch.config import FromEnvironment, FromFile, Http, Program, Server, Settings, manifest_digest
+from citywatch.core.canonical import canonical, digest
 from citywatch.core.enforce.rules import Configured, Definition, Rules, Tool, build_rules
 from citywatch.core.errors import Malformed
 from citywatch.core.identity.x509 import gateway_id
 from citywatch.core.log.checkpoint import format_note_key, parse_note_key
 from citywatch.core.names import AgentId
+from citywatch.core.plan.formula import Rule
+from citywatch.core.plan.notes import BadRules
+from citywatch.core.plan.rules import format_rules, needs_contexts, parse_rules
 from citywatch.core.policy.cedar import Policy, Source, parse_policies
 from citywatch.core.policy.world import AgentFacts
 from citywatch.main.place import Place, Replica, open_state
@@ -191,7 +195,8 @@ def operator() -> str:
 
 
 def configured(settings: Settings) -> Configured:
-    """The settings in the terms of the gates."""
+    """The settings in the terms of the gates; raises `Malformed` with all mistakes of the temporal rules."""
+    temporal = read_temporal_rules(settings)
     return Configured(
         domain=settings.trust_domain,
         agents=tuple(
@@ -200,10 +205,41 @@ def configured(settings: Settings) -> Configured:
         ),
         servers={name: server.tools for name, server in settings.servers.items()},
         budgets={agent.name: agent.budgets for agent in settings.agents.values() if agent.budgets},
-        digest=manifest_digest(settings),
+        digest=declared_digest(manifest_digest(settings), temporal),
         leeway_ms=LEEWAY_MS,
         principals=settings.principals,
+        temporal=temporal,
     )
+
+
+def declared_digest(manifest: str, temporal: tuple[Rule, ...]) -> str:
+    """What names all that decisions rest on beside policies; as before rules were known, where there are none."""
+    if not temporal:
+        return manifest
+    return digest(b"citywatch/declared/v1\n" + canonical([manifest, format_rules(temporal)]))
+
+
+def read_temporal_rules(settings: Settings) -> tuple[Rule, ...]:
+    """The rules of the file that `temporal_rules` names; raises `Malformed` with a line and column for each mistake."""
+    if settings.temporal_rules is None:
+        return ()
+    file = Path(settings.temporal_rules)
+    try:
+        rules = parse_rules(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as failure:
+        raise Malformed(f"the temporal rules in `{file}` cannot be read: {failure}") from None
+    except BadRules as failure:
+        lines = (
+            f"{file.name}: {': '.join(part for part in (one.where, one.what) if part)}" for one in failure.mistakes
+        )
+        raise Malformed("\n".join(lines)) from None
+    blind = () if settings.principals else tuple(rule.name for rule in rules if needs_contexts(rule))
+    if blind:
+        raise Malformed(
+            f"{file.name}: {', '.join(f'`{name}`' for name in blind)}: origins, tasks and principals are known, and "
+            "people can be asked, only where `principals` are declared"
+        )
+    return rules
 
 
 def read_policies(settings: Settings) -> tuple[Policy, ...]:

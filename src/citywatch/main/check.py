@@ -93,8 +93,10 @@ async def _policies(city: City, agents: Iterable[str]) -> list[str]:
     try:
         rules = await load_rules(city.settings, city.store)
     except CitywatchError as failure:
-        return [f"the policies cannot be used:\n{failure}"]
+        return [f"the policies or rules cannot be used:\n{failure}"]
     click.echo(f"policies        {len(rules.policies.policies)}, digest {rules.policies.digest[:16]}")
+    if rules.temporal:
+        click.echo(f"temporal rules  {len(rules.temporal)}, {', '.join(one.rule.name for one in rules.temporal[:8])}")
     for fallen in rules.policies.fallen_back:
         click.echo(f"                `{fallen}` is evaluated by cedarpy, which is slower")
     problems = [f"policy {mistake}" for mistake in check_policies(rules.policies.policies, rules.world)]

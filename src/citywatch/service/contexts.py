@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -62,6 +64,14 @@ class Contexts:
         if lock is None:
             lock = self._locks[context] = asyncio.Lock()
         return lock
+
+    @asynccontextmanager
+    async def locks(self, keys: Sequence[Key]) -> AsyncIterator[None]:
+        """Several of them, always taken in the order in which they are given."""
+        async with AsyncExitStack() as held:
+            for key in keys:
+                await held.enter_async_context(self.lock(key))
+            yield
 
     def readings(self, context: Key) -> Readings:
         """What the calls of this context carried last, as it was read: for `needs` and then for the decision."""
@@ -116,9 +126,21 @@ class Contexts:
 
 def enter(context: Key, entering: Entering, server: str, loaded: Loaded, at: int, model: Model | None = None) -> Puts:
     """The rows that change when this message reaches the agent. `loaded` has the context's row and the written ones."""
-    shaped = join_all(label_of(loaded, key) for key in entering.written)
-    item = entering.item(server, shaped, at, model)
-    known = entering.known(shaped)
+    return entered(context, entering, item_of(entering, server, loaded, at, model), loaded)
+
+
+def item_of(entering: Entering, server: str, loaded: Loaded, at: int, model: Model | None = None) -> Item:
+    """The item that this message is, in the light of what was written where before."""
+    return entering.item(server, _shaped(entering, loaded), at, model)
+
+
+def _shaped(entering: Entering, loaded: Loaded) -> Label:
+    return join_all(label_of(loaded, key) for key in entering.written)
+
+
+def entered(context: Key, entering: Entering, item: Item, loaded: Loaded) -> Puts:
+    """The rows that change when this item reaches the agent."""
+    known = entering.known(_shaped(entering, loaded))
     return (
         *add_item(context, context_of(context, loaded), item),
         *((key, b"{}") for key in known if key not in loaded.rows),

@@ -19,7 +19,7 @@ INVARIANTS
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 
 import msgspec
@@ -34,27 +34,31 @@ from citywatch.core.enforce.needs import (
     Needs,
     OpenCall,
     Pin,
+    effect_of,
     has_shared_id,
     is_synced,
     lost_key,
     needs,
     open_key,
 )
-from citywatch.core.enforce.receive import entering_reply
+from citywatch.core.enforce.past import Event, event_of, reply_of
+from citywatch.core.enforce.receive import Entering, entering_reply
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.settle import Released, Withheld, reply_rows, settle
 from citywatch.core.enforce.verify import Authority, verify
 from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
 from citywatch.core.label import BOTTOM, join
+from citywatch.core.plan.temporal import Memory
 from citywatch.core.wire.jsonrpc import Response
-from citywatch.service import entries
-from citywatch.service.contexts import Contexts, asking, context_of, enter, flowing
+from citywatch.service import entries, memories
+from citywatch.service.contexts import Contexts, asking, context_of, entered, flowing, item_of
 from citywatch.service.ports import (
     Append,
     Appended,
     Chance,
     Clock,
+    Key,
     Loaded,
     NewEntry,
     Payload,
@@ -175,6 +179,7 @@ class Enforcer:
                 *self._open(call, need, known),
                 *puts,
                 *flowing(call, need.flow, known.flow, loaded, now, self.model),
+                *memories.of_call(call, need, known, now),
             )
             if allowed
             else asking(call, need.flow, known.flow, decision, now),
@@ -225,15 +230,18 @@ class Enforcer:
         call = judged.call
         context = context_key(call.agent, judged.credential.key)
         answering = bool(self.rules.principals) and call.direction is Direction.TO_AGENT
+        event = reply_of(call, self.rules, effect_of(self.rules, call).value)
         for _ in range(MAX_CONFLICTS):
             now = self.clock.now_ms()
             entering = entering_reply(call, response, self.rules) if self.rules.principals else None
-            entered = (context,) if answering else () if entering is None else (context, *entering.rows())
-            rows = (*reply_rows(call, response), *entered)
+            flowed = (context,) if answering else () if entering is None else (context, *entering.rows())
+            judging = reply_rows(call, response)
+            rows = (*judging, *flowed, *(() if event is None else event.rows))
             loaded = await self.store.load(rows, ())  # from memory: its own agent's row was read a moment ago
-            known = {key: self.snapshots.decode(key, loaded) for key in rows if key not in entered}
-            entered_by = context_of(context, loaded)
-            label = join(entered_by.label, entered_by.before) if answering else BOTTOM
+            home = context_of(context, loaded)
+            past, read = await self.snapshots.past(event, self.rules, home.task, loaded)
+            known = {key: self.snapshots.decode(key, loaded) for key in judging}
+            label = join(home.label, home.before) if answering else BOTTOM
             settled = settle(call, judged.authority, response, judged.known.rules, known, label)
             salt = self.chance.salt()
             entry = entries.settled(call, response, settled, index, salt=salt, replica=self.replica, now=now)
@@ -243,14 +251,14 @@ class Enforcer:
                         NewEntry(entry, Payload(salt, response.body)),
                         *entries.reported(call.server, settled.report, replica=self.replica, now=now),
                     ),
-                    reads=(*once, *versions_of(rows, loaded)),
+                    reads=(*once, *versions_of(rows, loaded), *read),
                     puts=(
                         (open_key(call), None),
                         *settled.report.puts,
                         *puts,
                         *(
-                            enter(context, entering, call.server, loaded, now, self.model)
-                            if entering is not None and isinstance(settled, Released)
+                            self._arriving(call, entering, event, past, loaded, context, now)
+                            if isinstance(settled, Released)
                             else ()
                         ),
                     ),
@@ -264,6 +272,26 @@ class Enforcer:
                     raise Refused(Code.REPLY_UNEXPECTED, "it was answered before")
                 break
         raise Unavailable(Code.CONFLICT)
+
+    def _arriving(
+        self,
+        call: Call,
+        entering: Entering | None,
+        event: Event | None,
+        past: Mapping[Key, Memory],
+        loaded: Loaded,
+        context: Key,
+        now: int,
+    ) -> Puts:
+        """What a released reply changes: what the agent's context holds, and what temporal rules remember."""
+        home = context_of(context, loaded)
+        if entering is None:
+            return memories.of_reply(event, self.rules, past, None, home, now)
+        item = item_of(entering, call.server, loaded, now, self.model)
+        return (
+            *entered(context, entering, item, loaded),
+            *memories.of_reply(event, self.rules, past, item.label, home, now),
+        )
 
     async def fail(self, judged: Judged, code: Code, detail: str, index: int, puts: Puts = ()) -> None:
         """Record that a forwarded call got no (further) reply. Its effect may have happened all the same."""
@@ -289,10 +317,15 @@ class Enforcer:
     # -- in order, and up to date ------------------------------------------------------------------------------------
 
     def _in_turn(self, call: Call, credential: Credential) -> AbstractAsyncContextManager[object]:
-        """Calls and replies of one context go one after the other, where what entered it counts."""
-        if not self.rules.principals:
-            return nullcontext()
-        return self.contexts.lock(context_key(call.agent, credential.key))
+        """Calls and replies of one context go one after the other, where what entered it counts, and so do those that
+        one temporal rule counts together: they would collide in the store."""
+        keys = [context_key(call.agent, credential.key)] if self.rules.principals else []
+        if self.rules.temporal:
+            event = event_of(call, self.rules, effect_of(self.rules, call).value)
+            keys += sorted(set(event.rows)) if event is not None else []
+        if len(keys) > 1:
+            return self.contexts.locks(keys)
+        return self.contexts.lock(keys[0]) if keys else nullcontext()
 
     def _outdated(self, call: Call, pin: Pin | None) -> bool:
         """An approval that these rules have not seen: its schema types the arguments, so the rules are read again."""

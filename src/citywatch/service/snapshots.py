@@ -30,8 +30,10 @@ from citywatch.core.enforce.needs import (
     sessions_key,
 )
 from citywatch.core.enforce.offers import Offers
+from citywatch.core.enforce.past import Event, task_rows
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.identity.registration import AgentRow
+from citywatch.core.plan.temporal import Memory
 from citywatch.service.contexts import Contexts
 from citywatch.service.ports import Loaded, Puts, Reads, Store
 
@@ -46,6 +48,7 @@ ROW_TYPES: dict[str, Any] = {
     "offers": Offers,
     "definition": dict[str, Any],
     "invited": bool | Invitation,
+    "rule": Memory,
 }
 Counted = tuple[Puts, Reads, tuple[tuple[str, Session], ...]]
 """What adds a session to an agent's: the change, what it was read from, and the sessions that it ends."""
@@ -61,8 +64,11 @@ class Snapshots:
 
     async def known(self, call: Call, need: Needs, loaded: Loaded, rules: Rules, *, taken: bool = False) -> Known:
         """What this call's decision may depend on. `taken`: its id was seen in use a moment ago."""
+        flow = None if need.flow is None else await self._contexts.flow(need.flow, loaded)
+        past, read = await self.past(need.event, rules, "" if flow is None else flow.context.task, loaded)
         return Known(
-            flow=None if need.flow is None else await self._contexts.flow(need.flow, loaded),
+            flow=flow,
+            past=past,
             rules=rules,
             agent=self.decode(agent_key(agent_name(call)), loaded),
             session=None if call.session is None else self.decode(session_key(call.session), loaded),
@@ -71,8 +77,22 @@ class Snapshots:
             invited=None if need.invited is None else read_invitation(self.decode(need.invited, loaded)),
             taken=taken or (need.asked is not None and need.asked in loaded.rows),
             used=loaded.used,
-            reads=versions_of(need.rows, loaded),
+            reads=(*versions_of(need.rows, loaded), *read),
         )
+
+    async def past(
+        self, event: Event | None, rules: Rules, task: str, loaded: Loaded
+    ) -> tuple[dict[Key, Memory], Reads]:
+        """What temporal rules remember of an event's traces, and what was read beside `loaded`: the task's own."""
+        if event is None:
+            return {}, ()
+        rows = {key: memory for key in event.rows if (memory := self.decode(key, loaded)) is not None}
+        keys = task_rows(rules, task)
+        if not keys:
+            return rows, ()
+        more = await self._store.load(keys, ())
+        rows.update({key: memory for key in keys if (memory := self.decode(key, more)) is not None})
+        return rows, versions_of(keys, more)
 
     def decode(self, key: Key, loaded: Loaded) -> Any:
         """The row as its type, decoded once per version; None if there is no such row."""

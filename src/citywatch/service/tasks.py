@@ -91,7 +91,7 @@ class Tasks:
             for key in keys:
                 found = loaded.get(key)
                 context = Context() if found is None else msgspec.json.decode(found.value, type=Context)
-                puts += add_item(key, context, item)
+                puts += add_item(key, msgspec.structs.replace(context, task=task, principal=principal), item)
                 reads.append((key, 0 if found is None else found.version))
             event = events.TaskStarted(
                 at=now,

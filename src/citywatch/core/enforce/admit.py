@@ -1,7 +1,8 @@
 """Whether a call goes through: the gates, in order. This is the place.
 
     an id of its own → approval of the tool → an earlier, identical call of unknown outcome → what the plan refuses →
-    policy → budget → who would read it → who may steer the act, and whether it is a step of the plan
+    policy → budget → what temporal rules say of what happened before → who would read it → who may steer the act, and
+    whether it is a step of the plan
 
 Decides on an `Authority` and a frozen `Known` alone; it never looks at what a server says of itself.
 
@@ -17,7 +18,8 @@ INVARIANTS
 7. What the context may not show an audience goes there only as words that this audience may see anyway (`readers`).
 8. What a scan said of a text only turns an Ask into a Deny (`suspicion`); its silence changes nothing.
 9. A consequential call that is no step of the plan is at best an Ask (`planned`).
-10. Each argument that passes was shaped only by who may steer the act, or has a release, which lasts for this call
+10. A call that a temporal rule forbids is refused, and one that it asks about is at best an Ask (`past`).
+11. Each argument that passes was shaped only by who may steer the act, or has a release, which lasts for this call
    (`released`).
 """
 
@@ -27,6 +29,7 @@ from citywatch.core.call import Allow, Ask, Call, Decision, Deny, Direction, Rea
 from citywatch.core.enforce.facts import facts_of
 from citywatch.core.enforce.invitation import check_invited
 from citywatch.core.enforce.needs import PINNED, TOOL_CALL, Known, Needs
+from citywatch.core.enforce.past import Ruled, ruled
 from citywatch.core.enforce.planned import Planned, planned
 from citywatch.core.enforce.readers import disclosed
 from citywatch.core.enforce.released import approved, releases
@@ -55,7 +58,11 @@ def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int)
     decision = decide(known.rules.policies, facts)
     if type(decision) is not Allow:
         return decision
-    return _budget(known, need) or disclosed(call, known) or _steered(call, known, plan, decision, now)
+    past = ruled(need.event, known.rules, known.flow, known.past, call, now)  # INVARIANT: 10.
+    if isinstance(past, Deny):
+        return _budget(known, need) or past
+    refused = _budget(known, need) or disclosed(call, known)
+    return refused or _steered(call, known, plan, past, decision, now)
 
 
 def _taken(known: Known) -> Deny | None:
@@ -102,15 +109,16 @@ def _repeated(known: Known, now: int) -> Ask | Deny | None:
     return None
 
 
-def _steered(call: Call, known: Known, plan: Planned, allowed: Allow, now: int) -> Decision:
+def _steered(call: Call, known: Known, plan: Planned, past: Ruled, allowed: Allow, now: int) -> Decision:
     """# INVARIANT: 6."""
     flow, tool = known.flow, known.rules.tools.get((call.server, call.name or ""))
     if flow is None or tool is None or call.method != TOOL_CALL or call.direction is not Direction.TO_SERVER:
-        return allowed
+        # A ticket is for a tool call, and for somebody who could be asked
+        return Deny(Reason(Code.RULE_MATCHED, detail=past.why)) if past.why else allowed
     findings = plan.over(Steering(call, tool, known.rules, flow).findings())
     stopped = [one for one in findings if one.how is None]
     told = (*plan.told, *(one.told() for one in findings))
-    if not stopped and not plan.why:  # INVARIANT: 9.
+    if not stopped and not plan.why and not past.why:  # INVARIANT: 9.
         return Allow(allowed.policies, told, releases(call, known.rules, flow, findings))
     ticket = flow.ticket
     if ticket is not None and now < ticket.expires:
@@ -125,7 +133,7 @@ def _steered(call: Call, known: Known, plan: Planned, allowed: Allow, now: int) 
     suspect = suspected(stopped, flow.history)  # INVARIANT: 8. Only here, where a person would be asked.
     if suspect is not None:
         return Deny(Reason(Code.SUSPECTED_INJECTION, allowed.policies, suspect.told()))
-    why = (*((plan.why,) if plan.why else ()), *(one.told() for one in stopped[:MAX_TOLD]))
+    why = (*(one for one in (plan.why, past.why) if one), *(one.told() for one in stopped[:MAX_TOLD]))
     return Ask(Reason(Code.APPROVAL_REQUIRED, allowed.policies, "; ".join(why)))
 
 

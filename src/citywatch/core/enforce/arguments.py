@@ -35,14 +35,21 @@ class Argument(msgspec.Struct, frozen=True):
 
 def arguments(call: Call, manifest: ToolManifest) -> Iterator[Argument]:
     """Every value of a call that can steer or be carried along; of a read only what `READ_ROLES` names."""
-    reading, parameters = manifest.effect is Effect.READ, manifest.parameters
+    reading = manifest.effect is Effect.READ
+    for one, declared in declarations(call, manifest):
+        if not reading or (declared and one.role in READ_ROLES):
+            yield one
+
+
+def declarations(call: Call, manifest: ToolManifest) -> Iterator[tuple[Argument, bool]]:
+    """Every value of any call, and whether the manifest declares its role; what is silent is a destination."""
+    parameters = manifest.parameters
     for name, value in call.arguments.items():
         for path, leaf in _leaves(name, value):
             declared = parameters.get(_NUMBERED.sub("[]", path) if "[" in path else path) or parameters.get(name)
             role = None if declared is None else declared.role
-            if reading and role not in READ_ROLES:
-                continue
-            yield Argument(path, role or Role.DESTINATION, leaf, None if declared is None else declared.party)
+            party = None if declared is None else declared.party
+            yield Argument(path, role or Role.DESTINATION, leaf, party), role is not None
 
 
 def silent(manifest: ToolManifest, schema: Mapping[str, Any]) -> tuple[str, ...]:

@@ -37,12 +37,15 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     """All that one key has received: the join of its labels, and how many items there are.
 
     `home` is the key under which the items are kept, if an earlier one of the agent received the first of them.
+    `task` is the last one that a principal gave it, and whose that is.
     `before` joins the labels that operators let down: with one, the label may be below that of an item.
     """
 
     label: Label = BOTTOM
     items: int = 0
     home: str = ""
+    task: str = ""
+    principal: str = ""
     before: Label = BOTTOM
 
     @property

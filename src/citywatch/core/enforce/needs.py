@@ -16,9 +16,11 @@ from citywatch.core.call import Call, Direction, Effect
 from citywatch.core.canonical import digest
 from citywatch.core.enforce.context import Flow, FlowNeed, flow_need
 from citywatch.core.enforce.invitation import Invitation
+from citywatch.core.enforce.past import Event, event_of
 from citywatch.core.enforce.rules import ApprovedTool, Rules
 from citywatch.core.flow.readings import Readings
 from citywatch.core.identity.registration import AgentRow
+from citywatch.core.plan.temporal import Memory
 from citywatch.core.wire import mcp
 
 Key = tuple[str, str]
@@ -85,7 +87,7 @@ def read_lost(row: str | LostCalls | None) -> LostCalls | None:
 class Known(msgspec.Struct, frozen=True, kw_only=True):
     """The snapshot that a decision depends on. `reads` names each row with the version seen (0: absent).
 
-    `taken` says that an earlier call, still open, has the same JSON-RPC id.
+    `taken` says that an earlier call, still open, has the same JSON-RPC id; `past` is what temporal rules remember.
     """
 
     rules: Rules
@@ -98,6 +100,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     used: Mapping[str, int]
     reads: tuple[tuple[Key, int], ...]
     flow: Flow | None = None
+    past: Mapping[Key, Memory] = {}
 
 
 class BudgetNeed(msgspec.Struct, frozen=True):
@@ -119,6 +122,7 @@ class Needs(msgspec.Struct, frozen=True):
     invited: Key | None = None
     asked: Key | None = None
     flow: FlowNeed | None = None
+    event: Event | None = None
 
 
 def agent_name(call: Call) -> str:
@@ -216,6 +220,9 @@ def needs(call: Call, rules: Rules, now: int, key: str = "", readings: Readings 
     `readings` is where the decision will look for the values of the call as they were read.
     """
     need = _needs(call, rules, now)
+    event = event_of(call, rules, effect_of(rules, call).value) if rules.temporal else None
+    if event is not None:
+        need = msgspec.structs.replace(need, rows=(*need.rows, *event.rows), event=event)
     if not rules.principals:
         return need
     flow = flow_need(call, _steered(call, rules), need.likeness or likeness(call), key, readings)

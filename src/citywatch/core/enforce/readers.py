@@ -24,6 +24,7 @@ from citywatch.core.call import Call, Deny, Direction, Reason
 from citywatch.core.enforce.arguments import MAX_VALUES
 from citywatch.core.enforce.context import Flow
 from citywatch.core.enforce.needs import TOOL_CALL, Known
+from citywatch.core.enforce.past import PLUMBING
 from citywatch.core.enforce.rules import ApprovedTool
 from citywatch.core.errors import Code
 from citywatch.core.flow.fold import fold
@@ -34,10 +35,7 @@ from citywatch.core.flow.readings import Typed, typed
 from citywatch.core.label import Label, join, may_flow
 from citywatch.core.manifest import EVERYBODY, audience_of
 from citywatch.core.policy.shapes import Listed, Recorded, Shape
-from citywatch.core.wire import mcp
 
-PLUMBING: Final = frozenset(("initialize", "ping", *mcp.OFFERING))
-"""What a client needs to find its tools again. Its own name and a cursor are not looked at."""
 PARAMS: Final = frozenset(("uri", "name", "arguments", "ref", "type", "argument", "value", "context"))
 """Names of members that MCP gives to the parameters of what is no tool."""
 

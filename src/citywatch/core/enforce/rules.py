@@ -15,6 +15,8 @@ from citywatch.core.call import Effect
 from citywatch.core.flow.fields import Fields
 from citywatch.core.manifest import SILENT, Budget, Principal, ToolManifest
 from citywatch.core.names import AgentId
+from citywatch.core.plan.formula import Rule
+from citywatch.core.plan.temporal import Automaton, compile_rule
 from citywatch.core.policy.arguments import ArgumentMap
 from citywatch.core.policy.cedar import Policy
 from citywatch.core.policy.decide import Policies, compile_policies
@@ -44,6 +46,7 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     leeway_ms: int
     principals: Mapping[str, Principal] = {}
+    temporal: tuple[Rule, ...] = ()
 
 
 class ApprovedTool(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +79,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     manifest: str
     leeway_ms: int
     principals: Mapping[str, Principal]
+    temporal: tuple[Automaton, ...] = ()
 
     def agent(self, agent: str, name: str) -> Entity:
         """An agent as policy sees it; one that is registered but not configured has neither roles nor attributes."""
@@ -134,6 +138,7 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         manifest=configured.digest,
         leeway_ms=configured.leeway_ms,
         principals=configured.principals,
+        temporal=tuple(compile_rule(rule) for rule in configured.temporal),
     )
 
 

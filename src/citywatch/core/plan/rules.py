@@ -41,6 +41,8 @@ from citywatch.core.plan.temporal import MAX_DEPTH, compile_rule
 MAX_TEXT = 256 * 1024
 MAX_RULES = 256
 MAX_VALUES = 256
+CONTEXTUAL = frozenset(("origin", "task", "principal"))
+"""Attributes that only a context tells."""
 
 _TOKEN = re.compile(
     r"(?P<space>[ \t\r\n]+|#[^\n]*)|(?P<word>[A-Za-z][A-Za-z0-9_-]*)|(?P<number>[0-9]{1,9}[a-z]{0,2})"
@@ -81,6 +83,8 @@ def parse_rules(text: str) -> tuple[Rule, ...]:
             if rule.name in rules or len(rules) >= MAX_RULES:
                 raise Malformed(f"{shown(rule.name)} stands twice, or there are more than {MAX_RULES} rules")
             compile_rule(rule)
+            if at_a_call(rule.when) is False:
+                raise Malformed(f"{shown(rule.name)} can match at no call, and only calls are judged")
             rules[rule.name] = rule
         except _Wrong as wrong:
             mistakes.append(wrong.mistake)
@@ -92,6 +96,42 @@ def parse_rules(text: str) -> tuple[Rule, ...]:
     if mistakes:
         raise BadRules(tuple(mistakes))
     return tuple(rules.values())
+
+
+def at_a_call(formula: Formula) -> bool | None:
+    """Whether a formula holds at every call, or at none; None if that is not to be seen in its text.
+
+    What a reply brings is remembered; a rule that speaks of nothing else would refuse nothing, in silence.
+    """
+    match formula:
+        case Is("event"):
+            return any(
+                value == "call" or (value.endswith("*") and "call".startswith(value[:-1])) for value in formula.values
+            )
+        case Not():
+            inner = at_a_call(formula.of)
+            return None if inner is None else not inner
+        case And() | Or():
+            decided = isinstance(formula, Or)
+            parts = [at_a_call(part) for part in formula.of]
+            return decided if decided in parts else None if None in parts else not decided
+    return None
+
+
+def needs_contexts(rule: Rule) -> bool:
+    """Whether a rule means nothing where no contexts are kept: it asks a person, or speaks of origins or tasks."""
+    return rule.then is Then.ASK or rule.per is Per.TASK or bool(_attributes(rule.when) & CONTEXTUAL)
+
+
+def _attributes(formula: Formula) -> frozenset[str]:
+    match formula:
+        case Is():
+            return frozenset((formula.attribute,))
+        case And() | Or():
+            return frozenset().union(*(_attributes(part) for part in formula.of))
+        case Since():
+            return _attributes(formula.of) | _attributes(formula.start)
+    return _attributes(formula.of)
 
 
 def format_rules(rules: Iterable[Rule]) -> str:

@@ -1,0 +1,244 @@
+"""What happened before, as temporal rules see it: which calls and replies are events, and what follows of a match.
+
+    a call that is let through              `call`     judged: a rule that matches refuses it or asks
+    a message that is released to the agent `reply`    remembered only
+    a server's question to the agent        both       judged: the answer carries out what the agent knows
+
+Decides what an event's attributes are, in whose traces it stands, and what becomes of a match. What a rule means is
+`plan.temporal`'s. A refused call is no event: it changed nothing, and whoever can be refused at will would otherwise
+write other people's past. What a client needs to find its tools (`PLUMBING`) is none either.
+
+INVARIANTS
+1. A rule that forbids and matches denies; one that asks and matches is at best an Ask, and a Deny where nobody could be
+   asked. A match in one of the event's traces is a match.
+2. Every memory that a verdict rests on is among the rows read: of two calls that race, one sees the other.
+3. One reader has one trace, however it is written: in each of its readings, and a URL by its host too.
+4. What is not known could be anything: an origin where contexts are not kept, a reader where no destination and no
+   audience is declared, an object that is not named.
+5. More readers or objects than are followed one by one is refused, not cut off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+import msgspec
+
+from citywatch.core.call import Call, Deny, Direction, Reason
+from citywatch.core.canonical import digest
+from citywatch.core.enforce.arguments import declarations
+from citywatch.core.enforce.context import Flow, Key, thing_of
+from citywatch.core.enforce.rules import Rules
+from citywatch.core.errors import Code
+from citywatch.core.flow.addresses import normal_url
+from citywatch.core.flow.fold import fold
+from citywatch.core.flow.history import Value
+from citywatch.core.flow.tokens import Kind, exact_tokens
+from citywatch.core.label import Label
+from citywatch.core.manifest import EVERYBODY, SILENT, Role
+from citywatch.core.plan.formula import Per, Then
+from citywatch.core.plan.temporal import Automaton, Happening, Judged, Memory, judge, rows_of
+from citywatch.core.wire import mcp
+
+TOOL_CALL: Final = "tools/call"
+PLUMBING: Final = frozenset(("initialize", "ping", *mcp.OFFERING))
+"""What a client needs to find its tools again. Its own name and a cursor are not looked at."""
+MAX_TRACES: Final = 64
+"""Readers, or objects, of one call that are followed one by one."""
+MAX_TEXT: Final = 256
+"""A longer name of a reader or an object stands for itself as a digest."""
+NAMING: Final = frozenset((Kind.EMAIL, Kind.URL, Kind.HOST, Kind.IBAN, Kind.PHONE))
+NONE: Final = "none"
+"""The task, and the principal, of an agent that was given none: a trace like any other."""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """What of an event is known before its context is: attributes, and the rows of its traces but for the task's."""
+
+    values: Mapping[str, tuple[str, ...]]
+    anything: tuple[str, ...]
+    rows: tuple[Key, ...]
+    crowded: bool = False
+
+
+class Ruled(msgspec.Struct, frozen=True, kw_only=True):
+    """`why` a person must be asked, whatever the arguments are."""
+
+    why: str = ""
+
+
+UNRULED: Final = Ruled()
+
+
+# -- what happens ------------------------------------------------------------------------------------------------------
+
+
+def event_of(call: Call, rules: Rules, effect: str) -> Event | None:
+    """The event that a call is if it goes through; None if no rule ranges over it."""
+    if not rules.temporal or not _is_event(call):
+        return None
+    asked = call.direction is Direction.TO_SERVER
+    kinds = ("call",) if asked else ("reply",) if call.rpc_id is None else ("call", "reply")
+    readers, resources = _reached(call, rules) if asked else ((), ())
+    everybody = _is_for_everybody(call, rules) if "call" in kinds else False
+    anything = (*(("reader",) if everybody else ()), *(() if resources or not asked else ("resource",)))
+    return _event(call, rules, kinds, effect, readers, resources, anything)
+
+
+def reply_of(call: Call, rules: Rules, effect: str) -> Event | None:
+    """The event that a released reply is: it speaks of what its call named, and reaches nobody but the agent."""
+    if not rules.temporal or not _is_event(call) or call.direction is not Direction.TO_SERVER:
+        return None
+    _, resources = _reached(call, rules)
+    return _event(call, rules, ("reply",), effect, (), resources, () if resources else ("resource",))
+
+
+def _is_event(call: Call) -> bool:
+    return call.method not in PLUMBING and (call.rpc_id is not None or bool(call.arguments))
+
+
+def _event(
+    call: Call,
+    rules: Rules,
+    kinds: tuple[str, ...],
+    effect: str,
+    readers: tuple[str, ...],
+    resources: tuple[str, ...],
+    anything: tuple[str, ...],
+) -> Event:
+    tool = (f"{call.server}/{call.name}",) if call.method == TOOL_CALL else ()
+    name = call.agent.rpartition("/")[2]
+    values = {
+        "event": kinds,
+        "agent": (name,),
+        "server": (call.server,),
+        "tool": tool,
+        "effect": (effect,),
+        "resource": resources[:MAX_TRACES],
+        "reader": readers[:MAX_TRACES],
+    }
+    crowded = len(readers) > MAX_TRACES or len(resources) > MAX_TRACES
+    happening = Happening(at=0, values=values, anything=anything)
+    rows = tuple(row_key(trace) for one in rules.temporal for trace in rows_of(one, happening))
+    return Event(values=values, anything=anything, rows=rows, crowded=crowded)
+
+
+def row_key(trace: str) -> Key:
+    """Where the memory of one rule about one trace is kept."""
+    return ("rule", trace)
+
+
+def task_rows(rules: Rules, task: str) -> tuple[Key, ...]:
+    """The rows of the task's traces: which one that is, only the context tells."""
+    happening = Happening(at=0, values={"task": (task or NONE,)})
+    automata = (one for one in rules.temporal if one.rule.per is Per.TASK)
+    return tuple(row_key(trace) for one in automata for trace in rows_of(one, happening))
+
+
+def _is_for_everybody(call: Call, rules: Rules) -> bool:
+    """# INVARIANT: 4. Whether it reaches whom nobody named: no audience, no declared destination, no tool at all."""
+    tool = rules.tools.get((call.server, call.name or "")) if call.method == TOOL_CALL else None
+    manifest = SILENT if tool is None else tool.manifest
+    if call.direction is Direction.TO_AGENT or tool is None or not tool.manifest.declared:
+        return True
+    named = any(declared and one.role is Role.DESTINATION for one, declared in declarations(call, manifest))
+    return EVERYBODY in manifest.audience and not named
+
+
+def _reached(call: Call, rules: Rules) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Who is reached, in each notation, and which objects are named."""
+    tool = rules.tools.get((call.server, call.name or "")) if call.method == TOOL_CALL else None
+    if tool is None:
+        return (), (f"{call.server}/{_short(call.name)}",) if call.name else ()
+    readers: dict[str, None] = {one: None for one in tool.manifest.audience if one != EVERYBODY}
+    resources: dict[str, None] = {}
+    consequential = tool.manifest.effect.value != "read"
+    for one, declared in declarations(call, tool.manifest):
+        if one.role is Role.DESTINATION and (declared or consequential):
+            readers.update(dict.fromkeys(forms_of(one.value)))
+        elif one.role is Role.OBJECT:
+            resources[f"{call.server}/{_short(fold(thing_of(one.value)))}"] = None
+        if max(len(readers), len(resources)) > MAX_TRACES:
+            break  # it is refused: INVARIANT 5
+    return tuple(readers), tuple(resources)
+
+
+def forms_of(value: Value) -> Iterator[str]:
+    """# INVARIANT: 3. The names under which one reader has one trace, whatever the notation."""
+    yield _short(fold(value) if isinstance(value, str) else str(value))
+    for token in exact_tokens(value):
+        if token.kind in NAMING:
+            yield _short(token.value)
+            host = normal_url(token.value)[1] if token.kind is Kind.URL else None
+            if host is not None:
+                yield _short(host)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else f"sha256:{digest(text.encode('utf-8', 'surrogatepass'))}"
+
+
+# -- what follows ------------------------------------------------------------------------------------------------------
+
+
+def ruled(
+    event: Event | None, rules: Rules, flow: Flow | None, rows: Mapping[Key, Memory], call: Call, now: int
+) -> Ruled | Deny:
+    """What the rules say of a call that would happen now."""
+    if event is None or "call" not in event.values["event"]:
+        return UNRULED
+    if event.crowded:  # INVARIANT: 5
+        return Deny(Reason(Code.RULE_MATCHED, detail=f"more than {MAX_TRACES} readers or objects in one call"))
+    matches = _judged(rules.temporal, happening_of(event, flow, call, now), rows).matches
+    forbidding = [one.rule for one in matches if one.then is Then.FORBID]
+    if forbidding:  # INVARIANT: 1
+        return Deny(Reason(Code.RULE_MATCHED, detail=told(forbidding)))
+    return Ruled(why=told(one.rule for one in matches)) if matches else UNRULED
+
+
+def remembered(rules: Rules, rows: Mapping[Key, Memory], happening: Happening) -> Iterator[tuple[Key, Memory]]:
+    """The rows that are others once this has happened; a trace in which nothing is worth remembering has none."""
+    for trace, memory in _judged(rules.temporal, happening, rows).rows.items():
+        key = row_key(trace)
+        before = rows.get(key)
+        if memory.cells != before.cells if before is not None else any(memory.cells):
+            yield key, memory
+
+
+def happening_of(event: Event, flow: Flow | None, call: Call, now: int) -> Happening:
+    """A call in its context: who could have shaped what it carries, in which task, for whom."""
+    if flow is None:
+        return _happening(event, None, NONE, NONE, now)
+    label = flow.context.label
+    if call.direction is Direction.TO_AGENT and label.origins is not None:
+        label = Label(label.origins | {f"outside:{call.server}/{call.method}"}, None)
+    return _happening(event, label, flow.context.task, flow.context.principal, now)
+
+
+def arriving(event: Event, label: Label | None, task: str, principal: str, now: int) -> Happening:
+    """A reply with the label of what it brings; None: where contexts are not kept."""
+    return _happening(event, label, task, principal, now)
+
+
+def _happening(event: Event, label: Label | None, task: str, principal: str, now: int) -> Happening:
+    origins = None if label is None else label.origins
+    return Happening(
+        at=now,
+        values={
+            **event.values,
+            "task": (task or NONE,),
+            "principal": (principal or NONE,),
+            "origin": tuple(sorted(origins or ())),
+        },
+        anything=event.anything if origins is not None else (*event.anything, "origin"),  # INVARIANT: 4
+    )
+
+
+def _judged(automata: tuple[Automaton, ...], happening: Happening, rows: Mapping[Key, Memory]) -> Judged:
+    """All rules at one event, each memory under its trace."""
+    return judge(automata, {trace: memory for (_, trace), memory in rows.items()}, happening)
+
+
+def told(rules: Iterable[str]) -> str:
+    return ", ".join(f"rule `{one}`" for one in rules)
