@@ -3,7 +3,9 @@
 `content.*` is all that a new reply adds before the next call is decided: the walk over its fields, the scan, typed
 values, the index of the context, and `Steering` over the six arguments; beside it, as a floor, what it costs to read
 the same bytes as JSON. `decide.flow_p50_us` is a decision that has no new text, in a context of twenty replies, beside
-the same decision without flow. Replies and calls are all different. Run it: `python -m bench flow`.
+the same decision without flow: a call as an agent makes it once more, with other words for people; `flow_first` is one
+whose values no call of the context carried before, `flow_plan` one that is held against a plan as well. Replies are all
+different. Run it: `python -m bench flow`.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from citywatch.core.call import Allow, Call, Direction, Effect
 from citywatch.core.content.model import Model
 from citywatch.core.enforce.admit import admit
 from citywatch.core.enforce.context import Context, Flow
+from citywatch.core.enforce.held import Holding, TaskPlan
 from citywatch.core.enforce.needs import Known, Pin, needs
 from citywatch.core.enforce.receive import entering_reply
 from citywatch.core.enforce.rules import Configured, Definition, Rules, build_rules
@@ -31,11 +34,16 @@ from citywatch.core.enforce.steering import Steering
 from citywatch.core.enforce.verify import verify
 from citywatch.core.flow.history import History
 from citywatch.core.flow.item import Item, read_prompt
+from citywatch.core.flow.readings import Readings
 from citywatch.core.identity.credential import Credential, Kind
 from citywatch.core.identity.registration import AgentRow
 from citywatch.core.label import BOTTOM, join_all
 from citywatch.core.manifest import Output, Parameter, ParameterType, Principal, Role, ToolManifest
 from citywatch.core.names import AgentId
+from citywatch.core.plan.contract import Held, begin
+from citywatch.core.plan.contract import Kind as PlanKind
+from citywatch.core.plan.narrow import adopt
+from citywatch.core.plan.text import parse_plan
 from citywatch.core.policy.cedar import Source, parse_policies
 from citywatch.core.policy.world import AgentFacts
 from citywatch.core.wire.jsonrpc import FROM_SERVER, Response, parse_message
@@ -170,13 +178,12 @@ def content_rows() -> list[dict[str, Any]]:
     ]
 
 
-def decision_rows() -> list[dict[str, Any]]:
-    law, bare, model, chance = rules(True), rules(False), content_model(), random.Random(SEED)
+def contexts() -> Iterator[tuple[Call, Known]]:
+    """Calls in contexts of twenty replies and a prompt: in each some that pay the same with another note."""
+    law, model, chance = rules(True), content_model(), random.Random(SEED)
     messages = [parse_message(one, FROM_SERVER) for one in list(received(chance))[:BEFORE]]
     read = [entered(message, law, model) for message in messages if isinstance(message, Response)]
     pin = Pin(digest="d", by="bench", at=0)
-    who = Credential(agent=AGENT, key=KEY, kind=Kind.JWT, not_before=0, not_after=60_000, digest="x")
-    work: list[tuple[Call, Known]] = []
     for number in range(CALLS // BEFORE):
         prompt, wanted = asked(chance, number)
         history = History()
@@ -190,20 +197,52 @@ def decision_rows() -> list[dict[str, Any]]:
         )  # fmt: skip
         for again in range(BEFORE):
             note = f"{wanted.arguments['note']} {word(chance)} {again}"
-            work.append((msgspec.structs.replace(wanted, arguments={**wanted.arguments, "note": note}), known))
-    floor = [(one, msgspec.structs.replace(known, rules=bare, flow=None)) for one, known in work]
+            yield msgspec.structs.replace(wanted, arguments={**wanted.arguments, "note": note}), known
+
+
+def planned(known: Known, wanted: Call) -> Known:
+    """The same under a plan of alice's that binds what is paid to whom."""
+    bound = {name: {"equals": wanted.arguments[name]} for name in ("to", "amount")}
+    free = {name: "free" for name in wanted.arguments if name not in bound}
+    step = {"step": "pay", "tool": "office/pay", "arguments": bound | free}
+    plan = parse_plan({"plan": "bench", "within": "1h", "steps": [step]})
+    held = adopt(plan, PlanKind.SIGNED, clean=False, parent=None)
+    assert isinstance(held, Held)
+    task = TaskPlan(held=held, task="t", principal="alice")
+    assert known.flow is not None
+    flow = msgspec.structs.replace(known.flow, held=Holding(plan=task), progress=begin(0))
+    return msgspec.structs.replace(known, flow=flow)
+
+
+def decision_rows() -> list[dict[str, Any]]:
+    who = Credential(agent=AGENT, key=KEY, kind=Kind.JWT, not_before=0, not_after=60_000, digest="x")
+    work = list(contexts())
+    bare = rules(False)
+    without = [(one, msgspec.structs.replace(known, rules=bare, flow=None)) for one, known in work]
+    bound = [(one, planned(known, one)) for one, known in work]
 
     def decide(one: tuple[Call, Known]) -> None:
         flow = one[1].flow
         need = needs(one[0], one[1].rules, 1, KEY, None if flow is None else flow.readings)
         assert type(admit(one[0], verify(one[0], who, one[1], 1), one[1], need, 1)) is Allow
 
-    rounds = [(timed(work, decide, 1e3), timed(floor, decide, 1e3)) for _ in range(ROUNDS)]
-    ours, theirs = ([quantile(taken, 0.5) for taken in half] for half in zip(*rounds, strict=True))
+    def forgetful() -> list[tuple[Call, Known]]:
+        return [(one, msgspec.structs.replace(known, flow=fresh(known.flow))) for one, known in work]
+
+    rounds = [[timed(some, decide, 1e3) for some in (work, forgetful(), bound, without)] for _ in range(ROUNDS)]
+    again, first, plan, none = ([quantile(taken, 0.5) for taken in half] for half in zip(*rounds, strict=True))
     return [
-        row("decide.flow_p50_us", ours, "us", CALLS, "decide.no_flow_p50_us", theirs),
-        row("decide.no_flow_p50_us", theirs, "us", CALLS),
+        row("decide.flow_p50_us", again, "us", CALLS, "decide.no_flow_p50_us", none),
+        row("decide.flow_plan_p50_us", plan, "us", CALLS, "decide.no_flow_p50_us", none),
+        row("decide.flow_first_p50_us", first, "us", CALLS, "decide.no_flow_p50_us", none),
+        row("decide.no_flow_p50_us", none, "us", CALLS),
     ]
+
+
+def fresh(flow: Flow | None) -> Flow:
+    """The same context, with no memory of what its calls carried."""
+    assert flow is not None
+    return msgspec.structs.replace(flow, readings=Readings())
 
 
 def run() -> list[dict[str, Any]]:

@@ -36,6 +36,7 @@ written = st.one_of(
     st.from_regex(r"[+-]?[0-9]{1,5}([.,][0-9]{1,4})?(k|M|EUR|%|e[0-9])?", fullmatch=True),
     st.from_regex(r"(https?://|//|mailto:)?[a-z0-9@.]{1,12}(/[a-z.?=&]{0,8})?", fullmatch=True),
 )
+numbers = st.builds(lambda whole, places: whole / 10**places, st.integers(-(10**9), 10**9), st.integers(0, 5))
 values = st.one_of(written, st.text(max_size=20), st.integers(), st.floats(), st.booleans())
 
 
@@ -52,9 +53,24 @@ def test_a_value_of_one_chunk_is_read_as_any_other(text: str) -> None:
     assert read_chunk(text) == read_any(text)
 
 
+@given(written | st.integers() | st.integers(0, 10**16) | numbers | st.floats(allow_nan=False, allow_infinity=False))
+@example("EUR")
+@example("2026-02-29")
+@example("2026-02-28")
+@example("GB29NWBK60161331926819")
+@example("GB29NWBK60161331926818")
+@example(20260526)
+@example(1.125)
+@example(-0.0)
+@example(1e-7)
+def test_a_value_that_is_written_plainly_is_read_as_any_other(value: Value) -> None:
+    assert exact_tokens(value) == read_any(str(value))
+
+
 @given(
     st.lists(st.one_of(written, st.sampled_from(LEADING), st.text(max_size=8)), max_size=6), st.sampled_from(" ,;|.()")
 )
+@example(["GB29 NWBK 6016 1331 9268 19"], " ")
 @example(["see plan.docx"], " ")
 @example(["no link at all. None: not one / two"], " ")
 def test_no_link_is_passed_over_where_links_alone_are_looked_for(pieces: list[str], between: str) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from citywatch.core.enforce.context import party_forms
 from citywatch.core.flow.item import Item
+from citywatch.core.flow.readings import Readings
 from citywatch.core.label import is_above
 from citywatch.core.manifest import Output
 from tests.simulation.flow_city import ANN, MALLORY
@@ -74,6 +75,16 @@ def test_the_same_call_against_the_same_rows_decides_the_same(
 ) -> None:
     items = (*said(*prompts), *vouched, *strange)
     assert steer(items, call[0], **call[1]) == steer(items, call[0], **call[1])
+
+
+@settings(max_examples=200)
+@given(PROMPTS, st.lists(VOUCHED, max_size=2), st.lists(STRANGERS, max_size=2), st.lists(CALLS, min_size=2, max_size=5))
+def test_what_the_calls_of_a_context_carried_before_changes_no_decision(
+    prompts: list[str], vouched: list[Item], strange: list[Item], calls: list[tuple[str, dict[str, Any]]]
+) -> None:
+    items, memory = (*said(*prompts), *vouched, *strange), Readings()
+    for name, values in calls:
+        assert steer(items, name, readings=memory, **values) == steer(items, name, **values)
 
 
 @settings(max_examples=200)

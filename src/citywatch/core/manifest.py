@@ -107,4 +107,4 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
 
     def steers(self, server: str, tool: str) -> bool:
         """Whether this principal's words may steer this act."""
-        return any(one in ("*", f"{server}/*", f"{server}/{tool}") for one in self.may)
+        return not {"*", f"{server}/*", f"{server}/{tool}"}.isdisjoint(self.may)

@@ -112,7 +112,7 @@ def flow_need(
     traced = list(itertools.islice(arguments(call, tool.manifest), MAX_VALUES + 1))
     for one in traced[:MAX_VALUES]:
         if one.party is not None:
-            parties.update((party_key(form), None) for form in party_forms(one.party, read(one.value)))
+            parties.update(dict.fromkeys(map(party_key, party_forms(one.party, read(one.value)))))
         if one.role is Role.OBJECT:
             things[written_key(call.server, thing_of(read(one.value)))] = None
     written: tuple[Key, ...] = ()
@@ -154,7 +154,7 @@ def ticket_key(likeness: str) -> Key:
 
 def written_key(server: str, thing: str = "") -> Key:
     """Where the origins are kept that writes brought to one object of a server, or (no object) to all of it."""
-    return ("written", f"{server}\n{fold(thing)[:MAX_WHOLE]}")
+    return ("written", f"{server}\n{fold(thing)[:MAX_WHOLE] if thing else thing}")
 
 
 def thing_of(value: Value | Typed) -> str:
@@ -173,11 +173,11 @@ def party_forms(party: str, value: Value | Typed) -> tuple[str, ...]:
     read = typed(value)
     text = read.folded
     forms = [f"{party}\n={text}"] if text and len(text) <= 256 else []
-    readings: dict[str, list[str]] = {}
-    for token in read.exact:
-        readings.setdefault(token.kind, []).append(token.value)
-    # INVARIANT: who is known in one reading is not known in another, and we do not know which one the tool takes.
-    forms += [f"{party}\n{kind}:{of[0]}" for kind, of in readings.items() if kind in _NAMING and len(of) == 1]
+    naming = [token for token in read.exact if token.kind in _NAMING]
+    for token in naming:
+        # INVARIANT: who is known in one reading is not known in another, and we do not know which one the tool takes.
+        if sum(other.kind is token.kind for other in naming) == 1:
+            forms.append(f"{party}\n{token.kind}:{token.value}")
     return tuple(forms)
 
 

@@ -245,8 +245,8 @@ class Steering:
         manifest = self._manifest
         if manifest.effect is Effect.READ:
             return False
-        to = any(one.role is Role.DESTINATION for one in manifest.parameters.values())
-        return to or EVERYBODY in manifest.audience
+        to = [one for one in manifest.parameters.values() if one.role is Role.DESTINATION]
+        return bool(to) or EVERYBODY in manifest.audience
 
 
 def _is_file(token: Token) -> bool:

@@ -41,13 +41,13 @@ class Sighting(msgspec.Struct, frozen=True):
 
 
 class Prompt(msgspec.Struct, frozen=True):
-    """A person's own words: whose, which item, folded, and what they hold whole; of each value, which mark is first."""
+    """A person's own words: whose, which item, folded, what they hold whole, and where each value stands first."""
 
     source: str
     item: int
     text: str
     held: Index
-    first: Mapping[tuple[str, str], int] = {}
+    first: Mapping[tuple[str, str], Sighting] = {}
 
 
 class History:
@@ -74,8 +74,9 @@ class History:
         if item.advice:
             self.advised.append(item)
         if item.text:
-            marks = item.parts[0].marks
-            first = {marks[at][:2]: at for at in reversed(range(len(marks)))}
+            first: dict[tuple[str, str], Sighting] = {}
+            for kind, value, start, end in item.parts[0].marks:
+                first.setdefault((kind, value), Sighting(number, 0, start, end))
             self.prompts.append(Prompt(item.source, number, fold(item.text), index_text(item.text), first))
         for at, part in enumerate(item.parts):
             self.foreign = self.foreign or not part.trusted

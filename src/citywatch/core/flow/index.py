@@ -59,11 +59,8 @@ def met(value: Value | Typed, index: Index) -> tuple[Token, ...]:
     readings is 1.5: the tool may take the other.
     """
     read = typed(value)
-    if len(read.ways) == 1:  # as of most values; what follows would say the same
-        ((ways, vague),) = read.ways
-        for one in ways:
-            if _is_met(one, index, vague):
-                return (one,)
+    if len(read.exact) == 1 and _is_met(read.exact[0], index, False):  # what follows would say the same
+        return read.exact
     by_kind: dict[Kind, list[Token | None]] = {}
     for ways, vague in read.ways:
         hit = next((one for one in ways if _is_met(one, index, vague)), None)

@@ -91,7 +91,7 @@ class Provenance:
             marked = ((prompt, find_marked(words, noun, prompt.text)) for prompt in self._prompts)
             return next((Sighting(one.item, 0, at, at + len(words)) for one, at in marked if at >= 0), None)
         for prompt in self._prompts:
-            for form in _forms(read, kinds):
+            for form in (read,) if Kind.DATE not in kinds else _forms(read):
                 found = met(form, prompt.held)
                 for token in found:
                     if token.kind in kinds or (token.kind is Kind.NAME and not counted):
@@ -173,10 +173,9 @@ class Provenance:
 
     def _place(self, prompt: Prompt, found: tuple[Token, ...], words: str) -> Sighting:
         """Where to point people to."""
-        stand = [at for token in found if (at := prompt.first.get((token.kind, token.value))) is not None]
+        stand = [seen for token in found if (seen := prompt.first.get((token.kind, token.value)))]
         if stand:
-            _, _, start, end = self._history.items[prompt.item].parts[0].marks[min(stand)]
-            return Sighting(prompt.item, 0, start, end)
+            return stand[0] if len(stand) == 1 else min(stand, key=_start)
         at = max(find_phrase(words, prompt.text), 0)
         return Sighting(prompt.item, 0, at, at + len(words))
 
@@ -270,11 +269,14 @@ def find_marked(digits: str, noun: str, text: str) -> int:
     return -1 if hit is None else hit.end() - len(digits)
 
 
-def _forms(read: Typed, kinds: frozenset[str]) -> Iterator[Value | Typed]:
-    """The value itself and, where a day is meant, what may be said of it besides."""
+def _start(seen: Sighting) -> tuple[int, int]:
+    return seen.start, seen.end
+
+
+def _forms(read: Typed) -> Iterator[Value | Typed]:
+    """The value itself, and its day."""
     yield read
-    if Kind.DATE in kinds:
-        yield from _days(read)
+    yield from _days(read)
 
 
 def _days(read: Typed) -> Iterator[str]:

@@ -21,6 +21,7 @@ from citywatch.core.flow.encodings import decodings
 from citywatch.core.flow.fold import fold, looks_like, scannable
 from citywatch.core.flow.kinds import Kind, Token
 from citywatch.core.flow.phrases import find_names, phrase
+from citywatch.core.flow.plain import plain_number, plain_text
 from citywatch.core.flow.quantities import PLAIN
 from citywatch.core.flow.scanner import MAX_CHUNK, Scanner
 
@@ -50,7 +51,7 @@ MAX_CHUNKS = 50_000
 MAX_TOKENS = 50_000
 _CHUNK = re.compile(rf"[!#$%&'*+\-./0-9:=?@A-Z\\^_a-z~]{{1,{MAX_CHUNK}}}\Z")
 """ASCII that stands between no two chunks (`scanner`): the scanners see such a text as it is."""
-_LEADS = re.compile(rf"[./\\:@]{PLAIN}|[A-Za-z]{{2}}[0-9]{{2}}")
+_LEADS = re.compile(rf"[./\\:@0-9](?:(?<=[./\\:@]){PLAIN}|(?<=[A-Za-z]{{2}}[0-9])[0-9])")
 """In each host and URL a dot, a colon or a slash is followed by more of it; each IBAN begins like this."""
 _BEGINS = re.compile(r"[0-9@/\\.]")
 _LOOSE = frozenset((Kind.DATE, Kind.TIME, Kind.URL))
@@ -103,15 +104,15 @@ def exact_tokens(value: str | int | float | bool) -> tuple[Token, ...]:
     """The full readings of an argument as one value, or as a phrase if it has none."""
     if isinstance(value, bool):
         return ()
-    if isinstance(value, int):
-        if value.bit_length() > 1024:
-            return ()
-        value = str(value)
-    elif isinstance(value, float):
-        if not math.isfinite(value):
-            return ()
-        value = repr(value)
-    return read_chunk(value) if _CHUNK.match(value) else read_any(value)
+    if isinstance(value, str):
+        plain, text = plain_text(value), value
+    elif value.bit_length() > 1024 if isinstance(value, int) else not math.isfinite(value):
+        return ()
+    else:
+        plain, text = plain_number(value), str(value)
+    if plain is not None:
+        return plain
+    return read_chunk(text) if _CHUNK.match(text) else read_any(text)
 
 
 def read_any(text: str) -> tuple[Token, ...]:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -196,6 +197,8 @@ def same(one: Any, two: Any) -> bool:
     """# INVARIANT: 2. Whether two JSON values are the same; what JSON cannot write is the same as nothing."""
     if type(one) is str or type(two) is str:
         return type(one) is type(two) and one == two
+    if type(one) is float and type(two) is float:  # equal, they are written alike; what is not finite is not written
+        return one == two and isfinite(one)
     try:
         return canonical(one) == canonical(two)
     except Malformed:

@@ -15,6 +15,7 @@ from citywatch.core.enforce.steering import Finding, Steering
 from citywatch.core.flow.fields import Fields
 from citywatch.core.flow.history import History
 from citywatch.core.flow.item import Item, Reading, read_prompt, read_reply
+from citywatch.core.flow.readings import Readings
 from citywatch.core.label import BOTTOM, Label, join
 from citywatch.core.manifest import Output, Parameter, Role, ToolManifest
 from tests.simulation.flow_city import ANN, MALLORY, TOOLS, FlowCity, tool
@@ -57,7 +58,13 @@ def said(*prompts: str) -> tuple[Item, ...]:
 
 
 def steer(
-    items: tuple[Item, ...], name: str, /, parties: tuple[str, ...] = (), held: Holding = FREE, **arguments: Any
+    items: tuple[Item, ...],
+    name: str,
+    /,
+    parties: tuple[str, ...] = (),
+    held: Holding = FREE,
+    readings: Readings | None = None,
+    **arguments: Any,
 ) -> tuple[Finding, ...]:
     history, label = History(), BOTTOM
     for item in items:
@@ -75,7 +82,13 @@ def steer(
         revision="2025-11-25",
         rpc_id=1,
     )
-    flow = Flow(context=Context(label=label, items=len(items)), history=history, parties=frozenset(parties), held=held)
+    flow = Flow(
+        context=Context(label=label, items=len(items)),
+        history=history,
+        parties=frozenset(parties),
+        held=held,
+        readings=readings or Readings(),
+    )
     return Steering(call, RULES.tools["bank", name], RULES, flow).findings()
 
 

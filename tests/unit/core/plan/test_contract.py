@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from math import inf, nan
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from citywatch.core.plan.constraint import Bound, Free, How, OneOf, Record
+from citywatch.core.canonical import canonical
+from citywatch.core.errors import Malformed
+from citywatch.core.plan.constraint import Bound, Free, How, OneOf, Record, same
 from citywatch.core.plan.contract import (
     MAX_BESIDE,
     CallFacts,
@@ -308,3 +313,17 @@ def test_calls_beside_the_plan_count_in_order_and_past_the_bound_refuse() -> Non
     assert len(full.beside) == MAX_BESIDE
     assert forbids(plan, full, "mail/send")
     assert not forbids(plan, full, "bank/send_money")
+
+
+@given(st.floats(), st.floats() | st.just(0.0))
+@example(0.0, -0.0)
+@example(1e300, 1e300)
+@example(inf, inf)
+@example(nan, nan)
+def test_two_numbers_are_the_same_exactly_if_they_are_written_the_same(one: float, two: float) -> None:
+    for first, second in ((one, two), (one, one)):
+        try:
+            written = canonical(first) == canonical(second)
+        except Malformed:
+            written = False
+        assert same(first, second) is written
