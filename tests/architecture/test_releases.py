@@ -14,6 +14,8 @@ MAKERS = {
     "core/flow/item.py": {"read_prompt", "read_reply"},
     "core/flow/fields.py": {"meet"},
     "core/enforce/receive.py": {"item"},
+    # What a temporal rule looks at; nothing keeps it.
+    "core/enforce/past.py": {"happening_of"},
     # Where a label is let down: what `release` gets, and checks to be below.
     "core/enforce/released.py": {"approved", "label", "release"},
     "core/enforce/clearing.py": {"cleared"},
