@@ -20,7 +20,7 @@ MAKERS = {
     "core/enforce/released.py": {"approved", "label", "release"},
     "core/enforce/clearing.py": {"cleared"},
     # What a write carries on (see ADR 0012).
-    "core/enforce/context.py": {"outside_of"},
+    "core/enforce/context.py": {"onward"},
 }
 REPLACERS = {"service/contexts.py": {"add_item"}, "core/enforce/clearing.py": {"cleared"}}
 RECEIPTS = {"core/flow/release.py": {"release"}}

@@ -51,7 +51,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "servers.*.env.*": ("from",),
     "servers.*.sandbox": ("user",),
     "servers.*.tools.*": ("effect", "audience", "parameters", "output", "parts"),
-    "servers.*.tools.*.parameters.*": ("type", "scale", "role", "party"),
+    "servers.*.tools.*.parameters.*": ("type", "scale", "role", "party", "adds"),
     "servers.*.tools.*.output.*": ("label", "party", "key", "readers"),
     "servers.*.tools.*.parts": ("label", "readers"),
     "principals.*": ("may", "own"),

@@ -187,6 +187,16 @@ class ContextReleased(Event, frozen=True, kw_only=True, tag="context_released"):
     reason: str
 
 
+class PartiesForgotten(Event, frozen=True, kw_only=True, tag="parties_forgotten"):
+    """An operator took parties out of a known set: one of them by its `value`, or all. `count` is how many rows went."""
+
+    party: str
+    value: str | None
+    count: int
+    by: str
+    reason: str
+
+
 class CredentialIssued(Event, frozen=True, kw_only=True, tag="credential_issued"):
     """An SVID was issued; `kind` is x509 or jwt, `digest` hashes it, the secret itself is nowhere."""
 
@@ -279,6 +289,7 @@ AnyEvent = (
     | TicketAnswered
     | LabelReleased
     | ContextReleased
+    | PartiesForgotten
     | CredentialIssued
     | ToolApproved
     | ToolChanged

@@ -44,12 +44,16 @@ class Role(StrEnum):
 
 
 class Parameter(msgspec.Struct, frozen=True, kw_only=True):
-    """One declared parameter. A member of the known set `party` may stand in it although no person named it."""
+    """One declared parameter. A member of the known set `party` may stand in it although no person named it.
+
+    What stands in it is added to the known set `adds` by the act, and so it is a destination.
+    """
 
     type: ParameterType | None = None
     scale: int = 2
     role: Role | None = None
     party: str | None = None
+    adds: str | None = None
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):

@@ -178,7 +178,7 @@ class Enforcer:
             puts=(
                 *self._open(call, need, known),
                 *puts,
-                *flowing(call, need.flow, known.flow, loaded, now, self.model),
+                *flowing(call, need.flow, known.flow, decision, loaded, now, self.model),
                 *memories.of_call(call, need, known, now),
             )
             if allowed

@@ -1,8 +1,9 @@
 """The values of a tool call, each with what it does in the act, as the tool's manifest says.
 
 Decides nothing. INVARIANT: no word and no number of a consequential call is passed over: what the manifest is silent
-about is a destination; the names of members inside a value are values too, for they are the agent's words like any
-other. A yes or a no has no source that could be traced: it is one of two options, and follows what was named.
+about is a destination, and so is whoever is added to a set of known parties; the names of members inside a value are
+values too, for they are the agent's words like any other. A yes or a no has no source that could be traced: it is one
+of two options, and follows what was named.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class Argument(msgspec.Struct, frozen=True):
     role: Role
     value: Value
     party: str | None
+    adds: str | None = None
 
 
 def arguments(call: Call, manifest: ToolManifest) -> Iterator[Argument]:
@@ -47,9 +49,12 @@ def declarations(call: Call, manifest: ToolManifest) -> Iterator[tuple[Argument,
     for name, value in call.arguments.items():
         for path, leaf in _leaves(name, value):
             declared = parameters.get(_NUMBERED.sub("[]", path) if "[" in path else path) or parameters.get(name)
-            role = None if declared is None else declared.role
-            party = None if declared is None else declared.party
-            yield Argument(path, role or Role.DESTINATION, leaf, party), role is not None
+            role, party, adds = (
+                (None, None, None) if declared is None else (declared.role, declared.party, declared.adds)
+            )
+            if adds is not None:
+                role = Role.DESTINATION
+            yield Argument(path, role or Role.DESTINATION, leaf, party, adds), role is not None
 
 
 def silent(manifest: ToolManifest, schema: Mapping[str, Any]) -> tuple[str, ...]:
@@ -57,7 +62,8 @@ def silent(manifest: ToolManifest, schema: Mapping[str, Any]) -> tuple[str, ...]
     offered = schema.get("properties")
     if manifest.effect is Effect.READ or not isinstance(offered, Mapping):
         return ()
-    spoken = {name.partition("[")[0].partition(".")[0] for name, one in manifest.parameters.items() if one.role}
+    declared = (name for name, one in manifest.parameters.items() if one.role or one.adds)
+    spoken = {name.partition("[")[0].partition(".")[0] for name in declared}
     return tuple(sorted(name for name in offered if name not in spoken))
 
 

@@ -8,6 +8,7 @@ or under none. What an operator let down (`clearing`) is kept beside what is lef
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -21,6 +22,7 @@ from citywatch.core.flow.history import History
 from citywatch.core.flow.item import MAX_WHOLE
 from citywatch.core.flow.kinds import Kind
 from citywatch.core.flow.readings import Readings, Typed, Value, typed
+from citywatch.core.flow.tokens import find_tokens
 from citywatch.core.label import BOTTOM, Label, join_all
 from citywatch.core.manifest import Role
 from citywatch.core.plan.contract import Progress
@@ -29,6 +31,12 @@ Key = tuple[str, str]
 
 ANY_OBJECT: Final = "*"
 """Beside each object that was written: what was written to any, for a reply that speaks of very many."""
+MAX_BROUGHT: Final = 64
+"""Names that one call carries to a server which feeds known parties; with more, all of that server is written to."""
+MAX_TEXT: Final = 64 << 10
+MAX_PEOPLE: Final = 16
+SOMEBODY: Final = "principal:*"
+"""Stands for more people than are told apart in what was written. Nobody has that name."""
 MAX_ITEMS: Final = 10_000
 """Items of a context that are kept as an index. Those beyond it still join their label; what they hold is not found."""
 
@@ -70,15 +78,28 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class Party(msgspec.Struct, frozen=True, kw_only=True):
+    """A known party: learnt at that instant. `waits`: an agent's write may have brought it, in words of those in `by`.
+
+    Then it counts only in a task that began later, and only for an act that all of them may steer.
+    """
+
+    at: int = 0
+    waits: bool = False
+    by: tuple[str, ...] = ()
+
+
 class Flow(msgspec.Struct, frozen=True, kw_only=True):
     """What the agent's key has received, which of the call's values are known parties, a person's answer if any.
 
+    `parties` are those that count at once, `learnt` those that an agent's write may have brought.
     `held` is what the agent is held to, `progress` what was done under it; `readings` what its calls carried, as read.
     """
 
     context: Context
     history: History
     parties: frozenset[str] = frozenset()
+    learnt: Mapping[str, Party] = msgspec.field(default_factory=dict)
     ticket: Ticket | None = None
     held: Holding = FREE
     progress: Progress | None = None
@@ -86,17 +107,24 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FlowNeed(msgspec.Struct, frozen=True, kw_only=True):
-    """The rows that say where this call's values come from; `written` are those that it would taint."""
+    """The rows that say where this call's values come from; `written` are those that it would taint.
+
+    `adds` are those of the parties that it adds, `brought` those of the names that it would carry to the server, each
+    with the argument it stands in.
+    """
 
     context: Key
     parties: tuple[Key, ...] = ()
     ticket: Key | None = None
     written: tuple[Key, ...] = ()
     plan: tuple[Key, ...] = ()
+    adds: tuple[tuple[str, Key], ...] = ()
+    brought: tuple[tuple[str, Key], ...] = ()
 
     def rows(self) -> tuple[Key, ...]:
         ticket = () if self.ticket is None else (self.ticket,)
-        return (self.context, *self.parties, *ticket, *self.written, *self.plan)
+        named = dict.fromkeys((*self.parties, *(key for _, key in (*self.adds, *self.brought))))
+        return (self.context, *named, *ticket, *self.written, *self.plan)
 
 
 def flow_need(
@@ -108,17 +136,24 @@ def flow_need(
         return FlowNeed(context=context)
     read = Typed if readings is None else readings.of
     parties: dict[Key, None] = {}
+    adds: dict[tuple[str, Key], None] = {}
     things: dict[Key, None] = {}
     traced = list(itertools.islice(arguments(call, tool.manifest), MAX_VALUES + 1))
     for one in traced[:MAX_VALUES]:
         if one.party is not None:
             parties.update(dict.fromkeys(map(party_key, party_forms(one.party, read(one.value)))))
+        if one.adds is not None:
+            adds.update(dict.fromkeys((one.path, party_key(form)) for form in party_forms(one.adds, read(one.value))))
         if one.role is Role.OBJECT:
             things[written_key(call.server, thing_of(read(one.value)))] = None
     written: tuple[Key, ...] = ()
+    brought: tuple[tuple[str, Key], ...] = ()
     if tool.effect is not Effect.READ:
         written = (*things, written_key(call.server, ANY_OBJECT)) if things else (written_key(call.server),)
-        if len(traced) > MAX_VALUES:  # it may write more objects than are looked up one by one
+        names = tuple(itertools.islice(names_in(call, read), MAX_BROUGHT + 1)) if tool.feeds else ()
+        brought = tuple((path, brought_key(call.server, form)) for path, form in names[:MAX_BROUGHT])
+        # It may write more objects than are looked up one by one, or bring more names.
+        if len(traced) > MAX_VALUES or len(names) > MAX_BROUGHT:
             written = (*written, written_key(call.server))
     return FlowNeed(
         context=context,
@@ -126,6 +161,8 @@ def flow_need(
         ticket=ticket_key(likeness),
         written=written,
         plan=(plan_key(call.agent), progress_key(call.agent)),
+        adds=tuple(adds),
+        brought=brought,
     )
 
 
@@ -197,12 +234,34 @@ def carried_by(call: Call, flow: Flow) -> Label:
     return join_all((flow.context.label, *(flow.history.items[one].label for one in items)))
 
 
-def outside_of(label: Label) -> Label:
-    """What of a label an act would carry on to what it writes: all but people's and servers' own origins.
+def onward(label: Label) -> Label:
+    """What of a label an act carries on to what it writes: all but the servers' own data, which gives no orders.
 
-    And its readers, whoever shaped it: what was written and read again is as confidential as before.
+    Of very many people it says only that they are some: one object that all write to must not read as anybody's.
+    `principal:*` is no principal, and steers nothing. Readers stay: what was written is as confidential as before.
     """
     if label.origins is None:
         return label
-    foreign = frozenset(one for one in label.origins if not one.startswith(("principal:", "server:")))
-    return Label(foreign, label.readers)
+    people = frozenset(one for one in label.origins if one.startswith("principal:"))
+    kept = frozenset(one for one in label.origins if not one.startswith("server:"))
+    if SOMEBODY in people or len(people) > MAX_PEOPLE:
+        kept = kept - people | {SOMEBODY}
+    return Label(kept, label.readers)
+
+
+def names_in(call: Call, read: Callable[[Value], Typed]) -> Iterator[tuple[str, str]]:
+    """Whatever a call carries that can be somebody's name in a set of known parties, with where it stands.
+
+    Whole values under each of their notations, and what stands in a text: a card, a list, a letter.
+    """
+    for path, value in itertools.islice(all_values(call), MAX_VALUES):
+        yield from ((path, form) for form in party_forms("", read(value)))
+        if isinstance(value, str):
+            for token in find_tokens(value[:MAX_TEXT], names=False):
+                if token.kind in _NAMING:
+                    yield f"{path}[{token.start}:{token.end}]", f"\n{token.kind}:{token.value}"
+
+
+def brought_key(server: str, form: str) -> Key:
+    """Where it is kept who had this name carried to a server; a name is a party's form, of whatever set."""
+    return ("brought", f"{server}\n{form.partition(chr(10))[2]}")

@@ -14,6 +14,8 @@ INVARIANTS
 4. To what a person only described, or is (`linked`, `endorsed`, `own`), nothing irreversible is done unless
    they spoke of doing it: who asks what is in a file has not asked for it to be deleted. An act that cannot be taken
    back and takes no value that could be named must have been spoken of as well.
+5. A party that an agent's write may have brought counts only in a task that began after it was learnt, and only for an
+   act that all may steer whose words were in that write.
 """
 
 from __future__ import annotations
@@ -88,7 +90,7 @@ class Steering:
         self._read = flow.readings.of
         self._counts = flow.held.counts
         self._people = Provenance(flow.history, self._steers, self._counts)
-        self._parties = flow.parties
+        self._parties = flow.parties | self._later(flow)
         self._clean = self._is_clean(flow.context.label)
         self._cleared = flow.context.cleared
 
@@ -225,6 +227,23 @@ class Steering:
     def _vouched(self, value: Value) -> bool:
         """Whether a server of ours says this itself: its own link may be passed on."""
         return any(self._history.part(seen).trusted for seen in self._history.sightings(value))
+
+    def _later(self, flow: Flow) -> set[str]:
+        """The parties that an agent's write may have brought, and that count by now.
+
+        # INVARIANT: 5. To have somebody added and then to pay them is one task's doing; in a later one, a person has
+        # spoken since. Who may not steer this act has added nobody for it.
+        """
+        if not flow.learnt:
+            return set()
+        spoke = [prompt for prompt in self._history.prompts if self._steers(prompt.source)]
+        told = [self._history.items[prompt.item] for prompt in spoke]
+        began = max((item.at for item in told if self._counts(item)), default=0)
+        return {
+            form
+            for form, party in flow.learnt.items()
+            if party.at < began and all(self._steers(one) for one in party.by)
+        }
 
     def _steers(self, source: str) -> bool:
         kind, _, name = source.partition(":")
