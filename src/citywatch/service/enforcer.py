@@ -188,7 +188,7 @@ class Enforcer:
             # What a server says and nobody hears costs it nothing, and would fill our disk: its digest has to do.
             entries=(
                 NewEntry(entry, None if unheard else Payload(salt, call.body)),
-                *entries.let_down(call, decision, replica=self.replica, now=now),
+                *entries.let_down(call, judged.found, replica=self.replica, now=now),
             ),
             reads=(*known.reads, *opening) if allowed else known.reads,
             spends=tuple(Spend(b.key, b.window, b.limit, observing or not allowed) for b in need.budgets),
