@@ -157,7 +157,7 @@ BAD: list[tuple[str, str, str, str]] = [
         "",
         "unknown key `zzz`",
         "write one of trust_domain, listen, names, state, policies, temporal_rules, origin, agents, servers, "
-        "principals, limits, witnesses, witness_quorum",
+        "principals, limits, witnesses, witness_quorum, unsafe_observe",
     ),
     (f"{DOMAIN}listen: §[]\n", "listen", "an empty list", "name at least one, or remove the key"),
     (
@@ -616,7 +616,7 @@ BAD: list[tuple[str, str, str, str]] = [
         tool("parameters: {a: {§kind: x}}"),
         f"{TRANSFER}.parameters.a",
         "unknown key `kind`",
-        "write one of type, scale, role, party",
+        "write one of type, scale, role, party, adds",
     ),
     (
         tool("output: {§status: trusted}"),
@@ -659,6 +659,24 @@ BAD: list[tuple[str, str, str, str]] = [
         f"{TRANSFER}.parameters.a.party",
         "`Pay ees` is not a name for a set of known parties",
         "use letters, digits, dots, dashes, underscores, at most 128",
+    ),
+    (
+        tool("parameters: {a: {adds: §Pay ees}}"),
+        f"{TRANSFER}.parameters.a.adds",
+        "`Pay ees` is not a name for a set of known parties",
+        "use letters, digits, dots, dashes, underscores, at most 128",
+    ),
+    (
+        tool("parameters: {a: {adds: payees, §role: object}}"),
+        f"{TRANSFER}.parameters.a.role",
+        "whoever is added to `payees` is a destination",
+        "write `role: destination`",
+    ),
+    (
+        tool("parameters: {a: {adds: payees}}\n§effect: read"),
+        f"{TRANSFER}.effect",
+        "a tool that adds a party changes something",
+        "write `effect: write`",
     ),
     # temporal rules
     (
@@ -844,6 +862,7 @@ BAD: list[tuple[str, str, str, str]] = [
         "1 of 0 witnesses cannot cosign",
         "lower it, or name more witnesses",
     ),
+    (f"{DOMAIN}unsafe_observe: §yes\n", "unsafe_observe", "expected true or false", "write true or false"),
 ]
 
 
@@ -963,6 +982,17 @@ def test_a_full_file_gives_the_values_it_says() -> None:
     assert settings.limits == Limits(request_bytes=1 << 20, header_time_ms=500, depth=32)
     assert settings.witnesses[0].url == "http://127.0.0.1:8470"
     assert settings.unsafe == ("servers.remote.unsafe_plain_http", "servers.scratch.unsafe_same_user")
+
+
+def test_observing_is_off_unless_it_is_switched_on_and_is_named_and_in_the_digest_then() -> None:
+    plain, off, on = (
+        parse_settings(DOMAIN + more, "/srv") for more in ("", "unsafe_observe: false\n", "unsafe_observe: true\n")
+    )
+    assert plain == off
+    assert not plain.observe
+    assert on.observe
+    assert on.unsafe == ("unsafe_observe",)
+    assert manifest_digest(on) != manifest_digest(plain) == manifest_digest(off)
 
 
 def test_one_line_is_enough_and_its_defaults_are_closed() -> None:

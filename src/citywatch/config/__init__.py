@@ -3,6 +3,7 @@
 Reads no file, looks at no environment, knows no adapter: `main` does, and `main` alone imports this package.
 """
 
+from citywatch.config.draft import Draft, draft_manifests
 from citywatch.config.file import parse_settings
 from citywatch.config.settings import (
     Agent,
@@ -25,6 +26,7 @@ __all__ = [
     "KEYS",
     "Agent",
     "ConfigError",
+    "Draft",
     "FromEnvironment",
     "FromFile",
     "Http",
@@ -35,6 +37,7 @@ __all__ = [
     "Server",
     "Settings",
     "Witness",
+    "draft_manifests",
     "manifest_digest",
     "parse_settings",
 ]

@@ -17,7 +17,7 @@ from ipaddress import ip_address
 from citywatch.config.agents import Declared, agents
 from citywatch.config.document import Node, Scalar, Table, parse_document
 from citywatch.config.principals import principals
-from citywatch.config.reader import Notes, duration, each, integer, named, shown, size, some, text, url, where
+from citywatch.config.reader import Notes, duration, each, flag, integer, named, shown, size, some, text, url, where
 from citywatch.config.servers import loopback, server
 from citywatch.config.settings import ConfigError, Limits, Listen, Program, Server, Settings, Witness
 from citywatch.config.table import Section, table
@@ -25,6 +25,7 @@ from citywatch.core.names import parse_domain, parse_segment
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*\Z")
+OBSERVE = "unsafe_observe"
 _LISTEN = (Listen(False, "127.0.0.1", 8460),)
 _COSIGNATURE = 0x04  # SPEC: C2SP tlog-cosignature, timestamped Ed25519; a log's own key (0x01) is no witness
 
@@ -56,6 +57,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
     )
     _one_user_each(notes, root)
     witnesses, quorum = _witnesses(section)
+    observe = section.get(OBSERVE, flag, False)
     settings = Settings(
         trust_domain=domain or "",
         listen=listen,
@@ -69,8 +71,9 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         limits=section.get("limits", _limits, Limits()),
         witnesses=witnesses,
         witness_quorum=quorum,
+        unsafe=(*((OBSERVE,) if observe else ()), *(one for item in servers.values() for one in _unsafe(item))),
+        observe=observe,
         temporal_rules=section.maybe("temporal_rules", where),
-        unsafe=tuple(flag for item in servers.values() for flag in _unsafe(item)),
     )
     return settings if domain is not None else None
 

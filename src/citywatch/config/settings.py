@@ -127,6 +127,7 @@ class Witness(msgspec.Struct, frozen=True, kw_only=True):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The whole file. Paths are resolved; `unsafe` names every dangerous option that is on.
 
+    `observe` is `unsafe_observe`: refusals are written down and not enforced.
     `temporal_rules` is a file of rules about what happened before; None: there are none.
     """
 
@@ -143,6 +144,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     witnesses: tuple[Witness, ...]
     witness_quorum: int
     unsafe: tuple[str, ...]
+    observe: bool = False
     temporal_rules: str | None = None
 
 
@@ -168,6 +170,8 @@ def manifest_digest(settings: Settings) -> str:
         }
         agents[name] = plain
     declared = {"v": 1, "trust_domain": settings.trust_domain, "agents": agents, "servers": servers}
+    if settings.observe:
+        declared["unsafe_observe"] = True
     if settings.principals:
         declared["principals"] = msgspec.to_builtins(settings.principals)
     return digest(canonical(declared))

@@ -31,6 +31,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "limits",
         "witnesses",
         "witness_quorum",
+        "unsafe_observe",
     ),
     "agents.*": ("roles", "attributes", "budgets", "svid_ttl", "token_ttl"),
     "agents.*.budgets.*": ("calls", "per"),

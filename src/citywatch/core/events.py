@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import msgspec
 
+WOULD = "would_"
+
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     """`at` is milliseconds since the epoch, `replica` the process that wrote it."""
@@ -20,7 +22,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
 
 
 class Decided(Event, frozen=True, kw_only=True, tag="decided"):
-    """A call was judged. Committed before it is forwarded. `body` is the salted digest of the message judged."""
+    """A call was judged. Committed before it is forwarded. `body` is the salted digest of the message judged.
+
+    `decision` is allow, ask or deny; with `would_` before it (`unsafe_observe`) the call went through all the same.
+    """
 
     call: str
     direction: str
@@ -40,6 +45,21 @@ class Decided(Event, frozen=True, kw_only=True, tag="decided"):
     pin: str | None
     body: str
     sources: tuple[str, ...] = ()  # what entitled each argument that steers the act
+
+    @property
+    def verdict(self) -> str:
+        """What the gates found, allow, ask or deny, whether or not it was enforced."""
+        return self.decision.removeprefix(WOULD)
+
+    @property
+    def forwarded(self) -> bool:
+        """Whether the call was let go."""
+        return self.became == "allow"
+
+    @property
+    def became(self) -> str:
+        """What became of the call: allow, ask or deny, as it was enforced."""
+        return "allow" if self.decision.startswith(WOULD) else self.decision
 
 
 class Settled(Event, frozen=True, kw_only=True, tag="settled"):
@@ -188,7 +208,7 @@ class ContextReleased(Event, frozen=True, kw_only=True, tag="context_released"):
 
 
 class PartiesForgotten(Event, frozen=True, kw_only=True, tag="parties_forgotten"):
-    """An operator took parties out of a known set: one of them by its `value`, or all. `count` is how many rows went."""
+    """An operator took parties out of a known set: one of them by its `value`, or all. `count` says how many names."""
 
     party: str
     value: str | None

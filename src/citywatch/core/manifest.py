@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 import msgspec
+from msgspec.structs import force_setattr
 
 from citywatch.core.call import Effect
 
@@ -54,6 +55,11 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True):
     role: Role | None = None
     party: str | None = None
     adds: str | None = None
+
+    def __post_init__(self) -> None:
+        # INVARIANT: adding a party is an act towards that party, whatever else its parameter is declared to be.
+        if self.adds is not None:
+            force_setattr(self, "role", Role.DESTINATION)
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):

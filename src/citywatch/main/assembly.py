@@ -208,6 +208,7 @@ def configured(settings: Settings) -> Configured:
         digest=declared_digest(manifest_digest(settings), temporal),
         leeway_ms=LEEWAY_MS,
         principals=settings.principals,
+        observe=settings.observe,
         temporal=temporal,
     )
 

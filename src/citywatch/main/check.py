@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +19,7 @@ from citywatch.main.place import Place, read_place
 
 if TYPE_CHECKING:
     from citywatch.core.enforce.rules import Rules
+    from citywatch.core.manifest import ToolManifest
     from citywatch.main.assembly import City
     from citywatch.service.ports import Upstream
     from citywatch.service.tools import Approved
@@ -58,6 +59,8 @@ async def _check(place: Place, closed: Sequence[str]) -> list[str]:
         click.echo(f"listens on      {listen}")
     for name in settings.unsafe:
         click.echo(f"UNSAFE          {name}")
+    if settings.observe:
+        click.echo("WARNING         `unsafe_observe` is on: nothing is enforced, calls are only judged and logged")
     if settings.principals:
         click.echo(f"principals      {', '.join(settings.principals)}")
     else:
@@ -169,17 +172,46 @@ async def _is_open(place: Place, name: str, *, vouched: bool) -> bool:
 
 def _tools(place: Place, name: str, approved: Sequence[Approved]) -> list[str]:
     """Say what the file does not say of a server's tools; it is a problem if none is approved."""
-    from citywatch.core.enforce.arguments import silent
-    from citywatch.core.manifest import SILENT
-
     declared = place.settings.servers[name].tools
     tools = sorted((one for one in approved if (one.server, one.kind) == (name, "tool")), key=lambda one: one.name)
-    for tool in tools:
-        if tool.name not in declared:
-            click.echo(f"                {name}/{tool.name} has no manifest: counts as irreversible")
-        schema = tool.definition.get("inputSchema")
-        unsaid = silent(declared.get(tool.name, SILENT), schema if isinstance(schema, dict) else {})
-        if unsaid:
-            shown = ", ".join(json.dumps(one)[1:-1] for one in unsaid)
-            click.echo(f"                {name}/{tool.name} has no role for {shown}: counts as destination")
+    unsaid = [line for tool in tools for line in silence(name, tool.name, declared.get(tool.name), tool.definition)]
+    for line in unsaid:
+        click.echo(f"SILENT          {line}")
+    if unsaid:
+        click.echo(f"                draft what is missing: `citywatch manifest suggest {name}`")
     return [] if tools else [f"no tool of `{name}` is approved: `citywatch tools approve {name}`"]
+
+
+def silence(server: str, tool: str, manifest: ToolManifest | None, definition: Mapping[str, Any]) -> Iterator[str]:
+    """What the file does not say of a consequential tool, what that means, and where to say it: one line each."""
+    from citywatch.core.enforce.arguments import silent
+    from citywatch.core.enforce.places import places
+    from citywatch.core.manifest import SILENT
+
+    named, schema = _shown(tool), definition.get("inputSchema")
+    unsaid = silent(manifest or SILENT, schema if isinstance(schema, dict) else {})
+    where = f"servers.{server}.tools.{named}"
+    if manifest is None:
+        each = f", and as a destination each of {_listed(unsaid)}" if unsaid else ""
+        yield f"{server}/{named} has no manifest: it counts as irreversible{each}; declare `{where}`"
+    elif unsaid:
+        one = "destination" if len(unsaid) == 1 else "destinations"
+        yield (
+            f"{server}/{named} has no role for {_listed(unsaid)}: what stands there counts as {one}; "
+            f"give each a `role` under `{where}.parameters`"
+        )
+    if manifest is None or not isinstance(schema, dict):
+        return
+    offered = {top for one in places(schema) for top in one.tops}
+    for name in manifest.parameters:
+        if name not in offered and name.partition("[")[0].partition(".")[0] not in offered:
+            yield f"{server}/{named} declares `{_shown(name)}`, which its approved definition does not have"
+
+
+def _listed(places: Iterable[str]) -> str:
+    return ", ".join(f"`{_shown(one)}`" for one in places)
+
+
+def _shown(name: str) -> str:
+    """A server's word, with nothing in it that a terminal obeys."""
+    return json.dumps(name)[1:-1]

@@ -153,7 +153,7 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher) -
         limits=Limits(size=limits.request_bytes, depth=limits.depth, nodes=limits.nodes),
         body_time=limits.body_time_ms / 1000,
         max_in_flight=limits.max_in_flight,
-        routes=routes(city.issuer, publisher),
+        routes=routes(city.issuer, publisher, enforcing=not settings.observe),
         closed=lambda: publisher.health.refused,
         hosts=frozenset({"localhost", "127.0.0.1", "::1", *settings.names, *(one.host for one in settings.listen)}),
     )
@@ -244,6 +244,8 @@ def _says(
     says.append(f"policies     {len(rules.policies.policies)} ({rules.policies.digest[:16]})")
     says.append(f"tools        {len(rules.tools)} approved")
     says += [f"UNSAFE       {name}" for name in city.settings.unsafe]
+    if city.settings.observe:
+        says.append("UNSAFE       NOTHING IS ENFORCED: what would be refused or asked is let through, and only logged")
     says.append(f"log          {publisher.health.size} entries published, {publisher.health.cosigned} cosignatures")
     if publisher.health.failed:
         says.append(f"log          not published up to now: {publisher.health.failed}")

@@ -16,8 +16,8 @@ Handler = Callable[[bytes], Awaitable[tuple[int, str, bytes]]]
 JSON = "application/json"
 
 
-def routes(issuer: Issuer, publisher: Publisher) -> Mapping[tuple[str, str], Handler]:
-    """The gateway's own addresses, by method and path."""
+def routes(issuer: Issuer, publisher: Publisher, *, enforcing: bool) -> Mapping[tuple[str, str], Handler]:
+    """The gateway's own addresses, by method and path. What watches it is told if it enforces nothing."""
 
     async def bundle(_: bytes) -> tuple[int, str, bytes]:
         return 200, JSON, issuer.bundle()
@@ -30,7 +30,9 @@ def routes(issuer: Issuer, publisher: Publisher) -> Mapping[tuple[str, str], Han
         status = "ok" if log.failed is None else "the log is not published for now: its disk or a witness is away"
         if log.refused is not None:
             status = "the log is not published: a witness or the signer refused"
-        return 200, JSON, msgspec.json.encode({"status": status, "published": log.size})
+        if not enforcing:
+            status = f"UNSAFE: observing, nothing is enforced; {status}"
+        return 200, JSON, msgspec.json.encode({"status": status, "published": log.size, "enforcing": enforcing})
 
     return {
         ("GET", "/citywatch/bundle"): bundle,

@@ -95,7 +95,7 @@ async def _tell(city: City, index: int, decided: Decided) -> Told:
         again="same" if same else "unknown" if past.missing else "differs",
         notes=past.missing,
         explanation=explained,
-        remedies=() if decided.decision == "allow" else tuple(Trial(*at).remedies()),
+        remedies=() if decided.verdict == "allow" else tuple(Trial(*at).remedies()),
         policies=_policies(past, decided),
     )
 
@@ -122,7 +122,7 @@ def lines(told: Told) -> Iterator[str]:
     one = told.decided
     act = f"{one.server}/{one.name}" if one.name else f"{one.server} {one.method}"
     yield f"{_when(one.at)}  entry {told.index}  call {one.call}"
-    yield f"{_agent(one)} wanted {_shown(act)} ({one.effect}): {VERDICTS[one.decision]}{_code(one)}"
+    yield f"{_agent(one)} wanted {_shown(act)} ({one.effect}): {_verdict(one)}{_code(one)}"
     yield ""
     explained = told.explanation
     if explained is None or told.again != "same":
@@ -143,6 +143,11 @@ def lines(told: Told) -> Iterator[str]:
 
 
 VERDICTS = {"allow": "let through", "ask": "a person must be asked", "deny": "refused"}
+
+
+def _verdict(one: Decided) -> str:
+    said = VERDICTS[one.verdict]
+    return said if one.verdict == one.decision else f"{said}, were it enforced: it was only observed, and let through"
 
 
 def _code(one: Decided) -> str:
@@ -207,7 +212,7 @@ def _readers(one: Decided, explained: Explanation) -> Iterator[str]:
 
 
 def _next(told: Told) -> Iterator[str]:
-    if told.decided.decision == "allow":
+    if told.decided.verdict == "allow":
         return
     yield ""
     yield "What would let it pass. First ask whether it should: the model may have been talked into it."

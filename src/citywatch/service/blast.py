@@ -122,10 +122,11 @@ class _Teller:
         known: tuple[str, ...] = ()
         sets: tuple[str, ...] = ()
         passes = any(" known: " in source for source in one.sources) or len(one.sources) >= MAX_SOURCES
+        passes = passes or one.decision.startswith(events.WOULD)  # it names no sources, and may have gone by any
         if passes and self.spread.parties():
             known, sets = await self._known(index, one)
         touched = self.spread.decided(index, one, known, sets)
-        if one.decision != "allow":
+        if not one.forwarded:
             return
         self._open[one.call] = (index, one)
         if touched:

@@ -41,6 +41,7 @@ from citywatch.core.enforce.needs import (
     needs,
     open_key,
 )
+from citywatch.core.enforce.observe import observed
 from citywatch.core.enforce.past import Event, event_of, reply_of
 from citywatch.core.enforce.receive import Entering, entering_reply
 from citywatch.core.enforce.rules import Rules
@@ -75,14 +76,19 @@ from citywatch.service.unhindered import unhindered
 MAX_CONFLICTS = 3
 WAITING = ("asked", "parked")
 """The kinds of rows that wait for one message each."""
+Decide = Callable[[Call, Credential, Known, Needs, int], tuple[Authority | None, Decision]]
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
-    """A call, its decision, and what it rested on; the decision's entry is committed. Only `judge` makes one."""
+    """A call, its decision, and what it rested on; the decision's entry is committed. Only `judge` makes one.
+
+    `found` is what the gates found; `decision` is another where `unsafe_observe` enforces nothing.
+    """
 
     call: Call
     credential: Credential
     decision: Decision
+    found: Decision
     authority: Authority | None
     known: Known
 
@@ -104,8 +110,12 @@ class Enforcer:
         replica: str,
         refresh: Callable[[], Awaitable[Rules]] | None = None,
         model: Model | None = None,
+        decide: Decide | None = None,
     ) -> None:
-        """`model` scans what enters a context; without one nothing is scanned, and no Ask becomes a Deny for it."""
+        """`model` scans what enters a context; without one nothing is scanned, and no Ask becomes a Deny for it.
+
+        `decide` stands in the place of the gates where a log is folded again (`rehearsal`), and nowhere else.
+        """
         self.store = store
         self.clock = clock
         self.chance = chance
@@ -113,6 +123,7 @@ class Enforcer:
         self.replica = replica
         self.model = model
         self._refresh = refresh
+        self._decide = decide or decide_call
         self.contexts = Contexts(store)
         self.snapshots = Snapshots(store, self.contexts)
         self.rejections = Rejections(store, clock, replica, lambda server: server in self.rules.servers)
@@ -139,8 +150,11 @@ class Enforcer:
             if attempt == 0 and self._refresh is not None and self._outdated(call, known.pin):
                 self.rules = await self._refresh()
                 continue
-            authority, decision = _decide(call, credential, known, need, now)
-            judged = Judged(call=call, credential=credential, decision=decision, authority=authority, known=known)
+            authority, found = self._decide(call, credential, known, need, now)
+            decision = found if authority is None else observed(found, self.rules.observe)
+            judged = Judged(
+                call=call, credential=credential, decision=decision, found=found, authority=authority, known=known
+            )
             if authority is None and isinstance(decision, Deny):
                 # Papers that do not hold are worth no more of the disk than none at all: no payload, folded in a flood.
                 await self.rejections.add(decision.reason.code, decision.reason.detail, call.agent, call.server)
@@ -163,26 +177,29 @@ class Enforcer:
 
     def _recording(self, judged: Judged, need: Needs, loaded: Loaded, now: int, puts: Puts, opening: Reads) -> Append:
         """The one transaction of a decision: its entry, what it was read from, what it spends, what it changes."""
-        call, known, decision, allowed = judged.call, judged.known, judged.decision, judged.allowed
+        call, known, allowed = judged.call, judged.known, judged.allowed
+        observing = allowed and known.rules.observe
         unheard = not allowed and call.direction is Direction.TO_AGENT
         salt = self.chance.salt()
-        entry = entries.decided(call, judged.credential, known, decision, salt=salt, replica=self.replica, now=now)
+        entry = entries.decided(
+            call, judged.credential, known, judged.found, salt=salt, replica=self.replica, now=now, observing=observing
+        )
         return Append(
             # What a server says and nobody hears costs it nothing, and would fill our disk: its digest has to do.
             entries=(
                 NewEntry(entry, None if unheard else Payload(salt, call.body)),
-                *entries.let_down(call, decision, replica=self.replica, now=now),
+                *entries.let_down(call, judged.found, replica=self.replica, now=now),
             ),
             reads=(*known.reads, *opening) if allowed else known.reads,
-            spends=tuple(Spend(b.key, b.window, b.limit, not allowed) for b in need.budgets),
+            spends=tuple(Spend(b.key, b.window, b.limit, observing or not allowed) for b in need.budgets),
             puts=(
                 *self._open(call, need, known),
                 *puts,
-                *flowing(call, need.flow, known.flow, decision, loaded, now, self.model),
+                *flowing(call, need.flow, known.flow, judged.found, loaded, now, self.model),
                 *memories.of_call(call, need, known, now),
             )
             if allowed
-            else asking(call, need.flow, known.flow, decision, now),
+            else asking(call, need.flow, known.flow, judged.decision, now),
             sync=allowed and is_synced(self.rules, call),
         )
 
@@ -192,7 +209,9 @@ class Enforcer:
         need = needs(call, self.rules, now, credential.key)
         known = await self.snapshots.known(call, need, await self.store.load(need.rows, ()), self.rules)
         authority = verify(call, credential, known, now)
-        return Judged(call=call, credential=credential, decision=_RECALLED, authority=authority, known=known)
+        return Judged(
+            call=call, credential=credential, decision=_RECALLED, found=_RECALLED, authority=authority, known=known
+        )
 
     def _open(self, call: Call, need: Needs, known: Known) -> Puts:
         """The row that marks a call as open (a notification has no outcome to wait for); an invitation is used up."""
@@ -344,9 +363,10 @@ def _code_of(decision: Decision) -> Code:
     return decision.reason.code
 
 
-def _decide(
+def decide_call(
     call: Call, credential: Credential, known: Known, need: Needs, now: int
 ) -> tuple[Authority | None, Decision]:
+    """Who acts, and whether they may: the authority is None for papers that do not hold."""
     try:
         authority = verify(call, credential, known, now)
     except Refused as refusal:

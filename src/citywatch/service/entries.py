@@ -27,9 +27,20 @@ MAX_NAMES = 16
 
 
 def decided(
-    call: Call, credential: Credential, known: Known, decision: Decision, *, salt: bytes, replica: str, now: int
+    call: Call,
+    credential: Credential,
+    known: Known,
+    decision: Decision,
+    *,
+    salt: bytes,
+    replica: str,
+    now: int,
+    observing: bool = False,
 ) -> bytes:
-    """A call and its decision. `salt` is the payload's, `now` in milliseconds."""
+    """A call and its decision. `salt` is the payload's, `now` in milliseconds.
+
+    `observing`: it went through whatever was decided, and the entry says `would_deny`, which no enforced one does.
+    """
     reason = None if isinstance(decision, Allow) else decision.reason
     event = events.Decided(
         at=now,
@@ -43,7 +54,8 @@ def decided(
         name=call.name,
         revision=call.revision,
         effect=effect_of(known.rules, call).value,
-        decision="allow" if reason is None else "deny" if isinstance(decision, Deny) else "ask",
+        decision=(events.WOULD if observing else "")
+        + ("allow" if reason is None else "deny" if isinstance(decision, Deny) else "ask"),
         code=None if reason is None else reason.code.value,
         policies=(decision.policies if isinstance(decision, Allow) else decision.reason.policies)[:MAX_POLICIES],
         sources=tuple(one[:MAX_DETAIL] for one in decision.sources[:MAX_SOURCES])
@@ -109,8 +121,8 @@ def settled(
         call=call.id,
         message=index,
         outcome="withheld" if isinstance(outcome, Withheld) else "released",
-        code=outcome.code.value if isinstance(outcome, Withheld) else None,
-        detail=outcome.detail if isinstance(outcome, Withheld) else "",
+        code=None if outcome.code is None else outcome.code.value,
+        detail=outcome.detail,
         final=True,
         is_error=response.error is not None,
         size=len(response.body),

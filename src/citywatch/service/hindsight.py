@@ -92,7 +92,7 @@ async def then(store: Store, rules: Rules, index: int, decided: events.Decided, 
 
 def agrees(decided: events.Decided, decision: Decision) -> bool:
     """Whether a decision is the one that was recorded, in its words and its policies too."""
-    recorded = (decided.decision, decided.code, decided.detail, decided.sources, decided.policies)
+    recorded = (decided.verdict, decided.code, decided.detail, decided.sources, decided.policies)
     if isinstance(decision, Allow):
         told = tuple(one[:MAX_DETAIL] for one in decision.sources[:MAX_SOURCES])
         return recorded == ("allow", None, "", told, decision.policies[:MAX_POLICIES])
@@ -150,7 +150,7 @@ async def _before(store: Store, index: int, agent: str) -> tuple[list[_Arrival],
                 plan = event.plan
             elif isinstance(event, events.Decided) and event.agent == agent:
                 calls.add(event.call)
-                if event.direction == Direction.TO_AGENT.value and event.decision == "allow":
+                if event.direction == Direction.TO_AGENT.value and event.forwarded:
                     arrived.append((event.at, event.call))
             elif isinstance(event, events.Settled) and event.call in calls and event.outcome == "released":
                 arrived.append((event.at, event.call))
@@ -208,7 +208,7 @@ def _ticket(decided: events.Decided) -> Ticket | None:
     """The answer that a person had given, as the entry tells it."""
     first = decided.sources[0] if decided.sources else decided.detail
     words = first.split(" ")
-    approved = decided.decision == "allow" and len(words) >= 4 and words[0] == "ticket" and words[2] == "by"
+    approved = decided.verdict == "allow" and len(words) >= 4 and words[0] == "ticket" and words[2] == "by"
     if not approved and decided.code != Code.APPROVAL_DENIED.value:
         return None
     return Ticket(

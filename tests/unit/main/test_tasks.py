@@ -188,5 +188,5 @@ def test_check_says_whether_information_flow_is_enforced_and_what_is_silent(
     told = run("check").output
     assert said in told
     assert unsaid not in told
-    assert "bank/pay has no role for amount: counts as destination" in told
+    assert "bank/pay has no role for `amount`: what stands there counts as destination;" in told
     assert "bank/look has no role" not in told

@@ -8,19 +8,20 @@ of two options, and follows what was named.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from citywatch.core.call import Call, Effect
+from citywatch.core.enforce.places import MAX_PLACES, NUMBERED, places
 from citywatch.core.flow.history import Value
-from citywatch.core.manifest import Role, ToolManifest
+from citywatch.core.manifest import Parameter, Role, ToolManifest
 
 MAX_VALUES: Final = 512
 """A call with more values than this is not traced: a person is asked."""
-_NUMBERED: Final = re.compile(r"\[[0-9]+\]")
+MORE: Final = "…"
+"""In a list of silent places: there are more places than were looked at."""
 READ_ROLES: Final = frozenset((Role.DESTINATION, Role.COMMAND))
 """What can do harm in a call that only reads: whom it asks, and what it runs."""
 
@@ -48,23 +49,34 @@ def declarations(call: Call, manifest: ToolManifest) -> Iterator[tuple[Argument,
     parameters = manifest.parameters
     for name, value in call.arguments.items():
         for path, leaf in _leaves(name, value):
-            declared = parameters.get(_NUMBERED.sub("[]", path) if "[" in path else path) or parameters.get(name)
-            role, party, adds = (
-                (None, None, None) if declared is None else (declared.role, declared.party, declared.adds)
-            )
-            if adds is not None:
-                role = Role.DESTINATION
+            declared = _declared(parameters, NUMBERED.sub("[]", path) if "[" in path else path, name)
+            role = None if declared is None else declared.role
+            party, adds = (None, None) if declared is None else (declared.party, declared.adds)
             yield Argument(path, role or Role.DESTINATION, leaf, party, adds), role is not None
 
 
+def _declared(parameters: Mapping[str, Parameter], path: str, name: str) -> Parameter | None:
+    """What holds for a value: the declaration of its own place, or the one of the whole argument `name`."""
+    return parameters.get(path) or parameters.get(name)
+
+
 def silent(manifest: ToolManifest, schema: Mapping[str, Any]) -> tuple[str, ...]:
-    """The arguments that a consequential tool's approved schema offers and its manifest gives no role: destinations."""
-    offered = schema.get("properties")
-    if manifest.effect is Effect.READ or not isinstance(offered, Mapping):
+    """The places that a consequential tool's approved schema offers and its manifest gives no role: destinations.
+
+    `lines[]` among them, beside a role for `lines[].price`, is whatever else a line holds, its members' names too.
+    """
+    if manifest.effect is Effect.READ:
         return ()
-    declared = (name for name, one in manifest.parameters.items() if one.role or one.adds)
-    spoken = {name.partition("[")[0].partition(".")[0] for name in declared}
-    return tuple(sorted(name for name in offered if name not in spoken))
+    named = [name for name, one in manifest.parameters.items() if one.role]
+    offered = places(schema)
+    found = {MORE} if len(offered) == MAX_PLACES else set()
+    for place in offered:
+        for top in place.tops if not place.listed else ():
+            declared = _declared(manifest.parameters, place.path, top)
+            if declared is None or declared.role is None:  # where nothing of an argument is said, that is one omission
+                within = any(name == top or name.startswith((f"{top}.", f"{top}[")) for name in named)
+                found.add(place.path if within else top)
+    return tuple(sorted(found))
 
 
 def all_values(call: Call) -> Iterator[tuple[str, Value]]:

@@ -37,7 +37,9 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Configured(msgspec.Struct, frozen=True, kw_only=True):
-    """What the operator's file says, in the terms of the gates. `digest` names all of it."""
+    """What the operator's file says, in the terms of the gates. `digest` names all of it; `observe` is
+    `unsafe_observe`.
+    """
 
     domain: str
     agents: tuple[AgentFacts, ...]
@@ -46,6 +48,7 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     leeway_ms: int
     principals: Mapping[str, Principal] = {}
+    observe: bool = False
     temporal: tuple[Rule, ...] = ()
 
 
@@ -80,6 +83,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     manifest: str
     leeway_ms: int
     principals: Mapping[str, Principal]
+    observe: bool = False
     temporal: tuple[Automaton, ...] = ()
 
     def agent(self, agent: str, name: str) -> Entity:
@@ -142,6 +146,7 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         manifest=configured.digest,
         leeway_ms=configured.leeway_ms,
         principals=configured.principals,
+        observe=configured.observe,
         temporal=tuple(compile_rule(rule) for rule in configured.temporal),
     )
 

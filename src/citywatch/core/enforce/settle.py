@@ -33,11 +33,13 @@ from citywatch.core.wire.mcp import Definition
 
 
 class Released(msgspec.Struct, frozen=True, kw_only=True):
-    """The bytes the agent may see."""
+    """The bytes the agent may see. `code` says why they would not have been released, were it enforced."""
 
     body: bytes
     is_error: bool = False
     report: Report = Report()
+    code: Code | None = None
+    detail: str = ""
 
 
 class Withheld(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +88,8 @@ def settle(
         if call.direction is Direction.TO_AGENT:
             mcp.check_agent_reply(call.method, response)
             if not may_flow(label, None):  # INVARIANT: 6.
-                return Withheld(code=Code.NOT_A_READER, detail="the answer would reach `everybody`")
+                withheld = Withheld(code=Code.NOT_A_READER, detail="the answer would reach `everybody`")
+                return _observed(withheld, response) if rules.observe else withheld
             return Released(body=response.body, is_error=response.result is None)
         mcp.check_reply(call.method, response, call.revision)
     except Malformed as failure:
@@ -110,6 +113,13 @@ def settle(
     return Released(body=mcp.keep_only(call.method, response, keep).body, is_error=failed, report=reported)
 
 
+def _observed(withheld: Withheld, response: Response) -> Released:
+    """What is released all the same where nothing is enforced; its entry says what it would have been withheld for."""
+    return Released(
+        body=response.body, is_error=response.result is None, code=withheld.code, detail=f"observed: {withheld.detail}"
+    )
+
+
 def _approved(server: str, one: Definition, digest: str, rows: Mapping[Key, Any]) -> bool:
     pin: Pin | None = rows.get(pin_key(server, one.kind, one.name))
     return pin is not None and pin.offered is None and pin.digest == digest
@@ -121,4 +131,6 @@ def _visible(call: Call, authority: Authority | None, rules: Rules, one: Definit
     tool = rules.tools.get((call.server, one.name))
     if tool is None or authority is None:
         return False
+    if rules.observe:  # what an agent does not see it does not try, and nothing would be observed of it
+        return True
     return possible(rules.policies, authority.entity, tool.action, rules.servers[call.server])

@@ -119,7 +119,7 @@ class Spread:
             self._asked(index, one)
             return False
         cause = self._cause(index, one)
-        if cause is None and one.decision == "allow":
+        if cause is None and one.forwarded:
             cause = self._through(known, sets)
         if cause is None:
             return False
@@ -135,7 +135,7 @@ class Spread:
                 key=one.key,
                 server=one.server,
                 effect=one.effect,
-                decision=one.decision,
+                decision=one.became,
             )
         )
         return True
@@ -202,7 +202,7 @@ class Spread:
 
     def _asked(self, index: int, one: events.Decided) -> None:
         """A server's own message reaches the agent: it may say all that was written to that server."""
-        if one.decision != "allow":
+        if not one.forwarded:
             return
         cause = ROOT if one.call in self._roots.calls else self._servers.get(one.server)
         if cause is not None:

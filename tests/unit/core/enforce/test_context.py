@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from citywatch.core.call import Call
 from citywatch.core.enforce.context import (
     ANY_OBJECT,
+    MAX_PEOPLE,
+    SOMEBODY,
     Context,
     carried_over,
     context_key,
     flow_need,
     home_of,
     item_key,
-    MAX_PEOPLE,
-    SOMEBODY,
     onward,
     party_forms,
     thing_of,
