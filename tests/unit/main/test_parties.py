@@ -25,7 +25,7 @@ async def learn(value: str, party: Party) -> None:
 
 
 @pytest.fixture
-def known(here: Path) -> Path:  # noqa: F811 (the fixture of that name)
+def known(here: Path) -> Path:
     asyncio.run(learn(ANN, Party(at=1_763_800_000_000)))
     asyncio.run(learn(MALLORY, Party(at=1_763_800_000_000, waits=True, by=("principal:alice",))))
     asyncio.run(learn("\u202eeve", Party()))
