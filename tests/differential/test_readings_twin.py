@@ -32,6 +32,7 @@ LEADING = (
 written = st.one_of(
     chunks,
     st.from_regex(r"[A-Z]{2}[0-9]{2}[A-Z0-9]{10,20}", fullmatch=True),
+    st.from_regex(r"[A-Za-z]{1,5}[-_]{1,2}[A-Za-z0-9_-]{0,20}[0-9]{1,3}", fullmatch=True),
     st.from_regex(r"(20[0-9]{2}[-/.]?[0-9]{2}[-/.]?[0-9]{2})([T_][0-9:]{1,8}(Z|[+-][0-9]{2})?)?", fullmatch=True),
     st.from_regex(r"[+-]?[0-9]{1,5}([.,][0-9]{1,4})?(k|M|EUR|%|e[0-9])?", fullmatch=True),
     st.from_regex(r"(https?://|//|mailto:)?[a-z0-9@.]{1,12}(/[a-z.?=&]{0,8})?", fullmatch=True),
@@ -55,6 +56,13 @@ def test_a_value_of_one_chunk_is_read_as_any_other(text: str) -> None:
 
 @given(written | st.integers() | st.integers(0, 10**16) | numbers | st.floats(allow_nan=False, allow_infinity=False))
 @example("EUR")
+@example("EUR-5")
+@example("inv-0042")
+@example("a--1")
+@example("May-26")
+@example("f-12345678")
+@example("DE-93")
+@example("x-01HZXK4M7Q8V9W0XYZ12345678")
 @example("2026-02-29")
 @example("2026-02-28")
 @example("GB29NWBK60161331926819")

@@ -116,13 +116,8 @@ def score_windows(head: Head, words: Sequence[str], closed: bool = True, again: 
         yield Scored(first, last, _score(head, total, count))
 
 
-class _Spelt(NamedTuple):
-    """One word as the head has it: the weight and number of its features, and half the hash of a pair."""
-
-    word: bytes
-    total: int
-    features: int
-    begun: int
+_Spelt = tuple[bytes, int, int, int]
+"""One word as the head has it: itself, the weight and number of its features, and half the hash of a pair."""
 
 
 class _Half(NamedTuple):
@@ -136,20 +131,25 @@ class _Half(NamedTuple):
 
 def _half(head: Head, words: Sequence[str], known: dict[str, _Spelt]) -> _Half:
     weights, mask = head.weights, head.mask
-    spelt = [known.get(word) or known.setdefault(word, _spell(head, plain(word))) for word in words]
+    for word in words:
+        if word not in known:
+            known[word] = _spell(head, plain(word))
+    spelt = [known[word] for word in words]
     pairs = {crc32(other[0], one[3]) for one, other in pairwise(spelt)}
     total, count = sum([weights[code & mask] for code in pairs]), len(pairs)
     for _, value, features, _ in {one[0]: one for one in spelt}.values():
         total += value
         count += features
-    return _Half(total, count, spelt[0].word, spelt[-1].word)
+    return _Half(total, count, spelt[0][0], spelt[-1][0])
 
 
 def _spell(head: Head, word: bytes) -> _Spelt:
-    """The sum over `words.spelling(word)`, in one pass: most of a scan's time is spent here."""
+    """The sum over `words.spelling(word)`, in one pass: most of a scan's time is spent here, so it is a plain loop."""
     weights, mask, edged = head.weights, head.mask, b"^" + word + b"$"
-    pieces = [weights[crc32(edged[at : at + GRAM], 1) & mask] for at in range(len(edged) - GRAM + 1)]
-    return _Spelt(word, weights[crc32(word) & mask] + sum(pieces), len(pieces) + 1, begin_pair(word))
+    total, pieces = weights[crc32(word) & mask], len(edged) - GRAM + 1
+    for at in range(pieces):
+        total += weights[crc32(edged[at : at + GRAM], 1) & mask]
+    return word, total, max(pieces, 0) + 1, begin_pair(word)
 
 
 def _score(head: Head, total: int, count: int) -> float:

@@ -210,11 +210,11 @@ def party_forms(party: str, value: Value | Typed) -> tuple[str, ...]:
     read = typed(value)
     text = read.folded
     forms = [f"{party}\n={text}"] if text and len(text) <= 256 else []
-    naming = [token for token in read.exact if token.kind in _NAMING]
-    for token in naming:
-        # INVARIANT: who is known in one reading is not known in another, and we do not know which one the tool takes.
-        if sum(other.kind is token.kind for other in naming) == 1:
-            forms.append(f"{party}\n{token.kind}:{token.value}")
+    kinds = [token.kind for token in read.exact]
+    # INVARIANT: who is known in one reading is not known in another, and we do not know which one the tool takes.
+    forms += [
+        f"{party}\n{one.kind}:{one.value}" for one in read.exact if one.kind in _NAMING and kinds.count(one.kind) == 1
+    ]
     return tuple(forms)
 
 

@@ -59,8 +59,9 @@ def met(value: Value | Typed, index: Index) -> tuple[Token, ...]:
     readings is 1.5: the tool may take the other.
     """
     read = typed(value)
-    if len(read.exact) == 1 and _is_met(read.exact[0], index, False):  # what follows would say the same
-        return read.exact
+    exact = read.exact
+    if len(exact) == 1 and _is_met(exact[0], index, False):  # what follows would say the same
+        return exact
     by_kind: dict[Kind, list[Token | None]] = {}
     for ways, vague in read.ways:
         hit = next((one for one in ways if _is_met(one, index, vague)), None)
@@ -68,7 +69,7 @@ def met(value: Value | Typed, index: Index) -> tuple[Token, ...]:
     found = tuple(hit for hits in by_kind.values() if None not in hits for hit in hits if hit)
     if found or not isinstance(read.value, str):
         return found
-    ways_apart = parted_tokens(read.exact)
+    ways_apart = parted_tokens(exact)
     zoned = any(part.kind is Kind.TIME and not is_vague(part) for parts in ways_apart for part in parts)
     for parts in ways_apart:
         if all(_is_met(part, index, part.kind is Kind.TIME and not zoned) for part in parts):

@@ -119,6 +119,7 @@ def read_reply(walk: Walk, digest: str, reading: Reading, at: int) -> Item:
     # Numbers too: they carry no orders, and they are secrets like any other.
     audiences = {leaf.readers for leaf in walk.leaves} | {walk.readers, reading.shaped.readers}
     labels = {Label(frozenset(), readers) for readers in audiences}
+    said: set[str] = set()  # which labels of the reading, by name: a label is hashed once for a reply, not for a leaf
     room = MAX_MARKS
     for leaf in walk.leaves:
         trusted = leaf.output.trusted and (leaf.output.key or not foreign)
@@ -127,12 +128,13 @@ def read_reply(walk: Walk, digest: str, reading: Reading, at: int) -> Item:
         parts.append(part)
         # A number, a yes or a no cannot carry an instruction; text can.
         if trusted:
-            labels.add(reading.trusted)
+            said.add("trusted")
             if not leaf.output.key and isinstance(leaf.value, str):
-                labels.add(reading.shaped)  # people's words, that came into the server's own fields by a write
+                said.add("shaped")  # people's words, that came into the server's own fields by a write
         elif isinstance(leaf.value, str) and leaf.value:
-            labels.add(reading.trusted if leaf.output.trusted else reading.untrusted)
-            labels.add(reading.shaped)
+            said.add("trusted" if leaf.output.trusted else "untrusted")
+            said.add("shaped")
+    labels |= {getattr(reading, name) for name in said}
     for blob in walk.blobs:
         # INVARIANT: pixels carry words. Whoever could have made them shaped what the agent read.
         labels |= {reading.trusted if walk.vouched else reading.untrusted, reading.shaped}
@@ -159,11 +161,12 @@ def _part(leaf: Leaf, trusted: bool, room: int) -> Part:
     if isinstance(value, str):
         whole = fold(value) if len(value) <= MAX_WHOLE else ""
         return Part(leaf.path, leaf.name, leaf.record, trusted, whole, _marks(value, room))
-    marks = tuple((str(one.kind), one.value, 0, 0) for one in whole_tokens(value))
+    marks = tuple([(str(one.kind), one.value, 0, 0) for one in whole_tokens(value)])
     return Part(leaf.path, leaf.name, leaf.record, trusted, str(value), marks)
 
 
 def _marks(text: str, room: int) -> tuple[Mark, ...]:
     if room <= 0:
         return ()
-    return tuple((str(one.kind), one.value, one.start, one.end) for one in find_tokens(text, names=False)[:room])
+    found = find_tokens(text, names=False)
+    return tuple([(str(one.kind), one.value, one.start, one.end) for one in found[:room]]) if found else ()

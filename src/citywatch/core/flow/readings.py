@@ -16,6 +16,7 @@ from citywatch.core.flow.fold import fold
 from citywatch.core.flow.tokens import Token, exact_tokens, is_vague, looser_tokens
 
 Value = str | int | float | bool
+Key = str | tuple[type, Value]
 Way = tuple[tuple[Token, ...], bool]
 MAX_KEPT: Final = 128
 MAX_LENGTH: Final = 256
@@ -61,19 +62,20 @@ class Readings:
     __slots__ = ("_kept",)
 
     def __init__(self) -> None:
-        self._kept: dict[str | tuple[type, str], Typed] = {}
+        self._kept: dict[Key, Typed] = {}
 
     def of(self, value: Value) -> Typed:
         """The value as it was read before, or about to be read."""
         if isinstance(value, str):
             if len(value) > MAX_LENGTH:
                 return Typed(value)
-            key: str | tuple[type, str] = value
+            key: Key = value
         elif isinstance(value, int) and value.bit_length() > MAX_LENGTH:
             return Typed(value)
         else:
-            # INVARIANT: as it is written, with its type: `1 == 1.0 == True`, `0.0 == -0.0`, and they read differently.
-            key = (type(value), repr(value))
+            # INVARIANT: with its type, and nothing as it is written: `1 == 1.0 == True`, `0.0 == -0.0`, and they read
+            # differently.
+            key = (type(value), value if value else repr(value))
         kept = self._kept.get(key)
         if kept is None:
             if len(self._kept) >= MAX_KEPT:

@@ -60,6 +60,8 @@ _CUT = 64  # a token that ends this near the end of what is read may go on behin
 
 def find_tokens(text: str, *, names: bool = True) -> tuple[Token, ...]:
     """All values that stand whole in a text, in the order of their places; with `names`, what looks like a name too."""
+    if not names and text.isascii() and not _BEGINS.search(text):
+        return ()
     scan = scannable(text[:MAX_CHARS])
     found: list[Token] = []
     Scanner(text, scan, found).run(MAX_CHUNKS, MAX_TOKENS)
@@ -97,7 +99,8 @@ def whole_tokens(value: str | int | float | bool) -> tuple[Token, ...]:
     that we do not know: `index.met` asks that all of them are met.
     """
     found = exact_tokens(value)
-    return tuple(dict.fromkeys([*found, *(looser for token in found for looser in looser_tokens(token))]))
+    loose = [looser for token in found if token.kind in _LOOSE for looser in looser_tokens(token)]
+    return tuple(dict.fromkeys([*found, *loose])) if loose else found
 
 
 def exact_tokens(value: str | int | float | bool) -> tuple[Token, ...]:
