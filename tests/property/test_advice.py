@@ -94,11 +94,10 @@ def decide(call: Call, items: list[Item], state: str | None) -> Decision:
 
 def check(plain: Decision, scanned: Decision) -> None:
     assert STRICTNESS[type(scanned)] >= STRICTNESS[type(plain)]
-    if isinstance(plain, Ask):
-        assert not isinstance(scanned, Allow)
-        assert scanned.reason.code in (Code.APPROVAL_REQUIRED, Code.SUSPECTED_INJECTION)
-    else:
+    if isinstance(plain, Deny) or isinstance(scanned, Allow):
         assert scanned == plain
+    else:
+        assert scanned.reason.code in (Code.APPROVAL_REQUIRED, Code.SUSPECTED_INJECTION)
 
 
 @given(PROMPTS, st.lists(REPLIES, max_size=4), ACTS, STATES)

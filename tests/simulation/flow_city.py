@@ -38,6 +38,7 @@ TOOLS = (
     tool("salaries", team="string"),
     tool("file_review", about="string", text="string"),
     tool("search", query="string", filters="object"),
+    tool("send_report"),
 )
 MANIFESTS = {
     "pay": ToolManifest(
@@ -86,6 +87,7 @@ MANIFESTS = {
         audience=("hr",),
         parameters={"about": Parameter(role=Role.OBJECT), "text": Parameter(role=Role.CONTENT)},
     ),
+    "send_report": ToolManifest(),
     "search": ToolManifest(effect=Effect.READ, parameters={"query": Parameter(role=Role.CONTENT)}),
 }
 POLICY = """

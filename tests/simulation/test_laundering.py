@@ -304,3 +304,15 @@ async def test_an_approval_that_came_and_was_not_used_in_time_is_none() -> None:
     here.clock.advance(ticket.expires - here.clock.now_ms())
     assert code_of(await here.act("pay", to=MALLORY, amount=900)) == ASKED
     assert len(await here.tickets.pending()) == 1
+
+
+async def test_a_write_that_carries_no_word_shapes_nothing_that_is_read_later() -> None:
+    """To mark mail as read brings no word of a stranger's into the bank's own list of payees."""
+    here = await FlowCity().open()
+    await here.task("Send the report, then pay 5 to the plumber")
+    await here.read("inbox", LETTER)
+    assert code_of(await here.act("send_report")) is None
+    await here.read("payees", [{"name": "plumber", "iban": ANN}])
+    await here.read("find_file", [{"id": "7", "owner": MALLORY, "text": ""}], name="x")
+    assert code_of(await here.act("pay", to=ANN, amount=5)) is None
+    assert code_of(await here.act("pay", to=MALLORY, amount=5)) == ASKED

@@ -16,7 +16,8 @@ INVARIANTS
 6. A control argument that nobody entitled supplied is at best an Ask (`steering`); nobody is asked about a call that
    policy or budget would refuse anyway; an answer holds for that one call, once, until it expires.
 7. What the context may not show an audience goes there only as words that this audience may see anyway (`readers`).
-8. What a scan said of a text only turns an Ask into a Deny (`suspicion`); its silence changes nothing.
+8. What a scan said of a text only narrows: it turns an Ask into a Deny (`suspicion`), and takes a way to pass away
+   (`steering`); its silence changes nothing.
 9. A consequential call that is no step of the plan is at best an Ask (`planned`).
 10. A call that a temporal rule forbids is refused, and one that it asks about is at best an Ask (`past`).
 11. Each argument that passes was shaped only by who may steer the act, or has a release, which lasts for this call
@@ -115,7 +116,8 @@ def _steered(call: Call, known: Known, plan: Planned, past: Ruled, allowed: Allo
     if flow is None or tool is None or call.method != TOOL_CALL or call.direction is not Direction.TO_SERVER:
         # A ticket is for a tool call, and for somebody who could be asked
         return Deny(Reason(Code.RULE_MATCHED, detail=past.why)) if past.why else allowed
-    findings = plan.over(Steering(call, tool, known.rules, flow).findings())
+    steering = Steering(call, tool, known.rules, flow)
+    findings = plan.over(steering.findings())
     stopped = [one for one in findings if one.how is None]
     told = (*plan.told, *(one.told() for one in findings))
     if not stopped and not plan.why and not past.why:  # INVARIANT: 9.
@@ -130,7 +132,8 @@ def _steered(call: Call, known: Known, plan: Planned, past: Ruled, allowed: Allo
             return Allow(allowed.policies, (f"ticket {ticket.id} by {ticket.by}", *told), let_down)
         if ticket.state == "denied":
             return Deny(Reason(Code.APPROVAL_DENIED, detail=f"ticket {ticket.id}"))
-    suspect = suspected(stopped, flow.history)  # INVARIANT: 8. Only here, where a person would be asked.
+    # INVARIANT: 8. Only here, where a person would be asked.
+    suspect = suspected(stopped, flow.history, steering.unasked_for(findings))
     if suspect is not None:
         return Deny(Reason(Code.SUSPECTED_INJECTION, allowed.policies, suspect.told()))
     why = (*(one for one in (plan.why, past.why) if one), *(one.told() for one in stopped[:MAX_TOLD]))

@@ -148,7 +148,7 @@ def flow_need(
             things[written_key(call.server, thing_of(read(one.value)))] = None
     written: tuple[Key, ...] = ()
     brought: tuple[tuple[str, Key], ...] = ()
-    if tool.effect is not Effect.READ:
+    if tool.effect is not Effect.READ and call.arguments:  # what carries no word brings none anywhere
         written = (*things, written_key(call.server, ANY_OBJECT)) if things else (written_key(call.server),)
         names = tuple(itertools.islice(names_in(call, read), MAX_BROUGHT + 1)) if tool.feeds else ()
         brought = tuple((path, brought_key(call.server, form)) for path, form in names[:MAX_BROUGHT])

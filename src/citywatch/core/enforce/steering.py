@@ -13,15 +13,16 @@ INVARIANTS
 3. Everything that let a value pass is named, so that it can stand in the log.
 4. To what a person only described, or is (`linked`, `endorsed`, `own`), nothing irreversible is done unless
    they spoke of doing it: who asks what is in a file has not asked for it to be deleted. An act that cannot be taken
-   back and takes no value that could be named must have been spoken of as well.
-5. A party that an agent's write may have brought counts only in a task that began after it was learnt, and only for an
+   back and takes no value that could be named must have been spoken of as well, and of what it is done to.
+5. What a scan flagged takes a way to pass away and never gives one: a third party's words that read like an injection
+   name no address to look at, and are nobody's source.
+6. A party that an agent's write may have brought counts only in a task that began after it was learnt, and only for an
    act that all may steer whose words were in that write.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Final
 
@@ -42,6 +43,8 @@ from citywatch.core.manifest import EVERYBODY, Role
 MAX_TEXT: Final = 64 << 10
 OUTBOUND: Final = frozenset((Kind.URL, Kind.HOST, Kind.IBAN))
 """What, in words on their way to others, makes those others act: a link to follow, an account to pay to."""
+FOLLOWING: Final = frozenset((Role.DESTINATION, Role.OBJECT, Role.AMOUNT))
+"""Roles in which one of a few enumerated options follows what was named. A command is what is done: it does not."""
 FETCHED: Final = frozenset((Kind.URL, Kind.HOST))
 ENFORCED: Final[Mapping[Effect, frozenset[Role]]] = {
     Effect.READ: frozenset((Role.DESTINATION, Role.COMMAND)),
@@ -93,14 +96,12 @@ class Steering:
         self._parties = flow.parties | self._later(flow)
         self._clean = self._is_clean(flow.context.label)
         self._cleared = flow.context.cleared
+        self._act = call.name if self._manifest.effect is Effect.IRREVERSIBLE else None
 
     @cached_property
     def _spoken(self) -> bool:
         """# INVARIANT: 4."""
-        verb = _FIRST_WORD.match(self._call.name or "")
-        return self._manifest.effect is not Effect.IRREVERSIBLE or (
-            verb is not None and self._people.spoken(verb[0].lower()[:STEM])
-        )
+        return self._act is None or self._people.speak_of(self._act)
 
     def findings(self) -> tuple[Finding, ...]:
         """One for each control value, and for each link in words on their way out; empty if nothing needs a source."""
@@ -116,21 +117,31 @@ class Steering:
                 continue
             if argument.role is Role.CONTENT:
                 found += self._outbound(argument)
-            elif argument.role is Role.TIME or argument.path in self._options:
+            elif argument.role is Role.TIME or (argument.path in self._options and argument.role in FOLLOWING):
                 later.append(argument)
             else:
                 found.append(self._control(argument))
-        if (
-            self._manifest.effect is Effect.IRREVERSIBLE
-            and not later
-            and all(one.role is Role.CONTENT for one in found)
-        ):
+        if self._aims_at_nothing(found):
             found.append(self._unaimed())
         settled = all(one.how for one in found)
         found += [self._control(one) for one in later]
-        if settled and any(one.how for one in found if one.role is Role.TIME or one.role in _ANCHORS):
+        passed = [one for one in found if one.how]
+        if settled and any(one.how == "spoken" or one.role is Role.TIME or one.role in _ANCHORS for one in passed):
             found = [self._anchored(one) for one in found]
         return tuple(found)
+
+    def unasked_for(self, findings: Sequence[Finding]) -> bool:
+        """Whether nobody spoke of an act that cannot be taken back, and nothing that steers it is anybody's word."""
+        return not self._spoken and not any(one.how for one in findings if one.role is not Role.CONTENT)
+
+    def _aims_at_nothing(self, found: Sequence[Finding]) -> bool:
+        """Whether no value says what or whom the act is done to: only when, in which way, or in which words.
+
+        Of what can be taken back, only an act without any value: `mark_all_as_read()` is all there is to it.
+        """
+        if self._manifest.effect is Effect.IRREVERSIBLE:
+            return all(one.role is Role.CONTENT for one in found)
+        return self._manifest.effect is Effect.WRITE and not self._manifest.parameters and not self._call.arguments
 
     def _control(self, argument: Argument) -> Finding:
         how, where = self._source(argument)
@@ -139,14 +150,18 @@ class Steering:
         return Finding(argument.path, argument.role, how, where, argument.value)
 
     def _unaimed(self) -> Finding:
-        """An act that takes nothing that could be named: `wipe()`. Somebody must at least have spoken of it."""
-        how = "clean" if self._clean else "spoken" if self._spoken else None
+        """An act that takes nothing that could be named: `wipe()`. Somebody must have spoken of it, and of what to."""
+        how = "clean" if self._clean else None
+        # INVARIANT: 5. Nothing tells the act that was asked for from the one that an injection wants.
+        if how is None and not self._history.loud() and self._people.speak_of_all(self._call.name or ""):
+            how = "spoken"
         return Finding(self._call.name or "", Role.COMMAND, how, "nothing in the call says what or whom it is done to")
 
-    @staticmethod
-    def _anchored(finding: Finding) -> Finding:
+    def _anchored(self, finding: Finding) -> Finding:
         """When, and in which of a few ways, is not what nor to whom: where those were all named, they may follow."""
-        return finding if finding.how else msgspec.structs.replace(finding, how="anchored")
+        if finding.how or (finding.value is not None and self._history.flagged_only(finding.value)):  # INVARIANT: 5.
+            return finding
+        return msgspec.structs.replace(finding, how="anchored")
 
     def _outbound(self, argument: Argument) -> Iterator[Finding]:
         if not isinstance(argument.value, str) or not self._reaches_others():
@@ -175,7 +190,7 @@ class Steering:
         spoken = self._spoken or argument.role not in _ANCHORS
         if spoken and self._own(argument):
             return "own", "an address or account of the person whose task it is"
-        linked = self._people.linked(value) if spoken else None
+        linked = self._people.linked(value, self._act) if spoken else None
         if linked is not None:
             return "linked", f"{self._history.told(linked[0])}, described as `{linked[1][:60]}`"
         endorsed = self._people.endorsed(value, READINGS[argument.role]) if spoken else None
@@ -199,10 +214,14 @@ class Steering:
         return bool(seen) and not any(self._history.part(one).trusted for one in seen)
 
     def _quoted(self, argument: Argument) -> bool:
-        """Whether this is an address to look at, as it stood in a text: never a command, whoever wrote it there."""
+        """Whether this is an address to look at, as it stood in a text: never a command, whoever wrote it there.
+
+        Nor one that stands only in words like an injection: to follow them is what they want (INVARIANT: 5).
+        """
         value = self._read(argument.value)
         leads = any(token.kind in FETCHED for token in value.exact)
-        return leads and argument.role is Role.DESTINATION and bool(self._history.sightings(value))
+        seen = leads and argument.role is Role.DESTINATION and bool(self._history.sightings(value))
+        return seen and not self._history.flagged_only(value)
 
     def _own(self, argument: Argument) -> bool:
         """Whether it is the own address of a person for whom the agent works here, and who may steer the act."""
@@ -231,7 +250,7 @@ class Steering:
     def _later(self, flow: Flow) -> set[str]:
         """The parties that an agent's write may have brought, and that count by now.
 
-        # INVARIANT: 5. To have somebody added and then to pay them is one task's doing; in a later one, a person has
+        # INVARIANT: 6. To have somebody added and then to pay them is one task's doing; in a later one, a person has
         # spoken since. Who may not steer this act has added nobody for it.
         """
         if not flow.learnt:
@@ -274,7 +293,4 @@ def _is_file(token: Token) -> bool:
     return "/" not in host and host.rpartition(".")[2] in FILES
 
 
-STEM: Final = 5
-_FIRST_WORD: Final = re.compile(r"[A-Z]?[a-z]{3,}")
-"""Of a tool's name, what it does: `delete` of `delete_file` and of `deleteFile`."""
 _ANCHORS: Final = frozenset((Role.DESTINATION, Role.OBJECT))

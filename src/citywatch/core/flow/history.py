@@ -16,7 +16,7 @@ import msgspec
 from citywatch.core.flow.blob import BLOB, sent_blob
 from citywatch.core.flow.fold import fold
 from citywatch.core.flow.index import Index, index_text
-from citywatch.core.flow.item import Item, Part
+from citywatch.core.flow.item import INJECTION, Item, Part
 from citywatch.core.flow.readings import Typed, Value, folded, typed
 from citywatch.core.flow.tokens import Kind, looser_tokens
 
@@ -96,6 +96,20 @@ class History:
 
     def part(self, seen: Sighting) -> Part:
         return self.items[seen.item].parts[seen.part]
+
+    def flagged(self, seen: Sighting) -> bool:
+        """Whether that stands in, or within one window of, what a scan said reads like an injection."""
+        found = self.items[seen.item].advice
+        return any(one.kind == INJECTION and one.meets(seen.part, seen.start, seen.end) for one in found)
+
+    def flagged_only(self, value: Value | Typed) -> bool:
+        """Whether a value stands in such words, and nowhere else."""
+        seen = self.sightings(value) if self.advised else []
+        return bool(seen) and all(self.flagged(one) for one in seen)
+
+    def loud(self) -> bool:
+        """Whether anything that a third party can have written reads like an injection."""
+        return any(one.kind == INJECTION for item in self.advised if not item.text for one in item.advice)
 
     def wholes(self, words: str) -> list[Sighting]:
         """The parts that are these (folded) words and nothing else."""

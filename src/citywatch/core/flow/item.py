@@ -22,6 +22,8 @@ MAX_WHOLE: Final = 256
 """A longer value is no name of anything."""
 MAX_MARKS: Final = 4096
 MAX_PROMPT: Final = 64 << 10
+INJECTION: Final = "injection"
+"""The kind of stretch that takes ways to pass away."""
 
 Mark = tuple[str, str, int, int]
 """A typed token: its kind, its normal form, and where in its part it begins and ends."""

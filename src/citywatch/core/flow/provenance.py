@@ -11,6 +11,8 @@ INVARIANTS
 3. A named source supplies a value only if it holds exactly one of its kind: an attacker's own makes it ambiguous.
 4. A source is named only if a person said all that was asked of it; a record counts only if a server vouches for
    something in it: a stranger's page that looks like a record is none.
+5. What was looked up links the one record that was found to an act only if it is the name of something, and stands
+   where the person asked for the act: any word of a prompt finds something.
 """
 
 from __future__ import annotations
@@ -22,13 +24,14 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Final
 
+from citywatch.core.flow.acts import speaks_of, speaks_of_all
 from citywatch.core.flow.derive import as_number
 from citywatch.core.flow.extremes import SUPERLATIVES, is_extreme
 from citywatch.core.flow.history import History, Prompt, Sighting, Value
 from citywatch.core.flow.index import met
 from citywatch.core.flow.item import Item, Mark, Part
 from citywatch.core.flow.readings import Typed, typed
-from citywatch.core.flow.tokens import Kind, Token, parted_tokens
+from citywatch.core.flow.tokens import Kind, Token, find_tokens, parted_tokens
 
 LEAST_WORDS: Final = 3
 """Fewer characters than this name nothing: a status `ok`, a flag `a`."""
@@ -69,6 +72,7 @@ class Provenance:
         self._known: dict[str, bool] = {}
         self._words: dict[str, tuple[str, ...]] = {}
         self._values: dict[tuple[str, str, str], set[str]] = {}
+        self._asking: dict[str, list[str]] = {}
 
     @cached_property
     def _sentences(self) -> list[str]:
@@ -77,6 +81,11 @@ class Provenance:
     @cached_property
     def _superlatives(self) -> list[str]:
         return [one for one in SUPERLATIVES if self._said(one)]
+
+    @cached_property
+    def _names(self) -> set[str]:
+        texts = (self._history.items[prompt.item].text for prompt in self._prompts)
+        return {token.value for text in texts for token in find_tokens(text)}
 
     def named(self, value: Value | Typed, kinds: frozenset[str], path: str) -> Sighting | None:
         """Where a person wrote this value: as a whole token of these kinds, or as a phrase; of an instant, its day.
@@ -100,12 +109,13 @@ class Provenance:
                 return Sighting(prompt.item, 0, at, at + len(words))
         return None
 
-    def linked(self, value: Value | Typed) -> tuple[Sighting, str] | None:
+    def linked(self, value: Value | Typed, act: str | None = None) -> tuple[Sighting, str] | None:
         """A field in which the server vouches for this value, of the one record that a person described; and the words.
 
         "Delete the file 'plan.docx'": the record with that name has the id. Or a person's own words were looked up, and
         one record was found; or they said "the largest", and this one is. Two records of one description and other ids
-        are ambiguous, and count as none.
+        are ambiguous, and count as none. What was looked up for an `act` (that cannot be taken back) must stand where
+        the person asked for it.
         """
         for seen in self._history.sightings(value):
             part = self._history.part(seen)
@@ -115,7 +125,7 @@ class Provenance:
                 if self._describes(other, part) and self._only(other, part):
                     return seen, other.whole
             item = self._history.items[seen.item]
-            asked = self._looked_up(item) or next(
+            asked = self._looked_up(item, act) or next(
                 (one for one in self._superlatives if is_extreme(one, item, part)), None
             )
             if asked is not None:
@@ -143,9 +153,13 @@ class Provenance:
                         return seen, f"{part.name} of {other.whole}"
         return None
 
-    def spoken(self, stem: str) -> bool:
-        """Whether a person's words hold a word that begins like this."""
-        return any(re.search(rf"\b{re.escape(stem)}", prompt.text) is not None for prompt in self._prompts)
+    def speak_of(self, act: str) -> bool:
+        """Whether a person's words ask for what a tool of this name does."""
+        return any(speaks_of(act, prompt.text) for prompt in self._prompts)
+
+    def speak_of_all(self, act: str) -> bool:
+        """Whether a person's words ask for it and say what it is done to."""
+        return any(speaks_of_all(act, prompt.text) for prompt in self._prompts)
 
     def numbers(self) -> tuple[list[Decimal], list[Decimal]]:
         """Amounts that people gave or whose record they spoke of, and the percentages that they gave."""
@@ -210,11 +224,31 @@ class Provenance:
                 return False
         return True
 
-    def _looked_up(self, item: Item) -> str | None:
-        """What was asked for, if a person said all of it and exactly one record was found."""
+    def _looked_up(self, item: Item, act: str | None) -> str | None:
+        """What was asked for, if a person said all of it and exactly one record was found.
+
+        # INVARIANT: 5. Any words of a prompt can be looked up, and find something.
+        """
         if item.parents.count(-1) != 1 or not item.about or not all(self._said(one) for one in item.about):
             return None
+        if act is not None and not all(self._singles_out(one, act) for one in item.about):
+            return None
         return ", ".join(item.about)
+
+    def _singles_out(self, words: str, act: str) -> bool:
+        """Whether a person said this where they asked for the act, or just before, and as the name of something."""
+        if act not in self._asking:
+            spoken = [speaks_of(act, one) for one in self._sentences]
+            after = [*spoken[1:], False]
+            pairs = zip(self._sentences, spoken, after, strict=True)
+            self._asking[act] = [one for one, here, next_ in pairs if here or next_]
+        return self._telling(words) and any(find_phrase(words, one) >= 0 for one in self._asking[act])
+
+    def _telling(self, words: str) -> bool:
+        """Whether people wrote this as a name: in quotes or capitals, as a typed value, or in two words or more."""
+        if len([one for one in words.split() if len(one) >= LEAST_DIGITS]) > 1:
+            return True
+        return any(token.value in self._names for token in typed(words).exact)
 
     def _one_of_kind(self, item: Item, value: Value | Typed, kinds: frozenset[str], sentence: str) -> bool:
         """# INVARIANT: 3."""
@@ -229,7 +263,7 @@ class Provenance:
     def _mentioned(self, other: Part, part: Part) -> bool:
         """Whether a person said a word of this field, or all of it, and all records with it agree on the value."""
         if other.whole not in self._words:
-            words = [one for one in (other.whole, *other.whole.split()) if len(one) >= LEAST_MENTION]
+            words = [other.whole, *(one for one in other.whole.split() if len(one) >= LEAST_MENTION)]
             self._words[other.whole] = tuple(one for one in words if not one.isdigit() and self._said(one))
         return any(self._by_word(other.name, part.name, one) == {part.whole} for one in self._words[other.whole])
 

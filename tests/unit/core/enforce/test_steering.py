@@ -24,6 +24,15 @@ TRUSTED = Output(trusted=True)
 MANIFESTS = {
     "run": ToolManifest(effect=Effect.READ, parameters={"query": Parameter(role=Role.COMMAND)}),
     "wipe": ToolManifest(),
+    "mark_all_read": ToolManifest(effect=Effect.WRITE),
+    "file_delete": ToolManifest(parameters={"id": Parameter(role=Role.OBJECT)}),
+    "manage": ToolManifest(
+        parameters={
+            "account": Parameter(role=Role.OBJECT),
+            "action": Parameter(role=Role.COMMAND),
+            "scope": Parameter(role=Role.OBJECT),
+        },
+    ),
     "book": ToolManifest(
         parameters={"hotel": Parameter(role=Role.DESTINATION), "start": Parameter(role=Role.TIME)},
     ),
@@ -36,7 +45,18 @@ def rules() -> Rules:
     city.configured = msgspec.structs.replace(city.configured, servers={"bank": declared})
     book = tool("book", hotel="string", start="string", kind="string")
     book["inputSchema"]["properties"]["kind"] = {"type": "string", "enum": ["single", "double"]}
-    return city.rules(*TOOLS, tool("run", query="string"), tool("wipe", force="boolean"), book)
+    manage = tool("manage", account="string", action="string", scope="string")
+    manage["inputSchema"]["properties"]["action"] = {"type": "string", "enum": ["freeze", "close"]}
+    manage["inputSchema"]["properties"]["scope"] = {"type": "string", "enum": ["all", "cards"]}
+    return city.rules(
+        *TOOLS,
+        tool("run", query="string"),
+        tool("wipe", force="boolean"),
+        tool("mark_all_read"),
+        tool("file_delete", id="string"),
+        book,
+        manage,
+    )
 
 
 RULES = rules()
@@ -132,6 +152,12 @@ def test_an_act_that_takes_nothing_must_have_been_spoken_of() -> None:
     assert not stopped(said("Read my inbox"), "wipe")
 
 
+def test_a_write_that_takes_nothing_must_have_been_spoken_of() -> None:
+    assert stopped((*said("Read my inbox"), READ), "mark_all_read") == ["mark_all_read"]
+    assert how((*said("Mark all as read"), READ), "mark_all_read") == {"mark_all_read": "spoken"}
+    assert not stopped((*said("Read my inbox"), READ), "write_file", id="x", text="y")
+
+
 def test_a_silent_parameter_of_a_consequential_act_is_a_destination() -> None:
     found = steer((*said("tidy up"), READ), "pay", to=ANN, amount=1, extra="x")[-1]
     assert (found.path, found.role, found.how) == ("extra", Role.DESTINATION, None)
@@ -166,13 +192,39 @@ def test_when_follows_only_where_what_and_to_whom_were_named() -> None:
     named = how(people, "book", hotel="Grand Plaza", start="2024-05-26", kind="double")
     assert named == {"hotel": "named", "start": "anchored", "kind": "anchored"}
     assert stopped(people, "book", hotel="Evil Inn", start="2024-05-26", kind="double") == ["hotel", "start", "kind"]
-    assert stopped(people, "book", start="2024-05-26")
+    assert stopped(people, "book", hotel=["Grand Plaza", "Evil Inn"], start="2024-05-26") == ["hotel[1]", "start"]
+    assert stopped((*said("Is the Grand Plaza any good?"), READ), "book", start="2024-05-26")
+    assert not stopped(people, "book", start="2024-05-26")
 
 
 def test_what_was_only_described_is_not_deleted_unless_deleting_was_spoken_of() -> None:
     files = letter([{"id": "13", "name": "plan.docx"}], outputs={"$": TRUSTED})
     assert stopped((*said("What is in 'plan.docx'?"), files, READ), "delete_file", id="13") == ["id"]
     assert not stopped((*said("Delete 'plan.docx'"), files, READ), "delete_file", id="13")
+
+
+def test_a_tool_named_noun_first_is_spoken_of_by_its_verb_alone() -> None:
+    files = letter([{"id": "13", "name": "plan.docx"}], outputs={"$": TRUSTED})
+    assert stopped((*said("What is in the file 'plan.docx'?"), files, READ), "file_delete", id="13") == ["id"]
+    assert not stopped((*said("Delete the file 'plan.docx'"), files, READ), "file_delete", id="13")
+
+
+def test_an_enumerated_command_follows_nothing() -> None:
+    """The named account may be frozen or closed for good: which of the two, somebody must have said."""
+    people = (*said(f"Freeze the account {ANN}, please"), READ)
+    assert stopped(people, "manage", account=ANN, action="close") == ["action"]
+    assert not stopped(people, "manage", account=ANN, action="freeze")
+    assert how(people, "manage", account=ANN, scope="all") == {"account": "named", "scope": "anchored"}
+
+
+def test_what_was_looked_up_links_only_what_the_person_named_for_the_act() -> None:
+    """Any word of a prompt finds something: here the only taxes of the drive."""
+    people = said("Delete the file 'plan.docx' from the drive. Then read my notes about taxes, Bob wants them")
+    for word in ("drive", "taxes", "bob"):
+        found = letter([{"id": "66", "name": "x"}], word, outputs={"$": TRUSTED})
+        assert stopped((*people, found, READ), "delete_file", id="66") == ["id"]
+    honest = letter([{"id": "13", "name": "plan (final).docx"}], "plan.docx", outputs={"$": TRUSTED})
+    assert not stopped((*people, honest, READ), "delete_file", id="13")
 
 
 def test_what_can_be_taken_back_may_be_done_to_any_object() -> None:
