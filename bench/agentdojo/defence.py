@@ -23,8 +23,10 @@ from citywatch.adapters.memory import MemoryClock, MemoryStore, SeededChance
 from citywatch.adapters.weights import content_model
 from citywatch.core.call import Call
 from citywatch.core.content.model import Model
+from citywatch.core.enforce.context import Flow, FlowNeed
 from citywatch.core.enforce.pinning import definition_bytes, definition_digest
 from citywatch.core.enforce.rules import Configured, Definition, Rules, build_rules
+from citywatch.core.flow.history import History
 from citywatch.core.identity.credential import Credential, Kind
 from citywatch.core.identity.registration import AgentRow, agent_key, format_row
 from citywatch.core.names import AgentId
@@ -32,9 +34,11 @@ from citywatch.core.policy.cedar import Source, parse_policies
 from citywatch.core.policy.world import AgentFacts
 from citywatch.core.wire.jsonrpc import FROM_SERVER
 from citywatch.core.wire.mcp import Definition as Offered
+from citywatch.service.contexts import Contexts
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.exchange import Exchange
-from citywatch.service.ports import Append, Upstream
+from citywatch.service.ports import Append, Loaded, Upstream
+from citywatch.service.snapshots import Snapshots
 from citywatch.service.tasks import Tasks
 from citywatch.service.tickets import Tickets
 from citywatch.service.tools import approve, compare
@@ -42,8 +46,9 @@ from citywatch.service.tools import approve, compare
 UNDEFENDED = "undefended"
 ORACLE = "oracle_plan"
 KEYWORDS = "keyword_plan"
-VARIANTS = ("no_plan", ORACLE, KEYWORDS)
-"""What this tree can do; handles are not wired into the gates yet."""
+NO_PROVENANCE = "no_provenance"
+VARIANTS = ("no_plan", ORACLE, KEYWORDS, NO_PROVENANCE)
+"""What this tree can do; handles are not among them."""
 FLOW = True
 """Whether this tree has the flow gates. Without them the defended variants would only repeat the undefended figures."""
 
@@ -90,6 +95,14 @@ def rules_of(variant: str, server: str, tools: Declared, definitions: Sequence[M
     return build_rules(configured, approved, parse_policies([Source("dojo.cedar", POLICY)]))
 
 
+class LabelsAlone(Contexts):
+    """The label of a context without what stood in it: each value could be from anything that the agent has read."""
+
+    async def flow(self, need: FlowNeed, loaded: Loaded) -> Flow:
+        known = await super().flow(need, loaded)
+        return msgspec.structs.replace(known, history=History(), parties=frozenset())
+
+
 class City:
     """A variant's rules and a store in which the agent is registered and every tool approved; `visit` copies it."""
 
@@ -126,6 +139,9 @@ class Defended:
             replica="bench",
             model=model,
         )
+        if city.variant == NO_PROVENANCE:
+            self.enforcer.contexts = LabelsAlone(self.enforcer.store)
+            self.enforcer.snapshots = Snapshots(self.enforcer.store, self.enforcer.contexts)
         self.exchange = Exchange(self.enforcer, {city.server: upstream}, FROM_SERVER, 3)
         now = self.clock.now_ms()
         self.credential = Credential(
@@ -159,7 +175,8 @@ class Defended:
         tickets = Tickets(store=self.enforcer.store, clock=self.clock, replica="bench")
         waiting = [one for one in await tickets.pending() if one.call == call.id]
         for one in waiting:
-            await tickets.answer(one.id, approved, "bench", "as scripted")
+            principal = one.of[0] if one.of else ""
+            await tickets.answer(one.id, approved, "bench", "as scripted", principal=principal)
         return approved and bool(waiting)
 
     async def read(self, handle: str, answer: str) -> str | None:

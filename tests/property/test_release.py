@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from citywatch.core.call import Call, Direction
 from citywatch.core.enforce.clearing import cleared
-from citywatch.core.enforce.context import Context, Flow, Ticket, context_key, party_forms
+from citywatch.core.enforce.context import Context, Flow, context_key, party_forms
 from citywatch.core.enforce.released import approved, releases
 from citywatch.core.enforce.steering import Steering
 from citywatch.core.flow.history import History
@@ -138,19 +138,6 @@ def test_what_a_person_approves_is_exactly_what_nothing_entitled(
 ) -> None:
     asked, flow = scene((*said(*prompts), *strange), call, False, BOTTOM)
     findings = Steering(asked, RULES.tools["bank", call[0]], RULES, flow).findings()
-    ticket = Ticket(
-        id="t",
-        agent="a",
-        server="bank",
-        tool=call[0],
-        state="approved",
-        asked=0,
-        expires=9,
-        why="",
-        call="c",
-        by="ann",
-        reason="rang him",
-    )
-    found = approved(asked, RULES, flow, findings, ticket)
+    found = approved(asked, RULES, flow, findings, "ticket t by ann", "rang him")
     assert [one.path for one in found] == [one.path for one in findings if one.how is None]
     assert all(one.reason == "rang him" and one.now.origins == frozenset() for one in found)

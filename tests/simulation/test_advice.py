@@ -89,7 +89,7 @@ async def test_what_a_person_approved_passes_whatever_is_read_later() -> None:
     await here.read("inbox", HONEST)
     await here.act("pay", to=MALLORY, amount=900)
     (ticket,) = await here.tickets.pending()
-    await here.tickets.answer(ticket.id, True, "alice", "it is our hotel")
+    await here.tickets.answer(ticket.id, True, "alice", "it is our hotel", principal="alice")
     await here.read("inbox", ORDERS)
     assert code_of(await here.act("pay", to=MALLORY, amount=900)) is None
     assert code_of(await here.act("pay", to=MALLORY, amount=900)) == SUSPECTED

@@ -136,7 +136,7 @@ async def test_a_person_lets_exactly_one_call_through_once() -> None:
     wanted: dict[str, Any] = {"to": MALLORY, "amount": 900}
     assert code_of(await here.act("pay", **wanted)) == ASKED
     (ticket,) = await here.tickets.pending()
-    await here.tickets.answer(ticket.id, True, "alice", "I know them")
+    await here.tickets.answer(ticket.id, True, "alice", "I know them", principal="alice")
     assert code_of(await here.act("pay", to=MALLORY, amount=901)) == ASKED
     assert code_of(await here.act("pay", **wanted)) is None
     assert code_of(await here.act("pay", **wanted)) == ASKED

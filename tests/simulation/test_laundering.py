@@ -112,7 +112,7 @@ async def test_a_party_that_a_stranger_had_added_is_not_known() -> None:
     await here.read("inbox", LETTER)
     assert code_of(await here.act("send", to=MALLORY, text="x")) == ASKED
     (ticket,) = await here.tickets.pending()
-    await here.tickets.answer(ticket.id, True, "alice", "a mistake")
+    await here.tickets.answer(ticket.id, True, "alice", "a mistake", principal="alice")
     assert code_of(await here.act("send", to=MALLORY, text="x")) is None
     await here.read("payees", [{"name": "eve", "iban": MALLORY}])
     assert code_of(await here.act("pay", to=MALLORY, amount=30)) == ASKED
@@ -300,7 +300,7 @@ async def test_an_approval_that_came_and_was_not_used_in_time_is_none() -> None:
     await here.read("inbox", LETTER)
     assert code_of(await here.act("pay", to=MALLORY, amount=900)) == ASKED
     (ticket,) = await here.tickets.pending()
-    await here.tickets.answer(ticket.id, True, "alice", "I know them")
+    await here.tickets.answer(ticket.id, True, "alice", "I know them", principal="alice")
     here.clock.advance(ticket.expires - here.clock.now_ms())
     assert code_of(await here.act("pay", to=MALLORY, amount=900)) == ASKED
     assert len(await here.tickets.pending()) == 1

@@ -100,7 +100,7 @@ async def test_a_person_can_let_through_what_the_plan_does_not_name_and_no_step_
     here = await held(pay(to={"equals": ANN}, amount={"equals": 5}))
     assert code_of(await here.act("delete_file", id="13")) == ASKED
     (ticket,) = await here.tickets.pending()
-    await here.tickets.answer(ticket.id, True, "alice", "I forgot that")
+    await here.tickets.answer(ticket.id, True, "alice", "I forgot that", principal="alice")
     assert code_of(await here.act("delete_file", id="13")) is None
     assert code_of(await here.act("pay", to=ANN, amount=5)) is None
 

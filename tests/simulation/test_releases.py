@@ -66,7 +66,7 @@ async def test_what_a_person_approved_is_a_release_with_their_reason() -> None:
     await here.read("inbox", LETTER)
     assert code_of(await here.act("pay", to=MALLORY, amount=900)) == ASKED
     (ticket,) = await here.tickets.pending()
-    await here.tickets.answer(ticket.id, True, "operator:ann", "I rang him up")
+    await here.tickets.answer(ticket.id, True, "operator:ann", "I rang him up", principal="alice")
     assert code_of(await here.act("pay", to=MALLORY, amount=900)) is None
     found = await released(here)
     assert [(one.path, one.how, one.reason) for one in found] == [

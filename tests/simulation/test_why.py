@@ -88,7 +88,7 @@ async def test_what_is_said_to_let_a_call_pass_does_so_once_it_is_done(kind: str
     if kind == "named":
         await here.task(f"Pay 900 to {MALLORY}", remedy.subject)
     elif kind == "approved":
-        await here.tickets.answer(remedy.subject[:12], True, "alice", "a friend")
+        await here.tickets.answer(remedy.subject[:12], True, "alice", "a friend", principal="alice")
     else:
         assert remedy.subject == "payees"
         await here.read("payees", [{"name": "eve", "iban": MALLORY}])

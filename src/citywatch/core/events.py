@@ -158,7 +158,11 @@ class TaskStarted(Event, frozen=True, kw_only=True, tag="task_started"):
 
 
 class TicketAnswered(Event, frozen=True, kw_only=True, tag="ticket_answered"):
-    """A person answered a ticket: `answer` is approved or denied. It holds for the one call it was shown for, once."""
+    """A person answered a ticket: `answer` is approved or denied. `by` typed it, in the name of `principal` if of one.
+
+    A yes holds for the one call it was shown for, once; before `until` (ms; 0: never) also for calls that
+    differ in words alone.
+    """
 
     ticket: str
     call: str
@@ -166,6 +170,8 @@ class TicketAnswered(Event, frozen=True, kw_only=True, tag="ticket_answered"):
     answer: str
     by: str
     reason: str
+    principal: str = ""
+    until: int = 0
 
 
 class LabelReleased(Event, frozen=True, kw_only=True, tag="label_released"):

@@ -5,18 +5,18 @@ Decides nothing; `service` does. A handler takes the body and returns a status, 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
+from citywatch.adapters.gateway.app import Route
 from citywatch.service.issuer import Issuer
 from citywatch.service.publisher import Publisher
 
-Handler = Callable[[bytes], Awaitable[tuple[int, str, bytes]]]
 JSON = "application/json"
 
 
-def routes(issuer: Issuer, publisher: Publisher, *, enforcing: bool) -> Mapping[tuple[str, str], Handler]:
+def routes(issuer: Issuer, publisher: Publisher, *, enforcing: bool) -> Mapping[tuple[str, str], Route]:
     """The gateway's own addresses, by method and path. What watches it is told if it enforces nothing."""
 
     async def bundle(_: bytes) -> tuple[int, str, bytes]:

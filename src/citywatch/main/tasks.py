@@ -11,10 +11,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from citywatch.core.errors import Malformed
+from citywatch.core.plan.duration import parse_duration
 from citywatch.main.place import read_place
 
 if TYPE_CHECKING:
     from citywatch.core.enforce.context import Ticket
+
+
+MAX_HOLD_MS = 24 * 3_600_000
 
 
 def register(cli: click.Group) -> None:
@@ -86,7 +91,7 @@ def list_tickets(file: Path) -> None:
         async with open_city(place) as city:
             waiting = await Tickets(store=city.store, clock=city.clock, replica=city.replica.name).pending()
         for one in waiting:
-            click.echo(f"{one.id}  {_agent(one)} → {_tool(one)}  asked {_when(one.asked)}")
+            click.echo(f"{one.id}  {_agent(one)} → {_tool(one)}  asked {_when(one.asked)}{_of(one)}")
         if not waiting:
             click.echo("nothing waits for an answer")
 
@@ -110,6 +115,8 @@ def show(file: Path, ticket: str) -> None:
             index, decided = await find_decided(city, found.call)
             payload = await city.store.payload(index)
         click.echo(f"{found.id}  {found.state}  asked {_when(found.asked)}, expires {_when(found.expires)}")
+        if found.of is not None:
+            click.echo(f"to be approved by {' or '.join(found.of) or 'nobody: no principal may steer this act'}")
         click.echo(f"{_agent(found)} wants {_tool(found)} with")
         if payload is None:
             click.echo("  (the payload was erased: this cannot be inspected, and should not be approved)")
@@ -127,10 +134,23 @@ def show(file: Path, ticket: str) -> None:
 @tickets.command()
 @click.argument("ticket")
 @click.option("--reason", required=True, help="Why; it stands in the log.")
+@click.option("--as", "principal", default="", help="In whose name: a name under `principals:`.")
+@click.option("--for", "hold", default="", metavar="TIME", help="For how long also calls that differ in words alone.")
 @click.pass_obj
-def approve(file: Path, ticket: str, reason: str) -> None:
-    """Let exactly this call through, once; the agent sends it again."""
-    _answer(file, ticket, True, reason)
+def approve(file: Path, ticket: str, reason: str, principal: str, hold: str) -> None:
+    """Let exactly this call through, once; the agent sends it again.
+
+    An irreversible act towards somebody whom nobody named is approved by a principal whose task it is, with `--as`.
+    With `--for 2h` the answer holds for two hours, for each call with the same arguments but for words that are carried
+    along, and with no link or account in them that was not shown.
+    """
+    try:
+        hold_ms = parse_duration(hold) if hold else 0
+    except Malformed as fault:
+        raise click.UsageError(f"--for: {fault}") from None
+    if hold_ms > MAX_HOLD_MS:
+        raise click.UsageError("--for: at most 1d")
+    _answer(file, ticket, True, reason, principal, hold_ms)
 
 
 @tickets.command()
@@ -138,20 +158,22 @@ def approve(file: Path, ticket: str, reason: str) -> None:
 @click.option("--reason", required=True, help="Why; it stands in the log.")
 @click.pass_obj
 def deny(file: Path, ticket: str, reason: str) -> None:
-    """Refuse this call until its ticket expires."""
+    """Refuse this call, and this act on the same values however they are written, until its ticket expires."""
     _answer(file, ticket, False, reason)
 
 
-def _answer(file: Path, ticket: str, yes: bool, reason: str) -> None:
+def _answer(file: Path, ticket: str, yes: bool, reason: str, principal: str = "", hold_ms: int = 0) -> None:
     from citywatch.main.assembly import open_city, operator
     from citywatch.service.tickets import Tickets
 
     place = read_place(file)
+    if principal and principal not in place.settings.principals:
+        raise click.UsageError(f"--as: there is no principal `{principal}` in {file}")
 
     async def run() -> None:
         async with open_city(place) as city:
             answered = await Tickets(store=city.store, clock=city.clock, replica=city.replica.name).answer(
-                ticket, yes, operator(), reason
+                ticket, yes, operator(), reason, principal=principal, hold_ms=hold_ms
             )
         click.echo(f"{answered.id} {answered.state}")
 
@@ -165,6 +187,10 @@ def advice_lines(ticket: Ticket) -> list[str]:
 
 def _agent(ticket: Ticket) -> str:
     return ticket.agent.rpartition("/")[2]
+
+
+def _of(ticket: Ticket) -> str:
+    return "" if ticket.of is None else f", for {' or '.join(ticket.of) or 'nobody'} to approve"
 
 
 def _tool(ticket: Ticket) -> str:

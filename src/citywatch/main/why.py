@@ -250,7 +250,7 @@ def _remedy(one: Remedy, decided: Decided) -> str:
     agent, subject = _agent(decided), _shown(one.subject)
     return {
         "named": f"{subject} names {values} in a task's prompt: `citywatch task start {agent} --as {subject} ...`",
-        "approved": f"a yes to this very call, once: `citywatch tickets approve {decided.call[:SHORT]} --reason ...`",
+        "approved": f"a yes to this very call: `citywatch tickets show {decided.call[:SHORT]}` says who may give it",
         "known": f"{values} among the known parties `{subject}`: listed in a reply whose manifest feeds that set",
         "vouched": f"declare {subject} `trusted`, if only the server itself can write there",
         "entitled": f"add `{values}` to `principals.{subject}.may`, if their words may steer it",

@@ -19,6 +19,7 @@ import msgspec
 from citywatch.core.call import Allow, Ask, Call, Decision, Direction
 from citywatch.core.content.model import Model
 from citywatch.core.enforce.advice import told_advice
+from citywatch.core.enforce.approval import Answer
 from citywatch.core.enforce.context import (
     MAX_ITEMS,
     Context,
@@ -89,12 +90,14 @@ class Contexts:
         context = context_of(need.context, loaded)
         ticket = None if need.ticket is None else loaded.rows.get(need.ticket)
         parties = parties_of(need.parties, loaded)
+        answer = None if need.answer is None else loaded.rows.get(need.answer)
         return Flow(
             context=context,
             history=await self._history(home_of(need.context, context), context.items),
             parties=frozenset(form for form, one in parties.items() if not one.waits),
             learnt={form: one for form, one in parties.items() if one.waits},
             ticket=None if ticket is None else msgspec.json.decode(ticket.value, type=Ticket),
+            answer=None if answer is None else msgspec.json.decode(answer.value, type=Answer),
             held=self._held(need.plan[0], loaded) if need.plan else FREE,
             progress=_progress(need.plan[1], loaded) if need.plan else None,
             readings=self.readings(need.context),
@@ -239,6 +242,10 @@ def asking(call: Call, need: FlowNeed | None, flow: Flow | None, decision: Decis
         why=decision.reason.detail,
         call=call.id,
         advice=tuple(told_advice(flow.history)),
+        of=decision.of,
+        answer="" if need.answer is None else need.answer[1],
+        exact=decision.exact,
+        shown=decision.shown,
     )
     return ((need.ticket, msgspec.json.encode(ticket)),)
 

@@ -1,7 +1,8 @@
 """Tickets: calls that wait for a person, and the person's answers.
 
 Decides that an answer is given once, in time, for exactly the call that was shown; whether the call then goes through
-is asked again by `admit`. INVARIANTS: time-out is deny; an answer's entry and the ticket's row are one transaction.
+is asked again by `admit`. INVARIANTS: time-out is deny; an answer's entry and the rows it changes are one transaction;
+what a principal has to answer is approved in no other name.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 import msgspec
 
 from citywatch.core import events
+from citywatch.core.enforce.approval import Answer, noted
 from citywatch.core.enforce.context import Ticket, ticket_key
 from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.log.entry import encode_event
@@ -35,13 +37,22 @@ class Tickets:
         """The ticket of that id; `Malformed` if there is none."""
         return (await self._find(name))[2]
 
-    async def answer(self, name: str, approve: bool, by: str, reason: str) -> Ticket:
-        """Approve or deny. `Refused(CONFLICT)` if it was answered before, or has expired."""
+    async def answer(
+        self, name: str, approve: bool, by: str, reason: str, *, principal: str = "", hold_ms: int = 0
+    ) -> Ticket:
+        """Approve or deny. `by` is who types it, `principal` in whose name they speak, if in anybody's.
+
+        An approval holds for the one call; with `hold_ms` also, for so long, for calls that differ in words alone. A
+        denial holds for the same act on the same values until the ticket expires. Raises `Refused(CONFLICT)` if it was
+        answered before or has expired, `Malformed` if only a principal may approve it.
+        """
         likeness, row, ticket = await self._find(name)
         now = self._clock.now_ms()
         if ticket.state != "pending" or now >= ticket.expires:
-            standing = ticket.state if ticket.state != "pending" else "expired"
-            raise Refused(Code.CONFLICT, f"the ticket `{name[:40]}` is {standing}")
+            by_now = ticket.state if ticket.state != "pending" else "expired"
+            raise Refused(Code.CONFLICT, f"the ticket `{name[:40]}` is {by_now}")
+        if approve and ticket.of is not None and principal not in ticket.of:
+            raise Malformed(_who(ticket))
         answered = msgspec.structs.replace(ticket, state="approved" if approve else "denied", by=by, reason=reason)
         event = events.TicketAnswered(
             at=now,
@@ -52,19 +63,44 @@ class Tickets:
             answer=answered.state,
             by=by,
             reason=reason,
+            principal=principal,
+            until=now + hold_ms if approve and hold_ms else 0,
         )
         key = ticket_key(likeness)
+        standing = await self._standing(answered, now + hold_ms if approve else ticket.expires, now)
         outcome = await self._store.append(
             Append(
                 entries=(NewEntry(encode_event(event)),),
-                reads=((key, row.version),),
-                puts=((key, msgspec.json.encode(answered)),),
+                reads=((key, row.version), *standing.reads),
+                puts=((key, msgspec.json.encode(answered)), *standing.puts),
                 sync=True,
             )
         )
         if not isinstance(outcome, Appended):
             raise Refused(Code.CONFLICT, f"the ticket `{name[:40]}` was answered at the same moment")
         return answered
+
+    async def _standing(self, answered: Ticket, until: int, now: int) -> Append:
+        """What is read and written so that the answer holds for other calls too, where it does."""
+        if until <= now or not answered.answer:
+            return Append()
+        key = ("answer", answered.answer)
+        row = (await self._store.load((key,), ())).rows.get(key)
+        before = None if row is None else msgspec.json.decode(row.value, type=Answer)
+        answer = noted(
+            before,
+            Answer(
+                state=answered.state,
+                until=until,
+                by=answered.by,
+                ticket=answered.id,
+                exact=answered.exact,
+                shown=answered.shown,
+                reason=answered.reason,
+            ),
+            now,
+        )
+        return Append(reads=((key, 0 if row is None else row.version),), puts=((key, msgspec.json.encode(answer)),))
 
     async def _find(self, name: str) -> tuple[str, Row, Ticket]:
         for found in await self._all():
@@ -75,3 +111,10 @@ class Tickets:
     async def _all(self) -> list[tuple[str, Row, Ticket]]:
         rows = await self._store.scan("ticket")
         return [(likeness, row, msgspec.json.decode(row.value, type=Ticket)) for likeness, row in rows]
+
+
+def _who(ticket: Ticket) -> str:
+    act = f"{ticket.server}/{ticket.tool}"
+    if not ticket.of:
+        return f"nobody: no principal may steer `{act}`"
+    return f"only {' or '.join(f'`{name}`' for name in ticket.of)} may approve it: whose words may steer `{act}`"

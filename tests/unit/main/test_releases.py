@@ -27,7 +27,7 @@ def busy(here: Path) -> Path:
     assert wants(to=ANN).allowed
     assert not wants(to=MALLORY).allowed
     ticket = run("tickets", "list").output.split()[0]
-    assert run("tickets", "approve", ticket, "--reason", "I rang him \u202eup").exit_code == 0
+    assert run("tickets", "approve", ticket, "--reason", "I rang him \u202eup", "--as", "alice").exit_code == 0
     assert wants(to=MALLORY).allowed
     return here
 

@@ -138,7 +138,9 @@ def test_a_person_sees_the_call_and_answers_it(here: Path) -> None:
     why = run("policy", "why", judged.call.id).output
     assert "to (destination) unentitled" in why
     assert "citywatch tickets" in why
-    assert run("tickets", "approve", ticket, "--reason", "I know them").output == f"{ticket} approved\n"
+    assert (
+        run("tickets", "approve", ticket, "--as", "alice", "--reason", "I know them").output == f"{ticket} approved\n"
+    )
     passed = wants(to=MALLORY, amount=5)
     assert passed.allowed
     assert f"ticket {ticket} by " in run("policy", "why", passed.call.id).output

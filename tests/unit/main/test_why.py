@@ -39,7 +39,7 @@ def test_a_call_that_was_asked_about_shows_its_arguments_and_what_would_help(her
     assert any(line.split() == ["!!", "to", MALLORY] for line in lines)
     assert any("stands nowhere in what the agent received: it was made up" in line for line in lines)
     assert any("`citywatch task start clerk --as alice ...`" in line for line in lines)
-    assert any(f"`citywatch tickets approve {entry['call'][:12]}" in line for line in lines)
+    assert any(f"`citywatch tickets show {entry['call'][:12]}" in line for line in lines)
     assert max(map(len, lines)) < 180
 
 

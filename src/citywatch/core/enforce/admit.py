@@ -14,7 +14,8 @@ INVARIANTS
 4. A budget with nothing left denies; the append takes the unit, so two calls cannot share one.
 5. No request is let through under the id of one that is still open: nobody could tell whose an answer is.
 6. A control argument that nobody entitled supplied is at best an Ask (`steering`); nobody is asked about a call that
-   policy or budget would refuse anyway; an answer holds for that one call, once, until it expires.
+   policy or budget would refuse anyway; a yes holds for that one call, once, until it expires, and a no for the same
+   values however they are written (`approval`).
 7. What the context may not show an audience goes there only as words that this audience may see anyway (`readers`).
 8. What a scan said of a text only narrows: it turns an Ask into a Deny (`suspicion`), and takes a way to pass away
    (`steering`); its silence changes nothing.
@@ -26,7 +27,11 @@ INVARIANTS
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from citywatch.core.call import Allow, Ask, Call, Decision, Deny, Direction, Reason
+from citywatch.core.enforce.approval import MAX_SHOWN, Shown, answerers, covers, exactly, refuses
+from citywatch.core.enforce.context import Flow
 from citywatch.core.enforce.facts import facts_of
 from citywatch.core.enforce.invitation import check_invited
 from citywatch.core.enforce.needs import PINNED, TOOL_CALL, Known, Needs
@@ -34,6 +39,7 @@ from citywatch.core.enforce.past import Ruled, ruled
 from citywatch.core.enforce.planned import Planned, planned
 from citywatch.core.enforce.readers import disclosed
 from citywatch.core.enforce.released import approved, releases
+from citywatch.core.enforce.rules import ApprovedTool
 from citywatch.core.enforce.steering import Steering
 from citywatch.core.enforce.suspicion import suspected
 from citywatch.core.enforce.verify import Authority
@@ -122,22 +128,40 @@ def _steered(call: Call, known: Known, plan: Planned, past: Ruled, allowed: Allo
     told = (*plan.told, *(one.told() for one in findings))
     if not stopped and not plan.why and not past.why:  # INVARIANT: 9.
         return Allow(allowed.policies, told, releases(call, known.rules, flow, findings))
-    ticket = flow.ticket
-    if ticket is not None and now < ticket.expires:
-        if ticket.state == "approved":
-            let_down = (
-                *releases(call, known.rules, flow, findings),
-                *approved(call, known.rules, flow, findings, ticket),
-            )
-            return Allow(allowed.policies, (f"ticket {ticket.id} by {ticket.by}", *told), let_down)
-        if ticket.state == "denied":
-            return Deny(Reason(Code.APPROVAL_DENIED, detail=f"ticket {ticket.id}"))
+    shown = tuple((str(one.role), one.value) for one in stopped)
+    answered = _answered(call, tool, flow, shown, bool(plan.why or past.why), now)
+    if isinstance(answered, Deny):
+        return answered
+    if answered is not None:
+        who, said = answered
+        let_down = releases(call, known.rules, flow, findings)
+        let_down += approved(call, known.rules, flow, findings, who, said)
+        return Allow(allowed.policies, (who, *told), let_down)
     # INVARIANT: 8. Only here, where a person would be asked.
     suspect = suspected(stopped, flow.history, steering.unasked_for(findings))
     if suspect is not None:
         return Deny(Reason(Code.SUSPECTED_INJECTION, allowed.policies, suspect.told()))
     why = (*(one for one in (plan.why, past.why) if one), *(one.told() for one in stopped[:MAX_TOLD]))
-    return Ask(Reason(Code.APPROVAL_REQUIRED, allowed.policies, "; ".join(why)))
+    of = answerers(call, tool.effect, shown, known.rules, flow.history)
+    reason = Reason(Code.APPROVAL_REQUIRED, allowed.policies, "; ".join(why))
+    return Ask(reason, of=of, exact=exactly(call, tool.manifest), shown=shown[:MAX_SHOWN])
+
+
+def _answered(
+    call: Call, tool: ApprovedTool, flow: Flow, stopped: Sequence[Shown], off_plan: bool, now: int
+) -> Deny | tuple[str, str] | None:
+    """What a person said of this call, or of one like it (`approval`): a no, who said yes and why, or nothing yet."""
+    ticket, answer = flow.ticket, flow.answer
+    if ticket is not None and now < ticket.expires:
+        if ticket.state == "approved":
+            return f"ticket {ticket.id} by {ticket.by}", ticket.reason
+        if ticket.state == "denied":
+            return Deny(Reason(Code.APPROVAL_DENIED, detail=f"ticket {ticket.id}"))
+    if answer is not None and refuses(answer, stopped, now):
+        return Deny(Reason(Code.APPROVAL_DENIED, detail=f"ticket {answer.ticket}, for the same values"))
+    if answer is not None and not off_plan and covers(answer, call, tool.manifest, stopped, now):
+        return f"ticket {answer.ticket} by {answer.by}, for the same values", answer.reason
+    return None
 
 
 def _budget(known: Known, need: Needs) -> Deny | None:

@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from citywatch.core.call import Call, Effect
+from citywatch.core.enforce.approval import Answer, Shown, answer_key
 from citywatch.core.enforce.arguments import MAX_VALUES, all_values, arguments
 from citywatch.core.enforce.held import FREE, Holding, plan_key, progress_key
 from citywatch.core.enforce.rules import ApprovedTool
@@ -62,7 +63,11 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ticket(msgspec.Struct, frozen=True, kw_only=True):
-    """A call that only a person may let through. `state` is pending, approved, denied or used."""
+    """A call that only a person may let through. `state` is pending, approved, denied or used.
+
+    `of`: one of these principals has to approve it (None: whoever is on call may). `answer` is the row for an answer
+    that outlives this call, `exact` its arguments, `shown` what stopped it (`approval.Answer`).
+    """
 
     id: str
     agent: str
@@ -75,6 +80,10 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     call: str
     by: str = ""
     advice: tuple[str, ...] = ()
+    of: tuple[str, ...] | None = None
+    answer: str = ""
+    exact: str = ""
+    shown: tuple[Shown, ...] = ()
     reason: str = ""
 
 
@@ -101,6 +110,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     parties: frozenset[str] = frozenset()
     learnt: Mapping[str, Party] = msgspec.field(default_factory=dict)
     ticket: Ticket | None = None
+    answer: Answer | None = None
     held: Holding = FREE
     progress: Progress | None = None
     readings: Readings = msgspec.field(default_factory=Readings)
@@ -116,15 +126,16 @@ class FlowNeed(msgspec.Struct, frozen=True, kw_only=True):
     context: Key
     parties: tuple[Key, ...] = ()
     ticket: Key | None = None
+    answer: Key | None = None
     written: tuple[Key, ...] = ()
     plan: tuple[Key, ...] = ()
     adds: tuple[tuple[str, Key], ...] = ()
     brought: tuple[tuple[str, Key], ...] = ()
 
     def rows(self) -> tuple[Key, ...]:
-        ticket = () if self.ticket is None else (self.ticket,)
+        asked = tuple(key for key in (self.ticket, self.answer) if key is not None)
         named = dict.fromkeys((*self.parties, *(key for _, key in (*self.adds, *self.brought))))
-        return (self.context, *named, *ticket, *self.written, *self.plan)
+        return (self.context, *named, *asked, *self.written, *self.plan)
 
 
 def flow_need(
@@ -159,6 +170,7 @@ def flow_need(
         context=context,
         parties=tuple(parties),
         ticket=ticket_key(likeness),
+        answer=answer_key(call, tool.manifest),
         written=written,
         plan=(plan_key(call.agent), progress_key(call.agent)),
         adds=tuple(adds),

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from citywatch.core.call import Call, Release
-from citywatch.core.enforce.context import Flow, Ticket
+from citywatch.core.enforce.context import Flow
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.steering import Finding
 from citywatch.core.flow.history import Prompt, Sighting, Value, folded
@@ -40,8 +40,10 @@ def releases(call: Call, rules: Rules, flow: Flow, findings: Iterable[Finding]) 
     return tuple(scene.release(one) for one in findings if one.how is not None and one.how != CLEAN)
 
 
-def approved(call: Call, rules: Rules, flow: Flow, findings: Iterable[Finding], ticket: Ticket) -> tuple[Release, ...]:
-    """What a person's answer lets down: each argument of exactly this call that nothing entitled."""
+def approved(
+    call: Call, rules: Rules, flow: Flow, findings: Iterable[Finding], who: str, reason: str
+) -> tuple[Release, ...]:
+    """What a person's answer lets down: each argument of this call that nothing entitled; `who` names both."""
     scene = _Scene(call, rules, flow)
     return tuple(
         release(
@@ -50,9 +52,9 @@ def approved(call: Call, rules: Rules, flow: Flow, findings: Iterable[Finding], 
             Way.APPROVED,
             path=one.path,
             role=one.role.value,
-            source=f"ticket {ticket.id} by {ticket.by}",
+            source=who,
             items=scene.items(one.value),
-            reason=ticket.reason or f"approved by {ticket.by or 'a person'}",
+            reason=reason or f"approved: {who}",
         )
         for one in findings
         if one.how is None

@@ -1,0 +1,126 @@
+"""What a person's answer covers: who may give it, and for which later calls it stands.
+
+    a no: this act towards the same values, however they are written, for as long as the ticket lasts
+    a yes: the one call that was shown; where the approver said for how long, also calls that differ in words alone
+
+Decides on answers that people gave, and on nothing that a model said. A no that held for one call letter by letter
+would be asked again with another comma: whoever asks often enough is let through by mistake.
+
+INVARIANTS
+1. An irreversible act towards a party that nobody entitled named is answered by a principal who may steer it, never
+   only by whoever is on call. A no may come from anybody.
+2. A yes that outlives its call covers arguments that stand exactly as they were shown, words aside, and what was shown
+   as the reason to ask: a value, link or account that was not shown is asked about.
+3. A no covers every way of writing what was shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from citywatch.core.call import Call, Effect
+from citywatch.core.canonical import digest
+from citywatch.core.enforce.arguments import MAX_VALUES, arguments
+from citywatch.core.enforce.rules import Rules
+from citywatch.core.flow.fold import fold
+from citywatch.core.flow.history import History, Value
+from citywatch.core.flow.tokens import exact_tokens
+from citywatch.core.manifest import Role, ToolManifest
+
+MAX_SHOWN = 64
+Key = tuple[str, str]
+Shown = tuple[str, Value | None]
+"""A value that stopped a call: its role, and itself (None: there were too many to look at)."""
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person said of one act: `state` is approved or denied; it holds before `until` (ms since 1970).
+
+    `exact` hashes the arguments as they were written, words aside.
+    """
+
+    state: str
+    until: int
+    by: str
+    ticket: str
+    exact: str
+    shown: tuple[Shown, ...]
+    reason: str = ""
+
+
+def answer_key(call: Call, manifest: ToolManifest) -> Key:
+    """The row for an answer about this act on these control values: one for all ways of writing them."""
+    values = sorted(
+        (one.path, str(one.role), _normal(one.value))
+        for count, one in enumerate(arguments(call, manifest))
+        if count < MAX_VALUES and one.role is not Role.CONTENT
+    )
+    return ("answer", _digest("normal", call, values))
+
+
+def exactly(call: Call, manifest: ToolManifest) -> str:
+    """All arguments of a call as they were written, hashed, but those that only carry words along."""
+    words = {name for name, one in manifest.parameters.items() if one.role is Role.CONTENT}
+    return _digest("exact", call, {name: value for name, value in call.arguments.items() if name not in words})
+
+
+def answerers(
+    call: Call, effect: Effect, stopped: Iterable[Shown], rules: Rules, history: History
+) -> tuple[str, ...] | None:
+    """# INVARIANT: 1. Those whose task it is and who may steer the act; if there are none, all who may steer it."""
+    if effect is not Effect.IRREVERSIBLE or not any(role == Role.DESTINATION for role, _ in stopped):
+        return None
+    may = {name for name, one in rules.principals.items() if one.steers(call.server, call.name or "")}
+    theirs = may & {prompt.source.partition(":")[2] for prompt in history.prompts}
+    return tuple(sorted(theirs or may))
+
+
+def covers(answer: Answer | None, call: Call, manifest: ToolManifest, stopped: Sequence[Shown], now: int) -> bool:
+    """# INVARIANT: 2. Whether a standing yes speaks of this call."""
+    return (
+        answer is not None
+        and answer.state == "approved"
+        and now < answer.until
+        and answer.exact == exactly(call, manifest)
+        and _typed(stopped) <= _typed(answer.shown)
+    )
+
+
+def refuses(answer: Answer | None, stopped: Sequence[Shown], now: int) -> bool:
+    """# INVARIANT: 3. Whether a person said no to any of what stops this call."""
+    if answer is None or answer.state != "denied" or now >= answer.until:
+        return False
+    return not (answer.shown and stopped) or bool(_normals(stopped) & _normals(answer.shown))
+
+
+def noted(before: Answer | None, answer: Answer, now: int) -> Answer:
+    """The row after an answer. A no is kept beside earlier ones; a yes takes nothing back that was refused."""
+    if before is None or now >= before.until:
+        return answer
+    if before.state == "denied" and answer.state == "denied":
+        kept = tuple(dict.fromkeys((*answer.shown, *before.shown)))[:MAX_SHOWN]
+        return msgspec.structs.replace(answer, shown=kept, until=max(answer.until, before.until))
+    return before if before.state == "denied" else answer
+
+
+def _digest(what: str, call: Call, values: object) -> str:
+    head = "\n".join(("citywatch/answer/v1", what, call.agent, call.server, call.name or ""))
+    return digest(head.encode() + b"\n" + msgspec.json.encode(values, order="sorted"))
+
+
+def _normal(value: Value | None) -> str:
+    if value is None:
+        return ""
+    readings = sorted(f"{token.kind}:{token.value}" for token in exact_tokens(value))
+    return " ".join(readings) or fold(str(value))
+
+
+def _normals(values: Iterable[Shown]) -> set[tuple[str, str]]:
+    return {(role, _normal(value)) for role, value in values}
+
+
+def _typed(values: Iterable[Shown]) -> set[tuple[str, str]]:
+    """1, 1.0, "1" and true are equal or look alike, and are not the same argument."""
+    return {(role, repr(value)) for role, value in values}
