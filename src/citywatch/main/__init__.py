@@ -65,6 +65,7 @@ def _register() -> None:
         manifests,
         parties,
         policy,
+        reach,
         run,
         setup,
         tasks,
@@ -87,6 +88,7 @@ def _register() -> None:
         parties.register,
         why.register,
         blast.register,
+        reach.register,
         policy.register,
         log.register,
     ]

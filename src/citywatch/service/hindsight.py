@@ -69,6 +69,8 @@ async def then(store: Store, rules: Rules, index: int, decided: events.Decided, 
         missing.append("the configuration has changed since")
     if decided.code in PASSING:
         missing.append("it rested on rows that have moved on since: budgets, open calls, approvals of tools")
+    if need.event is not None:
+        missing.append("what temporal rules remembered then is not kept")
     flow = None
     if need.flow is not None:
         flow = await _flow(store, need.flow, index, decided, missing)
