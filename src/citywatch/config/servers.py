@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from urllib.parse import urlunsplit
 
+from citywatch.config.audiences import readers
 from citywatch.config.document import Node, Scalar, Table, Unread
 from citywatch.config.reader import (
     SECRET_NAME,
@@ -186,7 +187,7 @@ def _tool(notes: Notes, node: Node, path: str, _: str) -> ToolManifest:
         section.wrong("effect", "a tool that adds a party changes something", "write `effect: write`")
     return ToolManifest(
         effect=effect,
-        audience=section.get("audience", some(text), (EVERYBODY,)),
+        audience=section.get("audience", readers, (EVERYBODY,)),
         parameters=parameters,
         output=section.get("output", table(_json_path, _output), {}),
         parts=section.get("parts", _parts, UNTRUSTED),
@@ -244,10 +245,10 @@ def _parts(notes: Notes, node: Node, path: str) -> Output | None:
 
 
 def _readers(section: Section) -> tuple[str, ...]:
-    readers: tuple[str, ...] = section.get("readers", some(text), (EVERYBODY,))
-    if EVERYBODY in readers and len(readers) > 1:
+    found: tuple[str, ...] = section.get("readers", readers, (EVERYBODY,))
+    if EVERYBODY in found and len(found) > 1:
         section.wrong("readers", f"`{EVERYBODY}` stands beside others", f"name the audiences, or write [{EVERYBODY}]")
-    return readers
+    return found
 
 
 def _output(notes: Notes, node: Node, path: str, _: str) -> Output | None:

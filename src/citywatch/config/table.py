@@ -28,6 +28,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "agents",
         "servers",
         "principals",
+        "audiences",
         "limits",
         "witnesses",
         "witness_quorum",
