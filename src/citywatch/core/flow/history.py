@@ -126,17 +126,18 @@ class History:
     def sightings(self, value: Value | Typed) -> list[Sighting]:
         """Everywhere this value stands whole, whatever notation it is in; the oldest first."""
         read = typed(value)
-        found = {*self.wholes(read.folded), *self.blobs(read.value)}
+        # The first of each list: all are in this order, and a value that stands in every item must not cost that many.
+        found = {*self.wholes(read.folded)[:MAX_SIGHTINGS], *self.blobs(read.value)[:MAX_SIGHTINGS]}
         readings: dict[str, set[str]] = {}
         for token in read.exact:
             readings.setdefault(str(token.kind), set()).add(token.value)
         for kind, forms in readings.items():
             if len(forms) == 1:
-                found.update(self._tokens.get((kind, next(iter(forms))), ()))
+                found.update(self._tokens.get((kind, next(iter(forms))), [])[:MAX_SIGHTINGS])
         for one in read.exact:
             if one.kind is Kind.URL:  # an address is quoted without its scheme too
                 for looser in looser_tokens(one):
-                    found.update(self._tokens.get((str(looser.kind), looser.value), ()))
+                    found.update(self._tokens.get((str(looser.kind), looser.value), [])[:MAX_SIGHTINGS])
         return sorted(found, key=lambda seen: (seen.item, seen.part, seen.start))[:MAX_SIGHTINGS]
 
     def record(self, number: int, record: int) -> list[Part]:
