@@ -1,4 +1,4 @@
-"""Only `flow.release` lets a label down: each place that makes a label of a part of another, or a receipt, is known by name."""
+"""Only `flow.release` lets a label down: who makes a label of a part of another, or a receipt, is known by name."""
 
 from __future__ import annotations
 
