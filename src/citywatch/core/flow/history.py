@@ -62,6 +62,8 @@ class History:
         self._records: dict[tuple[int, int], list[Part]] = {}
         self._fields: dict[str, list[tuple[int, Part]]] = {}
         self._held: dict[tuple[tuple[str, ...], str], set[str]] = {}
+        self._asked: tuple[int, ...] = ()
+        self._heard: dict[str, tuple[str, ...]] = {}
         self._blobs = False
         self.foreign = False
         """Whether anything here stands in a field that no server vouches for."""
@@ -147,6 +149,15 @@ class History:
     def fields(self, name: str) -> list[tuple[int, Part]]:
         """All fields of that name, in records, with their item."""
         return self._fields.get(name, [])
+
+    def heard(self, prompts: tuple[int, ...]) -> dict[str, tuple[str, ...]]:
+        """Which words of a field these prompts say, as far as was found out, for as long as the same ones are asked.
+
+        A prompt never changes and a field is asked about by its words, so what was found out once stays true.
+        """
+        if self._asked != prompts:
+            self._asked, self._heard = prompts, {}
+        return self._heard
 
     def only(self, about: tuple[str, ...], kind: str) -> str | None:
         """The one value of a kind in everything that came back when this was asked for; None if there are others."""
