@@ -1,7 +1,8 @@
 """What it costs to scan a reply of 4 kB: every detector, the fold and the model, over texts that are all different.
 
 Replies are JSON, notes and mail of made-up words, one in eight with a key, an address, an IBAN and an injection in it.
-`content.window_ms` is one window of 60 words, none of them seen before. Run it: `python -m bench content`.
+`content.window_ms` is one window of 60 words, none of them seen before; `content.deliver_*` is what a ruling adds to a
+reply that is to be redacted (`core.enforce.sift`). Run it: `python -m bench content`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from citywatch.core.content.model import score_windows
 from citywatch.core.content.scan import scan
 from citywatch.core.content.signals import Channel
 from citywatch.core.content.words import WINDOW, WORD
+from citywatch.core.enforce.deliver import sift_reply
+from citywatch.core.manifest import Delivery
 
 SEED = 3
 REPLIES = 400
@@ -46,6 +49,18 @@ def reply(chance: random.Random, number: int) -> str:
     return json.dumps(records)[:SIZE]
 
 
+def _sifted(replies: list[str]) -> list[float]:
+    """Taking secrets and personal data out of each, as a text part of a result."""
+    ruling = {"secret": Delivery.REDACT, "personal": Delivery.REDACT}
+    taken: list[float] = []
+    for text in replies:
+        result = {"content": [{"type": "text", "text": text}]}
+        before = time.perf_counter()
+        sift_reply(result, ruling)
+        taken.append((time.perf_counter() - before) * 1000)
+    return taken
+
+
 def run() -> list[dict[str, Any]]:
     """Milliseconds; the collector is held off so that its pauses are not taken for ours."""
     model, chance, clock = content_model(), random.Random(SEED), time.perf_counter
@@ -69,9 +84,12 @@ def run() -> list[dict[str, Any]]:
             list(score_windows(head, words))
             taken.append((clock() - before) * 1000)
         single.append(taken)
+    sifted = [_sifted(replies) for _ in range(ROUNDS)]
     gc.enable()
     return [
         row("content.scan_p50_ms", [quantile(taken, 0.5) for taken in whole], "ms", REPLIES),
         row("content.scan_p95_ms", [quantile(taken, 0.95) for taken in whole], "ms", REPLIES),
+        row("content.deliver_p50_ms", [quantile(taken, 0.5) for taken in sifted], "ms", REPLIES),
+        row("content.deliver_p95_ms", [quantile(taken, 0.95) for taken in sifted], "ms", REPLIES),
         row("content.window_ms", [quantile(taken, 0.5) for taken in single], "ms", REPLIES),
     ]

@@ -9,7 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from citywatch.core.enforce.steering import OUTBOUND
+from citywatch.core.flow.fold import fold
 from citywatch.core.flow.index import Index, index_text, met
+from citywatch.core.flow.provenance import find_phrase, whole_words
 from citywatch.core.flow.readings import MAX_KEPT, MAX_LENGTH, Readings, Typed, Value, folded, typed
 from citywatch.core.flow.tokens import (
     exact_tokens,
@@ -87,6 +89,19 @@ def test_no_link_is_passed_over_where_links_alone_are_looked_for(pieces: list[st
     assert find_links(text) in ((), found)
     if any(token.kind in OUTBOUND for token in found):
         assert find_links(text) == found
+
+
+@given(
+    st.lists(st.text(max_size=6) | st.sampled_from(["file", "13", "ab", "ª", "٣x", "_"]), max_size=6),
+    st.text(max_size=1),
+)
+@example(["plan", "b"], "_")
+@example(["plan", "b"], "-")
+def test_a_word_stands_in_a_text_exactly_if_it_is_one_of_its_words(pieces: list[str], between: str) -> None:
+    text = fold(between.join(pieces))
+    asked = {*pieces, *text.split(), *whole_words(text), *(one[:-1] for one in pieces)}
+    for word in (one for one in asked if one.isalnum()):
+        assert (word in whole_words(text)) is (find_phrase(word, text) >= 0)
 
 
 @given(values)

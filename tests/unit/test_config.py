@@ -25,7 +25,16 @@ from citywatch.config import (
 )
 from citywatch.core.call import Effect
 from citywatch.core.label import Label, may_flow
-from citywatch.core.manifest import Budget, Output, Parameter, ParameterType, Role, ToolManifest, audience_of
+from citywatch.core.manifest import (
+    Budget,
+    Delivery,
+    Output,
+    Parameter,
+    ParameterType,
+    Role,
+    ToolManifest,
+    audience_of,
+)
 
 DOMAIN = "trust_domain: acme.example\n"
 LOG_KEY = "north+bedb050a+AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g"
@@ -46,8 +55,11 @@ agents:
     budgets:
       ledger/transfer: [{{calls: 100, per: 1h}}, {{calls: 500}}]
       ledger/balance: {{calls: 0}}
+    audience: [bank, audit]
+    content: {{personal/iban: allow}}
     svid_ttl: 10m
     token_ttl: 5m
+content: {{secret: withhold, personal/iban: redact}}
 servers:
   ledger:
     url: https://ledger.acme.example/mcp
@@ -61,7 +73,7 @@ servers:
         parameters:
           amount: {{type: money, scale: 0, role: amount}}
           to: {{role: destination}}
-        output: {{"$.status": trusted, "$.fee": {{label: untrusted, readers: [bank, audit]}}}}
+        output: {{"$.status": trusted, "$.fee": {{label: untrusted, readers: [bank, audit], deliver: withhold}}}}
       balance: {{effect: read, parts: {{label: trusted, readers: [bank]}}}}
   remote:
     url: http://10.0.0.9/mcp
@@ -161,7 +173,7 @@ BAD: list[tuple[str, str, str, str]] = [
         "",
         "unknown key `zzz`",
         "write one of trust_domain, listen, names, state, policies, temporal_rules, origin, agents, servers, "
-        "principals, limits, witnesses, witness_quorum, unsafe_observe",
+        "principals, audiences, content, limits, witnesses, witness_quorum, unsafe_observe",
     ),
     (f"{DOMAIN}listen: §[]\n", "listen", "an empty list", "name at least one, or remove the key"),
     (
@@ -793,6 +805,43 @@ BAD: list[tuple[str, str, str, str]] = [
         "an empty list",
         "name at least one, or remove the key",
     ),
+    (
+        tool('output: {"$.status": {label: trusted, deliver: §allow}}'),
+        f"{TRANSFER}.output.$.status.deliver",
+        "`allow` is not a choice here",
+        "write one of redact, withhold",
+    ),
+    # content
+    (
+        f"{DOMAIN}content: {{§secrets: redact}}\n",
+        "content",
+        "`secrets` is nothing that a scan finds",
+        "did you mean `secret`?",
+    ),
+    (
+        f"{DOMAIN}content: {{§personal/ibans: redact}}\n",
+        "content",
+        "`personal/ibans` is nothing that a scan finds",
+        "did you mean `personal/iban`?",
+    ),
+    (
+        f"{DOMAIN}content: {{secret: §drop}}\n",
+        "content.secret",
+        "`drop` is not a choice here",
+        "write one of allow, redact, withhold",
+    ),
+    (
+        f"{DOMAIN}agents: {{billing: {{content: {{secret: §mask}}}}}}\n",
+        "agents.billing.content.secret",
+        "`mask` is not a choice here",
+        "write one of allow, redact, withhold",
+    ),
+    (
+        f"{DOMAIN}agents: {{billing: {{audience: §[everybody, hr]}}}}\n",
+        "agents.billing.audience",
+        "`everybody` stands beside others",
+        "name the audiences, or write [everybody]",
+    ),
     # limits
     (
         f"{DOMAIN}limits: {{§request_byte: 1}}\n",
@@ -985,6 +1034,8 @@ def test_a_full_file_gives_the_values_it_says() -> None:
         ("ledger", "balance"): (Budget(calls=0),),
     }
     assert (billing.svid_ttl_ms, billing.token_ttl_ms) == (600_000, 300_000)
+    assert (billing.audience, billing.content) == (("bank", "audit"), {"personal/iban": Delivery.ALLOW})
+    assert settings.content == {"secret": Delivery.WITHHOLD, "personal/iban": Delivery.REDACT}
     ledger = settings.servers["ledger"]
     assert ledger.reach == Http(
         url="https://ledger.acme.example/mcp", credential=FromEnvironment("LEDGER_TOKEN"), ca="/srv/gate/ca.pem"
@@ -997,7 +1048,10 @@ def test_a_full_file_gives_the_values_it_says() -> None:
             "amount": Parameter(type=ParameterType.MONEY, scale=0, role=Role.AMOUNT),
             "to": Parameter(role=Role.DESTINATION),
         },
-        output={"$.status": Output(trusted=True), "$.fee": Output(readers=("bank", "audit"))},
+        output={
+            "$.status": Output(trusted=True),
+            "$.fee": Output(readers=("bank", "audit"), deliver=Delivery.WITHHOLD),
+        },
     )
     assert ledger.tools["balance"].effect is Effect.READ
     assert ledger.tools["balance"].parts == Output(trusted=True, readers=("bank",))

@@ -8,12 +8,18 @@ from __future__ import annotations
 
 from importlib import resources
 
+from citywatch.core.canonical import digest
 from citywatch.core.content.model import Model, parse_model
 
 
 def content_weights() -> bytes:
     """The bytes that ship."""
     return (resources.files("citywatch") / "weights" / "content.bin").read_bytes()
+
+
+def content_digest() -> str:
+    """The digest of the weights, as it stands in the entry of each start and on the model card."""
+    return digest(content_weights())
 
 
 def content_model() -> Model:

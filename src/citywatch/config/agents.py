@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
+from citywatch.config.content import content
 from citywatch.config.document import Items, Node, Scalar
 from citywatch.config.reader import Notes, Reader, duration, each, flag, instead, integer, named, shown, some, text
 from citywatch.config.settings import Agent
 from citywatch.config.table import Section, table
-from citywatch.core.manifest import Budget
+from citywatch.core.manifest import EVERYBODY, Budget
 from citywatch.core.names import parse_segment
 
 Attribute = str | bool | int | tuple[str, ...]
@@ -43,11 +44,22 @@ def agents(declared: Declared) -> Reader[dict[str, Agent]]:
             roles=section.get("roles", each(named(lambda role: parse_segment(role, "role"))), ()),
             attributes=section.get("attributes", table(_attribute_name, attribute), {}),
             budgets=section.get("budgets", _budgets(declared), {}),
+            audience=section.maybe("audience", audience),
+            content=section.get("content", content, {}),
             svid_ttl_ms=section.get("svid_ttl", _TTL, plain.svid_ttl_ms),
             token_ttl_ms=section.get("token_ttl", _TTL, plain.token_ttl_ms),
         )
 
     return table(named(lambda name: parse_segment(name, "name for an agent")), agent)
+
+
+def audience(notes: Notes, node: Node, path: str) -> tuple[str, ...] | None:
+    """Who sees something: names of audiences, or `everybody` alone."""
+    names = some(text)(notes, node, path)
+    if names is not None and EVERYBODY in names and len(names) > 1:
+        notes.wrong(node, path, f"`{EVERYBODY}` stands beside others", f"name the audiences, or write [{EVERYBODY}]")
+        return None
+    return names
 
 
 def _attribute_name(notes: Notes, node: Node, path: str) -> str | None:

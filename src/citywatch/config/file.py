@@ -16,6 +16,7 @@ from ipaddress import ip_address
 
 from citywatch.config.agents import Declared, agents
 from citywatch.config.audiences import audiences
+from citywatch.config.content import content
 from citywatch.config.document import Node, Scalar, Table, parse_document
 from citywatch.config.principals import principals
 from citywatch.config.reader import Notes, duration, each, flag, integer, named, shown, size, some, text, url, where
@@ -71,6 +72,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         agents=section.get("agents", agents(_declared(root)), {}),
         servers=servers,
         principals=section.get("principals", principals(_declared(root)), {}),
+        content=section.get("content", content, {}),
         limits=section.get("limits", _limits, Limits()),
         witnesses=witnesses,
         witness_quorum=quorum,

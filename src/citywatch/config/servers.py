@@ -33,10 +33,11 @@ from citywatch.config.table import Section, table
 from citywatch.core.call import Effect
 from citywatch.core.errors import Malformed
 from citywatch.core.flow.fields import parse_path
-from citywatch.core.manifest import EVERYBODY, UNTRUSTED, Output, Parameter, ParameterType, Role, ToolManifest
+from citywatch.core.manifest import EVERYBODY, UNTRUSTED, Delivery, Output, Parameter, ParameterType, Role, ToolManifest
 from citywatch.core.names import parse_segment
 
 LABELS = ("trusted", "untrusted")
+DELIVERIES = (Delivery.REDACT.value, Delivery.WITHHOLD.value)
 _INLINE = "a credential is never written into this file"
 _SECRET_OPTION = re.compile(r"(?i)--?[a-z0-9_-]*(?:token|secret|password|passwd|api-?_?key)(=.+)?\Z")
 _HAND_ON = "pass it in the environment, with env: {NAME: {from: NAME}}"
@@ -262,4 +263,5 @@ def _output(notes: Notes, node: Node, path: str, _: str) -> Output | None:
         party=section.maybe("party", _party),
         key=section.get("key", flag, False),
         readers=_readers(section),
+        deliver=Delivery(section.get("deliver", one_of(DELIVERIES), Delivery.REDACT.value)),
     )

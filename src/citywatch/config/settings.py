@@ -13,7 +13,7 @@ import msgspec
 
 from citywatch.core.canonical import canonical, digest
 from citywatch.core.errors import Malformed
-from citywatch.core.manifest import Budget, Principal, ToolManifest
+from citywatch.core.manifest import Budget, Delivery, Principal, ToolManifest
 
 
 class Mistake(msgspec.Struct, frozen=True, order=True):
@@ -57,6 +57,8 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     roles: tuple[str, ...] = ()
     attributes: Mapping[str, str | bool | int | tuple[str, ...]] = {}
     budgets: Mapping[tuple[str, str], tuple[Budget, ...]] = {}
+    audience: tuple[str, ...] | None = None
+    content: Mapping[str, Delivery] = {}
     svid_ttl_ms: int = 3_600_000
     token_ttl_ms: int = 900_000
 
@@ -140,6 +142,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     agents: Mapping[str, Agent]
     servers: Mapping[str, Server]
     principals: Mapping[str, Principal]
+    content: Mapping[str, Delivery] = {}
     limits: Limits
     witnesses: tuple[Witness, ...]
     witness_quorum: int
@@ -174,4 +177,6 @@ def manifest_digest(settings: Settings) -> str:
         declared["unsafe_observe"] = True
     if settings.principals:
         declared["principals"] = msgspec.to_builtins(settings.principals)
+    if settings.content:
+        declared["content"] = msgspec.to_builtins(settings.content)
     return digest(canonical(declared))

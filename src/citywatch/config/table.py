@@ -29,12 +29,13 @@ KEYS: dict[str, tuple[str, ...]] = {
         "servers",
         "principals",
         "audiences",
+        "content",
         "limits",
         "witnesses",
         "witness_quorum",
         "unsafe_observe",
     ),
-    "agents.*": ("roles", "attributes", "budgets", "svid_ttl", "token_ttl"),
+    "agents.*": ("roles", "attributes", "budgets", "audience", "content", "svid_ttl", "token_ttl"),
     "agents.*.budgets.*": ("calls", "per"),
     "servers.*": (
         "url",
@@ -54,7 +55,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "servers.*.sandbox": ("user",),
     "servers.*.tools.*": ("effect", "audience", "parameters", "output", "parts"),
     "servers.*.tools.*.parameters.*": ("type", "scale", "role", "party", "adds"),
-    "servers.*.tools.*.output.*": ("label", "party", "key", "readers"),
+    "servers.*.tools.*.output.*": ("label", "party", "key", "readers", "deliver"),
     "servers.*.tools.*.parts": ("label", "readers"),
     "principals.*": ("may", "own"),
     "limits": (

@@ -65,6 +65,7 @@ class Code(StrEnum):
     REPLY_MALFORMED = "reply_malformed"
     REPLY_TOO_LARGE = "reply_too_large"
     REPLY_UNEXPECTED = "reply_unexpected"
+    CONTENT_WITHHELD = "content_withheld"
     UPSTREAM_UNAVAILABLE = "upstream_unavailable"
     UPSTREAM_TIMEOUT = "upstream_timeout"
     ABANDONED = "abandoned"
@@ -117,6 +118,7 @@ ADVICE: dict[Code, str] = {
     Code.REPLY_MALFORMED: "the server's reply was not valid and was withheld; tell your operator",
     Code.REPLY_TOO_LARGE: "ask the server for less",
     Code.REPLY_UNEXPECTED: "the reply answers nothing that was asked in this session",
+    Code.CONTENT_WITHHELD: "the reply holds what this agent is not to have; ask for less, or tell the operator",
     Code.UPSTREAM_UNAVAILABLE: "the server cannot be reached; retry later",
     Code.UPSTREAM_TIMEOUT: "the server did not answer in time; the outcome may be unknown",
     Code.ABANDONED: "nobody waited for the reply; find out what the call did before you repeat it",

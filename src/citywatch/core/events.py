@@ -45,6 +45,7 @@ class Decided(Event, frozen=True, kw_only=True, tag="decided"):
     pin: str | None
     body: str
     sources: tuple[str, ...] = ()  # what entitled each argument that steers the act
+    redacted: tuple[str, ...] = ()  # what was taken out of a server's message before it was judged, and how often
 
     @property
     def verdict(self) -> str:
@@ -74,6 +75,7 @@ class Settled(Event, frozen=True, kw_only=True, tag="settled"):
     is_error: bool
     size: int
     body: str | None
+    redacted: tuple[str, ...] = ()  # what was taken out, and how often; `body` is the reply as it came
 
 
 class Lost(Event, frozen=True, kw_only=True, tag="lost"):
@@ -270,6 +272,7 @@ class Started(Event, frozen=True, kw_only=True, tag="started"):
     checkpoint: int
     size: int
     unsafe: tuple[str, ...]
+    weights: str = ""  # the digest of the content model's weights: with others, a scan may say something else
 
 
 class Stopped(Event, frozen=True, kw_only=True, tag="stopped"):

@@ -62,19 +62,28 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True):
             force_setattr(self, "role", Role.DESTINATION)
 
 
+class Delivery(StrEnum):
+    """What becomes of something on its way to an agent that is not to have it."""
+
+    ALLOW = "allow"
+    REDACT = "redact"  # a mark stands in its place
+    WITHHOLD = "withhold"  # the whole message stays here
+
+
 class Output(msgspec.Struct, frozen=True, kw_only=True):
     """What one field of a reply is. `trusted`: the server's own data, which the operator vouches for.
 
     Otherwise a third party can have written it. That the values of a field with a `party` exist, the server vouches for
     in either case (a member chose their name, the directory lists it): they are known parties from then on. A `key` is
     drawn by the server itself, so that no earlier write can have shaped it. `readers` are the audiences that may see
-    the field.
+    the field; `deliver` says what becomes of it in a reply to an agent whose audience may not.
     """
 
     trusted: bool = False
     party: str | None = None
     key: bool = False
     readers: tuple[str, ...] = (EVERYBODY,)
+    deliver: Delivery = Delivery.REDACT
 
 
 UNTRUSTED = Output()
@@ -95,6 +104,22 @@ class ToolManifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 SILENT = ToolManifest(declared=False)
+
+
+class Clearance(msgspec.Struct, frozen=True, kw_only=True):
+    """What one agent may be given. `audience`: who sees what it sees (None: nobody said, and no field is kept from it).
+
+    `content` says what becomes of what a scan finds, by kind (`secret`) or, more narrowly, by kind and name
+    (`personal/iban`); what it does not name is delivered.
+    """
+
+    audience: tuple[str, ...] | None = None
+    content: Mapping[str, Delivery] = {}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing at all is kept from the agent."""
+        return self.audience is None and all(one is Delivery.ALLOW for one in self.content.values())
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,6 +25,7 @@ from citywatch.core.enforce.rules import Configured, Definition, Rules, Tool, bu
 from citywatch.core.errors import Malformed
 from citywatch.core.identity.x509 import gateway_id
 from citywatch.core.log.checkpoint import format_note_key, parse_note_key
+from citywatch.core.manifest import Clearance
 from citywatch.core.names import AgentId
 from citywatch.core.plan.formula import Rule
 from citywatch.core.plan.notes import BadRules
@@ -208,6 +209,11 @@ def configured(settings: Settings) -> Configured:
         digest=declared_digest(manifest_digest(settings), temporal),
         leeway_ms=LEEWAY_MS,
         principals=settings.principals,
+        clearances={
+            agent.name: Clearance(audience=agent.audience, content={**settings.content, **agent.content})
+            for agent in settings.agents.values()
+        },
+        clearance=Clearance(content=settings.content),
         observe=settings.observe,
         temporal=temporal,
     )

@@ -6,7 +6,7 @@ Decides nothing about calls. `open_gateway` is the order in which things come up
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 
 import msgspec
@@ -17,7 +17,7 @@ from citywatch.adapters.gateway.door import Door
 from citywatch.adapters.gateway.protocol import Bounds
 from citywatch.adapters.gateway.serve import Address, Listeners
 from citywatch.adapters.tls import GatewayTls
-from citywatch.adapters.weights import content_model
+from citywatch.adapters.weights import content_digest, content_model
 from citywatch.core import events
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.errors import CitywatchError, Refused, Unavailable
@@ -61,7 +61,7 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     publisher = city.publisher()
     before = await _recover(city, publisher)
     await city.admin.note_policy(rules.policies.digest, operator())
-    await note_start(city.store, await _started(city, rules, before.published), city.boot)
+    others = await note_start(city.store, await _started(city, rules, before.published), city.boot)
     await _show_log(publisher)
     store = WatchedStore(
         city.store, Alarm("calls are refused, because they cannot be recorded", "calls are recorded again", say)
@@ -80,7 +80,9 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     for task in tasks:
         task.add_done_callback(lambda _: broken.set())
     try:
-        yield Running(listeners, _says(city, rules, opened, before, publisher), enforcer, broken)
+        yield Running(
+            listeners, [*_says(city, rules, opened, before, publisher), *_says_weights(others)], enforcer, broken
+        )
     finally:
         for task in tasks:
             task.cancel()
@@ -226,7 +228,14 @@ async def _started(city: City, rules: Rules, published: int) -> events.Started:
         checkpoint=published,
         size=await city.store.sync(),
         unsafe=city.settings.unsafe,
+        weights=content_digest(),
     )
+
+
+def _says_weights(others: bool) -> Iterator[str]:
+    """Replay needs no weights, for what a scan said is kept with what was read; people compare scans over time."""
+    if others:
+        yield f"weights      {content_digest()[:16]}: others than at the last start, so a scan may say something else"
 
 
 def _says(

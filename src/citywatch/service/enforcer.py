@@ -3,9 +3,9 @@
     load(needs) → verify → admit → append → forward → settle → append → release
 
 `judge` is its first half and `settle` its second; `exchange` puts the forwarding between them. What the gates decide is
-in `core.enforce`; here it is only made sure that nothing happens out of order. Both halves are the same promise: what
-is in the log, what was read for it, and what may happen next are one transaction each. `snapshots` reads the rows,
-`contexts` knows what flowed, `entries` words what is entered.
+in `core.enforce`; here it is only made sure that nothing happens out of order. Long, and one thing because both halves
+are the same promise: what is in the log, what was read for it, and what may happen next are one transaction each.
+`snapshots` reads the rows, `contexts` knows what flowed, `entries` words what is entered.
 
 INVARIANTS
 1. Every call's entry is committed before it is forwarded; one that changes anything is synced first, and so is what an
@@ -14,6 +14,7 @@ INVARIANTS
 3. Each row a decision read is unchanged when its entry commits; after three conflicts the call is refused.
 4. Refusals spend a budget, so asking again is no second chance.
 5. A call that its caller abandons is closed at once, whatever instant that is: no entry is left without its outcome.
+6. Of a reply only what its agent is to be given is released and enters its context; the log keeps what came.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from citywatch.core.call import Allow, Call, Decision, Deny, Direction, Reason
 from citywatch.core.content.model import Model
 from citywatch.core.enforce.admit import admit
 from citywatch.core.enforce.context import context_key
+from citywatch.core.enforce.deliver import Places, as_delivered, deliver
 from citywatch.core.enforce.needs import (
     TOOL_CALL,
     Known,
@@ -82,7 +84,8 @@ Decide = Callable[[Call, Credential, Known, Needs, int], tuple[Authority | None,
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
     """A call, its decision, and what it rested on; the decision's entry is committed. Only `judge` makes one.
 
-    `found` is what the gates found; `decision` is another where `unsafe_observe` enforces nothing.
+    `found` is what the gates found; `decision` is another where `unsafe_observe` enforces nothing. `redacted`: what was
+    taken out of a server's message before it was judged.
     """
 
     call: Call
@@ -91,6 +94,7 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     found: Decision
     authority: Authority | None
     known: Known
+    redacted: tuple[str, ...] = ()
 
     @property
     def allowed(self) -> bool:
@@ -130,15 +134,17 @@ class Enforcer:
 
     # -- the first half: who, whether, on record ---------------------------------------------------------------------
 
-    async def judge(self, call: Call, credential: Credential, puts: Puts = ()) -> Judged:
+    async def judge(
+        self, call: Call, credential: Credential, puts: Puts = (), redacted: tuple[str, ...] = ()
+    ) -> Judged:
         """Decide a call and commit the decision. With an `Allow`, `puts` are written in the same transaction.
 
         Raises `Unavailable` when the decision cannot be recorded; then nothing may be forwarded.
         """
         async with self._in_turn(call, credential):
-            return await self._judge(call, credential, puts)
+            return await self._judge(call, credential, puts, redacted)
 
-    async def _judge(self, call: Call, credential: Credential, puts: Puts) -> Judged:
+    async def _judge(self, call: Call, credential: Credential, puts: Puts, redacted: tuple[str, ...]) -> Judged:
         opening: Reads = ((open_key(call), 0),) if has_shared_id(call) else ()
         readings = self.contexts.readings(context_key(call.agent, credential.key))
         taken = False
@@ -153,7 +159,13 @@ class Enforcer:
             authority, found = self._decide(call, credential, known, need, now)
             decision = found if authority is None else observed(found, self.rules.observe)
             judged = Judged(
-                call=call, credential=credential, decision=decision, found=found, authority=authority, known=known
+                call=call,
+                credential=credential,
+                decision=decision,
+                found=found,
+                authority=authority,
+                known=known,
+                redacted=redacted,
             )
             if authority is None and isinstance(decision, Deny):
                 # Papers that do not hold are worth no more of the disk than none at all: no payload, folded in a flood.
@@ -182,7 +194,15 @@ class Enforcer:
         unheard = not allowed and call.direction is Direction.TO_AGENT
         salt = self.chance.salt()
         entry = entries.decided(
-            call, judged.credential, known, judged.found, salt=salt, replica=self.replica, now=now, observing=observing
+            call,
+            judged.credential,
+            known,
+            judged.found,
+            judged.redacted,
+            salt=salt,
+            replica=self.replica,
+            now=now,
+            observing=observing,
         )
         return Append(
             # What a server says and nobody hears costs it nothing, and would fill our disk: its digest has to do.
@@ -233,35 +253,45 @@ class Enforcer:
     # -- the second half: what came back -----------------------------------------------------------------------------
 
     async def settle(
-        self, judged: Judged, response: Response, index: int, puts: Puts = (), once: Reads = ()
+        self,
+        judged: Judged,
+        response: Response,
+        index: int,
+        puts: Puts = (),
+        once: Reads = (),
+        known: Places | None = None,
     ) -> Released | Withheld:
         """Judge a reply and commit that; only what is returned may reach the agent. `index` counts messages.
 
+        `known` are the places in it where something ends that began in the stream before it.
         `once` are rows, with their versions, that must be unchanged: a question is answered once (`Refused`), a session
         counted once (`Unavailable(CONFLICT)`).
         """
         async with self._in_turn(judged.call, judged.credential):
-            return await self._settle(judged, response, index, puts, once)
+            return await self._settle(judged, response, index, puts, once, known)
 
     async def _settle(
-        self, judged: Judged, response: Response, index: int, puts: Puts, once: Reads
+        self, judged: Judged, response: Response, index: int, puts: Puts, once: Reads, places: Places | None
     ) -> Released | Withheld:
         call = judged.call
         context = context_key(call.agent, judged.credential.key)
         answering = bool(self.rules.principals) and call.direction is Direction.TO_AGENT
         event = reply_of(call, self.rules, effect_of(self.rules, call).value)
+        delivered = deliver(call, response, self.rules, places)
+        given = response if self.rules.observe else delivered.response  # INVARIANT: 6.
         for _ in range(MAX_CONFLICTS):
             now = self.clock.now_ms()
-            entering = entering_reply(call, response, self.rules) if self.rules.principals else None
+            entering = entering_reply(call, given, self.rules) if self.rules.principals else None
             flowed = (context,) if answering else () if entering is None else (context, *entering.rows())
-            judging = reply_rows(call, response)
+            judging = reply_rows(call, given)
             rows = (*judging, *flowed, *(() if event is None else event.rows))
             loaded = await self.store.load(rows, ())  # from memory: its own agent's row was read a moment ago
             home = context_of(context, loaded)
             past, read = await self.snapshots.past(event, self.rules, home.task, loaded)
             known = {key: self.snapshots.decode(key, loaded) for key in judging}
             label = join(home.label, home.before) if answering else BOTTOM
-            settled = settle(call, judged.authority, response, judged.known.rules, known, label)
+            settled = settle(call, judged.authority, given, judged.known.rules, known, label)
+            settled = as_delivered(settled, delivered, self.rules.observe)
             salt = self.chance.salt()
             entry = entries.settled(call, response, settled, index, salt=salt, replica=self.replica, now=now)
             outcome = await self.store.append(

@@ -20,6 +20,7 @@ from citywatch.service.ports import NewEntry
 from citywatch.service.rejections import MAX_DETAIL
 
 MAX_SOURCES = 64
+MAX_REDACTED = 64
 MAX_POLICIES = 64
 """How many matching policies an entry names."""
 MAX_NAMES = 16
@@ -31,6 +32,7 @@ def decided(
     credential: Credential,
     known: Known,
     decision: Decision,
+    redacted: tuple[str, ...] = (),
     *,
     salt: bytes,
     replica: str,
@@ -66,6 +68,7 @@ def decided(
         manifest=known.rules.manifest,
         pin=None if known.pin is None else known.pin.digest,
         body=payload_digest(salt, call.body),
+        redacted=redacted[:MAX_REDACTED],
     )
     return encode_event(event)
 
@@ -127,6 +130,7 @@ def settled(
         is_error=response.error is not None,
         size=len(response.body),
         body=payload_digest(salt, response.body),
+        redacted=outcome.redacted[:MAX_REDACTED] if isinstance(outcome, Released) else (),
     )
     return encode_event(event)
 

@@ -1,6 +1,8 @@
 """Forwarding between the two halves of the sequence: requests, and replies as JSON or stream.
 
-Decides nothing: `Enforcer` judges and settles, the wire says what a message is, `questions` carries what servers ask.
+Decides nothing: `Enforcer` judges and settles, the wire says what a message is, `questions` carries what servers ask,
+`onward` holds back what a stream says. Long, and one thing because a call that was forwarded must be closed on each of
+these ways, and only together do they show that it is.
 INVARIANTS: a message reaches the agent only as what `settle` or `judge` returned for it; a call that was forwarded is
 always closed: settled, failed, parked for resumption, or (if this process dies) `lost`.
 """
@@ -15,14 +17,16 @@ from contextlib import suppress
 import msgspec
 
 from citywatch.core.call import Call
+from citywatch.core.enforce.deliver import Places, deliver
 from citywatch.core.enforce.invitation import invite
 from citywatch.core.enforce.needs import Session, invited_key, is_synced, likeness, session_key, waiting_key
 from citywatch.core.enforce.settle import Withheld
 from citywatch.core.errors import CitywatchError, Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
 from citywatch.core.wire import jsonrpc, mcp
-from citywatch.core.wire.jsonrpc import Limits, Response
+from citywatch.core.wire.jsonrpc import Limits, Request, Response
 from citywatch.service.enforcer import Enforcer, Judged
+from citywatch.service.onward import Onward, Passing
 from citywatch.service.ports import Answer, Puts, Reads, Upstream
 from citywatch.service.questions import Questions, caller_of, reason_of, upstream_session
 from citywatch.service.unhindered import unhindered
@@ -229,6 +233,7 @@ class Exchange:
         """Pass a stream on message by message, each committed before it is released."""
         call, index, closed, resumable = judged.call, 0, call_is_unasked(judged.call), False
         asked: list[Call] = []
+        onward = Onward(call, self.enforcer.rules)
         over = (Code.ABANDONED, GONE)
         try:
             async for raw, offered_id in answer.messages():
@@ -236,38 +241,69 @@ class Exchange:
                 resumable = resumable or event_id is not None
                 if not raw:
                     await self.enforcer.recall(call, judged.credential)  # papers may have been revoked since
-                    yield Delivery(b"", event_id, answer.retry_ms)
-                    continue
-                message = jsonrpc.parse_message(raw, self.limits)
-                if not isinstance(message, Response):
-                    told = await self.questions.to_agent(judged, message)
-                    body = None if told is None else told.body
-                    if told is not None and told.rpc_id is not None and told.session is None:
-                        asked.append(told)
-                elif call_is_unasked(call):
-                    body = await self._resumed(judged, message)
-                else:
-                    self._expect(call, message)
-                    body = await self._settle(judged, message, index)
-                    closed = True
-                if body is not None:
-                    yield Delivery(body, event_id)
-                if closed and not call_is_unasked(call):
-                    return
-                index += 1
+                message = jsonrpc.parse_message(raw, self.limits) if raw else None
+                for one in onward.take(message, event_id):
+                    body = await self._onward(judged, one, asked)
+                    if body is not None:
+                        yield Delivery(body, one.event_id, None if body else answer.retry_ms)
+                if isinstance(message, Response):
+                    body = await self._replied(judged, message, index, onward)
+                    closed = not call_is_unasked(call)
+                    if body is not None:
+                        yield Delivery(body, event_id)
+                    if closed:
+                        return
+                index += bool(raw)
             over = (Code.UPSTREAM_UNAVAILABLE, "the stream ended without a reply")
+            # What a server would send again, once the stream is resumed, need not go on without its end.
+            for one in () if resumable and call.session is not None else onward.end():
+                body = await self._onward(judged, one, asked)
+                if body is not None:
+                    yield Delivery(body, one.event_id)
         except (Malformed, Unavailable, Refused) as failure:
             code = failure.code if isinstance(failure, Unavailable | Refused) else Code.REPLY_MALFORMED
             over = (code, str(failure))
+            for one in onward.end():
+                with suppress(CitywatchError):
+                    body = await self._onward(judged, one, asked)
+                    if body is not None:
+                        yield Delivery(body, one.event_id)
             if not closed:
                 await self.enforcer.fail(judged, *over, index)
                 yield Delivery(mcp.refusal(call, *over))
         finally:
             await unhindered(self._over(judged, answer, index, over, asked, resumable=resumable))
 
-    async def _settle(self, judged: Judged, response: Response, index: int, puts: Puts = (), once: Reads = ()) -> bytes:
+    async def _onward(self, judged: Judged, one: Passing, asked: list[Call]) -> bytes | None:
+        """What a server says beside its reply, as the agent may see it; None if it may not, nothing for a mere id."""
+        if one.message is None:
+            return b""
+        if one.withheld:
+            await self.questions.keep_back(judged, one.message, one.withheld)
+            return None
+        told = await self.questions.to_agent(judged, one.message, one.redacted)
+        if told is not None and told.rpc_id is not None and told.session is None:
+            asked.append(told)
+        return None if told is None else told.body
+
+    async def _replied(self, judged: Judged, response: Response, index: int, onward: Onward) -> bytes | None:
+        """The reply that a stream ends with; on a listening stream, one to a call whose own stream broke."""
+        if call_is_unasked(judged.call):
+            return await self._resumed(judged, response)
+        self._expect(judged.call, response)
+        return await self._settle(judged, response, index, known=onward.known)
+
+    async def _settle(
+        self,
+        judged: Judged,
+        response: Response,
+        index: int,
+        puts: Puts = (),
+        once: Reads = (),
+        known: Places | None = None,
+    ) -> bytes:
         """Settle a reply, and what a modern server asks of the agent inside it; return what the agent may see."""
-        for request in mcp.input_requests(response):
+        for request in self._asked(judged, response):
             embedded = await self.questions.judge(judged, request, None)
             if not embedded.allowed:
                 code, _ = reason_of(embedded)
@@ -276,10 +312,17 @@ class Exchange:
                 return mcp.refusal(judged.call, code, detail)
         if (invitation := invite(response, self.enforcer.clock.now_ms())) is not None:
             puts = (*puts, (invited_key(likeness(judged.call)), msgspec.json.encode(invitation)))
-        settled = await self.enforcer.settle(judged, response, index, puts, once)
+        settled = await self.enforcer.settle(judged, response, index, puts, once, known)
         if isinstance(settled, Withheld):
             return mcp.refusal(judged.call, settled.code, settled.detail)
         return settled.body
+
+    def _asked(self, judged: Judged, response: Response) -> tuple[Request, ...]:
+        """What a reply asks of the agent, as the agent may be given it."""
+        if not mcp.input_requests(response):
+            return ()
+        delivered = deliver(judged.call, response, self.enforcer.rules)
+        return () if delivered.withheld else mcp.input_requests(delivered.response)
 
     async def _resumed(self, judged: Judged, response: Response) -> bytes | None:
         """A reply on a listening stream belongs to a call whose own stream broke; anything else is dropped."""

@@ -34,36 +34,63 @@ class Questions:
         self.enforcer = enforcer
         self.upstreams = upstreams
 
-    async def to_agent(self, judged: Judged, message: Request | Notification) -> Call | None:
+    async def to_agent(
+        self, judged: Judged, message: Request | Notification, redacted: tuple[str, ...] = ()
+    ) -> Call | None:
         """Judge a server's own message; return it as a call for release, or None after answering it ourselves."""
         mcp.read_server_message(message, judged.call.revision)
         rpc_id = message.id if isinstance(message, Request) else None
-        asked = await self.judge(judged, message, rpc_id)
+        asked = await self.judge(judged, message, rpc_id, redacted)
         if asked.allowed:
             return asked.call
         code, detail = reason_of(asked)
         if code is Code.ID_IN_USE:
             # A refusal under this id would be the answer to the first question: the stream ends instead, by name.
             raise Refused(code, "the server asked again under the id of a question that is not answered")
-        if rpc_id is not None:
-            answer = await self.upstreams[judged.call.server].send(
-                caller_of(judged),
-                mcp.refusal(asked.call, code, detail),
-                {"mcp-protocol-version": judged.call.revision},
-                upstream_session(judged),
-                repeatable=False,
-            )
-            await answer.close()
+        await self._turn_down(judged, asked.call, code, detail)
         return None
 
-    async def judge(self, judged: Judged, message: Request | Notification, rpc_id: jsonrpc.Id | None) -> Judged:
+    async def keep_back(self, judged: Judged, message: Request | Notification, why: str) -> None:
+        """See to a message that holds what the agent is not to have: it is counted, and a question is answered."""
+        call = judged.call
+        await self.enforcer.rejections.add(Code.CONTENT_WITHHELD, why, call.agent, call.server)
+        rpc_id = message.id if isinstance(message, Request) else None
+        await self._turn_down(judged, self._call(judged, message, rpc_id), Code.CONTENT_WITHHELD, "")
+
+    async def _turn_down(self, judged: Judged, asked: Call, code: Code, detail: str) -> None:
+        """Tell the server that its question was not put."""
+        if asked.rpc_id is None:
+            return
+        answer = await self.upstreams[judged.call.server].send(
+            caller_of(judged),
+            mcp.refusal(asked, code, detail),
+            {"mcp-protocol-version": judged.call.revision},
+            upstream_session(judged),
+            repeatable=False,
+        )
+        await answer.close()
+
+    async def judge(
+        self,
+        judged: Judged,
+        message: Request | Notification,
+        rpc_id: jsonrpc.Id | None,
+        redacted: tuple[str, ...] = (),
+    ) -> Judged:
         """Judge what a server asks of, or tells, the agent; a question that is let through awaits its one answer."""
+        call = self._call(judged, message, rpc_id)
+        puts: Puts = ()
+        if rpc_id is not None:
+            puts = ((waiting_key("asked", call, rpc_id), format_waiting(call)),)
+        return await self.enforcer.judge(call, judged.credential, puts, redacted)
+
+    def _call(self, judged: Judged, message: Request | Notification, rpc_id: jsonrpc.Id | None) -> Call:
         near = judged.call
         row = mcp.find_method(
             Direction.TO_AGENT, near.revision, message.method, notification=isinstance(message, Notification)
         )
         name, arguments = mcp.name_and_arguments(row, message.params)
-        call = Call(
+        return Call(
             id=self.enforcer.chance.call_id(),
             direction=Direction.TO_AGENT,
             agent=near.agent,
@@ -76,10 +103,6 @@ class Questions:
             session=near.session,
             rpc_id=rpc_id,
         )
-        puts: Puts = ()
-        if rpc_id is not None:
-            puts = ((waiting_key("asked", call, rpc_id), format_waiting(call)),)
-        return await self.enforcer.judge(call, judged.credential, puts)
 
     async def pending(self, key: Key) -> tuple[Call | None, int]:
         """What waits under a key, and the version of its row, by which it is answered once."""

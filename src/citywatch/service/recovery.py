@@ -20,6 +20,8 @@ from citywatch.service.enforcer import WAITING
 from citywatch.service.ports import Append, Appended, Clock, NewEntry, Row, Stale, Store
 
 BATCH = 256
+WEIGHTS: Key = ("weights", "")
+"""Where it is kept which weights the last gateway scanned with."""
 
 
 async def close_lost_calls(store: Store, clock: Clock, replica: str, is_dead: Callable[[str], bool]) -> int:
@@ -109,10 +111,17 @@ async def note_boot(store: Store, clock: Clock, replica: str, boot: str, publish
             return True  # another replica that starts now finds no such row, so that no loss is entered twice
 
 
-async def note_start(store: Store, started: events.Started, boot: str) -> None:
-    """Enter that a gateway starts, and that it runs from now on."""
-    puts = ((running_key(started.replica), msgspec.json.encode(boot)),)
+async def note_start(store: Store, started: events.Started, boot: str) -> bool:
+    """Enter that a gateway starts, and that it runs from now on; return whether it scans with other weights than the
+    one before it, so that the same words may be flagged otherwise from here on.
+    """
+    before = (await store.load([WEIGHTS], ())).rows.get(WEIGHTS)
+    puts = (
+        (running_key(started.replica), msgspec.json.encode(boot)),
+        (WEIGHTS, msgspec.json.encode(started.weights)),
+    )
     await store.append(Append(entries=(NewEntry(encode_event(started)),), puts=puts, sync=True))
+    return before is not None and msgspec.json.decode(before.value, type=str) != started.weights
 
 
 async def note_stop(store: Store, clock: Clock, replica: str, is_dead: Callable[[str], bool]) -> None:

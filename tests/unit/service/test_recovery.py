@@ -23,6 +23,20 @@ async def start(store: MemoryStore, replica: str, boot: str) -> bool:
     return lost
 
 
+async def test_a_start_with_other_weights_than_the_last_says_so() -> None:
+    store = MemoryStore()
+
+    async def begin(weights: str) -> bool:
+        started = events.Started(
+            at=0, replica="r1", version="1", policy="p", manifest="m", checkpoint=0, size=0, unsafe=(), weights=weights
+        )
+        return await note_start(store, started, "b")
+
+    assert [await begin(one) for one in ("w1", "w1", "w2", "w2", "w1")] == [False, False, True, False, True]
+    found = [decode_event(leaf) for leaf in await store.entries(0, 10)]
+    assert [one.weights for one in found if isinstance(one, events.Started)] == ["w1", "w1", "w2", "w2", "w1"]
+
+
 async def stop(store: MemoryStore, replica: str, *dead: str) -> None:
     await note_stop(store, CLOCK, replica, lambda name: name in (replica, *dead))
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from citywatch.core.flow.blob import Blob, blob_data, find_blobs
-from citywatch.core.flow.fields import MAX_LEAVES, MAX_PATH, Fields, Leaf
+from citywatch.core.flow.fields import MAX_LEAVES, MAX_PATH, UNSEEN, Fields, Leaf
 from citywatch.core.manifest import UNTRUSTED, Output
 
 _PLUMBING: Final = frozenset(
@@ -28,6 +28,8 @@ _PLUMBING: Final = frozenset(
 _ORDINARY: Final = {"fastmcp": {"wrap_result": True}, "_fastmcp": {"wrap_result": True}}
 """What servers of a common SDK add to every structured reply: constant, so that it says nothing."""
 _ANY: Final = Fields({})
+HIDDEN_ERROR: Final = {"code": -32000, "message": UNSEEN}
+"""What is left of an error whose receiver may not see all fields of the reply that would have come."""
 
 
 class Beside(msgspec.Struct, frozen=True):
@@ -48,7 +50,7 @@ def told(result: Mapping[str, Any]) -> Any:
     if structured is not None:
         only = isinstance(structured, dict) and structured.keys() == {"result"}
         return structured["result"] if only else structured
-    text = "\n".join(part["text"] for _, part in parts(result) if part.get("type") == "text" and "text" in part)
+    text = "\n".join(part["text"] for _, part in parts(result) if is_text(part))
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -74,15 +76,20 @@ def beside(result: Mapping[str, Any], value: Any, vouched: bool) -> Beside:
 def _others(result: Mapping[str, Any], value: Any) -> Iterator[tuple[str, Any]]:
     spoken = result.get("structuredContent") is not None
     for at, part in parts(result):
-        if part.get("type") != "text":
+        if not is_text(part):
             yield f"content[{at}]", without_bytes(part)
-        elif spoken and not repeats(part.get("text", ""), value):
-            yield f"content[{at}]", part.get("text", "")
+        elif spoken and part["text"] != UNSEEN and not repeats(part["text"], value):
+            yield f"content[{at}]", part["text"]
     for name, one in result.items():
         if name == "_meta" and isinstance(one, dict):
             yield "_meta", {key: inner for key, inner in one.items() if _ORDINARY.get(key) != inner}
         elif name not in _PLUMBING:
             yield "beside", {name: one}  # a name is a text as well
+
+
+def is_text(part: Mapping[str, Any]) -> bool:
+    """Whether a part of the content is a text, as it says."""
+    return part.get("type") == "text" and isinstance(part.get("text"), str)
 
 
 def without_bytes(value: Any) -> Any:

@@ -31,10 +31,10 @@ from citywatch.core.enforce.context import (
     written_key,
 )
 from citywatch.core.enforce.needs import TOOL_CALL
-from citywatch.core.enforce.parts import Beside, beside, told
+from citywatch.core.enforce.parts import HIDDEN_ERROR, Beside, beside, told
 from citywatch.core.enforce.rules import ApprovedTool, Rules
 from citywatch.core.flow.blob import find_blobs
-from citywatch.core.flow.fields import Fields, Leaf, Walk, meet
+from citywatch.core.flow.fields import UNSEEN, Fields, Leaf, Walk, meet
 from citywatch.core.flow.item import Item, Reading, read_reply
 from citywatch.core.label import Label, has_strangers, join_all
 from citywatch.core.manifest import Role, audience_of
@@ -133,7 +133,7 @@ def entering_reply(call: Call, response: Response, rules: Rules) -> Entering | N
     if tool is None or response.result is None:
         value = response.result if response.error is None else response.error
         walk = _undeclared(value)
-        if tool is not None:  # an error may say anything of what would have come
+        if tool is not None and response.error != HIDDEN_ERROR:  # an error may say anything of what would have come
             walk = msgspec.structs.replace(walk, readers=tool.fields.readers)
         return Entering(f"{call.server}/{call.name or call.method}", response.body, walk, ())
     # INVARIANT: the text of a failure is no field of the reply, and often repeats what the agent or a stranger said.
@@ -142,7 +142,7 @@ def entering_reply(call: Call, response: Response, rules: Rules) -> Entering | N
     value = told(response.result)
     walk = fields.walk(value)
     more = beside(response.result, value, vouched=tool.vouched and not failed)
-    if failed or not more.empty:
+    if (failed and value != UNSEEN) or not more.empty:
         walk = _with(walk, more, tool, vouched=tool.manifest.parts.trusted and not failed)
     named = {thing_of(one.value) for one in arguments(call, tool.manifest) if one.role is Role.OBJECT}
     things = named | {thing_of(leaf.value) for leaf in walk.leaves if leaf.output.key}

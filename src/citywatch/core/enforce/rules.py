@@ -13,7 +13,7 @@ import msgspec
 
 from citywatch.core.call import Effect
 from citywatch.core.flow.fields import Fields
-from citywatch.core.manifest import SILENT, Budget, Principal, ToolManifest
+from citywatch.core.manifest import SILENT, Budget, Clearance, Principal, ToolManifest
 from citywatch.core.names import AgentId
 from citywatch.core.plan.formula import Rule
 from citywatch.core.plan.temporal import Automaton, compile_rule
@@ -48,6 +48,9 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     leeway_ms: int
     principals: Mapping[str, Principal] = {}
+    clearances: Mapping[str, Clearance] = {}
+    clearance: Clearance = Clearance()
+    """That of agents that are registered and not configured."""
     observe: bool = False
     temporal: tuple[Rule, ...] = ()
 
@@ -83,8 +86,14 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     manifest: str
     leeway_ms: int
     principals: Mapping[str, Principal]
+    clearances: Mapping[str, Clearance] = {}
+    clearance: Clearance = Clearance()
     observe: bool = False
     temporal: tuple[Automaton, ...] = ()
+
+    def cleared(self, name: str) -> Clearance:
+        """What the agent of that name may be given."""
+        return self.clearances.get(name, self.clearance)
 
     def agent(self, agent: str, name: str) -> Entity:
         """An agent as policy sees it; one that is registered but not configured has neither roles nor attributes."""
@@ -146,6 +155,8 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         manifest=configured.digest,
         leeway_ms=configured.leeway_ms,
         principals=configured.principals,
+        clearances=configured.clearances,
+        clearance=configured.clearance,
         observe=configured.observe,
         temporal=tuple(compile_rule(rule) for rule in configured.temporal),
     )

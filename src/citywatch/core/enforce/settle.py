@@ -33,9 +33,12 @@ from citywatch.core.wire.mcp import Definition
 
 
 class Released(msgspec.Struct, frozen=True, kw_only=True):
-    """The bytes the agent may see. `code` says why they would not have been released, were it enforced."""
+    """The bytes the agent may see; `redacted` says what was taken out of them. `code` says why they would not have been
+    released, were it enforced.
+    """
 
     body: bytes
+    redacted: tuple[str, ...] = ()
     is_error: bool = False
     report: Report = Report()
     code: Code | None = None

@@ -31,6 +31,8 @@ _FEE: Final = "{p} % of {a} and {b}"
 
 def derive(value: Decimal, numbers: Sequence[Decimal], percents: Sequence[Decimal]) -> str | None:
     """How `value` follows, to the cent, from at most two of these numbers; None if it does not."""
+    if abs(value) < CENT:  # anything less itself is nothing, and so follows from whatever there is
+        return None
     few = list(dict.fromkeys(numbers))[:MAX_NUMBERS]
     for a in few:
         for form, one in _ONE:

@@ -17,8 +17,8 @@ import msgspec
 
 from citywatch.core.errors import Malformed
 from citywatch.core.flow.blob import Blob
-from citywatch.core.label import Label, join_all
-from citywatch.core.manifest import UNTRUSTED, Output, audience_of
+from citywatch.core.label import Label, join_all, may_flow
+from citywatch.core.manifest import UNTRUSTED, Delivery, Output, audience_of
 
 MAX_LEAVES: Final = 4096
 """How many leaves of one reply are told apart; what comes after them counts as one, written by a third party."""
@@ -26,6 +26,9 @@ MAX_LEAVES: Final = 4096
 MAX_PATH: Final = 256
 """Paths and names are for people and for comparing fields: a longer one is cut, or a long name in an outer object would
 be repeated in the path of every leaf."""
+
+UNSEEN: Final = "[redacted: readers]"
+"""What stands for a value that its receiver may not see. It says nothing, so that everybody may see it."""
 
 ANY: Final = "*"
 DEEP: Final = ".."
@@ -83,6 +86,14 @@ class Walk(msgspec.Struct, frozen=True):
     vouched: bool = False
 
 
+class Shown(msgspec.Struct, frozen=True):
+    """What of a value an audience may see, how much of it is hidden, and whether that withholds all of it."""
+
+    value: Any
+    hidden: int
+    withheld: bool
+
+
 class Fields:
     """The declared paths of one tool's reply, ready to walk with."""
 
@@ -95,8 +106,7 @@ class Fields:
         """Meet every leaf of a JSON value, each with the declaration that holds for it."""
         leaves: list[Leaf] = []
         parents: list[int] = []
-        output, rank = self._best(self._start, UNTRUSTED, (0, 0))
-        pending: list[_Node] = [_Node("$", "", -1, value, self._start, output, rank)]
+        pending: list[_Node] = [self._root(value)]
         while pending:
             node = pending.pop()
             if len(leaves) >= MAX_LEAVES:
@@ -110,7 +120,7 @@ class Fields:
                     if isinstance(item, dict | list) or not node.output.trusted:
                         if len(leaves) >= MAX_LEAVES:
                             return Walk(tuple(leaves), tuple(parents), True, self.readers)
-                        leaves.append(Leaf(child.path, "", -1, key, node.output, self._readers(child)))
+                        leaves.append(Leaf(child.path, "", -1, key, node.output, self._name_readers(child, key)))
                 pending.extend(reversed(children))
             elif isinstance(inside, list):
                 record = node.record
@@ -122,15 +132,60 @@ class Fields:
                 leaves.append(Leaf(node.path, node.name, node.record, inside, node.output, self._readers(node)))
         return Walk(tuple(leaves), tuple(parents), False)
 
+    def _root(self, value: Any) -> _Node:
+        output, rank = self._best(self._start, UNTRUSTED, (0, 0))
+        return _Node("$", "", -1, value, self._start, output, rank)
+
+    def shown(self, value: Any, audience: frozenset[str] | None) -> Shown:
+        """The value as this audience may see it: a mark stands for each leaf, and each name, that it may not."""
+        hidden: list[bool] = []
+        seen = self._shown(self._root(value), audience, hidden)
+        return Shown(seen, len(hidden), any(hidden))
+
+    def _shown(self, node: _Node, audience: frozenset[str] | None, hidden: list[bool]) -> Any:
+        inside = node.value
+        if isinstance(inside, list):
+            return [
+                self._shown(self._child(node, f"[{at}]", None, node.name, -1, one), audience, hidden)
+                for at, one in enumerate(inside)
+            ]
+        if not isinstance(inside, dict):
+            return inside if inside is None or self._may(node, audience, hidden) else UNSEEN
+        kept: dict[str, Any] = {}
+        for key, one in inside.items():
+            child = self._child(node, _step(key), key, key, -1, one)
+            # A name that the manifest has is no news; any other was chosen by the server, and may be the secret itself.
+            if self._declares(child.states, key) or self._may(child, audience, hidden):
+                kept[key] = self._shown(child, audience, hidden)
+            else:
+                kept[UNSEEN] = UNSEEN
+        return kept
+
+    def _may(self, node: _Node, audience: frozenset[str] | None, hidden: list[bool]) -> bool:
+        """Whether this audience may see a leaf or a name; if not, note whether that withholds everything."""
+        if may_flow(Label(frozenset(), self._readers(node)), audience):
+            return True
+        hidden.append(any(one.deliver is Delivery.WITHHOLD for one in self._outputs(node)))
+        return False
+
+    def _declares(self, states: tuple[tuple[int, int], ...], key: str) -> bool:
+        return any(at and self._rules[number][0][at - 1][1] == key for number, at in states)
+
     def _readers(self, node: _Node) -> frozenset[str] | None:
         """Who may see a value: what is declared of it and, if it is a text where fields were declared, of those."""
-        if self.readers is None:
+        if self.readers is None or node.value == UNSEEN:
             return None
-        if isinstance(node.value, dict | list):
-            return audience_of(node.output.readers)
-        inner = (self._rules[number] for number, at in node.states if at < len(self._rules[number][0]))
-        within = [one for path, one in inner if node.path == "$" or path[-1][0] != DEEP]
-        return meet(audience_of(one.readers) for one in (node.output, *within))
+        return meet(audience_of(one.readers) for one in self._outputs(node))
+
+    def _name_readers(self, child: _Node, key: str) -> frozenset[str] | None:
+        """Who may see a member's name: everybody, if the manifest says that there is one of that name."""
+        return None if key == UNSEEN or self._declares(child.states, key) else self._readers(child)
+
+    def _outputs(self, node: _Node) -> Iterator[Output]:
+        yield node.output
+        if not isinstance(node.value, dict | list):
+            inner = (self._rules[number] for number, at in node.states if at < len(self._rules[number][0]))
+            yield from (one for path, one in inner if node.path == "$" or path[-1][0] != DEEP)
 
     def _child(self, node: _Node, step: str, key: str | None, name: str, record: int, value: Any) -> _Node:
         states = tuple(dict.fromkeys(self._advance(node.states, key)))

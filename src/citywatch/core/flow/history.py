@@ -62,6 +62,8 @@ class History:
         self._records: dict[tuple[int, int], list[Part]] = {}
         self._fields: dict[str, list[tuple[int, Part]]] = {}
         self._held: dict[tuple[tuple[str, ...], str], set[str]] = {}
+        self._asked: tuple[int, ...] = ()
+        self._heard: dict[str, tuple[str, ...]] = {}
         self._blobs = False
         self.foreign = False
         """Whether anything here stands in a field that no server vouches for."""
@@ -126,17 +128,18 @@ class History:
     def sightings(self, value: Value | Typed) -> list[Sighting]:
         """Everywhere this value stands whole, whatever notation it is in; the oldest first."""
         read = typed(value)
-        found = {*self.wholes(read.folded), *self.blobs(read.value)}
+        # The first of each list: all are in this order, and a value that stands in every item must not cost that many.
+        found = {*self.wholes(read.folded)[:MAX_SIGHTINGS], *self.blobs(read.value)[:MAX_SIGHTINGS]}
         readings: dict[str, set[str]] = {}
         for token in read.exact:
             readings.setdefault(str(token.kind), set()).add(token.value)
         for kind, forms in readings.items():
             if len(forms) == 1:
-                found.update(self._tokens.get((kind, next(iter(forms))), ()))
+                found.update(self._tokens.get((kind, next(iter(forms))), [])[:MAX_SIGHTINGS])
         for one in read.exact:
             if one.kind is Kind.URL:  # an address is quoted without its scheme too
                 for looser in looser_tokens(one):
-                    found.update(self._tokens.get((str(looser.kind), looser.value), ()))
+                    found.update(self._tokens.get((str(looser.kind), looser.value), [])[:MAX_SIGHTINGS])
         return sorted(found, key=lambda seen: (seen.item, seen.part, seen.start))[:MAX_SIGHTINGS]
 
     def record(self, number: int, record: int) -> list[Part]:
@@ -146,6 +149,15 @@ class History:
     def fields(self, name: str) -> list[tuple[int, Part]]:
         """All fields of that name, in records, with their item."""
         return self._fields.get(name, [])
+
+    def heard(self, prompts: tuple[int, ...]) -> dict[str, tuple[str, ...]]:
+        """Which words of a field these prompts say, as far as was found out, for as long as the same ones are asked.
+
+        A prompt never changes and a field is asked about by its words, so what was found out once stays true.
+        """
+        if self._asked != prompts:
+            self._asked, self._heard = prompts, {}
+        return self._heard
 
     def only(self, about: tuple[str, ...], kind: str) -> str | None:
         """The one value of a kind in everything that came back when this was asked for; None if there are others."""

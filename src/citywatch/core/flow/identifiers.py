@@ -34,19 +34,22 @@ def read_iban(text: str, start: int) -> tuple[str, int] | None:
     if length is None or not (found := _GROUPED.match(text, start, start + 2 * length)):
         return None
     if (iban := found[0][:length]).isalnum():  # nothing between its groups
-        return (iban.upper(), start + length) if len(iban) == length and _checks(iban.upper()) else None
+        return (iban.upper(), start + length) if len(iban) == length and is_iban(iban.upper()) else None
     kept: list[str] = []
     for place, char in enumerate(found[0], start):
         if char not in " -":
             kept.append(char.upper())
             if len(kept) == length:
                 iban = "".join(kept)
-                return (iban, place + 1) if _checks(iban) else None
+                return (iban, place + 1) if is_iban(iban) else None
     return None
 
 
-def _checks(iban: str) -> bool:
-    """SPEC: ISO 13616: the first four characters last, letters as numbers, the remainder by 97 is one."""
+def is_iban(iban: str) -> bool:
+    """Does the checksum hold of these capitals and digits?
+
+    SPEC: ISO 13616: the first four characters last, letters as numbers, the remainder by 97 is one.
+    """
     return int((iban[4:] + iban[:4]).translate(_LETTERS)) % 97 == 1
 
 

@@ -10,7 +10,7 @@ import re
 from typing import Final
 
 from citywatch.core.flow import dates
-from citywatch.core.flow.identifiers import read_iban
+from citywatch.core.flow.identifiers import IBAN_LENGTHS, is_iban
 from citywatch.core.flow.kinds import Kind, Token
 from citywatch.core.flow.numbers import CODES, normal_number, readings
 
@@ -44,13 +44,14 @@ def plain_number(value: int | float) -> tuple[Token, ...] | None:
 
 def plain_text(text: str) -> tuple[Token, ...] | None:
     """One word of letters, a day, an IBAN, or a name that a machine gave: letters, then dashes, the last a digit."""
-    if text.isalpha() and text.isascii() and len(text) <= MAX_WORD:
-        return (Token(Kind.NAME, text.lower(), 0, len(text)),)
-    if hit := _DAY.match(text):
+    length = len(text)
+    if text.isalpha() and text.isascii() and length <= MAX_WORD:
+        return (Token(Kind.NAME, text.lower(), 0, length),)
+    if length == len("2026-05-26") and (hit := _DAY.match(text)):
         day = dates.date(int(hit[1]), int(hit[2]), int(hit[3]))
-        return None if day is None else (Token(Kind.DATE, day, 0, len(text)),)
-    if len(text) <= MAX_ID and (hit := _ID.match(text)):  # `EUR-5` is an amount
-        return None if hit[1].upper() in CODES else (Token(Kind.ID, text, 0, len(text)),)
-    if _IBAN.match(text) and (found := read_iban(text, 0)) and found[1] == len(text):
-        return (Token(Kind.IBAN, found[0], 0, len(text)),)
+        return None if day is None else (Token(Kind.DATE, day, 0, length),)
+    if length == IBAN_LENGTHS.get(text[:2]) and _IBAN.match(text):
+        return (Token(Kind.IBAN, text, 0, length),) if is_iban(text) else None
+    if length <= MAX_ID and (hit := _ID.match(text)):  # `EUR-5` is an amount
+        return None if hit[1].upper() in CODES else (Token(Kind.ID, text, 0, length),)
     return None

@@ -50,6 +50,7 @@ CALLED: Final[Mapping[str, tuple[str, ...]]] = {
 TELLING: Final = frozenset((Kind.EMAIL, Kind.URL, Kind.IBAN, Kind.PHONE))
 """The kinds of token that single a record out when a person wrote them."""
 _SENTENCE: Final = re.compile(r"(?<=[.!?])\s+|\n")
+_RUN: Final = re.compile(r"[^\W_]+")
 _PERCENT: Final = re.compile(r"(?<![0-9.])([0-9]{1,15}(?:\.[0-9]{1,15})?) ?%")
 MAX_TWINS: Final = 4096
 """Fields of one name, or of one value, that are compared: of more, no one is the one that a person meant."""
@@ -70,7 +71,7 @@ class Provenance:
             if steers(prompt.source) and counts(history.items[prompt.item])  # INVARIANT: 1
         ]
         self._known: dict[str, bool] = {}
-        self._words: dict[str, tuple[str, ...]] = {}
+        self._heard = history.heard(tuple(prompt.item for prompt in self._prompts))
         self._values: dict[tuple[str, str, str], set[str]] = {}
         self._asking: dict[str, list[str]] = {}
 
@@ -180,7 +181,13 @@ class Provenance:
         for prompt in self._prompts:
             yield from _SENTENCE.split(prompt.text)
 
+    @cached_property
+    def _runs(self) -> frozenset[str]:
+        return frozenset(one for prompt in self._prompts for one in whole_words(prompt.text))
+
     def _said(self, words: str) -> bool:
+        if words.isalnum():
+            return words in self._runs
         if words not in self._known:
             self._known[words] = any(find_phrase(words, prompt.text) >= 0 for prompt in self._prompts)
         return self._known[words]
@@ -262,10 +269,11 @@ class Provenance:
 
     def _mentioned(self, other: Part, part: Part) -> bool:
         """Whether a person said a word of this field, or all of it, and all records with it agree on the value."""
-        if other.whole not in self._words:
+        said = self._heard.get(other.whole)
+        if said is None:
             words = [other.whole, *(one for one in other.whole.split() if len(one) >= LEAST_MENTION)]
-            self._words[other.whole] = tuple(one for one in words if not one.isdigit() and self._said(one))
-        return any(self._by_word(other.name, part.name, one) == {part.whole} for one in self._words[other.whole])
+            said = self._heard[other.whole] = tuple([one for one in words if not one.isdigit() and self._said(one)])
+        return any(self._by_word(other.name, part.name, one) == {part.whole} for one in said) if said else False
 
     def _by_word(self, described: str, asked: str, word: str) -> set[str]:
         """What the fields `asked` hold of all records whose field `described` has this word."""
@@ -294,6 +302,11 @@ def find_phrase(words: str, text: str) -> int:
             return at
         at = text.find(words, at + 1)
     return -1
+
+
+def whole_words(text: str) -> frozenset[str]:
+    """The words of letters and digits alone that `find_phrase` finds in a text."""
+    return frozenset(one for one in _RUN.findall(text) if len(one) >= LEAST_WORDS)
 
 
 def find_marked(digits: str, noun: str, text: str) -> int:

@@ -29,3 +29,10 @@ def test_sums_are_tried_over_a_bounded_number_of_numbers() -> None:
 def test_any_text_is_a_number_or_none(text: str) -> None:
     number = as_number(text)
     assert number is None or number.is_finite()
+
+
+def test_nothing_is_derived_from_nothing() -> None:
+    """Any number less itself is 0: it would follow from whatever was named."""
+    for value in ("0", "-0", "0.004"):
+        assert derive(Decimal(value), [Decimal("100"), Decimal("0.1")], [Decimal(10)]) is None
+    assert derive(Decimal("99.9"), [Decimal("100"), Decimal("0.1")], []) is not None

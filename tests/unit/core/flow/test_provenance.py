@@ -134,3 +134,24 @@ def test_hostile_words_are_read_once(hostile: str) -> None:
 def test_a_percentage_is_whole_or_none() -> None:
     assert people("tip 12.5 % please").numbers()[1] == [Decimal("12.5")]
     assert people("x1.1.12%").numbers()[1] == []
+
+
+def test_what_one_persons_words_say_is_not_remembered_as_anothers_nor_what_was_said_before_a_later_prompt() -> None:
+    history = History()
+    bill = reply([{"name": "landlord", "amount": 1200}, {"name": "plumber", "amount": 90}])
+    for item in (read_prompt("pay the landlord half", "d", "alice", 0), bill):
+        history.add(item)
+
+    def amounts(*names: str) -> list[Decimal]:
+        return Provenance(history, lambda source: source.partition(":")[2] in names, lambda item: True).numbers()[0]
+
+    for _ in range(2):
+        assert amounts("alice") == [Decimal(1200)]
+        assert amounts("bob") == amounts() == []
+    history.add(read_prompt("and the plumber", "d", "bob", 1))
+    for _ in range(2):
+        assert amounts("alice") == [Decimal(1200)]
+        assert amounts("bob") == [Decimal(90)]
+        assert amounts("alice", "bob") == [Decimal(1200), Decimal(90)]
+    history.add(reply([{"name": "landlord", "amount": 1300}]))
+    assert amounts("alice") == []  # two records of that name, and two amounts
