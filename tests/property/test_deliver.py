@@ -7,20 +7,23 @@ import re
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from citywatch.core.enforce import holdback as module
-from citywatch.core.enforce.deliver import sift_reply
+from citywatch.core.enforce.deliver import deliver, sift_reply
 from citywatch.core.enforce.holdback import Holdback, Ready
 from citywatch.core.enforce.parts import told
 from citywatch.core.enforce.sift import found_in, leaves_of, sift
 from citywatch.core.flow.fields import UNSEEN, Fields
 from citywatch.core.label import Label, may_flow
-from citywatch.core.manifest import Delivery
+from citywatch.core.manifest import Clearance, Delivery
+from citywatch.core.wire.jsonrpc import Response
 from tests.property.test_content import PIECES
 from tests.property.test_readers import OUTPUTS, VALUES
+from tests.simulation.flow_city import TOOLS, FlowCity
 
 RULING = {"secret": Delivery.REDACT, "personal": Delivery.REDACT}
 MARK = re.compile(r"\[redacted (?:secret|personal) [a-z0-9-]+\]")
@@ -137,3 +140,35 @@ def test_an_audience_is_shown_no_leaf_that_it_may_not_see_and_every_other(
         assert leaf.value == UNSEEN or may_flow(Label(frozenset(), leaf.readers), audience)
     if all(may_flow(Label(frozenset(), leaf.readers), audience) for leaf in fields.walk(value).leaves):
         assert shown.value == value or shown.hidden
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.sampled_from(["text", "AKIAQ4XT7NPLM2SVBZ3K"]),
+    lambda one: (
+        st.lists(one, max_size=3)
+        | st.dictionaries(st.sampled_from(["type", "text", "pay", "name", "data", "blob", "result", "mimeType"]), one)
+    ),
+    max_leaves=8,
+)
+MEMBERS = st.sampled_from(["content", "structuredContent", "isError", "_meta", "resultType", "note"])
+CITY = FlowCity()
+
+
+@settings(max_examples=300)
+@given(
+    st.dictionaries(MEMBERS, ANYTHING) | st.dictionaries(st.just("content"), st.lists(ANYTHING, max_size=3)),
+    st.sampled_from(["salaries", "inbox", "find_file", "none"]),
+    st.sampled_from([None, ("everybody",), ("hr",)]),
+    st.booleans(),
+)
+def test_a_result_of_any_shape_is_delivered_or_withheld(
+    result: dict[str, Any], name: str, audience: tuple[str, ...] | None, failed: bool
+) -> None:
+    """The shape is checked later, by `settle`; before that nothing may fall over it, and nothing of it may come out."""
+    cleared = Clearance(audience=audience, content={"secret": Delivery.REDACT})
+    CITY.configured = msgspec.structs.replace(CITY.configured, clearances={"clerk": cleared})
+    response = Response(1, None, result, b"") if failed else Response(1, result, None, b"")
+    delivered = deliver(CITY.call(name=name), response, CITY.rules(*TOOLS))
+    if not delivered.withheld:
+        given_to = delivered.response.error if failed else delivered.response.result
+        assert "AKIAQ4XT7NPLM2SVBZ3K" not in json.dumps(given_to)

@@ -17,7 +17,7 @@ from citywatch.core.errors import Code
 from citywatch.core.events import Decided, Rejected, Settled
 from citywatch.core.label import Label
 from citywatch.core.manifest import Clearance, Delivery, Output
-from tests.simulation.city import code_of
+from tests.simulation.city import code_of, obliging
 from tests.simulation.flow_city import ANN, MANIFESTS, TOOLS, FlowCity
 from tests.simulation.test_laundering import answering, context
 
@@ -342,3 +342,13 @@ async def test_what_a_server_tells_of_a_confidential_call_is_kept_back() -> None
     assert [one["params"] for one in got[:-1]] == [
         {"progressToken": "t", "progress": 1, "message": UNSEEN}, {"level": "info", "data": UNSEEN}
     ]  # fmt: skip
+
+
+async def test_what_a_server_tells_of_a_confidential_call_is_as_confidential() -> None:
+    """The stream breaks off, so that no reply ever raised the label."""
+    for name, code in (("salaries", Code.NOT_A_READER.value), ("inbox", None)):
+        here = await city({})
+        got = await streamed(here, progress(1, "Dora earns 91234"), name=name)
+        assert got[0]["params"]["message"] == "Dora earns 91234"
+        here.answer = obliging
+        assert code_of(await here.act("search", query="Dora earns 91234")) == code

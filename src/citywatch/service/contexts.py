@@ -211,7 +211,7 @@ def flowing(
     if need is None or flow is None:
         return ()
     if call.direction is Direction.TO_AGENT:
-        return enter(need.context, entering_request(call), call.server, loaded, now, model)
+        return enter(need.context, entering_request(call, need.readers), call.server, loaded, now, model)
     used: Puts = ()
     done = progressed(call, flow, now)
     if done is not None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import msgspec
 
 from citywatch.core.call import Call, Direction
-from citywatch.core.enforce.needs import Key, OpenCall, open_key, waiting_key
+from citywatch.core.enforce.needs import TOOL_CALL, Key, OpenCall, open_key, waiting_key
 from citywatch.core.errors import CitywatchError, Code, Refused
 from citywatch.core.wire import jsonrpc, mcp
 from citywatch.core.wire.jsonrpc import Notification, Request
@@ -102,6 +102,7 @@ class Questions:
             revision=near.revision,
             session=near.session,
             rpc_id=rpc_id,
+            about=near.name if near.method == TOOL_CALL else None,
         )
 
     async def pending(self, key: Key) -> tuple[Call | None, int]:

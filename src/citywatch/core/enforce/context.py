@@ -121,6 +121,7 @@ class FlowNeed(msgspec.Struct, frozen=True, kw_only=True):
 
     `adds` are those of the parties that it adds, `brought` those of the names that it would carry to the server, each
     with the argument it stands in.
+    `readers` may see what a server's own message brings, for it came while the server worked on a call for their eyes.
     """
 
     context: Key
@@ -131,6 +132,7 @@ class FlowNeed(msgspec.Struct, frozen=True, kw_only=True):
     plan: tuple[Key, ...] = ()
     adds: tuple[tuple[str, Key], ...] = ()
     brought: tuple[tuple[str, Key], ...] = ()
+    readers: frozenset[str] | None = None
 
     def rows(self) -> tuple[Key, ...]:
         asked = tuple(key for key in (self.ticket, self.answer) if key is not None)

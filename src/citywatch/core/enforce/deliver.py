@@ -192,7 +192,9 @@ def _with(result: dict[str, Any], value: Any, hides: bool) -> dict[str, Any]:
     for at, part in enumerate(result["content"]):
         if at in twins:
             content.append(_text(value, twins[at]))
-        elif not hides and (structured is not None or not is_text(part)):  # else all texts together are the value
+        elif hides or (structured is None and isinstance(part, dict) and is_text(part)):
+            continue  # without structured content all texts together are the value
+        else:
             content.append(part)
     if hides:
         content.append({"type": "text", "text": UNSEEN})

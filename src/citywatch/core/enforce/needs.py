@@ -226,6 +226,8 @@ def needs(call: Call, rules: Rules, now: int, key: str = "", readings: Readings 
     if not rules.principals:
         return need
     flow = flow_need(call, _steered(call, rules), need.likeness or likeness(call), key, readings)
+    if call.about is not None and (tool := rules.tools.get((call.server, call.about))) is not None:
+        flow = msgspec.structs.replace(flow, readers=tool.fields.readers)
     return msgspec.structs.replace(need, rows=(*need.rows, *flow.rows()), flow=flow)
 
 

@@ -167,9 +167,13 @@ def _with(walk: Walk, more: Beside, tool: ApprovedTool, *, vouched: bool) -> Wal
     )
 
 
-def entering_request(call: Call) -> Entering:
-    """What a server's own message brings in: all of it is text of that server's making."""
-    return Entering(f"{call.server}/{call.method}", call.body, _undeclared(call.arguments), ())
+def entering_request(call: Call, readers: frozenset[str] | None = None) -> Entering:
+    """What a server's own message brings in: all of it is text of that server's making.
+
+    It is for `readers` alone: while a server works on a call, it may tell of what will stand in the reply.
+    """
+    walk = msgspec.structs.replace(_undeclared(call.arguments), readers=readers)
+    return Entering(f"{call.server}/{call.method}", call.body, walk, ())
 
 
 def _undeclared(value: Any) -> Walk:

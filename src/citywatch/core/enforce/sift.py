@@ -32,11 +32,13 @@ from citywatch.core.flow.encodings import decodings
 from citywatch.core.manifest import Delivery
 
 Ruling = Mapping[str, Delivery]
-Cuts = dict[int, list[Signal]]
-"""For each leaf, by its number, what is taken out of it."""
+Cuts = dict[int, dict[Signal, None]]
+"""For each leaf, by its number, what is taken out of it, each thing once."""
 ROUNDS: Final = 4
 """What is found once the first is taken out is taken out too; what does not end is withheld."""
 LEAST: Final = 8
+MAX_WORDS: Final = 4096
+"""Of a text with more words that hides something, all is taken out: each word would have to be decoded by itself."""
 _SPACE: Final = re.compile(r"(\s+)")
 
 
@@ -72,12 +74,12 @@ def sift(value: Any, ruling: Ruling, more: Mapping[int, Sequence[Signal]] | None
         if cuts is None:
             return Sifted(None, found, "more than can be looked through")  # INVARIANT: 2.
         for number, signals in (known or {}).items():
-            cuts.setdefault(number, []).extend(one for one in signals if one not in cuts.get(number, ()))
+            cuts.setdefault(number, {}).update(dict.fromkeys(signals))
         known = None
         kept_back = [one for signals in cuts.values() for one in signals if ruled(one, ruling) is Delivery.WITHHOLD]
         if kept_back:
             return Sifted(None, found, told(kept_back[0]))
-        replaced = {number: _without(leaves[number], signals, ruling, found) for number, signals in cuts.items()}
+        replaced = {number: _without(leaves[number], [*signals], ruling, found) for number, signals in cuts.items()}
         bytes_replaced, stop = _bytes(value, ruling, found)
         if not replaced and not stop:
             replaced, stop = _decoded(leaves, ruling, found)
@@ -127,8 +129,7 @@ def leaves_of(value: Any) -> list[Leaf]:
         if isinstance(inside, dict):
             for key, one in inside.items():
                 put(key, 2, name=True)
-                if not ((key in ("data", "blob")) and blob_data(inside, key) is not None):
-                    walk(one, key)
+                walk(one, key)
         elif isinstance(inside, list):
             for one in inside:
                 walk(one, name)
@@ -177,8 +178,8 @@ def _map(signals: Sequence[Signal] | None, places: Sequence[tuple[int, int, str]
             if start >= signal.end:
                 break
             part = within(signal, start, len(text))
-            if part is not None and part not in cuts.setdefault(number, []):
-                cuts[number].append(part)
+            if part is not None:
+                cuts.setdefault(number, {})[part] = None
     return True
 
 
@@ -226,7 +227,7 @@ def _decoded(leaves: Sequence[Leaf], ruling: Ruling, found: Counter[str]) -> tup
             return {}, stop
         if signal is None:
             continue
-        words = _SPACE.split(leaf.text)
+        words = _SPACE.split(leaf.text, MAX_WORDS) if leaf.text.count(" ") < MAX_WORDS else [leaf.text]
         marked = [word if (one := _hides(word, ruling)[0]) is None else placeholder(one) for word in words]
         replaced[number] = "".join(marked) if marked != words else placeholder(signal)
         found[told(signal)] += 1
@@ -284,7 +285,8 @@ def _rebuild(value: Any, numbers: Iterator[int], replaced: Mapping[int, str], ra
             while name in kept:
                 name += "'"  # INVARIANT: 3. Two names may read the same now.
             held = blob_data(value, key) if key in ("data", "blob") else None
-            kept[name] = _rebuild(one, numbers, replaced, raw) if held is None else raw.get(held, held)
+            seen = _rebuild(one, numbers, replaced, raw)
+            kept[name] = raw.get(held, seen) if held is not None else seen
         return kept
     if isinstance(value, list):
         return [_rebuild(one, numbers, replaced, raw) for one in value]
