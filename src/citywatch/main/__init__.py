@@ -70,6 +70,7 @@ def _register() -> None:
         setup,
         tasks,
         tools,
+        trying,
         why,
     )
 
@@ -90,6 +91,7 @@ def _register() -> None:
         blast.register,
         reach.register,
         policy.register,
+        trying.register,
         log.register,
     ]
     for register in parts:

@@ -179,6 +179,8 @@ def _tools(place: Place, name: str, approved: Sequence[Approved]) -> list[str]:
         click.echo(f"SILENT          {line}")
     if unsaid:
         click.echo(f"                draft what is missing: `citywatch manifest suggest {name}`")
+    for tool in sorted(declared.keys() - {one.name for one in tools} if tools else ()):
+        click.echo(f"                {name}/{_shown(tool)} is declared, and no tool of that name is approved")
     return [] if tools else [f"no tool of `{name}` is approved: `citywatch tools approve {name}`"]
 
 

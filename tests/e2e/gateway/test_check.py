@@ -56,6 +56,7 @@ def test_a_server_that_wants_our_credential_is_protected(closed_desk: Desk) -> N
     assert "desk: 4 tools approved, 0 definitions await approval" in said
     assert "desk does not answer without our credential" in said
     assert "desk/send_note has no manifest: it counts as irreversible" in said
+    assert "desk/look is declared, and no tool of that name is approved" in said
 
 
 def test_a_server_that_answers_anybody_is_not_unless_its_operator_vouches_for_the_network(open_desk: Desk) -> None:

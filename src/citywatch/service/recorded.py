@@ -1,0 +1,52 @@
+"""What an entry of the log says, in the terms of the gates: the decision, who asked, the ticket it rests on, the reply.
+
+Decides nothing. INVARIANT: a code of a later version reads as a refusal, never as a yes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from citywatch.core import events
+from citywatch.core.call import Allow, Ask, Decision, Deny, Reason
+from citywatch.core.errors import Code, Malformed
+from citywatch.core.identity.credential import Credential, Kind
+from citywatch.core.wire.jsonrpc import FROM_SERVER, Response, parse_message
+
+CODES: Final[Mapping[str, Code]] = {one.value: one for one in Code}
+
+
+def verdict(decision: Decision) -> str:
+    """As entries write it."""
+    return "allow" if isinstance(decision, Allow) else "ask" if isinstance(decision, Ask) else "deny"
+
+
+def recorded(one: events.Decided) -> Decision:
+    """The decision that was enforced."""
+    if one.forwarded:
+        return Allow(one.policies or ("recorded",), one.sources)
+    code = CODES.get(one.code or "", Code.FORBIDDEN)
+    reason = Reason(code, one.policies, one.detail)
+    return Ask(reason) if one.decision == "ask" else Deny(reason)
+
+
+def ticket_of(one: events.Decided) -> str | None:
+    """The ticket that an entry rests on, if it does."""
+    first = one.sources[0] if one.sources else one.detail
+    words = first.replace(",", " ").split(" ")
+    return words[1] if words[0] == "ticket" and len(words) > 1 else None
+
+
+def papers_of(one: events.Decided) -> Credential:
+    """Papers that hold at that instant and no other, for whoever had some."""
+    return Credential(agent=one.agent, key=one.key, kind=Kind.X509, not_before=one.at, not_after=one.at, digest="")
+
+
+def response_of(body: bytes) -> Response | None:
+    """The reply that a payload is; None if it cannot be read."""
+    try:
+        message = parse_message(body, FROM_SERVER)
+    except Malformed:
+        return None
+    return message if isinstance(message, Response) else None
