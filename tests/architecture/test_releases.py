@@ -77,7 +77,9 @@ def test_labels_are_made_of_parts_of_others_in_known_places() -> None:
 
 def test_a_label_is_put_in_anothers_place_where_it_is_joined_or_released() -> None:
     found = over_all((path, replacers(source)) for path, source in sources())
-    assert {path: names - REPLACERS.get(path, set()) for path, names in found.items()} == {path: set() for path in found}
+    assert {path: names - REPLACERS.get(path, set()) for path, names in found.items()} == {
+        path: set() for path in found
+    }
 
 
 def test_a_receipt_is_made_by_release_alone() -> None:
