@@ -18,7 +18,7 @@ MAKERS = {
     # A context that nobody has: what a hijacked agent could reach.
     "core/enforce/probe.py": {"_flow"},
 }
-REPLACERS = {"service/contexts.py": {"add_item"}, "core/enforce/clearing.py": {"cleared"}}
+REPLACERS = {"service/contexts.py": {"add_item", "risen"}, "core/enforce/clearing.py": {"cleared"}}
 RECEIPTS = {"core/flow/release.py": {"release"}}
 
 

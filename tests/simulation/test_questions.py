@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
 from citywatch.adapters.memory import MemoryAnswer
 from citywatch.core import events
+from citywatch.core.enforce.held import TaskRow, task_key
 from citywatch.core.errors import Refused
 from citywatch.core.wire.jsonrpc import Response
-from tests.simulation.city import LEGACY, City, answers, code_of
+from citywatch.service.ports import Append
+from tests.simulation.city import AGENT, LEGACY, City, answers, code_of
 
 EVERYTHING = '@id("all") permit(principal, action, resource);'
 GREETING = {"protocolVersion": LEGACY, "capabilities": {}, "serverInfo": {"name": "b", "version": "1"}}
@@ -164,3 +167,16 @@ async def test_a_call_that_is_parked_keeps_its_id() -> None:
     end = city.call("transport/end", None, session=session, rpc_id=None)
     await city.exchange.end(end, city.credential(), {})
     assert await city.store.scan("parked") == await city.store.scan("open") == []
+
+
+async def test_a_question_belongs_to_the_task_of_the_call_that_it_came_with() -> None:
+    city = await City(EVERYTHING).settle_in()
+    row = TaskRow(agent=AGENT, principal="alice", started=1)
+    await city.store.append(Append(puts=((task_key("t-1"), msgspec.json.encode(row)),)))
+    city.answer = answers(ROOTS, DONE, media="sse")
+    outcome = await city.exchange.request(city.call(task="t-1"), city.credential(), {})
+    assert outcome.stream is not None
+    async for _ in outcome.stream:
+        pass
+    asked = [e for e in await city.events() if isinstance(e, events.Decided)]
+    assert [(e.direction, e.task) for e in asked] == [("to_server", "t-1"), ("to_agent", "t-1")]

@@ -172,8 +172,8 @@ BAD: list[tuple[str, str, str, str]] = [
         f"{DOMAIN}§zzz: 1\n",
         "",
         "unknown key `zzz`",
-        "write one of trust_domain, listen, names, state, policies, temporal_rules, origin, agents, servers, "
-        "principals, audiences, content, limits, witnesses, witness_quorum, unsafe_observe",
+        "write one of trust_domain, listen, names, state, policies, temporal_rules, plan_templates, origin, "
+        "agents, servers, principals, audiences, content, limits, witnesses, witness_quorum, unsafe_observe",
     ),
     (f"{DOMAIN}listen: §[]\n", "listen", "an empty list", "name at least one, or remove the key"),
     (
@@ -724,6 +724,12 @@ BAD: list[tuple[str, str, str, str]] = [
         "no audience `boss` in this file",
         "write one of hr, everybody",
     ),
+    (
+        agent("isolation: §session"),
+        "agents.billing.isolation",
+        "`session` is not a choice here",
+        "write one of process, task",
+    ),
     # temporal rules
     (
         f"{DOMAIN}temporal_rules: §[a.rules]\n",
@@ -731,6 +737,7 @@ BAD: list[tuple[str, str, str, str]] = [
         "expected text, found a list",
         "write one text",
     ),
+    (f"{DOMAIN}plan_templates: §7\n", "plan_templates", "expected text, found a number", "put it in quotes"),
     # principals
     (
         f"{DOMAIN}principals: §[alice]\n",

@@ -11,7 +11,20 @@ from collections.abc import Collection, Mapping
 
 from citywatch.config.content import content
 from citywatch.config.document import Items, Node, Scalar
-from citywatch.config.reader import Notes, Reader, duration, each, flag, instead, integer, named, shown, some, text
+from citywatch.config.reader import (
+    Notes,
+    Reader,
+    duration,
+    each,
+    flag,
+    instead,
+    integer,
+    named,
+    one_of,
+    shown,
+    some,
+    text,
+)
 from citywatch.config.settings import Agent
 from citywatch.config.table import Section, table
 from citywatch.core.manifest import EVERYBODY, Budget
@@ -22,6 +35,7 @@ Declared = Mapping[str, Collection[str]]
 _ATTRIBUTE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}\Z")
 _GIVEN = ("name", "domain")
 _TTL = duration("1m", "24h")
+ISOLATIONS = ("process", "task")
 
 
 def agents(declared: Declared) -> Reader[dict[str, Agent]]:
@@ -44,6 +58,7 @@ def agents(declared: Declared) -> Reader[dict[str, Agent]]:
             roles=section.get("roles", each(named(lambda role: parse_segment(role, "role"))), ()),
             attributes=section.get("attributes", table(_attribute_name, attribute), {}),
             budgets=section.get("budgets", _budgets(declared), {}),
+            isolation=section.get("isolation", one_of(ISOLATIONS), plain.isolation),
             audience=section.maybe("audience", audience),
             content=section.get("content", content, {}),
             svid_ttl_ms=section.get("svid_ttl", _TTL, plain.svid_ttl_ms),

@@ -79,6 +79,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         unsafe=(*((OBSERVE,) if observe else ()), *(one for item in servers.values() for one in _unsafe(item))),
         observe=observe,
         temporal_rules=section.maybe("temporal_rules", where),
+        plan_templates=section.maybe("plan_templates", where),
     )
     return settings if domain is not None else None
 

@@ -51,12 +51,16 @@ class Listen(msgspec.Struct, frozen=True):
 
 
 class Agent(msgspec.Struct, frozen=True, kw_only=True):
-    """What policy may know of an agent. Budgets by (server, tool), all of them hold; the ttls are milliseconds."""
+    """What policy may know of an agent. Budgets by (server, tool), all of them hold; the ttls are milliseconds.
+
+    `isolation`: `process`, or `task` where the program around the model is trusted to keep its tasks apart.
+    """
 
     name: str
     roles: tuple[str, ...] = ()
     attributes: Mapping[str, str | bool | int | tuple[str, ...]] = {}
     budgets: Mapping[tuple[str, str], tuple[Budget, ...]] = {}
+    isolation: str = "process"
     audience: tuple[str, ...] | None = None
     content: Mapping[str, Delivery] = {}
     svid_ttl_ms: int = 3_600_000
@@ -130,7 +134,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The whole file. Paths are resolved; `unsafe` names every dangerous option that is on.
 
     `observe` is `unsafe_observe`: refusals are written down and not enforced.
-    `temporal_rules` is a file of rules about what happened before; None: there are none.
+    `temporal_rules` is a file of rules about what happened before, `plan_templates` a folder of plans with parameters;
+    None: there are none.
     """
 
     trust_domain: str
@@ -149,6 +154,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     unsafe: tuple[str, ...]
     observe: bool = False
     temporal_rules: str | None = None
+    plan_templates: str | None = None
 
 
 def manifest_digest(settings: Settings) -> str:
@@ -168,6 +174,8 @@ def manifest_digest(settings: Settings) -> str:
     agents = {}
     for name, agent in settings.agents.items():
         plain = msgspec.to_builtins(msgspec.structs.replace(agent, budgets={}))
+        if agent.isolation == "process":
+            del plain["isolation"]  # as before there was another, so that digests of then are digests of now
         plain["budgets"] = {
             f"{server}/{tool}": msgspec.to_builtins(budgets) for (server, tool), budgets in agent.budgets.items()
         }

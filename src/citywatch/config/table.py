@@ -24,6 +24,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "state",
         "policies",
         "temporal_rules",
+        "plan_templates",
         "origin",
         "agents",
         "servers",
@@ -35,7 +36,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "witness_quorum",
         "unsafe_observe",
     ),
-    "agents.*": ("roles", "attributes", "budgets", "audience", "content", "svid_ttl", "token_ttl"),
+    "agents.*": ("roles", "attributes", "budgets", "isolation", "audience", "content", "svid_ttl", "token_ttl"),
     "agents.*.budgets.*": ("calls", "per"),
     "servers.*": (
         "url",

@@ -48,8 +48,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     side. `name` is the tool, prompt or resource URI that the method names, `arguments` the JSON object policy may see
     (for `tools/call` the arguments, otherwise the params without `_meta`). `body` is our own re-serialisation of the
     whole JSON-RPC message: what is judged is what is forwarded. `continuation` is there if the message answers what
-    the server asked in its reply to an earlier, otherwise identical call. `about` is the tool on whose stream a
-    server's own message came.
+    the server asked in its reply to an earlier, otherwise identical call. `task` is the one that the agent names.
+    `about` is the tool on whose stream a server's own message came.
     """
 
     id: str
@@ -64,6 +64,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     session: str | None = None
     rpc_id: str | int | None = None
     continuation: Continuation | None = None
+    task: str | None = None
     about: str | None = None
 
 

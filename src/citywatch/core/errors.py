@@ -43,6 +43,7 @@ class Code(StrEnum):
     SESSION_UNKNOWN = "session_unknown"
     SESSION_LOST = "session_lost"
     ID_IN_USE = "id_in_use"
+    TASK_NOT_HELD = "task_not_held"
     ARGUMENT_UNSUPPORTED = "argument_unsupported"
     INPUT_UNEXPECTED = "input_unexpected"
     # May you?
@@ -57,6 +58,7 @@ class Code(StrEnum):
     NOT_A_READER = "not_a_reader"
     OUT_OF_PLAN = "out_of_plan"
     RULE_MATCHED = "rule_matched"
+    PLAN_REFUSED = "plan_refused"
     BUDGET_SPENT = "budget_spent"
     RATE_EXCEEDED = "rate_exceeded"
     OUTCOME_UNKNOWN = "outcome_unknown"
@@ -98,6 +100,7 @@ ADVICE: dict[Code, str] = {
     Code.SESSION_UNKNOWN: "start a new session with `initialize`",
     Code.SESSION_LOST: "the server's session ended; start a new one with `initialize`",
     Code.ID_IN_USE: "give each request of a session an id of its own; an earlier one with this id is still open",
+    Code.TASK_NOT_HELD: "name a task that a principal gave this agent and that is not over, or none",
     Code.INPUT_UNEXPECTED: "answer just what the server asked for, with the state that it gave, or make the call anew",
     Code.ARGUMENT_UNSUPPORTED: "change the named argument to the type that the tool's manifest declares",
     Code.TOOL_NOT_APPROVED: "use an approved tool; the operator approves with `citywatch tools approve`",
@@ -111,6 +114,7 @@ ADVICE: dict[Code, str] = {
     Code.NOT_A_READER: "the call reaches others than may see what was read; use a tool for that audience, or a new key",
     Code.OUT_OF_PLAN: "the task's plan is over or rules this call out; tell the person whose task it is",
     Code.RULE_MATCHED: "what happened before rules this call out for now; go on without it, or ask your operator",
+    Code.PLAN_REFUSED: "go on as before; write a plan before anything untrusted is read, narrower than what holds",
     Code.BUDGET_SPENT: "the budget for this tool is spent; ask your operator",
     Code.RATE_EXCEEDED: "wait before you call this tool again",
     Code.OUTCOME_UNKNOWN: "an identical earlier call has an unknown outcome; find out before anyone repeats it",

@@ -45,6 +45,8 @@ class Decided(Event, frozen=True, kw_only=True, tag="decided"):
     pin: str | None
     body: str
     sources: tuple[str, ...] = ()  # what entitled each argument that steers the act
+    assumes: tuple[str, ...] = ()  # beside havoc: honest until tainted, honest runtime
+    task: str | None = None  # the one that the agent named
     redacted: tuple[str, ...] = ()  # what was taken out of a server's message before it was judged, and how often
 
     @property
@@ -148,7 +150,8 @@ class AuthorityChanged(Event, frozen=True, kw_only=True, tag="authority_changed"
 class TaskStarted(Event, frozen=True, kw_only=True, tag="task_started"):
     """A principal gave an agent a task over their own session. `body` is the salted digest of the prompt.
 
-    `plan` is the digest of the plan that holds from here on, one that came with this task or an earlier one.
+    `plan` is the digest of the plan that holds from here on, one that came with this task or an earlier one; `kind`
+    says who vouches for it: signed, template or written.
     """
 
     task: str
@@ -157,6 +160,31 @@ class TaskStarted(Event, frozen=True, kw_only=True, tag="task_started"):
     by: str
     body: str
     plan: str | None = None
+    kind: str | None = None
+    template: str | None = None
+
+
+class TaskEnded(Event, frozen=True, kw_only=True, tag="task_ended"):
+    """A task is over: an agent that names it from here on is refused."""
+
+    task: str
+    agent: str
+    by: str
+    reason: str
+
+
+class PlanWritten(Event, frozen=True, kw_only=True, tag="plan_written"):
+    """An agent wrote a plan and is held to it from here on, *honest until tainted*. `body` digests the plan's bytes.
+
+    `parent` is the digest of the plan that it narrows.
+    """
+
+    agent: str
+    key: str
+    task: str
+    plan: str
+    parent: str | None
+    body: str
 
 
 class TicketAnswered(Event, frozen=True, kw_only=True, tag="ticket_answered"):
@@ -272,6 +300,7 @@ class Started(Event, frozen=True, kw_only=True, tag="started"):
     checkpoint: int
     size: int
     unsafe: tuple[str, ...]
+    assumes: tuple[str, ...] = ()  # for which agents more than havoc is assumed, and what
     weights: str = ""  # the digest of the content model's weights: with others, a scan may say something else
 
 
@@ -315,6 +344,8 @@ AnyEvent = (
     | KeyReplaced
     | AuthorityChanged
     | TaskStarted
+    | TaskEnded
+    | PlanWritten
     | TicketAnswered
     | LabelReleased
     | ContextReleased

@@ -35,6 +35,7 @@ from citywatch.core.policy.world import AgentFacts
 from citywatch.main.place import Place, Replica, open_state
 from citywatch.service.admin import Admin
 from citywatch.service.authority import Authority, Generation, found_generation, p256
+from citywatch.service.entries import HONEST_RUNTIME
 from citywatch.service.issuer import Issuer, Lifetimes
 from citywatch.service.ports import Store, Upstream
 from citywatch.service.publisher import Publisher, log_note_key
@@ -216,6 +217,7 @@ def configured(settings: Settings) -> Configured:
         clearance=Clearance(content=settings.content),
         observe=settings.observe,
         temporal=temporal,
+        isolated=frozenset(agent.name for agent in settings.agents.values() if agent.isolation == "task"),
     )
 
 
@@ -274,6 +276,11 @@ async def approved_definitions(store: Store) -> dict[Tool, Definition]:
 async def load_rules(settings: Settings, store: Store) -> Rules:
     """Everything a decision may depend on, as of now."""
     return build_rules(configured(settings), await approved_definitions(store), read_policies(settings))
+
+
+def assumptions(rules: Rules) -> tuple[str, ...]:
+    """What is assumed beside *havoc*, of whom; it stands in the log each time that a gateway starts."""
+    return tuple(f"{HONEST_RUNTIME} of {name}: its program keeps its tasks apart" for name in sorted(rules.isolated))
 
 
 def build_upstreams(place: Place) -> dict[str, Upstream]:

@@ -68,6 +68,7 @@ async def _check(place: Place, closed: Sequence[str]) -> list[str]:
             "WARNING         no `principals` are declared: information flow is not enforced, "
             "and whatever an agent reads may choose whom its permitted calls reach"
         )
+    problems += _templates(settings.plan_templates)
     async with open_city(place) as city:
         agents = [name for name, row in await city.admin.list_agents() if not row.revoked]
         click.echo(f"agents          {', '.join(agents) or 'none'}")
@@ -88,16 +89,34 @@ async def _check(place: Place, closed: Sequence[str]) -> list[str]:
     return problems
 
 
+def _templates(folder: str | None) -> list[str]:
+    """What is wrong with the plan templates; a folder without any is a mistake of somebody's."""
+    from citywatch.main.plans import read_template, template_names
+
+    if folder is None:
+        return []
+    problems, names = [], template_names(folder)
+    for name in names:
+        try:
+            read_template(folder, name)
+        except Malformed as failure:
+            problems.append(str(failure))
+    click.echo(f"plan templates  {', '.join(names) or 'none'}")
+    return problems if names else [f"there is no *.yaml in `{folder}`: no task can be started with a template"]
+
+
 async def _policies(city: City, agents: Iterable[str]) -> list[str]:
     """What is wrong with the policies, be it that they permit nobody anything."""
     from citywatch.core.policy.check import check_policies
-    from citywatch.main.assembly import load_rules
+    from citywatch.main.assembly import assumptions, load_rules
 
     try:
         rules = await load_rules(city.settings, city.store)
     except CitywatchError as failure:
         return [f"the policies or rules cannot be used:\n{failure}"]
     click.echo(f"policies        {len(rules.policies.policies)}, digest {rules.policies.digest[:16]}")
+    for one in assumptions(rules):
+        click.echo(f"assumes         {one}")
     if rules.temporal:
         click.echo(f"temporal rules  {len(rules.temporal)}, {', '.join(one.rule.name for one in rules.temporal[:8])}")
     for fallen in rules.policies.fallen_back:

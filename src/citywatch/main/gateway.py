@@ -23,11 +23,12 @@ from citywatch.core.enforce.rules import Rules
 from citywatch.core.errors import CitywatchError, Refused, Unavailable
 from citywatch.core.policy.check import check_policies
 from citywatch.core.wire.jsonrpc import Limits
-from citywatch.main.assembly import GATEWAY_TTL_MS, City, build_upstreams, load_rules, operator
-from citywatch.main.routes import routes
+from citywatch.main.assembly import GATEWAY_TTL_MS, City, assumptions, build_upstreams, load_rules, operator
+from citywatch.main.routes import proven_routes, routes
 from citywatch.service.alarm import Alarm, WatchedStore, keep_looking
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.exchange import Exchange
+from citywatch.service.plans import Plans
 from citywatch.service.ports import Store, Upstream
 from citywatch.service.publisher import Publisher
 from citywatch.service.recovery import close_lost_calls, drop_expired, note_boot, note_start, note_stop
@@ -149,6 +150,14 @@ def _exchange(city: City, enforcer: Enforcer, upstreams: Mapping[str, Upstream])
 
 def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher) -> Gateway:
     settings, limits = city.settings, city.settings.limits
+    enforcer = exchange.enforcer
+    plans = Plans(
+        store=enforcer.store,
+        clock=city.clock,
+        chance=city.chance,
+        replica=city.replica.name,
+        rules=lambda: enforcer.rules,
+    )
     return Gateway(
         exchange=exchange,
         door=door,
@@ -156,6 +165,7 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher) -
         body_time=limits.body_time_ms / 1000,
         max_in_flight=limits.max_in_flight,
         routes=routes(city.issuer, publisher, enforcing=not settings.observe),
+        proven=proven_routes(plans),
         closed=lambda: publisher.health.refused,
         hosts=frozenset({"localhost", "127.0.0.1", "::1", *settings.names, *(one.host for one in settings.listen)}),
     )
@@ -228,6 +238,7 @@ async def _started(city: City, rules: Rules, published: int) -> events.Started:
         checkpoint=published,
         size=await city.store.sync(),
         unsafe=city.settings.unsafe,
+        assumes=assumptions(rules),
         weights=content_digest(),
     )
 
@@ -255,6 +266,7 @@ def _says(
     says += [f"UNSAFE       {name}" for name in city.settings.unsafe]
     if city.settings.observe:
         says.append("UNSAFE       NOTHING IS ENFORCED: what would be refused or asked is let through, and only logged")
+    says += [f"assumes      {one}" for one in assumptions(rules)]
     says.append(f"log          {publisher.health.size} entries published, {publisher.health.cosigned} cosignatures")
     if publisher.health.failed:
         says.append(f"log          not published up to now: {publisher.health.failed}")

@@ -67,4 +67,5 @@ def rebuild(decided: Decided, body: bytes) -> Call:
         body=body,
         revision=decided.revision,
         rpc_id=rpc_id,
+        task=decided.task,
     )

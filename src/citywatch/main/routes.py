@@ -9,11 +9,17 @@ from collections.abc import Mapping
 
 import msgspec
 
-from citywatch.adapters.gateway.app import Route
+from citywatch.adapters.gateway.app import ProvenRoute, Route
+from citywatch.core.identity.credential import Credential
+from citywatch.core.plan.contract import Held
+from citywatch.core.plan.text import parse_plan
+from citywatch.core.wire.jsonrpc import Limits, parse_json
 from citywatch.service.issuer import Issuer
+from citywatch.service.plans import Plans
 from citywatch.service.publisher import Publisher
 
 JSON = "application/json"
+PLAN_LIMITS = Limits(size=128 * 1024, depth=32, nodes=20_000)
 
 
 def routes(issuer: Issuer, publisher: Publisher, *, enforcing: bool) -> Mapping[tuple[str, str], Route]:
@@ -39,3 +45,24 @@ def routes(issuer: Issuer, publisher: Publisher, *, enforcing: bool) -> Mapping[
         ("POST", "/citywatch/renew"): renew,
         ("GET", "/citywatch/health"): health,
     }
+
+
+def proven_routes(plans: Plans) -> Mapping[tuple[str, str], ProvenRoute]:
+    """The addresses for agents with papers: an agent's own plan, and what it is held to."""
+
+    async def write(credential: Credential, body: bytes) -> tuple[int, str, bytes]:
+        value, _ = parse_json(body, PLAN_LIMITS)
+        return 200, JSON, _held(await plans.write(credential, parse_plan(value)))
+
+    async def present(credential: Credential, _: bytes) -> tuple[int, str, bytes]:
+        return 200, JSON, _held(await plans.present(credential))
+
+    return {("POST", "/citywatch/plan"): write, ("GET", "/citywatch/plan"): present}
+
+
+def _held(held: Held | None) -> bytes:
+    """Digest, who vouches, under which assumption; not what it says: whoever hijacks an agent would like to read it."""
+    told: dict[str, str | None] = {"plan": None, "kind": None, "assumes": None}
+    if held is not None:
+        told = {"plan": held.digest, "kind": held.kind.value, "assumes": held.kind.assumes}
+    return msgspec.json.encode(told)

@@ -36,9 +36,19 @@ def task() -> None:
 @click.argument("agent")
 @click.option("--as", "principal", required=True, help="Whose words these are: a name under `principals:`.")
 @click.option("--plan", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Hold the agent to this.")
+@click.option("--template", metavar="NAME", help="Hold the agent to this template of `plan_templates:`, filled in.")
+@click.option("--with", "values", multiple=True, metavar="NAME=VALUE", help="What a parameter of the template is.")
 @click.argument("prompt", required=False)
 @click.pass_obj
-def start(file: Path, agent: str, principal: str, plan: Path | None, prompt: str | None) -> None:
+def start(
+    file: Path,
+    agent: str,
+    principal: str,
+    plan: Path | None,
+    template: str | None,
+    values: tuple[str, ...],
+    prompt: str | None,
+) -> None:
     """Put a principal's own words into an agent's context: only they let values steer acts unasked.
 
     Without PROMPT they are read from standard input. A plan (YAML or JSON) says which acts the task is made of: all
@@ -46,13 +56,20 @@ def start(file: Path, agent: str, principal: str, plan: Path | None, prompt: str
     can only narrow it.
     """
     from citywatch.adapters.weights import content_model
+    from citywatch.core.plan.template import instantiate
     from citywatch.main.assembly import load_rules, open_city, operator
-    from citywatch.main.plans import read_plan
+    from citywatch.main.plans import read_plan, read_template, read_values
     from citywatch.service.tasks import Tasks
 
     place = read_place(file)
-    words = sys.stdin.read() if prompt is None else prompt
+    if template is not None and plan is not None:
+        raise Malformed("a task has one plan: give `--plan` or `--template`")
+    if values and template is None:
+        raise Malformed("`--with` fills in a template: name it with `--template`")
     contract = None if plan is None else read_plan(plan)
+    if template is not None:
+        contract = instantiate(read_template(place.settings.plan_templates, template), read_values(values))
+    words = sys.stdin.read() if prompt is None else prompt
 
     async def run() -> None:
         async with open_city(place) as city:
@@ -65,10 +82,40 @@ def start(file: Path, agent: str, principal: str, plan: Path | None, prompt: str
                 rules=rules,
                 model=content_model(),
             )
-            click.echo(f"task {await tasks.start(principal, agent, words, operator(), contract)}")
-            holds = await tasks.holds(agent)
+            started = await tasks.start(principal, agent, words, operator(), contract, template)
+            click.echo(f"task {started}")
+            holds = await tasks.holds(agent, started)
             if holds is not None:
-                click.echo(f"held to plan {holds}")
+                click.echo(f"held to plan {holds.digest}")
+                click.echo(f"{holds.kind.value} plan, assumes {holds.kind.assumes}")
+
+    asyncio.run(run())
+
+
+@task.command()
+@click.argument("task_id", metavar="TASK")
+@click.option("--reason", required=True, help="Why; it stands in the log.")
+@click.pass_obj
+def end(file: Path, task_id: str, reason: str) -> None:
+    """Say that a task is over: whoever names it from now on is refused.
+
+    What was said in it goes on steering an agent that does not keep its tasks apart.
+    """
+    from citywatch.main.assembly import load_rules, open_city, operator
+    from citywatch.service.tasks import Tasks
+
+    place = read_place(file)
+
+    async def run() -> None:
+        async with open_city(place) as city:
+            tasks = Tasks(
+                store=city.store,
+                clock=city.clock,
+                chance=city.chance,
+                replica=city.replica.name,
+                rules=await load_rules(place.settings, city.store),
+            )
+            click.echo(f"task {task_id} of {(await tasks.end(task_id, operator(), reason)).rpartition('/')[2]} is over")
 
     asyncio.run(run())
 

@@ -40,7 +40,7 @@ from citywatch.core.errors import Code
 from citywatch.core.flow.history import History
 from citywatch.core.flow.item import Item
 from citywatch.core.flow.readings import Readings
-from citywatch.core.label import BOTTOM, Label, has_strangers, join, join_all
+from citywatch.core.label import BOTTOM, Label, has_strangers, is_above, join, join_all
 from citywatch.core.plan.contract import Progress
 from citywatch.service.ports import Loaded, Puts, Store
 
@@ -165,6 +165,17 @@ def add_item(key: Key, context: Context, item: Item) -> Puts:
     )
 
 
+def risen(keys: Sequence[Key], label: Label, loaded: Loaded) -> Puts:
+    """The contexts that do not have all of a label yet, with it. What brought it is kept elsewhere: it is found in
+    none of these, which only taints."""
+    found = ((key, context_of(key, loaded)) for key in keys)
+    return tuple(
+        (key, msgspec.json.encode(msgspec.structs.replace(one, label=join(one.label, label))))
+        for key, one in found
+        if not is_above(one.label, label)
+    )
+
+
 def taint_written(call: Call, need: FlowNeed, flow: Flow, loaded: Loaded) -> Puts:
     """What a consequential call brings to the objects that it writes: all that could have shaped it."""
     carried = onward(carried_by(call, flow))
@@ -211,7 +222,9 @@ def flowing(
     if need is None or flow is None:
         return ()
     if call.direction is Direction.TO_AGENT:
-        return enter(need.context, entering_request(call, need.readers), call.server, loaded, now, model)
+        entering = entering_request(call, need.readers)
+        item = item_of(entering, call.server, loaded, now, model)
+        return (*entered(need.context, entering, item, loaded), *risen(need.around, item.label, loaded))
     used: Puts = ()
     done = progressed(call, flow, now)
     if done is not None:

@@ -28,7 +28,7 @@ import msgspec
 from citywatch.core.call import Allow, Call, Decision, Deny, Direction, Reason
 from citywatch.core.content.model import Model
 from citywatch.core.enforce.admit import admit
-from citywatch.core.enforce.context import context_key
+from citywatch.core.enforce.context import context_key, context_of_call
 from citywatch.core.enforce.deliver import Places, as_delivered, deliver
 from citywatch.core.enforce.needs import (
     TOOL_CALL,
@@ -55,7 +55,7 @@ from citywatch.core.label import BOTTOM, join
 from citywatch.core.plan.temporal import Memory
 from citywatch.core.wire.jsonrpc import Response
 from citywatch.service import entries, memories
-from citywatch.service.contexts import Contexts, asking, context_of, entered, flowing, item_of
+from citywatch.service.contexts import Contexts, asking, context_of, entered, flowing, item_of, risen
 from citywatch.service.ports import (
     Append,
     Appended,
@@ -146,7 +146,7 @@ class Enforcer:
 
     async def _judge(self, call: Call, credential: Credential, puts: Puts, redacted: tuple[str, ...]) -> Judged:
         opening: Reads = ((open_key(call), 0),) if has_shared_id(call) else ()
-        readings = self.contexts.readings(context_key(call.agent, credential.key))
+        readings = self.contexts.readings(self._context(call, credential))
         taken = False
         for attempt in range(MAX_CONFLICTS):
             now = self.clock.now_ms()
@@ -274,7 +274,8 @@ class Enforcer:
         self, judged: Judged, response: Response, index: int, puts: Puts, once: Reads, places: Places | None
     ) -> Released | Withheld:
         call = judged.call
-        context = context_key(call.agent, judged.credential.key)
+        context = self._context(call, judged.credential)
+        around = self._around(call, judged.credential)
         answering = bool(self.rules.principals) and call.direction is Direction.TO_AGENT
         event = reply_of(call, self.rules, effect_of(self.rules, call).value)
         delivered = deliver(call, response, self.rules, places)
@@ -282,7 +283,7 @@ class Enforcer:
         for _ in range(MAX_CONFLICTS):
             now = self.clock.now_ms()
             entering = entering_reply(call, given, self.rules) if self.rules.principals else None
-            flowed = (context,) if answering else () if entering is None else (context, *entering.rows())
+            flowed = (context,) if answering else () if entering is None else (context, *around, *entering.rows())
             judging = reply_rows(call, given)
             rows = (*judging, *flowed, *(() if event is None else event.rows))
             loaded = await self.store.load(rows, ())  # from memory: its own agent's row was read a moment ago
@@ -306,7 +307,7 @@ class Enforcer:
                         *settled.report.puts,
                         *puts,
                         *(
-                            self._arriving(call, entering, event, past, loaded, context, now)
+                            self._arriving(call, entering, event, past, loaded, (context, *around), now)
                             if isinstance(settled, Released)
                             else ()
                         ),
@@ -329,16 +330,19 @@ class Enforcer:
         event: Event | None,
         past: Mapping[Key, Memory],
         loaded: Loaded,
-        context: Key,
+        contexts: tuple[Key, ...],
         now: int,
     ) -> Puts:
-        """What a released reply changes: what the agent's context holds, and what temporal rules remember."""
+        """What a released reply changes: what the agent's context holds (its task's, and the key's around it), and what
+        temporal rules remember."""
+        context, *around = contexts
         home = context_of(context, loaded)
         if entering is None:
             return memories.of_reply(event, self.rules, past, None, home, now)
         item = item_of(entering, call.server, loaded, now, self.model)
         return (
             *entered(context, entering, item, loaded),
+            *risen(around, item.label, loaded),
             *memories.of_reply(event, self.rules, past, item.label, home, now),
         )
 
@@ -368,13 +372,22 @@ class Enforcer:
     def _in_turn(self, call: Call, credential: Credential) -> AbstractAsyncContextManager[object]:
         """Calls and replies of one context go one after the other, where what entered it counts, and so do those that
         one temporal rule counts together: they would collide in the store."""
-        keys = [context_key(call.agent, credential.key)] if self.rules.principals else []
+        keys = [self._context(call, credential), *self._around(call, credential)] if self.rules.principals else []
         if self.rules.temporal:
             event = event_of(call, self.rules, effect_of(self.rules, call).value)
             keys += sorted(set(event.rows)) if event is not None else []
         if len(keys) > 1:
             return self.contexts.locks(keys)
         return self.contexts.lock(keys[0]) if keys else nullcontext()
+
+    def _context(self, call: Call, credential: Credential) -> Key:
+        """The context that a call is made in."""
+        return context_of_call(call, credential.key, isolated=self.rules.is_isolated(call.agent))
+
+    def _around(self, call: Call, credential: Credential) -> tuple[Key, ...]:
+        """The key's own context, where a task has one of its own: what came for any task is in it as well."""
+        own = context_key(call.agent, credential.key)
+        return () if self._context(call, credential) == own else (own,)
 
     def _outdated(self, call: Call, pin: Pin | None) -> bool:
         """An approval that these rules have not seen: its schema types the arguments, so the rules are read again."""

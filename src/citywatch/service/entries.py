@@ -15,10 +15,13 @@ from citywatch.core.errors import Code
 from citywatch.core.identity.credential import Credential
 from citywatch.core.label import Label
 from citywatch.core.log.entry import encode_event, payload_digest
+from citywatch.core.plan.contract import Kind
 from citywatch.core.wire.jsonrpc import Response
 from citywatch.service.ports import NewEntry
 from citywatch.service.rejections import MAX_DETAIL
 
+HONEST_RUNTIME = "honest runtime"
+"""The program around the model keeps the agent's tasks apart, and says truly for which of them it acts."""
 MAX_SOURCES = 64
 MAX_REDACTED = 64
 MAX_POLICIES = 64
@@ -68,9 +71,19 @@ def decided(
         manifest=known.rules.manifest,
         pin=None if known.pin is None else known.pin.digest,
         body=payload_digest(salt, call.body),
+        assumes=_assumes(call, known),
+        task=call.task,
         redacted=redacted[:MAX_REDACTED],
     )
     return encode_event(event)
+
+
+def _assumes(call: Call, known: Known) -> tuple[str, ...]:
+    """What the decision rests on beside *havoc*, which holds whatever the model does."""
+    plan = None if known.flow is None else known.flow.held.plan
+    written = () if plan is None or plan.held.kind is not Kind.WRITTEN else (plan.held.kind.assumes,)
+    apart = known.flow is not None and call.task is not None and known.rules.is_isolated(call.agent)
+    return (*written, HONEST_RUNTIME) if apart else written
 
 
 def let_down(call: Call, decision: Decision, *, replica: str, now: int) -> tuple[NewEntry, ...]:

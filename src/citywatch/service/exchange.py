@@ -19,7 +19,7 @@ import msgspec
 from citywatch.core.call import Call
 from citywatch.core.enforce.deliver import Places, deliver
 from citywatch.core.enforce.invitation import invite
-from citywatch.core.enforce.needs import Session, invited_key, is_synced, likeness, session_key, waiting_key
+from citywatch.core.enforce.needs import Session, invited_key, is_synced, session_key, waiting_key
 from citywatch.core.enforce.settle import Withheld
 from citywatch.core.errors import CitywatchError, Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
@@ -310,8 +310,8 @@ class Exchange:
                 detail = f"the server asked for `{request.method}`"
                 await self.enforcer.fail(judged, code, detail, index, puts)
                 return mcp.refusal(judged.call, code, detail)
-        if (invitation := invite(response, self.enforcer.clock.now_ms())) is not None:
-            puts = (*puts, (invited_key(likeness(judged.call)), msgspec.json.encode(invitation)))
+        if (invitation := invite(response, self.enforcer.clock.now_ms(), judged.call.id)) is not None:
+            puts = (*puts, (invited_key(judged.call), msgspec.json.encode(invitation)))
         settled = await self.enforcer.settle(judged, response, index, puts, once, known)
         if isinstance(settled, Withheld):
             return mcp.refusal(judged.call, settled.code, settled.detail)

@@ -18,7 +18,7 @@ import msgspec
 from citywatch.core import events
 from citywatch.core.call import Allow, Call, Decision, Deny, Direction
 from citywatch.core.enforce.context import MAX_ITEMS, Context, Flow, FlowNeed, Ticket, home_of, item_key
-from citywatch.core.enforce.held import FREE, Holding
+from citywatch.core.enforce.held import FREE, Holding, plan_key
 from citywatch.core.enforce.needs import Known, Needs, Pin, needs
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.verify import Authority
@@ -42,6 +42,7 @@ PASSING: Final = frozenset(
         Code.ALREADY_HAPPENED,
         Code.BUDGET_SPENT,
         Code.RATE_EXCEEDED,
+        Code.RULE_MATCHED,
         Code.TOOL_CHANGED,
         Code.TOOL_NOT_APPROVED,
     )
@@ -107,7 +108,8 @@ async def _flow(store: Store, need: FlowNeed, index: int, decided: events.Decide
     loaded = await store.load(need.rows(), ())
     context = context_of(need.context, loaded)
     parties = parties_of(need.parties, loaded)
-    arrived, plan = await _before(store, index, decided.agent)
+    apart = bool(need.plan) and need.plan[0] != plan_key(decided.agent)
+    arrived, plan = await _before(store, index, decided.agent, decided.task if apart else None)
     history, label = History(), BOTTOM
     for item in await _items(store, home_of(need.context, context), context.items):
         at = next((number for number, one in enumerate(arrived) if _brought(item, one)), None)
@@ -139,8 +141,11 @@ def _brought(item: Item, arrival: _Arrival) -> bool:
     return item.at == arrival[0] and item.call in ("", arrival[1])
 
 
-async def _before(store: Store, index: int, agent: str) -> tuple[list[_Arrival], str | None]:
-    """All that may have entered an agent's contexts before this entry, and the plan that held there."""
+async def _before(store: Store, index: int, agent: str, task: str | None) -> tuple[list[_Arrival], str | None]:
+    """All that may have entered an agent's contexts before this entry, and the plan that held there.
+
+    `task` is the one that the plan follows, where the agent keeps its tasks apart.
+    """
     arrived: list[_Arrival] = []
     calls: set[str] = set()
     plan: str | None = None
@@ -149,6 +154,8 @@ async def _before(store: Store, index: int, agent: str) -> tuple[list[_Arrival],
             event = decode_event(leaf)
             if isinstance(event, events.TaskStarted) and event.agent == agent:
                 arrived.append((event.at, event.task))
+                plan = event.plan if task in (None, event.task) else plan
+            elif isinstance(event, events.PlanWritten) and event.agent == agent and task is None:
                 plan = event.plan
             elif isinstance(event, events.Decided) and event.agent == agent:
                 calls.add(event.call)
@@ -177,7 +184,7 @@ async def _held(
     """The plan that held then, and what was done under it by then."""
     if not need.plan:
         return FREE, None
-    holding, progress = held_to(decided.agent, loaded)
+    holding, progress = held_to(need.plan[0][1], loaded)
     digest = None if holding.plan is None else holding.plan.held.digest
     if digest != plan:
         missing.append("the plan of then is not on record any more")

@@ -102,6 +102,7 @@ class Questions:
             revision=near.revision,
             session=near.session,
             rpc_id=rpc_id,
+            task=near.task,
             about=near.name if near.method == TOOL_CALL else None,
         )
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from citywatch.core.call import Call
+from citywatch.core.enforce.held import TaskRow, task_key
 from citywatch.core.enforce.invitation import Invitation, read_invitation
 from citywatch.core.enforce.needs import (
     Key,
@@ -49,6 +50,7 @@ ROW_TYPES: dict[str, Any] = {
     "definition": dict[str, Any],
     "invited": bool | Invitation,
     "rule": Memory,
+    "task": TaskRow,
 }
 Counted = tuple[Puts, Reads, tuple[tuple[str, Session], ...]]
 """What adds a session to an agent's: the change, what it was read from, and the sessions that it ends."""
@@ -65,6 +67,9 @@ class Snapshots:
     async def known(self, call: Call, need: Needs, loaded: Loaded, rules: Rules, *, taken: bool = False) -> Known:
         """What this call's decision may depend on. `taken`: its id was seen in use a moment ago."""
         flow = None if need.flow is None else await self._contexts.flow(need.flow, loaded)
+        invited = None if need.invited is None else read_invitation(self.decode(need.invited, loaded))
+        if flow is not None and invited is not None:
+            flow = msgspec.structs.replace(flow, continues=invited.call)
         past, read = await self.past(need.event, rules, "" if flow is None else flow.context.task, loaded)
         return Known(
             flow=flow,
@@ -74,7 +79,8 @@ class Snapshots:
             session=None if call.session is None else self.decode(session_key(call.session), loaded),
             pin=None if need.pin is None else self.decode(need.pin, loaded),
             lost=None if need.likeness is None else read_lost(self.decode(lost_key(need.likeness), loaded)),
-            invited=None if need.invited is None else read_invitation(self.decode(need.invited, loaded)),
+            invited=invited,
+            task=None if call.task is None else self.decode(task_key(call.task), loaded),
             taken=taken or (need.asked is not None and need.asked in loaded.rows),
             used=loaded.used,
             reads=(*versions_of(need.rows, loaded), *read),

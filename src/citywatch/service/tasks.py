@@ -14,19 +14,20 @@ from citywatch.core.canonical import digest
 from citywatch.core.content.model import Model
 from citywatch.core.content.signals import Channel
 from citywatch.core.enforce.advice import advised
-from citywatch.core.enforce.context import Context, context_key
-from citywatch.core.enforce.held import plan_key, progress_key, take_up
+from citywatch.core.enforce.context import Context, context_key, task_context_key
+from citywatch.core.enforce.held import TaskRow, holder_of, plan_key, progress_key, take_up, task_key
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.flow.item import MAX_PROMPT, read_prompt
 from citywatch.core.identity.registration import agent_key, parse_agent_row
 from citywatch.core.log.entry import encode_event, payload_digest
-from citywatch.core.plan.contract import Plan
+from citywatch.core.plan.contract import Held, Kind, Plan
 from citywatch.core.plan.narrow import NotAdopted
-from citywatch.service.contexts import add_item, held_to, hold
+from citywatch.service.contexts import add_item, held_to, hold, risen
 from citywatch.service.ports import Append, Appended, Chance, Clock, Key, NewEntry, Payload, Puts, Store
 
 MAX_CONFLICTS = 8
+MAX_REASON = 400
 
 
 class Tasks:
@@ -50,8 +51,12 @@ class Tasks:
         self._rules = rules
         self._model = model
 
-    async def start(self, principal: str, agent: str, prompt: str, by: str, plan: Plan | None = None) -> str:
+    async def start(
+        self, principal: str, agent: str, prompt: str, by: str, plan: Plan | None = None, template: str | None = None
+    ) -> str:
         """Give an agent a task in a principal's name; return the task's id. Their session vouches for `plan`.
+
+        `template` names the operator's template that the plan was made from, if it was.
 
         `Refused(AGENT_UNKNOWN)` for a stranger or a revoked agent; `Malformed` for an unknown principal, a prompt that
         is empty or longer than 64 KiB, or a plan that cannot hold here: it names a tool that is not approved, or does
@@ -65,7 +70,7 @@ class Tasks:
             body = prompt.encode("utf-8")
         except UnicodeEncodeError:
             raise Malformed("a prompt is text: this one holds bytes that are not UTF-8") from None
-        strange = _not_approved(plan, self._rules)
+        strange = not_approved(plan, self._rules)
         if strange:
             raise Malformed(f"no approved tool is called {', '.join(f'`{one}`' for one in strange)}")
         for _ in range(MAX_CONFLICTS):
@@ -77,17 +82,22 @@ class Tasks:
             item = read_prompt(prompt, digest(body), principal, now, task)
             if self._model is not None:
                 item = advised(item, [(0, prompt)], Channel.USER, self._model)
-            keys = [context_key(row.agent, key) for key in row.keys]
-            held = (plan_key(row.agent), progress_key(row.agent))
-            everything = await self._store.load((*keys, *held), ())
-            loaded, before = everything.rows, held_to(row.agent, everything)
-            after = take_up(plan, task, principal, *before, now)
+            apart = self._rules.is_isolated(row.agent)
+            holder = holder_of(row.agent, task if apart else None)
+            keys = [task_context_key(row.agent, task)] if apart else [context_key(row.agent, key) for key in row.keys]
+            around = [context_key(row.agent, key) for key in row.keys] if apart else []
+            held = (plan_key(holder), progress_key(holder))
+            everything = await self._store.load((*keys, *around, *held), ())
+            loaded, before = everything.rows, held_to(holder, everything)
+            after = take_up(plan, task, principal, *before, now, Kind.SIGNED if template is None else Kind.TEMPLATE)
             if isinstance(after, NotAdopted):
                 raise Malformed(f"the plan does not hold: {'; '.join(after.reasons)}")
-            puts: Puts = hold(row.agent, *after) if after != before else ()
+            puts: Puts = hold(holder, *after) if after != before else ()
+            puts += ((task_key(task), msgspec.json.encode(TaskRow(agent=row.agent, principal=principal, started=now))),)
+            puts += risen(around, item.label, everything)
             holds = after[0].plan
             reads: list[tuple[Key, int]] = [(agent_key(agent), stored.version)]
-            reads += [(key, loaded[key].version if key in loaded else 0) for key in held]
+            reads += [(key, loaded[key].version if key in loaded else 0) for key in (*held, *around)]
             for key in keys:
                 found = loaded.get(key)
                 context = Context() if found is None else msgspec.json.decode(found.value, type=Context)
@@ -102,6 +112,8 @@ class Tasks:
                 by=by,
                 body=payload_digest(salt, body),
                 plan=None if holds is None else holds.held.digest,
+                kind=None if holds is None else holds.held.kind.value,
+                template=template,
             )
             entries = (NewEntry(encode_event(event), Payload(salt, body)),)
             outcome = await self._store.append(Append(entries=entries, reads=tuple(reads), puts=puts, sync=True))
@@ -109,17 +121,44 @@ class Tasks:
                 return task
         raise Unavailable(Code.CONFLICT, f"the task of `{agent}` was not started: its context kept changing")
 
-    async def holds(self, agent: str) -> str | None:
-        """The digest of the plan that an agent is held to at present."""
+    async def end(self, task: str, by: str, reason: str) -> str:
+        """Say that a task is over, and return its agent; whoever names it from now on is refused.
+
+        `Malformed` for a task that is unknown or over.
+        """
+        key = task_key(task)
+        for _ in range(MAX_CONFLICTS):
+            stored = (await self._store.load((key,), ())).rows.get(key)
+            row = None if stored is None else msgspec.json.decode(stored.value, type=TaskRow)
+            if stored is None or row is None or row.ended:
+                raise Malformed(f"no task `{task[:80]}` is open")
+            now = self._clock.now_ms()
+            event = events.TaskEnded(
+                at=now, replica=self._replica, task=task, agent=row.agent, by=by, reason=reason[:MAX_REASON]
+            )
+            ended = msgspec.structs.replace(row, ended=max(now, 1))
+            append = Append(
+                entries=(NewEntry(encode_event(event)),),
+                reads=((key, stored.version),),
+                puts=((key, msgspec.json.encode(ended)),),
+                sync=True,
+            )
+            if isinstance(await self._store.append(append), Appended):
+                return row.agent
+        raise Unavailable(Code.CONFLICT)
+
+    async def holds(self, agent: str, task: str | None = None) -> Held | None:
+        """The plan that an agent is held to at present; in this task, if it keeps its tasks apart."""
         stored = (await self._store.load((agent_key(agent),), ())).rows.get(agent_key(agent))
         if stored is None:
             return None
-        key = plan_key(parse_agent_row(stored.value).agent)
+        row = parse_agent_row(stored.value)
+        key = plan_key(holder_of(row.agent, task if self._rules.is_isolated(row.agent) else None))
         plan = held_to(key[1], await self._store.load((key,), ()))[0].plan
-        return None if plan is None else plan.held.digest
+        return None if plan is None else plan.held
 
 
-def _not_approved(plan: Plan | None, rules: Rules) -> list[str]:
+def not_approved(plan: Plan | None, rules: Rules) -> list[str]:
     """The tools of a plan that no call can use: a slip of the pen would otherwise show when the task stands still."""
     known = {f"{server}/{tool}" for server, tool in rules.tools}
     return [] if plan is None else sorted({step.tool for step in plan.steps} - known)

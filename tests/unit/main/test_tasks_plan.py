@@ -38,8 +38,8 @@ def start(plan: str | None) -> tuple[int, list[str]]:
 @pytest.mark.usefixtures("folder")
 def test_a_task_says_to_which_plan_the_agent_is_held() -> None:
     assert start(None) == (0, ["task"])
-    assert start(NOTHING) == (0, ["task", "held to plan"])
-    assert start(None) == (0, ["task", "held to plan"])
+    assert start(NOTHING) == (0, ["task", "held to plan", "signed plan, assumes"])
+    assert start(None) == (0, ["task", "held to plan", "signed plan, assumes"])
 
 
 @pytest.mark.usefixtures("folder")

@@ -28,6 +28,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Route = Callable[[bytes], Awaitable[tuple[int, str, bytes]]]
+ProvenRoute = Callable[[Credential, bytes], Awaitable[tuple[int, str, bytes]]]
 
 JSON = b"application/json"
 UNPROVEN_BODY = MAX_REQUEST_BYTES
@@ -53,14 +54,19 @@ class Gateway:
         routes: Mapping[tuple[str, str], Route],
         hosts: frozenset[str],
         closed: Callable[[], str | None],
+        proven: Mapping[tuple[str, str], ProvenRoute] = {},
     ) -> None:
-        """`closed` gives the reason why nothing may go through just now, if there is one."""
+        """`closed` gives the reason why nothing may go through just now, if there is one.
+
+        `routes` are for anybody, `proven` for agents with papers.
+        """
         self.exchange = exchange
         self.door = door
         self.limits = limits
         self.body_time = body_time
         self.max_in_flight = max_in_flight
         self.routes = routes
+        self.proven = proven
         self.hosts = hosts
         self.closed = closed
         self.in_flight = 0
@@ -99,6 +105,10 @@ class Gateway:
         if path.startswith("/mcp/"):
             await self._mcp(path[5:], scope, receive, send, peer)
             return
+        proven = self.proven.get((scope["method"], path))
+        if proven is not None:
+            await self._proven(proven, scope, receive, send, peer)
+            return
         route = self.routes.get((scope["method"], path))
         if route is None:
             await _write(send, 404, b'{"error":"not found"}')
@@ -110,6 +120,21 @@ class Gateway:
             status, media, reply = await route(body)
         except (Malformed, Refused, Unavailable) as failure:
             await self._turn_away(send, failure, None, peer, "")
+            return
+        await _write(send, status, reply, media.encode())
+
+    async def _proven(self, route: ProvenRoute, scope: Scope, receive: Receive, send: Send, peer: Peer) -> None:
+        """An address of our own that only somebody with papers may use; who that is, the handler is told."""
+        try:
+            credential = self.door.enter(scope["headers"], peer)
+            if (why := self.closed()) is not None:
+                raise Unavailable(Code.STORE_UNAVAILABLE, f"the log is refused: {why}")
+            body = b""
+            if scope["method"] == "POST":
+                body = await self._body(receive, self.limits.size, asyncio.timeout(self.body_time))
+            status, media, reply = await route(credential, body)
+        except (Malformed, Refused, Unavailable) as failure:
+            await self._turn_away(send, failure, None, peer, "", said_by=403)
             return
         await _write(send, status, reply, media.encode())
 
@@ -209,6 +234,7 @@ class Gateway:
             session=reading.session,
             rpc_id=rpc_id,
             continuation=None if message is None else mcp.continuation(message),
+            task=None if message is None else mcp.named_task(message),
         )
 
     async def _body(self, receive: Receive, most: int, place: AbstractAsyncContextManager[object]) -> bytes:
@@ -258,14 +284,20 @@ class Gateway:
         message: jsonrpc.Message | None,
         peer: Peer,
         server: str,
+        *,
+        said_by: int = 200,
     ) -> None:
-        """Answer and record a request that did not become a call, or that could not be judged."""
+        """Answer and record a request that did not become a call, or that could not be judged.
+
+        `said_by` is the status of a refusal that is no fault of the exchange.
+        """
         code, detail = _said(failure)
         try:
             await self.exchange.enforcer.rejections.add(code, detail, peer.address.rpartition(":")[0], server)
         except Unavailable:
             code, detail = Code.STORE_UNAVAILABLE, ""
-        status = mcp.status_of(code)
+        found = mcp.status_of(code)
+        status = said_by if found == 200 else found
         extra = [(b"www-authenticate", b"Bearer")] if status == 401 else []
         await _write(send, status, mcp.turned_away(message, code, detail), JSON, extra)
 

@@ -1,8 +1,9 @@
 """What an agent's key has received, as rows: the context's label, its items, known parties, what writes brought where.
 
 Decides the names and the forms of these rows, not what they let through. INVARIANTS: a context's label only rises; the
-label follows the key, so that a task that the model names cleans nothing; a value is known under each of its notations
-or under none. What an operator let down (`clearing`) is kept beside what is left.
+label follows the key, so that a task that the model names cleans nothing (unless *honest runtime* is assumed of the
+agent: then it follows the task); a value is known under each of its notations or under none. What an operator let down
+(`clearing`) is kept beside what is left.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from typing import Final
 
 import msgspec
 
-from citywatch.core.call import Call, Effect
+from citywatch.core.call import Call, Direction, Effect
 from citywatch.core.enforce.approval import Answer, Shown, answer_key
 from citywatch.core.enforce.arguments import MAX_VALUES, all_values, arguments
-from citywatch.core.enforce.held import FREE, Holding, plan_key, progress_key
+from citywatch.core.enforce.held import FREE, Holding, holder_of, plan_key, progress_key
 from citywatch.core.enforce.rules import ApprovedTool
 from citywatch.core.flow.fold import fold
 from citywatch.core.flow.history import History
@@ -103,6 +104,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
 
     `parties` are those that count at once, `learnt` those that an agent's write may have brought.
     `held` is what the agent is held to, `progress` what was done under it; `readings` what its calls carried, as read.
+    `continues` is the id of the call that this one goes on with, after a server's question.
     """
 
     context: Context
@@ -113,6 +115,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     answer: Answer | None = None
     held: Holding = FREE
     progress: Progress | None = None
+    continues: str = ""
     readings: Readings = msgspec.field(default_factory=Readings)
 
 
@@ -121,6 +124,7 @@ class FlowNeed(msgspec.Struct, frozen=True, kw_only=True):
 
     `adds` are those of the parties that it adds, `brought` those of the names that it would carry to the server, each
     with the argument it stands in.
+    `around` are contexts that what enters this one enters as well.
     `readers` may see what a server's own message brings, for it came while the server worked on a call for their eyes.
     """
 
@@ -132,21 +136,34 @@ class FlowNeed(msgspec.Struct, frozen=True, kw_only=True):
     plan: tuple[Key, ...] = ()
     adds: tuple[tuple[str, Key], ...] = ()
     brought: tuple[tuple[str, Key], ...] = ()
+    around: tuple[Key, ...] = ()
     readers: frozenset[str] | None = None
 
     def rows(self) -> tuple[Key, ...]:
         asked = tuple(key for key in (self.ticket, self.answer) if key is not None)
         named = dict.fromkeys((*self.parties, *(key for _, key in (*self.adds, *self.brought))))
-        return (self.context, *named, *asked, *self.written, *self.plan)
+        return (self.context, *named, *asked, *self.written, *self.plan, *self.around)
 
 
 def flow_need(
-    call: Call, tool: ApprovedTool | None, likeness: str, key: str, readings: Readings | None = None
+    call: Call,
+    tool: ApprovedTool | None,
+    likeness: str,
+    key: str,
+    readings: Readings | None = None,
+    *,
+    isolated: bool = False,
 ) -> FlowNeed:
-    """The rows for a call of this tool (None: it is no tool call, so that only what it brings back counts)."""
-    context = context_key(call.agent, key)
+    """The rows for a call of this tool (None: it is no tool call, so that only what it brings back counts).
+
+    `isolated`: the agent keeps its tasks apart, and so each has a context, a plan and tickets of its own.
+    """
+    context = context_of_call(call, key, isolated=isolated)
+    task = call.task if isolated else None
     if tool is None:
-        return FlowNeed(context=context)
+        # A server's own message enters: the key's context has what came for any of its tasks
+        around = (context_key(call.agent, key),) if task is not None and call.direction is Direction.TO_AGENT else ()
+        return FlowNeed(context=context, around=around)
     read = Typed if readings is None else readings.of
     parties: dict[Key, None] = {}
     adds: dict[tuple[str, Key], None] = {}
@@ -171,13 +188,34 @@ def flow_need(
     return FlowNeed(
         context=context,
         parties=tuple(parties),
-        ticket=ticket_key(likeness),
-        answer=answer_key(call, tool.manifest),
+        ticket=ticket_key(_within(likeness, task)),
+        answer=("answer", _within(answer_key(call, tool.manifest)[1], task)),
         written=written,
-        plan=(plan_key(call.agent), progress_key(call.agent)),
+        plan=(plan_key(holder_of(call.agent, task)), progress_key(holder_of(call.agent, task))),
         adds=tuple(adds),
         brought=brought,
     )
+
+
+def _within(name: str, task: str | None) -> str:
+    """What a person answers for one task of an agent that keeps them apart is no answer for another."""
+    return name if task is None else f"{name}\n{task}"
+
+
+def context_of_call(call: Call, key: str, *, isolated: bool) -> Key:
+    """Whose context a call is made in: its key's; or its task's, where the program around the model keeps those apart.
+
+    # INVARIANT: which task that is, the model may say only where *honest runtime* is assumed, and then only one that a
+    # principal gave the agent (`verify`).
+    """
+    if isolated and call.task is not None:
+        return task_context_key(call.agent, call.task)
+    return context_key(call.agent, key)
+
+
+def task_context_key(agent: str, task: str) -> Key:
+    """The context of one task, whichever of the agent's keys works on it."""
+    return ("context", f"{agent}\ntask\n{task}")
 
 
 def context_key(agent: str, key: str) -> Key:

@@ -26,11 +26,15 @@ INVITED_MS = 3_600_000
 
 
 class Invitation(msgspec.Struct, frozen=True, kw_only=True):
-    """The method of each question by the server's key for it, the digest of its state, and when all that ends."""
+    """The method of each question by the server's key for it, the digest of its state, and when all that ends.
+
+    `call` is the id of the call that the server has not answered yet.
+    """
 
     asked: Mapping[str, str]
     state: str | None
     until: int
+    call: str = ""
 
 
 def read_invitation(row: bool | Invitation | None) -> Invitation | None:
@@ -38,13 +42,13 @@ def read_invitation(row: bool | Invitation | None) -> Invitation | None:
     return row if isinstance(row, Invitation) else None
 
 
-def invite(response: Response, now: int) -> Invitation | None:
+def invite(response: Response, now: int, call: str = "") -> Invitation | None:
     """What a reply asks for, None if it is no `input_required`. `Malformed` for one that is not well-formed."""
     result = response.result
     if result is None or result.get("resultType") != "input_required":
         return None
     asked = {str(request.id): request.method for request in mcp.input_requests(response)}
-    return Invitation(asked=asked, state=_digest(result.get("requestState")), until=now + INVITED_MS)
+    return Invitation(asked=asked, state=_digest(result.get("requestState")), until=now + INVITED_MS, call=call)
 
 
 def check_invited(continuation: Continuation, invitation: Invitation | None, now: int) -> None:

@@ -15,6 +15,7 @@ import msgspec
 from citywatch.core.call import Call, Direction, Effect
 from citywatch.core.canonical import digest
 from citywatch.core.enforce.context import Flow, FlowNeed, flow_need
+from citywatch.core.enforce.held import TaskRow, task_key
 from citywatch.core.enforce.invitation import Invitation
 from citywatch.core.enforce.past import Event, event_of
 from citywatch.core.enforce.rules import ApprovedTool, Rules
@@ -101,6 +102,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     reads: tuple[tuple[Key, int], ...]
     flow: Flow | None = None
     past: Mapping[Key, Memory] = {}
+    task: TaskRow | None = None
 
 
 class BudgetNeed(msgspec.Struct, frozen=True):
@@ -173,9 +175,9 @@ def waiting_key(kind: str, call: Call, rpc_id: str | int | None) -> Key:
     return (kind, f"{home}\n{msgspec.json.encode(rpc_id).decode()}")
 
 
-def invited_key(likeness: str) -> Key:
-    """Where it is kept that a server asked for more before it answers this call."""
-    return ("invited", likeness)
+def invited_key(call: Call) -> Key:
+    """Where it is kept that a server asked for more before it answers this call, for the task that it was made for."""
+    return ("invited", likeness(call) if call.task is None else f"{likeness(call)}\n{call.task}")
 
 
 def effect_of(rules: Rules, call: Call) -> Effect:
@@ -225,7 +227,9 @@ def needs(call: Call, rules: Rules, now: int, key: str = "", readings: Readings 
         need = msgspec.structs.replace(need, rows=(*need.rows, *event.rows), event=event)
     if not rules.principals:
         return need
-    flow = flow_need(call, _steered(call, rules), need.likeness or likeness(call), key, readings)
+    isolated = rules.is_isolated(call.agent)
+    alike = need.likeness or likeness(call)
+    flow = flow_need(call, _steered(call, rules), alike, key, readings, isolated=isolated)
     if call.about is not None and (tool := rules.tools.get((call.server, call.about))) is not None:
         flow = msgspec.structs.replace(flow, readers=tool.fields.readers)
     return msgspec.structs.replace(need, rows=(*need.rows, *flow.rows()), flow=flow)
@@ -240,7 +244,7 @@ def _steered(call: Call, rules: Rules) -> ApprovedTool | None:
 
 def _needs(call: Call, rules: Rules, now: int) -> Needs:
     name = agent_name(call)
-    rows: list[Key] = [agent_key(name)]
+    rows: list[Key] = [agent_key(name), *(() if call.task is None else (task_key(call.task),))]
     if call.session is not None:
         rows.append(session_key(call.session))
     if call.direction is Direction.TO_AGENT and call.rpc_id is not None:
@@ -248,7 +252,7 @@ def _needs(call: Call, rules: Rules, now: int) -> Needs:
         return Needs((*rows, asked), (), None, None, asked=asked)
     invited = None
     if call.continuation is not None:
-        invited = invited_key(likeness(call))
+        invited = invited_key(call)
         rows.append(invited)
     kind = PINNED.get(call.method)
     if kind is None or call.direction is not Direction.TO_SERVER or call.name is None:

@@ -16,6 +16,7 @@ INVARIANTS
 4. What is free, and what is not listed, passes as it would without the plan.
 5. A read beside the plan goes to no place that only something in the context named: that it adds nothing of the agent's
    is enough for a step, but here nobody asked to go there.
+6. An agent that keeps its tasks apart says for which of them it acts: to name none is no way around the plan of any.
 """
 
 from __future__ import annotations
@@ -42,12 +43,24 @@ from citywatch.core.flow.readings import Typed
 from citywatch.core.flow.tokens import Kind
 from citywatch.core.manifest import Role
 from citywatch.core.plan.constraint import How, Path
-from citywatch.core.plan.contract import CallFacts, InPlan, OutOfPlan, Progress, Trace, Why, beside, forbids, step
+from citywatch.core.plan.contract import (
+    CallFacts,
+    InPlan,
+    OutOfPlan,
+    Progress,
+    Trace,
+    Why,
+    beside,
+    continued,
+    forbids,
+    step,
+)
 
 ENTITLING: Final = frozenset((How.VALUE, How.CHOICE, How.SOURCE))
 ORDERED: Final = frozenset((Why.ORDER, Why.EDGE))
 """Why a read that is a step in all else is asked about: the plan says when that one may come."""
 OVER: Final = frozenset((Why.EXPIRED, Why.SPENT))
+FORBIDDEN: Final = OutOfPlan(why=Why.FORBIDDEN)
 SHORT: Final = 4
 _SPAN: Final = re.compile(r"\[[0-9]+:[0-9]+\]\Z")
 _PLACE: Final = re.compile(r'\.([^.\[]+)|\[([0-9]+)\]|\[("(?:[^"\\]|\\.)*")\]')
@@ -85,14 +98,19 @@ UNPLANNED: Final = Planned()
 def planned(call: Call, known: Known, now: int) -> Planned | Deny:
     """Hold a call against the plan; `UNPLANNED` where there is none, or where a plan does not speak of such calls."""
     flow, tool = known.flow, known.rules.tools.get((call.server, call.name or ""))
-    if flow is None or flow.held.plan is None or tool is None or not _is_tool_call(call):
+    if flow is None or tool is None or not _is_tool_call(call):
+        return UNPLANNED
+    if call.task is None and tool.effect is not Effect.READ and known.rules.is_isolated(call.agent):  # INVARIANT: 6
+        return Planned(why="plan: no task is named")
+    if flow.held.plan is None:
         return UNPLANNED
     if flow.progress is None:  # a row is missing: what was done is not known
         return _over(Why.SPENT)
     held, name = flow.held.plan.held, f"{call.server}/{call.name}"
-    if forbids(held, flow.progress, name):
-        return _over(Why.FORBIDDEN)
     found = _step(call, flow, now)
+    continuing = flow.continues in flow.progress.calls
+    if found == FORBIDDEN if continuing else forbids(held, flow.progress, name):
+        return _over(Why.FORBIDDEN)
     if isinstance(found, OutOfPlan):
         if tool.effect is Effect.READ:
             return Planned(why=_why(found) if found.why in ORDERED else "", beside=True)
@@ -100,7 +118,8 @@ def planned(call: Call, known: Known, now: int) -> Planned | Deny:
     principal = known.rules.principals.get(flow.held.plan.principal)
     entitled = principal is not None and principal.steers(call.server, call.name or "")  # INVARIANT: 2
     bound = _paths(call, [one.path for one in found.bound if one.how in ENTITLING]) if entitled else frozenset()
-    return Planned(bound=bound, told=(f"plan: step `{found.step}` of `{held.plan.name}` {held.digest[:12]}",))
+    told = f"plan: step `{found.step}` of `{held.plan.name}` {held.digest[:12]}, {held.kind}"
+    return Planned(bound=bound, told=(told,))
 
 
 def progressed(call: Call, flow: Flow, now: int) -> Progress | None:
@@ -110,6 +129,8 @@ def progressed(call: Call, flow: Flow, now: int) -> Progress | None:
     found = _step(call, flow, now)
     if isinstance(found, InPlan):
         return found.progress
+    if flow.continues in flow.progress.calls:
+        return None
     after = beside(flow.held.plan.held, flow.progress, f"{call.server}/{call.name}")
     return after if after != flow.progress else None
 
@@ -120,7 +141,10 @@ def _step(call: Call, flow: Flow, now: int) -> InPlan | OutOfPlan:
     arguments = dict(call.arguments)
     traces = _Traces(arguments, flow, flow.held.plan.task, frozenset(flow.progress.calls))
     facts = CallFacts(id=call.id, at=now, tool=f"{call.server}/{call.name}", arguments=arguments, traces=traces)
-    return step(flow.held.plan.held, flow.progress, facts)
+    held, progress = flow.held.plan.held, flow.progress
+    if flow.continues in progress.calls:
+        return continued(held, progress, flow.continues, facts)
+    return step(held, progress, facts)
 
 
 def _is_tool_call(call: Call) -> bool:

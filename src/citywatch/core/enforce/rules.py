@@ -53,6 +53,7 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     """That of agents that are registered and not configured."""
     observe: bool = False
     temporal: tuple[Rule, ...] = ()
+    isolated: frozenset[str] = frozenset()
 
 
 class ApprovedTool(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +91,12 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     clearance: Clearance = Clearance()
     observe: bool = False
     temporal: tuple[Automaton, ...] = ()
+    isolated: frozenset[str] = frozenset()
+    """The agents, by name, that keep their tasks apart: *honest runtime*."""
+
+    def is_isolated(self, agent: str) -> bool:
+        """Whether an agent, by its SPIFFE ID, keeps its tasks apart."""
+        return bool(self.isolated) and agent.rpartition("/")[2] in self.isolated
 
     def cleared(self, name: str) -> Clearance:
         """What the agent of that name may be given."""
@@ -159,6 +166,7 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         clearance=configured.clearance,
         observe=configured.observe,
         temporal=tuple(compile_rule(rule) for rule in configured.temporal),
+        isolated=configured.isolated,
     )
 
 

@@ -36,6 +36,7 @@ def verify(call: Call, credential: Credential, known: Known, now: int) -> Author
     3. The agent is registered and not revoked.
     4. The key it proves is one the agent is registered with.
     5. The session, if the call names one, was opened by this agent at this server.
+    6. The task, if the call names one, was given to this agent as it is registered now, and is not over.
     """
     check_time(credential, now, known.rules.leeway_ms)  # 1
     if credential.agent != call.agent:  # 2
@@ -50,6 +51,10 @@ def verify(call: Call, credential: Credential, known: Known, now: int) -> Author
             or session.opened < row.added_at
         ):
             raise Refused(Code.SESSION_UNKNOWN)
+    if call.task is not None:  # 6
+        task = known.task
+        if task is None or task.agent != call.agent or task.ended or task.started < row.added_at:
+            raise Refused(Code.TASK_NOT_HELD)
     name = agent_name(call)
     return Authority(
         agent=credential.agent,

@@ -15,6 +15,8 @@ INVARIANTS
    parent's digest and narrows it. Both, because a tainted agent that "narrows" a free argument to the attacker's
    value would otherwise see that value bound by the plan.
 6. A call that other rules let through beside the plan counts in the sequences that the plan forbids; nowhere else.
+7. A call that goes on after a server's question is the step that it was, and takes no second one; but what was done in
+   between counts in the forbidden sequences, for its effect comes after that.
 
 Assumptions: templates and signed plans hold under *havoc*, written ones under *honest until tainted*.
 """
@@ -79,6 +81,11 @@ class Kind(StrEnum):
     TEMPLATE = "template"
     SIGNED = "signed"
     WRITTEN = "written"
+
+    @property
+    def assumes(self) -> str:
+        """Under which assumption a plan of this kind holds."""
+        return "honest until tainted" if self is Kind.WRITTEN else "havoc"
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,6 +193,37 @@ def step(held: Held, progress: Progress, facts: CallFacts) -> InPlan | OutOfPlan
         if gate > reached:
             nearest, reached = found, gate
     return nearest  # INVARIANT: 1
+
+
+def continued(held: Held, progress: Progress, before: str, facts: CallFacts) -> InPlan | OutOfPlan:
+    """Say whether a call that goes on with an accepted one is still a step. `before` is that one's id, in `progress`.
+
+    It is judged as the first was, where that one stood. # INVARIANT: 7
+    """
+    place = progress.calls.index(before)
+    if forbids(held, _cut(progress, place, place + 1), facts.tool):
+        return OutOfPlan(why=Why.FORBIDDEN)
+    found = step(held, _cut(progress, place, len(progress.calls)), facts)
+    if isinstance(found, OutOfPlan):
+        return found
+    done = msgspec.structs.replace(
+        progress,
+        at=max(progress.at, facts.at),
+        steps=(*progress.steps[:place], found.step, *progress.steps[place + 1 :]),
+        calls=(*progress.calls[:place], facts.id, *progress.calls[place + 1 :]),
+    )
+    return InPlan(step=found.step, progress=done, bound=found.bound)
+
+
+def _cut(progress: Progress, first: int, last: int) -> Progress:
+    """What was done without the calls from `first` up to `last`."""
+    return msgspec.structs.replace(
+        progress,
+        steps=(*progress.steps[:first], *progress.steps[last:]),
+        tools=(*progress.tools[:first], *progress.tools[last:]),
+        calls=(*progress.calls[:first], *progress.calls[last:]),
+        beside=tuple((number - max(0, min(number, last) - first), tool) for number, tool in progress.beside),
+    )
 
 
 def ended(held: Held, progress: Progress, now: int) -> bool:

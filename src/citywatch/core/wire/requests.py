@@ -44,10 +44,13 @@ from citywatch.core.wire.methods import ASSUMED, LEGACY, MODERN, Group, Method, 
 PROTOCOL_VERSION: Final = "io.modelcontextprotocol/protocolVersion"
 CLIENT_CAPABILITIES: Final = "io.modelcontextprotocol/clientCapabilities"
 SUBSCRIPTION_ID: Final = "io.modelcontextprotocol/subscriptionId"
+TASK: Final = "citywatch/task"
+"""In `_meta`: for which of its tasks an agent makes a call, as `citywatch task start` printed it."""
 RESPONSE: Final = "response"
 CONTINUING: Final = frozenset(("inputResponses", "requestState"))
 """The parameters that continue a call; apart from them it is the same call again."""
 MAX_NAME: Final = 2_048
+_TASK: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _PLAIN: Final = re.compile(r"[\x21-\x7e]{1,512}\Z")
 
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
@@ -137,6 +140,16 @@ def continuation(message: Message) -> Continuation | None:
     if not CONTINUING & params.keys():
         return None
     return Continuation(responses=params.get("inputResponses", {}), state=params.get("requestState"))
+
+
+def named_task(message: Message) -> str | None:
+    """The task that a message says it is for, in `_meta`; None if it names none."""
+    params = _EMPTY if isinstance(message, Response) else message.params or _EMPTY
+    meta = params.get("_meta")
+    task = meta.get(TASK) if type(meta) is dict else None
+    if task is not None and not (type(task) is str and _TASK.match(task)):
+        raise Malformed(f"`{TASK}` in `_meta` is the id of a task")
+    return task
 
 
 def visible(params: Mapping[str, Any] | None) -> Mapping[str, Any]:

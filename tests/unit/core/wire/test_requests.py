@@ -320,3 +320,23 @@ def test_what_continues_a_call_is_read_from_the_message_whatever_it_asks() -> No
         assert read(method, requestState="s") == Continuation(responses={}, state="s")
         assert read(method, inputResponses={"r": {}}) == Continuation(responses={"r": {}}, state=None)
     assert mcp.continuation(Response(1, {"requestState": "s"})) is None
+
+
+# ---- the task that a call names ------------------------------------------------------------------------------------
+
+
+def named(task: Any) -> Request:
+    return Request(1, "tools/call", {"_meta": META | {mcp.TASK: task}, "name": "pay", "arguments": {}})
+
+
+def test_a_call_names_its_task_in_meta_or_none() -> None:
+    assert mcp.named_task(named("0b1e")) == "0b1e"
+    assert mcp.named_task(call()) is None
+    assert mcp.named_task(Request(1, "tools/list", None)) is None
+    assert mcp.named_task(Response(1, {"_meta": {mcp.TASK: "0b1e"}}, None)) is None
+
+
+@pytest.mark.parametrize("task", ["", "a b", "a\nb", "x" * 65, 7, True, ["0b1e"], {}])
+def test_what_is_no_id_of_a_task_is_malformed(task: Any) -> None:
+    with pytest.raises(Malformed, match="is the id of a task"):
+        mcp.named_task(named(task))
