@@ -33,10 +33,11 @@ from citywatch.core.enforce.arguments import MAX_VALUES, Argument, arguments
 from citywatch.core.enforce.context import Flow, party_forms
 from citywatch.core.enforce.rules import ApprovedTool, Rules
 from citywatch.core.flow.derive import as_number, derive
-from citywatch.core.flow.history import Value
+from citywatch.core.flow.history import Sighting, Value
 from citywatch.core.flow.provenance import Provenance
 from citywatch.core.flow.readings import Typed
-from citywatch.core.flow.tokens import Kind, Token, find_links
+from citywatch.core.flow.sources import NUMBERS, Sources
+from citywatch.core.flow.tokens import Kind, Token, exact_tokens, find_links
 from citywatch.core.label import Label
 from citywatch.core.manifest import EVERYBODY, Role
 
@@ -45,6 +46,10 @@ OUTBOUND: Final = frozenset((Kind.URL, Kind.HOST, Kind.IBAN))
 """What, in words on their way to others, makes those others act: a link to follow, an account to pay to."""
 FOLLOWING: Final = frozenset((Role.DESTINATION, Role.OBJECT, Role.AMOUNT))
 """Roles in which one of a few enumerated options follows what was named. A command is what is done: it does not."""
+PASSED_ON: Final = "passed on"
+CHOSEN: Final = frozenset(("clean", "named", "own"))
+"""How a reader passes to whom a person themselves sends what a text says."""
+MAX_LISTED: Final = 512
 FETCHED: Final = frozenset((Kind.URL, Kind.HOST))
 ENFORCED: Final[Mapping[Effect, frozenset[Role]]] = {
     Effect.READ: frozenset((Role.DESTINATION, Role.COMMAND)),
@@ -121,6 +126,9 @@ class Steering:
                 later.append(argument)
             else:
                 found.append(self._control(argument))
+        if not all(one.how in CHOSEN for one in found if one.role in _ANCHORS):
+            # Whom it reaches nobody chose: a directory's member is no one to pass a stranger's link on to
+            found = [msgspec.structs.replace(one, how=None) if one.how == PASSED_ON else one for one in found]
         if self._aims_at_nothing(found):
             found.append(self._unaimed())
         settled = all(one.how for one in found)
@@ -178,6 +186,8 @@ class Steering:
                 how, where = self._source(link)
                 if how is None and self._vouched(link.value):
                     how = "vouched"
+                if how is None and (on := self._sources.passes_on(self._read(link.value))) is not None:
+                    how, where = PASSED_ON, f"{self._history.told(on[0])}, as `{on[1][:60]}` was to be passed on"
                 yield Finding(link.path, link.role, how, where, link.value)
 
     def _source(self, argument: Argument) -> tuple[str | None, str]:
@@ -194,6 +204,8 @@ class Steering:
         if linked is not None:
             return "linked", f"{self._history.told(linked[0])}, described as `{linked[1][:60]}`"
         endorsed = self._people.endorsed(value, READINGS[argument.role]) if spoken else None
+        if endorsed is None:
+            endorsed = self._handed_over(argument, value)
         if endorsed is not None:
             return "endorsed", f"{self._history.told(endorsed[0])}, as `{endorsed[1][:60]}` was named for it"
         derived = self._derived(argument)
@@ -204,6 +216,41 @@ class Steering:
             return "known", f"the known parties `{party}`"
         sightings = self._history.sightings(value)
         return None, self._history.told(sightings[-1]) if sightings else "nowhere: the agent made it up"
+
+    @cached_property
+    def _sources(self) -> Sources:
+        own = {
+            (str(token.kind), token.value)
+            for principal in self._rules.principals.values()
+            for one in principal.own
+            for token in exact_tokens(one)
+        }
+        wrote = self._people.wrote
+        return Sources(
+            self._history,
+            self._people.sentences,
+            self._call.name or "",
+            lambda kind, value: (kind, value) in own or wrote(kind, value),
+            self._people.only,
+        )
+
+    def _handed_over(self, argument: Argument, value: Typed) -> tuple[Sighting, str] | None:
+        """Where a text that a person named for this very act holds the value: "pay what 'x.pdf' says"."""
+        if argument.role not in FOLLOWING or self._another_was_meant(value):
+            return None
+        kinds = NUMBERS if argument.role is Role.AMOUNT else READINGS[argument.role]
+        return self._sources.supplies(value, kinds, self._act is not None)
+
+    def _another_was_meant(self, value: Typed) -> bool:
+        """Whether a server lists this beside one that the person described for the act: then a text changes nothing."""
+        for seen in self._history.sightings(value):
+            part = self._history.part(seen)
+            if part.trusted and part.record >= 0:
+                listed = self._history.items[seen.item].parts[:MAX_LISTED]
+                others = (one.whole for one in listed if one.trusted and one.name == part.name)
+                if any(one != part.whole and self._people.linked(one, self._act) for one in others):
+                    return True
+        return False
 
     def _foreign(self, value: Typed) -> bool:
         """Whether this stands only where no server vouches for it: a number cannot talk, and yet be an attacker's."""
@@ -241,7 +288,11 @@ class Steering:
 
     def _derived(self, argument: Argument) -> str | None:
         number = as_number(str(argument.value)) if argument.role is Role.AMOUNT else None
-        return None if number is None else derive(number, *self._people.numbers())
+        if number is None:
+            return None
+        given, percents = self._people.numbers()
+        found = derive(number, given, percents)
+        return found if found is not None else derive(number, [*given, *self._sources.numbers()], percents)
 
     def _vouched(self, value: Value) -> bool:
         """Whether a server of ours says this itself: its own link may be passed on."""

@@ -78,7 +78,7 @@ _ASKED_FOR: Final = {
     "run": "run execute start launch trigger",
     "schedule": "schedule plan set book arrange create make",
     "send": "send email mail message text write forward reply respond notify tell inform let ping dm share contact "
-    "remind deliver submit",
+    "remind deliver submit post",
     "set": "set change update adjust make put",
     "share": "share give grant send forward publish",
     "ship": "ship send deliver",
@@ -100,8 +100,15 @@ _ASKED_FOR: Final = {
     "write": "write create make save put note draft",
 }
 """A tool's verb → the verbs by which people ask for it. One way: who says "pay" asks for no `send_email`."""
-_PAYING: Final = frozenset("send make create schedule submit issue add initiate execute".split())
-_MONEY: Final = frozenset("money payment payments transaction transactions transfer funds".split())
+_MAKING: Final = frozenset("send make create schedule submit issue add initiate execute place".split())
+_MADE: Final = {
+    **dict.fromkeys("money payment payments transaction transactions funds".split(), "pay"),
+    **dict.fromkeys("reservation reservations booking bookings".split(), "reserve"),
+    **{one: one for one in "invite order post refund reply transfer".split()},
+}
+"""What is made by doing something: `create_order` and `send_money` are asked for by "order" and "pay"."""
+_LEADS: Final = frozenset("change make place set start update".split())
+"""Words that at the head of a name are what is done."""
 _THINGS: Final = frozenset(
     "answer ban book call change charge contact credit draft email end file fix invite issue mail make mark message "
     "note open order place plan post purchase raise refund register release reply report return schedule set share "
@@ -134,12 +141,12 @@ def speaks_of(name: str, text: str) -> bool:
     verbs, words = _verbs(name), _words(name)
     if not verbs:
         return bool(words) and all(_mentions(text, one) for one in words)  # INVARIANT: 3.
-    plain = [one for one in verbs if one not in _THINGS]  # INVARIANT: 1.
-    if plain:
-        return any(_asks(text, one) for one in plain) or (_pays(words) and _asks(text, "pay"))
-    if _pays(words) and _asks(text, "pay"):
+    if any(_asks(text, one) for one in _made(words)):
         return True
-    # `update_order` or `order_update`: one is what is done, and nobody knows which.
+    plain = [one for one in verbs if one not in _THINGS] or [one for one in words[:1] if one in _LEADS]
+    if plain:  # INVARIANT: 1.
+        return any(_asks(text, one) for one in plain)
+    # `post_order` or `order_post`: one is what is done, and nobody knows which.
     return any(_asks(text, one) and all(_mentions(text, other) for other in verbs if other != one) for one in verbs)
 
 
@@ -164,9 +171,8 @@ def _verbs(name: str) -> list[str]:
     return [one for one in dict.fromkeys(_words(name)) if one in _ASKED_FOR]
 
 
-def _pays(words: list[str]) -> bool:
-    """`send_money`: people say "pay"."""
-    return not _MONEY.isdisjoint(words) and not _PAYING.isdisjoint(words)
+def _made(words: list[str]) -> list[str]:
+    return [] if _MAKING.isdisjoint(words) else [_MADE[one] for one in words if one in _MADE]
 
 
 def _asks(text: str, verb: str) -> bool:

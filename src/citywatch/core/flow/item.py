@@ -14,13 +14,17 @@ import msgspec
 
 from citywatch.core.flow.blob import BLOB
 from citywatch.core.flow.fields import Leaf, Walk
-from citywatch.core.flow.fold import fold
+from citywatch.core.flow.fold import fold, scannable
+from citywatch.core.flow.phrases import find_lines, find_names
 from citywatch.core.flow.tokens import find_tokens, whole_tokens
 from citywatch.core.label import Label, has_strangers, join_all
 
 MAX_WHOLE: Final = 256
 """A longer value is no name of anything."""
 MAX_MARKS: Final = 4096
+MAX_CHARS: Final = 64 << 10
+MAX_NAMES: Final = 512
+"""Names of one item that are kept beside its typed tokens."""
 MAX_PROMPT: Final = 64 << 10
 INJECTION: Final = "injection"
 """The kind of stretch that takes ways to pass away."""
@@ -122,11 +126,14 @@ def read_reply(walk: Walk, digest: str, reading: Reading, at: int) -> Item:
     audiences = {leaf.readers for leaf in walk.leaves} | {walk.readers, reading.shaped.readers}
     labels = {Label(frozenset(), readers) for readers in audiences}
     said: set[str] = set()  # which labels of the reading, by name: a label is hashed once for a reply, not for a leaf
-    room = MAX_MARKS
+    room, names = MAX_MARKS, MAX_NAMES
     for leaf in walk.leaves:
         trusted = leaf.output.trusted and (leaf.output.key or not foreign)
         part = _part(leaf, trusted, room)
         room -= len(part.marks)
+        if not trusted and (more := _names(leaf, names)):
+            names -= len(more)
+            part = msgspec.structs.replace(part, marks=(*part.marks, *more))
         parts.append(part)
         # A number, a yes or a no cannot carry an instruction; text can.
         if trusted:
@@ -165,6 +172,16 @@ def _part(leaf: Leaf, trusted: bool, room: int) -> Part:
         return Part(leaf.path, leaf.name, leaf.record, trusted, whole, _marks(value, room))
     marks = tuple([(str(one.kind), one.value, 0, 0) for one in whole_tokens(value)])
     return Part(leaf.path, leaf.name, leaf.record, trusted, str(value), marks)
+
+
+def _names(leaf: Leaf, room: int) -> tuple[Mark, ...]:
+    """What looks like a name in a text of others, or stands on a line of its own: people point at such values."""
+    text = leaf.value
+    if room <= 0 or not isinstance(text, str) or len(text) > MAX_CHARS:
+        return ()
+    scan = scannable(text)
+    found = [*find_lines(text, scan, room), *find_names(text, scan, room)]
+    return tuple(dict.fromkeys((str(one.kind), one.value, one.start, one.end) for one in found))[:room]
 
 
 def _marks(text: str, room: int) -> tuple[Mark, ...]:

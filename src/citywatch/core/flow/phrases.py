@@ -26,6 +26,10 @@ _NAME = re.compile(
     r"(?: (?:(?:of|the|de|van|von|da) )?+[A-ZÀ-ÖØ-ÞΑ-ΩА-Я][\w'&-]*+(?:[./@:+#][\w'&-]++)*+)*+"
 )
 _QUOTED = re.compile(r'"([^"\n]{1,120})"|`([^`\n]{1,120})`' + r"|(?<![\w'])'([^'\n]{1,120})'(?!\w)")
+_LINE = re.compile(
+    r"(?:^|(?<=\n))[ \t]*+(?:[-*\u2022][ \t]+|[0-9]{1,3}[.)][ \t]+)?+(?:[A-Za-z][A-Za-z -]{0,30}:[ \t]+)?+"
+    r"([^\s:][^\n:]{0,62}[^\s:]|[^\s:])[ \t]*+(?=\n|$)"
+)
 _LETTER = re.compile(r"[^\W\d_]")
 _OPEN = frozenset(" \t\r\n\x0b\x0c\"'`<>()[]{}|,;*:=-")
 _GOES_ON = frozenset("/\\@*=~$%^#_+&")
@@ -86,6 +90,18 @@ def find_phrase(value: str, text: str) -> tuple[tuple[int, int], ...]:
         place = at
         seen, place = seen + 1, at + 1
     return tuple(found)
+
+
+def find_lines(text: str, scan: str, limit: int) -> list[Token]:
+    """What stands on a line of its own, or behind a label there, in a few words: `4 Elm Street`, `Name: Kim Larsen`."""
+    found: list[Token] = []
+    for hit in _LINE.finditer(scan):
+        if len(found) >= limit:
+            return found
+        start, end = hit.span(1)
+        if normal := phrase(text[start:end].rstrip(" \t,.;!")):
+            found.append(Token(Kind.NAME, normal, start, end))
+    return found
 
 
 def find_names(text: str, scan: str, limit: int) -> list[Token]:

@@ -50,6 +50,7 @@ CALLED: Final[Mapping[str, tuple[str, ...]]] = {
 TELLING: Final = frozenset((Kind.EMAIL, Kind.URL, Kind.IBAN, Kind.PHONE))
 """The kinds of token that single a record out when a person wrote them."""
 _SENTENCE: Final = re.compile(r"(?<=[.!?])\s+|\n")
+_SCHEME: Final = re.compile(r"\Ahttps?://")
 _RUN: Final = re.compile(r"[^\W_]+")
 _PERCENT: Final = re.compile(r"(?<![0-9.])([0-9]{1,15}(?:\.[0-9]{1,15})?) ?%")
 MAX_TWINS: Final = 4096
@@ -76,7 +77,7 @@ class Provenance:
         self._asking: dict[str, list[str]] = {}
 
     @cached_property
-    def _sentences(self) -> list[str]:
+    def sentences(self) -> list[str]:
         return list(itertools.islice(self._split(), MAX_SENTENCES))
 
     @cached_property
@@ -123,7 +124,7 @@ class Provenance:
             if not part.trusted or part.record < 0:
                 continue
             for other in self._history.around(seen.item, part):
-                if self._describes(other, part) and self._only(other, part):
+                if self._describes(other, part) and self.only(other, part):
                     return seen, other.whole
             item = self._history.items[seen.item]
             asked = self._looked_up(item, act) or next(
@@ -141,18 +142,22 @@ class Provenance:
         """
         for seen in self._history.sightings(value):
             item, part = self._history.items[seen.item], self._history.part(seen)
-            for sentence in self._sentences:
+            for sentence in self.sentences:
                 # INVARIANT: 4. All that was asked for, or a hijacked agent would add a word of the prompt to a question
                 # of its own and call the answer the source that was named.
-                named = bool(item.about) and all(find_phrase(one, sentence) >= 0 for one in item.about)
+                named = bool(item.about) and all(find_phrase(bare(one), sentence) >= 0 for one in item.about)
                 if named and self._one_of_kind(item, value, kinds, sentence):
                     return seen, ", ".join(item.about)
                 if not self._vouched(seen.item, part) or not _names_field(part.name, sentence):
                     continue
                 for other in self._history.around(seen.item, part):
-                    if find_phrase(other.whole, sentence) >= 0 and self._only(other, part):
+                    if find_phrase(other.whole, sentence) >= 0 and self.only(other, part):
                         return seen, f"{part.name} of {other.whole}"
         return None
+
+    def wrote(self, kind: str, value: str) -> bool:
+        """Whether a person wrote this typed value."""
+        return any((kind, value) in prompt.held.tokens for prompt in self._prompts)
 
     def speak_of(self, act: str) -> bool:
         """Whether a person's words ask for what a tool of this name does."""
@@ -217,7 +222,7 @@ class Provenance:
         """Whether the server vouches for anything in this record, its key at least."""
         return part.record >= 0 and any(one.trusted for one in self._history.record(number, part.record))
 
-    def _only(self, other: Part, part: Part) -> bool:
+    def only(self, other: Part, part: Part) -> bool:
         """# INVARIANT: 2."""
         twins = self._history.wholes(other.whole)
         if len(twins) > MAX_TWINS:
@@ -245,9 +250,9 @@ class Provenance:
     def _singles_out(self, words: str, act: str) -> bool:
         """Whether a person said this where they asked for the act, or just before, and as the name of something."""
         if act not in self._asking:
-            spoken = [speaks_of(act, one) for one in self._sentences]
+            spoken = [speaks_of(act, one) for one in self.sentences]
             after = [*spoken[1:], False]
-            pairs = zip(self._sentences, spoken, after, strict=True)
+            pairs = zip(self.sentences, spoken, after, strict=True)
             self._asking[act] = [one for one, here, next_ in pairs if here or next_]
         return self._telling(words) and any(find_phrase(words, one) >= 0 for one in self._asking[act])
 
@@ -302,6 +307,11 @@ def find_phrase(words: str, text: str) -> int:
             return at
         at = text.find(words, at + 1)
     return -1
+
+
+def bare(words: str) -> str:
+    """An address as people write it: without its scheme, and without a slash at its end. All else as it is."""
+    return _SCHEME.sub("", words).rstrip("/")
 
 
 def whole_words(text: str) -> frozenset[str]:

@@ -24,6 +24,7 @@ def test_what_an_act_is_done_to_does_not_speak_of_it_wherever_it_stands_in_the_n
         ("post_message", "Read the last post", "1. Post it to the board"),
         ("book_room", "Read me the book", "Please book a room"),
         ("order_update", "Show my order", "Update my order"),
+        ("post_order", "Show my last post", "Post the order"),
         ("update_order", "Where is my order?", "Change my order to two"),
         ("add_user", "My address is 4 Elm Street", "Add Bob"),
         ("delete_payment", "Pay Ann", "Cancel the payment"),
@@ -45,6 +46,8 @@ def test_a_verb_that_is_a_thing_as_well_gives_way_to_one_that_is_not() -> None:
 @pytest.mark.parametrize(
     ("name", "honest"),
     [
+        ("create_order", "Order two of them"),
+        ("make_reservation", "Book a table"),
         ("send_money", "Can you pay the bill?"),
         ("reschedule_event", "Move it to Monday"),
         ("restart_service", "Reboot the web server"),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citywatch.core.flow.fields import MAX_LEAVES, Fields
-from citywatch.core.flow.item import MAX_MARKS, MAX_PROMPT, MAX_WHOLE, Item, Reading, read_prompt, read_reply
+from citywatch.core.flow.item import MAX_MARKS, MAX_NAMES, MAX_PROMPT, MAX_WHOLE, Item, Reading, read_prompt, read_reply
 from citywatch.core.label import BOTTOM, Label, is_above
 from citywatch.core.manifest import Output
 
@@ -62,7 +62,7 @@ def test_a_walk_that_was_cut_has_the_label_of_third_party_text() -> None:
 
 def test_a_long_value_is_no_name_and_its_marks_are_bounded() -> None:
     item = reply({"a": "bob@x.example " * 20_000, "b": "eve@x.example"})
-    assert sum(len(part.marks) for part in item.parts) <= MAX_MARKS
+    assert sum(len(part.marks) for part in item.parts) <= MAX_MARKS + MAX_NAMES
     assert all(len(part.whole) <= MAX_WHOLE for part in item.parts)
 
 
@@ -82,3 +82,14 @@ def test_any_reply_is_an_item_that_comes_back_from_its_row(value: Any, trusted: 
 @pytest.mark.parametrize("text", ["\u202e\u0000", "\u200b" * 5000, "%41" * 5000, "=" * 5000, "1." * 5000])
 def test_hostile_text_is_taken_apart_like_any_other(text: str) -> None:
     assert reply({"a": text}).label == OUTSIDE
+
+
+def test_names_of_a_strangers_text_are_kept_and_take_no_token_its_place() -> None:
+    """People point at names; a text full of them must not push out the account that stands behind."""
+    item = reply({"a": "Kim Larsen\n" * 20_000 + "4 Elm Street", "b": "eve@x.example"})
+    marks = [mark for part in item.parts for mark in part.marks]
+    assert ("email", "eve@x.example") in [mark[:2] for mark in marks]
+    assert 0 < sum(mark[0] == "name" for mark in marks) <= MAX_NAMES
+    lines = reply("Dear all,\n- Name: Kim Larsen\n4 Elm Street\n")
+    assert {"kim larsen", "4 elm street"} <= {mark[1] for mark in lines.parts[0].marks if mark[0] == "name"}
+    assert all(mark[0] != "name" for part in reply("Kim Larsen", outputs={"$": TRUSTED}).parts for mark in part.marks)

@@ -127,7 +127,7 @@ def test_amounts_of_more_records_than_are_compared_do_not_count(monkeypatch: pyt
 def test_hostile_words_are_read_once(hostile: str) -> None:
     said = people(hostile)
     given_, percents = said.numbers()
-    assert len(said._sentences) <= provenance.MAX_SENTENCES
+    assert len(said.sentences) <= provenance.MAX_SENTENCES
     assert derive(Decimal("0.5"), given_, percents) is None or percents
 
 
