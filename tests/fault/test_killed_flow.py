@@ -115,7 +115,7 @@ def test_a_restart_keeps_contexts_plans_tickets_and_known_parties(flowing: Desk)
     assert rows(desk) == kept
     assert code_of(ask(desk, token, "pay", {"to": "mallory", "amount": 5})) == "approval_required"
     (ticket, _) = (line.split()[0] for line in desk.run("tickets", "list").stdout.splitlines())
-    desk.run("tickets", "approve", ticket, "--reason", "known")
+    desk.run("tickets", "approve", ticket, "--as", "alice", "--reason", "known")
     assert code_of(ask(desk, token, "pay", {"to": "eve", "amount": 5})) is None
     assert desk.ledger() == ["eve 5"]
     assert code_of(ask(desk, token, "pay", {"to": "eve", "amount": 5})) == "approval_required"
