@@ -101,7 +101,7 @@ class _Scene:
             return frozenset(self._planner)
         if way in _PEOPLES:
             return self._people
-        if way is Way.QUOTED:
+        if way in (Way.QUOTED, Way.PASSED_ON):
             return join_all(item.label for item in self._holding(value)).origins
         servers = frozenset(self._vouching(value))
         return servers | self._people if way in _RECORDS else servers if way is Way.VOUCHED else frozenset()

@@ -34,6 +34,7 @@ class Way(StrEnum):
     KNOWN = "known"
     VOUCHED = "vouched"
     QUOTED = "quoted"
+    PASSED_ON = "passed on"
     SPOKEN = "spoken"
     ANCHORED = "anchored"
     PLANNED = "planned"
@@ -50,6 +51,7 @@ REASONS: Final[Mapping[Way, str]] = {
     Way.KNOWN: "it is a known party of the set that the manifest names for this parameter",
     Way.VOUCHED: "a server of ours says it itself",
     Way.QUOTED: "it is looked at as it stood, with nothing added",
+    Way.PASSED_ON: "a person asked for what this source says to be passed on to whom they named",
     Way.SPOKEN: "a person spoke of this act, which takes nothing that could be named",
     Way.ANCHORED: "when, and in which of a few ways, follows from what was named",
     Way.PLANNED: "the plan of a person who may steer this act binds it",
