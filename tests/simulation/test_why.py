@@ -17,6 +17,7 @@ from citywatch.core.enforce.remedies import Remedy, Trial
 from citywatch.core.errors import Code
 from citywatch.core.log.entry import decode_event
 from citywatch.main.replay import rebuild
+from citywatch.main.why import Told, lines
 from citywatch.service.hindsight import Then, agrees, then
 from tests.simulation.city import code_of
 from tests.simulation.flow_city import ANN, MALLORY, TOOLS, FlowCity
@@ -121,8 +122,11 @@ async def test_what_an_audience_may_not_see_is_named() -> None:
     assert code_of(await here.act("search", query="4711")) == Code.NOT_A_READER.value
     event, explained, remedies = await last(here)
     assert agrees(event, explained.decision)
-    assert [one.source for one in explained.secrets] == ["bank/salaries"]
+    assert [(one.source, one.readers) for one in explained.secrets] == [("bank/salaries", ("hr",))]
     assert [(one.kind, one.values) for one in remedies] == [("audience", ("hr",))]
+    told = list(lines(Told(index=9, decided=event, again="same", notes=(), explanation=explained, remedies=remedies)))
+    assert any("bank/salaries at " in line and line.endswith(": for hr alone") for line in told)
+    assert any("declare the audience of bank/search as hr" in line for line in told)
 
 
 async def test_what_came_after_a_decision_does_not_count_for_it() -> None:

@@ -207,7 +207,8 @@ def _readers(one: Decided, explained: Explanation) -> Iterator[str]:
         return
     yield f"  it would reach {', '.join(_shown(name) for name in explained.audience)}, who may not see all of"
     for seen in explained.secrets:
-        yield f"     {_source(seen)}"
+        readers = ", ".join(_shown(name) for name in seen.readers or ())
+        yield f"     {_source(seen)}: for {readers + ' alone' if readers else 'nobody'}"
     yield ""
 
 

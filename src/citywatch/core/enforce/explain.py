@@ -38,7 +38,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """A place where a value stands: `source` is `principal:<name>` or `<server>/<tool>`, `call` the call or the task.
 
     `at` is when it came, in milliseconds since the epoch; `vouched`: the operator's manifest says that this field is
-    the server's own; `origins` could have shaped the item, None is anybody. `digest` names the item.
+    the server's own; `origins` could have shaped the item, None is anybody; `readers` may see all of it, None is
+    everybody. `digest` names the item.
     """
 
     source: str
@@ -50,6 +51,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     vouched: bool
     origins: tuple[str, ...] | None
+    readers: tuple[str, ...] | None
 
 
 class Argument(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,7 +143,7 @@ def seen_of(seen: Sighting, history: History) -> Seen:
 
 
 def _whole(item: Item) -> Seen:
-    origins = item.label.origins
+    origins, readers = item.label.origins, item.label.readers
     return Seen(
         source=item.source,
         path="$",
@@ -152,6 +154,7 @@ def _whole(item: Item) -> Seen:
         digest=item.digest,
         vouched=all(part.trusted for part in item.parts),
         origins=None if origins is None else tuple(sorted(origins)),
+        readers=None if readers is None else tuple(sorted(readers)),
     )
 
 

@@ -92,11 +92,11 @@ class Survey:
             fields[NOUN] = Field(TEXT, required=False)
         probe = _Probe(self, server, name, tool, fields)
         bases = [one for one in probe.bases() if self.passes(probe.call(one))]
-        if not bases:
+        if not bases and not self._lifted:
             return None
         ways = {a: tuple(w for w in probe.ways(a) if probe.reached(a, w, bases)) for a in fields}
-        if self._lifted:
-            ways = {a: (*found, PLANNED) for a, found in ways.items()}
+        if self._lifted:  # without a call to start from, what the plan binds may be what is missing
+            ways = {a: (*(found if bases else probe.alone(a)), PLANNED) for a, found in ways.items()}
         return Act(
             act=f"{server}/{name}",
             effect=tool.effect.value,
@@ -259,7 +259,9 @@ class _Probe:
 
     def reached(self, argument: str, way: str, bases: list[dict[str, Any]]) -> bool:
         """Whether `admit` lets a call through in which this argument was come by in this way."""
-        for base in dict.fromkeys((len(bases) - 1, 0)):  # the fullest one first: beside it times may follow
+        for base in (
+            dict.fromkeys((len(bases) - 1, 0)) if bases else ()
+        ):  # the fullest one first: beside it times may follow
             for value, _ in sorted(self._candidates[argument][way], key=lambda pair: not pair[1]):
                 call = self.call({**bases[base], argument: value})
                 if self._survey.passes(call):
@@ -287,8 +289,12 @@ class _Probe:
         parties = {one.party for name, one in self._tool.manifest.parameters.items() if at(name, argument)}
         return (ENTITLED, *(known(party) for party in sorted(p for p in parties if p)), *STRENGTH[1:])
 
+    def alone(self, argument: str) -> tuple[str, ...]:
+        """The ways in which this argument passes by itself, whatever else the call lacks."""
+        return tuple(way for way, found in self._candidates[argument].items() if any(passes for _, passes in found))
+
     def _passing(self, argument: str) -> bool:
-        return any(alone for values in self._candidates[argument].values() for _, alone in values)
+        return bool(self.alone(argument))
 
     def _best(self, argument: str) -> Any:
         """A value that passes by itself, the best vouched for; else one that may follow what others named."""

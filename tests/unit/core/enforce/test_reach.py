@@ -16,11 +16,12 @@ from citywatch.core.enforce.premises import actual, fresh
 from citywatch.core.enforce.probe import Survey
 from citywatch.core.enforce.reach import Act, Premise, covers, merged, rows
 from citywatch.core.enforce.rules import Rules
-from citywatch.core.enforce.samples import ANYTHING, ENTITLED, OWN, QUOTED, VOUCHED, members, sample
+from citywatch.core.enforce.samples import ANYTHING, ENTITLED, OWN, PLANNED, QUOTED, VOUCHED, members, sample
 from citywatch.core.flow.item import Item, read_prompt
 from citywatch.core.flow.tokens import exact_tokens
 from citywatch.core.label import join_all
 from citywatch.core.manifest import Parameter, Role, ToolManifest
+from citywatch.core.plan.text import parse_plan
 from citywatch.core.policy.cedar import Source, parse_policies
 from citywatch.core.policy.decide import compile_policies
 from tests.property.test_reach import AUTHORITY, NOW, PLAN, RULES, acts_of, let_through
@@ -101,6 +102,29 @@ def test_a_plan_leaves_its_steps_and_what_it_binds() -> None:
     found = findings_of(call, known, planned(call, known, NOW))
     assert [one.how for one in found if one.path == "to"] == ["planned"]
     assert covers(acts, call, found, known.flow.context.label, RULES)
+
+
+def test_what_passes_by_the_plan_alone_is_listed_though_no_call_passes_without_it() -> None:
+    """Nobody who may steer the act has spoken, and the account must be there: only the plan gives it."""
+    city = FlowCity()
+    wire = tool("pay", to="string")
+    wire["inputSchema"]["required"] = ["to"]
+    manifest = ToolManifest(effect=Effect.IRREVERSIBLE, parameters={"to": Parameter(role=Role.DESTINATION)})
+    city.configured = msgspec.structs.replace(city.configured, servers={"bank": {"pay": manifest}})
+    bound = parse_plan(
+        {
+            "plan": "p",
+            "within": "1h",
+            "steps": [{"step": "s", "tool": "bank/pay", "arguments": {"to": {"equals": ANN}}}],
+        }
+    )
+    taken = take_up(bound, "t", "alice", FREE, None, 1)
+    assert isinstance(taken, tuple)
+    small = city.rules(wire)
+    (_, read) = actual(small, NOW, [letter("hello")], letter("hello").label, *taken)
+    pay = named(Survey(small, AUTHORITY, read, {}, NOW).acts(), "pay")
+    assert pay is not None
+    assert pay.ways == {"to": (PLANNED,)}
 
 
 def test_a_condition_of_a_policy_is_named_and_hides_nothing() -> None:
