@@ -44,6 +44,7 @@ def prepared(size: int) -> list[Case]:
             manifest=SILENT,
             fields=Fields({}),
             vouched=False,
+            hides=False,
             options=frozenset(),
             effect=next(group for group in EFFECTS if Uid(ACTION, group) in action.line),  # type: ignore[arg-type]
             action=action,

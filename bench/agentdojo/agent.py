@@ -17,6 +17,8 @@ import msgspec
 from bench.agentdojo.defence import AGENT, Defended
 from bench.agentdojo.suites import Step
 from citywatch.core.call import Call, Direction
+from citywatch.core.enforce.own import ASK
+from citywatch.core.enforce.own import SERVER as OWN
 from citywatch.core.errors import Code
 from citywatch.core.wire import jsonrpc
 
@@ -90,7 +92,15 @@ class Agent:
         self.told.append(found)
         return found
 
-    async def _send(self, step: Step) -> tuple[Call, dict[str, Any]]:
+    async def ask(self, handle: str, answer: str) -> Any:
+        """Ask the reader about a hidden text; the answer as it is given, or None if none comes out."""
+        step = Step(ASK, dict(self.defended.question(handle, answer)))
+        told = read_told(step, (await self._send(step, OWN))[1])
+        self.told.append(told)
+        value = told.value if isinstance(told.value, dict) else {}
+        return value.get("handle", value.get("answer"))
+
+    async def _send(self, step: Step, server: str | None = None) -> tuple[Call, dict[str, Any]]:
         self._number += 1
         params = {"name": step.tool, "arguments": step.arguments}
         body = {"jsonrpc": "2.0", "id": self._number, "method": "tools/call", "params": params}
@@ -101,7 +111,7 @@ class Agent:
             id=self.defended.chance.call_id(),
             direction=Direction.TO_SERVER,
             agent=AGENT,
-            server=self.defended.city.server,
+            server=server or self.defended.city.server,
             method=message.method,
             name=step.tool,
             arguments=message.params["arguments"],

@@ -79,5 +79,10 @@ def _parameter(body: Mapping[str, Any], unread: set[str]) -> Parameter:
 def _label(body: str | Mapping[str, Any], unread: set[str]) -> Output:
     if isinstance(body, str):
         return Output(trusted=body == "trusted")
-    unread |= {f"output.*.{key}" for key in body if key not in ("label", "party", "key")}
-    return Output(trusted=body["label"] == "trusted", party=body.get("party"), key=body.get("key", False))
+    unread |= {f"output.*.{key}" for key in body if key not in ("label", "party", "key", "handle")}
+    return Output(
+        trusted=body["label"] == "trusted",
+        party=body.get("party"),
+        key=body.get("key", False),
+        handle=body.get("handle", False),
+    )

@@ -20,15 +20,22 @@ import msgspec
 from bench.agentdojo.declared import Declared, declared
 from bench.agentdojo.planners import narrowed, oracle
 from citywatch.adapters.memory import MemoryClock, MemoryStore, SeededChance
+from citywatch.adapters.reader import Desk
 from citywatch.adapters.weights import content_model
 from citywatch.core.call import Call
 from citywatch.core.content.model import Model
 from citywatch.core.enforce.context import Flow, FlowNeed
+from citywatch.core.enforce.own import SERVER as OWN
+from citywatch.core.enforce.own import own_definitions, own_tools
 from citywatch.core.enforce.pinning import definition_bytes, definition_digest
 from citywatch.core.enforce.rules import Configured, Definition, Rules, build_rules
 from citywatch.core.flow.history import History
-from citywatch.core.identity.credential import Credential, Kind
+from citywatch.core.flow.question import IDS, Question, Type
+from citywatch.core.flow.tokens import Kind, exact_tokens
+from citywatch.core.identity.credential import Credential
+from citywatch.core.identity.credential import Kind as Papers
 from citywatch.core.identity.registration import AgentRow, agent_key, format_row
+from citywatch.core.manifest import EVERYBODY, ToolManifest
 from citywatch.core.names import AgentId
 from citywatch.core.policy.cedar import Source, parse_policies
 from citywatch.core.policy.world import AgentFacts
@@ -46,9 +53,10 @@ from citywatch.service.tools import approve, compare
 UNDEFENDED = "undefended"
 ORACLE = "oracle_plan"
 KEYWORDS = "keyword_plan"
+HANDLES = "handles"
 NO_PROVENANCE = "no_provenance"
-VARIANTS = ("no_plan", ORACLE, KEYWORDS, NO_PROVENANCE)
-"""What this tree can do; handles are not among them."""
+VARIANTS = ("no_plan", ORACLE, KEYWORDS, HANDLES, NO_PROVENANCE)
+"""What this tree can do. Only the variant `handles` hides what the manifests mark `handle`."""
 FLOW = True
 """Whether this tree has the flow gates. Without them the defended variants would only repeat the undefended figures."""
 
@@ -57,6 +65,12 @@ AGENT = f"spiffe://{DOMAIN}/agent/assistant"
 KEY = "thumbprint-of-the-assistant"
 PRINCIPAL = "emma"
 DAY_MS = 86_400_000
+READ_AS: Sequence[tuple[Type, frozenset[Kind]]] = (
+    (Type.NUMBER, frozenset((Kind.NUMBER, Kind.MONEY))),
+    (Type.DATE, frozenset((Kind.DATE, Kind.TIME))),
+    (Type.ID, IDS),
+)
+"""As what type a value is asked for."""
 POLICY = """
 @id("everything") permit(principal in Role::"assistant", action in Action::"call_tool", resource);
 """
@@ -79,20 +93,42 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
 def rules_of(variant: str, server: str, tools: Declared, definitions: Sequence[Mapping[str, Any]]) -> Rules:
     """SEAM 1: what decisions depend on, for one variant and one server."""
+    hides = variant == HANDLES
     configured = Configured(
         domain=DOMAIN,
         agents=(AgentFacts(id=AgentId(DOMAIN, "assistant"), roles=("assistant",)),),
-        servers={server: tools.tools},
+        servers={server: tools.tools, OWN: own_tools((EVERYBODY,))} if hides else {server: shown(tools.tools)},
         budgets={"assistant": {}},
         digest=f"agentdojo/{variant}",
         leeway_ms=0,
         principals={} if variant == UNDEFENDED else tools.principals,
     )
     approved = {
-        (server, tool["name"]): Definition(digest=definition_digest(definition_bytes(tool)), value=tool)
-        for tool in definitions
+        (where, tool["name"]): Definition(digest=definition_digest(definition_bytes(tool)), value=tool)
+        for where, offered in ((server, definitions), (OWN, own_definitions(asks=True) if hides else ()))
+        for tool in offered
     }
     return build_rules(configured, approved, parse_policies([Source("dojo.cedar", POLICY)]))
+
+
+def shown(tools: Mapping[str, ToolManifest]) -> dict[str, ToolManifest]:
+    """The same manifests where nothing is hidden."""
+    return {
+        name: msgspec.structs.replace(
+            tool,
+            output={path: msgspec.structs.replace(one, handle=False) for path, one in tool.output.items()},
+        )
+        for name, tool in tools.items()
+    }
+
+
+class Scripted:
+    """`service.ports.Reader` that says what it is told to."""
+
+    says = ""
+
+    async def answer(self, question: Question, text: str) -> str:
+        return self.says
 
 
 class LabelsAlone(Contexts):
@@ -117,6 +153,8 @@ class City:
         await self.store.append(Append(puts=((agent_key("assistant"), format_row(row)),)))
         offered = [Offered(kind="tool", name=tool["name"], value=tool) for tool in self._definitions]
         await approve(self.store, MemoryClock(), "bench", compare(self.server, offered, []), "an operator")
+        own = [Offered(kind="tool", name=tool["name"], value=tool) for tool in own_definitions(asks=True)]
+        await approve(self.store, MemoryClock(), "bench", compare(OWN, own, []), "an operator")
         return self
 
     def visit(self, upstream: Upstream, seed: int = 7, advice: bool = True) -> Defended:
@@ -142,10 +180,12 @@ class Defended:
         if city.variant == NO_PROVENANCE:
             self.enforcer.contexts = LabelsAlone(self.enforcer.store)
             self.enforcer.snapshots = Snapshots(self.enforcer.store, self.enforcer.contexts)
-        self.exchange = Exchange(self.enforcer, {city.server: upstream}, FROM_SERVER, 3)
+        self.reader = Scripted()
+        upstreams = {city.server: upstream, OWN: Desk(self.reader)}
+        self.exchange = Exchange(self.enforcer, upstreams, FROM_SERVER, 3)
         now = self.clock.now_ms()
         self.credential = Credential(
-            agent=AGENT, key=KEY, kind=Kind.X509, not_before=now - 1000, not_after=now + DAY_MS, digest="d"
+            agent=AGENT, key=KEY, kind=Papers.X509, not_before=now - 1000, not_after=now + DAY_MS, digest="d"
         )
 
     async def start(self, task: Task) -> None:
@@ -179,13 +219,16 @@ class Defended:
             await tickets.answer(one.id, approved, "bench", "as scripted", principal=principal)
         return approved and bool(waiting)
 
-    async def read(self, handle: str, answer: str) -> str | None:
-        """SEAM 4: the quarantined reader is asked a typed question about a handle; None if no such answer may come out.
+    def question(self, handle: str, answer: str) -> Mapping[str, Any]:
+        """SEAM 4: the arguments with which an agent asks the quarantined reader for this about a handle.
 
-        The reader is scripted: `answer` is what one that understands the text would say. What is decided here is
-        whether the gateway lets an answer of that type out, and as what (the value itself, or a handle for it).
+        The reader is scripted: `answer` is what one that understands the text would say. Whether the gateway lets an
+        answer of that type out, and as what (the value itself, or a handle for it), it decides like every reply.
         """
-        return None
+        self.reader.says = answer
+        kinds = {token.kind for token in exact_tokens(answer)}
+        word = next((type_ for type_, of in READ_AS if kinds & of), Type.PHRASE)
+        return {"text": handle, "question": "What is it?", "type": str(word)}
 
 
 @functools.cache

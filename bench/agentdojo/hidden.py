@@ -1,7 +1,7 @@
 """What a model can still do with a text that reached it only as a handle.
 
 Reads the difference between what a world said and what the agent was let see. Decides nothing. Where nothing was
-hidden (today: always) each call is made as it is. A value that the agent never saw in plain is passed as the handle
+hidden each call is made as it is. A value that the agent never saw in plain is passed as the handle
 that stands for it; if it is only part of a hidden text, the quarantined reader is asked; else the model cannot know it.
 INVARIANT: nothing is filled in that a model without the text could not have filled in.
 """
@@ -9,14 +9,12 @@ INVARIANT: nothing is filled in that a model without the text could not have fil
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.agentdojo.agent import Agent, Told, leaves
 from bench.agentdojo.suites import Step
 from bench.agentdojo.worlds import World, result_of
-
-if TYPE_CHECKING:
-    from bench.agentdojo.defence import Defended
+from citywatch.core.flow.veil import OTHERS
 
 MARK = "cw:"
 SHORT = 3
@@ -37,19 +35,19 @@ class Hidden:
         for handle, text in aligned(result_of(world.answered[-1]).get("structuredContent"), told.value):
             self.meaning[handle] = text
 
-    async def step(self, step: Step, agent: Agent, defended: Defended, prompt: str) -> Step | None:
+    async def step(self, step: Step, agent: Agent, prompt: str) -> Step | None:
         """The call as this agent can make it, None if it would have to know what it never saw."""
         if not self.meaning:
             return step
         seen = [prompt, *agent.seen()]
-        found = {name: await self._value(one, seen, defended) for name, one in step.arguments.items()}
+        found = {name: await self._value(one, seen, agent) for name, one in step.arguments.items()}
         return None if any(_holds_unknown(one) for one in found.values()) else Step(step.tool, found)
 
-    async def _value(self, value: Any, seen: list[str], defended: Defended) -> Any:
+    async def _value(self, value: Any, seen: list[str], agent: Agent) -> Any:
         if isinstance(value, list):
-            return [await self._value(one, seen, defended) for one in value]
+            return [await self._value(one, seen, agent) for one in value]
         if isinstance(value, dict):
-            return {name: await self._value(one, seen, defended) for name, one in value.items()}
+            return {name: await self._value(one, seen, agent) for name, one in value.items()}
         text = value if isinstance(value, str) else str(value)
         if isinstance(value, bool) or len(text) < SHORT or any(text in one for one in seen):
             return value
@@ -58,8 +56,11 @@ class Hidden:
                 return handle
         for handle, meaning in self.meaning.items():
             if text in meaning:
-                answer = await defended.read(handle, text)
-                return _UNKNOWN if answer is None else answer
+                answer = await agent.ask(handle, text)
+                if answer is None:
+                    return _UNKNOWN
+                # A number or a date is seen, and written as the tool wants it; all else is a handle.
+                return answer if isinstance(answer, str) and answer.startswith(MARK) else value
         return value  # found nowhere: the model makes it up
 
 
@@ -70,6 +71,8 @@ def aligned(said: Any, released: Any) -> Iterator[tuple[str, str]]:
     elif isinstance(said, dict) and isinstance(released, dict):
         for name in said.keys() & released.keys():
             yield from aligned(said[name], released[name])
+        if OTHERS in released:  # all members whose names are not shown
+            yield from aligned({name: said[name] for name in said.keys() - released.keys()}, released[OTHERS])
     elif isinstance(said, list) and isinstance(released, list):
         for one, other in zip(said, released, strict=False):
             yield from aligned(one, other)

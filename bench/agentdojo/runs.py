@@ -60,7 +60,7 @@ async def play(city: City, play: Play, person: Person) -> Ended:
     user: list[Told] = []
     unable = 0
     for step in play.user:
-        able = await hidden.step(step, agent, defended, play.task.prompt)
+        able = await hidden.step(step, agent, play.task.prompt)
         if able is None:
             unable += 1
             continue

@@ -15,6 +15,8 @@ MAKERS = {
     # What a write carries on (see ADR 0013), and what a temporal rule looks at: nothing keeps it.
     "core/enforce/context.py": {"onward"},
     "core/enforce/past.py": {"happening_of"},
+    # What an agent sees of a field that it is given as a handle: the text itself stays with its own label.
+    "core/enforce/receive.py": {"carried", "hidden_label"},
     # A context that nobody has: what a hijacked agent could reach.
     "core/enforce/probe.py": {"_flow"},
 }

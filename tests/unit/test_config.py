@@ -173,7 +173,7 @@ BAD: list[tuple[str, str, str, str]] = [
         "",
         "unknown key `zzz`",
         "write one of trust_domain, listen, names, state, policies, temporal_rules, plan_templates, origin, "
-        "agents, servers, principals, audiences, content, limits, witnesses, witness_quorum, unsafe_observe",
+        "agents, servers, principals, audiences, reader, content, limits, witnesses, witness_quorum, unsafe_observe",
     ),
     (f"{DOMAIN}listen: §[]\n", "listen", "an empty list", "name at least one, or remove the key"),
     (
@@ -770,11 +770,75 @@ BAD: list[tuple[str, str, str, str]] = [
         "expected a list, found a number",
         "write it as [one, two] or as `- ` lines",
     ),
+    # reader
+    (f"{DOMAIN}reader: §7\n", "reader", "expected a mapping", "write `key: value` lines, indented below this key"),
+    (
+        f"{DOMAIN}reader: {{url: §ftp://x/v1, model: m}}\n",
+        "reader.url",
+        "not an http or https URL",
+        "write it as http://127.0.0.1:9001/mcp or https://host/mcp",
+    ),
+    (f"{DOMAIN}reader: §{{url: http://127.0.0.1/v1}}\n", "reader", "`model` is missing", "write `model: qwen3:4b`"),
+    (
+        f"{DOMAIN}reader: {{url: 'http://127.0.0.1/v1', model: §''}}\n",
+        "reader.model",
+        "expected text on one line, found none or more",
+        "write one line",
+    ),
+    (f"{DOMAIN}reader: {{url: 'http://127.0.0.1/v1', model: m, credential: §sk}}\n", "reader.credential", INLINE, FROM),
+    (
+        f"{DOMAIN}reader: {{url: 'http://127.0.0.1/v1', model: m, ca: §7}}\n",
+        "reader.ca",
+        "expected text, found a number",
+        "put it in quotes",
+    ),
+    (
+        f"{DOMAIN}reader: {{url: 'http://127.0.0.1/v1', model: m, audience: §[]}}\n",
+        "reader.audience",
+        "an empty list",
+        "name at least one, or remove the key",
+    ),
+    (
+        f"{DOMAIN}reader: {{url: 'http://127.0.0.1/v1', model: m, timeout: §9d}}\n",
+        "reader.timeout",
+        "this duration is out of range",
+        "write a time from 100ms to 10m",
+    ),
+    (
+        f"{DOMAIN}reader: {{§url: 'http://10.0.0.1/v1', model: m}}\n",
+        "reader.url",
+        "plain http to another machine shows every hidden text on the way",
+        "write https, or add `unsafe_plain_http: true`",
+    ),
+    (
+        f"{DOMAIN}reader: {{url: 'http://127.0.0.1/v1', model: m, unsafe_plain_http: §7}}\n",
+        "reader.unsafe_plain_http",
+        "expected true or false",
+        "write true or false",
+    ),
+    (
+        f"{DOMAIN}§servers: {{citywatch: {{url: 'http://127.0.0.1/mcp'}}}}\n",
+        "servers",
+        "`citywatch` is the gateway's own server",
+        "give this one another name",
+    ),
     (
         f"{DOMAIN}principals: {{§A B: {{may: ['*']}}}}\n",
         "principals",
         "`A B` is not a name for a principal",
         "use letters, digits, dots, dashes, underscores, at most 128",
+    ),
+    (
+        tool('output: {"$.status": {label: trusted, handle: true}}').replace("servers:", "§servers:"),
+        "servers",
+        "`ledger` has a `handle`, and without principals nothing is hidden",
+        "name the people whose words steer acts under `principals`, or remove `handle`",
+    ),
+    (
+        tool('output: {"$.status": {label: trusted, handle: §maybe}}'),
+        f"{TRANSFER}.output.$.status.handle",
+        "expected true or false",
+        "write true or false",
     ),
     (
         tool('output: {"$.status": {label: trusted, readers: §[]}}'),
@@ -1102,6 +1166,7 @@ def test_one_line_is_enough_and_its_defaults_are_closed() -> None:
         agents={},
         servers={},
         principals={},
+        reader=None,
         limits=Limits(),
         witnesses=(),
         witness_quorum=0,

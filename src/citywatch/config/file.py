@@ -20,9 +20,12 @@ from citywatch.config.content import content
 from citywatch.config.document import Node, Scalar, Table, parse_document
 from citywatch.config.principals import principals
 from citywatch.config.reader import Notes, duration, each, flag, integer, named, shown, size, some, text, url, where
+from citywatch.config.readers import reader
 from citywatch.config.servers import loopback, server
 from citywatch.config.settings import ConfigError, Limits, Listen, Program, Server, Settings, Witness
 from citywatch.config.table import Section, table
+from citywatch.core.enforce.own import ASK, LIST
+from citywatch.core.enforce.own import SERVER as OWN
 from citywatch.core.names import parse_domain, parse_segment
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
@@ -59,7 +62,10 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
     servers: Mapping[str, Server] = section.get(
         "servers", table(named(lambda name: parse_segment(name, "name for a server")), server), {}
     )
+    if OWN in servers:
+        section.wrong("servers", f"`{OWN}` is the gateway's own server", "give this one another name")
     _one_user_each(notes, root)
+    asks = section.maybe("reader", reader)
     witnesses, quorum = _witnesses(section)
     observe = section.get(OBSERVE, flag, False)
     settings = Settings(
@@ -69,18 +75,27 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         state=section.get("state", where, os.path.normpath(os.path.join(notes.folder, ".citywatch"))),
         policies=section.get("policies", where, os.path.normpath(os.path.join(notes.folder, "policies"))),
         origin=section.get("origin", _origin, f"{domain}/citywatch"),
-        agents=section.get("agents", agents(_declared(root)), {}),
+        agents=section.get("agents", agents({OWN: (ASK, LIST), **_declared(root)}), {}),
         servers=servers,
         principals=section.get("principals", principals(_declared(root)), {}),
+        reader=asks,
         content=section.get("content", content, {}),
         limits=section.get("limits", _limits, Limits()),
         witnesses=witnesses,
         witness_quorum=quorum,
-        unsafe=(*((OBSERVE,) if observe else ()), *(one for item in servers.values() for one in _unsafe(item))),
+        unsafe=(
+            *((OBSERVE,) if observe else ()),
+            *(one for item in servers.values() for one in _unsafe(item)),
+            *(("reader.unsafe_plain_http",) if asks is not None and asks.unsafe_plain_http else ()),
+        ),
         observe=observe,
         temporal_rules=section.maybe("temporal_rules", where),
         plan_templates=section.maybe("plan_templates", where),
     )
+    hiding = [name for name, one in servers.items() if any(tool.hides for tool in one.tools.values())]
+    if hiding and not settings.principals:
+        where_to = "name the people whose words steer acts under `principals`, or remove `handle`"
+        section.wrong("servers", f"`{hiding[0]}` has a `handle`, and without principals nothing is hidden", where_to)
     return settings if domain is not None else None
 
 

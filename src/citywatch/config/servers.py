@@ -73,7 +73,7 @@ def _http(section: Section) -> Http | None:
     _only(section, "command", "env", "cwd", "sandbox", "unsafe_same_user")
     parts = section.need("url", url, "http://127.0.0.1:9001/mcp")
     plain = section.get("unsafe_plain_http", flag, False)
-    credential = _credential(section.notes, *section.at("credential")) if section.has("credential") else None
+    secret = credential(section.notes, *section.at("credential")) if section.has("credential") else None
     ca = section.maybe("ca", where)
     if parts is None:
         return None
@@ -89,7 +89,7 @@ def _http(section: Section) -> Http | None:
             "plain http to another machine shows every call and credential on the way",
             "write https, or add `unsafe_plain_http: true`",
         )
-    return Http(url=urlunsplit(parts), credential=credential, ca=ca, unsafe_plain_http=plain)
+    return Http(url=urlunsplit(parts), credential=secret, ca=ca, unsafe_plain_http=plain)
 
 
 def loopback(host: str) -> bool:
@@ -100,7 +100,8 @@ def loopback(host: str) -> bool:
         return False
 
 
-def _credential(notes: Notes, node: Node, path: str) -> FromEnvironment | FromFile | None:
+def credential(notes: Notes, node: Node, path: str) -> FromEnvironment | FromFile | None:
+    """By its place, `{env: NAME}` or `{file: path}`, and never inline."""
     if isinstance(node, Unread):
         return None
     if not isinstance(node, Table) or len(node.pairs) != 1:
@@ -263,5 +264,6 @@ def _output(notes: Notes, node: Node, path: str, _: str) -> Output | None:
         party=section.maybe("party", _party),
         key=section.get("key", flag, False),
         readers=_readers(section),
+        handle=section.get("handle", flag, False),
         deliver=Delivery(section.get("deliver", one_of(DELIVERIES), Delivery.REDACT.value)),
     )

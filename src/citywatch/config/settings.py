@@ -13,7 +13,7 @@ import msgspec
 
 from citywatch.core.canonical import canonical, digest
 from citywatch.core.errors import Malformed
-from citywatch.core.manifest import Budget, Delivery, Principal, ToolManifest
+from citywatch.core.manifest import EVERYBODY, Budget, Delivery, Principal, ToolManifest
 
 
 class Mistake(msgspec.Struct, frozen=True, order=True):
@@ -106,6 +106,18 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     tools: Mapping[str, ToolManifest]
 
 
+class Reader(msgspec.Struct, frozen=True, kw_only=True):
+    """The model that answers typed questions about hidden texts. `audience`: who may see what is sent there."""
+
+    url: str
+    model: str
+    credential: FromEnvironment | FromFile | None = None
+    ca: str | None = None
+    audience: tuple[str, ...] = (EVERYBODY,)
+    timeout_ms: int = 30_000
+    unsafe_plain_http: bool = False
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What one gateway process puts up with. Sizes are bytes, times milliseconds."""
 
@@ -147,6 +159,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     agents: Mapping[str, Agent]
     servers: Mapping[str, Server]
     principals: Mapping[str, Principal]
+    reader: Reader | None
     content: Mapping[str, Delivery] = {}
     limits: Limits
     witnesses: tuple[Witness, ...]
@@ -183,6 +196,8 @@ def manifest_digest(settings: Settings) -> str:
     declared = {"v": 1, "trust_domain": settings.trust_domain, "agents": agents, "servers": servers}
     if settings.observe:
         declared["unsafe_observe"] = True
+    if settings.reader is not None:
+        declared["reader"] = msgspec.to_builtins(settings.reader)
     if settings.principals:
         declared["principals"] = msgspec.to_builtins(settings.principals)
     if settings.content:

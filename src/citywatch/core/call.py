@@ -41,6 +41,22 @@ class Continuation(msgspec.Struct, frozen=True, kw_only=True):
     state: str | None
 
 
+class Filled(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a handle stood in a call's arguments, and what stands behind it: its source, the field there, its label.
+
+    `trusted`: a server of ours vouches for the value. `inert`: it is a number, a date or the like, and can carry no
+    instruction. The value itself is in the call's arguments and in its body, and nowhere else.
+    """
+
+    path: str
+    handle: str
+    source: str
+    field: str
+    trusted: bool
+    inert: bool
+    label: Label
+
+
 class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One attempted act, in either direction.
 
@@ -48,8 +64,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     side. `name` is the tool, prompt or resource URI that the method names, `arguments` the JSON object policy may see
     (for `tools/call` the arguments, otherwise the params without `_meta`). `body` is our own re-serialisation of the
     whole JSON-RPC message: what is judged is what is forwarded. `continuation` is there if the message answers what
-    the server asked in its reply to an earlier, otherwise identical call. `task` is the one that the agent names.
-    `about` is the tool on whose stream a server's own message came.
+    the server asked in its reply to an earlier, otherwise identical call. `filled` are the handles that the agent
+    wrote: arguments and body hold their values. `task` is the one that the agent names. `about` is the tool on whose
+    stream a server's own message came.
     """
 
     id: str
@@ -64,6 +81,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     session: str | None = None
     rpc_id: str | int | None = None
     continuation: Continuation | None = None
+    filled: tuple[Filled, ...] = ()
     task: str | None = None
     about: str | None = None
 

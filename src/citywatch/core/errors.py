@@ -46,6 +46,8 @@ class Code(StrEnum):
     TASK_NOT_HELD = "task_not_held"
     ARGUMENT_UNSUPPORTED = "argument_unsupported"
     INPUT_UNEXPECTED = "input_unexpected"
+    HANDLE_UNKNOWN = "handle_unknown"
+    HANDLE_EXPIRED = "handle_expired"
     # May you?
     TOOL_NOT_APPROVED = "tool_not_approved"
     TOOL_CHANGED = "tool_changed"
@@ -103,6 +105,8 @@ ADVICE: dict[Code, str] = {
     Code.TASK_NOT_HELD: "name a task that a principal gave this agent and that is not over, or none",
     Code.INPUT_UNEXPECTED: "answer just what the server asked for, with the state that it gave, or make the call anew",
     Code.ARGUMENT_UNSUPPORTED: "change the named argument to the type that the tool's manifest declares",
+    Code.HANDLE_UNKNOWN: "write a handle letter by letter as it was given, in the arguments of a tool call",
+    Code.HANDLE_EXPIRED: "the value behind this handle is gone; call the tool again that gave it",
     Code.TOOL_NOT_APPROVED: "use an approved tool; the operator approves with `citywatch tools approve`",
     Code.TOOL_CHANGED: "the tool's definition changed after approval; the operator reviews it with `citywatch tools`",
     Code.NO_PERMIT: "no policy permits this call; choose another way to reach the goal or ask your operator",

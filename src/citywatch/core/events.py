@@ -45,6 +45,7 @@ class Decided(Event, frozen=True, kw_only=True, tag="decided"):
     pin: str | None
     body: str
     sources: tuple[str, ...] = ()  # what entitled each argument that steers the act
+    handles: tuple[str, ...] = ()  # which handles were filled in: where, with what from which source; never a value
     assumes: tuple[str, ...] = ()  # beside havoc: honest until tainted, honest runtime
     task: str | None = None  # the one that the agent named
     redacted: tuple[str, ...] = ()  # what was taken out of a server's message before it was judged, and how often
@@ -77,6 +78,8 @@ class Settled(Event, frozen=True, kw_only=True, tag="settled"):
     is_error: bool
     size: int
     body: str | None
+    handles: int = 0  # how many values the agent was given as handles
+    shelf: str = ""  # what those handles have in common
     redacted: tuple[str, ...] = ()  # what was taken out, and how often; `body` is the reply as it came
 
 

@@ -76,13 +76,17 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
     Otherwise a third party can have written it. That the values of a field with a `party` exist, the server vouches for
     in either case (a member chose their name, the directory lists it): they are known parties from then on. A `key` is
     drawn by the server itself, so that no earlier write can have shaped it. `readers` are the audiences that may see
-    the field; `deliver` says what becomes of it in a reply to an agent whose audience may not.
+    the field; `deliver` says what becomes of it in a reply to an agent whose audience may not. With `handle` the model
+    is given an opaque name in place of the value. `typed`: the gateway itself has checked that it is a number, a date
+    or a word of the asker's, which no file can say.
     """
 
     trusted: bool = False
     party: str | None = None
     key: bool = False
     readers: tuple[str, ...] = (EVERYBODY,)
+    handle: bool = False
+    typed: bool = False
     deliver: Delivery = Delivery.REDACT
 
 
@@ -93,6 +97,7 @@ class ToolManifest(msgspec.Struct, frozen=True, kw_only=True):
     """What one tool does, as its operator declares it.
 
     `parts` are the pictures, sounds and files among its replies: bytes that no field holds and that models read.
+    `inside`: the gateway answers by itself, so that nobody else reads what is sent there.
     """
 
     effect: Effect = Effect.IRREVERSIBLE
@@ -101,6 +106,12 @@ class ToolManifest(msgspec.Struct, frozen=True, kw_only=True):
     output: Mapping[str, Output] = {}
     parts: Output = UNTRUSTED
     declared: bool = True
+    inside: bool = False
+
+    @property
+    def hides(self) -> bool:
+        """Whether some field of its replies reaches the model as a handle."""
+        return any(one.handle for one in self.output.values())
 
 
 SILENT = ToolManifest(declared=False)

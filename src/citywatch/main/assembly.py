@@ -13,19 +13,22 @@ from pathlib import Path
 
 from citywatch.adapters.files import LogDirectory
 from citywatch.adapters.keys import CheckpointSigner, KeyKind, KeySigner, SecretDirectory, load_key, open_key
+from citywatch.adapters.reader import Desk, Endpoint
 from citywatch.adapters.sqlite import SqliteStore, open_store
 from citywatch.adapters.system import SystemChance, SystemClock
 from citywatch.adapters.tls import GatewayTls, TlsKey
 from citywatch.adapters.upstream import HttpServer, HttpUpstream, Patience, StdioServer
-from citywatch.adapters.upstream.credential import from_environment, from_file
+from citywatch.adapters.upstream.credential import Credential, from_environment, from_file
 from citywatch.adapters.witness import HttpWitness
-from citywatch.config import FromEnvironment, FromFile, Http, Program, Server, Settings, manifest_digest
+from citywatch.config import FromEnvironment, FromFile, Http, Program, Reader, Server, Settings, manifest_digest
 from citywatch.core.canonical import canonical, digest
+from citywatch.core.enforce.own import SERVER as OWN
+from citywatch.core.enforce.own import own_tools
 from citywatch.core.enforce.rules import Configured, Definition, Rules, Tool, build_rules
 from citywatch.core.errors import Malformed
 from citywatch.core.identity.x509 import gateway_id
 from citywatch.core.log.checkpoint import format_note_key, parse_note_key
-from citywatch.core.manifest import Clearance
+from citywatch.core.manifest import Clearance, ToolManifest
 from citywatch.core.names import AgentId
 from citywatch.core.plan.formula import Rule
 from citywatch.core.plan.notes import BadRules
@@ -205,7 +208,7 @@ def configured(settings: Settings) -> Configured:
             AgentFacts(id=AgentId(settings.trust_domain, agent.name), roles=agent.roles, attributes=agent.attributes)
             for agent in settings.agents.values()
         ),
-        servers={name: server.tools for name, server in settings.servers.items()},
+        servers={**{name: server.tools for name, server in settings.servers.items()}, **_own_server(settings)},
         budgets={agent.name: agent.budgets for agent in settings.agents.values() if agent.budgets},
         digest=declared_digest(manifest_digest(settings), temporal),
         leeway_ms=LEEWAY_MS,
@@ -286,6 +289,8 @@ def assumptions(rules: Rules) -> tuple[str, ...]:
 def build_upstreams(place: Place) -> dict[str, Upstream]:
     """The configured servers, ready to be called."""
     upstreams = {name: _upstream(place, server) for name, server in place.settings.servers.items()}
+    if _has_handles(place.settings):
+        upstreams[OWN] = Desk(_reader(place.settings.reader))
     if any(isinstance(server.reach, Program) for server in place.settings.servers.values()):
         from citywatch.adapters.upstream import StdioUpstream, check_apart
 
@@ -293,17 +298,37 @@ def build_upstreams(place: Place) -> dict[str, Upstream]:
     return upstreams
 
 
+def _has_handles(settings: Settings) -> bool:
+    """Whether agents are given handles, so that there is something to ask about."""
+    return any(tool.hides for server in settings.servers.values() for tool in server.tools.values())
+
+
+def _own_server(settings: Settings) -> dict[str, dict[str, ToolManifest]]:
+    """The gateway's own server, where there are handles to ask about."""
+    if not _has_handles(settings):
+        return {}
+    return {OWN: own_tools(None if settings.reader is None else settings.reader.audience)}
+
+
+def _reader(settings: Reader | None) -> Endpoint | None:
+    if settings is None:
+        return None
+    seconds = settings.timeout_ms / 1000
+    return Endpoint(settings.url, settings.model, _secret(settings.credential), timeout_s=seconds, ca=settings.ca)
+
+
+def _secret(place: FromEnvironment | FromFile | None) -> Credential | None:
+    if place is None:
+        return None
+    return from_environment(place.name) if isinstance(place, FromEnvironment) else from_file(place.path)
+
+
 def _upstream(place: Place, server: Server) -> Upstream:
     seconds = server.timeout_ms / 1000
     patience = Patience(first_byte=seconds, total=max(seconds, Patience().total))
     if isinstance(server.reach, Http):
-        credential = None
-        if isinstance(server.reach.credential, FromEnvironment):
-            credential = from_environment(server.reach.credential.name)
-        elif isinstance(server.reach.credential, FromFile):
-            credential = from_file(server.reach.credential.path)
         settings = HttpServer(name=server.name, url=server.reach.url, ca=server.reach.ca, patience=patience)
-        return HttpUpstream(settings, credential)
+        return HttpUpstream(settings, _secret(server.reach.credential))
     from citywatch.adapters.upstream import StdioUpstream
 
     return StdioUpstream(_stdio(place, server.name, server.reach, patience))

@@ -28,6 +28,7 @@ from citywatch.main.routes import proven_routes, routes
 from citywatch.service.alarm import Alarm, WatchedStore, keep_looking
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.exchange import Exchange
+from citywatch.service.handles import drop_shelves
 from citywatch.service.plans import Plans
 from citywatch.service.ports import Store, Upstream
 from citywatch.service.publisher import Publisher
@@ -99,6 +100,7 @@ async def _recover(city: City, publisher: Publisher) -> Before:
     power_was_lost = await note_boot(city.store, city.clock, city.replica.name, city.boot, published)
     lost = await close_lost_calls(city.store, city.clock, city.replica.name, city.replica.is_dead)
     await drop_expired(city.store, city.clock)
+    await drop_shelves(city.store, city.clock.now_ms())
     return Before(published, lost, power_was_lost)
 
 

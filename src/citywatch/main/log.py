@@ -202,9 +202,10 @@ def erase(file: Path, index: int, reason: str) -> None:
     """Destroy the payload of one entry and its salt. The entry stands; the erasure is an entry of its own."""
 
     async def work(city: City) -> None:
-        from citywatch.core.events import Erased
-        from citywatch.core.log.entry import encode_event
+        from citywatch.core.events import Erased, Settled
+        from citywatch.core.log.entry import decode_event, encode_event
         from citywatch.main.assembly import operator
+        from citywatch.service.handles import erase_shelves
         from citywatch.service.ports import NewEntry
 
         if await city.store.payload(index) is None:
@@ -212,8 +213,12 @@ def erase(file: Path, index: int, reason: str) -> None:
         event = Erased(
             at=city.clock.now_ms(), replica=city.replica.name, index=index, by=operator(), reason=reason[:500]
         )
+        entry = decode_event((await city.store.entries(index, index + 1))[0])
+        behind = await erase_shelves(city.store, entry.call) if isinstance(entry, Settled) else 0
         done = await city.store.erase(index, NewEntry(encode_event(event)))
         click.echo(f"erased the payload of entry {index}; entry {done.first} says so")
+        if behind:
+            click.echo("the handles that it gave an agent name nothing any more")
 
     _in_city(file, work)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from weakref import WeakValueDictionary
 
@@ -36,6 +36,7 @@ from citywatch.core.enforce.context import (
 from citywatch.core.enforce.held import FREE, Holding, plan_key, progress_key
 from citywatch.core.enforce.planned import progressed
 from citywatch.core.enforce.receive import Entering, entering_request
+from citywatch.core.enforce.veiling import Veiled, shelf_key
 from citywatch.core.errors import Code
 from citywatch.core.flow.history import History
 from citywatch.core.flow.item import Item
@@ -137,21 +138,33 @@ def enter(context: Key, entering: Entering, server: str, loaded: Loaded, at: int
 
 def item_of(entering: Entering, server: str, loaded: Loaded, at: int, model: Model | None = None) -> Item:
     """The item that this message is, in the light of what was written where before."""
-    return entering.item(server, _shaped(entering, loaded), at, model)
-
-
-def _shaped(entering: Entering, loaded: Loaded) -> Label:
-    return join_all(label_of(loaded, key) for key in entering.written)
+    return entering.item(server, shaped_by(entering, loaded), at, model)
 
 
 def entered(context: Key, entering: Entering, item: Item, loaded: Loaded) -> Puts:
     """The rows that change when this item reaches the agent."""
     brought = {key: label_of(loaded, key) for key in entering.rows() if key[0] == "brought" and key in loaded.rows}
-    known = entering.learnt(_shaped(entering, loaded), brought, item.at)
+    known = entering.learnt(shaped_by(entering, loaded), brought, item.at)
     return (
         *add_item(context, context_of(context, loaded), item),
         *((key, msgspec.json.encode(party)) for key, party in known.items() if key not in loaded.rows),
     )
+
+
+def shaped_by(entering: Entering, loaded: Loaded) -> Label:
+    """What earlier writes can have brought to a message."""
+    return join_all(label_of(loaded, key) for key in entering.written)
+
+
+def shelve(
+    context: Key, veiled: Veiled | None, entering: Entering | None, server: str, loaded: Loaded, at: int
+) -> Puts:
+    """The row of what a reply hid from the agent that gets it."""
+    if veiled is None or entering is None or not veiled.hidden:
+        return ()
+    home = home_of(context, context_of(context, loaded))[1]
+    row = veiled.row(home, entering, server, shaped_by(entering, loaded), at)
+    return ((shelf_key(veiled.shelf), msgspec.json.encode(row)),)
 
 
 def add_item(key: Key, context: Context, item: Item) -> Puts:
@@ -176,9 +189,12 @@ def risen(keys: Sequence[Key], label: Label, loaded: Loaded) -> Puts:
     )
 
 
-def taint_written(call: Call, need: FlowNeed, flow: Flow, loaded: Loaded) -> Puts:
-    """What a consequential call brings to the objects that it writes: all that could have shaped it."""
-    carried = onward(carried_by(call, flow))
+def taint_written(call: Call, need: FlowNeed, flow: Flow, loaded: Loaded, behind: Iterable[Label] = ()) -> Puts:
+    """What a consequential call brings to the objects that it writes: all that could have shaped it.
+
+    INVARIANT: what came out of handles (`behind`) too, though the agent never saw it.
+    """
+    carried = onward(join_all((carried_by(call, flow), *behind)))
     before = {key: label_of(loaded, key) for key in need.written}
     after = {key: onward(join(label, carried)) for key, label in before.items()}
     return tuple((key, msgspec.json.encode(label)) for key, label in after.items() if label != before[key])
@@ -192,7 +208,7 @@ def name_parties(call: Call, need: FlowNeed, flow: Flow, decision: Decision, loa
     if not need.brought and not need.adds:
         return ()
     released = {one.path: one.now for one in decision.releases} if isinstance(decision, Allow) else {}
-    carried = onward(carried_by(call, flow))
+    carried = onward(join_all((carried_by(call, flow), *(one.label for one in call.filled))))
     rows: dict[Key, Label] = {}
     for path, key in need.brought:
         label = onward(released.get(path, carried))
@@ -232,7 +248,8 @@ def flowing(
     if need.ticket is not None and flow.ticket is not None and flow.ticket.state == "approved":
         used = (*used, (need.ticket, msgspec.json.encode(msgspec.structs.replace(flow.ticket, state="used"))))
     named = name_parties(call, need, flow, decision, loaded, now)
-    return (*taint_written(call, need, flow, loaded), *named, *used)
+    behind = (one.label for one in call.filled)
+    return (*taint_written(call, need, flow, loaded, behind), *named, *used)
 
 
 def asking(call: Call, need: FlowNeed | None, flow: Flow | None, decision: Decision, now: int) -> Puts:

@@ -15,6 +15,8 @@ INVARIANTS
 4. Refusals spend a budget, so asking again is no second chance.
 5. A call that its caller abandons is closed at once, whatever instant that is: no entry is left without its outcome.
 6. Of a reply only what its agent is to be given is released and enters its context; the log keeps what came.
+7. What is judged, recorded and forwarded is the call with its handles filled in; what an agent is shown of a reply is
+   the reply with its hidden fields as handles, and what they stand for is kept in the same transaction.
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ from citywatch.core.enforce.past import Event, event_of, reply_of
 from citywatch.core.enforce.receive import Entering, entering_reply
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.settle import Released, Withheld, reply_rows, settle
+from citywatch.core.enforce.veiling import hiding_tool, veil_reply
 from citywatch.core.enforce.verify import Authority, verify
 from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
@@ -55,7 +58,8 @@ from citywatch.core.label import BOTTOM, join
 from citywatch.core.plan.temporal import Memory
 from citywatch.core.wire.jsonrpc import Response
 from citywatch.service import entries, memories
-from citywatch.service.contexts import Contexts, asking, context_of, entered, flowing, item_of, risen
+from citywatch.service.contexts import Contexts, asking, context_of, entered, flowing, item_of, risen, shelve
+from citywatch.service.handles import filling
 from citywatch.service.ports import (
     Append,
     Appended,
@@ -144,15 +148,19 @@ class Enforcer:
         async with self._in_turn(call, credential):
             return await self._judge(call, credential, puts, redacted)
 
-    async def _judge(self, call: Call, credential: Credential, puts: Puts, redacted: tuple[str, ...]) -> Judged:
-        opening: Reads = ((open_key(call), 0),) if has_shared_id(call) else ()
-        readings = self.contexts.readings(self._context(call, credential))
+    async def _judge(self, asked: Call, credential: Credential, puts: Puts, redacted: tuple[str, ...]) -> Judged:
+        opening: Reads = ((open_key(asked), 0),) if has_shared_id(asked) else ()
+        readings = self.contexts.readings(self._context(asked, credential))
         taken = False
         for attempt in range(MAX_CONFLICTS):
             now = self.clock.now_ms()
+            filled = await filling(self.store, asked, self._context(asked, credential), self.rules, now)
+            call = filled.call  # INVARIANT: 7. From here on there are values, and no handles.
             need = needs(call, self.rules, now, credential.key, readings)
             loaded = await self.store.load(need.rows, [(b.key, b.window) for b in need.budgets])
             known = await self.snapshots.known(call, need, loaded, self.rules, taken=taken)
+            if filled.broken is not None:
+                known = msgspec.structs.replace(known, broken=filled.broken)
             if attempt == 0 and self._refresh is not None and self._outdated(call, known.pin):
                 self.rules = await self._refresh()
                 continue
@@ -174,7 +182,7 @@ class Enforcer:
             unheard = not judged.allowed and call.direction is Direction.TO_AGENT
             if unheard and not self.rejections.deny(_code_of(decision), call.server):
                 return judged
-            append = self._recording(judged, need, loaded, now, puts, opening)
+            append = self._recording(judged, need, loaded, now, puts, (*opening, *filled.reads))
             try:
                 outcome = await self.store.append(append)
             except asyncio.CancelledError:
@@ -273,16 +281,19 @@ class Enforcer:
     async def _settle(
         self, judged: Judged, response: Response, index: int, puts: Puts, once: Reads, places: Places | None
     ) -> Released | Withheld:
-        call = judged.call
+        call, rules = judged.call, judged.known.rules
         context = self._context(call, judged.credential)
         around = self._around(call, judged.credential)
         answering = bool(self.rules.principals) and call.direction is Direction.TO_AGENT
         event = reply_of(call, self.rules, effect_of(self.rules, call).value)
-        delivered = deliver(call, response, self.rules, places)
-        given = response if self.rules.observe else delivered.response  # INVARIANT: 6.
+        delivered = deliver(call, response, rules, places)
+        given = response if rules.observe else delivered.response  # INVARIANT: 6.
+        hides = hiding_tool(call, rules) is not None
+        veiled = veil_reply(call, given, rules, self.chance.salt()) if hides else None
+        shown = given if veiled is None else veiled.response
         for _ in range(MAX_CONFLICTS):
             now = self.clock.now_ms()
-            entering = entering_reply(call, given, self.rules) if self.rules.principals else None
+            entering = entering_reply(call, given, rules) if rules.principals else None
             flowed = (context,) if answering else () if entering is None else (context, *around, *entering.rows())
             judging = reply_rows(call, given)
             rows = (*judging, *flowed, *(() if event is None else event.rows))
@@ -291,10 +302,11 @@ class Enforcer:
             past, read = await self.snapshots.past(event, self.rules, home.task, loaded)
             known = {key: self.snapshots.decode(key, loaded) for key in judging}
             label = join(home.label, home.before) if answering else BOTTOM
-            settled = settle(call, judged.authority, given, judged.known.rules, known, label)
-            settled = as_delivered(settled, delivered, self.rules.observe)
+            settled = as_delivered(settle(call, judged.authority, shown, rules, known, label), delivered, rules.observe)
             salt = self.chance.salt()
-            entry = entries.settled(call, response, settled, index, salt=salt, replica=self.replica, now=now)
+            entry = entries.settled(
+                call, response, settled, index, salt=salt, replica=self.replica, now=now, veiled=veiled
+            )
             outcome = await self.store.append(
                 Append(
                     entries=(
@@ -307,7 +319,10 @@ class Enforcer:
                         *settled.report.puts,
                         *puts,
                         *(
-                            self._arriving(call, entering, event, past, loaded, (context, *around), now)
+                            (
+                                *self._arriving(call, entering, event, past, loaded, (context, *around), now),
+                                *shelve(context, veiled, entering, call.server, loaded, now),
+                            )
                             if isinstance(settled, Released)
                             else ()
                         ),

@@ -11,6 +11,7 @@ from citywatch.core.call import Allow, Call, Decision, Deny, Release
 from citywatch.core.enforce.needs import Known, effect_of
 from citywatch.core.enforce.offers import Report
 from citywatch.core.enforce.settle import Released, Withheld
+from citywatch.core.enforce.veiling import Veiled
 from citywatch.core.errors import Code
 from citywatch.core.identity.credential import Credential
 from citywatch.core.label import Label
@@ -23,6 +24,7 @@ from citywatch.service.rejections import MAX_DETAIL
 HONEST_RUNTIME = "honest runtime"
 """The program around the model keeps the agent's tasks apart, and says truly for which of them it acts."""
 MAX_SOURCES = 64
+MAX_HANDLES = 32
 MAX_REDACTED = 64
 MAX_POLICIES = 64
 """How many matching policies an entry names."""
@@ -71,6 +73,9 @@ def decided(
         manifest=known.rules.manifest,
         pin=None if known.pin is None else known.pin.digest,
         body=payload_digest(salt, call.body),
+        handles=tuple(
+            f"{one.path[:80]}: {one.handle} of {one.source[:80]} {one.field[:80]}" for one in call.filled[:MAX_HANDLES]
+        ),
         assumes=_assumes(call, known),
         task=call.task,
         redacted=redacted[:MAX_REDACTED],
@@ -128,9 +133,18 @@ def _named(names: frozenset[str]) -> tuple[str, ...]:
 
 
 def settled(
-    call: Call, response: Response, outcome: Released | Withheld, index: int, *, salt: bytes, replica: str, now: int
+    call: Call,
+    response: Response,
+    outcome: Released | Withheld,
+    index: int,
+    *,
+    salt: bytes,
+    replica: str,
+    now: int,
+    veiled: Veiled | None = None,
 ) -> bytes:
-    """What became of message `index` of a call's reply."""
+    """What became of message `index` of a call's reply; `veiled` says what of it the agent was given handles for."""
+    given = veiled if veiled is not None and isinstance(outcome, Released) else None
     event = events.Settled(
         at=now,
         replica=replica,
@@ -143,6 +157,8 @@ def settled(
         is_error=response.error is not None,
         size=len(response.body),
         body=payload_digest(salt, response.body),
+        handles=0 if given is None else len(given.hidden),
+        shelf="" if given is None or not given.hidden else given.shelf,
         redacted=outcome.redacted[:MAX_REDACTED] if isinstance(outcome, Released) else (),
     )
     return encode_event(event)

@@ -79,7 +79,11 @@ class Exchange:
         try:
             try:
                 answer = await upstream.send(
-                    caller_of(judged), call.body, headers, session, repeatable=_repeatable(judged)
+                    caller_of(judged),
+                    judged.call.body,
+                    _told_by(judged, headers),
+                    session,
+                    repeatable=_repeatable(judged),
                 )
             except (Unavailable, Refused) as failure:
                 return await self._failed(judged, failure.code, failure.detail)
@@ -113,7 +117,7 @@ class Exchange:
         if not judged.allowed:
             return Outcome(status=403, media="none")
         answer = await self.upstreams[call.server].send(
-            caller_of(judged), call.body, headers, upstream_session(judged), repeatable=_repeatable(judged)
+            caller_of(judged), judged.call.body, headers, upstream_session(judged), repeatable=_repeatable(judged)
         )
         await answer.close()
         return Outcome(status=answer.status, media="none")
@@ -416,6 +420,13 @@ GONE = "the caller went away after it was forwarded"
 def _repeatable(judged: Judged) -> bool:
     """Whether a call may reach its server twice, if a kept connection broke while it was under way."""
     return not is_synced(judged.known.rules, judged.call)
+
+
+def _told_by(judged: Judged, headers: Mapping[str, str]) -> Mapping[str, str]:
+    """The headers that repeat arguments say what is forwarded, not the handle that the agent wrote there."""
+    call = judged.call
+    wanted = judged.known.rules.mirrored(call.server, call.name) if call.filled else ()
+    return mcp.mirrored_anew(headers, wanted, call.arguments)
 
 
 def call_is_unasked(call: Call) -> bool:

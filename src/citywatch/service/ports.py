@@ -10,6 +10,8 @@ from typing import Protocol
 
 import msgspec
 
+from citywatch.core.flow.question import Question
+
 Key = tuple[str, str]
 """A row's kind and id: `("agent", "billing")`, `("pin", "crm\\ntool\\nget")`, `("session", "...")`."""
 Puts = tuple[tuple[Key, bytes | None], ...]
@@ -204,6 +206,15 @@ class Answer(Protocol):
     def messages(self) -> AsyncIterator[tuple[bytes, str | None]]: ...
 
     async def close(self) -> None: ...
+
+
+class Reader(Protocol):
+    """A model without tools, which reads one text and answers one question about it. Nobody believes it: whatever it
+    says is checked (`flow.question`)."""
+
+    async def answer(self, question: Question, text: str) -> str:
+        """What it says, in its own words. Raises `Unavailable` when it does not answer."""
+        ...
 
 
 class Upstream(Protocol):

@@ -168,7 +168,7 @@ def test_what_todays_manifests_cannot_hold_is_named() -> None:
     assert read_manifests(TOY).tools["pay"].effect is Effect.IRREVERSIBLE
     assert read_manifests(TOY).tools["look"].output["$.id"] == Output(trusted=True, party="friends")
     later = TOY.replace("{label: trusted,", "{label: trusted, handle: true,").replace("role: amount", "unit: EUR")
-    assert read_manifests(later).unread == ("output.*.handle", "parameters.*.unit")
+    assert read_manifests(later).unread == ("parameters.*.unit",)
 
 
 def test_a_plan_of_keywords_reads_the_prompt() -> None:

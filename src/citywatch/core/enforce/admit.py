@@ -1,8 +1,8 @@
 """Whether a call goes through: the gates, in order. This is the place.
 
-    an id of its own → approval of the tool → an earlier, identical call of unknown outcome → what the plan refuses →
-    policy → budget → what temporal rules say of what happened before → who would read it → who may steer the act, and
-    whether it is a step of the plan
+    an id of its own → handles that name something → approval of the tool → an earlier, identical call of unknown
+    outcome → what the plan refuses → policy → budget → what temporal rules say of what happened before → who would read
+    it → who may steer the act, and whether it is a step of the plan
 
 Decides on an `Authority` and a frozen `Known` alone; it never looks at what a server says of itself.
 
@@ -21,7 +21,9 @@ INVARIANTS
    (`steering`); its silence changes nothing.
 9. A consequential call that is no step of the plan is at best an Ask (`planned`).
 10. A call that a temporal rule forbids is refused, and one that it asks about is at best an Ask (`past`).
-11. Each argument that passes was shaped only by who may steer the act, or has a release, which lasts for this call
+11. A call with a handle that names nothing for this agent is refused; one whose handles name something is judged by
+    their values.
+12. Each argument that passes was shaped only by who may steer the act, or has a release, which lasts for this call
    (`released`).
 """
 
@@ -52,7 +54,8 @@ MAX_TOLD = 8
 
 def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int) -> Decision:
     """Say whether this call may be forwarded, and why."""
-    refused = _taken(known) or _approved(call, known) or _uninvited(call, known, now) or _repeated(known, now)
+    unclear = _taken(known) or _broken(known)
+    refused = unclear or _approved(call, known) or _uninvited(call, known, now) or _repeated(known, now)
     if refused is not None:
         return refused
     plan = planned(call, known, now)
@@ -74,6 +77,11 @@ def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int)
 
 def _taken(known: Known) -> Deny | None:
     return Deny(Reason(Code.ID_IN_USE)) if known.taken else None
+
+
+def _broken(known: Known) -> Deny | None:
+    """# INVARIANT: 11."""
+    return None if known.broken is None else Deny(known.broken)
 
 
 def _approved(call: Call, known: Known) -> Deny | None:

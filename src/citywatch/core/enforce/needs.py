@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from citywatch.core.call import Call, Direction, Effect
+from citywatch.core.call import Call, Direction, Effect, Reason
 from citywatch.core.canonical import digest
 from citywatch.core.enforce.context import Flow, FlowNeed, flow_need
 from citywatch.core.enforce.held import TaskRow, task_key
@@ -88,7 +88,8 @@ def read_lost(row: str | LostCalls | None) -> LostCalls | None:
 class Known(msgspec.Struct, frozen=True, kw_only=True):
     """The snapshot that a decision depends on. `reads` names each row with the version seen (0: absent).
 
-    `taken` says that an earlier call, still open, has the same JSON-RPC id; `past` is what temporal rules remember.
+    `taken` says that an earlier call, still open, has the same JSON-RPC id; `past` is what temporal rules remember;
+    `broken` says why a handle names nothing here.
     """
 
     rules: Rules
@@ -102,6 +103,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     reads: tuple[tuple[Key, int], ...]
     flow: Flow | None = None
     past: Mapping[Key, Memory] = {}
+    broken: Reason | None = None
     task: TaskRow | None = None
 
 

@@ -62,7 +62,7 @@ def beside(result: Mapping[str, Any], value: Any, vouched: bool) -> Beside:
     """What else the agent sees. `value` is what `told` said; `vouched` that no field can be a third party's."""
     output = Output(trusted=True) if vouched else UNTRUSTED  # INVARIANT: 2.
     leaves: list[Leaf] = []
-    for path, one in _others(result, value):
+    for path, one in others(result, value):
         for leaf in _ANY.walk(one).leaves:
             # INVARIANT: 1. A path of a field begins with `$`, and a record of ours is numbered.
             where = f"{path}{leaf.path[1:]}"[:MAX_PATH]
@@ -73,7 +73,8 @@ def beside(result: Mapping[str, Any], value: Any, vouched: bool) -> Beside:
     return Beside(tuple(leaves[:MAX_LEAVES]), blobs, more or len(leaves) > MAX_LEAVES)
 
 
-def _others(result: Mapping[str, Any], value: Any) -> Iterator[tuple[str, Any]]:
+def others(result: Mapping[str, Any], value: Any) -> Iterator[tuple[str, Any]]:
+    """Everything of a result that `told` does not say, each under a place that no path of a manifest can name."""
     spoken = result.get("structuredContent") is not None
     for at, part in parts(result):
         if not is_text(part):

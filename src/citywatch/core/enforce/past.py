@@ -35,7 +35,7 @@ from citywatch.core.flow.addresses import normal_url
 from citywatch.core.flow.fold import fold
 from citywatch.core.flow.history import Value
 from citywatch.core.flow.tokens import Kind, exact_tokens
-from citywatch.core.label import Label
+from citywatch.core.label import Label, join_all
 from citywatch.core.manifest import EVERYBODY, SILENT, Role
 from citywatch.core.plan.formula import Per, Then
 from citywatch.core.plan.temporal import Automaton, Happening, Judged, Memory, judge, rows_of
@@ -210,7 +210,7 @@ def happening_of(event: Event, flow: Flow | None, call: Call, now: int) -> Happe
     """A call in its context: who could have shaped what it carries, in which task, for whom."""
     if flow is None:
         return _happening(event, None, NONE, NONE, now)
-    label = flow.context.label
+    label = join_all((flow.context.label, *(one.label for one in call.filled)))  # what handles carry counts as read
     if call.direction is Direction.TO_AGENT and label.origins is not None:
         label = Label(label.origins | {f"outside:{call.server}/{call.method}"}, None)
     return _happening(event, label, flow.context.task, flow.context.principal, now)

@@ -10,7 +10,8 @@ INVARIANTS
    out as a letter does. What is no tool is for everybody.
 2. A label whose readers include the audience, or are everybody, refuses nothing.
 3. No person is asked: readers are lowered by a release, which is logged, not by a yes to one call.
-4. Where an operator let down who may see a context, a value of an item that it holds is still only for that item's
+4. What a handle stands for goes only where its own readers allow, whoever said the same elsewhere.
+5. Where an operator let down who may see a context, a value of an item that it holds is still only for that item's
    readers.
 """
 
@@ -43,7 +44,11 @@ PARAMS: Final = frozenset(("uri", "name", "arguments", "ref", "type", "argument"
 def disclosed(call: Call, known: Known) -> Deny | None:
     """Refuse a call that could carry what was read to those who may not see it."""
     flow = known.flow
-    if flow is None or _high(flow).readers is None:  # INVARIANT: 2.
+    if flow is None:
+        return None
+    if (behind := _behind_handles(call, known)) is not None:
+        return behind
+    if _high(flow).readers is None:  # INVARIANT: 2.
         return None
     tool = None
     if call.direction is Direction.TO_AGENT:
@@ -54,6 +59,8 @@ def disclosed(call: Call, known: Known) -> Deny | None:
         tool = known.rules.tools.get((call.server, call.name or ""))
     elif call.method in PLUMBING:
         return None
+    if tool is not None and tool.manifest.inside:
+        return None
     names = (EVERYBODY,) if tool is None else tool.manifest.audience
     audience = audience_of(names)
     if may_flow(_high(flow), audience):
@@ -62,7 +69,7 @@ def disclosed(call: Call, known: Known) -> Deny | None:
     if len(values) > MAX_VALUES or call.continuation is not None:
         return _refused(names)
     carried = [flow.readings.of(one) for one in values]
-    if may_flow(flow.context.label, audience):  # INVARIANT: 4.
+    if may_flow(flow.context.label, audience):  # INVARIANT: 5.
         carried = [one for one in carried if _kept(one, flow.history, audience)]
     return None if all(stands(one, flow.history, audience) for one in carried) else _refused(names)
 
@@ -75,6 +82,18 @@ def _high(flow: Flow) -> Label:
 def _kept(value: Typed, history: History, audience: frozenset[str] | None) -> bool:
     """Whether this value stands in something that the audience may not see."""
     return any(not may_flow(history.items[seen.item].label, audience) for seen in history.sightings(value))
+
+
+def _behind_handles(call: Call, known: Known) -> Deny | None:
+    """# INVARIANT: 4. The context has not read it, so its own label speaks for it."""
+    if not call.filled:
+        return None
+    tool = known.rules.tools.get((call.server, call.name or ""))
+    if tool is not None and tool.manifest.inside:
+        return None
+    names = (EVERYBODY,) if tool is None else tool.manifest.audience
+    allowed = all(may_flow(one.label, audience_of(names)) for one in call.filled)
+    return None if allowed else _refused(names)
 
 
 def stands(carried: Value | Typed, history: History, audience: frozenset[str] | None) -> bool:
@@ -96,6 +115,8 @@ def stands(carried: Value | Typed, history: History, audience: frozenset[str] | 
         return False
     for seen in history.sightings(read):
         part = history.part(seen)
+        if part.hidden:  # the agent was not shown it, and its label is not the item's
+            continue
         if not may_flow(history.items[seen.item].label, audience):
             continue
         # A number has one notation in JSON. A text has many, and which one was chosen could say something else.

@@ -25,6 +25,7 @@ from citywatch.core.enforce.context import (
     Key,
     Party,
     brought_key,
+    onward,
     party_forms,
     party_key,
     thing_of,
@@ -36,8 +37,8 @@ from citywatch.core.enforce.rules import ApprovedTool, Rules
 from citywatch.core.flow.blob import find_blobs
 from citywatch.core.flow.fields import UNSEEN, Fields, Leaf, Walk, meet
 from citywatch.core.flow.item import Item, Reading, read_reply
-from citywatch.core.label import Label, has_strangers, join_all
-from citywatch.core.manifest import Role, audience_of
+from citywatch.core.label import BOTTOM, Label, has_strangers, join, join_all
+from citywatch.core.manifest import Output, Role, audience_of
 from citywatch.core.wire import mcp
 from citywatch.core.wire.jsonrpc import Response
 
@@ -46,10 +47,16 @@ MAX_THINGS: Final = 64
 MAX_KNOWN: Final = 256
 MAX_ASKED: Final = 16
 NOTHING_DECLARED: Final = Fields({})
+HIDDEN: Final = Output(handle=True)
+"""How a text is read that reaches the agent as a handle."""
+ALL_HIDDEN: Final = Fields({"$": HIDDEN})
 
 
 class Entering(msgspec.Struct, frozen=True):
-    """A message about to enter a context: its leaves, and the rows that say what earlier writes brought to it."""
+    """A message about to enter a context: its leaves, and the rows that say what earlier writes brought to it.
+
+    `carried` is what the handles of the call may have brought to its reply.
+    """
 
     source: str
     body: bytes
@@ -58,6 +65,7 @@ class Entering(msgspec.Struct, frozen=True):
     about: tuple[str, ...] = ()
     call: str = ""
     overlong: bool = False
+    carried: Label = BOTTOM
 
     def rows(self) -> tuple[Key, ...]:
         """What must be read, beside the context's own row, before this enters."""
@@ -66,16 +74,7 @@ class Entering(msgspec.Struct, frozen=True):
 
     def item(self, server: str, shaped: Label, at: int, model: Model | None = None) -> Item:
         """What enters; with a model, what a third party can have written of it is scanned, once and here."""
-        reading = Reading(
-            source=self.source,
-            trusted=Label(frozenset((f"server:{server}",)), None),
-            untrusted=Label(frozenset((f"outside:{self.source}",)), None),
-            shaped=shaped,
-            about=self.about,
-            call=self.call,
-            overlong=self.overlong,
-        )
-        item = read_reply(self.walk, digest(self.body), reading, at)
+        item = read_reply(self.walk, digest(self.body), self.reading(server, shaped), at)
         if model is None:
             return item
         pairs = enumerate(zip(self.walk.leaves, item.parts, strict=False))  # bytes stand behind the leaves
@@ -83,6 +82,19 @@ class Entering(msgspec.Struct, frozen=True):
             (number, leaf.value) for number, (leaf, part) in pairs if isinstance(leaf.value, str) and not part.trusted
         ]
         return advised(item, texts, Channel.DATA, model)
+
+    def reading(self, server: str, shaped: Label) -> Reading:
+        """How it is read; `shaped` is what earlier writes brought to it."""
+        return Reading(
+            source=self.source,
+            trusted=Label(frozenset((f"server:{server}",)), None),
+            untrusted=Label(frozenset((f"outside:{self.source}",)), None),
+            shaped=shaped,
+            carried=self.carried,
+            about=self.about,
+            call=self.call,
+            overlong=self.overlong,
+        )
 
     def known(self, shaped: Label) -> tuple[Key, ...]:
         """The rows of the parties that this can make known."""
@@ -130,19 +142,30 @@ def entering_reply(call: Call, response: Response, rules: Rules) -> Entering | N
     if call.direction is Direction.TO_AGENT or (call.method in mcp.OFFERING and response.error is None):
         return None
     tool = rules.tools.get((call.server, call.name or "")) if call.method == TOOL_CALL else None
+    hides = (
+        tool is not None and tool.hides and not rules.observe
+    )  # as in `veiling`: what is not a field that may be shown is a handle
     if tool is None or response.result is None:
         value = response.result if response.error is None else response.error
-        walk = _undeclared(value)
-        if tool is not None and response.error != HIDDEN_ERROR:  # an error may say anything of what would have come
+        walk = ALL_HIDDEN.walk(value) if hides else _undeclared(value)
+        unseen = hides or response.error == HIDDEN_ERROR
+        if tool is not None and not unseen:  # an error may say anything of what would have come
             walk = msgspec.structs.replace(walk, readers=tool.fields.readers)
-        return Entering(f"{call.server}/{call.name or call.method}", response.body, walk, ())
+        source = f"{call.server}/{call.name or call.method}"
+        return Entering(source, response.body, walk, (), carried=carried(call))
     # INVARIANT: the text of a failure is no field of the reply, and often repeats what the agent or a stranger said.
     failed = response.result.get("isError") is True
-    fields = NOTHING_DECLARED if failed else tool.fields
     value = told(response.result)
+    # A server that asks for more is not veiled: `veiling` lets through its questions alone.
+    veiled = hides and response.result.get("resultType") != "input_required"
+    untold = failed or (isinstance(value, str) and response.result.get("structuredContent") is None)
+    fields = ALL_HIDDEN if veiled and untold else NOTHING_DECLARED if failed else tool.fields
     walk = fields.walk(value)
     more = beside(response.result, value, vouched=tool.vouched and not failed)
-    if (failed and value != UNSEEN) or not more.empty:
+    if veiled:
+        hidden = tuple(msgspec.structs.replace(leaf, output=HIDDEN) for leaf in more.leaves)
+        walk = Walk((*walk.leaves, *hidden), walk.parents, walk.cut or more.cut, walk.readers)
+    elif (failed and value != UNSEEN) or not more.empty:
         walk = _with(walk, more, tool, vouched=tool.manifest.parts.trusted and not failed)
     named = {thing_of(one.value) for one in arguments(call, tool.manifest) if one.role is Role.OBJECT}
     things = named | {thing_of(leaf.value) for leaf in walk.leaves if leaf.output.key}
@@ -154,7 +177,34 @@ def entering_reply(call: Call, response: Response, rules: Rules) -> Entering | N
     # INVARIANT: all of the question or none of it. Cut off, it would leave out the part that no person said.
     asked = asked if len(asked) <= MAX_ASKED else ()
     step = "" if failed else call.id
-    return Entering(f"{call.server}/{call.name}", response.body, walk, written, asked, step, overlong)
+    source = f"{call.server}/{call.name}"
+    return Entering(source, response.body, walk, written, asked, step, overlong, carried(call))
+
+
+def carried(call: Call) -> Label:
+    """What came out of handles into a call may come back in its reply: its readers, and who shaped its words.
+
+    INVARIANT: or a tool that repeats what it is told would show a hidden text under the label of the server's own.
+    """
+    brought = (onward(one.label) for one in call.filled)
+    words = (
+        Label(frozenset(), label.readers) if one.inert else label
+        for one, label in zip(call.filled, brought, strict=True)
+    )
+    return join_all(words)
+
+
+def hidden_label(
+    output: Output, readers: frozenset[str] | None, entering: Entering, server: str, shaped: Label
+) -> tuple[bool, Label]:
+    """Whether a server vouches for a hidden field, and its label: as `read_reply` would label it if it were shown."""
+    reading = entering.reading(server, shaped)
+    shaped = join(shaped, entering.carried)  # a hidden text that a field repeats comes out of it as it went in
+    foreign = shaped.origins != BOTTOM.origins
+    trusted = output.trusted and (output.key or not foreign)
+    own = reading.trusted if output.trusted else reading.untrusted
+    brought = Label(frozenset() if trusted else shaped.origins, shaped.readers)
+    return trusted, join_all((own, brought, Label(frozenset(), readers)))
 
 
 def _with(walk: Walk, more: Beside, tool: ApprovedTool, *, vouched: bool) -> Walk:

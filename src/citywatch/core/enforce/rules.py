@@ -60,7 +60,8 @@ class ApprovedTool(msgspec.Struct, frozen=True, kw_only=True):
     """An approved tool: its digest, what it does, how its replies are read, how policy sees it and its arguments.
 
     `options` are the arguments that can only be one of a few words, or a yes or no; `vouched`: no field of its replies
-    can be a third party's. `feeds`: some tool of its server feeds a set of known parties.
+    can be a third party's; `hides`: some field reaches the model as a handle. `feeds`: some tool of its server feeds a
+    set of known parties.
     """
 
     digest: str
@@ -68,6 +69,7 @@ class ApprovedTool(msgspec.Struct, frozen=True, kw_only=True):
     manifest: ToolManifest
     fields: Fields
     vouched: bool
+    hides: bool
     options: frozenset[str]
     action: Entity
     arguments: ArgumentMap
@@ -142,6 +144,7 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
             options=_options(_schema(definition) or {}),
             fields=Fields(configured.servers[tool[0]].get(tool[1], SILENT).output),
             vouched=_vouched(configured.servers[tool[0]].get(tool[1], SILENT)),
+            hides=configured.servers[tool[0]].get(tool[1], SILENT).hides,
             action=world.entities[Uid(ACTION, f"{tool[0]}/{tool[1]}")],
             arguments=world.tools[tool],
             mirrored=param_headers(_schema(definition) or {}),

@@ -33,6 +33,7 @@ from citywatch.core.enforce.arguments import MAX_VALUES, Argument, arguments
 from citywatch.core.enforce.context import Flow, party_forms
 from citywatch.core.enforce.rules import ApprovedTool, Rules
 from citywatch.core.flow.derive import as_number, derive
+from citywatch.core.flow.handle import stood_at
 from citywatch.core.flow.history import Sighting, Value
 from citywatch.core.flow.provenance import Provenance
 from citywatch.core.flow.readings import Typed
@@ -110,7 +111,8 @@ class Steering:
 
     def findings(self) -> tuple[Finding, ...]:
         """One for each control value, and for each link in words on their way out; empty if nothing needs a source."""
-        if self._clean and self._manifest.effect is not Effect.READ and not (self._history.foreign or self._cleared):
+        unread = not (self._history.foreign or self._cleared) and not self._call.filled
+        if self._clean and self._manifest.effect is not Effect.READ and unread:
             return ()
         found: list[Finding] = []
         later: list[Argument] = []
@@ -192,7 +194,7 @@ class Steering:
 
     def _source(self, argument: Argument) -> tuple[str | None, str]:
         value = self._read(argument.value)
-        if self._clean and not self._foreign(value):
+        if self._clean and not self._foreign(argument.path, value):
             return "clean", "nothing here was written by a third party"
         seen = self._people.named(value, READINGS[argument.role], argument.path)
         if seen is not None:
@@ -252,8 +254,13 @@ class Steering:
                     return True
         return False
 
-    def _foreign(self, value: Typed) -> bool:
-        """Whether this stands only where no server vouches for it: a number cannot talk, and yet be an attacker's."""
+    def _foreign(self, path: str, value: Typed) -> bool:
+        """Whether this stands only where no server vouches for it: a number cannot talk, and yet be an attacker's.
+
+        What came out of a handle has exactly that origin, however long it is and whatever it was put between.
+        """
+        if any(not one.trusted and stood_at(one.path, path) for one in self._call.filled):
+            return True
         seen = self._history.sightings(value) if self._history.foreign or self._cleared else []
         # INVARIANT: 1. What an operator let down is the context's label, not that of what it has read.
         if self._cleared and not all(self._entitled(self._history.items[one.item].label) for one in seen):

@@ -106,7 +106,7 @@ class Fields:
         """Meet every leaf of a JSON value, each with the declaration that holds for it."""
         leaves: list[Leaf] = []
         parents: list[int] = []
-        pending: list[_Node] = [self._root(value)]
+        pending: list[Node] = [self.root(value)]
         while pending:
             node = pending.pop()
             if len(leaves) >= MAX_LEAVES:
@@ -132,17 +132,41 @@ class Fields:
                 leaves.append(Leaf(node.path, node.name, node.record, inside, node.output, self._readers(node)))
         return Walk(tuple(leaves), tuple(parents), False)
 
-    def _root(self, value: Any) -> _Node:
+    # -- one node at a time, for who rebuilds a value ----------------------------------------------------------------
+
+    def root(self, value: Any) -> Node:
+        """The whole value, with the declaration that holds for it."""
         output, rank = self._best(self._start, UNTRUSTED, (0, 0))
-        return _Node("$", "", -1, value, self._start, output, rank)
+        return Node("$", "", -1, value, self._start, output, rank)
+
+    def children(self, node: Node) -> Iterator[tuple[str, Node]]:
+        """The members of an object, or the elements of a list, each with the declaration that holds for it."""
+        if isinstance(node.value, dict):
+            yield from ((key, self._child(node, _step(key), key, key, -1, one)) for key, one in node.value.items())
+        else:
+            for number, one in enumerate(node.value):
+                yield "", self._child(node, f"[{number}]", None, node.name, -1, one)
+
+    def goes_on(self, node: Node) -> bool:
+        """Whether a declared path can lead further down from here."""
+        return any(at < len(self._rules[number][0]) for number, at in node.states)
+
+    def names(self, node: Node, key: str) -> bool:
+        """Whether a declared path says this member's name, from here."""
+        steps = (self._rules[number][0][at] for number, at in node.states if at < len(self._rules[number][0]))
+        return any(kind != ANY and name == key for kind, name in steps)
+
+    def seen_by(self, node: Node) -> frozenset[str] | None:
+        """Who may see a value."""
+        return self._readers(node)
 
     def shown(self, value: Any, audience: frozenset[str] | None) -> Shown:
         """The value as this audience may see it: a mark stands for each leaf, and each name, that it may not."""
         hidden: list[bool] = []
-        seen = self._shown(self._root(value), audience, hidden)
+        seen = self._shown(self.root(value), audience, hidden)
         return Shown(seen, len(hidden), any(hidden))
 
-    def _shown(self, node: _Node, audience: frozenset[str] | None, hidden: list[bool]) -> Any:
+    def _shown(self, node: Node, audience: frozenset[str] | None, hidden: list[bool]) -> Any:
         inside = node.value
         if isinstance(inside, list):
             return [
@@ -161,7 +185,7 @@ class Fields:
                 kept[UNSEEN] = UNSEEN
         return kept
 
-    def _may(self, node: _Node, audience: frozenset[str] | None, hidden: list[bool]) -> bool:
+    def _may(self, node: Node, audience: frozenset[str] | None, hidden: list[bool]) -> bool:
         """Whether this audience may see a leaf or a name; if not, note whether that withholds everything."""
         if may_flow(Label(frozenset(), self._readers(node)), audience):
             return True
@@ -171,26 +195,26 @@ class Fields:
     def _declares(self, states: tuple[tuple[int, int], ...], key: str) -> bool:
         return any(at and self._rules[number][0][at - 1][1] == key for number, at in states)
 
-    def _readers(self, node: _Node) -> frozenset[str] | None:
+    def _readers(self, node: Node) -> frozenset[str] | None:
         """Who may see a value: what is declared of it and, if it is a text where fields were declared, of those."""
         if self.readers is None or node.value == UNSEEN:
             return None
         return meet(audience_of(one.readers) for one in self._outputs(node))
 
-    def _name_readers(self, child: _Node, key: str) -> frozenset[str] | None:
+    def _name_readers(self, child: Node, key: str) -> frozenset[str] | None:
         """Who may see a member's name: everybody, if the manifest says that there is one of that name."""
         return None if key == UNSEEN or self._declares(child.states, key) else self._readers(child)
 
-    def _outputs(self, node: _Node) -> Iterator[Output]:
+    def _outputs(self, node: Node) -> Iterator[Output]:
         yield node.output
         if not isinstance(node.value, dict | list):
             inner = (self._rules[number] for number, at in node.states if at < len(self._rules[number][0]))
             yield from (one for path, one in inner if node.path == "$" or path[-1][0] != DEEP)
 
-    def _child(self, node: _Node, step: str, key: str | None, name: str, record: int, value: Any) -> _Node:
+    def _child(self, node: Node, step: str, key: str | None, name: str, record: int, value: Any) -> Node:
         states = tuple(dict.fromkeys(self._advance(node.states, key)))
         output, rank = self._best(states, node.output, node.rank)
-        return _Node(_clip(node.path + step), _clip(name), record, value, states, output, rank)
+        return Node(_clip(node.path + step), _clip(name), record, value, states, output, rank)
 
     def _advance(self, states: tuple[tuple[int, int], ...], key: str | None) -> Iterator[tuple[int, int]]:
         """The paths that still match one step further down; `key` is None for an element of a list."""
@@ -232,7 +256,7 @@ def meet(audiences: Iterable[frozenset[str] | None]) -> frozenset[str] | None:
     return join_all(Label(frozenset(), one) for one in audiences).readers
 
 
-class _Node(msgspec.Struct, frozen=True):
+class Node(msgspec.Struct, frozen=True):
     path: str
     name: str
     record: int

@@ -1,9 +1,9 @@
 """What entered an agent's context, kept as an index: typed tokens, short whole values, labels; never the text itself.
 
 Decides how a prompt and a reply are taken apart; what may be done with a value is for `enforce`. INVARIANTS: the label
-of an item is the join of all its text and of all that the server vouches for; work and size are bounded, and what is
-beyond the bound keeps the label of third-party text; only a principal's own prompt is kept as text, because only there
-whole phrases count.
+of an item is the join of all its text that was shown and of all that the server vouches for; what is behind a handle is
+in the index and not in the label; work and size are bounded, and what is beyond the bound keeps the label of
+third-party text; only a principal's own prompt is kept as text, because only there whole phrases count.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from citywatch.core.flow.fields import Leaf, Walk
 from citywatch.core.flow.fold import fold, scannable
 from citywatch.core.flow.phrases import find_lines, find_names
 from citywatch.core.flow.tokens import find_tokens, whole_tokens
-from citywatch.core.label import Label, has_strangers, join_all
+from citywatch.core.label import BOTTOM, Label, has_strangers, join_all
 
 MAX_WHOLE: Final = 256
 """A longer value is no name of anything."""
@@ -39,6 +39,7 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
     """One leaf: where it stood, whether the server vouches for it, itself if it is short, the typed tokens in it.
 
     Bytes that are no text have their type for a name, and their digest for a mark.
+    `hidden`: the agent was given a handle in its place.
     """
 
     path: str
@@ -47,6 +48,7 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
     trusted: bool
     whole: str
     marks: tuple[Mark, ...]
+    hidden: bool = False
 
 
 class Stretch(msgspec.Struct, frozen=True, array_like=True):
@@ -92,12 +94,15 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """How a reply is read. `shaped` is what earlier writes brought to the objects it speaks of.
 
     It is joined to everything but the server's own keys, so that a tool that can be written and read is no laundry.
+    `carried` came out of handles into the call itself: the reply may repeat it, under whatever field, so it is joined
+    to whatever text is shown. Who vouches for a field is the same as if the agent had written those words itself.
     """
 
     source: str
     trusted: Label
     untrusted: Label
     shaped: Label
+    carried: Label = BOTTOM
     about: tuple[str, ...] = ()
     call: str = ""
     overlong: bool = False
@@ -123,7 +128,9 @@ def read_reply(walk: Walk, digest: str, reading: Reading, at: int) -> Item:
     about = tuple(fold(one) for one in reading.about)
     parts: list[Part] = []
     # Numbers too: they carry no orders, and they are secrets like any other.
-    audiences = {leaf.readers for leaf in walk.leaves} | {walk.readers, reading.shaped.readers}
+    # What is behind a handle was not seen; whoever has it filled in is held to its own label.
+    seen = [leaf for leaf in walk.leaves if not leaf.output.handle]
+    audiences = {leaf.readers for leaf in seen} | {walk.readers, reading.shaped.readers, reading.carried.readers}
     labels = {Label(frozenset(), readers) for readers in audiences}
     said: set[str] = set()  # which labels of the reading, by name: a label is hashed once for a reply, not for a leaf
     room, names = MAX_MARKS, MAX_NAMES
@@ -135,7 +142,11 @@ def read_reply(walk: Walk, digest: str, reading: Reading, at: int) -> Item:
             names -= len(more)
             part = msgspec.structs.replace(part, marks=(*part.marks, *more))
         parts.append(part)
-        # A number, a yes or a no cannot carry an instruction; text can.
+        # A number, a yes or a no cannot carry an instruction; text can, if it was shown.
+        if leaf.output.handle or leaf.output.typed:
+            continue
+        if isinstance(leaf.value, str) and not leaf.output.key:
+            labels.add(reading.carried)
         if trusted:
             said.add("trusted")
             if not leaf.output.key and isinstance(leaf.value, str):
@@ -146,11 +157,11 @@ def read_reply(walk: Walk, digest: str, reading: Reading, at: int) -> Item:
     labels |= {getattr(reading, name) for name in said}
     for blob in walk.blobs:
         # INVARIANT: pixels carry words. Whoever could have made them shaped what the agent read.
-        labels |= {reading.trusted if walk.vouched else reading.untrusted, reading.shaped}
+        labels |= {reading.trusted if walk.vouched else reading.untrusted, reading.shaped, reading.carried}
         marks = ((BLOB, blob.digest, 0, 0),) if blob.digest else ()
         parts.append(Part(blob.path, blob.media, -1, walk.vouched and not foreign, "", marks))
     if walk.cut:
-        labels |= {reading.untrusted, reading.shaped}
+        labels |= {reading.untrusted, reading.shaped, reading.carried}
     return Item(
         digest=digest,
         source=reading.source,
@@ -169,9 +180,9 @@ def _part(leaf: Leaf, trusted: bool, room: int) -> Part:
     value = leaf.value
     if isinstance(value, str):
         whole = fold(value) if len(value) <= MAX_WHOLE else ""
-        return Part(leaf.path, leaf.name, leaf.record, trusted, whole, _marks(value, room))
+        return Part(leaf.path, leaf.name, leaf.record, trusted, whole, _marks(value, room), leaf.output.handle)
     marks = tuple([(str(one.kind), one.value, 0, 0) for one in whole_tokens(value)])
-    return Part(leaf.path, leaf.name, leaf.record, trusted, str(value), marks)
+    return Part(leaf.path, leaf.name, leaf.record, trusted, str(value), marks, leaf.output.handle)
 
 
 def _names(leaf: Leaf, room: int) -> tuple[Mark, ...]:

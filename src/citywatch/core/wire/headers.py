@@ -172,6 +172,15 @@ def mirror_params(wanted: tuple[ParamHeader, ...], arguments: Any) -> dict[str, 
     return {header: encode_value(text) for header, text in texts if text is not None}
 
 
+def mirrored_anew(headers: Mapping[str, str], wanted: tuple[ParamHeader, ...], arguments: Any) -> Mapping[str, str]:
+    """The same headers beside other arguments: what they say of an argument is said of the new one, or not at all."""
+    if not wanted:
+        return headers
+    names = {param.header for param in wanted}
+    kept = {name: value for name, value in headers.items() if name not in names}
+    return kept | (mirror_params(wanted, arguments) if names & headers.keys() else {})
+
+
 def _positions(schema: Any) -> Iterator[tuple[tuple[str, ...] | None, dict[str, Any]]]:
     """Each place of a schema where a schema stands, with its path of property names (None off that path)."""
     waiting: list[tuple[tuple[str, ...] | None, Any]] = [((), schema)]

@@ -7,7 +7,7 @@ INVARIANT: whoever stands outside of `core.wire` imports MCP from here, so that 
 
 from __future__ import annotations
 
-from citywatch.core.wire.headers import ParamHeader, claimed_session, param_headers
+from citywatch.core.wire.headers import ParamHeader, claimed_session, mirrored_anew, param_headers
 from citywatch.core.wire.methods import LEGACY, MODERN, Group, Method, all_methods, effect_of_method, find_method
 from citywatch.core.wire.refusals import error_number, refusal, status_of, turned_away
 from citywatch.core.wire.requests import (
@@ -58,6 +58,7 @@ __all__ = [
     "find_method",
     "input_requests",
     "keep_only",
+    "mirrored_anew",
     "name_and_arguments",
     "named_task",
     "negotiated",
