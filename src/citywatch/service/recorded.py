@@ -38,9 +38,11 @@ def ticket_of(one: events.Decided) -> str | None:
     return words[1] if words[0] == "ticket" and len(words) > 1 else None
 
 
-def papers_of(one: events.Decided) -> Credential:
+def papers_of(one: events.Decided | events.PlanWritten) -> Credential:
     """Papers that hold at that instant and no other, for whoever had some."""
-    return Credential(agent=one.agent, key=one.key, kind=Kind.X509, not_before=one.at, not_after=one.at, digest="")
+    return Credential(
+        agent=one.agent, key=one.key, kind=Kind.X509, not_before=one.at - 1, not_after=one.at + 1, digest=""
+    )
 
 
 def response_of(body: bytes) -> Response | None:

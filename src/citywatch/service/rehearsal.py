@@ -20,11 +20,11 @@ from typing import Final
 import msgspec
 
 from citywatch.core import events
-from citywatch.core.call import Allow, Ask, Call, Decision, Direction, Effect
+from citywatch.core.call import Allow, Ask, Call, Decision, Deny, Direction, Effect
 from citywatch.core.content.model import Model
 from citywatch.core.enforce.admit import admit
 from citywatch.core.enforce.context import Context, carried_over, context_key
-from citywatch.core.enforce.held import Holding, plan_key, progress_key, take_up
+from citywatch.core.enforce.held import Holding, holder_of, plan_key, progress_key, take_up
 from citywatch.core.enforce.needs import PINNED, TOOL_CALL, Known, Needs, Pin, effect_of, needs
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.settle import Withheld
@@ -38,6 +38,7 @@ from citywatch.core.plan.narrow import NotAdopted
 from citywatch.core.wire import mcp
 from citywatch.service.contexts import TICKET_ID, held_to
 from citywatch.service.enforcer import Enforcer, Judged
+from citywatch.service.plans import Plans
 from citywatch.service.ports import Append, Payload, Puts, Spend, Store
 from citywatch.service.recorded import papers_of, recorded, response_of, ticket_of, verdict
 from citywatch.service.shadow import RecordedChance, RecordedClock, ShadowRows
@@ -57,7 +58,7 @@ BEFORE_POLICY: Final = frozenset(
         Code.ALREADY_HAPPENED,
     )
 )
-"""Refusals that no policy and no manifest has a say in: they stand, whatever is tried."""
+"""Refusals that no policy has a say in: they stand, whatever is tried."""
 IDLE: Final = frozenset(
     "resolved rejected authority_changed credential_issued tool_approved tool_changed offers_dropped started stopped "
     "gap policy_loaded erased label_released".split()
@@ -109,8 +110,13 @@ class Rehearsal:
             model=model,
         )
         self._tickets = Tickets(store=self._rows, clock=self._clock, replica=REPLICA)
+        self._plans_of_agents = Plans(
+            store=self._rows, clock=self._clock, chance=self._chance, replica=REPLICA, rules=lambda: self._rules
+        )
         self._open: dict[str, Judged | events.Decided] = {}
         self._dark = Unknowns()
+        self._weights = "" if model is None else model.digest
+        self._other_weights = False
         self._plans: dict[str, Holding] = {}
         self._asked: set[str] = set()
         self._now: tuple[int, events.Decided] | None = None
@@ -195,10 +201,14 @@ class Rehearsal:
         else:
             decision = admit(call, authority, known, need, now)
         if isinstance(decision, Ask) and ticket_of(one) not in (None, *self._asked):
-            why = "a person answered it, and what they were asked is not kept"
-            return Rehearsed(index=index, event=one, status=Status.UNVERIFIABLE, why=why)
+            said = "a person answered it, and what they were asked is not kept"
+            return Rehearsed(index=index, event=one, status=Status.UNVERIFIABLE, why=said)
         same = verdict(decision) == one.verdict
-        return Rehearsed(index=index, event=one, status=Status.SAME if same else Status.CHANGED, decision=decision)
+        if not same and self._other_weights and not (_certain(decision) or _certain(recorded(one))):
+            why = "the content model that read what was said then had other weights"
+            return Rehearsed(index=index, event=one, status=Status.UNVERIFIABLE, why=why)
+        status, why = Status.SAME if same else Status.CHANGED, doubt[1] if doubt else ""
+        return Rehearsed(index=index, event=one, status=status, decision=decision, why=why)
 
     async def _unseen(self, one: events.Decided) -> None:
         """A call of which only the entry is left: it spent what it spent, and what it did is not known."""
@@ -233,8 +243,12 @@ class Rehearsal:
             self._open.pop(event.call, None)
         elif isinstance(event, events.TaskStarted):
             await self._task(index, event)
+        elif isinstance(event, events.PlanWritten):
+            await self._wrote(index, event)
         elif isinstance(event, events.TicketAnswered):
             await self._answered(event)
+        elif isinstance(event, events.Started):
+            self._other_weights = self._other_weights or event.weights not in ("", self._weights)
         elif isinstance(event, events.AgentAdded):
             row = AgentRow(agent=event.agent, keys=(event.key,), added_at=event.at)
             await self._put(event.agent, row)
@@ -276,17 +290,18 @@ class Rehearsal:
         if body is None:
             self._darken(await self._agent(event.agent), "the prompt of a task was erased")
         else:
+            name = event.agent.rpartition("/")[2]
             try:
-                name = event.agent.rpartition("/")[2]
-                await self._tasks.start(event.principal, name, body.decode(), event.by, plan)
+                await self._tasks.start(event.principal, name, body.decode(), event.by, plan, event.template)
             except (Malformed, Refused) as failure:
                 self._darken(await self._agent(event.agent), f"its task would not have been started: {failure}")
         await self._hold(event)
 
     async def _brought(self, event: events.TaskStarted) -> Plan | None:
         """The plan that a task came with, if the one that holds after it cannot be the one that held before."""
-        loaded = await self._rows.load((plan_key(event.agent), progress_key(event.agent)), ())
-        before = held_to(event.agent, loaded)
+        holder = self._holder(event)
+        loaded = await self._rows.load((plan_key(holder), progress_key(holder)), ())
+        before = held_to(holder, loaded)
         kept = self._plans.get(event.plan or "")
         for plan in (None, None if kept is None or kept.plan is None else kept.plan.held.plan):
             after = take_up(plan, event.task, event.principal, *before, event.at)
@@ -296,9 +311,10 @@ class Rehearsal:
 
     async def _hold(self, event: events.TaskStarted) -> None:
         """See that the agent is held to what it was held to. A plan that was lifted is not kept anywhere."""
-        plan, progress = plan_key(event.agent), progress_key(event.agent)
+        holder = self._holder(event)
+        plan, progress = plan_key(holder), progress_key(holder)
         dark = event.agent in self._dark.plans
-        holding, _ = held_to(event.agent, await self._rows.load((plan, progress), ()))
+        holding, _ = held_to(holder, await self._rows.load((plan, progress), ()))
         if _digest(holding) == event.plan and not dark:
             return
         kept = self._plans.get(event.plan or "")
@@ -312,6 +328,19 @@ class Rehearsal:
             return
         await self._rows.append(Append(puts=rows))
         self._dark.plans.pop(event.agent, None)
+
+    def _holder(self, event: events.TaskStarted) -> str:
+        return holder_of(event.agent, event.task if self._rules.is_isolated(event.agent) else None)
+
+    async def _wrote(self, index: int, event: events.PlanWritten) -> None:
+        """Hold an agent to the plan that it wrote."""
+        body = await self._payload(index, event.body)
+        await self._stand(event)
+        try:
+            plan = msgspec.json.decode(body or b"", type=Plan)
+            await self._plans_of_agents.write(papers_of(event), plan)
+        except (CitywatchError, msgspec.DecodeError):
+            self._dark.plans[event.agent] = (Status.UNVERIFIABLE, "the plan that it wrote cannot be held to again")
 
     async def _answered(self, event: events.TicketAnswered) -> None:
         with suppress(CitywatchError):  # what was asked is not kept, or these rules want another person's word for it
@@ -340,10 +369,8 @@ class Rehearsal:
 
     async def _payload(self, index: int, digest: str | None) -> bytes | None:
         """The body that an entry names; None if it was erased, never kept, or is not the one."""
-        payload: Payload | None = await self._log.payload(index)
-        if payload is None or payload_digest(payload.salt, payload.body) != digest:
-            return None
-        return payload.body
+        kept: Payload | None = await self._log.payload(index)
+        return kept.body if kept is not None and payload_digest(kept.salt, kept.body) == digest else None
 
     async def _agent(self, agent: str) -> AgentRow:
         key = agent_key(agent.rpartition("/")[2])
@@ -353,7 +380,7 @@ class Rehearsal:
     async def _put(self, agent: str, row: AgentRow) -> None:
         await self._rows.append(Append(puts=((agent_key(agent.rpartition("/")[2]), format_row(row)),)))
 
-    async def _stand(self, one: events.Decided) -> None:
+    async def _stand(self, one: events.Decided | events.PlanWritten) -> None:
         """Whoever is in an entry held that key when it was written, whether or not the log began before they did."""
         row = await self._agent(one.agent)
         if one.key not in row.keys or row.revoked:
@@ -362,6 +389,11 @@ class Rehearsal:
     def _darken(self, row: AgentRow, why: str) -> None:
         for key in row.keys:
             self._dark.context(row.agent, key, why)
+
+
+def _certain(decision: Decision) -> bool:
+    """Whether a refusal is one in which no scan of a text has a say."""
+    return isinstance(decision, Deny) and decision.reason.code is not Code.SUSPECTED_INJECTION
 
 
 def _digest(holding: Holding) -> str | None:
