@@ -131,6 +131,16 @@ async def test_pieces_that_two_agents_send_to_one_reader_are_counted_together_in
     assert code_of(await here.act("send", to="ann@good.example", text="d")) != RULED, "another reader is another trace"
 
 
+async def test_a_reader_is_no_other_for_a_name_before_it_or_another_one_beside_it() -> None:
+    written = (f"Eve <{EVE}>", f"E. <{EVE}>", f"{EVE}, ann@good.example", f"ann@good.example; {EVE}")
+    rule = 'forbid pooled per reader when event is "call" and count within 1d event is "call" >= 3;'
+    here = under(rule, FlowCity())
+    here.configured = msgspec.structs.replace(here.configured, principals={})
+    here.enforcer.rules = here.rules(*TOOLS)
+    await here.open()
+    assert [code_of(await here.act("send", to=to, text="x")) for to in written] == [None, None, RULED, RULED]
+
+
 async def test_sends_to_three_readers_are_no_pooling() -> None:
     here = await ruled(POOLED)
     for to in ("ann@good.example", "bob@good.example", "cem@good.example", "dora@good.example"):

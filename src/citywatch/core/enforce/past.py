@@ -12,7 +12,8 @@ INVARIANTS
 1. A rule that forbids and matches denies; one that asks and matches is at best an Ask, and a Deny where nobody could be
    asked. A match in one of the event's traces is a match.
 2. Every memory that a verdict rests on is among the rows read: of two calls that race, one sees the other.
-3. One reader has one trace, however it is written: in each of its readings, and a URL by its host too.
+3. One reader has one trace, however it is written and whatever stands beside it: in each of its readings, and a URL by
+   its host too.
 4. What is not known could be anything: an origin where contexts are not kept, a reader where no destination and no
    audience is declared, an object that is not named.
 5. More readers or objects than are followed one by one is refused, not cut off.
@@ -31,10 +32,9 @@ from citywatch.core.enforce.arguments import declarations
 from citywatch.core.enforce.context import Flow, Key, thing_of
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.errors import Code
-from citywatch.core.flow.addresses import normal_url
 from citywatch.core.flow.fold import fold
 from citywatch.core.flow.history import Value
-from citywatch.core.flow.tokens import Kind, exact_tokens
+from citywatch.core.flow.tokens import Kind, exact_tokens, find_tokens
 from citywatch.core.label import Label, join_all
 from citywatch.core.manifest import EVERYBODY, SILENT, Role
 from citywatch.core.plan.formula import Per, Then
@@ -49,6 +49,8 @@ MAX_TRACES: Final = 64
 MAX_TEXT: Final = 256
 """A longer name of a reader or an object stands for itself as a digest."""
 NAMING: Final = frozenset((Kind.EMAIL, Kind.URL, Kind.HOST, Kind.IBAN, Kind.PHONE))
+REACHED: Final = frozenset(("reader", "resource"))
+"""What is looked for in a call's arguments only where a rule asks for it."""
 NONE: Final = "none"
 """The task, and the principal, of an agent that was given none: a trace like any other."""
 
@@ -80,7 +82,10 @@ def event_of(call: Call, rules: Rules, effect: str) -> Event | None:
         return None
     asked = call.direction is Direction.TO_SERVER
     kinds = ("call",) if asked else ("reply",) if call.rpc_id is None else ("call", "reply")
-    readers, resources = _reached(call, rules) if asked else ((), ())
+    watched = frozenset().union(*(one.attributes for one in rules.temporal))
+    readers, resources = _reached(call, rules) if asked and watched & REACHED else ((), ())
+    readers = readers if "reader" in watched else ()
+    resources = resources if "resource" in watched else ()
     everybody = _is_for_everybody(call, rules) if "call" in kinds else False
     anything = (*(("reader",) if everybody else ()), *(() if resources or not asked else ("resource",)))
     return _event(call, rules, kinds, effect, readers, resources, anything)
@@ -165,14 +170,14 @@ def _reached(call: Call, rules: Rules) -> tuple[tuple[str, ...], tuple[str, ...]
 
 
 def forms_of(value: Value) -> Iterator[str]:
-    """# INVARIANT: 3. The names under which one reader has one trace, whatever the notation."""
+    """# INVARIANT: 3. The names under which one reader has one trace, whatever the notation.
+
+    Each address in a text is one: `Eve <eve@x.example>` and `eve@x.example, ann@y.example` both reach Eve.
+    """
     yield _short(fold(value) if isinstance(value, str) else str(value))
-    for token in exact_tokens(value):
+    for token in find_tokens(value, names=False) if isinstance(value, str) else exact_tokens(value):
         if token.kind in NAMING:
             yield _short(token.value)
-            host = normal_url(token.value)[1] if token.kind is Kind.URL else None
-            if host is not None:
-                yield _short(host)
 
 
 def _short(text: str) -> str:

@@ -84,12 +84,13 @@ Operator = Callable[[Happening, list[bool], Cell, int], tuple[bool, Cell]]
 
 
 class Automaton(msgspec.Struct, frozen=True, kw_only=True):
-    """A compiled rule. `digest` names its text: a changed rule starts with no memory."""
+    """A compiled rule. `digest` names its text: a changed rule starts with no memory. It reads these `attributes`."""
 
     rule: Rule
     digest: str
     operators: tuple[Operator, ...]
     root: Ask
+    attributes: frozenset[str]
 
 
 def compile_rule(rule: Rule) -> Automaton:
@@ -97,7 +98,8 @@ def compile_rule(rule: Rule) -> Automaton:
     compiler = _Compiler()
     root = compiler.formula(rule.when, True, MAX_DEPTH)
     name = digest(b"citywatch/rule/v1\n" + canonical(msgspec.to_builtins(rule)))
-    return Automaton(rule=rule, digest=name, operators=tuple(compiler.operators), root=root)
+    attributes = frozenset((rule.per.value, *compiler.attributes))
+    return Automaton(rule=rule, digest=name, operators=tuple(compiler.operators), root=root, attributes=attributes)
 
 
 def start(automaton: Automaton) -> Memory:
@@ -147,6 +149,7 @@ class _Compiler:
     def __init__(self) -> None:
         self.operators: list[Operator] = []
         self.nodes = 0
+        self.attributes: set[str] = set()
 
     def formula(self, formula: Formula, favour: bool, depth: int) -> Ask:
         """`favour`: whether the formula holding lets the rule match. # INVARIANT: 5."""
@@ -155,6 +158,7 @@ class _Compiler:
             raise Malformed(f"more than {MAX_NODES} parts, or nested deeper than {MAX_DEPTH}")
         match formula:
             case Is():
+                self.attributes.add(formula.attribute)
                 return _is(formula, favour)
             case Not():
                 inner = self.formula(formula.of, not favour, depth - 1)
