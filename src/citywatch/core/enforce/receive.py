@@ -107,7 +107,7 @@ class Entering(msgspec.Struct, frozen=True):
         waits for a later task; what no write has touched counts at once.
         """
         found: dict[Key, Party] = {}
-        for leaf, form in () if has_strangers(shaped) else self._forms():
+        for leaf, form in self._forms():
             marks = self._marks(leaf, brought)
             label = join_all((shaped, *marks))
             if not has_strangers(label):
