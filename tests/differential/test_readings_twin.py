@@ -116,6 +116,7 @@ def test_what_is_remembered_of_a_value_is_what_it_is(value: Value) -> None:
         ]
         assert memory.of(value) is one or len(repr(value)) > MAX_LENGTH
         assert typed(one) is one
+        assert one.normal == Typed(value).normal
 
 
 @given(values, st.lists(values, max_size=4), values)

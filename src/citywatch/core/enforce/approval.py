@@ -16,17 +16,16 @@ INVARIANTS
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
 from citywatch.core.call import Call, Effect
 from citywatch.core.canonical import digest
-from citywatch.core.enforce.arguments import MAX_VALUES, arguments
+from citywatch.core.enforce.arguments import Argument
 from citywatch.core.enforce.rules import Rules
-from citywatch.core.flow.fold import fold
 from citywatch.core.flow.history import History, Value
-from citywatch.core.flow.tokens import exact_tokens
+from citywatch.core.flow.readings import Typed
 from citywatch.core.manifest import Role, ToolManifest
 
 MAX_SHOWN = 64
@@ -50,12 +49,13 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
-def answer_key(call: Call, manifest: ToolManifest) -> Key:
-    """The row for an answer about this act on these control values: one for all ways of writing them."""
+def answer_key(call: Call, traced: Iterable[Argument], read: Callable[[Value], Typed] = Typed) -> Key:
+    """The row for an answer about this act on these control values: one for all ways of writing them.
+
+    `traced` are the values of the call (`arguments`), at most `MAX_VALUES`; `read` may remember how a value reads.
+    """
     values = sorted(
-        (one.path, str(one.role), _normal(one.value))
-        for count, one in enumerate(arguments(call, manifest))
-        if count < MAX_VALUES and one.role is not Role.CONTENT
+        [(one.path, str(one.role), read(one.value).normal) for one in traced if one.role is not Role.CONTENT]
     )
     return ("answer", _digest("normal", call, values))
 
@@ -110,15 +110,8 @@ def _digest(what: str, call: Call, values: object) -> str:
     return digest(head.encode() + b"\n" + msgspec.json.encode(values, order="sorted"))
 
 
-def _normal(value: Value | None) -> str:
-    if value is None:
-        return ""
-    readings = sorted(f"{token.kind}:{token.value}" for token in exact_tokens(value))
-    return " ".join(readings) or fold(str(value))
-
-
 def _normals(values: Iterable[Shown]) -> set[tuple[str, str]]:
-    return {(role, _normal(value)) for role, value in values}
+    return {(role, "" if value is None else Typed(value).normal) for role, value in values}
 
 
 def _typed(values: Iterable[Shown]) -> set[tuple[str, str]]:

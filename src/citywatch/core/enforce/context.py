@@ -189,7 +189,7 @@ def flow_need(
         context=context,
         parties=tuple(parties),
         ticket=ticket_key(_within(likeness, task)),
-        answer=("answer", _within(answer_key(call, tool.manifest)[1], task)),
+        answer=("answer", _within(answer_key(call, traced[:MAX_VALUES], read)[1], task)),
         written=written,
         plan=(plan_key(holder_of(call.agent, task)), progress_key(holder_of(call.agent, task))),
         adds=tuple(adds),

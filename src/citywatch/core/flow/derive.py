@@ -39,6 +39,8 @@ def derive(value: Decimal, numbers: Sequence[Decimal], percents: Sequence[Decima
             if _same(one(a), value):
                 return form.format(a=a)
         for b in few:
+            if b == a:
+                continue  # named once is once: 100 becomes no 200
             for form, two in _TWO:
                 if _same(two(a, b), value):
                     return form.format(a=a, b=b)

@@ -140,7 +140,7 @@ class History:
             if one.kind is Kind.URL:  # an address is quoted without its scheme too
                 for looser in looser_tokens(one):
                     found.update(self._tokens.get((str(looser.kind), looser.value), [])[:MAX_SIGHTINGS])
-        return sorted(found, key=lambda seen: (seen.item, seen.part, seen.start))[:MAX_SIGHTINGS]
+        return sorted(found, key=lambda seen: (seen.item, seen.part, seen.start, seen.end))[:MAX_SIGHTINGS]
 
     def record(self, number: int, record: int) -> list[Part]:
         """All fields of one record of an item."""

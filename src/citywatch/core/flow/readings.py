@@ -26,12 +26,13 @@ MAX_LENGTH: Final = 256
 class Typed:
     """One value, with what it is; each of its readings is made when it is first asked for."""
 
-    __slots__ = ("_exact", "_folded", "_ways", "value")
+    __slots__ = ("_exact", "_folded", "_normal", "_ways", "value")
 
     def __init__(self, value: Value) -> None:
         self.value = value
         self._folded: str | None = None
         self._exact: tuple[Token, ...] | None = None
+        self._normal: str | None = None
         self._ways: tuple[Way, ...] | None = None
 
     @property
@@ -47,6 +48,14 @@ class Typed:
         if self._exact is None:
             self._exact = exact_tokens(self.value)
         return self._exact
+
+    @property
+    def normal(self) -> str:
+        """All of these readings in one line, the same for each way of writing the value; folded if it has none."""
+        if self._normal is None:
+            readings = sorted([f"{one.kind}:{one.value}" for one in self.exact])
+            self._normal = " ".join(readings) or fold(str(self.value))
+        return self._normal
 
     @property
     def ways(self) -> tuple[Way, ...]:

@@ -13,7 +13,14 @@ from citywatch.core.flow.derive import MAX_NUMBERS, as_number, derive
 
 @pytest.mark.parametrize(
     ("value", "how"),
-    [("50", "half of 100"), ("130", "100 + 30"), ("70", "100 - 30"), ("110", "100 and 10 % more"), ("7", None)],
+    [
+        ("50", "half of 100"),
+        ("130", "100 + 30"),
+        ("70", "100 - 30"),
+        ("110", "100 and 10 % more"),
+        ("7", None),
+        ("200", None),
+    ],
 )
 def test_an_amount_follows_by_one_short_sum_or_not_at_all(value: str, how: str | None) -> None:
     assert derive(Decimal(value), [Decimal(100), Decimal(30)], [Decimal(10)]) == how
