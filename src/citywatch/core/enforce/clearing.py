@@ -1,7 +1,7 @@
 """An operator lets the label of a context down: what its program has read no longer shapes all that it does next.
 
 Decides what is left of a context's label; that the program has forgotten what it read is the operator's own knowledge,
-and stands in the log as their reason. With `released` the only place that lets a label down (see ADR 0012).
+and stands in the log as their reason. With `released` the only place that lets a label down (see ADR 0017).
 
 INVARIANTS
 1. The items stay. A value that stands in one of them keeps its label: it is as tainted, and as confidential, as before.

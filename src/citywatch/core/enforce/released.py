@@ -1,7 +1,7 @@
 """What `steering` found, turned into releases: from which label to which, and on whose account.
 
 Decides what label a value has left once a rule has let it pass; whether the rule applies was decided before. With
-`clearing` the only place that lets a label down (see ADR 0012). A release made here lasts for the call it is made for.
+`clearing` the only place that lets a label down (see ADR 0017). A release made here lasts for the call it is made for.
 
 INVARIANTS
 1. A value's label is the context's, joined with that of everything it stands in: the model chose it under all of that.
