@@ -44,3 +44,20 @@ def flows(label: Pair, audience: Names | None, world: Names) -> bool:
     """Everybody in the audience is a reader, and there is somebody in it."""
     listeners = world | {STRANGER} if audience is None else audience
     return len(listeners) > 0 and all(name in label[1] for name in listeners)
+
+
+def run(steps: list[tuple[str, Pair]], world: Names) -> tuple[list[Pair], list[tuple[Pair, Pair]]]:
+    """A context's life: what enters is joined; a release puts a label that is below in its place, and is written down.
+
+    Gives the label after each step, and every release. A release that would not lower is none: it changes nothing.
+    """
+    label: Pair = (frozenset(), world | {STRANGER})
+    labels, book = [], []
+    for what, other in steps:
+        if what == "enters":
+            label = joined(label, other, world)
+        elif above(label, other):
+            book.append((label, other))
+            label = other
+        labels.append(label)
+    return labels, book

@@ -41,6 +41,8 @@ SEEDED = [
     ("core", "core/log", "import citywatch.core.enforce"),
     ("core", "core/unplanned", ""),
     ("config", "redteam", "import citywatch.config"),
+    ("release", "core/enforce/steering", "import citywatch.core.flow.release"),
+    ("release", "service/ports", "import citywatch.core.flow.release"),
     ("config-is-text", "config", "import citywatch.adapters.one"),
     ("config-is-text", "config", "import citywatch.service.ports"),
     ("adapters", "adapters/one", "import citywatch.adapters.two"),
@@ -58,6 +60,7 @@ def rooms() -> list[str]:
     rings = [name for layer in LAYERS["rings"] for name in re.findall(r"\w+", layer)]
     concepts = [f"core/{name}" for layer in LAYERS["core"] for name in re.findall(r"\w+", layer)]
     below = ["service/ports", "adapters/one", "adapters/two", "adapters/three/inside", "adapters/three/beside"]
+    below += ["core/flow/release", "core/enforce/released", "core/enforce/clearing", "core/enforce/steering"]
     return [*rings, *concepts, *below]
 
 

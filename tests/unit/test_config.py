@@ -24,7 +24,17 @@ from citywatch.config import (
     parse_settings,
 )
 from citywatch.core.call import Effect
-from citywatch.core.manifest import Budget, Delivery, Output, Parameter, ParameterType, Role, ToolManifest
+from citywatch.core.label import Label, may_flow
+from citywatch.core.manifest import (
+    Budget,
+    Delivery,
+    Output,
+    Parameter,
+    ParameterType,
+    Role,
+    ToolManifest,
+    audience_of,
+)
 
 DOMAIN = "trust_domain: acme.example\n"
 LOG_KEY = "north+bedb050a+AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g"
@@ -111,6 +121,9 @@ INLINE = "a credential is never written into this file"
 FROM = "write {env: NAME} or {file: path}, and change the secret if this file was shared"
 LINES = "write `key: value` lines, indented below this key"
 
+EVERYBODY_IS_NONE = "`everybody` is no name for an audience"
+MEMBERS = "write an audience, or one of agent:NAME, principal:NAME, server:NAME, person:NAME"
+KINDS_AND_NAMES = "write one of agent, principal, server, person, a colon and a name"
 BAD: list[tuple[str, str, str, str]] = [
     # the text itself
     ("§", "", "the file is empty", "run `citywatch init` for an example to start from"),
@@ -160,7 +173,7 @@ BAD: list[tuple[str, str, str, str]] = [
         "",
         "unknown key `zzz`",
         "write one of trust_domain, listen, names, state, policies, temporal_rules, plan_templates, origin, "
-        "agents, servers, principals, reader, content, limits, witnesses, witness_quorum, unsafe_observe",
+        "agents, servers, principals, audiences, reader, content, limits, witnesses, witness_quorum, unsafe_observe",
     ),
     (f"{DOMAIN}listen: §[]\n", "listen", "an empty list", "name at least one, or remove the key"),
     (
@@ -619,7 +632,7 @@ BAD: list[tuple[str, str, str, str]] = [
         tool("parameters: {a: {§kind: x}}"),
         f"{TRANSFER}.parameters.a",
         "unknown key `kind`",
-        "write one of type, scale, role, party",
+        "write one of type, scale, role, party, adds",
     ),
     (
         tool("output: {§status: trusted}"),
@@ -662,6 +675,54 @@ BAD: list[tuple[str, str, str, str]] = [
         f"{TRANSFER}.parameters.a.party",
         "`Pay ees` is not a name for a set of known parties",
         "use letters, digits, dots, dashes, underscores, at most 128",
+    ),
+    (
+        tool("parameters: {a: {adds: §Pay ees}}"),
+        f"{TRANSFER}.parameters.a.adds",
+        "`Pay ees` is not a name for a set of known parties",
+        "use letters, digits, dots, dashes, underscores, at most 128",
+    ),
+    (
+        tool("parameters: {a: {adds: payees, §role: object}}"),
+        f"{TRANSFER}.parameters.a.role",
+        "whoever is added to `payees` is a destination",
+        "write `role: destination`",
+    ),
+    (
+        tool("parameters: {a: {adds: payees}}\n§effect: read"),
+        f"{TRANSFER}.effect",
+        "a tool that adds a party changes something",
+        "write `effect: write`",
+    ),
+    # audiences
+    (
+        f"{DOMAIN}audiences: {{§everybody: ['person:x']}}\n",
+        "audiences",
+        EVERYBODY_IS_NONE,
+        "it stands for all",
+    ),
+    (f"{DOMAIN}audiences: {{hr: §[]}}\n", "audiences.hr", "an empty list", "name at least one, or remove the key"),
+    (f"{DOMAIN}audiences: {{hr: [§staff]}}\n", "audiences.hr", "no audience `staff` in this file", MEMBERS),
+    (f"{DOMAIN}audiences: {{hr: [§'group:x']}}\n", "audiences.hr", "`group:x` is no member", KINDS_AND_NAMES),
+    (f"{DOMAIN}audiences: {{hr: [§'person:']}}\n", "audiences.hr", "`person:` is no member", KINDS_AND_NAMES),
+    (f"{DOMAIN}audiences: {{hr: [§'agent:eve']}}\n", "audiences.hr", "no agent `eve` in this file", "remove it"),
+    (
+        f"{DOMAIN}audiences: {{crowd: §[{', '.join(f'person:p{n}' for n in range(65))}]}}\n",
+        "audiences.crowd",
+        "an audience has at most 64 members",
+        "name groups as `person:<group>` where they need not be told apart",
+    ),
+    (
+        tool("audience: [§staf]") + "audiences: {staff: ['person:x']}\n",
+        f"{TRANSFER}.audience",
+        "no audience `staf` in this file",
+        "did you mean `staff`?",
+    ),
+    (
+        tool('output: {"$.pay": {label: trusted, readers: [hr, §boss]}}') + "audiences: {hr: ['person:x']}\n",
+        f"{TRANSFER}.output.$.pay.readers",
+        "no audience `boss` in this file",
+        "write one of hr, everybody",
     ),
     (
         agent("isolation: §session"),
@@ -1162,3 +1223,35 @@ def test_the_digest_names_what_is_declared_and_hides_literal_values() -> None:
     assert not changed("LANG: C.UTF-8", "LANG: C")
     assert not changed("depth: 32", "depth: 33")
     assert not changed("  billing:\n", "  # a comment\n  billing:\n")
+
+
+def test_an_audience_stands_for_its_members_through_others() -> None:
+    text = (
+        tool('audience: [staff]\noutput: {"$.pay": {label: trusted, readers: [hr, board]}, "$": trusted}')
+        + "agents: {billing: {}}\n"
+        + "audiences: {hr: ['person:dora', 'agent:billing'], board: ['person:emil'], staff: [hr, board]}\n"
+    )
+    manifest = parse_settings(text, "/etc").servers["ledger"].tools["transfer"]
+    everyone = ("agent:billing", "person:dora", "person:emil")
+    assert manifest.audience == everyone
+    assert manifest.output["$.pay"].readers == everyone
+    label = Label(frozenset(), audience_of(manifest.output["$.pay"].readers))
+    assert may_flow(label, audience_of(("person:dora",)))
+    assert may_flow(label, audience_of(manifest.audience))
+    assert not may_flow(label, audience_of(("person:dora", "person:eve")))
+    assert not may_flow(label, audience_of(("everybody",)))
+
+
+def test_without_audiences_a_name_stands_for_itself() -> None:
+    assert parse_settings(tool("audience: [bank]"), "/etc").servers["ledger"].tools["transfer"].audience == ("bank",)
+    told = tool("audience: [everybody]") + "audiences: {hr: ['person:x']}\n"
+    assert parse_settings(told, "/etc").servers["ledger"].tools["transfer"].audience == ("everybody",)
+
+
+def test_each_audience_of_a_circle_is_named() -> None:
+    with pytest.raises(ConfigError) as found:
+        parse_settings(f"{DOMAIN}audiences: {{a: [b], b: [a, 'person:x'], c: [a]}}\n", "/etc")
+    assert [(one.path, one.message) for one in found.value.mistakes] == [
+        ("audiences.a", "`a` is a member of itself"),
+        ("audiences.b", "`b` is a member of itself"),
+    ]

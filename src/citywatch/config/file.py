@@ -11,10 +11,11 @@ import binascii
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from ipaddress import ip_address
 
 from citywatch.config.agents import Declared, agents
+from citywatch.config.audiences import audiences
 from citywatch.config.content import content
 from citywatch.config.document import Node, Scalar, Table, parse_document
 from citywatch.config.principals import principals
@@ -56,6 +57,8 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
     listen = section.get("listen", some(_listen), _LISTEN)
     if len(set(listen)) < len(listen):
         section.wrong("listen", "the same address stands here twice", "keep one")
+    if section.has("audiences"):
+        notes.audiences = audiences(notes, *section.at("audiences"), _people(root))
     servers: Mapping[str, Server] = section.get(
         "servers", table(named(lambda name: parse_segment(name, "name for a server")), server), {}
     )
@@ -105,6 +108,11 @@ def _declared(root: Node) -> Declared:
     """The names of the servers and tools that stand in the file, whether or not they could be read."""
     servers = _members(_members(root).get("servers"))
     return {name: _members(_members(node).get("tools")).keys() for name, node in servers.items()}
+
+
+def _people(root: Node) -> dict[str, Collection[str]]:
+    """The names that can be members of an audience, by their kind, whether or not they could be read."""
+    return {kind: _members(_members(root).get(f"{kind}s")).keys() for kind in ("agent", "principal", "server")}
 
 
 def _one_user_each(notes: Notes, root: Node) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import os.path
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 from urllib.parse import SplitResult, urlsplit
 
@@ -33,10 +33,14 @@ SECRET_NAME = re.compile(
 
 
 class Notes(msgspec.Struct):
-    """The mistakes noted so far, and the folder that relative paths start from."""
+    """The mistakes noted so far, and the folder that relative paths start from.
+
+    `audiences` are those of the file with their members; None: it declares none.
+    """
 
     folder: str
     mistakes: list[Mistake]
+    audiences: Mapping[str, frozenset[str]] | None = None
 
     def wrong(self, node: Node, path: str, message: str, advice: str) -> None:
         self.mistakes.append(Mistake(node.line, node.column, path, message, advice))

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from urllib.parse import urlunsplit
 
+from citywatch.config.audiences import readers
 from citywatch.config.document import Node, Scalar, Table, Unread
 from citywatch.config.reader import (
     SECRET_NAME,
@@ -182,10 +183,14 @@ def _tool_name(notes: Notes, node: Node, path: str) -> str | None:
 
 def _tool(notes: Notes, node: Node, path: str, _: str) -> ToolManifest:
     section = Section(notes, node, path, "servers.*.tools.*")
+    effect = Effect(section.get("effect", one_of(Effect), Effect.IRREVERSIBLE.value))
+    parameters: Mapping[str, Parameter] = section.get("parameters", table(_parameter_name, _parameter), {})
+    if effect is Effect.READ and any(one.adds is not None for one in parameters.values()):
+        section.wrong("effect", "a tool that adds a party changes something", "write `effect: write`")
     return ToolManifest(
-        effect=Effect(section.get("effect", one_of(Effect), Effect.IRREVERSIBLE.value)),
-        audience=section.get("audience", some(text), (EVERYBODY,)),
-        parameters=section.get("parameters", table(_parameter_name, _parameter), {}),
+        effect=effect,
+        audience=section.get("audience", readers, (EVERYBODY,)),
+        parameters=parameters,
         output=section.get("output", table(_json_path, _output), {}),
         parts=section.get("parts", _parts, UNTRUSTED),
     )
@@ -207,7 +212,12 @@ def _parameter(notes: Notes, node: Node, path: str, _: str) -> Parameter:
         section.wrong("scale", "`scale` is for `type: money`", "write `type: money`, or remove `scale`")
     scale = section.get("scale", integer(0, 6), 2)
     role = section.get("role", one_of(Role), "")
-    return Parameter(type=kind, scale=scale, role=Role(role) if role else None, party=section.maybe("party", _party))
+    adds = section.maybe("adds", _party)
+    if adds is not None and role and role != Role.DESTINATION:
+        section.wrong("role", f"whoever is added to `{adds}` is a destination", "write `role: destination`")
+    return Parameter(
+        type=kind, scale=scale, role=Role(role) if role else None, party=section.maybe("party", _party), adds=adds
+    )
 
 
 def _party(notes: Notes, node: Node, path: str) -> str | None:
@@ -237,10 +247,10 @@ def _parts(notes: Notes, node: Node, path: str) -> Output | None:
 
 
 def _readers(section: Section) -> tuple[str, ...]:
-    readers: tuple[str, ...] = section.get("readers", some(text), (EVERYBODY,))
-    if EVERYBODY in readers and len(readers) > 1:
+    found: tuple[str, ...] = section.get("readers", readers, (EVERYBODY,))
+    if EVERYBODY in found and len(found) > 1:
         section.wrong("readers", f"`{EVERYBODY}` stands beside others", f"name the audiences, or write [{EVERYBODY}]")
-    return readers
+    return found
 
 
 def _output(notes: Notes, node: Node, path: str, _: str) -> Output | None:

@@ -94,14 +94,33 @@ class Reason(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
+class Release(msgspec.Struct, frozen=True, kw_only=True):
+    """A label that was let down, for one value of one call; only `flow.release` makes one.
+
+    `path` is the argument and `role` what it does; `how` names the rule, `source` says where the value stands or who
+    vouches for it, `items` are digests of what holds it. `was` and `now` are the label before and after.
+    """
+
+    path: str
+    role: str
+    how: str
+    source: str
+    items: tuple[str, ...]
+    was: Label
+    now: Label
+    reason: str
+
+
 class Allow(msgspec.Struct, frozen=True, tag=True):
     """The call may be forwarded. `policies` are the ids of the permits that matched, never empty.
 
-    `sources` says of each argument that steers the act what entitled it to.
+    `sources` says of each argument that steers the act what entitled it to; `releases` are the labels that were let
+    down for it.
     """
 
     policies: tuple[str, ...]
     sources: tuple[str, ...] = ()
+    releases: tuple[Release, ...] = ()
 
 
 class Ask(msgspec.Struct, frozen=True, tag=True):

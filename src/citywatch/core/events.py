@@ -207,6 +207,55 @@ class TicketAnswered(Event, frozen=True, kw_only=True, tag="ticket_answered"):
     until: int = 0
 
 
+class LabelReleased(Event, frozen=True, kw_only=True, tag="label_released"):
+    """A label was let down for one value of one call, in the transaction that let the call through.
+
+    `path` is the argument and `role` what it does in the act; `how` names the rule, `source` says where the value
+    stands or who vouches for it, `items` are digests of what holds it. `origins` and `readers` are the label before,
+    `to_…` the one after: `anybody` could have shaped it, `everybody` may see it, and what is past a bound is counted.
+    """
+
+    call: str
+    agent: str
+    path: str
+    role: str
+    how: str
+    source: str
+    items: tuple[str, ...]
+    origins: tuple[str, ...]
+    readers: tuple[str, ...]
+    to_origins: tuple[str, ...]
+    to_readers: tuple[str, ...]
+    reason: str
+
+
+class ContextReleased(Event, frozen=True, kw_only=True, tag="context_released"):
+    """An operator let the label of an agent's context down; its `items` stay, each with a label of its own.
+
+    `context` is the key whose context it is; `origins` and `readers` are the label before, `to_…` what is left of it.
+    """
+
+    agent: str
+    context: str
+    items: int
+    origins: tuple[str, ...]
+    readers: tuple[str, ...]
+    to_origins: tuple[str, ...]
+    to_readers: tuple[str, ...]
+    by: str
+    reason: str
+
+
+class PartiesForgotten(Event, frozen=True, kw_only=True, tag="parties_forgotten"):
+    """An operator took parties out of a known set: one of them by its `value`, or all. `count` says how many names."""
+
+    party: str
+    value: str | None
+    count: int
+    by: str
+    reason: str
+
+
 class CredentialIssued(Event, frozen=True, kw_only=True, tag="credential_issued"):
     """An SVID was issued; `kind` is x509 or jwt, `digest` hashes it, the secret itself is nowhere."""
 
@@ -301,6 +350,9 @@ AnyEvent = (
     | TaskEnded
     | PlanWritten
     | TicketAnswered
+    | LabelReleased
+    | ContextReleased
+    | PartiesForgotten
     | CredentialIssued
     | ToolApproved
     | ToolChanged

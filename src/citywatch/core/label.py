@@ -105,6 +105,12 @@ def may_flow(label: Label, readers: frozenset[str] | None) -> bool:
     return readers is not None and readers <= label.readers
 
 
+def has_strangers(label: Label) -> bool:
+    """Whether anybody could have shaped this who is neither a person with rights of their own nor a server of ours."""
+    vouched = (f"{Shaper.PRINCIPAL}:", f"{Shaper.SERVER}:")
+    return label.origins is None or not all(one.startswith(vouched) for one in label.origins)
+
+
 def parse_origin(text: str) -> Origin:
     """Take one origin apart, `server:bank` or `outside:mail/read_inbox`; raise `Malformed` for every other text."""
     shaper, colon, name = text.partition(":")

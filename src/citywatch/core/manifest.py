@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 import msgspec
+from msgspec.structs import force_setattr
 
 from citywatch.core.call import Effect
 
@@ -44,12 +45,21 @@ class Role(StrEnum):
 
 
 class Parameter(msgspec.Struct, frozen=True, kw_only=True):
-    """One declared parameter. A member of the known set `party` may stand in it although no person named it."""
+    """One declared parameter. A member of the known set `party` may stand in it although no person named it.
+
+    What stands in it is added to the known set `adds` by the act, and so it is a destination.
+    """
 
     type: ParameterType | None = None
     scale: int = 2
     role: Role | None = None
     party: str | None = None
+    adds: str | None = None
+
+    def __post_init__(self) -> None:
+        # INVARIANT: adding a party is an act towards that party, whatever else its parameter is declared to be.
+        if self.adds is not None:
+            force_setattr(self, "role", Role.DESTINATION)
 
 
 class Delivery(StrEnum):

@@ -6,7 +6,9 @@ import asyncio
 import json
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 SLICE = 512
 POLL_S = 0.2
+RELEASES = ("label_released", "context_released")
+RELEASED = tuple(f'"type":"{one}"'.encode() for one in RELEASES)
 PUBLISHING_S = 2.0
 
 
@@ -81,6 +85,31 @@ def tail(file: Path, as_json: bool) -> None:
                 click.echo(_json(leaf) if as_json else _line(index, leaf))
             at += len(leaves)
             await asyncio.sleep(0 if leaves else POLL_S)
+
+    _in_city(file, work)
+
+
+@log.command()
+@click.option("--call", help="Only those of one call.")
+@click.option("--how", help="Only those by one rule, such as `approved`, `known` or `named`.")
+@click.option("--last", type=click.IntRange(1), default=100, show_default=True, help="How many.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, all but ASCII escaped.")
+@click.pass_obj
+def releases(file: Path, call: str | None, how: str | None, last: int, as_json: bool) -> None:
+    """Show every label that was let down, by which rule, on whose account and why; the newest last."""
+
+    async def work(city: City) -> None:
+        found: deque[tuple[int, bytes]] = deque(maxlen=last)
+        async for index, leaf in _leaves(city):
+            if not any(tag in leaf for tag in RELEASED):
+                continue
+            entry = json.loads(leaf)
+            if entry["type"] in RELEASES and how in (None, entry.get("how")) and call in (None, entry.get("call")):
+                found.append((index, leaf))
+        for index, leaf in found:
+            click.echo(_json(leaf) if as_json else _release(index, leaf))
+        if not found:
+            click.echo("no label was let down", err=True)
 
     _in_city(file, work)
 
@@ -215,6 +244,27 @@ async def _published(city: City) -> Any:
     return publisher.proofs
 
 
+async def _leaves(city: City) -> AsyncIterator[tuple[int, bytes]]:
+    """Every entry there is, with its number, oldest first."""
+    size = await city.store.sync()
+    for at in range(0, size, SLICE):
+        for index, leaf in enumerate(await city.store.entries(at, min(at + SLICE, size)), at):
+            yield index, leaf
+
+
+def _release(index: int, leaf: bytes) -> str:
+    """One release for a person: agents, servers and strangers chose some of its words, so it is shown in ASCII."""
+    entry = json.loads(leaf)
+    before, after = ", ".join(entry["origins"]), ", ".join(entry["to_origins"]) or "nobody outside"
+    if entry["readers"] != entry["to_readers"]:
+        before += f" for {', '.join(entry['readers']) or 'nobody'}"
+        after += f" for {', '.join(entry['to_readers']) or 'nobody'}"
+    what = f"call {entry['call']} {entry['path']} ({entry['role']})" if "call" in entry else "its context"
+    said = f"{what} {entry.get('how', 'cleared')}: {entry.get('source', entry.get('by', ''))}"
+    line = f"{entry['agent'].rpartition('/')[2]}  {said}; from {before} to {after}; {entry['reason']}"
+    return f"{index:>8}  {_when(entry['at'])}  {json.dumps(line)[1:-1]}"
+
+
 def _json(leaf: bytes) -> str:
     """One entry for a program, and for the terminal that it is printed on: agents and servers chose its words."""
     return json.dumps(json.loads(leaf), separators=(",", ":"))
@@ -224,9 +274,7 @@ def _line(index: int, leaf: bytes) -> str:
     """One entry for a person; whatever an agent or server wrote is shown as JSON, in ASCII."""
     entry = json.loads(leaf)
     kind, at = entry.pop("type"), entry.pop("at", 0)
-    from datetime import UTC, datetime
-
-    when = datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    when = _when(at)
     if kind == "decided":
         method, server, name = (json.dumps(entry[key] or "")[1:-1] for key in ("method", "server", "name"))
         what = f"{server}/{name}" if name else server
@@ -236,3 +284,7 @@ def _line(index: int, leaf: bytes) -> str:
         return f"{index:>8}  {when}  decided   {entry['agent'].rpartition('/')[2]}  {method} {what}  {said}"
     rest = "  ".join(f"{name}={json.dumps(value)}" for name, value in entry.items() if value not in (None, "", False))
     return f"{index:>8}  {when}  {kind:9} {rest}"
+
+
+def _when(at: int) -> str:
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")

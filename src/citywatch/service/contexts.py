@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from citywatch.core.call import Ask, Call, Decision, Direction
+from citywatch.core.call import Allow, Ask, Call, Decision, Direction
 from citywatch.core.content.model import Model
 from citywatch.core.enforce.advice import told_advice
 from citywatch.core.enforce.approval import Answer
@@ -26,10 +26,12 @@ from citywatch.core.enforce.context import (
     Flow,
     FlowNeed,
     Key,
+    Party,
     Ticket,
+    carried_by,
     home_of,
     item_key,
-    outside_of,
+    onward,
 )
 from citywatch.core.enforce.held import FREE, Holding, plan_key, progress_key
 from citywatch.core.enforce.planned import progressed
@@ -39,7 +41,7 @@ from citywatch.core.errors import Code
 from citywatch.core.flow.history import History
 from citywatch.core.flow.item import Item
 from citywatch.core.flow.readings import Readings
-from citywatch.core.label import BOTTOM, Label, is_above, join, join_all
+from citywatch.core.label import BOTTOM, Label, has_strangers, is_above, join, join_all
 from citywatch.core.plan.contract import Progress
 from citywatch.service.ports import Loaded, Puts, Store
 
@@ -88,11 +90,13 @@ class Contexts:
         """What a decision may depend on, from rows that were loaded."""
         context = context_of(need.context, loaded)
         ticket = None if need.ticket is None else loaded.rows.get(need.ticket)
+        parties = parties_of(need.parties, loaded)
         answer = None if need.answer is None else loaded.rows.get(need.answer)
         return Flow(
             context=context,
             history=await self._history(home_of(need.context, context), context.items),
-            parties=frozenset(key[1] for key in need.parties if key in loaded.rows),
+            parties=frozenset(form for form, one in parties.items() if not one.waits),
+            learnt={form: one for form, one in parties.items() if one.waits},
             ticket=None if ticket is None else msgspec.json.decode(ticket.value, type=Ticket),
             answer=None if answer is None else msgspec.json.decode(answer.value, type=Answer),
             held=self._held(need.plan[0], loaded) if need.plan else FREE,
@@ -139,10 +143,11 @@ def item_of(entering: Entering, server: str, loaded: Loaded, at: int, model: Mod
 
 def entered(context: Key, entering: Entering, item: Item, loaded: Loaded) -> Puts:
     """The rows that change when this item reaches the agent."""
-    known = entering.known(shaped_by(entering, loaded))
+    brought = {key: label_of(loaded, key) for key in entering.rows() if key[0] == "brought" and key in loaded.rows}
+    known = entering.learnt(shaped_by(entering, loaded), brought, item.at)
     return (
         *add_item(context, context_of(context, loaded), item),
-        *((key, b"{}") for key in known if key not in loaded.rows),
+        *((key, msgspec.json.encode(party)) for key, party in known.items() if key not in loaded.rows),
     )
 
 
@@ -184,24 +189,50 @@ def risen(keys: Sequence[Key], label: Label, loaded: Loaded) -> Puts:
     )
 
 
-def taint_written(need: FlowNeed, flow: Flow, loaded: Loaded, behind: Iterable[Label] = ()) -> Puts:
+def taint_written(call: Call, need: FlowNeed, flow: Flow, loaded: Loaded, behind: Iterable[Label] = ()) -> Puts:
     """What a consequential call brings to the objects that it writes: all that could have shaped it.
 
     INVARIANT: what came out of handles (`behind`) too, though the agent never saw it.
     """
-    carried = outside_of(join_all((flow.context.label, *behind)))
-    if carried == BOTTOM:
-        return ()
+    carried = onward(join_all((carried_by(call, flow), *behind)))
     before = {key: label_of(loaded, key) for key in need.written}
-    return tuple(
-        (key, msgspec.json.encode(join(label, carried)))
-        for key, label in before.items()
-        if not is_above(label, carried)
+    after = {key: onward(join(label, carried)) for key, label in before.items()}
+    return tuple((key, msgspec.json.encode(label)) for key, label in after.items() if label != before[key])
+
+
+def name_parties(call: Call, need: FlowNeed, flow: Flow, decision: Decision, loaded: Loaded, now: int) -> Puts:
+    """Which names a call carries to its server, in whose words, and whom it adds to the known parties.
+
+    A value that was released has the label that it was released to: an account that a person named is that person's.
+    """
+    if not need.brought and not need.adds:
+        return ()
+    released = {one.path: one.now for one in decision.releases} if isinstance(decision, Allow) else {}
+    carried = onward(join_all((carried_by(call, flow), *(one.label for one in call.filled))))
+    rows: dict[Key, Label] = {}
+    for path, key in need.brought:
+        label = onward(released.get(path, carried))
+        rows[key] = onward(join(rows[key] if key in rows else label_of(loaded, key), label))
+    encoded = {key: msgspec.json.encode(label) for key, label in rows.items()}
+    added = {}
+    for path, key in need.adds:
+        label = onward(released.get(path, carried))
+        if key not in loaded.rows and not has_strangers(label):
+            added[key] = Party(at=now, waits=True, by=tuple(sorted(label.origins or ())))
+    return (
+        *((key, value) for key, value in encoded.items() if key not in loaded.rows or loaded.rows[key].value != value),
+        *((key, msgspec.json.encode(party)) for key, party in added.items()),
     )
 
 
 def flowing(
-    call: Call, need: FlowNeed | None, flow: Flow | None, loaded: Loaded, now: int, model: Model | None = None
+    call: Call,
+    need: FlowNeed | None,
+    flow: Flow | None,
+    decision: Decision,
+    loaded: Loaded,
+    now: int,
+    model: Model | None = None,
 ) -> Puts:
     """What an allowed call leaves in rows: what it writes where, what it brings to the agent, what of it is used up."""
     if need is None or flow is None:
@@ -216,7 +247,9 @@ def flowing(
         used = ((need.plan[1], msgspec.json.encode(done)),)
     if need.ticket is not None and flow.ticket is not None and flow.ticket.state == "approved":
         used = (*used, (need.ticket, msgspec.json.encode(msgspec.structs.replace(flow.ticket, state="used"))))
-    return (*taint_written(need, flow, loaded, (one.label for one in call.filled)), *used)
+    named = name_parties(call, need, flow, decision, loaded, now)
+    behind = (one.label for one in call.filled)
+    return (*taint_written(call, need, flow, loaded, behind), *named, *used)
 
 
 def asking(call: Call, need: FlowNeed | None, flow: Flow | None, decision: Decision, now: int) -> Puts:
@@ -258,6 +291,12 @@ def hold(agent: str, holding: Holding, progress: Progress | None) -> Puts:
     """The rows that say so."""
     done = None if progress is None else msgspec.json.encode(progress)
     return ((plan_key(agent), msgspec.json.encode(holding)), (progress_key(agent), done))
+
+
+def parties_of(keys: tuple[Key, ...], loaded: Loaded) -> dict[str, Party]:
+    """Those of these parties that are known, under their forms."""
+    rows = {key[1]: loaded.rows[key].value for key in keys if key in loaded.rows}
+    return {form: msgspec.json.decode(value, type=Party) for form, value in rows.items()}
 
 
 def label_of(loaded: Loaded, key: Key) -> Label:

@@ -54,7 +54,7 @@ from citywatch.core.enforce.veiling import hiding_tool, veil_reply
 from citywatch.core.enforce.verify import Authority, verify
 from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
-from citywatch.core.label import BOTTOM
+from citywatch.core.label import BOTTOM, join
 from citywatch.core.plan.temporal import Memory
 from citywatch.core.wire.jsonrpc import Response
 from citywatch.service import entries, memories
@@ -214,13 +214,16 @@ class Enforcer:
         )
         return Append(
             # What a server says and nobody hears costs it nothing, and would fill our disk: its digest has to do.
-            entries=(NewEntry(entry, None if unheard else Payload(salt, call.body)),),
+            entries=(
+                NewEntry(entry, None if unheard else Payload(salt, call.body)),
+                *entries.let_down(call, judged.found, replica=self.replica, now=now),
+            ),
             reads=(*known.reads, *opening) if allowed else known.reads,
             spends=tuple(Spend(b.key, b.window, b.limit, observing or not allowed) for b in need.budgets),
             puts=(
                 *self._open(call, need, known),
                 *puts,
-                *flowing(call, need.flow, known.flow, loaded, now, self.model),
+                *flowing(call, need.flow, known.flow, judged.found, loaded, now, self.model),
                 *memories.of_call(call, need, known, now),
             )
             if allowed
@@ -298,7 +301,7 @@ class Enforcer:
             home = context_of(context, loaded)
             past, read = await self.snapshots.past(event, self.rules, home.task, loaded)
             known = {key: self.snapshots.decode(key, loaded) for key in judging}
-            label = home.label if answering else BOTTOM
+            label = join(home.label, home.before) if answering else BOTTOM
             settled = as_delivered(settle(call, judged.authority, shown, rules, known, label), delivered, rules.observe)
             salt = self.chance.salt()
             entry = entries.settled(

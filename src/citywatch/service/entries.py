@@ -7,13 +7,14 @@ Decides nothing; turns what was decided into events of the closed vocabulary. IN
 from __future__ import annotations
 
 from citywatch.core import events
-from citywatch.core.call import Allow, Call, Decision, Deny
+from citywatch.core.call import Allow, Call, Decision, Deny, Release
 from citywatch.core.enforce.needs import Known, effect_of
 from citywatch.core.enforce.offers import Report
 from citywatch.core.enforce.settle import Released, Withheld
 from citywatch.core.enforce.veiling import Veiled
 from citywatch.core.errors import Code
 from citywatch.core.identity.credential import Credential
+from citywatch.core.label import Label
 from citywatch.core.log.entry import encode_event, payload_digest
 from citywatch.core.plan.contract import Kind
 from citywatch.core.wire.jsonrpc import Response
@@ -27,6 +28,8 @@ MAX_HANDLES = 32
 MAX_REDACTED = 64
 MAX_POLICIES = 64
 """How many matching policies an entry names."""
+MAX_NAMES = 16
+"""How many origins, and how many readers, of one label."""
 
 
 def decided(
@@ -86,6 +89,47 @@ def _assumes(call: Call, known: Known) -> tuple[str, ...]:
     written = () if plan is None or plan.held.kind is not Kind.WRITTEN else (plan.held.kind.assumes,)
     apart = known.flow is not None and call.task is not None and known.rules.is_isolated(call.agent)
     return (*written, HONEST_RUNTIME) if apart else written
+
+
+def let_down(call: Call, decision: Decision, *, replica: str, now: int) -> tuple[NewEntry, ...]:
+    """The labels that were let down so that this call could pass, one entry for each: none is left out."""
+    found = decision.releases if isinstance(decision, Allow) else ()
+    return tuple(NewEntry(encode_event(_let_down(call, one, replica, now))) for one in found)
+
+
+def _let_down(call: Call, one: Release, replica: str, now: int) -> events.LabelReleased:
+    return events.LabelReleased(
+        at=now,
+        replica=replica,
+        call=call.id,
+        agent=call.agent,
+        path=one.path[:MAX_DETAIL],
+        role=one.role,
+        how=one.how,
+        source=one.source[:MAX_DETAIL],
+        items=one.items,
+        origins=origins_of(one.was),
+        readers=readers_of(one.was),
+        to_origins=origins_of(one.now),
+        to_readers=readers_of(one.now),
+        reason=one.reason,
+    )
+
+
+def origins_of(label: Label) -> tuple[str, ...]:
+    """Who could have shaped it, as an entry says it: sorted, and past `MAX_NAMES` counted."""
+    return ("anybody",) if label.origins is None else _named(label.origins)
+
+
+def readers_of(label: Label) -> tuple[str, ...]:
+    """Who may see it, as an entry says it."""
+    return ("everybody",) if label.readers is None else _named(label.readers)
+
+
+def _named(names: frozenset[str]) -> tuple[str, ...]:
+    told = sorted(names)
+    more = (f"and {len(told) - MAX_NAMES} more",) if len(told) > MAX_NAMES else ()
+    return (*(one[:MAX_DETAIL] for one in told[:MAX_NAMES]), *more)
 
 
 def settled(

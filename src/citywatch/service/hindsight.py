@@ -28,7 +28,7 @@ from citywatch.core.flow.item import Item
 from citywatch.core.label import BOTTOM, join, join_all
 from citywatch.core.log.entry import decode_event
 from citywatch.core.plan.contract import Progress
-from citywatch.service.contexts import context_of, held_to
+from citywatch.service.contexts import context_of, held_to, parties_of
 from citywatch.service.entries import MAX_POLICIES, MAX_SOURCES
 from citywatch.service.ports import Loaded, Store
 from citywatch.service.rejections import MAX_DETAIL
@@ -107,6 +107,7 @@ def agrees(decided: events.Decided, decision: Decision) -> bool:
 async def _flow(store: Store, need: FlowNeed, index: int, decided: events.Decided, missing: list[str]) -> Flow:
     loaded = await store.load(need.rows(), ())
     context = context_of(need.context, loaded)
+    parties = parties_of(need.parties, loaded)
     apart = bool(need.plan) and need.plan[0] != plan_key(decided.agent)
     arrived, plan = await _before(store, index, decided.agent, decided.task if apart else None)
     history, label = History(), BOTTOM
@@ -124,7 +125,8 @@ async def _flow(store: Store, need: FlowNeed, index: int, decided: events.Decide
     return Flow(
         context=Context(label=label, items=len(history.items), home=context.home),
         history=history,
-        parties=frozenset(key[1] for key in need.parties if key in loaded.rows),
+        parties=frozenset(form for form, one in parties.items() if not one.waits),
+        learnt={form: one for form, one in parties.items() if one.waits},
         ticket=_ticket(decided),
         held=held,
         progress=progress,

@@ -53,7 +53,7 @@ class Tickets:
             raise Refused(Code.CONFLICT, f"the ticket `{name[:40]}` is {by_now}")
         if approve and ticket.of is not None and principal not in ticket.of:
             raise Malformed(_who(ticket))
-        answered = msgspec.structs.replace(ticket, state="approved" if approve else "denied", by=by)
+        answered = msgspec.structs.replace(ticket, state="approved" if approve else "denied", by=by, reason=reason)
         event = events.TicketAnswered(
             at=now,
             replica=self._replica,
@@ -96,6 +96,7 @@ class Tickets:
                 ticket=answered.id,
                 exact=answered.exact,
                 shown=answered.shown,
+                reason=answered.reason,
             ),
             now,
         )

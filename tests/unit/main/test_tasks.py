@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from citywatch.core.call import Call, Direction
 from citywatch.core.identity.credential import Credential, Kind
+from citywatch.core.wire.jsonrpc import Response
 from citywatch.core.wire.mcp import Definition
 from citywatch.main import cli
 from citywatch.main.assembly import load_rules, open_city
@@ -60,8 +61,8 @@ async def approved() -> None:
         await approve(city.store, city.clock, city.replica.name, compare("bank", offered, []), "a person")
 
 
-async def asked(arguments: dict[str, Any]) -> Judged:
-    """What the gates say to the clerk, in a process of its own."""
+async def asked(arguments: dict[str, Any], name: str = "pay", reply: dict[str, Any] | None = None) -> Judged:
+    """What the gates say to the clerk, in a process of its own; with a reply, the clerk receives it."""
     place = read_place(Path("citywatch.yaml"))
     async with open_city(place) as city:
         ((_, row),) = await city.admin.list_agents()
@@ -76,20 +77,23 @@ async def asked(arguments: dict[str, Any]) -> Judged:
         papers = Credential(
             agent=row.agent, key=row.keys[0], kind=Kind.X509, not_before=now - 1, not_after=now + 60_000, digest="d"
         )
-        params = {"name": "pay", "arguments": arguments}
+        params = {"name": name, "arguments": arguments}
         call = Call(
             id=city.chance.call_id(),
             direction=Direction.TO_SERVER,
             agent=row.agent,
             server="bank",
             method="tools/call",
-            name="pay",
+            name=name,
             arguments=arguments,
             body=json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode(),
             revision="2025-11-25",
             rpc_id=1,
         )
-        return await enforcer.judge(call, papers)
+        judged = await enforcer.judge(call, papers)
+        if reply is not None:
+            await enforcer.settle(judged, Response(id=1, result=reply, body=json.dumps(reply).encode()), 0)
+        return judged
 
 
 def wants(**arguments: Any) -> Judged:

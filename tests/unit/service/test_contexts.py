@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citywatch.adapters.memory import MemoryStore
+from citywatch.core.call import Allow
 from citywatch.core.enforce.context import Context, Flow, FlowNeed, Ticket, context_key, ticket_key, written_key
 from citywatch.core.flow.history import History
 from citywatch.core.flow.item import Item, read_prompt
-from citywatch.core.label import BOTTOM, TOP, Label, is_above, join
+from citywatch.core.label import BOTTOM, TOP, Label, is_above, join, join_all
 from citywatch.service.contexts import Contexts, add_item, flowing, label_of, taint_written
 from citywatch.service.ports import Append, Loaded
 from tests.unit.core.enforce.test_arguments import call
@@ -101,11 +102,11 @@ async def test_what_an_act_brings_to_an_object_is_joined_to_what_was_there() -> 
     need = FlowNeed(context=KEY, written=(row,))
     for label in (mail, join(web, Label(frozenset(("principal:alice",)), None))):
         flow = Flow(context=Context(label=label, items=1), history=History())
-        await store.append(Append(puts=taint_written(need, flow, await store.load((row,), ()))))
+        await store.append(Append(puts=taint_written(call(), need, flow, await store.load((row,), ()))))
     loaded = await store.load((row,), ())
-    assert label_of(loaded, row) == join(mail, web)
+    assert label_of(loaded, row) == join_all((mail, web, Label(frozenset(("principal:alice",)), None)))
     clean = Flow(context=Context(label=Label(frozenset(("principal:alice",)), None)), history=History())
-    assert taint_written(need, clean, loaded) == ()
+    assert taint_written(call(), need, clean, loaded) == ()
 
 
 def test_a_ticket_is_used_up_by_the_call_that_it_lets_through() -> None:
@@ -114,9 +115,9 @@ def test_a_ticket_is_used_up_by_the_call_that_it_lets_through() -> None:
     )
     need = FlowNeed(context=KEY, ticket=ticket_key("l"))
     flow = Flow(context=Context(), history=History(), ticket=ticket)
-    ((key, row),) = flowing(call(), need, flow, Loaded({}, {}), 1)
+    ((key, row),) = flowing(call(), need, flow, Allow(("p",)), Loaded({}, {}), 1)
     assert key == ticket_key("l")
     assert row is not None
     assert msgspec.json.decode(row, type=Ticket).state == "used"
-    assert flowing(call(), None, None, Loaded({}, {}), 1) == ()
+    assert flowing(call(), None, None, Allow(("p",)), Loaded({}, {}), 1) == ()
     assert label_of(Loaded({}, {}), KEY) == BOTTOM

@@ -23,6 +23,8 @@ INVARIANTS
 10. A call that a temporal rule forbids is refused, and one that it asks about is at best an Ask (`past`).
 11. A call with a handle that names nothing for this agent is refused; one whose handles name something is judged by
     their values.
+12. Each argument that passes was shaped only by who may steer the act, or has a release, which lasts for this call
+   (`released`).
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ from citywatch.core.enforce.needs import PINNED, TOOL_CALL, Known, Needs
 from citywatch.core.enforce.past import Ruled, ruled
 from citywatch.core.enforce.planned import Planned, planned
 from citywatch.core.enforce.readers import disclosed
+from citywatch.core.enforce.released import approved, releases
 from citywatch.core.enforce.rules import ApprovedTool
 from citywatch.core.enforce.steering import Steering
 from citywatch.core.enforce.suspicion import suspected
@@ -132,11 +135,16 @@ def _steered(call: Call, known: Known, plan: Planned, past: Ruled, allowed: Allo
     stopped = [one for one in findings if one.how is None]
     told = (*plan.told, *(one.told() for one in findings))
     if not stopped and not plan.why and not past.why:  # INVARIANT: 9.
-        return Allow(allowed.policies, told)
+        return Allow(allowed.policies, told, releases(call, known.rules, flow, findings))
     shown = tuple((str(one.role), one.value) for one in stopped)
     answered = _answered(call, tool, flow, shown, bool(plan.why or past.why), now)
+    if isinstance(answered, Deny):
+        return answered
     if answered is not None:
-        return Allow(allowed.policies, (*answered, *told)) if isinstance(answered, tuple) else answered
+        who, said = answered
+        let_down = releases(call, known.rules, flow, findings)
+        let_down += approved(call, known.rules, flow, findings, who, said)
+        return Allow(allowed.policies, (who, *told), let_down)
     # INVARIANT: 8. Only here, where a person would be asked.
     suspect = suspected(stopped, flow.history, steering.unasked_for(findings))
     if suspect is not None:
@@ -149,18 +157,18 @@ def _steered(call: Call, known: Known, plan: Planned, past: Ruled, allowed: Allo
 
 def _answered(
     call: Call, tool: ApprovedTool, flow: Flow, stopped: Sequence[Shown], off_plan: bool, now: int
-) -> Deny | tuple[str, ...] | None:
-    """What a person said of this call, or of one like it (`approval`): a no, who said yes, or nothing yet."""
+) -> Deny | tuple[str, str] | None:
+    """What a person said of this call, or of one like it (`approval`): a no, who said yes and why, or nothing yet."""
     ticket, answer = flow.ticket, flow.answer
     if ticket is not None and now < ticket.expires:
         if ticket.state == "approved":
-            return (f"ticket {ticket.id} by {ticket.by}",)
+            return f"ticket {ticket.id} by {ticket.by}", ticket.reason
         if ticket.state == "denied":
             return Deny(Reason(Code.APPROVAL_DENIED, detail=f"ticket {ticket.id}"))
     if answer is not None and refuses(answer, stopped, now):
         return Deny(Reason(Code.APPROVAL_DENIED, detail=f"ticket {answer.ticket}, for the same values"))
     if answer is not None and not off_plan and covers(answer, call, tool.manifest, stopped, now):
-        return (f"ticket {answer.ticket} by {answer.by}, for the same values",)
+        return f"ticket {answer.ticket} by {answer.by}, for the same values", answer.reason
     return None
 
 

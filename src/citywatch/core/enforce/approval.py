@@ -46,6 +46,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     ticket: str
     exact: str
     shown: tuple[Shown, ...]
+    reason: str = ""
 
 
 def answer_key(call: Call, traced: Iterable[Argument], read: Callable[[Value], Typed] = Typed) -> Key:

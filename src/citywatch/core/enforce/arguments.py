@@ -1,8 +1,9 @@
 """The values of a tool call, each with what it does in the act, as the tool's manifest says.
 
 Decides nothing. INVARIANT: no word and no number of a consequential call is passed over: what the manifest is silent
-about is a destination; the names of members inside a value are values too, for they are the agent's words like any
-other. A yes or a no has no source that could be traced: it is one of two options, and follows what was named.
+about is a destination, and so is whoever is added to a set of known parties; the names of members inside a value are
+values too, for they are the agent's words like any other. A yes or a no has no source that could be traced: it is one
+of two options, and follows what was named.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Argument(msgspec.Struct, frozen=True):
     role: Role
     value: Value
     party: str | None
+    adds: str | None = None
 
 
 def arguments(call: Call, manifest: ToolManifest) -> Iterator[Argument]:
@@ -49,8 +51,8 @@ def declarations(call: Call, manifest: ToolManifest) -> Iterator[tuple[Argument,
         for path, leaf in _leaves(name, value):
             declared = _declared(parameters, NUMBERED.sub("[]", path) if "[" in path else path, name)
             role = None if declared is None else declared.role
-            party = None if declared is None else declared.party
-            yield Argument(path, role or Role.DESTINATION, leaf, party), role is not None
+            party, adds = (None, None) if declared is None else (declared.party, declared.adds)
+            yield Argument(path, role or Role.DESTINATION, leaf, party, adds), role is not None
 
 
 def _declared(parameters: Mapping[str, Parameter], path: str, name: str) -> Parameter | None:

@@ -2,20 +2,21 @@
 
 Decides the names and the forms of these rows, not what they let through. INVARIANTS: a context's label only rises; the
 label follows the key, so that a task that the model names cleans nothing (unless *honest runtime* is assumed of the
-agent: then it follows the task); a value is known under each of its notations
-or under none.
+agent: then it follows the task); a value is known under each of its notations or under none. What an operator let down
+(`clearing`) is kept beside what is left.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import msgspec
 
 from citywatch.core.call import Call, Direction, Effect
 from citywatch.core.enforce.approval import Answer, Shown, answer_key
-from citywatch.core.enforce.arguments import MAX_VALUES, arguments
+from citywatch.core.enforce.arguments import MAX_VALUES, all_values, arguments
 from citywatch.core.enforce.held import FREE, Holding, holder_of, plan_key, progress_key
 from citywatch.core.enforce.rules import ApprovedTool
 from citywatch.core.flow.fold import fold
@@ -23,7 +24,8 @@ from citywatch.core.flow.history import History
 from citywatch.core.flow.item import MAX_WHOLE
 from citywatch.core.flow.kinds import Kind
 from citywatch.core.flow.readings import Readings, Typed, Value, typed
-from citywatch.core.label import BOTTOM, Label
+from citywatch.core.flow.tokens import find_tokens
+from citywatch.core.label import BOTTOM, Label, join_all
 from citywatch.core.manifest import Role
 from citywatch.core.plan.contract import Progress
 
@@ -31,6 +33,12 @@ Key = tuple[str, str]
 
 ANY_OBJECT: Final = "*"
 """Beside each object that was written: what was written to any, for a reply that speaks of very many."""
+MAX_BROUGHT: Final = 64
+"""Names that one call carries to a server which feeds known parties; with more, all of that server is written to."""
+MAX_TEXT: Final = 64 << 10
+MAX_PEOPLE: Final = 16
+SOMEBODY: Final = "principal:*"
+"""Stands for more people than are told apart in what was written. Nobody has that name."""
 MAX_ITEMS: Final = 10_000
 """Items of a context that are kept as an index. Those beyond it still join their label; what they hold is not found."""
 
@@ -40,6 +48,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
     `home` is the key under which the items are kept, if an earlier one of the agent received the first of them.
     `task` is the last one that a principal gave it, and whose that is.
+    `before` joins the labels that operators let down: with one, the label may be below that of an item.
     """
 
     label: Label = BOTTOM
@@ -47,6 +56,11 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     home: str = ""
     task: str = ""
     principal: str = ""
+    before: Label = BOTTOM
+
+    @property
+    def cleared(self) -> bool:
+        return self.before != BOTTOM
 
 
 class Ticket(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,11 +85,24 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     answer: str = ""
     exact: str = ""
     shown: tuple[Shown, ...] = ()
+    reason: str = ""
+
+
+class Party(msgspec.Struct, frozen=True, kw_only=True):
+    """A known party: learnt at that instant. `waits`: an agent's write may have brought it, in words of those in `by`.
+
+    Then it counts only in a task that began later, and only for an act that all of them may steer.
+    """
+
+    at: int = 0
+    waits: bool = False
+    by: tuple[str, ...] = ()
 
 
 class Flow(msgspec.Struct, frozen=True, kw_only=True):
     """What the agent's key has received, which of the call's values are known parties, a person's answer if any.
 
+    `parties` are those that count at once, `learnt` those that an agent's write may have brought.
     `held` is what the agent is held to, `progress` what was done under it; `readings` what its calls carried, as read.
     `continues` is the id of the call that this one goes on with, after a server's question.
     """
@@ -83,6 +110,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     context: Context
     history: History
     parties: frozenset[str] = frozenset()
+    learnt: Mapping[str, Party] = msgspec.field(default_factory=dict)
     ticket: Ticket | None = None
     answer: Answer | None = None
     held: Holding = FREE
@@ -94,6 +122,8 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
 class FlowNeed(msgspec.Struct, frozen=True, kw_only=True):
     """The rows that say where this call's values come from; `written` are those that it would taint.
 
+    `adds` are those of the parties that it adds, `brought` those of the names that it would carry to the server, each
+    with the argument it stands in.
     `around` are contexts that what enters this one enters as well.
     `readers` may see what a server's own message brings, for it came while the server worked on a call for their eyes.
     """
@@ -104,12 +134,15 @@ class FlowNeed(msgspec.Struct, frozen=True, kw_only=True):
     answer: Key | None = None
     written: tuple[Key, ...] = ()
     plan: tuple[Key, ...] = ()
+    adds: tuple[tuple[str, Key], ...] = ()
+    brought: tuple[tuple[str, Key], ...] = ()
     around: tuple[Key, ...] = ()
     readers: frozenset[str] | None = None
 
     def rows(self) -> tuple[Key, ...]:
         asked = tuple(key for key in (self.ticket, self.answer) if key is not None)
-        return (self.context, *self.parties, *asked, *self.written, *self.plan, *self.around)
+        named = dict.fromkeys((*self.parties, *(key for _, key in (*self.adds, *self.brought))))
+        return (self.context, *named, *asked, *self.written, *self.plan, *self.around)
 
 
 def flow_need(
@@ -133,17 +166,24 @@ def flow_need(
         return FlowNeed(context=context, around=around)
     read = Typed if readings is None else readings.of
     parties: dict[Key, None] = {}
+    adds: dict[tuple[str, Key], None] = {}
     things: dict[Key, None] = {}
     traced = list(itertools.islice(arguments(call, tool.manifest), MAX_VALUES + 1))
     for one in traced[:MAX_VALUES]:
         if one.party is not None:
             parties.update(dict.fromkeys(map(party_key, party_forms(one.party, read(one.value)))))
+        if one.adds is not None:
+            adds.update(dict.fromkeys((one.path, party_key(form)) for form in party_forms(one.adds, read(one.value))))
         if one.role is Role.OBJECT:
             things[written_key(call.server, thing_of(read(one.value)))] = None
     written: tuple[Key, ...] = ()
+    brought: tuple[tuple[str, Key], ...] = ()
     if tool.effect is not Effect.READ and call.arguments:  # what carries no word brings none anywhere
         written = (*things, written_key(call.server, ANY_OBJECT)) if things else (written_key(call.server),)
-        if len(traced) > MAX_VALUES:  # it may write more objects than are looked up one by one
+        names = tuple(itertools.islice(names_in(call, read), MAX_BROUGHT + 1)) if tool.feeds else ()
+        brought = tuple((path, brought_key(call.server, form)) for path, form in names[:MAX_BROUGHT])
+        # It may write more objects than are looked up one by one, or bring more names.
+        if len(traced) > MAX_VALUES or len(names) > MAX_BROUGHT:
             written = (*written, written_key(call.server))
     return FlowNeed(
         context=context,
@@ -152,6 +192,8 @@ def flow_need(
         answer=("answer", _within(answer_key(call, traced[:MAX_VALUES], read)[1], task)),
         written=written,
         plan=(plan_key(holder_of(call.agent, task)), progress_key(holder_of(call.agent, task))),
+        adds=tuple(adds),
+        brought=brought,
     )
 
 
@@ -232,12 +274,46 @@ _NAMING: Final = frozenset(("email", "url", "host", "iban", "phone"))
 """Kinds of token that name somebody. A number or a date names nobody."""
 
 
-def outside_of(label: Label) -> Label:
-    """What of a label an act would carry on to what it writes: all but people's and servers' own origins.
+def carried_by(call: Call, flow: Flow) -> Label:
+    """What a call carries to what it writes: all that shaped it.
 
-    And its readers, whoever shaped it: what was written and read again is as confidential as before.
+    Where a context was cleared, a value of an earlier item brings that item's label along.
+    """
+    if not flow.context.cleared:
+        return flow.context.label
+    values = itertools.islice((value for _, value in all_values(call)), MAX_VALUES)
+    items = {seen.item for value in values for seen in flow.history.sightings(value)}
+    return join_all((flow.context.label, *(flow.history.items[one].label for one in items)))
+
+
+def onward(label: Label) -> Label:
+    """What of a label an act carries on to what it writes: all but the servers' own data, which gives no orders.
+
+    Of very many people it says only that they are some: one object that all write to must not read as anybody's.
+    `principal:*` is no principal, and steers nothing. Readers stay: what was written is as confidential as before.
     """
     if label.origins is None:
         return label
-    foreign = frozenset(one for one in label.origins if not one.startswith(("principal:", "server:")))
-    return Label(foreign, label.readers)
+    people = frozenset(one for one in label.origins if one.startswith("principal:"))
+    kept = frozenset(one for one in label.origins if not one.startswith("server:"))
+    if SOMEBODY in people or len(people) > MAX_PEOPLE:
+        kept = kept - people | {SOMEBODY}
+    return Label(kept, label.readers)
+
+
+def names_in(call: Call, read: Callable[[Value], Typed]) -> Iterator[tuple[str, str]]:
+    """Whatever a call carries that can be somebody's name in a set of known parties, with where it stands.
+
+    Whole values under each of their notations, and what stands in a text: a card, a list, a letter.
+    """
+    for path, value in itertools.islice(all_values(call), MAX_VALUES):
+        yield from ((path, form) for form in party_forms("", read(value)))
+        if isinstance(value, str):
+            for token in find_tokens(value[:MAX_TEXT], names=False):
+                if token.kind in _NAMING:
+                    yield f"{path}[{token.start}:{token.end}]", f"\n{token.kind}:{token.value}"
+
+
+def brought_key(server: str, form: str) -> Key:
+    """Where it is kept who had this name carried to a server; a name is a party's form, of whatever set."""
+    return ("brought", f"{server}\n{form.partition(chr(10))[2]}")

@@ -11,6 +11,8 @@ INVARIANTS
 2. A label whose readers include the audience, or are everybody, refuses nothing.
 3. No person is asked: readers are lowered by a release, which is logged, not by a yes to one call.
 4. What a handle stands for goes only where its own readers allow, whoever said the same elsewhere.
+5. Where an operator let down who may see a context, a value of an item that it holds is still only for that item's
+   readers.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import Any, Final
 
 from citywatch.core.call import Call, Deny, Direction, Reason
 from citywatch.core.enforce.arguments import MAX_VALUES
+from citywatch.core.enforce.context import Flow
 from citywatch.core.enforce.needs import TOOL_CALL, Known
 from citywatch.core.enforce.past import PLUMBING
 from citywatch.core.enforce.rules import ApprovedTool
@@ -30,7 +33,7 @@ from citywatch.core.flow.history import History, Value
 from citywatch.core.flow.index import met
 from citywatch.core.flow.provenance import find_phrase
 from citywatch.core.flow.readings import Typed, typed
-from citywatch.core.label import may_flow
+from citywatch.core.label import Label, join, may_flow
 from citywatch.core.manifest import EVERYBODY, audience_of
 from citywatch.core.policy.shapes import Listed, Recorded, Shape
 
@@ -45,11 +48,11 @@ def disclosed(call: Call, known: Known) -> Deny | None:
         return None
     if (behind := _behind_handles(call, known)) is not None:
         return behind
-    if flow.context.label.readers is None:  # INVARIANT: 2.
+    if _high(flow).readers is None:  # INVARIANT: 2.
         return None
     tool = None
     if call.direction is Direction.TO_AGENT:
-        if call.rpc_id is None or may_flow(flow.context.label, None):
+        if call.rpc_id is None or may_flow(_high(flow), None):
             return None
         return _refused((EVERYBODY,))
     if call.method == TOOL_CALL:
@@ -60,12 +63,25 @@ def disclosed(call: Call, known: Known) -> Deny | None:
         return None
     names = (EVERYBODY,) if tool is None else tool.manifest.audience
     audience = audience_of(names)
-    if may_flow(flow.context.label, audience):
+    if may_flow(_high(flow), audience):
         return None
     values = list(itertools.islice(_carried(call.arguments, _names(tool)), MAX_VALUES + 1))
     if len(values) > MAX_VALUES or call.continuation is not None:
         return _refused(names)
-    return None if all(stands(flow.readings.of(one), flow.history, audience) for one in values) else _refused(names)
+    carried = [flow.readings.of(one) for one in values]
+    if may_flow(flow.context.label, audience):  # INVARIANT: 5.
+        carried = [one for one in carried if _kept(one, flow.history, audience)]
+    return None if all(stands(one, flow.history, audience) for one in carried) else _refused(names)
+
+
+def _high(flow: Flow) -> Label:
+    """The context's label as if nobody had ever let it down."""
+    return join(flow.context.label, flow.context.before)
+
+
+def _kept(value: Typed, history: History, audience: frozenset[str] | None) -> bool:
+    """Whether this value stands in something that the audience may not see."""
+    return any(not may_flow(history.items[seen.item].label, audience) for seen in history.sightings(value))
 
 
 def _behind_handles(call: Call, known: Known) -> Deny | None:

@@ -9,6 +9,7 @@ shaped makes a party known.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -22,7 +23,9 @@ from citywatch.core.enforce.arguments import all_values, arguments
 from citywatch.core.enforce.context import (
     ANY_OBJECT,
     Key,
-    outside_of,
+    Party,
+    brought_key,
+    onward,
     party_forms,
     party_key,
     thing_of,
@@ -32,9 +35,9 @@ from citywatch.core.enforce.needs import TOOL_CALL
 from citywatch.core.enforce.parts import HIDDEN_ERROR, Beside, beside, told
 from citywatch.core.enforce.rules import ApprovedTool, Rules
 from citywatch.core.flow.blob import find_blobs
-from citywatch.core.flow.fields import UNSEEN, Fields, Walk, meet
+from citywatch.core.flow.fields import UNSEEN, Fields, Leaf, Walk, meet
 from citywatch.core.flow.item import Item, Reading, read_reply
-from citywatch.core.label import BOTTOM, Label, join, join_all
+from citywatch.core.label import BOTTOM, Label, has_strangers, join, join_all
 from citywatch.core.manifest import Output, Role, audience_of
 from citywatch.core.wire import mcp
 from citywatch.core.wire.jsonrpc import Response
@@ -66,7 +69,8 @@ class Entering(msgspec.Struct, frozen=True):
 
     def rows(self) -> tuple[Key, ...]:
         """What must be read, beside the context's own row, before this enters."""
-        return (*self.written, *self._parties())
+        server = self._server
+        return (*self.written, *self._parties(), *(brought_key(server, form) for _, form in self._forms()))
 
     def item(self, server: str, shaped: Label, at: int, model: Model | None = None) -> Item:
         """What enters; with a model, what a third party can have written of it is scanned, once and here."""
@@ -93,17 +97,44 @@ class Entering(msgspec.Struct, frozen=True):
         )
 
     def known(self, shaped: Label) -> tuple[Key, ...]:
-        """The rows of the parties that this makes known."""
-        return () if shaped.origins != BOTTOM.origins else self._parties()
+        """The rows of the parties that this can make known."""
+        return () if has_strangers(shaped) else self._parties()
+
+    def learnt(self, shaped: Label, brought: Mapping[Key, Label], at: int) -> dict[Key, Party]:
+        """The parties that this makes known; `brought` says who had which of these names carried to the server.
+
+        INVARIANT: no name that a stranger's words may have brought is known; one that an agent's write may have brought
+        waits for a later task; what no write has touched counts at once.
+        """
+        found: dict[Key, Party] = {}
+        for leaf, form in self._forms():
+            marks = self._marks(leaf, brought)
+            label = join_all((shaped, *marks))
+            if not has_strangers(label):
+                people = tuple(sorted(one for one in label.origins or () if one.startswith("principal:")))
+                found[party_key(form)] = Party(at=at, waits=bool(marks or people), by=people)
+        return found
+
+    def _marks(self, leaf: Leaf, brought: Mapping[Key, Label]) -> list[Label]:
+        """Who brought this party, under any of its names."""
+        keys = (brought_key(self._server, form) for form in party_forms("", leaf.value))
+        return [brought[key] for key in keys if key in brought]
+
+    @property
+    def _server(self) -> str:
+        return self.source.partition("/")[0]
+
+    def _forms(self) -> Iterator[tuple[Leaf, str]]:
+        """The parties that stand in it, under each of their names."""
+        found: dict[str, Leaf] = {}
+        for leaf in self.walk.leaves:
+            if leaf.output.party is not None:
+                for form in party_forms(leaf.output.party, leaf.value):
+                    found.setdefault(form, leaf)
+        yield from ((leaf, form) for form, leaf in itertools.islice(found.items(), MAX_KNOWN))
 
     def _parties(self) -> tuple[Key, ...]:
-        found = {
-            party_key(form): None
-            for leaf in self.walk.leaves
-            if leaf.output.party is not None
-            for form in party_forms(leaf.output.party, leaf.value)
-        }
-        return tuple(found)[:MAX_KNOWN]
+        return tuple(party_key(form) for _, form in self._forms())
 
 
 def entering_reply(call: Call, response: Response, rules: Rules) -> Entering | None:
@@ -155,7 +186,7 @@ def carried(call: Call) -> Label:
 
     INVARIANT: or a tool that repeats what it is told would show a hidden text under the label of the server's own.
     """
-    brought = (outside_of(one.label) for one in call.filled)
+    brought = (onward(one.label) for one in call.filled)
     words = (
         Label(frozenset(), label.readers) if one.inert else label
         for one, label in zip(call.filled, brought, strict=True)

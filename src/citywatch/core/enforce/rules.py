@@ -60,7 +60,8 @@ class ApprovedTool(msgspec.Struct, frozen=True, kw_only=True):
     """An approved tool: its digest, what it does, how its replies are read, how policy sees it and its arguments.
 
     `options` are the arguments that can only be one of a few words, or a yes or no; `vouched`: no field of its replies
-    can be a third party's; `hides`: some field reaches the model as a handle.
+    can be a third party's; `hides`: some field reaches the model as a handle. `feeds`: some tool of its server feeds a
+    set of known parties.
     """
 
     digest: str
@@ -73,6 +74,7 @@ class ApprovedTool(msgspec.Struct, frozen=True, kw_only=True):
     action: Entity
     arguments: ArgumentMap
     mirrored: tuple[ParamHeader, ...]
+    feeds: bool = False
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,6 +148,9 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
             action=world.entities[Uid(ACTION, f"{tool[0]}/{tool[1]}")],
             arguments=world.tools[tool],
             mirrored=param_headers(_schema(definition) or {}),
+            feeds=any(
+                one.party for manifest in configured.servers[tool[0]].values() for one in manifest.output.values()
+            ),
         )
         for tool, definition in definitions.items()
         if tool[0] in configured.servers

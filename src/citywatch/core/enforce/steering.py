@@ -16,6 +16,8 @@ INVARIANTS
    back and takes no value that could be named must have been spoken of as well, and of what it is done to.
 5. What a scan flagged takes a way to pass away and never gives one: a third party's words that read like an injection
    name no address to look at, and are nobody's source.
+6. A party that an agent's write may have brought counts only in a task that began after it was learnt, and only for an
+   act that all may steer whose words were in that write.
 """
 
 from __future__ import annotations
@@ -98,8 +100,9 @@ class Steering:
         self._read = flow.readings.of
         self._counts = flow.held.counts
         self._people = Provenance(flow.history, self._steers, self._counts)
-        self._parties = flow.parties
+        self._parties = flow.parties | self._later(flow)
         self._clean = self._is_clean(flow.context.label)
+        self._cleared = flow.context.cleared
         self._act = call.name if self._manifest.effect is Effect.IRREVERSIBLE else None
 
     @cached_property
@@ -109,7 +112,7 @@ class Steering:
 
     def findings(self) -> tuple[Finding, ...]:
         """One for each control value, and for each link in words on their way out; empty if nothing needs a source."""
-        unread = not self._history.foreign and not self._call.filled
+        unread = not (self._history.foreign or self._cleared) and not self._call.filled
         if self._clean and self._manifest.effect is not Effect.READ and unread:
             return ()
         found: list[Finding] = []
@@ -266,7 +269,10 @@ class Steering:
         """
         if any(not one.trusted and stood_at(one.path, path) for one in self._call.filled):
             return True
-        seen = self._history.sightings(value) if self._history.foreign else []
+        seen = self._history.sightings(value) if self._history.foreign or self._cleared else []
+        # INVARIANT: 1. What an operator let down is the context's label, not that of what it has read.
+        if self._cleared and not all(self._entitled(self._history.items[one.item].label) for one in seen):
+            return True
         return bool(seen) and not any(self._history.part(one).trusted for one in seen)
 
     def _quoted(self, argument: Argument) -> bool:
@@ -307,6 +313,23 @@ class Steering:
         """Whether a server of ours says this itself: its own link may be passed on."""
         return any(self._history.part(seen).trusted for seen in self._history.sightings(value))
 
+    def _later(self, flow: Flow) -> set[str]:
+        """The parties that an agent's write may have brought, and that count by now.
+
+        # INVARIANT: 6. To have somebody added and then to pay them is one task's doing; in a later one, a person has
+        # spoken since. Who may not steer this act has added nobody for it.
+        """
+        if not flow.learnt:
+            return set()
+        spoke = [prompt for prompt in self._history.prompts if self._steers(prompt.source)]
+        told = [self._history.items[prompt.item] for prompt in spoke]
+        began = max((item.at for item in told if self._counts(item)), default=0)
+        return {
+            form
+            for form, party in flow.learnt.items()
+            if party.at < began and all(self._steers(one) for one in party.by)
+        }
+
     def _steers(self, source: str) -> bool:
         kind, _, name = source.partition(":")
         principal = self._rules.principals.get(name) if kind == "principal" else None
@@ -314,11 +337,13 @@ class Steering:
 
     def _is_clean(self, label: Label) -> bool:
         """Whether all that shaped the context may steer the act: people with that right, and servers' own data."""
+        people = any(not origin.startswith("server:") for origin in label.origins or ())
+        return people and self._entitled(label)
+
+    def _entitled(self, label: Label) -> bool:
+        """Whether nobody shaped this who may not steer the act."""
         origins = label.origins
-        if origins is None:
-            return False
-        people = [origin for origin in origins if not origin.startswith("server:")]
-        return bool(people) and all(self._steers(origin) for origin in people)
+        return origins is not None and all(one.startswith("server:") or self._steers(one) for one in origins)
 
     def _reaches_others(self) -> bool:
         manifest = self._manifest

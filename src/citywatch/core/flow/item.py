@@ -17,7 +17,7 @@ from citywatch.core.flow.fields import Leaf, Walk
 from citywatch.core.flow.fold import fold, scannable
 from citywatch.core.flow.phrases import find_lines, find_names
 from citywatch.core.flow.tokens import find_tokens, whole_tokens
-from citywatch.core.label import BOTTOM, Label, join_all
+from citywatch.core.label import BOTTOM, Label, has_strangers, join_all
 
 MAX_WHOLE: Final = 256
 """A longer value is no name of anything."""
@@ -124,7 +124,7 @@ def read_prompt(text: str, digest: str, principal: str, at: int, task: str = "")
 
 def read_reply(walk: Walk, digest: str, reading: Reading, at: int) -> Item:
     """A server's reply, leaf by leaf."""
-    foreign = reading.shaped.origins != BOTTOM.origins
+    foreign = has_strangers(reading.shaped)
     about = tuple(fold(one) for one in reading.about)
     parts: list[Part] = []
     # Numbers too: they carry no orders, and they are secrets like any other.
@@ -149,6 +149,8 @@ def read_reply(walk: Walk, digest: str, reading: Reading, at: int) -> Item:
             labels.add(reading.carried)
         if trusted:
             said.add("trusted")
+            if not leaf.output.key and isinstance(leaf.value, str):
+                said.add("shaped")  # people's words, that came into the server's own fields by a write
         elif isinstance(leaf.value, str) and leaf.value:
             said.add("trusted" if leaf.output.trusted else "untrusted")
             said.add("shaped")

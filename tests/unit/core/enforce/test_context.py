@@ -9,13 +9,15 @@ from hypothesis import strategies as st
 from citywatch.core.call import Call
 from citywatch.core.enforce.context import (
     ANY_OBJECT,
+    MAX_PEOPLE,
+    SOMEBODY,
     Context,
     carried_over,
     context_key,
     flow_need,
     home_of,
     item_key,
-    outside_of,
+    onward,
     party_forms,
     thing_of,
     written_key,
@@ -82,13 +84,22 @@ ORIGINS = st.sampled_from(["principal:alice", "server:bank", "outside:mail/inbox
 
 
 @given(st.builds(Label, st.none() | st.frozensets(ORIGINS), st.none() | st.frozensets(st.text(max_size=3))))
-def test_an_act_carries_on_all_but_peoples_and_servers_own_words(label: Label) -> None:
-    carried = outside_of(label)
+def test_an_act_carries_on_all_but_servers_own_words(label: Label) -> None:
+    carried = onward(label)
     assert is_above(label, carried) or carried.readers is None
-    wanted = None if label.origins is None else {one for one in label.origins if one[:2] not in ("pr", "se")}
+    wanted = None if label.origins is None else {one for one in label.origins if not one.startswith("server:")}
     assert carried.origins == wanted
 
 
+def test_very_many_people_are_carried_on_as_some_who_may_steer_nothing() -> None:
+    people = frozenset(f"principal:p{number}" for number in range(MAX_PEOPLE + 1))
+    letter = frozenset({"outside:mail/inbox"})
+    assert onward(Label(people | letter, None)) == Label(letter | {SOMEBODY}, None)
+    assert onward(Label(letter | {SOMEBODY, "principal:ann"}, None)) == Label(letter | {SOMEBODY}, None)
+    few = frozenset(sorted(people)[:MAX_PEOPLE])
+    assert onward(Label(few, None)) == Label(few, None)
+
+
 def test_what_anybody_could_have_shaped_is_carried_on_as_that() -> None:
-    assert outside_of(TOP) == TOP
-    assert outside_of(BOTTOM) == BOTTOM
+    assert onward(TOP) == TOP
+    assert onward(BOTTOM) == BOTTOM

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citywatch.core.call import Call, Direction
-from citywatch.core.enforce.context import ANY_OBJECT, party_forms, party_key, written_key
+from citywatch.core.enforce.context import ANY_OBJECT, Party, brought_key, party_forms, party_key, written_key
 from citywatch.core.enforce.receive import MAX_ASKED, MAX_KNOWN, MAX_THINGS, Entering, entering_reply, entering_request
 from citywatch.core.label import BOTTOM, Label, is_above
 from citywatch.core.wire.jsonrpc import FROM_SERVER, Response, parse_message
@@ -128,6 +128,20 @@ def test_a_party_is_known_only_by_a_reply_that_no_write_shaped() -> None:
     assert found.known(OUTSIDE) == ()
     many = entering(structured([{"iban": f"a{n}@x.example"} for n in range(MAX_KNOWN)]), "payees")
     assert len(many.known(BOTTOM)) == MAX_KNOWN
+
+
+def test_a_party_that_a_write_may_have_brought_waits() -> None:
+    found = entering(structured([{"iban": ANN}]), "payees")
+    key = brought_key("bank", f"payees\niban:{ANN}")
+    assert key in found.rows()
+    alice = Label(frozenset({"principal:alice"}), None)
+    assert set(found.learnt(BOTTOM, {}, 7).values()) == {Party(at=7)}
+    assert set(found.learnt(BOTTOM, {key: BOTTOM}, 7).values()) == {Party(at=7, waits=True)}
+    waiting = {Party(at=7, waits=True, by=("principal:alice",))}
+    assert set(found.learnt(BOTTOM, {key: alice}, 7).values()) == waiting
+    assert set(found.learnt(alice, {}, 7).values()) == waiting
+    assert found.learnt(BOTTOM, {key: OUTSIDE}, 7) == {}
+    assert found.learnt(OUTSIDE, {}, 7) == {}
 
 
 @given(
