@@ -22,6 +22,7 @@ INVARIANTS
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Final
@@ -29,7 +30,7 @@ from typing import Final
 import msgspec
 
 from citywatch.core.call import Call, Effect
-from citywatch.core.enforce.arguments import MAX_VALUES, Argument, arguments
+from citywatch.core.enforce.arguments import MAX_VALUES, Argument, all_values, arguments
 from citywatch.core.enforce.context import Flow, party_forms
 from citywatch.core.enforce.rules import ApprovedTool, Rules
 from citywatch.core.flow.derive import as_number, derive
@@ -163,9 +164,16 @@ class Steering:
         """An act that takes nothing that could be named: `wipe()`. Somebody must have spoken of it, and of what to."""
         how = "clean" if self._clean else None
         # INVARIANT: 5. Nothing tells the act that was asked for from the one that an injection wants.
-        if how is None and not self._history.loud() and self._people.speak_of_all(self._call.name or ""):
+        if how is None and not self._wanted_elsewhere() and self._people.speak_of_all(self._call.name or ""):
             how = "spoken"
         return Finding(self._call.name or "", Role.COMMAND, how, "nothing in the call says what or whom it is done to")
+
+    def _wanted_elsewhere(self) -> bool:
+        """Whether the act may be an injection's: one was read, and the call says nothing, or says it in its words."""
+        if not self._history.loud():
+            return False
+        words = [value for _, value in itertools.islice(all_values(self._call), MAX_VALUES + 1)]
+        return not 0 < len(words) <= MAX_VALUES or any(self._history.flagged_only(one) for one in words)
 
     def _anchored(self, finding: Finding) -> Finding:
         """When, and in which of a few ways, is not what nor to whom: where those were all named, they may follow."""
