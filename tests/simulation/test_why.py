@@ -18,6 +18,7 @@ from citywatch.core.errors import Code
 from citywatch.core.log.entry import decode_event
 from citywatch.main.replay import rebuild
 from citywatch.main.why import Told, lines
+from citywatch.service.clearing import Clearing
 from citywatch.service.hindsight import Then, agrees, then
 from tests.simulation.city import code_of
 from tests.simulation.flow_city import ANN, MALLORY, TOOLS, FlowCity
@@ -140,6 +141,36 @@ async def test_what_came_after_a_decision_does_not_count_for_it() -> None:
     explained = explain(past.call, past.authority, past.known, past.need, event.at)
     assert agrees(event, explained.decision)
     assert all(one.seen == () for one in explained.arguments if one.path == "to")
+
+
+@pytest.mark.parametrize("readers", [False, True])
+async def test_what_an_operator_let_down_is_let_down_for_what_came_after_it(readers: bool) -> None:
+    here = await city()
+    await here.read("salaries", [{"name": "bob", "pay": 4711}], team="all")
+    await here.read("inbox", LETTER)
+    await here.act("send", to="bob@x.example", text="hello")
+    await Clearing(store=here.store, clock=here.clock, replica="r1").release(
+        "clerk", "op", "restarted", readers=readers
+    )
+    await here.task("Send hello to bob@x.example")
+    assert code_of(await here.act("send", to="bob@x.example", text="hello")) is None
+    await here.act("send", to="bob@x.example", text="and all else that I know")
+    await here.read("inbox", "hello")
+    await here.act("pay", to=MALLORY, amount=900)
+    for event, past in await judged(here):
+        assert not past.missing
+        assert agrees(event, explain(past.call, past.authority, past.known, past.need, event.at).decision), event
+
+
+async def test_a_no_that_covers_other_ways_of_writing_is_judged_again_as_it_was() -> None:
+    here = await city()
+    await here.read("inbox", LETTER)
+    await here.act("pay", to=MALLORY, amount=900)
+    (ticket,) = await here.tickets.pending()
+    await here.tickets.answer(ticket.id, False, "op", "no")
+    assert code_of(await here.act("pay", to=MALLORY.lower(), amount=900)) == Code.APPROVAL_DENIED.value
+    event, past = (await judged(here))[-1]
+    assert agrees(event, explain(past.call, past.authority, past.known, past.need, event.at).decision)
 
 
 async def test_what_has_changed_since_is_named_and_no_agreement() -> None:

@@ -25,7 +25,7 @@ from citywatch.core.enforce.verify import Authority
 from citywatch.core.errors import Code
 from citywatch.core.flow.history import History
 from citywatch.core.flow.item import Item
-from citywatch.core.label import BOTTOM, join, join_all
+from citywatch.core.label import BOTTOM, Label, join, join_all
 from citywatch.core.log.entry import decode_event
 from citywatch.core.plan.contract import Progress
 from citywatch.service.contexts import context_of, held_to, parties_of
@@ -34,6 +34,8 @@ from citywatch.service.ports import Loaded, Store
 from citywatch.service.rejections import MAX_DETAIL
 
 SLICE: Final = 512
+EVERYBODY: Final = ("everybody",)
+"""As `entries.readers_of` says it."""
 PASSING: Final = frozenset(
     (
         Code.ID_IN_USE,
@@ -109,21 +111,22 @@ async def _flow(store: Store, need: FlowNeed, index: int, decided: events.Decide
     context = context_of(need.context, loaded)
     parties = parties_of(need.parties, loaded)
     apart = bool(need.plan) and need.plan[0] != plan_key(decided.agent)
-    arrived, plan = await _before(store, index, decided.agent, decided.task if apart else None)
-    history, label = History(), BOTTOM
+    past = await _before(store, index, decided.agent, decided.key, decided.task if apart else None)
+    arrived, plan = past.arrived, past.plan
+    history, label, before = History(), *_let_down(past, 0, BOTTOM, BOTTOM)
     for item in await _items(store, home_of(need.context, context), context.items):
         at = next((number for number, one in enumerate(arrived) if _brought(item, one)), None)
         if at is None:
             break
         del arrived[: at + 1]
         history.add(item)
-        label = join(label, item.label)
+        label, before = _let_down(past, len(history.items), join(label, item.label), before)
     if context.items >= MAX_ITEMS:
         missing.append("the context is at its bound: what came beyond it has left no item")
         label = join_all((label, context.label))
     held, progress = await _held(store, need, index, decided, plan, loaded, missing)
     return Flow(
-        context=Context(label=label, items=len(history.items), home=context.home),
+        context=Context(label=label, items=len(history.items), home=context.home, before=before),
         history=history,
         parties=frozenset(form for form, one in parties.items() if not one.waits),
         learnt={form: one for form, one in parties.items() if one.waits},
@@ -137,33 +140,50 @@ _Arrival = tuple[int, str]
 """When something may have entered the agent's context, and the call or the task that brought it."""
 
 
+class _Past(msgspec.Struct):
+    """What may have entered an agent's contexts before an entry, the plan that held, and what operators let down.
+
+    `let_down`: after how many items the label was; true, where who may see it was as well.
+    """
+
+    arrived: list[_Arrival] = []
+    plan: str | None = None
+    let_down: dict[int, bool] = {}
+
+
+def _let_down(past: _Past, items: int, label: Label, before: Label) -> tuple[Label, Label]:
+    """The label of a context with so many items, and what operators let down of it, by then."""
+    readers = past.let_down.get(items)
+    if readers is None:
+        return label, before
+    return Label(frozenset(), None if readers else label.readers), join(before, label)
+
+
 def _brought(item: Item, arrival: _Arrival) -> bool:
     return item.at == arrival[0] and item.call in ("", arrival[1])
 
 
-async def _before(store: Store, index: int, agent: str, task: str | None) -> tuple[list[_Arrival], str | None]:
-    """All that may have entered an agent's contexts before this entry, and the plan that held there.
-
-    `task` is the one that the plan follows, where the agent keeps its tasks apart.
-    """
-    arrived: list[_Arrival] = []
-    calls: set[str] = set()
-    plan: str | None = None
+async def _before(store: Store, index: int, agent: str, key: str, task: str | None) -> _Past:
+    """What came before this entry. `task` is the one that the plan follows, where the agent keeps its tasks apart."""
+    past = _Past()
+    arrived, calls = past.arrived, set()
     for start in range(0, index, SLICE):
         for leaf in await store.entries(start, min(start + SLICE, index)):
             event = decode_event(leaf)
             if isinstance(event, events.TaskStarted) and event.agent == agent:
                 arrived.append((event.at, event.task))
-                plan = event.plan if task in (None, event.task) else plan
+                past.plan = event.plan if task in (None, event.task) else past.plan
             elif isinstance(event, events.PlanWritten) and event.agent == agent and task is None:
-                plan = event.plan
+                past.plan = event.plan
+            elif isinstance(event, events.ContextReleased) and (event.agent, event.context) == (agent, key):
+                past.let_down[event.items] = past.let_down.get(event.items, False) or event.to_readers == EVERYBODY
             elif isinstance(event, events.Decided) and event.agent == agent:
                 calls.add(event.call)
                 if event.direction == Direction.TO_AGENT.value and event.forwarded:
                     arrived.append((event.at, event.call))
             elif isinstance(event, events.Settled) and event.call in calls and event.outcome == "released":
                 arrived.append((event.at, event.call))
-    return arrived, plan
+    return past
 
 
 async def _items(store: Store, home: tuple[str, str], count: int) -> list[Item]:
@@ -221,7 +241,7 @@ def _ticket(decided: events.Decided) -> Ticket | None:
     if not approved and decided.code != Code.APPROVAL_DENIED.value:
         return None
     return Ticket(
-        id=words[1] if len(words) > 1 else "",
+        id=words[1] if approved else first.removeprefix("ticket "),
         agent=decided.agent,
         server=decided.server,
         tool=decided.name or "",
