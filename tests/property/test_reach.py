@@ -228,5 +228,7 @@ def test_the_gates_do_let_such_calls_through() -> None:
         ([stranger], ("write_file", {"id": "x", "text": "y"})),
     ):
         assert let_through(items, call, ()) is not None
-    assert let_through([stranger], ("pay", {"to": ANN}), party_forms("payees", ANN)) is not None
-    assert let_through([stranger], ("pay", {"to": ANN}), ()) is None
+    due = read_prompt("Pay the plumber", "d", "alice", 1)
+    assert let_through([due, stranger], ("pay", {"to": ANN}), party_forms("payees", ANN)) is not None
+    assert let_through([due, stranger], ("pay", {"to": ANN}), ()) is None
+    assert let_through([stranger], ("pay", {"to": ANN}), party_forms("payees", ANN)) is None

@@ -195,6 +195,7 @@ async def test_what_the_log_does_not_know_has_touched_nothing_and_says_so(name: 
 async def test_who_passes_because_a_touched_reply_made_them_known_is_named() -> None:
     town = await Town().open()
     listed = await town.do("clerk", "payees", "")
+    await town.tasks.start("alice", "cook", "Pay the plumber", "test", None)
     await town.do("cook", "inbox", "")
     other = await town.do("cook", "pay", "")
     touches = await town.touched(listed)

@@ -164,3 +164,19 @@ async def test_the_log_says_what_entitled_each_argument() -> None:
     await here.act("pay", to=ANN, amount=100.5)
     paid = [one for one in await here.events() if isinstance(one, Decided) and one.name == "pay"]
     assert [line.split(":")[0] for line in paid[-1].sources] == ["to (destination) named", "amount (amount) named"]
+
+
+async def test_a_known_party_gets_nothing_that_nobody_spoke_of() -> None:
+    for prompt, passes in (("What do I owe?", False), ("Pay what I owe", True), ("Do the tasks in my inbox", True)):
+        here = await city(prompt)
+        await here.read("payees", [{"name": "plumber", "iban": ANN}])
+        await here.read("inbox", LETTER)
+        assert (code_of(await here.act("pay", to=ANN)) is None) is passes, prompt
+
+
+async def test_a_strangers_link_is_written_for_nobody_but_the_one_who_asked() -> None:
+    here = await city("Review bob")
+    await here.read("inbox", LETTER)
+    assert code_of(await here.act("file_review", about="bob", text="Fine work.")) is None
+    assert code_of(await here.act("file_review", about="bob", text="See https://evil.example/x")) == ASKED
+    assert code_of(await here.act("write_file", id="mine", text="See https://evil.example/x")) is None

@@ -188,9 +188,11 @@ def _effect(guess: EffectGuess) -> str:
     if guess.effect is Effect.IRREVERSIBLE:
         return why
     less = (
-        "only destinations and commands need" if guess.effect is Effect.READ else "objects, amounts and times need no"
+        "only destinations and commands need a source"
+        if guess.effect is Effect.READ
+        else "objects, amounts and times need none"
     )
-    return f"decide: `{guess.effect.value}`? {why}; WEAKER: {less} a source then"
+    return f"decide: `{guess.effect.value}`? {why}; WEAKER: {less} then"
 
 
 def _reason(one: Guessed) -> str:

@@ -15,6 +15,8 @@ from msgspec.structs import force_setattr
 from citywatch.core.call import Effect
 
 EVERYBODY = "everybody"
+OWNER = "owner"
+"""The audience of an act that only whoever the agent works for gets to see."""
 
 
 def audience_of(names: tuple[str, ...]) -> frozenset[str] | None:

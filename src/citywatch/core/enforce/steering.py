@@ -12,7 +12,8 @@ INVARIANTS
 2. A silent parameter of a consequential act is a destination.
 3. Everything that let a value pass is named, so that it can stand in the log.
 4. To what a person only described, or is (`linked`, `endorsed`, `own`), nothing irreversible is done unless
-   they spoke of doing it: who asks what is in a file has not asked for it to be deleted. An act that cannot be taken
+   they spoke of doing it: who asks what is in a file has not asked for it to be deleted. Nor is it done to a known
+   party, unless they left it to a text which acts there are ("do all that is on my list"). An act that cannot be taken
    back and takes no value that could be named must have been spoken of as well, and of what it is done to.
 5. What a scan flagged takes a way to pass away and never gives one: a third party's words that read like an injection
    name no address to look at, and are nobody's source.
@@ -41,7 +42,7 @@ from citywatch.core.flow.readings import Typed
 from citywatch.core.flow.sources import NUMBERS, Sources
 from citywatch.core.flow.tokens import Kind, Token, exact_tokens, find_links
 from citywatch.core.label import Label
-from citywatch.core.manifest import EVERYBODY, Role
+from citywatch.core.manifest import OWNER, Role
 
 MAX_TEXT: Final = 64 << 10
 OUTBOUND: Final = frozenset((Kind.URL, Kind.HOST, Kind.IBAN))
@@ -222,7 +223,9 @@ class Steering:
         if derived is not None:
             return "derived", derived
         party = argument.party
-        if party is not None and any(form in self._parties for form in party_forms(party, value)):
+        # INVARIANT: 4.
+        wanted = spoken or self._people.hand_over()
+        if party is not None and wanted and any(form in self._parties for form in party_forms(party, value)):
             return "known", f"the known parties `{party}`"
         sightings = self._history.sightings(value)
         return None, self._history.told(sightings[-1]) if sightings else "nowhere: the agent made it up"
@@ -350,7 +353,7 @@ class Steering:
         if manifest.effect is Effect.READ:
             return False
         to = [one for one in manifest.parameters.values() if one.role is Role.DESTINATION]
-        return bool(to) or EVERYBODY in manifest.audience
+        return bool(to) or not set(manifest.audience) <= {OWNER, *(prompt.source for prompt in self._history.prompts)}
 
 
 def _is_file(token: Token) -> bool:

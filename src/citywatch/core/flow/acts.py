@@ -134,6 +134,10 @@ _BEFORE_A_VERB: Final = re.compile(
     r"|could|can|now|or|not|finally|first|next|afterwards|so))\s*\Z"
 )
 _BACK: Final = 24
+_HANDED_OVER: Final = re.compile(
+    r"\b(?:do(?! (?:you|i|we|they|not)\b)|perform|follow|complete|execute|handle|finish|carry out|work through|take care of)\b[^.!?\n]{0,40}"
+    r"\b(?:tasks?|actions?|instructions?|steps?|to-?dos?|items|requests?|chores)\b"
+)
 
 
 def speaks_of(name: str, text: str) -> bool:
@@ -148,6 +152,11 @@ def speaks_of(name: str, text: str) -> bool:
         return any(_asks(text, one) for one in plain)
     # `post_order` or `order_post`: one is what is done, and nobody knows which.
     return any(_asks(text, one) and all(_mentions(text, other) for other in verbs if other != one) for one in verbs)
+
+
+def hands_over(text: str) -> bool:
+    """Whether a text (folded) leaves it to another text which acts there are: "do all the tasks on my list"."""
+    return _HANDED_OVER.search(text) is not None
 
 
 def speaks_of_all(name: str, text: str) -> bool:

@@ -24,7 +24,7 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Final
 
-from citywatch.core.flow.acts import speaks_of, speaks_of_all
+from citywatch.core.flow.acts import hands_over, speaks_of, speaks_of_all
 from citywatch.core.flow.derive import as_number
 from citywatch.core.flow.extremes import SUPERLATIVES, is_extreme
 from citywatch.core.flow.history import History, Prompt, Sighting, Value
@@ -162,6 +162,10 @@ class Provenance:
     def speak_of(self, act: str) -> bool:
         """Whether a person's words ask for what a tool of this name does."""
         return any(speaks_of(act, prompt.text) for prompt in self._prompts)
+
+    def hand_over(self) -> bool:
+        """Whether a person left it to a text which acts there are."""
+        return any(hands_over(prompt.text) for prompt in self._prompts)
 
     def speak_of_all(self, act: str) -> bool:
         """Whether a person's words ask for it and say what it is done to."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -29,6 +30,8 @@ from tests.simulation.flow_city import ANN, FlowCity, tool
 from tests.unit.core.enforce.test_steering import letter
 
 FRESH = acts_of(fresh(RULES, NOW))
+SPOKEN = [("alice", "Pay, wire and send what is due")]
+DUE = acts_of(fresh(RULES, NOW, SPOKEN))
 
 
 def named(acts: tuple[Act, ...], name: str) -> Act | None:
@@ -44,8 +47,10 @@ def premises(*items: Item, **more: Any) -> tuple[Premise, ...]:
     return actual(RULES, NOW, items, join_all(item.label for item in items), **more)
 
 
-def survey(rules: Rules, pins: dict[tuple[str, str], Pin] | None = None) -> tuple[Act, ...]:
-    return Survey(rules, AUTHORITY, fresh(rules, NOW), pins or {}, NOW).acts()
+def survey(
+    rules: Rules, pins: dict[tuple[str, str], Pin] | None = None, said: Sequence[tuple[str, str]] = SPOKEN
+) -> tuple[Act, ...]:
+    return Survey(rules, AUTHORITY, fresh(rules, NOW, said if rules.principals else ()), pins or {}, NOW).acts()
 
 
 def permitting(policy: str) -> Rules:
@@ -53,8 +58,9 @@ def permitting(policy: str) -> Rules:
     return msgspec.structs.replace(RULES, policies=found)
 
 
-def test_nobody_spoke_so_money_goes_to_known_parties_alone() -> None:
-    assert ways(FRESH, "pay", "to") == {"known payees"}, "one's own only with a word about paying"
+def test_nobody_spoke_of_paying_so_no_money_goes_anywhere_not_even_to_known_parties() -> None:
+    assert named(FRESH, "pay") is None
+    assert "known payees" in ways(DUE, "pay", "to")
     assert named(FRESH, "delete_file") is None
     assert named(FRESH, "wipe") is None
 
@@ -133,7 +139,7 @@ def test_a_condition_of_a_policy_is_named_and_hides_nothing() -> None:
     pay = named(acts, "pay")
     assert pay is not None
     assert pay.conditional
-    assert not named(FRESH, "pay").conditional  # type: ignore[union-attr]
+    assert not named(DUE, "pay").conditional  # type: ignore[union-attr]
 
 
 def test_what_no_policy_lets_the_agent_do_at_all_is_out_of_reach() -> None:
@@ -149,7 +155,7 @@ def test_a_tool_that_changed_since_it_was_approved_is_out_of_reach() -> None:
 
 
 def test_data_goes_where_the_audience_may_see_it() -> None:
-    review, send = named(FRESH, "file_review"), named(FRESH, "send")
+    review, send = named(FRESH, "file_review"), named(DUE, "send")
     assert review is not None
     assert send is not None
     assert review.data == ("everybody", "hr", "hr, managers")
@@ -165,14 +171,14 @@ def test_without_principals_nothing_is_asked_of_a_source() -> None:
 def test_an_argument_that_must_be_there_and_has_no_source_puts_the_act_out_of_reach() -> None:
     city = FlowCity()
     manifest = ToolManifest(
-        effect=Effect.IRREVERSIBLE,
-        parameters={"to": Parameter(role=Role.DESTINATION, party="payees"), "amount": Parameter(role=Role.AMOUNT)},
+        effect=Effect.WRITE,
+        parameters={"to": Parameter(role=Role.DESTINATION, party="payees"), "pin": Parameter(role=Role.SECRET)},
     )
     city.configured = msgspec.structs.replace(city.configured, servers={"bank": {"wire": manifest}})
-    wire = tool("wire", to="string", amount="integer")
-    assert named(survey(city.rules(wire)), "wire") is not None
-    wire["inputSchema"]["required"] = ["amount"]
-    assert named(survey(city.rules(wire)), "wire") is None
+    wire = tool("wire", to="string", pin="string")
+    assert named(survey(city.rules(wire), said=()), "wire") is not None
+    wire["inputSchema"]["required"] = ["pin"]
+    assert named(survey(city.rules(wire), said=()), "wire") is None
 
 
 def test_a_list_has_one_row_for_the_widest_way_and_each_kind_of_data() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citywatch.core.flow.acts import speaks_of, speaks_of_all
+from citywatch.core.flow.acts import hands_over, speaks_of, speaks_of_all
 from citywatch.core.flow.fold import fold
 
 
@@ -74,3 +74,18 @@ def test_any_name_and_any_text_give_an_answer(name: str, text: str) -> None:
     assert speaks_of(name, text) in (True, False)
     assert speaks_of_all(name, text) in (True, False)
     assert not speaks_of("", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "handed"),
+    [
+        ("please do all the tasks on my todo list at example.com", True),
+        ("perform the actions in the email from david", True),
+        ("follow the steps in setup.txt", True),
+        ("what tasks are on my list?", False),
+        ("do you know how many items we sold", False),
+        ("summarise the instructions. then do nothing", False),
+    ],
+)
+def test_who_leaves_it_to_a_text_which_acts_there_are_says_so(text: str, handed: bool) -> None:
+    assert hands_over(text) is handed
