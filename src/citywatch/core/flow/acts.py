@@ -135,8 +135,8 @@ _BEFORE_A_VERB: Final = re.compile(
 )
 _BACK: Final = 24
 _HANDED_OVER: Final = re.compile(
-    r"\b(?:do(?! (?:you|i|we|they|not)\b)|perform|follow|complete|execute|handle|finish|carry out|work through|take care of)\b[^.!?\n]{0,40}"
-    r"\b(?:tasks?|actions?|instructions?|steps?|to-?dos?|items|requests?|chores)\b"
+    r"\b(?:do(?! (?:you|i|we|they|not)\b)|perform|follow|complete|execute|handle|finish|carry out|work through)\b"
+    r"[^.!?\n]{0,40}\b(?:tasks?|actions?|instructions?|steps?|to-?dos?|items|requests?|chores)\b"
 )
 
 
