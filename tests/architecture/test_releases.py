@@ -19,6 +19,8 @@ MAKERS = {
     "core/enforce/receive.py": {"carried", "hidden_label"},
     # A context that nobody has: what a hijacked agent could reach.
     "core/enforce/probe.py": {"_flow"},
+    # A context of the past, as the log says that an operator let it down; it explains and decides nothing.
+    "service/hindsight.py": {"_let_down"},
 }
 REPLACERS = {"service/contexts.py": {"add_item", "risen"}, "core/enforce/clearing.py": {"cleared"}}
 RECEIPTS = {"core/flow/release.py": {"release"}}
