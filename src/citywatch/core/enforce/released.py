@@ -13,16 +13,16 @@ INVARIANTS
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from citywatch.core.call import Call, Release
 from citywatch.core.enforce.context import Flow
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.steering import Finding
-from citywatch.core.flow.history import Prompt, Sighting, Value, folded
+from citywatch.core.flow.history import Prompt, Sighting, Value
 from citywatch.core.flow.index import met
-from citywatch.core.flow.item import Item
+from citywatch.core.flow.readings import Typed
 from citywatch.core.flow.release import Way, release
 from citywatch.core.label import Label, join_all
 
@@ -45,20 +45,7 @@ def approved(
 ) -> tuple[Release, ...]:
     """What a person's answer lets down: each argument of this call that nothing entitled; `who` names both."""
     scene = _Scene(call, rules, flow)
-    return tuple(
-        release(
-            was := scene.label(one.value),
-            Label(frozenset(), was.readers),
-            Way.APPROVED,
-            path=one.path,
-            role=one.role.value,
-            source=who,
-            items=scene.items(one.value),
-            reason=reason or f"approved: {who}",
-        )
-        for one in findings
-        if one.how is None
-    )
+    return tuple(scene.approve(one, who, reason) for one in findings if one.how is None)
 
 
 class _Scene:
@@ -77,54 +64,81 @@ class _Scene:
             and flow.held.counts(flow.history.items[prompt.item])
         ]
         self._people = frozenset(prompt.source for prompt in self._prompts)
-
-    def label(self, value: Value | None) -> Label:
-        """# INVARIANT: 1. A context that was cleared still holds its items: a value of theirs has their labels."""
-        told = Label(self._people.union(self._planner), None)
-        return join_all((self._ambient, told, *(item.label for item in self._holding(value))))
+        self._told = Label(self._people.union(self._planner), None)
+        self._labels: dict[tuple[int, ...], Label] = {}
+        self._cleared = flow.context.cleared
 
     def release(self, found: Finding) -> Release:
-        way, was = Way(found.how or ""), self.label(found.value)
+        way = Way(found.how or "")
+        by_words = way in _PEOPLES and bool(self._prompts)
+        # A context's label is above that of all its items, unless an operator let it down: no need to look for them.
+        where = {} if by_words and not self._cleared else self._where(found.value)
+        was = self._label(where)
         return release(
             was,
-            Label(self._answering(way, found.value), was.readers),
+            Label(self._answering(way, where), was.readers),
             way,
             path=found.path,
             role=found.role.value,
             source=found.where,
-            items=self.items(found.value, spoken=way in _PEOPLES),
+            items=self._told_by(found.value) if by_words else self._digests(where),
         )
 
-    def _answering(self, way: Way, value: Value | None) -> frozenset[str] | None:
+    def approve(self, found: Finding, who: str, reason: str) -> Release:
+        where = self._where(found.value)
+        was = self._label(where)
+        return release(
+            was,
+            Label(frozenset(), was.readers),
+            Way.APPROVED,
+            path=found.path,
+            role=found.role.value,
+            source=who,
+            items=self._digests(where),
+            reason=reason or f"approved: {who}",
+        )
+
+    def _where(self, value: Value | None) -> dict[int, list[Sighting]]:
+        """The items that hold a value, by number, each with the places where it stands."""
+        found: dict[int, list[Sighting]] = {}
+        for one in () if value is None else self._history.sightings(self._read(value)):
+            found.setdefault(one.item, []).append(one)
+        return found
+
+    def _label(self, where: Iterable[int]) -> Label:
+        """# INVARIANT: 1. A context that was cleared still holds its items: a value of theirs has their labels."""
+        numbers = tuple(where)
+        found = self._labels.get(numbers)
+        if found is None:
+            labels = (self._history.items[number].label for number in numbers)
+            found = self._labels[numbers] = join_all((self._ambient, self._told, *labels))
+        return found
+
+    def _answering(self, way: Way, where: Mapping[int, Iterable[Sighting]]) -> frozenset[str] | None:
         """# INVARIANT: 2."""
         if way is Way.PLANNED:
             return frozenset(self._planner)
         if way in _PEOPLES:
             return self._people
         if way in (Way.QUOTED, Way.PASSED_ON):
-            return join_all(item.label for item in self._holding(value)).origins
-        servers = frozenset(self._vouching(value))
-        return servers | self._people if way in _RECORDS else servers if way is Way.VOUCHED else frozenset()
+            return join_all(self._history.items[number].label for number in where).origins
+        if way not in _RECORDS and way is not Way.VOUCHED:
+            return frozenset()
+        vouching = (number for number, seen in where.items() if any(self._history.part(one).trusted for one in seen))
+        origins = (origin for number in vouching for origin in self._history.items[number].label.origins or ())
+        servers = frozenset(origin for origin in origins if origin.startswith("server:"))
+        return servers | self._people if way in _RECORDS else servers
 
-    def items(self, value: Value | None, spoken: bool = False) -> tuple[str, ...]:
-        """The digests of what holds the value; of what people said, if it is their words that count."""
-        said = self._prompts if spoken else []
-        saying = [one for one in said if _says(one, value)] or said
-        holding = [self._history.items[one.item] for one in saying] or list(self._holding(value))
-        return tuple(itertools.islice(dict.fromkeys(item.digest for item in holding), MAX_ITEMS))
+    def _told_by(self, value: Value | None) -> tuple[str, ...]:
+        """The digests of the prompts that say the value; of all that count, if none says it as it stands."""
+        read = None if value is None else self._read(value)
+        saying = [one for one in self._prompts if read is not None and _says(one, read)]
+        return self._digests(one.item for one in saying or self._prompts)
 
-    def _holding(self, value: Value | None) -> Iterator[Item]:
-        yield from (self._history.items[number] for number in dict.fromkeys(one.item for one in self._seen(value)))
-
-    def _seen(self, value: Value | None) -> list[Sighting]:
-        return [] if value is None else self._history.sightings(self._read(value))
-
-    def _vouching(self, value: Value | None) -> Iterator[str]:
-        for one in self._seen(value):
-            if self._history.part(one).trusted:
-                item = self._history.items[one.item]
-                yield from (origin for origin in item.label.origins or () if origin.startswith("server:"))
+    def _digests(self, where: Iterable[int]) -> tuple[str, ...]:
+        items = self._history.items
+        return tuple(itertools.islice(dict.fromkeys(items[number].digest for number in where), MAX_ITEMS))
 
 
-def _says(prompt: Prompt, value: Value | None) -> bool:
-    return value is not None and (bool(met(value, prompt.held)) or folded(value) in prompt.text)
+def _says(prompt: Prompt, value: Typed) -> bool:
+    return bool(met(value, prompt.held)) or value.folded in prompt.text
