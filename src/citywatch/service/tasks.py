@@ -14,17 +14,18 @@ from citywatch.core.canonical import digest
 from citywatch.core.content.model import Model
 from citywatch.core.content.signals import Channel
 from citywatch.core.enforce.advice import advised
-from citywatch.core.enforce.context import Context, context_key, task_context_key
-from citywatch.core.enforce.held import TaskRow, holder_of, plan_key, progress_key, take_up, task_key
+from citywatch.core.enforce.context import context_key, task_context_key
+from citywatch.core.enforce.held import TaskPlan, TaskRow, holder_of, plan_key, progress_key, take_up, task_key
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
-from citywatch.core.flow.item import MAX_PROMPT, read_prompt
-from citywatch.core.identity.registration import agent_key, parse_agent_row
+from citywatch.core.flow.item import MAX_PROMPT, Item, read_prompt
+from citywatch.core.identity.registration import AgentRow, agent_key, parse_agent_row
 from citywatch.core.log.entry import encode_event, payload_digest
 from citywatch.core.plan.contract import Held, Kind, Plan
 from citywatch.core.plan.narrow import NotAdopted
-from citywatch.service.contexts import add_item, held_to, hold, risen
-from citywatch.service.ports import Append, Appended, Chance, Clock, Key, NewEntry, Payload, Puts, Store
+from citywatch.service.contexts import add_item, context_of, held_to, hold, risen
+from citywatch.service.ports import Append, Appended, Chance, Clock, NewEntry, Payload, Puts, Reads, Store
+from citywatch.service.snapshots import versions_of
 
 MAX_CONFLICTS = 8
 MAX_REASON = 400
@@ -62,47 +63,15 @@ class Tasks:
         is empty or longer than 64 KiB, or a plan that cannot hold here: it names a tool that is not approved, or does
         not narrow the plan that holds.
         """
-        if principal not in self._rules.principals:
-            raise Malformed(f"no principal `{principal[:80]}` is configured: name it under `principals:`")
-        if not prompt.strip() or len(prompt) > MAX_PROMPT:
-            raise Malformed(f"a prompt has 1 to {MAX_PROMPT} characters")
-        try:
-            body = prompt.encode("utf-8")
-        except UnicodeEncodeError:
-            raise Malformed("a prompt is text: this one holds bytes that are not UTF-8") from None
-        strange = not_approved(plan, self._rules)
-        if strange:
-            raise Malformed(f"no approved tool is called {', '.join(f'`{one}`' for one in strange)}")
+        body = self._checked(principal, prompt, plan)
         for _ in range(MAX_CONFLICTS):
-            stored = (await self._store.load((agent_key(agent),), ())).rows.get(agent_key(agent))
-            row = None if stored is None else parse_agent_row(stored.value)
-            if stored is None or row is None or row.revoked:
-                raise Refused(Code.AGENT_UNKNOWN, f"no agent `{agent[:80]}` is registered")
+            row, version = await self._registered(agent)
             task, now, salt = self._chance.call_id(), self._clock.now_ms(), self._chance.salt()
             item = read_prompt(prompt, digest(body), principal, now, task)
             if self._model is not None:
                 item = advised(item, [(0, prompt)], Channel.USER, self._model)
-            apart = self._rules.is_isolated(row.agent)
-            holder = holder_of(row.agent, task if apart else None)
-            keys = [task_context_key(row.agent, task)] if apart else [context_key(row.agent, key) for key in row.keys]
-            around = [context_key(row.agent, key) for key in row.keys] if apart else []
-            held = (plan_key(holder), progress_key(holder))
-            everything = await self._store.load((*keys, *around, *held), ())
-            loaded, before = everything.rows, held_to(holder, everything)
-            after = take_up(plan, task, principal, *before, now, Kind.SIGNED if template is None else Kind.TEMPLATE)
-            if isinstance(after, NotAdopted):
-                raise Malformed(f"the plan does not hold: {'; '.join(after.reasons)}")
-            puts: Puts = hold(holder, *after) if after != before else ()
-            puts += ((task_key(task), msgspec.json.encode(TaskRow(agent=row.agent, principal=principal, started=now))),)
-            puts += risen(around, item.label, everything)
-            holds = after[0].plan
-            reads: list[tuple[Key, int]] = [(agent_key(agent), stored.version)]
-            reads += [(key, loaded[key].version if key in loaded else 0) for key in (*held, *around)]
-            for key in keys:
-                found = loaded.get(key)
-                context = Context() if found is None else msgspec.json.decode(found.value, type=Context)
-                puts += add_item(key, msgspec.structs.replace(context, task=task, principal=principal), item)
-                reads.append((key, 0 if found is None else found.version))
+            kind = Kind.SIGNED if template is None else Kind.TEMPLATE
+            reads, puts, holds = await self._taking_up(row, principal, task, item, plan, kind, now)
             event = events.TaskStarted(
                 at=now,
                 replica=self._replica,
@@ -116,10 +85,54 @@ class Tasks:
                 template=template,
             )
             entries = (NewEntry(encode_event(event), Payload(salt, body)),)
-            outcome = await self._store.append(Append(entries=entries, reads=tuple(reads), puts=puts, sync=True))
+            reads = ((agent_key(agent), version), *reads)
+            outcome = await self._store.append(Append(entries=entries, reads=reads, puts=puts, sync=True))
             if isinstance(outcome, Appended):
                 return task
         raise Unavailable(Code.CONFLICT, f"the task of `{agent}` was not started: its context kept changing")
+
+    def _checked(self, principal: str, prompt: str, plan: Plan | None) -> bytes:
+        """What needs no row to be refused; return the prompt's bytes."""
+        if principal not in self._rules.principals:
+            raise Malformed(f"no principal `{principal[:80]}` is configured: name it under `principals:`")
+        if not prompt.strip() or len(prompt) > MAX_PROMPT:
+            raise Malformed(f"a prompt has 1 to {MAX_PROMPT} characters")
+        strange = not_approved(plan, self._rules)
+        if strange:
+            raise Malformed(f"no approved tool is called {', '.join(f'`{one}`' for one in strange)}")
+        try:
+            return prompt.encode("utf-8")
+        except UnicodeEncodeError:
+            raise Malformed("a prompt is text: this one holds bytes that are not UTF-8") from None
+
+    async def _registered(self, agent: str) -> tuple[AgentRow, int]:
+        stored = (await self._store.load((agent_key(agent),), ())).rows.get(agent_key(agent))
+        row = None if stored is None else parse_agent_row(stored.value)
+        if stored is None or row is None or row.revoked:
+            raise Refused(Code.AGENT_UNKNOWN, f"no agent `{agent[:80]}` is registered")
+        return row, stored.version
+
+    async def _taking_up(
+        self, row: AgentRow, principal: str, task: str, item: Item, plan: Plan | None, kind: Kind, now: int
+    ) -> tuple[Reads, Puts, TaskPlan | None]:
+        """What is read and written so that the agent's contexts hold the prompt, and the plan that then holds."""
+        apart = self._rules.is_isolated(row.agent)
+        holder = holder_of(row.agent, task if apart else None)
+        of_keys = [context_key(row.agent, key) for key in row.keys]
+        keys, around = ([task_context_key(row.agent, task)], of_keys) if apart else (of_keys, [])
+        held = (plan_key(holder), progress_key(holder))
+        loaded = await self._store.load((*keys, *around, *held), ())
+        before = held_to(holder, loaded)
+        after = take_up(plan, task, principal, *before, now, kind)
+        if isinstance(after, NotAdopted):
+            raise Malformed(f"the plan does not hold: {'; '.join(after.reasons)}")
+        puts: Puts = hold(holder, *after) if after != before else ()
+        puts += ((task_key(task), msgspec.json.encode(TaskRow(agent=row.agent, principal=principal, started=now))),)
+        puts += risen(around, item.label, loaded)
+        for key in keys:
+            context = msgspec.structs.replace(context_of(key, loaded), task=task, principal=principal)
+            puts += add_item(key, context, item)
+        return versions_of((*held, *around, *keys), loaded), puts, after[0].plan
 
     async def end(self, task: str, by: str, reason: str) -> str:
         """Say that a task is over, and return its agent; whoever names it from now on is refused.
