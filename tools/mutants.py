@@ -91,8 +91,11 @@ def _misfits(mutant: Mutant, tree: Path) -> Iterator[str]:
         yield f"`{mutant.name}`: the text to find stands {times} times in {mutant.file}, not once"
     if mutant.find == mutant.replace:
         yield f"`{mutant.name}`: nothing is changed"
-    if "::" not in mutant.test or not (tree / mutant.test.split("::")[0]).is_file():
+    path, _, name = mutant.test.partition("[")[0].partition("::")
+    if not name or not (tree / path).is_file():
         yield f"`{mutant.name}`: `{mutant.test}` is not a test's id (path::name)"
+    elif f"def {name.rpartition('::')[2]}(" not in (tree / path).read_text():
+        yield f"`{mutant.name}`: `{path}` has no test `{name}`"
 
 
 def _uncovered(document: dict[str, dict[str, str]], mutants: list[Mutant]) -> Iterator[str]:

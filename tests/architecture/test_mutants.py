@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,11 @@ def test_the_projects_own_list_can_be_read() -> None:
     root = Path(__file__).parents[2]
     found = mutants.read_list(root / "tools" / "mutants.toml", root)
     assert len(found) == (root / "tools" / "mutants.toml").read_text().count("\nname = ")
+
+
+def test_a_test_that_was_renamed_is_missed_before_any_run(tree: Path) -> None:
+    file = "src/tiny/__init__.py"
+    here = Mutant(name="x", invariant=1, file=file, find=LINE, replace="if False", test=f"{NOTICES}[eve]")
+    gone = dataclasses.replace(here, test="tests/test_tiny.py::test_mallory_stays_away")
+    assert list(mutants._misfits(gone, tree)) == ["`x`: `tests/test_tiny.py` has no test `test_mallory_stays_away`"]
+    assert not list(mutants._misfits(here, tree))
