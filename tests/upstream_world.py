@@ -156,7 +156,7 @@ def gone(pid: int) -> bool:
     """No such process, or one that has ended and only waits to be counted."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return True
 
 

@@ -246,7 +246,7 @@ def _cmdline(pid: int) -> bytes:
     """Empty for a process that has ended and only waits to be counted."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # gone before it was opened, or while it was read
         return b""
 
 
