@@ -8,7 +8,7 @@ nothing but the call and the rules.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -29,6 +29,7 @@ Key = tuple[str, str]
 TOOL_CALL = "tools/call"
 PINNED = {TOOL_CALL: "tool", "prompts/get": "prompt"}
 """The methods that use a definition which somebody must have approved, and its kind."""
+_SORTED: Final = msgspec.json.Encoder(order="sorted")
 
 
 class Pin(msgspec.Struct, frozen=True, kw_only=True):
@@ -202,17 +203,17 @@ def likeness(call: Call) -> str:
     asked = call.arguments
     if call.method != TOOL_CALL:
         asked = {name: value for name, value in asked.items() if name not in mcp.CONTINUING}
-    return digest(
-        b"citywatch/likeness/v1\n" + head + b"\n" + msgspec.json.encode(_without_nulls(asked), order="sorted")
-    )
+    return digest(b"citywatch/likeness/v1\n" + head + b"\n" + _SORTED.encode(_without_nulls(asked)))
 
 
 def _without_nulls(value: Any) -> Any:
     """Null is absent to policy, and so it makes no other call of one."""
-    if type(value) is str:  # as most are
-        return value
     if isinstance(value, Mapping):
-        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
+        return {
+            name: item if type(item) is str else _without_nulls(item)
+            for name, item in value.items()
+            if item is not None
+        }
     return value
 
 
