@@ -8,14 +8,16 @@ INVARIANTS
    agent, is told the same thing.
 2. The filled call is written anew from the filled arguments and holds to the limits of any agent's message.
 3. A call with a handle that names nothing is refused as a whole: nothing goes out half filled.
-4. The gateway's own tools are given texts to read, and nothing else out of handles: a hidden text among the options of
+4. A recorded call has the provenance that it had: an entry names each handle (`note_of`), the shelf says what it was.
+5. The gateway's own tools are given texts to read, and nothing else out of handles: a hidden text among the options of
    a question would be one of its answers, and be seen.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -26,8 +28,34 @@ from citywatch.core.enforce.own import SERVER
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.veiling import Given, Shelf, shelf_key
 from citywatch.core.errors import Code, Malformed, Refused
-from citywatch.core.flow.handle import Name, as_text, fill_in, find_handles, format_handle, is_inert
+from citywatch.core.flow.handle import (
+    Name,
+    as_text,
+    fill_in,
+    find_handles,
+    format_handle,
+    is_inert,
+    parse_handle,
+    stood_at,
+)
 from citywatch.core.wire.jsonrpc import FROM_AGENT, FROM_SERVER, Notification, Request, format_message, parse_message
+
+MAX_NOTED: Final = 80
+"""How much of a path, a source or a field a note holds."""
+_NOTE: Final = re.compile(r"(.{0,80}?): (cw:[a-z2-7]{26}-[0-9]{1,5}) of (.*)", re.DOTALL)
+
+
+class Note(msgspec.Struct, frozen=True):
+    """What an entry says of a handle that was filled in: where, which one, `of` which source and field."""
+
+    path: str
+    name: Name
+    of: str
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the argument's path may have been longer."""
+        return len(self.path) >= MAX_NOTED
 
 
 def handles_of(call: Call, rules: Rules) -> tuple[Name, ...]:
@@ -58,22 +86,60 @@ def fill(call: Call, handles: tuple[Name, ...], shelves: Mapping[str, Shelf], ho
     own = call.server == SERVER
     value_of = (lambda name: as_text(given[name].value)) if own else (lambda name: given[name].value)
     arguments, places = fill_in(call.arguments, value_of)
-    if own and any(path != "text" for path, _ in places):  # INVARIANT: 4.
+    if own and any(path != "text" for path, _ in places):  # INVARIANT: 5.
         raise Refused(Code.HANDLE_UNKNOWN, "a question's handles stand in `text` and nowhere else")
-    filled = tuple(
-        Filled(
-            path=path,
-            handle=format_handle(name),
-            source=shelves[name.shelf].source,
-            field=given[name].field,
-            trusted=given[name].trusted,
-            inert=is_inert(given[name].value),
-            label=given[name].label,
-        )
-        for path, name in places
-    )
+    filled = tuple(_filled(path, name, shelves[name.shelf].source, given[name]) for path, name in places)
     body = _body(call.body, arguments)
     return msgspec.structs.replace(call, arguments=arguments, body=body, filled=filled)
+
+
+def note_of(one: Filled) -> str:
+    """How an entry tells of a handle that was filled in; no value stands in it."""
+    return f"{one.path[:MAX_NOTED]}: {one.handle} of {_of(one.source, one.field)}"
+
+
+def parse_note(text: str) -> Note:
+    """The inverse of `note_of`, as far as that is kept; raise `Malformed` for every other text.
+
+    A path holds no handle (`find_handles` refuses one in a member's name), so the first one is the one that is meant.
+    """
+    hit = _NOTE.fullmatch(text)
+    if hit is None:
+        raise Malformed("an entry tells of a handle in other words than ours")
+    return Note(hit[1], parse_handle(hit[2]), hit[3])
+
+
+def noted(note: Note, shelf: Shelf) -> Filled | None:
+    """What was filled in, from the shelf of then; None if it is not on that shelf.
+
+    By its field, where it has another place: other manifests may hide other fields of the same reply beside it.
+    """
+    at = shelf.given[note.name.place : note.name.place + 1]
+    found = next((one for one in (*at, *shelf.given) if _of(shelf.source, one.field) == note.of), None)
+    return None if found is None else _filled(note.path, note.name, shelf.source, found)
+
+
+def shown_instead(note: Note, shelf: Shelf) -> bool:
+    """Whether a reply that left this shelf shows the field that a note speaks of, which is not on it."""
+    field = note.of.removeprefix(_of(shelf.source, ""))
+    apart = not any(stood_at(one.field, field) or stood_at(field, one.field) for one in shelf.given)
+    return apart and len(field) < MAX_NOTED
+
+
+def _of(source: str, field: str) -> str:
+    return f"{source[:MAX_NOTED]} {field[:MAX_NOTED]}"
+
+
+def _filled(path: str, name: Name, source: str, given: Given) -> Filled:
+    return Filled(
+        path=path,
+        handle=format_handle(name),
+        source=source,
+        field=given.field,
+        trusted=given.trusted,
+        inert=is_inert(given.value),
+        label=given.label,
+    )
 
 
 def _given(name: Name, shelf: Shelf | None, home: str, now: int) -> Given:
