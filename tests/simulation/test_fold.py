@@ -27,6 +27,7 @@ from citywatch.service.rehearsal import Rehearsal, Rehearsed
 from citywatch.service.unknowns import Status
 from tests.simulation.city import City, code_of
 from tests.simulation.flow_city import ANN, MALLORY
+from tests.simulation.test_derivations import DerivingCity
 from tests.simulation.test_handles import HIDING, TOOLS, HidingCity
 from tests.simulation.test_rehearsal import STEPS, Act, introduced, lived
 
@@ -177,6 +178,31 @@ async def test_a_long_text_out_of_a_handle_is_no_command_when_it_is_judged_again
     bare = msgspec.structs.replace(past.call, filled=())
     assert not agrees(event, explain(bare, past.authority, past.known, past.need, event.at).decision)
     assert [one.status for one in await rehearsed(city)] == [Status.SAME, Status.SAME]
+
+
+async def test_what_was_worked_out_of_handles_is_judged_again_as_it_was() -> None:
+    city = DerivingCity()
+    await introduced(city)
+    await city.open()
+    await city.task(f"Pay all my dues to {ANN}")
+    one, two = await city.dues(10.5, 20)
+    mail = await city.mail("30.5")
+    total = await city.derive("sum", one["due"], two["due"])
+    await city.answer_of("98.70", text=mail["body"], type="number")
+    assert code_of(await city.sends("pay", to=ANN, amount=await city.derive("sum", total, mail["body"]))) is not None
+    assert code_of(await city.sends("pay", to=ANN, amount=total)) is None
+    decided = [one for one in await city.events() if isinstance(one, events.Decided)]
+    assert {one.status for one in await rehearsed(city)} == {Status.SAME}
+    assert await compared(city) == len(decided)
+
+
+async def test_a_task_of_an_agent_that_no_entry_introduces_is_no_word_that_was_never_spoken() -> None:
+    city = await HidingCity().open()
+    await city.task(f"Pay 5 to {ANN}")
+    assert code_of(await city.sends("pay", to=ANN, amount=5)) is None
+    (one,) = await rehearsed(city)
+    assert one.status is Status.UNVERIFIABLE
+    assert one.why.startswith("its task would not have been started")
 
 
 async def test_what_a_handle_brought_into_a_file_comes_back_out_of_it(city: Opened) -> None:

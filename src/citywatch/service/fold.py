@@ -366,6 +366,8 @@ class Fold:
     def _darken(self, row: AgentRow, why: str) -> None:
         for key in row.keys:
             self._dark.context(row.agent, key, why)
+        if not row.keys:
+            self._dark.everything = why  # the log does not say which contexts those are
 
 
 def _digest(holding: Holding) -> str | None:

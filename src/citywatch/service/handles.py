@@ -8,6 +8,7 @@ A recorded call holds values, and its entry says where they came out of handles:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -64,9 +65,10 @@ async def refilled(store: Store, one: events.Decided, call: Call, unkept: str) -
     rows = shelf_rows(tuple(note.name for note in notes))
     shelves = _shelves(rows, await store.load(rows, ()))
     filled, lacking = [], _cut(notes)
+    times = Counter(note.path for note in notes)
     for note in notes:
         shelf = shelves.get(note.name.shelf)
-        found = None if shelf is None else noted(note, shelf)
+        found = None if shelf is None else noted(note, shelf, call, alone=times[note.path] == 1)
         if found is not None:
             filled.append(found)
         elif shelf is None:

@@ -66,14 +66,14 @@ class Veiled(msgspec.Struct, frozen=True):
     shelf: str
     hidden: tuple[Hidden, ...]
 
-    def row(self, context: str, entering: Entering, server: str, shaped: Label, at: int) -> Shelf:
-        """What is kept; `shaped` is what earlier writes brought to the reply."""
+    def row(self, home: str, entering: Entering, server: str, shaped: Label, ambient: Label, at: int) -> Shelf:
+        """What is kept; `shaped` is what earlier writes brought to the reply, `ambient` the label of its context."""
         given = []
         for one in self.hidden:
-            trusted, label = hidden_label(one.output, one.readers, entering, server, shaped)
+            trusted, label = hidden_label(one.output, one.readers, entering, server, shaped, ambient)
             given.append(Given(one.path, one.value, trusted, label))
         return Shelf(
-            context=context,
+            context=home,
             source=entering.source,
             call=self.call,
             at=at,

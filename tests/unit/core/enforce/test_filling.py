@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citywatch.core.call import Filled
-from citywatch.core.enforce.filling import MAX_NOTED, Note, note_of, noted, parse_note, shown_instead
+from citywatch.core.call import Call, Direction, Filled
+from citywatch.core.enforce.filling import MAX_NOTED, Note, fill, note_of, noted, parse_note, shown_instead
+from citywatch.core.enforce.own import DERIVE, SERVER
 from citywatch.core.enforce.veiling import Given, Shelf
-from citywatch.core.errors import Malformed
-from citywatch.core.flow.handle import Name, format_handle, shelf_of
+from citywatch.core.errors import Malformed, Refused
+from citywatch.core.flow.handle import Name, find_handles, format_handle, shelf_of
 from citywatch.core.label import Label
 
 SHELF = shelf_of(bytes(16))
@@ -29,6 +30,7 @@ def filled(**changes: Any) -> Filled:
         trusted=False,
         inert=False,
         label=STRANGE,
+        whole=True,
     )
     return msgspec.structs.replace(one, **changes)
 
@@ -57,14 +59,60 @@ def test_other_words_are_no_note(text: str) -> None:
         parse_note(text)
 
 
+def back(note: Note, on: Shelf, arguments: dict[str, Any] | None = None, *, alone: bool = True) -> Filled | None:
+    return noted(note, on, called(arguments or {"to": "text"}), alone=alone)
+
+
+def called(arguments: dict[str, Any], server: str = "bank", name: str = "pay") -> Call:
+    return Call(
+        id="c",
+        direction=Direction.TO_SERVER,
+        agent="a",
+        server=server,
+        method="tools/call",
+        name=name,
+        arguments=arguments,
+        body=b"",
+        revision="r",
+    )
+
+
+VALUES = st.sampled_from(["", "text", "7", 7, 7.5, True, None, [1], {"a": 1}])
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["", "x", " "]), VALUES), min_size=1, max_size=3),
+    st.sampled_from([("bank", "pay"), (SERVER, "ask"), (SERVER, DERIVE)]),
+    st.sampled_from(["text", "values", "a.b"]),
+)
+def test_what_is_put_back_is_what_was_filled_in(parts: list[tuple[str, Any]], act: tuple[str, str], path: str) -> None:
+    """Handles with words between them, at one path: also whether one of them was the whole argument."""
+    given = tuple(Given(f"$[{number}]", value, False, STRANGE) for number, (_, value) in enumerate(parts))
+    kept = msgspec.structs.replace(shelf(), given=given, expires=10)
+    written = "".join(f"{words}cw:{SHELF}-{number}" for number, (words, _) in enumerate(parts))
+    asked = called({path: written}, *act)
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "x", "arguments": {path: written}}}
+    asked = msgspec.structs.replace(asked, body=msgspec.json.encode(body))
+    try:
+        done = fill(asked, find_handles(asked.arguments), {SHELF: kept}, "home", 5)
+    except Refused:  # one of our own tools, which takes no handle there
+        return
+    notes = [parse_note(note_of(one)) for one in done.filled]
+    bare = msgspec.structs.replace(done, filled=())
+    assert tuple(noted(note, kept, bare, alone=len(notes) == 1) for note in notes) == done.filled
+
+
 def test_a_handle_of_then_is_what_it_was_wherever_it_stands_on_its_shelf() -> None:
     note = parse_note(note_of(filled()))
-    assert noted(note, shelf("$[0].body", "$[0].from")) == filled()
-    assert noted(note, shelf("$[0].from", "$[0].body")) == filled()
-    assert noted(parse_note(note_of(filled(field="$[0].id"))), shelf("$[0].id")) == filled(field="$[0].id", inert=True)
-    assert noted(parse_note(note_of(filled(field="$.own"))), shelf("$.own")) == filled(field="$.own", trusted=True)
-    assert noted(note, shelf("$[1].body")) is None
-    assert noted(note, msgspec.structs.replace(shelf("$[0].body"), source="bank/outbox")) is None
+    assert back(note, shelf("$[0].body", "$[0].from")) == filled()
+    assert back(note, shelf("$[0].from", "$[0].body")) == filled()
+    said = back(note, shelf("$[0].body"), {"to": "a text"})
+    assert said == filled(whole=False)
+    number = parse_note(note_of(filled(field="$[0].id")))
+    assert back(number, shelf("$[0].id"), {"to": "7"}) == filled(field="$[0].id", inert=True)
+    assert back(parse_note(note_of(filled(field="$.own"))), shelf("$.own")) == filled(field="$.own", trusted=True)
+    assert back(note, shelf("$[1].body")) is None
+    assert back(note, msgspec.structs.replace(shelf("$[0].body"), source="bank/outbox")) is None
 
 
 @pytest.mark.parametrize(
