@@ -92,10 +92,15 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         temporal_rules=section.maybe("temporal_rules", where),
         plan_templates=section.maybe("plan_templates", where),
     )
+    where_to = "name the people whose words steer acts under `principals`, or remove `{}`"
     hiding = [name for name, one in servers.items() if any(tool.hides for tool in one.tools.values())]
     if hiding and not settings.principals:
-        where_to = "name the people whose words steer acts under `principals`, or remove `handle`"
-        section.wrong("servers", f"`{hiding[0]}` has a `handle`, and without principals nothing is hidden", where_to)
+        why = f"`{hiding[0]}` has a `handle`, and without principals nothing is hidden"
+        section.wrong("servers", why, where_to.format("handle"))
+    choosing = [agent.name for agent in settings.agents.values() if agent.handles]
+    if choosing and not settings.principals:
+        why = f"`{choosing[0]}` has `handles`, and without principals nothing is hidden"
+        section.wrong("agents", why, where_to.format("handles"))
     return settings if domain is not None else None
 
 

@@ -164,7 +164,7 @@ def entering_reply(call: Call, response: Response, rules: Rules) -> Entering | N
     """What a released reply brings in; None for an agent's own answers and for definitions, which a person approved."""
     if call.direction is Direction.TO_AGENT or (call.method in mcp.OFFERING and response.error is None):
         return None
-    tool = rules.tools.get((call.server, call.name or "")) if call.method == TOOL_CALL else None
+    tool = rules.shown(call.agent, call.server, call.name) if call.method == TOOL_CALL else None
     hides = (
         tool is not None and tool.hides and not rules.observe
     )  # as in `veiling`: what is not a field that may be shown is a handle

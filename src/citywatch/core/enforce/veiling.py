@@ -90,7 +90,7 @@ def hiding_tool(call: Call, rules: Rules) -> ApprovedTool | None:
     """The tool of this call, if it hides fields: none does without principals, or where it is only observed."""
     if call.method != TOOL_CALL or call.direction is not Direction.TO_SERVER or not rules.principals:
         return None
-    tool = rules.tools.get((call.server, call.name or ""))
+    tool = rules.shown(call.agent, call.server, call.name)
     return tool if tool is not None and tool.hides and not rules.observe else None
 
 
