@@ -8,8 +8,9 @@ INVARIANTS
    agent, is told the same thing.
 2. The filled call is written anew from the filled arguments and holds to the limits of any agent's message.
 3. A call with a handle that names nothing is refused as a whole: nothing goes out half filled.
-4. The gateway's own tools are given texts to read, and nothing else out of handles: a hidden text among the options of
-   a question would be one of its answers, and be seen.
+4. The gateway's own tools are given texts to read and values to work with, and nothing else out of handles: a hidden
+   text among the options of a question would be one of its answers, and be seen.
+5. A value is derived from handles that stand alone: one between letters of the agent's would be half its own.
 """
 
 from __future__ import annotations
@@ -22,11 +23,21 @@ import msgspec
 from citywatch.core.call import Call, Direction, Filled
 from citywatch.core.enforce.context import Key
 from citywatch.core.enforce.needs import TOOL_CALL
-from citywatch.core.enforce.own import SERVER
+from citywatch.core.enforce.own import DERIVE, FILLED, SERVER, TEXT
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.veiling import Given, Shelf, shelf_key
 from citywatch.core.errors import Code, Malformed, Refused
-from citywatch.core.flow.handle import Name, as_text, fill_in, find_handles, format_handle, is_inert
+from citywatch.core.flow.handle import (
+    MAX_KEY,
+    Name,
+    Place,
+    as_text,
+    fill_in,
+    find_handles,
+    format_handle,
+    is_inert,
+    stand_alone,
+)
 from citywatch.core.wire.jsonrpc import FROM_AGENT, FROM_SERVER, Notification, Request, format_message, parse_message
 
 
@@ -56,10 +67,11 @@ def fill(call: Call, handles: tuple[Name, ...], shelves: Mapping[str, Shelf], ho
         return call
     given = {one: _given(one, shelves.get(one.shelf), home, now) for one in handles}
     own = call.server == SERVER
-    value_of = (lambda name: as_text(given[name].value)) if own else (lambda name: given[name].value)
+    asks = own and call.name != DERIVE
+    value_of = (lambda name: as_text(given[name].value)) if asks else (lambda name: given[name].value)
     arguments, places = fill_in(call.arguments, value_of)
-    if own and any(path != "text" for path, _ in places):  # INVARIANT: 4.
-        raise Refused(Code.HANDLE_UNKNOWN, "a question's handles stand in `text` and nowhere else")
+    if own:
+        _check_own(call, places)
     filled = tuple(
         Filled(
             path=path,
@@ -69,11 +81,31 @@ def fill(call: Call, handles: tuple[Name, ...], shelves: Mapping[str, Shelf], ho
             trusted=given[name].trusted,
             inert=is_inert(given[name].value),
             label=given[name].label,
+            whole=_is_whole(call.arguments, path, name),
         )
         for path, name in places
     )
     body = _body(call.body, arguments)
     return msgspec.structs.replace(call, arguments=arguments, body=body, filled=filled)
+
+
+def _check_own(call: Call, places: list[Place]) -> None:
+    where = FILLED.get(call.name or "", TEXT)
+    if any(_argument(path) not in where for path, _ in places):  # INVARIANT: 4.
+        allowed = " and ".join(f"`{one}`" for one in sorted(where))
+        raise Refused(Code.HANDLE_UNKNOWN, f"of `{SERVER}/{call.name}`, handles stand in {allowed} and nowhere else")
+    if call.name == DERIVE and not stand_alone(call.arguments):  # INVARIANT: 5.
+        raise Refused(Code.HANDLE_UNKNOWN, "a value is derived from handles that stand alone, with nothing beside them")
+
+
+def _is_whole(arguments: Mapping[str, Any], path: str, name: Name) -> bool:
+    """A path with a step could be that of two values, and so could one that was cut."""
+    plain = len(path) < MAX_KEY and "." not in path and "[" not in path
+    return plain and arguments.get(path) == format_handle(name)
+
+
+def _argument(path: str) -> str:
+    return path.partition("[")[0].partition(".")[0]
 
 
 def _given(name: Name, shelf: Shelf | None, home: str, now: int) -> Given:

@@ -125,6 +125,11 @@ def is_inert(value: Any) -> bool:
     return isinstance(value, str) and any(token.kind in INERT for token in exact_tokens(value))
 
 
+def stand_alone(value: Any) -> bool:
+    """Whether each handle in a JSON value is all of its text."""
+    return not any(_HANDLE.search(text) and not _HANDLE.fullmatch(text) for text, _ in _texts(value))
+
+
 def stood_at(path: str, argument: str) -> bool:
     """Whether a handle at `path` fills the argument at that path, or one inside of it, or a part of it."""
     return argument == path or argument.startswith((f"{path}.", f"{path}["))
