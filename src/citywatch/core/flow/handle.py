@@ -61,6 +61,17 @@ def shelf_of(seed: bytes) -> str:
     return base64.b32encode(seed).decode().rstrip("=").lower()
 
 
+def seed_of(shelf: str) -> bytes:
+    """The inverse of `shelf_of`."""
+    try:
+        seed = base64.b32decode(f"{shelf.upper()}======", casefold=False)
+    except ValueError:
+        seed = b""
+    if len(seed) != SEED or shelf_of(seed) != shelf:
+        raise Malformed(f"`{shelf[:80]}` names no shelf")
+    return seed
+
+
 def find_handles(value: Any) -> tuple[Name, ...]:
     """Every handle in a JSON value, each once; `Malformed` for more than `MAX_NAMED`, or one in a member's name."""
     found: dict[Name, None] = {}
