@@ -274,7 +274,7 @@ def test_a_refusal_is_told_once_and_stands_whether_or_not_it_could_be_told(town:
 
 def test_a_client_that_was_refused_and_stays_is_ended(town: Town, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is left a moment to read the alert, and not the place of a handshake for as long as it likes."""
-    monkeypatch.setattr(secure, "LINGER_S", 0.01)
+    monkeypatch.setattr(secure, "LINGER_S", 0.25)  # long enough for the test to look, whatever holds it up
 
     async def main() -> None:
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
