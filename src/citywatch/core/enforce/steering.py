@@ -280,8 +280,11 @@ class Steering:
 
         What came out of a handle has exactly that origin, however long it is and whatever it was put between.
         """
-        if any(not one.trusted and stood_at(one.path, path) for one in self._call.filled):
+        filled = [one for one in self._call.filled if stood_at(one.path, path)]
+        if not all(one.trusted for one in filled):
             return True
+        if filled and filled[0].whole:  # it is no other value that looks the same
+            return self._cleared and not self._entitled(filled[0].label)
         seen = self._history.sightings(value) if self._history.foreign or self._cleared else []
         # INVARIANT: 1. What an operator let down is the context's label, not that of what it has read.
         if self._cleared and not all(self._entitled(self._history.items[one.item].label) for one in seen):
