@@ -20,8 +20,8 @@ from citywatch.core.flow.index import met
 from citywatch.core.flow.item import Item, read_prompt
 from citywatch.core.flow.readings import Readings, Typed
 from citywatch.core.label import BOTTOM, Label, join_all
+from citywatch.core.limit import Path
 from citywatch.core.manifest import ToolManifest
-from citywatch.core.plan.constraint import Path
 from tests.property.test_flow import CALLS, STRANGERS, VOUCHED
 from tests.simulation.flow_city import ANN
 from tests.unit.core.enforce.test_steering import MANIFESTS, RULES
