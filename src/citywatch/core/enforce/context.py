@@ -126,6 +126,7 @@ class FlowNeed(msgspec.Struct, frozen=True, kw_only=True):
     with the argument it stands in.
     `around` are contexts that what enters this one enters as well.
     `readers` may see what a server's own message brings, for it came while the server worked on a call for their eyes.
+    `hushed`: that message reached the agent without its words.
     """
 
     context: Key
@@ -138,6 +139,7 @@ class FlowNeed(msgspec.Struct, frozen=True, kw_only=True):
     brought: tuple[tuple[str, Key], ...] = ()
     around: tuple[Key, ...] = ()
     readers: frozenset[str] | None = None
+    hushed: bool = False
 
     def rows(self) -> tuple[Key, ...]:
         asked = tuple(key for key in (self.ticket, self.answer) if key is not None)
