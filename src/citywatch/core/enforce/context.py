@@ -126,6 +126,7 @@ class FlowNeed(msgspec.Struct, frozen=True, kw_only=True):
     `around` are contexts that what enters this one enters as well.
     `readers` may see what a server's own message brings, for it came while the server worked on a call for their eyes.
     `traced` are the values of the call, as they were found.
+    `hushed`: that message reached the agent without its words.
     """
 
     context: Key
@@ -139,6 +140,7 @@ class FlowNeed(msgspec.Struct, frozen=True, kw_only=True):
     around: tuple[Key, ...] = ()
     readers: frozenset[str] | None = None
     traced: Traced | None = None
+    hushed: bool = False
 
     def rows(self) -> tuple[Key, ...]:
         named: Iterable[Key] = self.parties

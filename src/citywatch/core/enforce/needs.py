@@ -16,6 +16,7 @@ from citywatch.core.call import Call, Direction, Effect, Reason
 from citywatch.core.canonical import digest
 from citywatch.core.enforce.context import Flow, FlowNeed, flow_need
 from citywatch.core.enforce.held import TaskRow, task_key
+from citywatch.core.enforce.hush import is_hushed
 from citywatch.core.enforce.invitation import Invitation
 from citywatch.core.enforce.past import Event, event_of
 from citywatch.core.enforce.rules import ApprovedTool, Rules
@@ -235,6 +236,10 @@ def needs(call: Call, rules: Rules, now: int, key: str = "", readings: Readings 
     flow = flow_need(call, _steered(call, rules), alike, key, readings, isolated=isolated)
     if call.about is not None and (tool := rules.tools.get((call.server, call.about))) is not None:
         flow = msgspec.structs.replace(flow, readers=tool.fields.readers)
+    if call.direction is Direction.TO_AGENT and call.rpc_id is None:
+        hushed = rules.hushes(call.agent, call.server, call.about)
+        hushed = hushed and is_hushed(call.method, call.arguments, call.body)
+        flow = msgspec.structs.replace(flow, hushed=hushed)
     return msgspec.structs.replace(need, rows=(*need.rows, *flow.rows()), flow=flow)
 
 
