@@ -15,6 +15,7 @@ import msgspec
 from citywatch.core.call import Call, Direction, Effect, Reason
 from citywatch.core.canonical import digest
 from citywatch.core.enforce.context import Flow, FlowNeed, flow_need
+from citywatch.core.enforce.cursors import Issued, cursor_key, cursor_of
 from citywatch.core.enforce.held import TaskRow, task_key
 from citywatch.core.enforce.hush import is_hushed
 from citywatch.core.enforce.invitation import Invitation
@@ -91,7 +92,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     """The snapshot that a decision depends on. `reads` names each row with the version seen (0: absent).
 
     `taken` says that an earlier call, still open, has the same JSON-RPC id; `past` is what temporal rules remember;
-    `broken` says why a handle names nothing here.
+    `broken` says why a handle names nothing here; `issued` are the cursors that the server gave the agent.
     """
 
     rules: Rules
@@ -107,6 +108,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     past: Mapping[Key, Memory] = {}
     broken: Reason | None = None
     task: TaskRow | None = None
+    issued: Issued | None = None
 
 
 class BudgetNeed(msgspec.Struct, frozen=True):
@@ -226,6 +228,8 @@ def needs(call: Call, rules: Rules, now: int, key: str = "", readings: Readings 
     `readings` is where the decision will look for the values of the call as they were read.
     """
     need = _needs(call, rules, now)
+    if cursor_of(call, rules) is not None:
+        need = msgspec.structs.replace(need, rows=(*need.rows, cursor_key(call)))
     event = event_of(call, rules, effect_of(rules, call).value) if rules.temporal else None
     if event is not None:
         need = msgspec.structs.replace(need, rows=(*need.rows, *event.rows), event=event)
