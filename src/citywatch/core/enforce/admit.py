@@ -30,6 +30,7 @@ INVARIANTS
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from citywatch.core.call import Allow, Ask, Call, Decision, Deny, Direction, Reason
 from citywatch.core.enforce.approval import MAX_SHOWN, Shown, answerers, covers, exactly, refuses
@@ -50,6 +51,7 @@ from citywatch.core.policy.decide import decide
 
 MAX_TOLD = 8
 """How many arguments a question names; all of them are in the call that is shown."""
+_TO_SERVER: Final = Direction.TO_SERVER  # bound once: up to Python 3.11 each look-up runs code of the class
 
 
 def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int) -> Decision:
@@ -85,7 +87,7 @@ def _broken(known: Known) -> Deny | None:
 
 
 def _approved(call: Call, known: Known) -> Deny | None:
-    if call.method not in PINNED or call.direction is not Direction.TO_SERVER:
+    if call.method not in PINNED or call.direction is not _TO_SERVER:
         return None
     pin = known.pin
     if pin is None:
@@ -127,13 +129,13 @@ def _repeated(known: Known, now: int) -> Ask | Deny | None:
 def _steered(call: Call, known: Known, need: Needs, plan: Planned, past: Ruled, allowed: Allow, now: int) -> Decision:
     """# INVARIANT: 6."""
     flow, tool = known.flow, known.rules.tools.get((call.server, call.name or ""))
-    if flow is None or tool is None or call.method != TOOL_CALL or call.direction is not Direction.TO_SERVER:
+    if flow is None or tool is None or call.method != TOOL_CALL or call.direction is not _TO_SERVER:
         # A ticket is for a tool call, and for somebody who could be asked
         return Deny(Reason(Code.RULE_MATCHED, detail=past.why)) if past.why else allowed
     steering = Steering(call, tool, known.rules, flow, None if need.flow is None else need.flow.traced)
     findings = plan.over(steering.findings())
     stopped = [one for one in findings if one.how is None]
-    told = (*plan.told, *(one.told() for one in findings))
+    told = (*plan.told, *[one.told() for one in findings])
     if not stopped and not plan.why and not past.why:  # INVARIANT: 9.
         return Allow(allowed.policies, told, releases(flow, steering.prompts, findings))
     shown = tuple((str(one.role), one.value) for one in stopped)
