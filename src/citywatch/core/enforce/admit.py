@@ -1,8 +1,8 @@
 """Whether a call goes through: the gates, in order. This is the place.
 
-    an id of its own → handles that name something → approval of the tool → an earlier, identical call of unknown
-    outcome → what the plan refuses → policy → budget → what temporal rules say of what happened before → who would read
-    it → who may steer the act, and whether it is a step of the plan
+    an id of its own → handles that name something → approval of the tool → what the chain leaves → an earlier,
+    identical call of unknown outcome → what the plan refuses → policy → budget → what temporal rules say of what
+    happened before → who would read it → who may steer the act, and whether it is a step of the plan
 
 Decides on an `Authority` and a frozen `Known` alone; it never looks at what a server says of itself.
 
@@ -25,6 +25,8 @@ INVARIANTS
     their values.
 12. Each argument that passes was shaped only by who may steer the act, or has a release, which lasts for this call
    (`released`).
+13. An act under a chain keeps every caveat of every link, and an agent that is bound to chains acts under one
+   (`granted`).
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from citywatch.core.call import Allow, Ask, Call, Decision, Deny, Direction, Rea
 from citywatch.core.enforce.approval import MAX_SHOWN, Shown, answerers, covers, exactly, refuses
 from citywatch.core.enforce.context import Flow
 from citywatch.core.enforce.facts import facts_of
+from citywatch.core.enforce.granted import granted
 from citywatch.core.enforce.invitation import check_invited
 from citywatch.core.enforce.needs import PINNED, TOOL_CALL, Known, Needs
 from citywatch.core.enforce.past import Ruled, ruled
@@ -55,7 +58,8 @@ MAX_TOLD = 8
 def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int) -> Decision:
     """Say whether this call may be forwarded, and why."""
     unclear = _taken(known) or _broken(known)
-    refused = unclear or _approved(call, known) or _uninvited(call, known, now) or _repeated(known, now)
+    beyond = unclear or _approved(call, known) or granted(call, authority, known)  # INVARIANT: 13.
+    refused = beyond or _uninvited(call, known, now) or _repeated(known, now)
     if refused is not None:
         return refused
     plan = planned(call, known, now)
