@@ -14,6 +14,7 @@ import msgspec
 from citywatch.core.call import Call
 from citywatch.core.delegation.chain import Chain
 from citywatch.core.enforce.chains import WITHDRAWN, chain_rows
+from citywatch.core.enforce.cursors import Issued, cursor_key
 from citywatch.core.enforce.held import TaskRow, task_key
 from citywatch.core.enforce.invitation import Invitation, read_invitation
 from citywatch.core.enforce.needs import (
@@ -53,6 +54,7 @@ ROW_TYPES: dict[str, Any] = {
     "invited": bool | Invitation,
     "rule": Memory,
     "task": TaskRow,
+    "cursors": Issued,
 }
 Counted = tuple[Puts, Reads, tuple[tuple[str, Session], ...]]
 """What adds a session to an agent's: the change, what it was read from, and the sessions that it ends."""
@@ -83,6 +85,7 @@ class Snapshots:
             lost=None if need.likeness is None else read_lost(self.decode(lost_key(need.likeness), loaded)),
             invited=invited,
             task=None if call.task is None else self.decode(task_key(call.task), loaded),
+            issued=self.decode(cursor_key(call), loaded),
             taken=taken or (need.asked is not None and need.asked in loaded.rows),
             used=loaded.used,
             reads=(*versions_of(need.rows, loaded), *read),

@@ -76,7 +76,7 @@ def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int)
     if isinstance(past, Deny):
         return _budget(known, need) or past
     refused = _budget(known, need) or disclosed(call, known)
-    return refused or _steered(call, known, plan, past, decision, now)
+    return refused or _steered(call, known, need, plan, past, decision, now)
 
 
 def _taken(known: Known) -> Deny | None:
@@ -128,26 +128,26 @@ def _repeated(known: Known, now: int) -> Ask | Deny | None:
     return None
 
 
-def _steered(call: Call, known: Known, plan: Planned, past: Ruled, allowed: Allow, now: int) -> Decision:
+def _steered(call: Call, known: Known, need: Needs, plan: Planned, past: Ruled, allowed: Allow, now: int) -> Decision:
     """# INVARIANT: 6."""
     flow, tool = known.flow, known.rules.tools.get((call.server, call.name or ""))
     if flow is None or tool is None or call.method != TOOL_CALL or call.direction is not Direction.TO_SERVER:
         # A ticket is for a tool call, and for somebody who could be asked
         return Deny(Reason(Code.RULE_MATCHED, detail=past.why)) if past.why else allowed
-    steering = Steering(call, tool, known.rules, flow)
+    steering = Steering(call, tool, known.rules, flow, None if need.flow is None else need.flow.traced)
     findings = plan.over(steering.findings())
     stopped = [one for one in findings if one.how is None]
     told = (*plan.told, *(one.told() for one in findings))
     if not stopped and not plan.why and not past.why:  # INVARIANT: 9.
-        return Allow(allowed.policies, told, releases(call, known.rules, flow, findings))
+        return Allow(allowed.policies, told, releases(flow, steering.prompts, findings))
     shown = tuple((str(one.role), one.value) for one in stopped)
     answered = _answered(call, tool, flow, shown, bool(plan.why or past.why), now)
     if isinstance(answered, Deny):
         return answered
     if answered is not None:
         who, said = answered
-        let_down = releases(call, known.rules, flow, findings)
-        let_down += approved(call, known.rules, flow, findings, who, said)
+        let_down = releases(flow, steering.prompts, findings)
+        let_down += approved(flow, steering.prompts, findings, who, said)
         return Allow(allowed.policies, (who, *told), let_down)
     # INVARIANT: 8. Only here, where a person would be asked.
     suspect = suspected(stopped, flow.history, steering.unasked_for(findings))

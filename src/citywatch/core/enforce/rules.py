@@ -113,6 +113,16 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
         own = self.hiding.get(agent.rpartition("/")[2]) if self.hiding else None
         return own[found] if own is not None and found in own else self.tools.get(found)
 
+    def hushes(self, agent: str, server: str, tool: str | None) -> bool:
+        """Whether what a server tells of its work on this tool reaches the agent without its words: the tool hides.
+
+        None is no tool, and could be about any of them.
+        """
+        if not self.principals or self.observe:
+            return False
+        names = [tool] if tool is not None else [name for of, name in self.tools if of == server]
+        return any(one is not None and one.hides for one in (self.shown(agent, server, name) for name in names))
+
     def is_isolated(self, agent: str) -> bool:
         """Whether an agent, by its SPIFFE ID, keeps its tasks apart."""
         return bool(self.isolated) and agent.rpartition("/")[2] in self.isolated
