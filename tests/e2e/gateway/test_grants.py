@@ -4,34 +4,50 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from typing import Any
 
 import httpx2
 
-from tests.e2e.gateway.desk import Desk
+from tests.e2e.gateway.desk import DEADLINE_S, Desk, listens, wait_for
 from tests.fault.test_killed_gateway import MODERN
+from tests.ports import free_port
 
 HELPER = "spiffe://t.example/agent/helper"
 
 
-def look(desk: Desk, token: str, what: str, meta: dict[str, Any]) -> str:
+def look(desk: Desk, token: str | None, what: str, meta: dict[str, Any], url: str | None = None) -> str:
     """The code that a call gets, or what the server said."""
     own = {"io.modelcontextprotocol/protocolVersion": MODERN, "io.modelcontextprotocol/clientCapabilities": {}}
     params = {"name": "look", "arguments": {"what": what}, "_meta": own | meta}
     headers = {
-        "Authorization": f"Bearer {token}",
+        **({} if token is None else {"Authorization": f"Bearer {token}"}),
         "Accept": "application/json, text/event-stream",
         "MCP-Protocol-Version": MODERN,
         "Mcp-Method": "tools/call",
         "Mcp-Name": "look",
     }
     message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
-    text = httpx2.post(desk.url, json=message, headers=headers, timeout=30).text
+    text = httpx2.post(url or desk.url, json=message, headers=headers, timeout=30).text
     answer = json.loads(text if text.startswith("{") else text.partition("data: ")[2])
     if "error" in answer:
         return str(answer["error"]["data"]["code"])
     said = answer["result"]
     return str(said.get("_meta", {}).get("citywatch/code") or said["content"][0]["text"])
+
+
+def look_through(desk: Desk, name: str, chain: str) -> str:
+    """What a client of `citywatch connect` gets, which knows neither papers nor chains."""
+    port = free_port()
+    command = [sys.executable, "-m", "citywatch", "connect", name, "--gateway", f"http://127.0.0.1:{desk.port}"]
+    with subprocess.Popen([*command, "--listen", f"127.0.0.1:{port}", "--chain", chain], cwd=desk.folder) as bridge:
+        try:
+            wait_for(lambda: listens(port), "the bridge")
+            return look(desk, None, "orders", {}, f"http://127.0.0.1:{port}/mcp/desk")
+        finally:
+            bridge.terminate()
+            bridge.wait(DEADLINE_S)
 
 
 def test_a_task_is_handed_on_within_bounds_and_taken_back(new_desk: Desk) -> None:
@@ -57,7 +73,7 @@ def test_a_task_is_handed_on_within_bounds_and_taken_back(new_desk: Desk) -> Non
     clerk, helper = desk.token(), desk.run("agent", "token", "helper").stdout.strip()
 
     assert look(desk, helper, "orders", {}) == "chain_missing"
-    assert look(desk, helper, "orders", shown) == "looked at orders"
+    assert look_through(desk, "helper", "h.json") == "looked at orders"
     assert look(desk, helper, "salaries", shown) == "beyond_grant"
     assert look(desk, helper, "orders", shown) == "budget_spent"
     assert look(desk, clerk, "orders", shown) == "chain_not_held"
