@@ -731,6 +731,12 @@ BAD: list[tuple[str, str, str, str]] = [
         "write one of process, task",
     ),
     (
+        tool("disclosure: §maybe"),
+        f"{TRANSFER}.disclosure",
+        "`maybe` is not a choice here",
+        "write one of deny, ask",
+    ),
+    (
         agent("handles: [§transfer]"),
         "agents.billing.handles[0]",
         "`transfer` is not a tool",

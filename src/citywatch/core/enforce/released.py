@@ -48,6 +48,14 @@ def approved(
     return tuple(scene.approve(one, who, reason) for one in findings if one.how is None)
 
 
+def disclosed_to(call: Call, flow: Flow, audience: frozenset[str] | None, who: str, reason: str) -> tuple[Release, ...]:
+    """What one who may see it lets out in this call: all that it could carry, to those whom it reaches."""
+    was = join_all((flow.context.label, flow.context.before, *(one.label for one in call.filled)))
+    readers = None if audience is None or was.readers is None else was.readers | audience
+    now = Label(was.origins, readers)
+    return (release(was, now, Way.DISCLOSED, role="call", source=who, reason=reason or f"disclosed: {who}"),)
+
+
 class _Scene:
     """One call against one context: who may speak here, and where its values stand."""
 

@@ -39,6 +39,7 @@ class Way(StrEnum):
     ANCHORED = "anchored"
     PLANNED = "planned"
     APPROVED = "approved"
+    DISCLOSED = "disclosed"
     CLEARED = "cleared"
 
 
