@@ -30,7 +30,7 @@ def narrow_desk(ready_desk: Desk) -> Iterator[tuple[Desk, str]]:
     """A gateway that puts up with little."""
     file = ready_desk.folder / "citywatch.yaml"
     before = file.read_text()
-    file.write_text(before + "limits: {connections: 16, max_in_flight: 2, body_time: 1s, header_time: 1m}\n")
+    file.write_text(before + "limits: {connections: 16, max_in_flight: 2, body_time: 3s, header_time: 1m}\n")
     try:
         ready_desk.up()
         yield ready_desk, ready_desk.token()

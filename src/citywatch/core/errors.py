@@ -33,6 +33,15 @@ class Code(StrEnum):
     KEY_NOT_REGISTERED = "key_not_registered"
     AGENT_UNKNOWN = "agent_unknown"
     AGENT_REVOKED = "agent_revoked"
+    # For whom do you act?
+    CHAIN_MALFORMED = "chain_malformed"
+    CHAIN_BROKEN = "chain_broken"
+    CHAIN_UNTRUSTED = "chain_untrusted"
+    CHAIN_WRONG_AUDIENCE = "chain_wrong_audience"
+    CHAIN_REVOKED = "chain_revoked"
+    CHAIN_EXPIRED = "chain_expired"
+    CHAIN_WRONG_TASK = "chain_wrong_task"
+    CHAIN_NOT_HELD = "chain_not_held"
     # What did you ask for?
     MALFORMED = "malformed"
     HEADER_MISMATCH = "header_mismatch"
@@ -93,6 +102,14 @@ ADVICE: dict[Code, str] = {
     Code.KEY_NOT_REGISTERED: "the operator registers this agent's key with `citywatch agent add`",
     Code.AGENT_UNKNOWN: "the operator adds this agent with `citywatch agent add`",
     Code.AGENT_REVOKED: "stop; the operator has revoked this agent",
+    Code.CHAIN_MALFORMED: "send the links of a chain as they were given, root first, and your own signed link last",
+    Code.CHAIN_BROKEN: "attenuate the chain that you hold, and claim no more than it leaves",
+    Code.CHAIN_UNTRUSTED: "use a chain that `citywatch task start` rooted at this gateway",
+    Code.CHAIN_WRONG_AUDIENCE: "use a chain that was rooted for this trust domain",
+    Code.CHAIN_REVOKED: "stop; somebody took back what this chain gave",
+    Code.CHAIN_EXPIRED: "ask whoever delegated for a new grant",
+    Code.CHAIN_WRONG_TASK: "name the task that the chain is for",
+    Code.CHAIN_NOT_HELD: "call with the key to which the last link was given, or ask its holder for a link of your own",
     Code.MALFORMED: "send one well-formed JSON-RPC 2.0 message within the documented limits",
     Code.HEADER_MISMATCH: "make the Mcp-Method, Mcp-Name and MCP-Protocol-Version headers equal the body",
     Code.SERVER_UNKNOWN: "use a server that the operator has configured",

@@ -36,8 +36,9 @@ from citywatch.core.plan.contract import Plan, begin
 from citywatch.core.plan.narrow import NotAdopted
 from citywatch.core.wire import mcp
 from citywatch.service.contexts import TICKET_ID, held_to
-from citywatch.service.enforcer import Enforcer, Judged
+from citywatch.service.enforcer import Enforcer
 from citywatch.service.handles import refilled
+from citywatch.service.judged import Judged
 from citywatch.service.plans import Plans
 from citywatch.service.ports import Append, Payload, Puts, Spend, Store
 from citywatch.service.recorded import Then, authority_of, papers_of, pin_of, recorded, response_of, ticket_of

@@ -41,8 +41,9 @@ from citywatch.core.flow.item import Item
 from citywatch.core.flow.provenance import COUNTED
 from citywatch.core.flow.readings import Typed
 from citywatch.core.flow.tokens import Kind
+from citywatch.core.limit import Path
 from citywatch.core.manifest import Role
-from citywatch.core.plan.constraint import How, Path
+from citywatch.core.plan.constraint import How
 from citywatch.core.plan.contract import (
     CallFacts,
     InPlan,

@@ -30,7 +30,8 @@ from typing import Any
 import msgspec
 
 from citywatch.core.canonical import canonical, digest
-from citywatch.core.plan.constraint import Bound, Path, Record, Source, Traced, bindings, covers, refused
+from citywatch.core.limit import Path
+from citywatch.core.plan.constraint import Bound, Record, Source, Traced, bindings, covers, refused
 
 START = "start"
 """In `follows`: the call may be the first one."""

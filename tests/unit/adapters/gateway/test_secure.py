@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
@@ -76,6 +77,8 @@ class Gate:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Gate]:
         server = await asyncio.get_running_loop().create_server(self.protocol, "127.0.0.1", 0)
+        for size in (socket.SO_SNDBUF, socket.SO_RCVBUF):  # else the kernel's own settings say how much is in between
+            server.sockets[0].setsockopt(socket.SOL_SOCKET, size, 1 << 18)
         self.port = server.sockets[0].getsockname()[1]
         try:
             yield self
