@@ -84,7 +84,7 @@ async def then(store: Store, rules: Rules, index: int, decided: events.Decided, 
         reads=(),
         flow=flow,
     )
-    authority = authority_of(decided, rules)
+    authority = authority_of(decided, rules, need.chain)
     return Then(call=call, authority=authority, known=known, need=need, missing=tuple(missing))
 
 

@@ -11,11 +11,11 @@ For good, and so kept in `Verified` by digest:
  4. chain, task and principal are the same throughout;
  5. depth falls with each link, and no caveat (expiry and budget among them) claims more than was left.
 For each request anew:
- 6. the root's key may speak for this principal;
+ 6. the request is for the chain's task;
  7. this trust domain is in the audience;
  8. nothing in it is revoked: no link, key, agent, task, nor the chain;
  9. no link has expired;
-10. the request is for the chain's task;
+10. the root's key may speak for this principal;
 11. the last delegate is the caller, and its key the one that this request proves.
 
 INVARIANTS
@@ -153,16 +153,16 @@ def read_chain(texts: Sequence[str]) -> Chain:
 
 def authorise(chain: Chain, asking: Asking, trust: Trust, now: int) -> Delegated:
     """Steps 6 to 11."""
-    if chain.root_thumb not in trust.roots.get(chain.principal, ()):  # 6
-        raise Refused(Code.CHAIN_UNTRUSTED, "the chain does not start at a principal of this gateway")
+    if asking.task != chain.task:  # 6
+        raise Refused(Code.CHAIN_WRONG_TASK, "the chain is for another task than the call")
     if trust.domain not in (chain.caveats.audience or ()):  # 7
         raise Refused(Code.CHAIN_WRONG_AUDIENCE, f"the chain is not for the trust domain `{trust.domain}`")
     if trust.revoked and any(name in trust.revoked for name in chain.names):  # 8
         raise Refused(Code.CHAIN_REVOKED)
     if now >= (chain.caveats.not_after or 0):  # 9
         raise Refused(Code.CHAIN_EXPIRED)
-    if asking.task != chain.task:  # 10
-        raise Refused(Code.CHAIN_WRONG_TASK, "the chain is for another task than the call")
+    if chain.root_thumb not in trust.roots.get(chain.principal, ()):  # 10
+        raise Refused(Code.CHAIN_UNTRUSTED, "the chain does not start at a principal of this gateway")
     if (asking.agent, asking.key) != chain.hops[-1]:  # 11
         raise Refused(Code.CHAIN_NOT_HELD, "the chain ends at another agent, or at another key of this one")
     return Delegated(

@@ -150,7 +150,7 @@ def _is_for_everybody(call: Call, rules: Rules) -> bool:
     manifest = SILENT if tool is None else tool.manifest
     if call.direction is Direction.TO_AGENT or tool is None or not tool.manifest.declared:
         return True
-    named = any(declared and one.role is Role.DESTINATION for one, declared in declarations(call, manifest))
+    named = any(one.declared and one.role is Role.DESTINATION for one in declarations(call, manifest))
     return EVERYBODY in manifest.audience and not named
 
 
@@ -162,11 +162,11 @@ def _reached(call: Call, rules: Rules) -> tuple[tuple[str, ...], tuple[str, ...]
     readers: dict[str, None] = {one: None for one in tool.manifest.audience if one != EVERYBODY}
     resources: dict[str, None] = {}
     consequential = tool.manifest.effect.value != "read"
-    for one, declared in declarations(call, tool.manifest):
-        if one.role is Role.DESTINATION and (declared or consequential):
+    for one in declarations(call, tool.manifest):
+        if one.role is Role.DESTINATION and (one.declared or consequential):
             readers.update(dict.fromkeys(forms_of(one.value)))
         elif one.role is Role.OBJECT:
-            resources[f"{call.server}/{_short(fold(thing_of(one.value)))}"] = None
+            resources[f"{call.server}/{_short(thing_of(one.value))}"] = None
         if max(len(readers), len(resources)) > MAX_TRACES:
             break  # it is refused: INVARIANT 5
     return tuple(readers), tuple(resources)

@@ -66,13 +66,14 @@ class Provenance:
 
     def __init__(self, history: History, steers: Callable[[str], bool], counts: Callable[[Item], bool]) -> None:
         self._history = history
-        self._prompts = [
+        self.prompts = [
             prompt
             for prompt in history.prompts
             if steers(prompt.source) and counts(history.items[prompt.item])  # INVARIANT: 1
         ]
+        """What the people who may steer the act said, as far as it counts."""
         self._known: dict[str, bool] = {}
-        self._heard = history.heard(tuple(prompt.item for prompt in self._prompts))
+        self._heard = history.heard(tuple([prompt.item for prompt in self.prompts]))
         self._values: dict[tuple[str, str, str], set[str]] = {}
         self._asking: dict[str, list[str]] = {}
 
@@ -86,7 +87,7 @@ class Provenance:
 
     @cached_property
     def _names(self) -> set[str]:
-        texts = (self._history.items[prompt.item].text for prompt in self._prompts)
+        texts = (self._history.items[prompt.item].text for prompt in self.prompts)
         return {token.value for text in texts for token in find_tokens(text)}
 
     def named(self, value: Value | Typed, kinds: frozenset[str], path: str) -> Sighting | None:
@@ -99,9 +100,9 @@ class Provenance:
         words, counted = read.folded, not kinds.isdisjoint(COUNTED)
         if words.isdigit() and len(words) < LEAST_DIGITS and not counted:
             noun = path.partition("[")[0].partition(".")[0].partition("_")[0].lower()
-            marked = ((prompt, find_marked(words, noun, prompt.text)) for prompt in self._prompts)
+            marked = ((prompt, find_marked(words, noun, prompt.text)) for prompt in self.prompts)
             return next((Sighting(one.item, 0, at, at + len(words)) for one, at in marked if at >= 0), None)
-        for prompt in self._prompts:
+        for prompt in self.prompts:
             for form in (read,) if Kind.DATE not in kinds else _forms(read):
                 found = met(form, prompt.held)
                 for token in found:
@@ -110,6 +111,17 @@ class Provenance:
             if not counted and (at := find_phrase(words, prompt.text)) >= 0:
                 return Sighting(prompt.item, 0, at, at + len(words))
         return None
+
+    def named_at(self, value: Typed, kinds: frozenset[str], path: str) -> str | None:
+        """Where that is, for people; what these prompts say of a value is looked for once (`Typed.said`)."""
+        words = value.folded
+        if len(words) < LEAST_DIGITS and words.isdigit():  # it depends on the path
+            return self._told(self.named(value, kinds, path))
+        said = value.said(self._heard)
+        found = said.get(kinds, said)
+        if found is said:
+            found = said[kinds] = self._told(self.named(value, kinds, path))
+        return found  # type: ignore[no-any-return]
 
     def linked(self, value: Value | Typed, act: str | None = None) -> tuple[Sighting, str] | None:
         """A field in which the server vouches for this value, of the one record that a person described; and the words.
@@ -157,25 +169,25 @@ class Provenance:
 
     def wrote(self, kind: str, value: str) -> bool:
         """Whether a person wrote this typed value."""
-        return any((kind, value) in prompt.held.tokens for prompt in self._prompts)
+        return any((kind, value) in prompt.held.tokens for prompt in self.prompts)
 
     def speak_of(self, act: str) -> bool:
         """Whether a person's words ask for what a tool of this name does."""
-        return any(speaks_of(act, prompt.text) for prompt in self._prompts)
+        return any(speaks_of(act, prompt.text) for prompt in self.prompts)
 
     def hand_over(self) -> bool:
         """Whether a person left it to a text which acts there are."""
-        return any(hands_over(prompt.text) for prompt in self._prompts)
+        return any(hands_over(prompt.text) for prompt in self.prompts)
 
     def speak_of_all(self, act: str) -> bool:
         """Whether a person's words ask for it and say what it is done to."""
-        return any(speaks_of_all(act, prompt.text) for prompt in self._prompts)
+        return any(speaks_of_all(act, prompt.text) for prompt in self.prompts)
 
     def numbers(self) -> tuple[list[Decimal], list[Decimal]]:
         """Amounts that people gave or whose record they spoke of, and the percentages that they gave."""
         given: list[Decimal] = []
         percents: list[Decimal] = []
-        for prompt in self._prompts:
+        for prompt in self.prompts:
             given += _numbers(self._history.items[prompt.item].parts[0].marks)
             percents += [one for hit in _PERCENT.findall(prompt.text) if (one := as_number(hit)) is not None]
         amounts = self._history.amounts if len(self._history.amounts) <= MAX_TWINS else []
@@ -187,19 +199,22 @@ class Provenance:
     # -- what people said --------------------------------------------------------------------------------------------
 
     def _split(self) -> Iterator[str]:
-        for prompt in self._prompts:
+        for prompt in self.prompts:
             yield from _SENTENCE.split(prompt.text)
 
     @cached_property
     def _runs(self) -> frozenset[str]:
-        return frozenset(one for prompt in self._prompts for one in whole_words(prompt.text))
+        return frozenset(one for prompt in self.prompts for one in whole_words(prompt.text))
 
     def _said(self, words: str) -> bool:
         if words.isalnum():
             return words in self._runs
         if words not in self._known:
-            self._known[words] = any(find_phrase(words, prompt.text) >= 0 for prompt in self._prompts)
+            self._known[words] = any(find_phrase(words, prompt.text) >= 0 for prompt in self.prompts)
         return self._known[words]
+
+    def _told(self, seen: Sighting | None) -> str | None:
+        return None if seen is None else self._history.told(seen)
 
     def _place(self, prompt: Prompt, found: tuple[Token, ...], words: str) -> Sighting:
         """Where to point people to."""
@@ -219,7 +234,7 @@ class Provenance:
             return True
         telling = [mark[2] for mark in other.marks if mark[0] in TELLING and mark[3] - mark[2] == len(other.whole)]
         return bool(telling) and any(
-            token.kind in TELLING for prompt in self._prompts for token in met(other.whole, prompt.held)
+            token.kind in TELLING for prompt in self.prompts for token in met(other.whole, prompt.held)
         )
 
     def _vouched(self, number: int, part: Part) -> bool:

@@ -118,6 +118,8 @@ def refused(record: Record, value: Any, path: Path, traced: Traced) -> Path | No
         if not field.constraints:  # INVARIANT: 1
             return place
         for constraint in field.constraints:
+            if type(constraint) is Free:
+                continue
             if isinstance(constraint, Record):
                 inner = refused(constraint, item, place, traced)
                 if inner is not None:
@@ -134,12 +136,17 @@ def bindings(record: Record, value: Any, path: Path = ()) -> list[Bound]:
         item = value.get(name)
         if item is None:
             continue
-        place = (*path, name)
-        held = [_HOW[type(one)] for one in field.constraints if type(one) in _HOW]
-        if held:
-            found.append(Bound(place, held[0] if len(held) == 1 else min(held, key=_TIGHTEST.index)))
-            continue
+        held: How | None = None
+        records: list[Record] = []
         for constraint in field.constraints:
-            if isinstance(constraint, Record):
-                found += bindings(constraint, item, place)
+            how = _HOW.get(type(constraint))
+            if how is not None and (held is None or _TIGHTEST.index(how) < _TIGHTEST.index(held)):
+                held = how
+            elif isinstance(constraint, Record):
+                records.append(constraint)
+        if held is not None:
+            found.append(Bound((*path, name), held))
+            continue
+        for inner in records:
+            found += bindings(inner, item, (*path, name))
     return found

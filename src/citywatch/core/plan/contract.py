@@ -241,6 +241,8 @@ def over(held: Held, progress: Progress, now: int) -> bool:
 
 def forbids(held: Held, progress: Progress, tool: str) -> bool:
     """Whether a call of this tool, a step or not, would complete a forbidden sequence."""
+    if not held.plan.forbidden:
+        return False
     done = _in_order(progress)
     full = len(progress.beside) >= MAX_BESIDE
     return any(
