@@ -61,7 +61,7 @@ class Before(msgspec.Struct, frozen=True):
 @asynccontextmanager
 async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[Running]:
     """Bring the gateway up; take it down again on the way out, leaving the log whole. `say` tells the operator."""
-    rules = await load_rules(city.settings, city.store)
+    rules = await load_rules(city.settings, city.store, city.roots())
     publisher = city.publisher()
     before = await _recover(city, publisher)
     await city.admin.note_policy(rules.policies.digest, operator())
@@ -127,7 +127,7 @@ async def _leave(city: City, publisher: Publisher) -> None:
 def _enforcer(city: City, rules: Rules, store: Store) -> Enforcer:
     async def refresh() -> Rules:
         try:
-            loaded = await load_rules(city.settings, city.store)
+            loaded = await load_rules(city.settings, city.store, city.roots())
             await city.admin.note_policy(loaded.policies.digest, operator())
             return loaded
         except CitywatchError:

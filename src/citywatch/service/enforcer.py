@@ -29,6 +29,7 @@ import msgspec
 
 from citywatch.core.call import Allow, Call, Decision, Deny, Direction, Reason
 from citywatch.core.content.model import Model
+from citywatch.core.delegation.chain import Verified
 from citywatch.core.enforce.admit import admit
 from citywatch.core.enforce.context import context_key, context_of_call
 from citywatch.core.enforce.deliver import Places, as_delivered, deliver
@@ -78,6 +79,8 @@ from citywatch.service.rejections import Rejections
 from citywatch.service.snapshots import Snapshots, versions_of
 
 MAX_CONFLICTS = 3
+MAX_CHAINS = 4_096
+"""How many chains are remembered as verified; some ten kilobytes each."""
 WAITING = ("asked", "parked")
 """The kinds of rows that wait for one message each."""
 Decide = Callable[[Call, Credential, Known, Needs, int], tuple[Authority | None, Decision]]
@@ -111,6 +114,7 @@ class Enforcer:
         self._refresh = refresh
         self._decide = decide or decide_call
         self.contexts = Contexts(store)
+        self.verified = Verified(MAX_CHAINS)
         self.snapshots = Snapshots(store, self.contexts)
         self.closing = Closing(store, clock, replica, self.snapshots)
         self.rejections = Rejections(store, clock, replica, lambda server: server in self.rules.servers)
@@ -135,7 +139,7 @@ class Enforcer:
             now = self.clock.now_ms()
             filled = await filling(self.store, asked, self._context(asked, credential), self.rules, now)
             call = filled.call  # INVARIANT: 7. From here on there are values, and no handles.
-            need = needs(call, self.rules, now, credential.key, readings)
+            need = needs(call, self.rules, now, credential.key, readings, self.verified)
             loaded = await self.store.load(need.rows, [(b.key, b.window) for b in need.budgets])
             known = await self.snapshots.known(call, need, loaded, self.rules, taken=taken)
             if filled.broken is not None:

@@ -55,7 +55,7 @@ class Exchange:
             try:
                 answer = await upstream.send(
                     caller_of(judged),
-                    judged.call.body,
+                    forwarded(judged),
                     _told_by(judged, headers),
                     session,
                     repeatable=_repeatable(judged),
@@ -101,7 +101,7 @@ class Exchange:
         if not judged.allowed:
             return Outcome(status=403, media="none")
         answer = await self.upstreams[call.server].send(
-            caller_of(judged), judged.call.body, headers, upstream_session(judged), repeatable=_repeatable(judged)
+            caller_of(judged), forwarded(judged), headers, upstream_session(judged), repeatable=_repeatable(judged)
         )
         await answer.close()
         return Outcome(status=answer.status, media="none")
@@ -159,6 +159,11 @@ class Exchange:
         if judged.allowed:
             await self.questions.forget(session)
         return judged
+
+
+def forwarded(judged: Judged) -> bytes:
+    """What a server is sent: the message that was judged, without the chain that was shown to us."""
+    return mcp.without_chain(judged.call.body) if judged.call.chain else judged.call.body
 
 
 def _repeatable(judged: Judged) -> bool:

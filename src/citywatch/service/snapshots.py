@@ -12,6 +12,8 @@ from typing import Any
 import msgspec
 
 from citywatch.core.call import Call
+from citywatch.core.delegation.chain import Chain
+from citywatch.core.enforce.chains import WITHDRAWN, chain_rows
 from citywatch.core.enforce.cursors import Issued, cursor_key
 from citywatch.core.enforce.held import TaskRow, task_key
 from citywatch.core.enforce.invitation import Invitation, read_invitation
@@ -73,7 +75,7 @@ class Snapshots:
         if flow is not None and invited is not None:
             flow = msgspec.structs.replace(flow, continues=invited.call)
         past, read = await self.past(need.event, rules, "" if flow is None else flow.context.task, loaded)
-        return Known(
+        known = Known(
             flow=flow,
             past=past,
             rules=rules,
@@ -87,6 +89,16 @@ class Snapshots:
             taken=taken or (need.asked is not None and need.asked in loaded.rows),
             used=loaded.used,
             reads=(*versions_of(need.rows, loaded), *read),
+        )
+        chain = need.chain
+        if not isinstance(chain, Chain):
+            return known if chain is None else msgspec.structs.replace(known, chain=chain)
+        rows = chain_rows(chain)
+        return msgspec.structs.replace(
+            known,
+            chain=chain,
+            hops={key: self.decode(key, loaded) for key in rows if key[0] == "agent"},
+            withdrawn=frozenset(key[1] for key in rows if key[0] == WITHDRAWN and key in loaded.rows),
         )
 
     async def past(

@@ -21,7 +21,7 @@ SPEC: MCP 2026-07-28 basic "Per-request protocol fields", basic/transports; 2025
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -38,7 +38,15 @@ from citywatch.core.wire.headers import (
     mirror_params,
     read_headers,
 )
-from citywatch.core.wire.jsonrpc import Message, Notification, Request, Response
+from citywatch.core.wire.jsonrpc import (
+    FROM_SERVER,
+    Message,
+    Notification,
+    Request,
+    Response,
+    format_message,
+    parse_message,
+)
 from citywatch.core.wire.methods import ASSUMED, LEGACY, MODERN, Group, Method, check_params, find_method
 
 PROTOCOL_VERSION: Final = "io.modelcontextprotocol/protocolVersion"
@@ -46,13 +54,19 @@ CLIENT_CAPABILITIES: Final = "io.modelcontextprotocol/clientCapabilities"
 SUBSCRIPTION_ID: Final = "io.modelcontextprotocol/subscriptionId"
 TASK: Final = "citywatch/task"
 """In `_meta`: for which of its tasks an agent makes a call, as `citywatch task start` printed it."""
+CHAIN: Final = "citywatch/chain"
+"""In `_meta`: the links of the chain under which an agent makes a call, root first. No server sees them."""
 RESPONSE: Final = "response"
 CONTINUING: Final = frozenset(("inputResponses", "requestState"))
 """The parameters that continue a call; apart from them it is the same call again."""
 MAX_NAME: Final = 2_048
+MAX_LINKS: Final = 8
 _TASK: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _PLAIN: Final = re.compile(r"[\x21-\x7e]{1,512}\Z")
 
+_FREE: Final = frozenset(("initialize", "ping", "server/discover", "tools/list", "prompts/list", "resources/list",
+                          "resources/templates/list"))  # fmt: skip
+"""What a client asks before it acts."""
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 _HEADER_NAMED: Final = frozenset(("tools/call", "prompts/get", "resources/read"))
 
@@ -140,6 +154,39 @@ def continuation(message: Message) -> Continuation | None:
     if not CONTINUING & params.keys():
         return None
     return Continuation(responses=params.get("inputResponses", {}), state=params.get("requestState"))
+
+
+def shown_chain(message: Message) -> tuple[str, ...]:
+    """The links that a message shows, in `_meta`; none if it shows none."""
+    params = _EMPTY if isinstance(message, Response) else message.params or _EMPTY
+    meta = params.get("_meta")
+    if type(meta) is not dict or CHAIN not in meta:
+        return ()
+    links = meta[CHAIN]
+    if type(links) is not list or not 0 < len(links) <= MAX_LINKS or not all(type(one) is str for one in links):
+        raise Malformed(f"`{CHAIN}` in `_meta` is a list of one to {MAX_LINKS} links")
+    return tuple(links)
+
+
+def with_chain(message: Message, task: str, links: Sequence[str]) -> Message:
+    """A message that shows a chain, for the task that it is for: an act that shows none of its own, nothing else."""
+    if not isinstance(message, Request) or message.method in _FREE:
+        return message
+    params = message.params or {}
+    meta = params.get("_meta", {})
+    if type(meta) is not dict or CHAIN in meta:
+        return message
+    shown = msgspec.structs.replace(message, params={**params, "_meta": {**meta, TASK: task, CHAIN: list(links)}})
+    return msgspec.structs.replace(shown, body=format_message(shown))
+
+
+def without_chain(body: bytes) -> bytes:
+    """A message of ours without the links that it showed: what they say is no matter of a server's."""
+    message = parse_message(body, FROM_SERVER)  # with every digit: it is ours, and may be as long as we let it grow
+    if isinstance(message, Response) or message.params is None:
+        return body
+    meta = {key: value for key, value in message.params["_meta"].items() if key != CHAIN}
+    return format_message(msgspec.structs.replace(message, params={**message.params, "_meta": meta}))
 
 
 def named_task(message: Message) -> str | None:
