@@ -34,13 +34,14 @@ from citywatch.core.call import Call, Effect
 from citywatch.core.enforce.arguments import MAX_VALUES, Argument, all_values, arguments
 from citywatch.core.enforce.context import Flow, party_forms
 from citywatch.core.enforce.rules import ApprovedTool, Rules
+from citywatch.core.flow.acts import is_known
 from citywatch.core.flow.derive import as_number, derive
 from citywatch.core.flow.handle import stood_at
 from citywatch.core.flow.history import Sighting, Value
-from citywatch.core.flow.provenance import Provenance
+from citywatch.core.flow.provenance import Provenance, find_phrase
 from citywatch.core.flow.readings import Typed
 from citywatch.core.flow.sources import NUMBERS, Sources
-from citywatch.core.flow.tokens import Kind, Token, exact_tokens, find_links
+from citywatch.core.flow.tokens import Kind, Token, exact_tokens, find_links, find_tokens
 from citywatch.core.label import Label
 from citywatch.core.manifest import OWNER, Role
 
@@ -111,6 +112,16 @@ class Steering:
         """# INVARIANT: 4."""
         return self._act is None or self._people.speak_of(self._act)
 
+    @cached_property
+    def _for_another(self) -> bool:
+        """Whether what people name is named for other acts: they say what they want, and it is none like this one.
+
+        # INVARIANT: 7. Where the words are not known, or a text was to say what is done, nobody can tell.
+        """
+        if self._spoken or self._act is None or self._people.hand_over():
+            return False
+        return is_known(self._act) and self._people.ask_for_anything()
+
     def findings(self) -> tuple[Finding, ...]:
         """One for each control value, and for each link in words on their way out; empty if nothing needs a source."""
         unread = not (self._history.foreign or self._cleared) and not self._call.filled
@@ -144,7 +155,12 @@ class Steering:
 
     def unasked_for(self, findings: Sequence[Finding]) -> bool:
         """Whether nobody spoke of an act that cannot be taken back, and nothing that steers it is anybody's word."""
-        return not self._spoken and not any(one.how for one in findings if one.role is not Role.CONTENT)
+        steered = any(one.how or self._is_named(one) for one in findings if one.role is not Role.CONTENT)
+        return not self._spoken and not steered
+
+    def _is_named(self, finding: Finding) -> bool:
+        value = finding.value
+        return value is not None and self._people.named(value, READINGS[finding.role], finding.path) is not None
 
     def _aims_at_nothing(self, found: Sequence[Finding]) -> bool:
         """Whether no value says what or whom the act is done to: only when, in which way, or in which words.
@@ -206,7 +222,7 @@ class Steering:
         if self._clean and not self._foreign(argument.path, value):
             return "clean", "nothing here was written by a third party"
         seen = self._people.named(value, READINGS[argument.role], argument.path)
-        if seen is not None:
+        if seen is not None and not self._for_another:
             return "named", self._history.told(seen)
         spoken = self._spoken or argument.role not in _ANCHORS
         if spoken and self._own(argument):
@@ -226,7 +242,10 @@ class Steering:
         # INVARIANT: 4.
         wanted = spoken or self._people.hand_over()
         if party is not None and wanted and any(form in self._parties for form in party_forms(party, value)):
-            return "known", f"the known parties `{party}`"
+            if not self._another_was_named(value):
+                return "known", f"the known parties `{party}`"
+        if seen is not None:
+            return None, f"{self._history.told(seen)}, where nothing asks for `{self._act}`"
         sightings = self._history.sightings(value)
         return None, self._history.told(sightings[-1]) if sightings else "nowhere: the agent made it up"
 
@@ -263,6 +282,26 @@ class Steering:
                 others = (one.whole for one in listed if one.trusted and one.name == part.name)
                 if any(one != part.whole and self._people.linked(one, self._act) for one in others):
                     return True
+        return False
+
+    def _another_was_named(self, value: Typed) -> bool:
+        """Whether people said to whom, where they asked for the act: then nobody else who is known was meant.
+
+        # INVARIANT: 8. Another one is what reads like this one (an account beside an account), or is listed beside it.
+        """
+        said = [] if self._people.hand_over() else self._people.asking(self._call.name or "")
+        if not said:
+            return False
+        kinds = {token.kind for token in value.exact} & NAMES
+        own = {token.value for token in value.exact}
+        if any(token.kind in kinds and token.value not in own for one in said for token in find_tokens(one)):
+            return True
+        for seen in self._history.sightings(value):
+            name = self._history.part(seen).name
+            listed = self._history.items[seen.item].parts[:MAX_LISTED]
+            others = {one.whole for one in listed if one.name == name and one.whole != value.folded}
+            if any(find_phrase(other, one) >= 0 for other in others for one in said):
+                return True
         return False
 
     def _foreign(self, path: str, value: Typed) -> bool:

@@ -14,7 +14,7 @@ INVARIANTS
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 _ASKED_FOR: Final = {
@@ -118,6 +118,8 @@ _THINGS: Final = frozenset(
 _LOOKING: Final = frozenset("get list read fetch search find check show view look lookup query retrieve load".split())
 _ANSWERS: Final = frozenset("tell let inform give get write show".split())
 """Before "me" they ask for an answer, and for nothing that reaches anybody else."""
+_TOLD: Final = "calculate compare count explain help summarise summarize translate visit".split()
+"""By which people ask for something that no tool does."""
 _IRREGULAR: Final = {"sent": "send", "paid": "pay", "made": "make", "written": "write", "bought": "buy"}
 _ALIKE: Final = {
     "email": ("mail", "mails"),
@@ -137,7 +139,9 @@ _BACK: Final = 24
 _HANDED_OVER: Final = re.compile(
     r"\b(?:do(?! (?:you|i|we|they|not)\b)|perform|follow|complete|execute|handle|finish|carry out|work through)\b"
     r"[^.!?\n]{0,40}\b(?:tasks?|actions?|instructions?|steps?|to-?dos?|items|requests?|chores)\b"
+    r"(?![^.!?\n]{0,60}:\s*(?:[0-9a-z][.)]|[-*])\s)"
 )
+"""Not where the tasks themselves follow, one by one."""
 
 
 def speaks_of(name: str, text: str) -> bool:
@@ -152,6 +156,16 @@ def speaks_of(name: str, text: str) -> bool:
         return any(_asks(text, one) for one in plain)
     # `post_order` or `order_post`: one is what is done, and nobody knows which.
     return any(_asks(text, one) and all(_mentions(text, other) for other in verbs if other != one) for one in verbs)
+
+
+def is_known(name: str) -> bool:
+    """Whether the name of a tool has a verb that is known here: then it can be told that nobody spoke of it."""
+    return bool(_verbs(name))
+
+
+def asks_for_anything(text: str) -> bool:
+    """Whether a text (folded) asks for anything in verbs that are known here: then its language is one of theirs."""
+    return _asks_in(text, _ANY)
 
 
 def hands_over(text: str) -> bool:
@@ -185,7 +199,10 @@ def _made(words: list[str]) -> list[str]:
 
 
 def _asks(text: str, verb: str) -> bool:
-    wanted = _FORMS[verb]
+    return _asks_in(text, _FORMS[verb])
+
+
+def _asks_in(text: str, wanted: Mapping[str, str]) -> bool:
     for hit in _WORD.finditer(text):
         found = wanted.get(hit[0])
         if found is None or (found in _ANSWERS and text[hit.end() : hit.end() + 4].rstrip(" .,!?") in (" me", " us")):
@@ -222,4 +239,7 @@ def _mentions(text: str, word: str) -> bool:
     return any(hit[0] in forms for hit in _WORD.finditer(text))
 
 
+_ANY: Final = _forms(
+    list(dict.fromkeys([one for asked in _ASKED_FOR.values() for one in asked.split()] + sorted(_LOOKING) + _TOLD))
+)
 _FORMS: Final = {verb: _forms(asked.split()) for verb, asked in _ASKED_FOR.items()}

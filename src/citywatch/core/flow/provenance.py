@@ -24,7 +24,7 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Final
 
-from citywatch.core.flow.acts import hands_over, speaks_of, speaks_of_all
+from citywatch.core.flow.acts import asks_for_anything, hands_over, speaks_of, speaks_of_all
 from citywatch.core.flow.derive import as_number
 from citywatch.core.flow.extremes import SUPERLATIVES, is_extreme
 from citywatch.core.flow.history import History, Prompt, Sighting, Value
@@ -47,9 +47,16 @@ CALLED: Final[Mapping[str, tuple[str, ...]]] = {
     Kind.HOST: ("link", "url", "website", "page", "site"),
 }
 """What people call a value of that kind."""
+_ADDRESSES: Final = frozenset((Kind.URL, Kind.HOST))
+_LINKS: Final = ("link", "links", "url", "urls")
 TELLING: Final = frozenset((Kind.EMAIL, Kind.URL, Kind.IBAN, Kind.PHONE))
 """The kinds of token that single a record out when a person wrote them."""
 _SENTENCE: Final = re.compile(r"(?<=[.!?])\s+|\n")
+_SEVERAL: Final = re.compile(
+    r"\b(?:all|any|each|every|everyone|everybody|anyone|both|others?|rest|members|users|people|participants|recipients"
+    r"|attendees|guests|colleagues|team|group|list)\b"
+)
+"""Words by which people speak of several without naming each."""
 _SCHEME: Final = re.compile(r"\Ahttps?://")
 _RUN: Final = re.compile(r"[^\W_]+")
 _PERCENT: Final = re.compile(r"(?<![0-9.])([0-9]{1,15}(?:\.[0-9]{1,15})?) ?%")
@@ -163,6 +170,14 @@ class Provenance:
         """Whether a person's words ask for what a tool of this name does."""
         return any(speaks_of(act, prompt.text) for prompt in self._prompts)
 
+    def ask_for_anything(self) -> bool:
+        """Whether a person's words hold any that asks for something in a language whose verbs are known here."""
+        return any(asks_for_anything(prompt.text) for prompt in self._prompts)
+
+    def asking(self, act: str) -> list[str]:
+        """The sentences in which a person asked for an act, or that lead up to it, and that speak of one at a time."""
+        return [one for one in self._where_asked(act) if not _SEVERAL.search(one)]
+
     def hand_over(self) -> bool:
         """Whether a person left it to a text which acts there are."""
         return any(hands_over(prompt.text) for prompt in self._prompts)
@@ -253,12 +268,16 @@ class Provenance:
 
     def _singles_out(self, words: str, act: str) -> bool:
         """Whether a person said this where they asked for the act, or just before, and as the name of something."""
+        return self._telling(words) and any(find_phrase(words, one) >= 0 for one in self._where_asked(act))
+
+    def _where_asked(self, act: str) -> list[str]:
+        """The sentences that ask for an act, and those right before them."""
         if act not in self._asking:
             spoken = [speaks_of(act, one) for one in self.sentences]
             after = [*spoken[1:], False]
             pairs = zip(self.sentences, spoken, after, strict=True)
             self._asking[act] = [one for one, here, next_ in pairs if here or next_]
-        return self._telling(words) and any(find_phrase(words, one) >= 0 for one in self._asking[act])
+        return self._asking[act]
 
     def _telling(self, words: str) -> bool:
         """Whether people wrote this as a name: in quotes or capitals, as a typed value, or in two words or more."""
@@ -270,6 +289,8 @@ class Provenance:
         """# INVARIANT: 3."""
         for token in typed(value).exact:
             called = CALLED.get(token.kind, ()) if token.kind in kinds else ()
+            if token.kind in _ADDRESSES and any(one.kind in _ADDRESSES for asked in item.about for one in typed(asked).exact):
+                called = _LINKS  # `website` is what the person calls the source itself
             if not any(find_phrase(one, sentence) >= 0 for one in called):
                 continue
             if self._history.only(item.about, token.kind) == token.value:
