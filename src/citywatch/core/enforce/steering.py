@@ -97,6 +97,7 @@ class Steering:
         self._call = call
         self._manifest = tool.manifest
         self._options = tool.options
+        self._nouns = tool.nouns
         self._rules = rules
         self._history = flow.history
         self._read = flow.readings.of
@@ -242,7 +243,7 @@ class Steering:
         # INVARIANT: 4.
         wanted = spoken or self._people.hand_over()
         if party is not None and wanted and any(form in self._parties for form in party_forms(party, value)):
-            if not self._another_was_named(value):
+            if self._is_open(party) and not self._another_was_named(value):
                 return "known", f"the known parties `{party}`"
         if seen is not None:
             return None, f"{self._history.told(seen)}, where nothing asks for `{self._act}`"
@@ -283,6 +284,13 @@ class Steering:
                 if any(one != part.whole and self._people.linked(one, self._act) for one in others):
                     return True
         return False
+
+    def _is_open(self, party: str) -> bool:
+        """Whether people left it to the agent which of them: they spoke of several, or of one by what such are called.
+
+        # INVARIANT: 8. "Pay Apple the difference" leaves nothing open: that others were paid before makes them no aim.
+        """
+        return self._people.hand_over() or self._people.leave_open(self._call.name or "", self._nouns.get(party, ()))
 
     def _another_was_named(self, value: Typed) -> bool:
         """Whether people said to whom, where they asked for the act: then nobody else who is known was meant.

@@ -158,6 +158,12 @@ def speaks_of(name: str, text: str) -> bool:
     return any(_asks(text, one) and all(_mentions(text, other) for other in verbs if other != one) for one in verbs)
 
 
+def mentions(text: str, name: str) -> bool:
+    """Whether a text (folded) has each word of a name, in one of its forms."""
+    words = _words(name)
+    return bool(words) and all(_mentions(text, one) for one in words)
+
+
 def is_known(name: str) -> bool:
     """Whether the name of a tool has a verb that is known here: then it can be told that nobody spoke of it."""
     return bool(_verbs(name))

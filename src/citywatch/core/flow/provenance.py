@@ -19,12 +19,12 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import cached_property
 from typing import Final
 
-from citywatch.core.flow.acts import asks_for_anything, hands_over, speaks_of, speaks_of_all
+from citywatch.core.flow.acts import asks_for_anything, hands_over, mentions, speaks_of, speaks_of_all
 from citywatch.core.flow.derive import as_number
 from citywatch.core.flow.extremes import SUPERLATIVES, is_extreme
 from citywatch.core.flow.history import History, Prompt, Sighting, Value
@@ -57,6 +57,7 @@ _SEVERAL: Final = re.compile(
     r"|attendees|guests|colleagues|team|group|list)\b"
 )
 """Words by which people speak of several without naming each."""
+_SOMEONE: Final = re.compile(r"\b(?:someone|somebody|whoever|person|user|member|colleague|participant|recipient)\b")
 _SCHEME: Final = re.compile(r"\Ahttps?://")
 _RUN: Final = re.compile(r"[^\W_]+")
 _PERCENT: Final = re.compile(r"(?<![0-9.])([0-9]{1,15}(?:\.[0-9]{1,15})?) ?%")
@@ -173,6 +174,13 @@ class Provenance:
     def ask_for_anything(self) -> bool:
         """Whether a person's words hold any that asks for something in a language whose verbs are known here."""
         return any(asks_for_anything(prompt.text) for prompt in self._prompts)
+
+    def leave_open(self, act: str, kinds: Sequence[str]) -> bool:
+        """Whether a person spoke, where they asked for an act, of several, or of some one by the name of its kind."""
+        asked = self._where_asked(act)
+        return any(
+            _SEVERAL.search(one) or _SOMEONE.search(one) or any(mentions(one, kind) for kind in kinds) for one in asked
+        )
 
     def asking(self, act: str) -> list[str]:
         """The sentences in which a person asked for an act, or that lead up to it, and that speak of one at a time."""
