@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from citywatch.core.flow.fields import Fields
 from citywatch.core.flow.handle import parse_handle
 from citywatch.core.flow.veil import MAX_DEPTH, MAX_HIDDEN, OTHERS, Veil
-from citywatch.core.manifest import Output
+from citywatch.core.manifest import EVERYBODY, Output, ToolManifest
 
 SHELF = "a" * 26
 SECRET = "the hidden words"
@@ -22,6 +23,9 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
     max_leaves=12,
 )
 OUTPUTS = st.builds(Output, trusted=st.booleans(), handle=st.booleans())
+READ_BY = st.builds(
+    Output, trusted=st.booleans(), handle=st.booleans(), readers=st.sampled_from([(EVERYBODY,), ("hr",)])
+)
 PATHS = st.sampled_from(["$", "$.id", "$.body", "$[*]", "$[*].body", "$..text", "$.items[*].id", "$.x"])
 
 
@@ -50,6 +54,18 @@ def test_all_of_it_is_hidden_by_the_root_and_nothing_without_a_declaration(value
 def test_names_that_no_path_says_are_hidden_with_what_they_hold(value: Any) -> None:
     veil = Veil(Fields({"$": Output(handle=True), "$..id": Output(trusted=True)}), SHELF)
     assert SECRET not in json.dumps(_without_ids(veil.over(value)))
+
+
+@given(VALUES, st.dictionaries(PATHS, READ_BY, max_size=5))
+def test_an_agents_own_handles_show_the_servers_own_data_for_everybody_and_no_more_than_before(
+    value: Any, outputs: dict[str, Output]
+) -> None:
+    own = Fields(ToolManifest(output=outputs).hidden().output)
+    for before, after in zip(Fields(outputs).walk(value).leaves, own.walk(value).leaves, strict=True):
+        unsaid = not outputs or before.output == Output()
+        for_all = before.output.trusted and before.output.readers == (EVERYBODY,)
+        assert after.output.handle == (before.output.handle or unsaid or not for_all)
+        assert msgspec.structs.replace(after.output, handle=before.output.handle) == before.output
 
 
 def test_more_than_there_is_room_for_is_one_handle() -> None:

@@ -14,8 +14,8 @@ from citywatch.adapters.memory import MemoryAnswer, MemoryStore
 from citywatch.core import events
 from citywatch.core.errors import Code, Unavailable
 from citywatch.core.wire.jsonrpc import FROM_AGENT, Response
-from citywatch.service.exchange import Outcome
 from citywatch.service.ports import Append, Appended, Exhausted, Stale
+from citywatch.service.replies import Outcome
 from citywatch.service.unhindered import unhindered
 from tests.simulation.city import LEGACY, City, answers
 

@@ -12,7 +12,7 @@ import pytest
 from citywatch.core import events
 from citywatch.core.errors import Refused
 from citywatch.core.identity.registration import AgentRow, agent_key, format_row
-from citywatch.core.wire.jsonrpc import Response
+from citywatch.core.wire.jsonrpc import FROM_SERVER, Response
 from citywatch.service.exchange import Exchange
 from citywatch.service.ports import Append
 from citywatch.service.recovery import close_lost_calls
@@ -24,7 +24,7 @@ GREETING = {"protocolVersion": LEGACY, "capabilities": {}, "serverInfo": {"name"
 
 async def test_an_answer_goes_to_the_server_that_asked_and_to_no_other() -> None:
     city = await City(EVERYTHING).settle_in()
-    city.exchange = Exchange(city.enforcer, {"bank": city.upstream, "evil": city.upstream}, city.exchange.limits, 3)
+    city.exchange = Exchange(city.enforcer, {"bank": city.upstream, "evil": city.upstream}, FROM_SERVER, 3)
     city.answer = answers({"jsonrpc": "2.0", "id": 1, "result": GREETING}, session="theirs")
     session = (await city.exchange.request(city.call("initialize", None), city.credential(), {})).session
     city.answer = answers({"jsonrpc": "2.0", "id": 9, "method": "roots/list"}, media="sse")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from citywatch.core.enforce.pinning import definition_bytes, definition_digest
 from citywatch.core.enforce.rules import Definition, build_rules
 from citywatch.core.errors import Code, Unavailable
 from citywatch.core.flow.question import Question
-from citywatch.core.manifest import EVERYBODY
+from citywatch.core.manifest import EVERYBODY, ToolManifest
 from citywatch.core.wire.mcp import Definition as Offered
 from citywatch.service.tools import approve, compare
 from tests.simulation.city import code_of
@@ -43,22 +44,25 @@ class Reader:
 class AskingCity(HidingCity):
     """A hiding city with the gateway's own server; what is sent to the reader may be seen by `audience`."""
 
-    def __init__(self, audience: tuple[str, ...] = (EVERYBODY,)) -> None:
+    def __init__(
+        self, audience: tuple[str, ...] = (EVERYBODY,), bank: Mapping[str, ToolManifest] = HIDING, *more: dict[str, Any]
+    ) -> None:
         super().__init__()
         self.reader = Reader()
+        self.offered = (*TOOLS, *more)
         own = own_tools(audience)
-        self.configured = msgspec.structs.replace(self.configured, servers={"bank": HIDING, SERVER: own})
+        self.configured = msgspec.structs.replace(self.configured, servers={"bank": bank, SERVER: own})
         offered = own_definitions(asks=True)
         definitions = {
             (server, one["name"]): Definition(digest=definition_digest(definition_bytes(one)), value=one)
-            for server, tools in (("bank", TOOLS), (SERVER, offered))
+            for server, tools in (("bank", self.offered), (SERVER, offered))
             for one in tools
         }
         self.enforcer.rules = build_rules(self.configured, definitions, self.policies)
         self.exchange.upstreams = {"bank": self.upstream, SERVER: Desk(self.reader)}
 
     async def open(self) -> AskingCity:
-        await self.settle_in(*TOOLS)
+        await self.settle_in(*self.offered)
         own = [Offered(kind="tool", name=one["name"], value=one) for one in own_definitions(asks=True)]
         await approve(self.store, self.clock, "r1", compare(SERVER, own, []), "a person")
         return self
@@ -176,4 +180,4 @@ async def test_it_speaks_mcp(method: str) -> None:
     assert told["id"] == 1
     assert ("error" in told) == (method == "resources/list")
     if method == "tools/list":
-        assert [one["name"] for one in told["result"]["tools"]] == ["list_values"]
+        assert [one["name"] for one in told["result"]["tools"]] == ["list_values", "derive"]

@@ -21,9 +21,10 @@ from citywatch.core.log.entry import encode_event
 from citywatch.core.manifest import Budget, Parameter, Role, ToolManifest
 from citywatch.core.policy.cedar import Source, parse_policies
 from citywatch.main.replay import rebuild
+from citywatch.service.fold import IDLE, Fold
 from citywatch.service.ports import Append, NewEntry
 from citywatch.service.recorded import verdict
-from citywatch.service.rehearsal import IDLE, Rehearsal, Rehearsed
+from citywatch.service.rehearsal import Rehearsal, Rehearsed
 from citywatch.service.unknowns import Status
 from tests.simulation.city import AGENT, KEY, PAY, City, code_of
 from tests.simulation.flow_city import ANN, MALLORY, MANIFESTS, POLICY, TOOLS, FlowCity
@@ -315,10 +316,10 @@ async def test_a_kind_of_entry_that_is_neither_folded_nor_idle_leaves_nothing_to
     for kind in events.AnyEvent.__args__:
         if kind in FOLDED or kind.__struct_config__.tag in IDLE:
             continue
-        rehearsal = Rehearsal(city.store, MemoryStore(), city.enforcer.rules, rebuild)
+        fold = Fold(city.store, MemoryStore(), city.enforcer.rules, rebuild, lambda _: None)
         fields = {field.name: 0 if field.type is int else "x" for field in msgspec.structs.fields(kind)}
-        await rehearsal._fold(7, kind(**fields))
-        assert rehearsal._dark.everything == "entry 7 is of a kind that is not folded"
+        await fold._fold(7, kind(**fields))
+        assert fold._dark.everything == "entry 7 is of a kind that is not folded"
     assert not {kind.__struct_config__.tag for kind in FOLDED} & IDLE
 
 

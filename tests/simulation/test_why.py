@@ -19,7 +19,8 @@ from citywatch.core.log.entry import decode_event
 from citywatch.main.replay import rebuild
 from citywatch.main.why import Told, lines
 from citywatch.service.clearing import Clearing
-from citywatch.service.hindsight import Then, agrees, then
+from citywatch.service.hindsight import agrees, then
+from citywatch.service.recorded import Then
 from tests.simulation.city import code_of
 from tests.simulation.flow_city import ANN, MALLORY, TOOLS, FlowCity
 
@@ -141,6 +142,27 @@ async def test_what_came_after_a_decision_does_not_count_for_it() -> None:
     explained = explain(past.call, past.authority, past.known, past.need, event.at)
     assert agrees(event, explained.decision)
     assert all(one.seen == () for one in explained.arguments if one.path == "to")
+
+
+async def test_words_from_before_a_plan_that_was_over_count_for_nothing_when_it_is_judged_again() -> None:
+    """Nor after another plan came and went: the row of what holds is then that of the later one."""
+    here = await city("Pay what is due")
+    rent = {"to": {"equals": ANN}, "amount": {"at_most": 200}, "*": "free"}
+    plan = {"plan": "rent", "within": "1h", "steps": [{"step": "pay", "tool": "bank/pay", "arguments": rent}]}
+    for _ in range(2):
+        await here.task(PAID, plan=plan)
+        assert code_of(await here.act("pay", to=ANN, amount=100.5)) is None
+        here.clock.advance(1)
+        await here.task("Go on")
+        assert code_of(await here.act("pay", to=ANN, amount=100.5)) == Code.APPROVAL_REQUIRED.value
+        here.clock.advance(1)
+        await here.task(PAID)
+        assert code_of(await here.act("pay", to=ANN, amount=100.5)) is None
+        here.clock.advance(1)
+    found = [(event, past) for event, past in await judged(here) if event.name == "pay"]
+    assert [bool(past.missing) for _, past in found] == [True, False, False] * 2
+    for event, past in found[1:3] + found[4:]:
+        assert agrees(event, explain(past.call, past.authority, past.known, past.need, event.at).decision)
 
 
 @pytest.mark.parametrize("readers", [False, True])

@@ -730,6 +730,30 @@ BAD: list[tuple[str, str, str, str]] = [
         "`session` is not a choice here",
         "write one of process, task",
     ),
+    (
+        agent("handles: [§transfer]"),
+        "agents.billing.handles[0]",
+        "`transfer` is not a tool",
+        "write <server>/<tool>, such as ledger/transfer",
+    ),
+    (
+        agent("handles: [§ledger/tranfer]"),
+        "agents.billing.handles[0]",
+        "server `ledger` declares no tool `tranfer`",
+        "did you mean `transfer`?",
+    ),
+    (
+        agent("handles: [§citywatch/ask]"),
+        "agents.billing.handles[0]",
+        "no server `citywatch` in this file",
+        "write one of ledger",
+    ),
+    (
+        agent("handles: [ledger/*]").replace("agents:", "§agents:"),
+        "agents",
+        "`billing` has `handles`, and without principals nothing is hidden",
+        "name the people whose words steer acts under `principals`, or remove `handles`",
+    ),
     # temporal rules
     (
         f"{DOMAIN}temporal_rules: §[a.rules]\n",

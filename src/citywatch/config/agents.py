@@ -27,6 +27,7 @@ from citywatch.config.reader import (
 )
 from citywatch.config.settings import Agent
 from citywatch.config.table import Section, table
+from citywatch.core.enforce.own import SERVER as OWN
 from citywatch.core.manifest import EVERYBODY, Budget
 from citywatch.core.names import parse_segment
 
@@ -35,12 +36,14 @@ Declared = Mapping[str, Collection[str]]
 _ATTRIBUTE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}\Z")
 _GIVEN = ("name", "domain")
 _TTL = duration("1m", "24h")
+EVERY = "*"
 ISOLATIONS = ("process", "task")
 
 
 def agents(declared: Declared) -> Reader[dict[str, Agent]]:
     """All agents; `declared` names the tools of each server in the file."""
 
+    others = {server: tools for server, tools in declared.items() if server != OWN}
     first: dict[str, tuple[type, str]] = {}
 
     def agent(notes: Notes, node: Node, path: str, name: str) -> Agent:
@@ -61,6 +64,7 @@ def agents(declared: Declared) -> Reader[dict[str, Agent]]:
             isolation=section.get("isolation", one_of(ISOLATIONS), plain.isolation),
             audience=section.maybe("audience", audience),
             content=section.get("content", content, {}),
+            handles=section.get("handles", each(_tool(others, EVERY)), ()),
             svid_ttl_ms=section.get("svid_ttl", _TTL, plain.svid_ttl_ms),
             token_ttl_ms=section.get("token_ttl", _TTL, plain.token_ttl_ms),
         )
@@ -101,8 +105,10 @@ def _attribute(notes: Notes, node: Node, path: str) -> Attribute | None:
     return text(notes, node, path)
 
 
-def _budgets(declared: Declared) -> Reader[dict[tuple[str, str], tuple[Budget, ...]]]:
-    def key(notes: Notes, node: Node, path: str) -> str | None:
+def _tool(declared: Declared, every: str = "") -> Reader[tuple[str, str]]:
+    """A tool that the file declares, as `<server>/<tool>`; `every` stands for all tools of a server."""
+
+    def read(notes: Notes, node: Node, path: str) -> tuple[str, str] | None:
         name = text(notes, node, path)
         if name is None:
             return None
@@ -111,13 +117,23 @@ def _budgets(declared: Declared) -> Reader[dict[tuple[str, str], tuple[Budget, .
             notes.wrong(node, path, f"{shown(name)} is not a tool", "write <server>/<tool>, such as ledger/transfer")
         elif server not in declared:
             notes.wrong(node, path, f"no server {shown(server)} in this file", instead(server, declared))
-        elif tool not in declared[server]:
+        elif tool != every and tool not in declared[server]:
             known = declared[server]
             advice = instead(tool, known) if known else f"declare it under servers.{server}.tools"
             notes.wrong(node, path, f"server `{server}` declares no tool {shown(tool)}", advice)
         else:
-            return name
+            return server, tool
         return None
+
+    return read
+
+
+def _budgets(declared: Declared) -> Reader[dict[tuple[str, str], tuple[Budget, ...]]]:
+    tool = _tool(declared)
+
+    def key(notes: Notes, node: Node, path: str) -> str | None:
+        found = tool(notes, node, path)
+        return None if found is None else "/".join(found)
 
     def budgets(notes: Notes, node: Node, path: str, _: str) -> tuple[Budget, ...] | None:
         if isinstance(node, Items):

@@ -24,8 +24,8 @@ from citywatch.config.readers import reader
 from citywatch.config.servers import loopback, server
 from citywatch.config.settings import ConfigError, Limits, Listen, Program, Server, Settings, Witness
 from citywatch.config.table import Section, table
-from citywatch.core.enforce.own import ASK, LIST
 from citywatch.core.enforce.own import SERVER as OWN
+from citywatch.core.enforce.own import TOOLS as OWN_TOOLS
 from citywatch.core.names import parse_domain, parse_segment
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
@@ -75,7 +75,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         state=section.get("state", where, os.path.normpath(os.path.join(notes.folder, ".citywatch"))),
         policies=section.get("policies", where, os.path.normpath(os.path.join(notes.folder, "policies"))),
         origin=section.get("origin", _origin, f"{domain}/citywatch"),
-        agents=section.get("agents", agents({OWN: (ASK, LIST), **_declared(root)}), {}),
+        agents=section.get("agents", agents({OWN: OWN_TOOLS, **_declared(root)}), {}),
         servers=servers,
         principals=section.get("principals", principals(_declared(root)), {}),
         reader=asks,
@@ -92,10 +92,15 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         temporal_rules=section.maybe("temporal_rules", where),
         plan_templates=section.maybe("plan_templates", where),
     )
+    where_to = "name the people whose words steer acts under `principals`, or remove `{}`"
     hiding = [name for name, one in servers.items() if any(tool.hides for tool in one.tools.values())]
     if hiding and not settings.principals:
-        where_to = "name the people whose words steer acts under `principals`, or remove `handle`"
-        section.wrong("servers", f"`{hiding[0]}` has a `handle`, and without principals nothing is hidden", where_to)
+        why = f"`{hiding[0]}` has a `handle`, and without principals nothing is hidden"
+        section.wrong("servers", why, where_to.format("handle"))
+    choosing = [agent.name for agent in settings.agents.values() if agent.handles]
+    if choosing and not settings.principals:
+        why = f"`{choosing[0]}` has `handles`, and without principals nothing is hidden"
+        section.wrong("agents", why, where_to.format("handles"))
     return settings if domain is not None else None
 
 

@@ -53,6 +53,7 @@ class Listen(msgspec.Struct, frozen=True):
 class Agent(msgspec.Struct, frozen=True, kw_only=True):
     """What policy may know of an agent. Budgets by (server, tool), all of them hold; the ttls are milliseconds.
 
+    `handles`: of which (server, tool) it is given handles for all that is not a server's own data for everybody.
     `isolation`: `process`, or `task` where the program around the model is trusted to keep its tasks apart.
     """
 
@@ -63,6 +64,7 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     isolation: str = "process"
     audience: tuple[str, ...] | None = None
     content: Mapping[str, Delivery] = {}
+    handles: tuple[tuple[str, str], ...] = ()
     svid_ttl_ms: int = 3_600_000
     token_ttl_ms: int = 900_000
 
@@ -189,6 +191,8 @@ def manifest_digest(settings: Settings) -> str:
         plain = msgspec.to_builtins(msgspec.structs.replace(agent, budgets={}))
         if agent.isolation == "process":
             del plain["isolation"]  # as before there was another, so that digests of then are digests of now
+        if not agent.handles:
+            del plain["handles"]
         plain["budgets"] = {
             f"{server}/{tool}": msgspec.to_builtins(budgets) for (server, tool), budgets in agent.budgets.items()
         }

@@ -37,7 +37,17 @@ KEYS: dict[str, tuple[str, ...]] = {
         "witness_quorum",
         "unsafe_observe",
     ),
-    "agents.*": ("roles", "attributes", "budgets", "isolation", "audience", "content", "svid_ttl", "token_ttl"),
+    "agents.*": (
+        "roles",
+        "attributes",
+        "budgets",
+        "isolation",
+        "audience",
+        "content",
+        "handles",
+        "svid_ttl",
+        "token_ttl",
+    ),
     "agents.*.budgets.*": ("calls", "per"),
     "servers.*": (
         "url",

@@ -45,7 +45,8 @@ class Filled(msgspec.Struct, frozen=True, kw_only=True):
     """Where a handle stood in a call's arguments, and what stands behind it: its source, the field there, its label.
 
     `trusted`: a server of ours vouches for the value. `inert`: it is a number, a date or the like, and can carry no
-    instruction. The value itself is in the call's arguments and in its body, and nowhere else.
+    instruction. `whole`: it is an argument of the call by itself. The value is in the call's arguments and in its body,
+    and nowhere else.
     """
 
     path: str
@@ -55,6 +56,7 @@ class Filled(msgspec.Struct, frozen=True, kw_only=True):
     trusted: bool
     inert: bool
     label: Label
+    whole: bool = False
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):

@@ -115,6 +115,17 @@ class ToolManifest(msgspec.Struct, frozen=True, kw_only=True):
         """Whether some field of its replies reaches the model as a handle."""
         return any(one.handle for one in self.output.values())
 
+    def hidden(self) -> ToolManifest:
+        """The same tool, with a handle for each field that a third party can have written or that not all may see.
+
+        INVARIANT: it shows no field that this one hides.
+        """
+        output = {"$": UNTRUSTED, **self.output}
+        hides = {path: one.handle or not one.trusted or one.readers != (EVERYBODY,) for path, one in output.items()}
+        return msgspec.structs.replace(
+            self, output={path: msgspec.structs.replace(one, handle=hides[path]) for path, one in output.items()}
+        )
+
 
 SILENT = ToolManifest(declared=False)
 

@@ -221,6 +221,7 @@ def configured(settings: Settings) -> Configured:
         observe=settings.observe,
         temporal=temporal,
         isolated=frozenset(agent.name for agent in settings.agents.values() if agent.isolation == "task"),
+        handles={agent.name: frozenset(agent.handles) for agent in settings.agents.values() if agent.handles},
     )
 
 
@@ -300,7 +301,8 @@ def build_upstreams(place: Place) -> dict[str, Upstream]:
 
 def _has_handles(settings: Settings) -> bool:
     """Whether agents are given handles, so that there is something to ask about."""
-    return any(tool.hides for server in settings.servers.values() for tool in server.tools.values())
+    hides = any(tool.hides for server in settings.servers.values() for tool in server.tools.values())
+    return hides or any(agent.handles for agent in settings.agents.values())
 
 
 def _own_server(settings: Settings) -> dict[str, dict[str, ToolManifest]]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from citywatch.core.enforce.remedies import Remedy
     from citywatch.core.events import Decided
     from citywatch.main.assembly import City
-    from citywatch.service.hindsight import Then
+    from citywatch.service.recorded import Then
 
 WIDTH = 64
 SHORT = 12

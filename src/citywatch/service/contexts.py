@@ -162,8 +162,9 @@ def shelve(
     """The row of what a reply hid from the agent that gets it."""
     if veiled is None or entering is None or not veiled.hidden:
         return ()
-    home = home_of(context, context_of(context, loaded))[1]
-    row = veiled.row(home, entering, server, shaped_by(entering, loaded), at)
+    own = context_of(context, loaded)
+    ambient = join(own.label, own.before)
+    row = veiled.row(home_of(context, own)[1], entering, server, shaped_by(entering, loaded), ambient, at)
     return ((shelf_key(veiled.shelf), msgspec.json.encode(row)),)
 
 

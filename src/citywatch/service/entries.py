@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from citywatch.core import events
 from citywatch.core.call import Allow, Call, Decision, Deny, Release
+from citywatch.core.enforce.filling import note_of
 from citywatch.core.enforce.needs import Known, effect_of
 from citywatch.core.enforce.offers import Report
 from citywatch.core.enforce.settle import Released, Withheld
@@ -73,9 +74,7 @@ def decided(
         manifest=known.rules.manifest,
         pin=None if known.pin is None else known.pin.digest,
         body=payload_digest(salt, call.body),
-        handles=tuple(
-            f"{one.path[:80]}: {one.handle} of {one.source[:80]} {one.field[:80]}" for one in call.filled[:MAX_HANDLES]
-        ),
+        handles=tuple(note_of(one) for one in call.filled[:MAX_HANDLES]),
         assumes=_assumes(call, known),
         task=call.task,
         redacted=redacted[:MAX_REDACTED],

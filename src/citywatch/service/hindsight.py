@@ -19,9 +19,8 @@ from citywatch.core import events
 from citywatch.core.call import Allow, Call, Decision, Deny, Direction
 from citywatch.core.enforce.context import MAX_ITEMS, Context, Flow, FlowNeed, Ticket, home_of, item_key
 from citywatch.core.enforce.held import FREE, Holding, plan_key
-from citywatch.core.enforce.needs import Known, Needs, Pin, needs
+from citywatch.core.enforce.needs import Known, needs
 from citywatch.core.enforce.rules import Rules
-from citywatch.core.enforce.verify import Authority
 from citywatch.core.errors import Code
 from citywatch.core.flow.history import History
 from citywatch.core.flow.item import Item
@@ -30,7 +29,9 @@ from citywatch.core.log.entry import decode_event
 from citywatch.core.plan.contract import Progress
 from citywatch.service.contexts import context_of, held_to, parties_of
 from citywatch.service.entries import MAX_POLICIES, MAX_SOURCES
+from citywatch.service.handles import refilled
 from citywatch.service.ports import Loaded, Store
+from citywatch.service.recorded import Then, authority_of, pin_of
 from citywatch.service.rejections import MAX_DETAIL
 
 SLICE: Final = 512
@@ -52,20 +53,11 @@ PASSING: Final = frozenset(
 """Refusals that rested on rows which have moved on since: what the entry says is all there is."""
 
 
-class Then(msgspec.Struct, frozen=True, kw_only=True):
-    """What a decision rested on. `missing` says what of it could not be put together, or has changed since."""
-
-    call: Call
-    authority: Authority
-    known: Known
-    need: Needs
-    missing: tuple[str, ...]
-
-
 async def then(store: Store, rules: Rules, index: int, decided: events.Decided, call: Call) -> Then:
     """Put together what the decision at this index of the log rested on."""
+    call, lacking = await refilled(store, decided, call, "what stood behind its handles is not kept any more")
     need = needs(call, rules, decided.at, decided.key)
-    missing: list[str] = []
+    missing = [lacking] if lacking else []
     if decided.policy != rules.policies.digest:
         missing.append("the policies have changed since")
     if decided.manifest != rules.manifest:
@@ -77,12 +69,11 @@ async def then(store: Store, rules: Rules, index: int, decided: events.Decided, 
     flow = None
     if need.flow is not None:
         flow = await _flow(store, need.flow, index, decided, missing)
-    name = decided.agent.rpartition("/")[2]
     known = Known(
         rules=rules,
         agent=None,
         session=None,
-        pin=None if decided.pin is None else Pin(digest=decided.pin, by="", at=0),
+        pin=pin_of(decided),
         lost=None,
         invited=None,
         taken=decided.code == Code.ID_IN_USE,
@@ -90,8 +81,7 @@ async def then(store: Store, rules: Rules, index: int, decided: events.Decided, 
         reads=(),
         flow=flow,
     )
-    entity = rules.agent(decided.agent, name)
-    authority = Authority(agent=decided.agent, name=name, key=decided.key, entity=entity)
+    authority = authority_of(decided, rules)
     return Then(call=call, authority=authority, known=known, need=need, missing=tuple(missing))
 
 
@@ -112,7 +102,7 @@ async def _flow(store: Store, need: FlowNeed, index: int, decided: events.Decide
     parties = parties_of(need.parties, loaded)
     apart = bool(need.plan) and need.plan[0] != plan_key(decided.agent)
     past = await _before(store, index, decided.agent, decided.key, decided.task if apart else None)
-    arrived, plan = past.arrived, past.plan
+    arrived = past.arrived
     history, label, before = History(), *_let_down(past, 0, BOTTOM, BOTTOM)
     for item in await _items(store, home_of(need.context, context), context.items):
         at = next((number for number, one in enumerate(arrived) if _brought(item, one)), None)
@@ -124,7 +114,7 @@ async def _flow(store: Store, need: FlowNeed, index: int, decided: events.Decide
     if context.items >= MAX_ITEMS:
         missing.append("the context is at its bound: what came beyond it has left no item")
         label = join_all((label, context.label))
-    held, progress = await _held(store, need, index, decided, plan, loaded, missing)
+    held, progress = await _held(store, need, index, past, loaded, missing)
     return Flow(
         context=Context(label=label, items=len(history.items), home=context.home, before=before),
         history=history,
@@ -143,12 +133,22 @@ _Arrival = tuple[int, str]
 class _Past(msgspec.Struct):
     """What may have entered an agent's contexts before an entry, the plan that held, and what operators let down.
 
+    `lifted` says when the last plan was; `tasks` are those that had begun, of the ones that the plan follows.
     `let_down`: after how many items the label was; true, where who may see it was as well.
     """
 
     arrived: list[_Arrival] = []
     plan: str | None = None
+    lifted: Holding = FREE
+    tasks: set[str] = set()
     let_down: dict[int, bool] = {}
+
+    def begin(self, event: events.TaskStarted) -> None:
+        """The plan that holds once this task has begun."""
+        if self.plan is not None and event.plan is None:
+            self.lifted = Holding(since=max(event.at, self.lifted.since), first=event.task)
+        self.plan = event.plan
+        self.tasks.add(event.task)
 
 
 def _let_down(past: _Past, items: int, label: Label, before: Label) -> tuple[Label, Label]:
@@ -172,7 +172,8 @@ async def _before(store: Store, index: int, agent: str, key: str, task: str | No
             event = decode_event(leaf)
             if isinstance(event, events.TaskStarted) and event.agent == agent:
                 arrived.append((event.at, event.task))
-                past.plan = event.plan if task in (None, event.task) else past.plan
+                if task in (None, event.task):
+                    past.begin(event)
             elif isinstance(event, events.PlanWritten) and event.agent == agent and task is None:
                 past.plan = event.plan
             elif isinstance(event, events.ContextReleased) and (event.agent, event.context) == (agent, key):
@@ -196,8 +197,7 @@ async def _held(
     store: Store,
     need: FlowNeed,
     index: int,
-    decided: events.Decided,
-    plan: str | None,
+    past: _Past,
     loaded: Loaded,
     missing: list[str],
 ) -> tuple[Holding, Progress | None]:
@@ -205,12 +205,14 @@ async def _held(
     if not need.plan:
         return FREE, None
     holding, progress = held_to(need.plan[0][1], loaded)
-    digest = None if holding.plan is None else holding.plan.held.digest
-    if digest != plan:
+    if past.plan is None:  # the row may be that of a later plan
+        return past.lifted, None
+    again = holding.first not in ("", *past.tasks)  # the same one, taken up anew
+    if holding.plan is None or holding.plan.held.digest != past.plan or again:
         missing.append("the plan of then is not on record any more")
         return FREE, None
-    if holding.plan is None or progress is None:
-        return (holding if holding.since <= decided.at else FREE), progress
+    if progress is None:
+        return holding, progress
     done = await _decided_before(store, index, progress.calls)
     before = msgspec.structs.replace(
         progress,

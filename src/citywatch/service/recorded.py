@@ -8,13 +8,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+import msgspec
+
 from citywatch.core import events
-from citywatch.core.call import Allow, Ask, Decision, Deny, Reason
+from citywatch.core.call import Allow, Ask, Call, Decision, Deny, Reason
+from citywatch.core.enforce.needs import Known, Needs, Pin
+from citywatch.core.enforce.rules import Rules
+from citywatch.core.enforce.verify import Authority
 from citywatch.core.errors import Code, Malformed
 from citywatch.core.identity.credential import Credential, Kind
 from citywatch.core.wire.jsonrpc import FROM_SERVER, Response, parse_message
 
 CODES: Final[Mapping[str, Code]] = {one.value: one for one in Code}
+
+
+class Then(msgspec.Struct, frozen=True, kw_only=True):
+    """What a decision of the log rested on, as it was before it. `missing`: what of it is not to be had."""
+
+    call: Call
+    authority: Authority
+    known: Known
+    need: Needs
+    missing: tuple[str, ...] = ()
 
 
 def verdict(decision: Decision) -> str:
@@ -36,6 +51,17 @@ def ticket_of(one: events.Decided) -> str | None:
     first = one.sources[0] if one.sources else one.detail
     words = first.replace(",", " ").split(" ")
     return words[1] if words[0] == "ticket" and len(words) > 1 else None
+
+
+def authority_of(one: events.Decided, rules: Rules) -> Authority:
+    """Who acted: whoever has an entry of their own had papers that held."""
+    name = one.agent.rpartition("/")[2]
+    return Authority(agent=one.agent, name=name, key=one.key, entity=rules.agent(one.agent, name))
+
+
+def pin_of(one: events.Decided) -> Pin | None:
+    """The approval of its tool."""
+    return None if one.pin is None else Pin(digest=one.pin, by="", at=0)
 
 
 def papers_of(one: events.Decided | events.PlanWritten) -> Credential:

@@ -1,53 +1,32 @@
-"""The log folded again, entry by entry, under other rules: what each recorded call would have been decided.
+"""What other rules would have decided of each recorded call, in a log that is folded again.
 
-The sequence itself does the folding (`Enforcer`, `Tasks`, `Tickets`) over rows of its own, with the recorded clock; in
-the place of its gates stands `_decide`, which asks the gates and then says what was recorded.
+Decides nothing: `fold` says what was known at each entry, the gates are asked about it.
 
 INVARIANTS
-1. What happened is what the log says: what a call brought, wrote and spent follows its recorded decision, never the
-   new one. Under the rules by which the log was written, nothing changes.
+1. Under the rules by which the log was written, nothing changes.
 2. What was erased, and all that rests on it, is `UNVERIFIABLE`; what rested on something else that is not kept is
-   `GONE` (`unknowns`). Neither is ever taken for agreement, and a gate that refuses without it is one that refuses.
-3. An event that this module does not know how to fold makes all that flows after it unverifiable.
+   `GONE`. Neither is ever taken for agreement, and a gate that refuses without it is one that refuses.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 from typing import Final
 
 import msgspec
 
 from citywatch.core import events
-from citywatch.core.call import Allow, Ask, Call, Decision, Deny, Direction, Effect
+from citywatch.core.call import Allow, Ask, Call, Decision, Deny
 from citywatch.core.content.model import Model
 from citywatch.core.enforce.admit import admit
-from citywatch.core.enforce.context import Context, carried_over, context_key
-from citywatch.core.enforce.held import Holding, holder_of, plan_key, progress_key, take_up
-from citywatch.core.enforce.needs import PINNED, TOOL_CALL, Known, Needs, Pin, effect_of, needs
+from citywatch.core.enforce.needs import PINNED, TOOL_CALL
 from citywatch.core.enforce.rules import Rules
-from citywatch.core.enforce.settle import Withheld
-from citywatch.core.enforce.verify import Authority
-from citywatch.core.errors import CitywatchError, Code, Malformed, Refused
-from citywatch.core.identity.credential import Credential
-from citywatch.core.identity.registration import AgentRow, agent_key, format_row, parse_agent_row
-from citywatch.core.log.entry import Unknown, decode_event, payload_digest
-from citywatch.core.plan.contract import Plan, begin
-from citywatch.core.plan.narrow import NotAdopted
-from citywatch.core.wire import mcp
-from citywatch.service.contexts import TICKET_ID, held_to
-from citywatch.service.enforcer import Enforcer, Judged
-from citywatch.service.plans import Plans
-from citywatch.service.ports import Append, Payload, Puts, Spend, Store
-from citywatch.service.recorded import papers_of, recorded, response_of, ticket_of, verdict
-from citywatch.service.shadow import RecordedChance, RecordedClock, ShadowRows
-from citywatch.service.tasks import Tasks
-from citywatch.service.tickets import Tickets
-from citywatch.service.unknowns import Status, Unknowns
+from citywatch.core.errors import Code
+from citywatch.service.fold import Fold, Folded
+from citywatch.service.ports import Store
+from citywatch.service.recorded import recorded, verdict
+from citywatch.service.unknowns import Status
 
-SLICE: Final = 512
-REPLICA: Final = "rehearsal"
 BEFORE_POLICY: Final = frozenset(
     (
         Code.ID_IN_USE,
@@ -56,15 +35,11 @@ BEFORE_POLICY: Final = frozenset(
         Code.TOOL_CHANGED,
         Code.OUTCOME_UNKNOWN,
         Code.ALREADY_HAPPENED,
+        Code.HANDLE_UNKNOWN,
+        Code.HANDLE_EXPIRED,
     )
 )
 """Refusals that no policy has a say in: they stand, whatever is tried."""
-IDLE: Final = frozenset(
-    "resolved rejected authority_changed credential_issued tool_approved tool_changed offers_dropped started stopped "
-    "gap policy_loaded erased label_released".split()
-)
-"""Tags of entries that change nothing which a decision of this fold rests on: pins stand in the entries themselves, and
-a label that a call let down is let down again. By tags: a log may hold entries of a version beside this one."""
 
 
 class Rehearsed(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +53,7 @@ class Rehearsed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rehearsal:
-    """One fold of one log under one set of rules; `run` it once."""
+    """One log under one set of rules; `run` it once."""
 
     def __init__(
         self,
@@ -88,313 +63,71 @@ class Rehearsal:
         rebuild: Callable[[events.Decided, bytes], Call],
         model: Model | None = None,
     ) -> None:
-        """`rows` is an empty store that this fold owns; `rebuild` makes a call of an entry and its payload."""
-        self._log, self._rules, self._rebuild = log, msgspec.structs.replace(rules, observe=False), rebuild
-        self._bare = msgspec.structs.replace(self._rules, temporal=())
-        self._rows, self._clock, self._chance = ShadowRows(rows), RecordedClock(), RecordedChance()
-        self._enforcer = Enforcer(
-            store=self._rows,
-            clock=self._clock,
-            chance=self._chance,
-            rules=self._rules,
-            replica=REPLICA,
-            model=model,
-            decide=self._decide,
-        )
-        self._tasks = Tasks(
-            store=self._rows,
-            clock=self._clock,
-            chance=self._chance,
-            replica=REPLICA,
-            rules=self._rules,
-            model=model,
-        )
-        self._tickets = Tickets(store=self._rows, clock=self._clock, replica=REPLICA)
-        self._plans_of_agents = Plans(
-            store=self._rows, clock=self._clock, chance=self._chance, replica=REPLICA, rules=lambda: self._rules
-        )
-        self._open: dict[str, Judged | events.Decided] = {}
-        self._dark = Unknowns()
-        self._weights = "" if model is None else model.digest
-        self._other_weights = False
-        self._plans: dict[str, Holding] = {}
-        self._asked: set[str] = set()
-        self._now: tuple[int, events.Decided] | None = None
+        """`rows` is an empty store that this owns; `rebuild` makes a call of an entry and its payload."""
+        self._bare = msgspec.structs.replace(rules, observe=False, temporal=())
+        self._fold = Fold(log, rows, rules, rebuild, self._judge, model)
         self._found: Rehearsed | None = None
 
     async def run(self) -> AsyncIterator[Rehearsed]:
         """Every recorded call in its order, judged again."""
-        for _, row in await self._log.scan("plan"):
-            holding = msgspec.json.decode(row.value, type=Holding)
-            if holding.plan is not None:
-                self._plans[holding.plan.held.digest] = holding
-        size, start = await self._log.sync(), 0
-        while start < size:
-            leaves = await self._log.entries(start, min(start + SLICE, size))
-            for index, leaf in enumerate(leaves, start):
-                event = decode_event(leaf)
-                if isinstance(event, events.Decided):
-                    yield await self._decided(index, event)
-                else:
-                    await self._fold(index, event)
-            start += len(leaves) or size
+        async for one in self._fold.run():
+            if one.then is None:
+                yield _undecided(one, *_doubt(one))
+            else:
+                assert self._found is not None
+                yield self._found
 
-    # -- decisions -----------------------------------------------------------------------------------------------------
+    def _judge(self, one: Folded) -> Decision | None:
+        self._found = self._again(one)
+        return self._found.decision
 
-    async def _decided(self, index: int, one: events.Decided) -> Rehearsed:
-        self._clock.at, self._chance.id = one.at, one.call
-        body = await self._payload(index, one.body)
-        try:
-            call = None if body is None else self._rebuild(one, body)
-        except Malformed:
-            call = None
-        if call is None:
-            await self._unseen(one)
-            why = "its payload was erased, or never kept"
-            return Rehearsed(index=index, event=one, status=Status.UNVERIFIABLE, why=why)
-        await self._stand(one)
-        self._now, self._found = (index, one), None
-        judged = await self._enforcer.judge(call, papers_of(one))
-        if one.forwarded:
-            self._open[one.call] = judged
-            if (one.agent, one.key) in self._dark.contexts and effect_of(self._rules, call) is not Effect.READ:
-                self._dark.servers.add(one.server)  # what it wrote carries what is not known
-        assert self._found is not None
-        return self._found
-
-    def _decide(
-        self, call: Call, _: Credential, known: Known, need: Needs, now: int
-    ) -> tuple[Authority | None, Decision]:
-        """Note what the gates say, and say what was recorded. # INVARIANT: 1."""
-        assert self._now is not None
-        index, one = self._now
-        name = one.agent.rpartition("/")[2]
-        authority = Authority(agent=one.agent, name=name, key=one.key, entity=self._rules.agent(one.agent, name))
-        pin = None if one.pin is None else Pin(digest=one.pin, by="", at=0)
-        known = msgspec.structs.replace(known, pin=pin, lost=None, invited=None, taken=False)
-        self._found = self._again(index, one, call, authority, known, need, now)
-        then, found = recorded(one), self._found.decision
-        if isinstance(then, Ask):
-            self._asked.add(call.id[:TICKET_ID])
-            if isinstance(found, Ask):  # what else a question holds stands in no entry
-                then = msgspec.structs.replace(found, reason=then.reason)
-        return authority, then
-
-    def _again(
-        self, index: int, one: events.Decided, call: Call, authority: Authority, known: Known, need: Needs, now: int
-    ) -> Rehearsed:
-        if one.code in BEFORE_POLICY and not one.forwarded:
-            return Rehearsed(
-                index=index, event=one, status=Status.SAME, decision=recorded(one), why="no policy has a say in it"
-            )
-        tool = self._rules.tools.get((call.server, call.name or "")) if call.method in PINNED else None
-        configured = call.server in self._rules.servers
-        if one.pin is not None and call.method == TOOL_CALL and configured and (tool is None or tool.digest != one.pin):
-            why = "the definition that was approved then is not kept"
-            return Rehearsed(index=index, event=one, status=Status.GONE, why=why)
-        doubt = self._dark.about(one, need, flows=known.flow is not None, remembers=bool(self._rules.temporal))
-        if doubt is not None:  # INVARIANT: 2. These gates only narrow: what is refused without them is refused.
-            bare = msgspec.structs.replace(known, flow=None, rules=self._bare)
-            decision = admit(call, authority, bare, need, now)
+    def _again(self, one: Folded) -> Rehearsed:
+        event, then = one.event, one.then
+        assert then is not None
+        if event.code in BEFORE_POLICY and not event.forwarded:
+            return _decided(one, Status.SAME, recorded(event), "no policy has a say in it")
+        if _is_replaced(one):
+            return _undecided(one, Status.GONE, "the definition that was approved then is not kept")
+        if one.doubt is not None:  # INVARIANT: 2. These gates only narrow: what is refused without them is refused.
+            bare = msgspec.structs.replace(then.known, flow=None, rules=self._bare)
+            decision = admit(then.call, then.authority, bare, then.need, event.at)
             if isinstance(decision, Allow):
-                return Rehearsed(index=index, event=one, status=doubt[0], why=doubt[1])
+                return _undecided(one, *one.doubt)
         else:
-            decision = admit(call, authority, known, need, now)
-        if isinstance(decision, Ask) and ticket_of(one) not in (None, *self._asked):
+            decision = admit(then.call, then.authority, then.known, then.need, event.at)
+        if isinstance(decision, Ask) and not one.asked:
             said = "a person answered it, and what they were asked is not kept"
-            return Rehearsed(index=index, event=one, status=Status.UNVERIFIABLE, why=said)
-        same = verdict(decision) == one.verdict
-        if not same and self._other_weights and not (_certain(decision) or _certain(recorded(one))):
+            return _undecided(one, Status.UNVERIFIABLE, said)
+        same = verdict(decision) == event.verdict
+        if not same and one.reweighed and not (_certain(decision) or _certain(recorded(event))):
             why = "the content model that read what was said then had other weights"
-            return Rehearsed(index=index, event=one, status=Status.UNVERIFIABLE, why=why)
-        status, why = Status.SAME if same else Status.CHANGED, doubt[1] if doubt else ""
-        return Rehearsed(index=index, event=one, status=status, decision=decision, why=why)
+            return _undecided(one, Status.UNVERIFIABLE, why)
+        status, why = Status.SAME if same else Status.CHANGED, one.doubt[1] if one.doubt else ""
+        return _decided(one, status, decision, why)
 
-    async def _unseen(self, one: events.Decided) -> None:
-        """A call of which only the entry is left: it spent what it spent, and what it did is not known."""
-        call = self._rebuild(one, b"")
-        need = needs(call, self._rules, one.at, one.key)
-        spends = tuple(Spend(b.key, b.window, b.limit, force=True) for b in need.budgets)
-        await self._rows.append(Append(spends=spends))
-        if not one.forwarded:
-            return
-        self._open[one.call] = one
-        self._dark.past = "an earlier call, which a rule about the past may speak of, was erased"
-        if call.direction is Direction.TO_AGENT:
-            self._dark.context(one.agent, one.key, "a server's message to it was erased")
-        elif effect_of(self._rules, call) is not Effect.READ:
-            self._dark.servers.add(one.server)
-            loaded = await self._rows.load((plan_key(one.agent), progress_key(one.agent)), ())
-            if held_to(one.agent, loaded)[0].plan is not None:
-                self._dark.plans[one.agent] = (Status.UNVERIFIABLE, "a call under its plan was erased")
 
-    # -- everything else -----------------------------------------------------------------------------------------------
+def _is_replaced(one: Folded) -> bool:
+    """Whether the rules know another definition of this tool than the one that was approved then, or none."""
+    event, rules = one.event, one.then.known.rules  # type: ignore[union-attr]
+    tool = rules.tools.get((event.server, event.name or "")) if event.method in PINNED else None
+    configured = event.server in rules.servers
+    pinned = event.pin is not None and event.method == TOOL_CALL
+    return pinned and configured and (tool is None or tool.digest != event.pin)
 
-    async def _fold(self, index: int, event: events.AnyEvent | Unknown) -> None:
-        if isinstance(event, Unknown):
-            if event.tag in IDLE:
-                return
-            self._dark.everything = f"entry {index} is of a kind that this version does not know"  # INVARIANT: 3.
-            return
-        self._clock.at = event.at
-        if isinstance(event, events.Settled):
-            await self._settled(index, event)
-        elif isinstance(event, events.Lost):
-            self._open.pop(event.call, None)
-        elif isinstance(event, events.TaskStarted):
-            await self._task(index, event)
-        elif isinstance(event, events.PlanWritten):
-            await self._wrote(index, event)
-        elif isinstance(event, events.TicketAnswered):
-            await self._answered(event)
-        elif isinstance(event, events.Started):
-            self._other_weights = self._other_weights or event.weights not in ("", self._weights)
-        elif isinstance(event, events.AgentAdded):
-            row = AgentRow(agent=event.agent, keys=(event.key,), added_at=event.at)
-            await self._put(event.agent, row)
-        elif isinstance(event, events.AgentRevoked):
-            row = await self._agent(event.agent)
-            await self._put(event.agent, msgspec.structs.replace(row, revoked=True, reason=event.reason))
-        elif isinstance(event, events.KeyReplaced):
-            await self._renewed(event)
-        elif event.__struct_config__.tag not in IDLE:
-            self._dark.everything = f"entry {index} is of a kind that is not folded"  # INVARIANT: 3.
 
-    async def _settled(self, index: int, event: events.Settled) -> None:
-        judged = self._open.pop(event.call, None) if event.final else self._open.get(event.call)
-        if judged is None or event.outcome != "released":
-            return
-        one = judged if isinstance(judged, events.Decided) else judged.call
-        key = one.key if isinstance(one, events.Decided) else judged.credential.key  # type: ignore[union-attr]
-        if one.direction == Direction.TO_AGENT.value:
-            return
-        body = await self._payload(index, event.body)
-        message = None if body is None else response_of(body)
-        if message is not None and message.error is None and one.method in mcp.OFFERING:
-            return  # definitions: a person approved them, and they enter no context
-        if message is None or isinstance(judged, events.Decided):
-            self._dark.past = "an earlier reply, which a rule about the past may speak of, was erased"
-            self._dark.context(one.agent, key, "a reply that it was given was erased, or what it had asked for")
-            self._dark.replied(self._rules, one.server, one.name)
-            return
-        settled = await self._enforcer.settle(judged, message, event.message)
-        if isinstance(settled, Withheld):
-            self._dark.context(one.agent, key, f"a reply that it was given would be withheld ({settled.code.value})")
-        if one.server in self._dark.servers:
-            self._dark.context(one.agent, key, "what an erased call wrote may have come back to it")
+def _decided(one: Folded, status: Status, decision: Decision, why: str) -> Rehearsed:
+    return Rehearsed(index=one.index, event=one.event, status=status, decision=decision, why=why)
 
-    async def _task(self, index: int, event: events.TaskStarted) -> None:
-        body = await self._payload(index, event.body)
-        self._chance.id = event.task
-        plan = await self._brought(event)
-        if body is None:
-            self._darken(await self._agent(event.agent), "the prompt of a task was erased")
-        else:
-            name = event.agent.rpartition("/")[2]
-            try:
-                await self._tasks.start(event.principal, name, body.decode(), event.by, plan, event.template)
-            except (Malformed, Refused) as failure:
-                self._darken(await self._agent(event.agent), f"its task would not have been started: {failure}")
-        await self._hold(event)
 
-    async def _brought(self, event: events.TaskStarted) -> Plan | None:
-        """The plan that a task came with, if the one that holds after it cannot be the one that held before."""
-        holder = self._holder(event)
-        loaded = await self._rows.load((plan_key(holder), progress_key(holder)), ())
-        before = held_to(holder, loaded)
-        kept = self._plans.get(event.plan or "")
-        for plan in (None, None if kept is None or kept.plan is None else kept.plan.held.plan):
-            after = take_up(plan, event.task, event.principal, *before, event.at)
-            if not isinstance(after, NotAdopted) and _digest(after[0]) == event.plan:
-                return plan
-        return None
+def _undecided(one: Folded, status: Status, why: str) -> Rehearsed:
+    return Rehearsed(index=one.index, event=one.event, status=status, why=why)
 
-    async def _hold(self, event: events.TaskStarted) -> None:
-        """See that the agent is held to what it was held to. A plan that was lifted is not kept anywhere."""
-        holder = self._holder(event)
-        plan, progress = plan_key(holder), progress_key(holder)
-        dark = event.agent in self._dark.plans
-        holding, _ = held_to(holder, await self._rows.load((plan, progress), ()))
-        if _digest(holding) == event.plan and not dark:
-            return
-        kept = self._plans.get(event.plan or "")
-        if event.plan is None:  # lifted just now: what people said up to here entitles to nothing any more
-            holding = Holding(since=event.at, first=event.task)
-            rows: Puts = ((plan, msgspec.json.encode(holding)), (progress, None))
-        elif kept is not None and kept.first == event.task:  # begun just now, after one that is not kept
-            rows = ((plan, msgspec.json.encode(kept)), (progress, msgspec.json.encode(begin(event.at))))
-        else:
-            self._dark.plans[event.agent] = (Status.GONE, "the plan that held then is not kept")
-            return
-        await self._rows.append(Append(puts=rows))
-        self._dark.plans.pop(event.agent, None)
 
-    def _holder(self, event: events.TaskStarted) -> str:
-        return holder_of(event.agent, event.task if self._rules.is_isolated(event.agent) else None)
-
-    async def _wrote(self, index: int, event: events.PlanWritten) -> None:
-        """Hold an agent to the plan that it wrote."""
-        body = await self._payload(index, event.body)
-        await self._stand(event)
-        try:
-            plan = msgspec.json.decode(body or b"", type=Plan)
-            await self._plans_of_agents.write(papers_of(event), plan)
-        except (CitywatchError, msgspec.DecodeError):
-            self._dark.plans[event.agent] = (Status.UNVERIFIABLE, "the plan that it wrote cannot be held to again")
-
-    async def _answered(self, event: events.TicketAnswered) -> None:
-        with suppress(CitywatchError):  # what was asked is not kept, or these rules want another person's word for it
-            ticket = await self._tickets.find(event.ticket)
-            await self._tickets.answer(
-                event.ticket,
-                event.answer == "approved",
-                event.by,
-                event.reason,
-                principal=event.principal or next(iter(ticket.of or ()), ""),  # earlier entries do not name one
-                hold_ms=max(0, event.until - event.at),
-            )
-
-    async def _renewed(self, event: events.KeyReplaced) -> None:
-        row = await self._agent(event.agent)
-        keys = (*(key for key in row.keys if key != event.old), event.key)
-        await self._put(event.agent, msgspec.structs.replace(row, keys=keys))
-        before, after = context_key(event.agent, event.old), context_key(event.agent, event.key)
-        found = (await self._rows.load([before], ())).rows.get(before)
-        if found is not None:
-            context = carried_over(before, msgspec.json.decode(found.value, type=Context))
-            await self._rows.append(Append(puts=((after, msgspec.json.encode(context)),)))
-        self._dark.renewed(event)
-
-    # -- rows ----------------------------------------------------------------------------------------------------------
-
-    async def _payload(self, index: int, digest: str | None) -> bytes | None:
-        """The body that an entry names; None if it was erased, never kept, or is not the one."""
-        kept: Payload | None = await self._log.payload(index)
-        return kept.body if kept is not None and payload_digest(kept.salt, kept.body) == digest else None
-
-    async def _agent(self, agent: str) -> AgentRow:
-        key = agent_key(agent.rpartition("/")[2])
-        found = (await self._rows.load([key], ())).rows.get(key)
-        return AgentRow(agent=agent, keys=(), added_at=0) if found is None else parse_agent_row(found.value)
-
-    async def _put(self, agent: str, row: AgentRow) -> None:
-        await self._rows.append(Append(puts=((agent_key(agent.rpartition("/")[2]), format_row(row)),)))
-
-    async def _stand(self, one: events.Decided | events.PlanWritten) -> None:
-        """Whoever is in an entry held that key when it was written, whether or not the log began before they did."""
-        row = await self._agent(one.agent)
-        if one.key not in row.keys or row.revoked:
-            await self._put(one.agent, msgspec.structs.replace(row, keys=(*row.keys, one.key), revoked=False))
-
-    def _darken(self, row: AgentRow, why: str) -> None:
-        for key in row.keys:
-            self._dark.context(row.agent, key, why)
+def _doubt(one: Folded) -> tuple[Status, str]:
+    assert one.doubt is not None
+    return one.doubt
 
 
 def _certain(decision: Decision) -> bool:
     """Whether a refusal is one in which no scan of a text has a say."""
     return isinstance(decision, Deny) and decision.reason.code is not Code.SUSPECTED_INJECTION
-
-
-def _digest(holding: Holding) -> str | None:
-    return None if holding.plan is None else holding.plan.held.digest

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from citywatch.core.flow.handle import seed_of
 from citywatch.core.log.entry import SALT_BYTES
 from citywatch.service.ports import Append, Appended, Exhausted, Key, Loaded, NewEntry, Payload, Row, Stale, Store
 
@@ -54,13 +55,21 @@ class RecordedClock:
 
 
 class RecordedChance:
-    """`ports.Chance` that draws the id that was drawn; a salt hides nothing where nothing is kept."""
+    """`ports.Chance` that draws what was drawn: the id, and what names a reply's shelf.
+
+    Any other salt hides nothing, where nothing is kept.
+    """
 
     def __init__(self) -> None:
         self.id = ""
+        self._salt = bytes(SALT_BYTES)
+
+    def name_shelf(self, shelf: str) -> None:
+        """Draw what names this shelf from now on; "" for none."""
+        self._salt = seed_of(shelf) if shelf else bytes(SALT_BYTES)
 
     def call_id(self) -> str:
         return self.id
 
     def salt(self) -> bytes:
-        return bytes(SALT_BYTES)
+        return self._salt

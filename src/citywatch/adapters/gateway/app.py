@@ -22,7 +22,9 @@ from citywatch.core.identity.credential import Credential
 from citywatch.core.identity.renewal import MAX_REQUEST_BYTES
 from citywatch.core.wire import jsonrpc, mcp
 from citywatch.core.wire.jsonrpc import Id, Limits, Request, Response
-from citywatch.service.exchange import END, LISTEN, Delivery, Exchange, Outcome
+from citywatch.service.exchange import END, Exchange
+from citywatch.service.replies import Delivery, Outcome
+from citywatch.service.streams import LISTEN
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -1,8 +1,8 @@
-"""`citywatch`, the gateway's own MCP server, in process: typed questions about texts that agents hold as handles.
+"""`citywatch`, the gateway's own MCP server, in process: questions about, and sums of, what agents hold as handles.
 
-Decides nothing: what may be asked and what may come out is `core.flow.question`'s; who may ask, and that a handle was
-filled in with its text before it came here, the enforcer's, as with every server. INVARIANTS: it keeps nothing; what it
-answers holds numbers, dates, the asker's own options, values for handles, and constant words of ours.
+Decides nothing: what may be asked and what may come out is `core.flow.question`'s and `core.flow.derivation`'s; who may
+ask, and that a handle was filled in before it came here, the enforcer's, as with every server. INVARIANTS: it keeps
+nothing; what it answers holds numbers, dates, the asker's own options, values for handles, and constant words of ours.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import Any
 
 import orjson
 
-from citywatch.core.enforce.own import ASK, LIST, LISTED, SERVER, own_definitions
+from citywatch.core.enforce.own import ASK, DERIVE, LIST, LISTED, SERVER, own_definitions
 from citywatch.core.errors import Code, Malformed, Unavailable
+from citywatch.core.flow.derivation import derive_value
 from citywatch.core.flow.handle import as_text
 from citywatch.core.flow.question import Answer, check_answer, list_values, parse_question
 from citywatch.core.flow.tokens import Kind
@@ -45,7 +46,7 @@ class Said:
 
 
 class Desk:
-    """`service.ports.Upstream` over a reader; without one only `list_values` is there."""
+    """`service.ports.Upstream` over a reader; without one there is no `ask`."""
 
     def __init__(self, reader: Reader | None) -> None:
         self._reader = reader
@@ -93,6 +94,11 @@ class Desk:
         return {"capabilities": {"tools": {}}, "serverInfo": {"name": SERVER, "version": VERSION}}
 
     async def _told(self, name: object, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        if name == DERIVE:
+            try:
+                return {"found": True, "handle": derive_value(arguments)}
+            except Malformed as failure:
+                return _nothing(str(failure))
         text = as_text(arguments.get("text", ""))
         if name == LIST:
             kind = arguments.get("kind")

@@ -32,6 +32,7 @@ from citywatch.core.enforce.context import (
     written_key,
 )
 from citywatch.core.enforce.needs import TOOL_CALL
+from citywatch.core.enforce.own import DERIVE, FILLED, SERVER
 from citywatch.core.enforce.parts import HIDDEN_ERROR, Beside, beside, told
 from citywatch.core.enforce.rules import ApprovedTool, Rules
 from citywatch.core.flow.blob import find_blobs
@@ -52,10 +53,31 @@ HIDDEN: Final = Output(handle=True)
 ALL_HIDDEN: Final = Fields({"$": HIDDEN})
 
 
+class Inputs(msgspec.Struct, frozen=True):
+    """What came out of handles into a derivation: whether servers vouch for all of it, and its label.
+
+    `written`: some of what it follows from is the agent's own writing.
+    """
+
+    trusted: bool
+    label: Label
+    written: bool
+
+    def within(self, ambient: Label) -> tuple[bool, Label]:
+        """Whether what follows is vouched for, and its label, in a context of that label.
+
+        INVARIANT: what the agent wrote itself it wrote under all that it has read; of nothing else is that true.
+        """
+        if not self.written:
+            return self.trusted, self.label
+        return self.trusted and not has_strangers(ambient), join(self.label, ambient)
+
+
 class Entering(msgspec.Struct, frozen=True):
     """A message about to enter a context: its leaves, and the rows that say what earlier writes brought to it.
 
-    `carried` is what the handles of the call may have brought to its reply.
+    `carried` is what the handles of the call may have brought to its reply; `inputs` what a derived value in it follows
+    from.
     """
 
     source: str
@@ -66,6 +88,7 @@ class Entering(msgspec.Struct, frozen=True):
     call: str = ""
     overlong: bool = False
     carried: Label = BOTTOM
+    inputs: Inputs | None = None
 
     def rows(self) -> tuple[Key, ...]:
         """What must be read, beside the context's own row, before this enters."""
@@ -141,7 +164,7 @@ def entering_reply(call: Call, response: Response, rules: Rules) -> Entering | N
     """What a released reply brings in; None for an agent's own answers and for definitions, which a person approved."""
     if call.direction is Direction.TO_AGENT or (call.method in mcp.OFFERING and response.error is None):
         return None
-    tool = rules.tools.get((call.server, call.name or "")) if call.method == TOOL_CALL else None
+    tool = rules.shown(call.agent, call.server, call.name) if call.method == TOOL_CALL else None
     hides = (
         tool is not None and tool.hides and not rules.observe
     )  # as in `veiling`: what is not a field that may be shown is a handle
@@ -172,13 +195,15 @@ def entering_reply(call: Call, response: Response, rules: Rules) -> Entering | N
     # INVARIANT: a reply that names no object may speak of any.
     names = sorted(things) if 0 < len(things) <= MAX_THINGS else [ANY_OBJECT]
     written = (written_key(call.server), *(written_key(call.server, one) for one in names))
+    derives = (call.server, call.name) == (SERVER, DERIVE)
+    inputs = inputs_of(call) if derives and not failed else None
     asked = tuple(str(value) for _, value in itertools.islice(all_values(call), MAX_ASKED + 1))
-    overlong = len(asked) > MAX_ASKED
+    overlong = len(asked) > MAX_ASKED or derives  # what follows from values is no answer about them
     # INVARIANT: all of the question or none of it. Cut off, it would leave out the part that no person said.
-    asked = asked if len(asked) <= MAX_ASKED else ()
+    asked = () if overlong else asked
     step = "" if failed else call.id
     source = f"{call.server}/{call.name}"
-    return Entering(source, response.body, walk, written, asked, step, overlong, carried(call))
+    return Entering(source, response.body, walk, written, asked, step, overlong, carried(call), inputs)
 
 
 def carried(call: Call) -> Label:
@@ -194,10 +219,26 @@ def carried(call: Call) -> Label:
     return join_all(words)
 
 
+def inputs_of(call: Call) -> Inputs:
+    """What a derivation follows from: its handles, and whatever else stands among the values it is given."""
+    places = {one.path for one in call.filled}
+    values = [path for path, _ in all_values(call) if path.partition("[")[0] in FILLED[DERIVE]]
+    return Inputs(
+        trusted=all(one.trusted for one in call.filled),
+        label=join_all(one.label for one in call.filled),
+        written=not values or not places.issuperset(values),  # none: it was not kept what they were
+    )
+
+
 def hidden_label(
-    output: Output, readers: frozenset[str] | None, entering: Entering, server: str, shaped: Label
+    output: Output, readers: frozenset[str] | None, entering: Entering, server: str, shaped: Label, ambient: Label
 ) -> tuple[bool, Label]:
-    """Whether a server vouches for a hidden field, and its label: as `read_reply` would label it if it were shown."""
+    """Whether a server vouches for a hidden field, and its label: as `read_reply` would label it if it were shown.
+
+    `ambient` is the label of the context in which the call was made.
+    """
+    if entering.inputs is not None:
+        return entering.inputs.within(ambient)
     reading = entering.reading(server, shaped)
     shaped = join(shaped, entering.carried)  # a hidden text that a field repeats comes out of it as it went in
     foreign = shaped.origins != BOTTOM.origins

@@ -54,6 +54,9 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     observe: bool = False
     temporal: tuple[Rule, ...] = ()
     isolated: frozenset[str] = frozenset()
+    handles: Mapping[str, frozenset[Tool]] = {}
+    """Of which tools each agent, by name, is given handles beyond what their manifests hide; a tool `*` is all of a
+    server's."""
 
 
 class ApprovedTool(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +99,14 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     temporal: tuple[Automaton, ...] = ()
     isolated: frozenset[str] = frozenset()
     """The agents, by name, that keep their tasks apart: *honest runtime*."""
+    hiding: Mapping[str, Mapping[Tool, ApprovedTool]] = {}
+    """By an agent's name, the tools of which it is given more handles than others are, as they hide."""
+
+    def shown(self, agent: str, server: str, tool: str | None) -> ApprovedTool | None:
+        """An approved tool, as its replies are shown to this agent."""
+        found = (server, tool or "")
+        own = self.hiding.get(agent.rpartition("/")[2]) if self.hiding else None
+        return own[found] if own is not None and found in own else self.tools.get(found)
 
     def is_isolated(self, agent: str) -> bool:
         """Whether an agent, by its SPIFFE ID, keeps its tasks apart."""
@@ -173,6 +184,10 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         observe=configured.observe,
         temporal=tuple(compile_rule(rule) for rule in configured.temporal),
         isolated=configured.isolated,
+        hiding={
+            agent: {tool: _hidden(one) for tool, one in tools.items() if not chosen.isdisjoint((tool, (tool[0], "*")))}
+            for agent, chosen in configured.handles.items()
+        },
     )
 
 
@@ -184,6 +199,11 @@ def _nouns(manifests: Mapping[str, ToolManifest]) -> dict[str, tuple[str, ...]]:
             if parameter.party is not None:
                 found.setdefault(parameter.party, {parameter.party}).add(path.partition("[")[0].partition(".")[0])
     return {party: tuple(sorted(names)) for party, names in found.items()}
+
+
+def _hidden(tool: ApprovedTool) -> ApprovedTool:
+    manifest = tool.manifest.hidden()
+    return msgspec.structs.replace(tool, manifest=manifest, fields=Fields(manifest.output), hides=manifest.hides)
 
 
 def _vouched(manifest: ToolManifest) -> bool:

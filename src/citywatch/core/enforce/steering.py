@@ -17,8 +17,8 @@ INVARIANTS
    back and takes no value that could be named must have been spoken of as well, and of what it is done to.
 5. What a scan flagged takes a way to pass away and never gives one: a third party's words that read like an injection
    name no address to look at, and are nobody's source.
-6. A party that an agent's write may have brought counts only in a task that began after it was learnt, and only for an
-   act that all may steer whose words were in that write.
+6. What people name steers no act of which they said nothing: who tells Bob something has not asked for Bob's removal.
+   Of an act whose verb is not known here, and of words in which no verb is, nobody can tell that.
 """
 
 from __future__ import annotations
@@ -33,15 +33,16 @@ import msgspec
 from citywatch.core.call import Call, Effect
 from citywatch.core.enforce.arguments import MAX_VALUES, Argument, all_values, arguments
 from citywatch.core.enforce.context import Flow, party_forms
+from citywatch.core.enforce.parties import MAX_LISTED, NAMES, Parties
 from citywatch.core.enforce.rules import ApprovedTool, Rules
 from citywatch.core.flow.acts import is_known
 from citywatch.core.flow.derive import as_number, derive
 from citywatch.core.flow.handle import stood_at
 from citywatch.core.flow.history import Sighting, Value
-from citywatch.core.flow.provenance import Provenance, find_phrase
+from citywatch.core.flow.provenance import Provenance
 from citywatch.core.flow.readings import Typed
 from citywatch.core.flow.sources import NUMBERS, Sources
-from citywatch.core.flow.tokens import Kind, Token, exact_tokens, find_links, find_tokens
+from citywatch.core.flow.tokens import Kind, Token, exact_tokens, find_links
 from citywatch.core.label import Label
 from citywatch.core.manifest import OWNER, Role
 
@@ -53,7 +54,6 @@ FOLLOWING: Final = frozenset((Role.DESTINATION, Role.OBJECT, Role.AMOUNT))
 PASSED_ON: Final = "passed on"
 CHOSEN: Final = frozenset(("clean", "named", "own"))
 """How a reader passes to whom a person themselves sends what a text says."""
-MAX_LISTED: Final = 512
 FETCHED: Final = frozenset((Kind.URL, Kind.HOST))
 ENFORCED: Final[Mapping[Effect, frozenset[Role]]] = {
     Effect.READ: frozenset((Role.DESTINATION, Role.COMMAND)),
@@ -63,7 +63,6 @@ ENFORCED: Final[Mapping[Effect, frozenset[Role]]] = {
 """What must have a source, by what the act does: what can be taken back may be done to any object, at any time."""
 FILES: Final = ("docx", "xlsx", "pptx", "txt", "pdf", "csv", "json", "xml", "html", "png", "jpg", "jpeg", "gif", "log")
 """Endings that are no top-level domain: `plan.docx` in a letter leads nowhere."""
-NAMES: Final = frozenset((Kind.EMAIL, Kind.URL, Kind.HOST, Kind.IBAN, Kind.PHONE, Kind.ID, Kind.PATH))
 READINGS: Final[Mapping[Role, frozenset[str]]] = {
     Role.DESTINATION: NAMES,
     Role.OBJECT: NAMES,
@@ -97,13 +96,12 @@ class Steering:
         self._call = call
         self._manifest = tool.manifest
         self._options = tool.options
-        self._nouns = tool.nouns
         self._rules = rules
         self._history = flow.history
         self._read = flow.readings.of
         self._counts = flow.held.counts
         self._people = Provenance(flow.history, self._steers, self._counts)
-        self._parties = flow.parties | self._later(flow)
+        self._parties = Parties(call, tool.nouns, flow, self._people, self._steers)
         self._clean = self._is_clean(flow.context.label)
         self._cleared = flow.context.cleared
         self._act = call.name if self._manifest.effect is Effect.IRREVERSIBLE else None
@@ -117,7 +115,7 @@ class Steering:
     def _for_another(self) -> bool:
         """Whether what people name is named for other acts: they say what they want, and it is none like this one.
 
-        # INVARIANT: 7. Where the words are not known, or a text was to say what is done, nobody can tell.
+        # INVARIANT: 6.
         """
         if self._spoken or self._act is None or self._people.hand_over():
             return False
@@ -239,12 +237,9 @@ class Steering:
         derived = self._derived(argument)
         if derived is not None:
             return "derived", derived
-        party = argument.party
         # INVARIANT: 4.
-        wanted = spoken or self._people.hand_over()
-        if party is not None and wanted and any(form in self._parties for form in party_forms(party, value)):
-            if self._is_open(party) and not self._another_was_named(value):
-                return "known", f"the known parties `{party}`"
+        if (spoken or self._people.hand_over()) and self._parties.meant(argument.party, value):
+            return "known", f"the known parties `{argument.party}`"
         if seen is not None:
             return None, f"{self._history.told(seen)}, where nothing asks for `{self._act}`"
         sightings = self._history.sightings(value)
@@ -285,40 +280,16 @@ class Steering:
                     return True
         return False
 
-    def _is_open(self, party: str) -> bool:
-        """Whether people left it to the agent which of them: they spoke of several, or of one by what such are called.
-
-        # INVARIANT: 8. "Pay Apple the difference" leaves nothing open: that others were paid before makes them no aim.
-        """
-        return self._people.hand_over() or self._people.leave_open(self._call.name or "", self._nouns.get(party, ()))
-
-    def _another_was_named(self, value: Typed) -> bool:
-        """Whether people said to whom, where they asked for the act: then nobody else who is known was meant.
-
-        # INVARIANT: 8. Another one is what reads like this one (an account beside an account), or is listed beside it.
-        """
-        said = [] if self._people.hand_over() else self._people.asking(self._call.name or "")
-        if not said:
-            return False
-        kinds = {token.kind for token in value.exact} & NAMES
-        own = {token.value for token in value.exact}
-        if any(token.kind in kinds and token.value not in own for one in said for token in find_tokens(one)):
-            return True
-        for seen in self._history.sightings(value):
-            name = self._history.part(seen).name
-            listed = self._history.items[seen.item].parts[:MAX_LISTED]
-            others = {one.whole for one in listed if one.name == name and one.whole != value.folded}
-            if any(find_phrase(other, one) >= 0 for other in others for one in said):
-                return True
-        return False
-
     def _foreign(self, path: str, value: Typed) -> bool:
         """Whether this stands only where no server vouches for it: a number cannot talk, and yet be an attacker's.
 
         What came out of a handle has exactly that origin, however long it is and whatever it was put between.
         """
-        if any(not one.trusted and stood_at(one.path, path) for one in self._call.filled):
+        filled = [one for one in self._call.filled if stood_at(one.path, path)]
+        if not all(one.trusted for one in filled):
             return True
+        if filled and filled[0].whole:  # it is no other value that looks the same
+            return self._cleared and not self._entitled(filled[0].label)
         seen = self._history.sightings(value) if self._history.foreign or self._cleared else []
         # INVARIANT: 1. What an operator let down is the context's label, not that of what it has read.
         if self._cleared and not all(self._entitled(self._history.items[one.item].label) for one in seen):
@@ -362,23 +333,6 @@ class Steering:
     def _vouched(self, value: Value) -> bool:
         """Whether a server of ours says this itself: its own link may be passed on."""
         return any(self._history.part(seen).trusted for seen in self._history.sightings(value))
-
-    def _later(self, flow: Flow) -> set[str]:
-        """The parties that an agent's write may have brought, and that count by now.
-
-        # INVARIANT: 6. To have somebody added and then to pay them is one task's doing; in a later one, a person has
-        # spoken since. Who may not steer this act has added nobody for it.
-        """
-        if not flow.learnt:
-            return set()
-        spoke = [prompt for prompt in self._history.prompts if self._steers(prompt.source)]
-        told = [self._history.items[prompt.item] for prompt in spoke]
-        began = max((item.at for item in told if self._counts(item)), default=0)
-        return {
-            form
-            for form, party in flow.learnt.items()
-            if party.at < began and all(self._steers(one) for one in party.by)
-        }
 
     def _steers(self, source: str) -> bool:
         kind, _, name = source.partition(":")

@@ -66,14 +66,14 @@ class Veiled(msgspec.Struct, frozen=True):
     shelf: str
     hidden: tuple[Hidden, ...]
 
-    def row(self, context: str, entering: Entering, server: str, shaped: Label, at: int) -> Shelf:
-        """What is kept; `shaped` is what earlier writes brought to the reply."""
+    def row(self, home: str, entering: Entering, server: str, shaped: Label, ambient: Label, at: int) -> Shelf:
+        """What is kept; `shaped` is what earlier writes brought to the reply, `ambient` the label of its context."""
         given = []
         for one in self.hidden:
-            trusted, label = hidden_label(one.output, one.readers, entering, server, shaped)
+            trusted, label = hidden_label(one.output, one.readers, entering, server, shaped, ambient)
             given.append(Given(one.path, one.value, trusted, label))
         return Shelf(
-            context=context,
+            context=home,
             source=entering.source,
             call=self.call,
             at=at,
@@ -90,7 +90,7 @@ def hiding_tool(call: Call, rules: Rules) -> ApprovedTool | None:
     """The tool of this call, if it hides fields: none does without principals, or where it is only observed."""
     if call.method != TOOL_CALL or call.direction is not Direction.TO_SERVER or not rules.principals:
         return None
-    tool = rules.tools.get((call.server, call.name or ""))
+    tool = rules.shown(call.agent, call.server, call.name)
     return tool if tool is not None and tool.hides and not rules.observe else None
 
 

@@ -61,6 +61,17 @@ def shelf_of(seed: bytes) -> str:
     return base64.b32encode(seed).decode().rstrip("=").lower()
 
 
+def seed_of(shelf: str) -> bytes:
+    """The inverse of `shelf_of`."""
+    try:
+        seed = base64.b32decode(f"{shelf.upper()}======", casefold=False)
+    except ValueError:
+        seed = b""
+    if len(seed) != SEED or shelf_of(seed) != shelf:
+        raise Malformed(f"`{shelf[:80]}` names no shelf")
+    return seed
+
+
 def find_handles(value: Any) -> tuple[Name, ...]:
     """Every handle in a JSON value, each once; `Malformed` for more than `MAX_NAMED`, or one in a member's name."""
     found: dict[Name, None] = {}
@@ -123,6 +134,11 @@ def is_inert(value: Any) -> bool:
     if value is None or isinstance(value, bool | int | float):
         return True
     return isinstance(value, str) and any(token.kind in INERT for token in exact_tokens(value))
+
+
+def stand_alone(value: Any) -> bool:
+    """Whether each handle in a JSON value is all of its text."""
+    return not any(_HANDLE.search(text) and not _HANDLE.fullmatch(text) for text, _ in _texts(value))
 
 
 def stood_at(path: str, argument: str) -> bool:

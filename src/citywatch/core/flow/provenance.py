@@ -297,7 +297,9 @@ class Provenance:
         """# INVARIANT: 3."""
         for token in typed(value).exact:
             called = CALLED.get(token.kind, ()) if token.kind in kinds else ()
-            if token.kind in _ADDRESSES and any(one.kind in _ADDRESSES for asked in item.about for one in typed(asked).exact):
+            if token.kind in _ADDRESSES and any(
+                one.kind in _ADDRESSES for asked in item.about for one in typed(asked).exact
+            ):
                 called = _LINKS  # `website` is what the person calls the source itself
             if not any(find_phrase(one, sentence) >= 0 for one in called):
                 continue

@@ -13,6 +13,7 @@ from citywatch.core.flow.handle import (
     format_handle,
     is_inert,
     parse_handle,
+    seed_of,
     shelf_of,
     stood_at,
 )
@@ -36,6 +37,14 @@ def test_a_shelf_is_drawn_by_chance_alone() -> None:
     assert shelf_of(bytes(16)) != shelf_of(bytes(15) + b"\x01")
     with pytest.raises(Malformed, match="16 bytes"):
         shelf_of(b"short")
+
+
+def test_a_shelfs_name_tells_the_chance_that_it_was_drawn_by() -> None:
+    for seed in (bytes(16), bytes(range(16)), b"\xff" * 16):
+        assert seed_of(shelf_of(seed)) == seed
+    for text in ("", "a", "a" * 25, "a" * 27, "A" * 26, "1" * 26, "a" * 25 + "b", "a" * 25 + "\u00e9"):
+        with pytest.raises(Malformed, match="names no shelf"):
+            seed_of(text)
 
 
 def test_what_is_filled_in_keeps_its_type_or_becomes_text() -> None:

@@ -1,0 +1,126 @@
+"""A server's reply, on its way to the agent that asked: settled, or a refusal in its place.
+
+Decides nothing: `Enforcer` settles it, the wire says what it is. `exchange` carries whole replies here, `streams` those
+that come piece by piece.
+INVARIANTS: the agent gets what `settle` returned, or a refusal of ours; what a server asks inside a reply is judged
+before the reply is; a reply to another call than the one that was forwarded is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+
+import msgspec
+
+from citywatch.core.call import Call
+from citywatch.core.enforce.deliver import Places, deliver
+from citywatch.core.enforce.invitation import invite
+from citywatch.core.enforce.needs import invited_key, session_key, waiting_key
+from citywatch.core.enforce.settle import Withheld
+from citywatch.core.errors import Code, Malformed, Refused
+from citywatch.core.wire import jsonrpc, mcp
+from citywatch.core.wire.jsonrpc import Limits, Request, Response
+from citywatch.service.enforcer import Enforcer, Judged
+from citywatch.service.ports import Puts, Reads
+from citywatch.service.questions import Questions, reason_of
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """One message for the agent's stream; empty bytes with an id only prime resumption."""
+
+    body: bytes
+    event_id: str | None = None
+    retry_ms: int | None = None
+
+
+class Outcome(msgspec.Struct, kw_only=True):
+    """What to write back: `media` is json (then `body`), sse (then `stream`) or none (only the status).
+
+    `abandon` must be called if `stream` is never begun.
+    """
+
+    status: int
+    media: str
+    body: bytes = b""
+    stream: AsyncGenerator[Delivery, None] | None = None
+    abandon: Callable[[], Awaitable[None]] | None = None
+    session: str | None = None
+
+
+class Replies:
+    """Settles replies, and closes the calls that get none."""
+
+    def __init__(self, enforcer: Enforcer, questions: Questions, limits: Limits) -> None:
+        self._enforcer = enforcer
+        self._questions = questions
+        self._limits = limits
+
+    def told(self, judged: Judged, code: Code, detail: str) -> Outcome:
+        """A refusal as its sender must be told."""
+        status = mcp.status_of(code, judged.call.revision)
+        return Outcome(status=status, media="json", body=mcp.refusal(judged.call, code, detail))
+
+    async def failed(self, judged: Judged, code: Code, detail: str) -> Outcome:
+        """Close a forwarded call that gets no reply, and its session if that is what the server lost."""
+        puts: Puts = ()
+        if code is Code.SESSION_LOST and judged.call.session is not None:
+            puts = ((session_key(judged.call.session), None),)
+            await self._questions.forget(judged.call.session)
+        await self._enforcer.fail(judged, code, detail, 0, puts)
+        return self.told(judged, code, detail)
+
+    def read(self, call: Call, raw: bytes) -> Response:
+        """The reply that these bytes are; `Malformed` if they are none, `Refused` for a reply to another call."""
+        message = jsonrpc.parse_message(raw, self._limits)
+        if not isinstance(message, Response):
+            raise Malformed("the reply is not a JSON-RPC response")
+        self.expect(call, message)
+        return message
+
+    def expect(self, call: Call, response: Response) -> None:
+        """Raise `Refused` for a reply to another call."""
+        if response.id != call.rpc_id or type(response.id) is not type(call.rpc_id):
+            raise Refused(Code.REPLY_UNEXPECTED, "the reply has another id")
+
+    async def settle(
+        self,
+        judged: Judged,
+        response: Response,
+        index: int,
+        puts: Puts = (),
+        once: Reads = (),
+        known: Places | None = None,
+    ) -> bytes:
+        """Settle a reply, and what a modern server asks of the agent inside it; return what the agent may see."""
+        for request in self._asked(judged, response):
+            embedded = await self._questions.judge(judged, request, None)
+            if not embedded.allowed:
+                code, _ = reason_of(embedded)
+                detail = f"the server asked for `{request.method}`"
+                await self._enforcer.fail(judged, code, detail, index, puts)
+                return mcp.refusal(judged.call, code, detail)
+        if (invitation := invite(response, self._enforcer.clock.now_ms(), judged.call.id)) is not None:
+            puts = (*puts, (invited_key(judged.call), msgspec.json.encode(invitation)))
+        settled = await self._enforcer.settle(judged, response, index, puts, once, known)
+        if isinstance(settled, Withheld):
+            return mcp.refusal(judged.call, settled.code, settled.detail)
+        return settled.body
+
+    def _asked(self, judged: Judged, response: Response) -> tuple[Request, ...]:
+        """What a reply asks of the agent, as the agent may be given it."""
+        if not mcp.input_requests(response):
+            return ()
+        delivered = deliver(judged.call, response, self._enforcer.rules)
+        return () if delivered.withheld else mcp.input_requests(delivered.response)
+
+    async def resumed(self, judged: Judged, response: Response) -> bytes | None:
+        """A reply on a listening stream belongs to a call whose own stream broke; anything else is dropped."""
+        key = waiting_key("parked", judged.call, response.id)
+        parked, version = await self._questions.pending(key)
+        if parked is None:
+            await self._enforcer.rejections.add(
+                Code.REPLY_UNEXPECTED, "a reply to nothing", judged.call.agent, judged.call.server
+            )
+            return None
+        original = await self._enforcer.recall(parked, judged.credential)
+        return await self.settle(original, response, 0, ((key, None),), ((key, version),))
