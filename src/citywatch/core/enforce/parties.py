@@ -6,8 +6,9 @@ somebody asked for the act at all is `steering`'s to see.
 INVARIANTS
 1. A party that an agent's write may have brought counts only in a task that began after it was learnt, and only for an
    act that all may steer whose words were in that write.
-2. To be known is no reason to be chosen: a known party counts only where people, asking for the act, spoke of several,
-   or of one by what such are called ("the channel with the most members"), or left it to a text what is done.
+2. To be known is no reason to be chosen: a known party counts only where people, asking for the act, called nobody by
+   name, or spoke of several, or of one by what such are called ("the channel with the most members"), or said a name
+   that a record of the party has, or left it to a text what is done.
 3. Whoever was named beside them excludes them: an account beside an account, a member beside another of one list.
 """
 
@@ -54,7 +55,9 @@ class Parties:
             return False
         if self._people.hand_over():
             return True
-        return self._people.leave_open(self._act, self._nouns.get(party, ())) and not self._another(value)
+        nouns = self._nouns.get(party, ())
+        meant = self._people.leave_open(self._act, nouns) or self._is_called(value)
+        return meant and not self._another(value, nouns)
 
     def _is_known(self, forms: tuple[str, ...]) -> bool:
         if any(one in self._flow.parties for one in forms):
@@ -70,9 +73,21 @@ class Parties:
         began = max((item.at for item in told if self._flow.held.counts(item)), default=0)
         return any(one.at < began and all(self._steers(by) for by in one.by) for one in met)
 
-    def _another(self, value: Typed) -> bool:
+    def _is_called(self, value: Typed) -> bool:
+        """Whether a record that lists them has a name which people said: `Spotify` of "Spotify Premium"."""
+        said = self._people.names_said(self._act)
+        history = self._flow.history
+        for seen in history.sightings(value):
+            part = history.part(seen)
+            if part.record >= 0 and said:
+                others = [one.whole for one in history.around(seen.item, part)]
+                if any(find_phrase(name, other) >= 0 for name in said for other in others):
+                    return True
+        return False
+
+    def _another(self, value: Typed, nouns: tuple[str, ...]) -> bool:
         """# INVARIANT: 3. Whether people said who it is, where they asked for the act, and it is not this one."""
-        said = self._people.asking(self._act)
+        said = self._people.asking(self._act, nouns)
         if not said:
             return False
         own = {token.value for token in value.exact}

@@ -111,15 +111,14 @@ class Steering:
         """# INVARIANT: 4."""
         return self._act is None or self._people.speak_of(self._act)
 
-    @cached_property
-    def _for_another(self) -> bool:
-        """Whether what people name is named for other acts: they say what they want, and it is none like this one.
+    def _for_another(self, seen: Sighting) -> bool:
+        """Whether what people name there is named for other acts: they say what they want, and it is none like this.
 
         # INVARIANT: 6.
         """
-        if self._spoken or self._act is None or self._people.hand_over():
+        if self._spoken or self._act is None or not is_known(self._act) or self._people.hand_over():
             return False
-        return is_known(self._act) and self._people.ask_for_anything()
+        return self._people.asks_for_anything(seen.item)
 
     def findings(self) -> tuple[Finding, ...]:
         """One for each control value, and for each link in words on their way out; empty if nothing needs a source."""
@@ -221,7 +220,7 @@ class Steering:
         if self._clean and not self._foreign(argument.path, value):
             return "clean", "nothing here was written by a third party"
         seen = self._people.named(value, READINGS[argument.role], argument.path)
-        if seen is not None and not self._for_another:
+        if seen is not None and not self._for_another(seen):
             return "named", self._history.told(seen)
         spoken = self._spoken or argument.role not in _ANCHORS
         if spoken and self._own(argument):

@@ -132,7 +132,7 @@ _ALIKE: Final = {
 _WORD: Final = re.compile(r"[^\W\d_]+")
 _NAME: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _BEFORE_A_VERB: Final = re.compile(
-    r"(?:\A|[.!?;:,\n()\-*\"']|[0-9][.)]|\b(?:please|kindly|and|then|also|just|to|you|i|we|should|must|will|would"
+    r"(?:\A|[.!?;:,\n()*\"']|(?<![^\s])-|[0-9][.)]|\b(?:please|kindly|and|then|also|just|to|you|i|we|should|must|will|would"
     r"|could|can|now|or|not|finally|first|next|afterwards|so))\s*\Z"
 )
 _BACK: Final = 24

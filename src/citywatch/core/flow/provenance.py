@@ -32,6 +32,7 @@ from citywatch.core.flow.index import met
 from citywatch.core.flow.item import Item, Mark, Part
 from citywatch.core.flow.readings import Typed, typed
 from citywatch.core.flow.tokens import Kind, Token, find_tokens, parted_tokens
+from citywatch.core.flow.whom import is_proper, leaves_open, speaks_of_several
 
 LEAST_WORDS: Final = 3
 """Fewer characters than this name nothing: a status `ok`, a flag `a`."""
@@ -52,12 +53,6 @@ _LINKS: Final = ("link", "links", "url", "urls")
 TELLING: Final = frozenset((Kind.EMAIL, Kind.URL, Kind.IBAN, Kind.PHONE))
 """The kinds of token that single a record out when a person wrote them."""
 _SENTENCE: Final = re.compile(r"(?<=[.!?])\s+|\n")
-_SEVERAL: Final = re.compile(
-    r"\b(?:all|any|each|every|everyone|everybody|anyone|both|others?|rest|members|users|people|participants|recipients"
-    r"|attendees|guests|colleagues|team|group|list)\b"
-)
-"""Words by which people speak of several without naming each."""
-_SOMEONE: Final = re.compile(r"\b(?:someone|somebody|whoever|person|user|member|colleague|participant|recipient)\b")
 _SCHEME: Final = re.compile(r"\Ahttps?://")
 _RUN: Final = re.compile(r"[^\W_]+")
 _PERCENT: Final = re.compile(r"(?<![0-9.])([0-9]{1,15}(?:\.[0-9]{1,15})?) ?%")
@@ -96,6 +91,13 @@ class Provenance:
     def _names(self) -> set[str]:
         texts = (self._history.items[prompt.item].text for prompt in self._prompts)
         return {token.value for text in texts for token in find_tokens(text)}
+
+    @cached_property
+    def _proper(self) -> list[str]:
+        """What people wrote as a name: the names of files, of days and of months, and words at the head aside."""
+        texts = [self._history.items[prompt.item].text for prompt in self._prompts]
+        names = {token.value for text in texts for token in find_tokens(text) if token.kind is Kind.NAME}
+        return sorted(filter(is_proper, names))
 
     def named(self, value: Value | Typed, kinds: frozenset[str], path: str) -> Sighting | None:
         """Where a person wrote this value: as a whole token of these kinds, or as a phrase; of an instant, its day.
@@ -171,20 +173,27 @@ class Provenance:
         """Whether a person's words ask for what a tool of this name does."""
         return any(speaks_of(act, prompt.text) for prompt in self._prompts)
 
-    def ask_for_anything(self) -> bool:
-        """Whether a person's words hold any that asks for something in a language whose verbs are known here."""
-        return any(asks_for_anything(prompt.text) for prompt in self._prompts)
+    def asks_for_anything(self, item: int) -> bool:
+        """Whether the person's words that are this item ask for something, in verbs that are known here."""
+        return any(asks_for_anything(prompt.text) for prompt in self._prompts if prompt.item == item)
 
     def leave_open(self, act: str, kinds: Sequence[str]) -> bool:
-        """Whether a person spoke, where they asked for an act, of several, or of some one by the name of its kind."""
-        asked = self._where_asked(act)
-        return any(
-            _SEVERAL.search(one) or _SOMEONE.search(one) or any(mentions(one, kind) for kind in kinds) for one in asked
-        )
+        """Whether a person asked for an act and left open to whom: they called nobody by name, or not the only one.
 
-    def asking(self, act: str) -> list[str]:
-        """The sentences in which a person asked for an act, or that lead up to it, and that speak of one at a time."""
-        return [one for one in self._where_asked(act) if not _SEVERAL.search(one)]
+        They spoke of several, or of some one by what such are called (`kinds`).
+        """
+        asked = self._where_asked(act)
+        open_ = any(leaves_open(one) or any(mentions(one, kind) for kind in kinds) for one in asked)
+        return open_ or not self.names_said(act)
+
+    def names_said(self, act: str) -> list[str]:
+        """Who and what a person called by a proper name where they asked for an act."""
+        return [one for one in self._proper if any(find_phrase(one, said) >= 0 for said in self._where_asked(act))]
+
+    def asking(self, act: str, kinds: Sequence[str] = ()) -> list[str]:
+        """The sentences that say to whom: those that ask for an act or lead up to it, and those with one of `kinds`."""
+        called = [one for one in self.sentences if any(mentions(one, kind) for kind in kinds)]
+        return [one for one in (*self._where_asked(act), *called) if not speaks_of_several(one)]
 
     def hand_over(self) -> bool:
         """Whether a person left it to a text which acts there are."""
