@@ -136,6 +136,7 @@ _BEFORE_A_VERB: Final = re.compile(
     r"|could|can|now|or|not|finally|first|next|afterwards|so))\s*\Z"
 )
 _BACK: Final = 24
+_GOES_ON: Final = re.compile(r"[./@_\\-][^\W_]")
 _HANDED_OVER: Final = re.compile(
     r"\b(?:do(?! (?:you|i|we|they|not)\b)|perform|follow|complete|execute|handle|finish|carry out|work through)\b"
     r"[^.!?\n]{0,40}\b(?:tasks?|actions?|instructions?|steps?|to-?dos?|items|requests?|chores)\b"
@@ -213,14 +214,14 @@ def _asks_in(text: str, wanted: Mapping[str, str]) -> bool:
         found = wanted.get(hit[0])
         if found is None or (found in _ANSWERS and text[hit.end() : hit.end() + 4].rstrip(" .,!?") in (" me", " us")):
             continue
-        if found not in _THINGS or (hit[0] in (found, f"{found.removesuffix('e')}ing") and _heads(text, hit.start())):
+        if found not in _THINGS or (hit[0] in (found, f"{found.removesuffix('e')}ing") and _heads(text, *hit.span())):
             return True
     return False
 
 
-def _heads(text: str, at: int) -> bool:
-    """# INVARIANT: 2."""
-    return _BEFORE_A_VERB.search(text, max(0, at - _BACK), at) is not None
+def _heads(text: str, start: int, end: int) -> bool:
+    """# INVARIANT: 2. Not the `plan` of `plan.docx`, wherever that stands."""
+    return _BEFORE_A_VERB.search(text, max(0, start - _BACK), start) is not None and not _GOES_ON.match(text, end)
 
 
 def _forms(asked: list[str]) -> dict[str, str]:

@@ -32,7 +32,7 @@ from citywatch.core.flow.index import met
 from citywatch.core.flow.item import Item, Mark, Part
 from citywatch.core.flow.readings import Typed, typed
 from citywatch.core.flow.tokens import Kind, Token, find_tokens, parted_tokens
-from citywatch.core.flow.whom import is_proper, leaves_open, speaks_of_several
+from citywatch.core.flow.whom import leaves_open, proper_part, speaks_of_several
 
 LEAST_WORDS: Final = 3
 """Fewer characters than this name nothing: a status `ok`, a flag `a`."""
@@ -97,7 +97,7 @@ class Provenance:
         """What people wrote as a name: the names of files, of days and of months, and words at the head aside."""
         texts = [self._history.items[prompt.item].text for prompt in self._prompts]
         names = {token.value for text in texts for token in find_tokens(text) if token.kind is Kind.NAME}
-        return sorted(filter(is_proper, names))
+        return sorted(filter(None, map(proper_part, names)))
 
     def named(self, value: Value | Typed, kinds: frozenset[str], path: str) -> Sighting | None:
         """Where a person wrote this value: as a whole token of these kinds, or as a phrase; of an instant, its day.

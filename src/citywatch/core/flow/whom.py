@@ -39,6 +39,9 @@ def speaks_of_several(sentence: str) -> bool:
     return _SEVERAL.search(sentence) is not None
 
 
-def is_proper(name: str) -> bool:
-    """Whether what looks like a name (folded) is one: no file, no verb, no day, no word of all sentences."""
-    return not _NO_PROPER.search(name) and not asks_for_anything(name)
+def proper_part(name: str) -> str:
+    """What of a run of capitalised words (folded) is a name: `Apple` of "Pay Apple"; nothing of a file or a day."""
+    words = name.split(" ")
+    while words and (_NO_PROPER.search(words[0]) or asks_for_anything(words[0])):
+        del words[0]
+    return " ".join(words)
