@@ -8,19 +8,22 @@ nobody closed and an exception nobody saw fail the test that left them behind.
 from __future__ import annotations
 
 import os
-import socket
-from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack
+from collections.abc import Generator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-# A slow machine is no finding, so nothing is timed; in CI every run draws the same, so a red run stays red.
+from tests import draws, ports
+
+# A slow machine is no finding, so nothing is timed; in CI every run draws the same, so a red run stays red (`draws.py`;
+# `.ci/run` also sets the seed of hashes).
 _COMMON = settings(deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("dev", _COMMON)
 settings.register_profile("ci", _COMMON, derandomize=True, database=None)
 settings.register_profile("long", _COMMON, max_examples=5_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
+if settings.get_current_profile_name() == "ci":
+    draws.keep_still()
 
 
 class NoSkips:
@@ -52,22 +55,6 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def loopback() -> Iterator[Callable[[], socket.socket]]:
-    """Sockets bound to 127.0.0.1, each on a port of its own, closed after the test. Hand on the object."""
-    with ExitStack() as stack:
-
-        def bind() -> socket.socket:
-            bound = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
-            bound.bind(("127.0.0.1", 0))
-            return bound
-
-        yield bind
-
-
-@pytest.fixture
 def free_port() -> int:
-    """A loopback port that was free a moment ago, for a child process that can only be told a number."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as bound:
-        bound.bind(("127.0.0.1", 0))
-        port: int = bound.getsockname()[1]
-        return port
+    """See `ports.py`."""
+    return ports.free_port()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -133,6 +134,8 @@ async def silence(seen: Seen, reader: asyncio.StreamReader, writer: asyncio.Stre
 async def world(script: Script, **more: Any) -> AsyncIterator[World]:
     made = World(script)
     server = await asyncio.start_server(made.serve, "127.0.0.1", 0, **more)
+    # What the kernel takes off a script's hands is the same on every machine.
+    server.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 18)
     made.port = server.sockets[0].getsockname()[1]
     try:
         yield made

@@ -50,7 +50,7 @@ def test_make_says_what_a_machine_lacks(script: str, said: str, tmp_path: Path) 
 def run(tree: Path, ci: str) -> subprocess.CompletedProcess[str]:
     shutil.copy(ROOT / "tests" / "conftest.py", tree)
     (tree / "pytest.ini").write_text(INI)
-    env = {**os.environ, "CI": ci}
+    env = {**os.environ, "CI": ci, "PYTHONPATH": str(ROOT)}  # where the conftest finds the rest of itself
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--continue-on-collection-errors"]
     return subprocess.run(command, cwd=tree, env=env, capture_output=True, text=True, check=False)
 

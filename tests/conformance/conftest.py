@@ -13,7 +13,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.e2e.gateway.desk import DEADLINE_S, Desk, answers, free_port, listens, wait_for
+from tests.e2e.gateway.desk import DEADLINE_S, Desk, answers, listens, wait_for
+from tests.ports import free_port
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

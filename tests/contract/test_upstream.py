@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -20,6 +19,7 @@ from citywatch.core.errors import Code, Refused, Unavailable
 from citywatch.core.wire import mcp
 from citywatch.core.wire.jsonrpc import FROM_SERVER, Notification, Request, Response, parse_message
 from citywatch.service.ports import Answer, Upstream
+from tests.ports import free_port
 from tests.upstream_world import message, unseen_errors
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -45,9 +45,7 @@ def nothing_fails_behind_our_back(caplog: pytest.LogCaptureFixture) -> Iterator[
 
 @asynccontextmanager
 async def over_http() -> AsyncIterator[Callable[[], Upstream]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
+    port = free_port()
     process = await asyncio.create_subprocess_exec(sys.executable, SERVER, "http", str(port))
     made = HttpServer(name="sdk", url=f"http://127.0.0.1:{port}/mcp")
     try:

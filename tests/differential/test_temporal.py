@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from random import Random
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from citywatch.core.plan.formula import And, Count, Formula, Is, Not, Once, Or, Per, Previously, Rule, Since, Then
 from citywatch.core.plan.notes import BadRules
 from citywatch.core.plan.rules import format_rules, parse_rules
-from citywatch.core.plan.temporal import Happening, Memory, advance, compile_rule, start
+from citywatch.core.plan.temporal import Happening, Memory, advance, compile_rule, is_over, start
 from spec import temporal as law
 
 VALUES = st.sampled_from(["a/x", "a/y", "b/x"])
@@ -60,6 +61,18 @@ def ours(rule: Rule, trace: list[Happening]) -> list[bool]:
     return found
 
 
+def forgetting(rule: Rule, trace: list[Happening]) -> list[bool]:
+    """The same, where a memory that is over before an event is forgotten."""
+    automaton = compile_rule(rule)
+    memory, found = start(automaton), []
+    for happening in trace:
+        if is_over(automaton, memory, happening.at):
+            memory = start(automaton)
+        verdict, memory = advance(automaton, memory, happening)
+        found.append(verdict)
+    return found
+
+
 def theirs(rule: Rule, trace: list[Happening]) -> list[bool]:
     plain: list[dict[str, Any]] = [msgspec.to_builtins(happening) for happening in trace]
     return law.verdicts(msgspec.to_builtins(rule.when), plain)
@@ -74,6 +87,21 @@ def rule_of(formula: Formula) -> Rule:
 def test_automaton_and_definition_agree_at_every_event(formula: Formula, trace: list[Happening]) -> None:
     rule = rule_of(formula)
     assert ours(rule, trace) == theirs(rule, trace)
+
+
+@settings(max_examples=600)
+@given(FORMULAS, TRACES)
+def test_what_is_over_decides_nothing_any_more(formula: Formula, trace: list[Happening]) -> None:
+    trace.sort(key=lambda happening: happening.at)  # how far a clock may be put back is `past`'s to say
+    rule = rule_of(formula)
+    assert forgetting(rule, trace) == theirs(rule, trace)
+
+
+@given(st.lists(st.integers(0, 12), max_size=12), st.integers(1, 4))
+def test_a_count_loses_no_time_that_is_still_in_its_window(waits: list[int], times: int) -> None:
+    trace = [Happening(at=at, values={"tool": ("a/x",)}) for at in accumulate(waits)]
+    rule = rule_of(Count(Is("tool", ("a/x",)), times, 10))
+    assert forgetting(rule, trace) == theirs(rule, trace)
 
 
 @settings(max_examples=300)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -19,8 +18,10 @@ from pathlib import Path
 from queue import Queue
 from typing import NamedTuple
 
+from tests.ports import free_port
+
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-PATIENCE_S = 60
+PATIENCE_S = 120
 _CONFIGURATION = "citywatch.yaml"
 
 
@@ -53,12 +54,6 @@ def matches(shown: list[str], printed: list[str]) -> bool:
     """Whether what was printed is what the page shows."""
     lines = [r"(?:.*\n)*?" if line.strip() == "…" else re.escape(line).replace("…", ".*") + r"\n" for line in shown]
     return re.fullmatch("".join(lines), "".join(f"{line}\n" for line in printed)) is not None
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 class Session:

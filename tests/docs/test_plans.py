@@ -7,7 +7,7 @@ from pathlib import Path as File
 
 import yaml
 
-from citywatch.core.plan.constraint import Path
+from citywatch.core.limit import Path
 from citywatch.core.plan.contract import CallFacts, Held, InPlan, Kind, OutOfPlan, Plan, Trace, begin, step
 from citywatch.core.plan.narrow import adopt
 from citywatch.core.plan.text import _KEYS, _STEP_KEYS, parse_plan

@@ -44,7 +44,7 @@ def ready_desk(prepared: tuple[Desk, Path]) -> Iterator[Desk]:
     desk, copy = prepared
     shutil.rmtree(desk.folder / ".citywatch")
     shutil.copytree(copy, desk.folder / ".citywatch")
-    for trace in ("ledger", "armed", "napping"):
+    for trace in ("ledger", "armed", "napping", "wake", "up.log"):
         (desk.folder / trace).unlink(missing_ok=True)
     yield desk
     desk.down()

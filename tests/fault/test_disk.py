@@ -148,10 +148,11 @@ def test_a_reply_that_cannot_be_recorded_is_not_released(ready_desk: Desk) -> No
     process = desk.up()
     token = desk.token()
     answers: list[dict[str, Any] | None] = []
-    call = threading.Thread(target=lambda: answers.append(ask(desk, token, "nap", {"seconds": 1.5})))
+    call = threading.Thread(target=lambda: answers.append(ask(desk, token, "nap", {"seconds": 60})))
     call.start()
     wait_for(lambda: (desk.folder / "napping").exists(), "the server to begin")
     with full_disk(process):
+        (desk.folder / "wake").touch()
         call.join()
     (answer,) = answers
     assert answer is not None
@@ -164,7 +165,7 @@ def test_a_reply_that_cannot_be_recorded_is_not_released(ready_desk: Desk) -> No
     assert process.wait(30) == 0
     desk.up()
     assert [one["call"] for one in entries_of(desk, "lost")] == [decided["call"]]
-    again = ask(desk, token, "nap", {"seconds": 1.5})
+    again = ask(desk, token, "nap", {"seconds": 60})
     assert again is not None
     assert again["result"]["_meta"]["citywatch/code"] == "outcome_unknown"
     desk.run("log", "verify")

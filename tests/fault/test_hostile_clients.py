@@ -11,7 +11,7 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from tests.e2e.gateway.desk import Desk, wait_for
+from tests.e2e.gateway.desk import Desk, listens, wait_for
 from tests.fault.test_killed_gateway import MODERN, ask
 
 TIMEOUT_S = 30
@@ -30,7 +30,7 @@ def narrow_desk(ready_desk: Desk) -> Iterator[tuple[Desk, str]]:
     """A gateway that puts up with little."""
     file = ready_desk.folder / "citywatch.yaml"
     before = file.read_text()
-    file.write_text(before + "limits: {connections: 16, max_in_flight: 2, body_time: 1s, header_time: 1m}\n")
+    file.write_text(before + "limits: {connections: 16, max_in_flight: 2, body_time: 3s, header_time: 1m}\n")
     try:
         ready_desk.up()
         yield ready_desk, ready_desk.token()
@@ -183,11 +183,13 @@ def test_sigterm_lets_a_call_end_and_then_stops(ready_desk: Desk) -> None:
     desk = ready_desk
     process = desk.up()
     token = desk.token()
-    request = body("nap", '{"seconds":2}')
+    request = body("nap", '{"seconds":60}')
     with closing(connect(desk)) as connection:
         connection.sendall(head(token, len(request), CLOSE).replace(b"Mcp-Name: look", b"Mcp-Name: nap") + request)
         wait_for(lambda: (desk.folder / "napping").exists(), "the server to begin")
         process.send_signal(signal.SIGTERM)
+        wait_for(lambda: not listens(desk.port), "the gateway to take nobody any more")
+        (desk.folder / "wake").touch()
         received = b""
         while chunk := connection.recv(65536):
             received += chunk

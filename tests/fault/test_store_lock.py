@@ -25,7 +25,10 @@ def locked(path: Path) -> Iterator[None]:
         other.execute("ROLLBACK")
 
 
-async def test_while_another_process_writes_the_loop_runs_and_appends_wait(path: Path, store: SqliteStore) -> None:
+async def test_while_another_process_writes_the_loop_runs_and_appends_wait(
+    path: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "BUSY_PATIENCE_S", 60.0)
     with locked(path):
         waiting = [asyncio.ensure_future(store.append(Append(entries=(entry(b"%d" % n),)))) for n in range(70)]
         for _ in range(50):

@@ -57,10 +57,12 @@ def test_a_payment_leaves_after_a_sync_of_the_log_and_a_look_waits_for_none(read
     options = ["-D", "-f", "-yy", "-s", "8192", "-e", watched, "-o", str(trace)]
     desk.up([STRACE, *options, sys.executable, "-m", "citywatch", "up"])
     found: dict[str, list[bool]] = {"pay": [], "look": []}
-    for number in range(CALLS):
+    for number in range(CALLS * 10):
         for tool, marker in (("pay", f"payee-{number}"), ("look", f"thing-{number}")):
             arguments = {"to": marker, "amount": 1} if tool == "pay" else {"what": marker}
             assert ask(desk, token, tool, arguments) is not None
             found[tool].append(synced(passage(trace, marker, desk.upstream_port)))
-    assert found["pay"] == [True] * CALLS
+        if number >= CALLS - 1 and not all(found["look"]):
+            break  # the publisher syncs now and then, on a slow machine during many of these
+    assert set(found["pay"]) == {True}
     assert not all(found["look"]), "the publisher syncs now and then, but not for each of these"

@@ -14,8 +14,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.e2e.gateway.desk import Desk, answers, free_port, wait_for
+from tests.e2e.gateway.desk import Desk, answers, wait_for
 from tests.fault.test_killed_gateway import MODERN
+from tests.ports import free_port
 
 VERIFIER = Path(__file__).parents[2] / "spec" / "verify_log.py"
 BUDGET = 7

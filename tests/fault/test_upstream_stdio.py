@@ -372,9 +372,13 @@ async def test_answers_nobody_asked_for_change_nothing() -> None:
 
 
 async def test_a_call_without_an_answer_times_out_alone() -> None:
-    async with program(patience=Patience(first_byte=0.2)) as upstream:
+    async with program() as upstream:
         await told(upstream, "x")
+        (running,) = upstream._programs
+        assert running.talk is not None
+        running.talk._patience = Patience(first_byte=0.2)  # only now: that a program takes time to start is no finding
         await fails(Code.UPSTREAM_TIMEOUT, upstream, "silence")
+        running.talk._patience = Patience()
         await told(upstream, "x")
         heard = (await told(upstream, "heard"))["heard"]
         assert [line["method"] for line in heard] == ["x", "silence", "notifications/cancelled", "x"]

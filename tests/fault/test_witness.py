@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.gateway.desk import Desk, free_port, wait_for
+from tests.e2e.gateway.desk import Desk, wait_for
 from tests.fault.test_killed_gateway import ask
+from tests.ports import free_port
 
 VERIFIER = Path(__file__).parents[2] / "spec" / "verify_log.py"
 UP = [sys.executable, "-m", "citywatch", "-c", "witnessed.yaml", "up"]

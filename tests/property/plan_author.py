@@ -8,19 +8,8 @@ from typing import Any
 
 import msgspec
 
-from citywatch.core.plan.constraint import (
-    Constraint,
-    Dates,
-    Equal,
-    Field,
-    Free,
-    From,
-    Numbers,
-    OneOf,
-    Pattern,
-    Record,
-    Source,
-)
+from citywatch.core.limit import Dates, Equal, Numbers, OneOf
+from citywatch.core.plan.constraint import Constraint, Field, Free, From, Pattern, Record, Source
 from citywatch.core.plan.contract import CallFacts, Plan, Progress, Step, Trace
 
 TOOLS = ("s/a", "s/b", "m/c")

@@ -97,7 +97,8 @@ def check(plain: Decision, scanned: Decision) -> None:
     if isinstance(plain, Deny):
         assert scanned == plain
     elif not isinstance(scanned, Allow):
-        assert scanned.reason.code in (Code.APPROVAL_REQUIRED, Code.SUSPECTED_INJECTION)
+        # A no that a person gave is heard where the scan has a person asked.
+        assert scanned.reason.code in (Code.APPROVAL_REQUIRED, Code.APPROVAL_DENIED, Code.SUSPECTED_INJECTION)
 
 
 @given(PROMPTS, st.lists(REPLIES, max_size=4), ACTS, STATES)

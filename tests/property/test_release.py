@@ -109,8 +109,9 @@ def test_each_argument_that_passes_is_clean_or_has_a_release_that_lowers_to_who_
 ) -> None:
     items = (*said(*prompts), *vouched, *strange)
     asked, flow = scene(items, call, known, low)
-    findings = Steering(asked, RULES.tools["bank", call[0]], RULES, flow).findings()
-    found = releases(asked, RULES, flow, findings)
+    steering = Steering(asked, RULES.tools["bank", call[0]], RULES, flow)
+    findings = steering.findings()
+    found = releases(flow, steering.prompts, findings)
     assert [(one.path, one.how) for one in found] == [
         (one.path, one.how) for one in findings if one.how not in (None, "clean")
     ]
@@ -137,7 +138,8 @@ def test_what_a_person_approves_is_exactly_what_nothing_entitled(
     prompts: list[str], strange: list[Item], call: tuple[str, dict[str, Any]]
 ) -> None:
     asked, flow = scene((*said(*prompts), *strange), call, False, BOTTOM)
-    findings = Steering(asked, RULES.tools["bank", call[0]], RULES, flow).findings()
-    found = approved(asked, RULES, flow, findings, "ticket t by ann", "rang him")
+    steering = Steering(asked, RULES.tools["bank", call[0]], RULES, flow)
+    findings = steering.findings()
+    found = approved(flow, steering.prompts, findings, "ticket t by ann", "rang him")
     assert [one.path for one in found] == [one.path for one in findings if one.how is None]
     assert all(one.reason == "rang him" and one.now.origins == frozenset() for one in found)

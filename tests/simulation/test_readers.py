@@ -61,6 +61,38 @@ async def test_a_secret_leaves_in_no_argument_of_any_call(name: str, arguments: 
     assert len(here.upstream.sent) == 1
 
 
+async def lists(here: FlowCity, cursor: str | None, following: str | None = None, **changes: Any) -> dict[str, Any]:
+    """Ask a server for its tools, from a place on; it answers with none, and says where to go on."""
+    more = {} if following is None else {"nextCursor": following}
+    reply = {"jsonrpc": "2.0", "id": 1, "result": {"tools": [], **more}}
+    here.answer = lambda body: MemoryAnswer([(json.dumps(reply).encode(), None)])
+    agent = changes.get("agent", AGENT)
+    asked = {} if cursor is None else {"cursor": cursor}
+    return await here.ask(here.call("tools/list", name=None, arguments=asked, **changes), here.credential(agent=agent))
+
+
+async def test_a_secret_leaves_in_no_cursor_and_a_servers_own_goes_back_to_it() -> None:
+    here = await FlowCity().open()
+    scout = AGENT.replace("clerk", "scout")
+    await here.store.append(
+        Append(puts=((agent_key("scout"), format_row(AgentRow(agent=scout, keys=(KEY,), added_at=0))),))
+    )
+    await here.task(PROMPT)
+    assert code_of(await lists(here, None, "page-2")) is None
+    assert code_of(await lists(here, None, "scouts-page", agent=scout)) is None
+    assert code_of(await lists(here, "anything", "page-3")) is None, "nothing is confidential yet"
+    await here.read("salaries", PAY)
+    before = len(here.upstream.sent)
+    for cursor in ("91234", "Dora earns 91234", "page-4", "scouts-page", "Page-2", "anything"):
+        assert code_of(await lists(here, cursor)) == REFUSED
+    assert len(here.upstream.sent) == before
+    assert code_of(await lists(here, "page-2", "page-5")) is None
+    assert code_of(await lists(here, "page-3")) is None
+    assert code_of(await lists(here, "page-5")) is None
+    assert code_of(await lists(here, None)) is None
+    assert code_of(await lists(here, "The review is done")) is None, "a principal's own words"
+
+
 async def test_a_principals_own_words_go_where_they_are_sent() -> None:
     here = await city()
     assert code_of(await here.act("send", to="bob@acme.example", text="The review is done")) is None

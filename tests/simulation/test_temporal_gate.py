@@ -14,12 +14,13 @@ import pytest
 
 from citywatch.adapters.memory import MemoryAnswer, MemoryStore, SeededChance
 from citywatch.core.call import Call, Effect
-from citywatch.core.enforce.past import MAX_TRACES
+from citywatch.core.enforce.past import MARGIN_MS, MAX_TRACES
 from citywatch.core.errors import Code
 from citywatch.core.events import Decided
 from citywatch.core.identity.registration import AgentRow, agent_key, format_row
 from citywatch.core.manifest import Parameter, Role, ToolManifest
 from citywatch.core.plan.rules import parse_rules
+from citywatch.service.memories import drop_memories
 from citywatch.service.ports import Append, Appended, Exhausted, Stale
 from tests.simulation.city import AGENT, KEY, LOOK, PAY, City, code_of
 from tests.simulation.flow_city import ANN, TOOLS, FlowCity
@@ -310,3 +311,75 @@ async def test_where_contexts_are_not_kept_an_origin_could_be_anything() -> None
     city.enforcer.rules = city.rules(PAY, LOOK)
     await city.settle_in()
     assert code_of(await city.ask(city.call())) == RULED
+
+
+# -- what is forgotten -------------------------------------------------------------------------------------------------
+
+
+async def test_a_memory_is_forgotten_a_day_after_its_window_and_not_before() -> None:
+    """The attack: fill the store with readers that are written to once. The honest case: the window still holds."""
+    here = await ruled(POOLED)
+    for reader in NAMED[2:]:
+        await here.act("send", to=reader, text="hello")
+    kept = await rows(here)
+    assert kept >= len(NAMED[2:])
+    here.clock.advance(24 * HOUR + MARGIN_MS)
+    assert await drop_memories(here.store, here.enforcer.rules, here.clock.now_ms()) == 0, "the edge belongs to it"
+    here.clock.advance(1)
+    assert await drop_memories(here.store, here.enforcer.rules, here.clock.now_ms()) == kept
+    assert await rows(here) == 0
+
+
+async def test_what_still_counts_is_not_forgotten() -> None:
+    here = await ruled(POOLED)
+    for text in ("one", "two"):
+        assert code_of(await here.act("send", to=EVE, text=text)) is None
+    here.clock.advance(23 * HOUR)
+    await drop_memories(here.store, here.enforcer.rules, here.clock.now_ms())
+    assert code_of(await here.act("send", to=EVE, text="three")) == RULED
+
+
+async def test_a_clock_that_is_put_back_finds_what_it_should() -> None:
+    """The attack: have the clock put back after the sweep, and write once more within the same day."""
+    here = await ruled(POOLED)
+    for text in ("one", "two"):
+        assert code_of(await here.act("send", to=EVE, text=text)) is None
+    here.clock.advance(25 * HOUR)
+    await drop_memories(here.store, here.enforcer.rules, here.clock.now_ms())
+    here.clock.advance(-2 * HOUR)
+    assert code_of(await here.act("send", to=EVE, text="three")) == RULED
+
+
+async def test_what_has_no_window_and_what_a_rule_that_is_gone_remembers_stays() -> None:
+    ever = 'forbid ever per agent when tool is "bank/send" and once (tool is "bank/payees");'
+    here = await ruled(ever)
+    await here.read("payees", [{"iban": ANN}])
+    kept = await rows(here)
+    here.clock.advance(400 * 24 * HOUR)
+    assert await drop_memories(here.store, here.enforcer.rules, here.clock.now_ms()) == 0
+    assert code_of(await here.act("send", to=EVE, text="hello")) == RULED
+    under(POOLED, here)
+    assert await drop_memories(here.store, here.enforcer.rules, here.clock.now_ms()) == 0
+    assert await rows(here) == kept
+    under(ever, here)
+    assert code_of(await here.act("send", to=EVE, text="hello")) == RULED
+
+
+async def test_a_memory_that_moves_while_it_is_forgotten_is_kept() -> None:
+    here = await ruled(POOLED)
+    await here.act("send", to=EVE, text="one")
+    here.clock.advance(3 * 24 * HOUR)
+    plain, calls = here.store.append, 0
+
+    async def meanwhile(append: Append) -> Appended | Stale | Exhausted:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            assert code_of(await here.act("send", to=EVE, text="two")) is None
+        return await plain(append)
+
+    here.store.append = meanwhile  # type: ignore[method-assign]
+    await drop_memories(here.store, here.enforcer.rules, here.clock.now_ms())
+    here.store.append = plain  # type: ignore[method-assign]
+    assert code_of(await here.act("send", to=EVE, text="three")) is None
+    assert code_of(await here.act("send", to=EVE, text="four")) == RULED

@@ -731,6 +731,12 @@ BAD: list[tuple[str, str, str, str]] = [
         "write one of process, task",
     ),
     (
+        agent("delegated_only: §sometimes"),
+        "agents.billing.delegated_only",
+        "expected true or false",
+        "write true or false",
+    ),
+    (
         agent("handles: [§transfer]"),
         "agents.billing.handles[0]",
         "`transfer` is not a tool",

@@ -62,6 +62,7 @@ def agents(declared: Declared) -> Reader[dict[str, Agent]]:
             attributes=section.get("attributes", table(_attribute_name, attribute), {}),
             budgets=section.get("budgets", _budgets(declared), {}),
             isolation=section.get("isolation", one_of(ISOLATIONS), plain.isolation),
+            delegated_only=section.get("delegated_only", flag, False),
             audience=section.maybe("audience", audience),
             content=section.get("content", content, {}),
             handles=section.get("handles", each(_tool(others, EVERY)), ()),

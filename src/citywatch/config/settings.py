@@ -55,6 +55,7 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
 
     `handles`: of which (server, tool) it is given handles for all that is not a server's own data for everybody.
     `isolation`: `process`, or `task` where the program around the model is trusted to keep its tasks apart.
+    `delegated_only`: it has no rights of its own, and acts only under a chain of grants.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     attributes: Mapping[str, str | bool | int | tuple[str, ...]] = {}
     budgets: Mapping[tuple[str, str], tuple[Budget, ...]] = {}
     isolation: str = "process"
+    delegated_only: bool = False
     audience: tuple[str, ...] | None = None
     content: Mapping[str, Delivery] = {}
     handles: tuple[tuple[str, str], ...] = ()
@@ -193,6 +195,8 @@ def manifest_digest(settings: Settings) -> str:
             del plain["isolation"]  # as before there was another, so that digests of then are digests of now
         if not agent.handles:
             del plain["handles"]
+        if not agent.delegated_only:
+            del plain["delegated_only"]
         plain["budgets"] = {
             f"{server}/{tool}": msgspec.to_builtins(budgets) for (server, tool), budgets in agent.budgets.items()
         }

@@ -42,6 +42,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "attributes",
         "budgets",
         "isolation",
+        "delegated_only",
         "audience",
         "content",
         "handles",

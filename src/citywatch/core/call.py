@@ -67,8 +67,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     (for `tools/call` the arguments, otherwise the params without `_meta`). `body` is our own re-serialisation of the
     whole JSON-RPC message: what is judged is what is forwarded. `continuation` is there if the message answers what
     the server asked in its reply to an earlier, otherwise identical call. `filled` are the handles that the agent
-    wrote: arguments and body hold their values. `task` is the one that the agent names. `about` is the tool on whose
-    stream a server's own message came.
+    wrote: arguments and body hold their values. `task` is the one that the agent names, `chain` the links that
+    it shows. `about` is the tool on whose stream a server's own message came.
     """
 
     id: str
@@ -86,6 +86,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     filled: tuple[Filled, ...] = ()
     task: str | None = None
     about: str | None = None
+    chain: tuple[str, ...] = ()
 
 
 class Reason(msgspec.Struct, frozen=True):

@@ -49,6 +49,8 @@ class Decided(Event, frozen=True, kw_only=True, tag="decided"):
     assumes: tuple[str, ...] = ()  # beside havoc: honest until tainted, honest runtime
     task: str | None = None  # the one that the agent named
     redacted: tuple[str, ...] = ()  # what was taken out of a server's message before it was judged, and how often
+    via: tuple[str, ...] = ()  # by the chain that the agent showed: the principal, and the agents down to this one
+    grants: tuple[str, ...] = ()  # the hashes of the chain's links
 
     @property
     def verdict(self) -> str:
@@ -165,6 +167,27 @@ class TaskStarted(Event, frozen=True, kw_only=True, tag="task_started"):
     plan: str | None = None
     kind: str | None = None
     template: str | None = None
+
+
+class GrantRooted(Event, frozen=True, kw_only=True, tag="grant_rooted"):
+    """The first link of a chain was signed in a principal's name: `grant` is its hash, `key` whose it is to use."""
+
+    grant: str
+    chain: str
+    task: str
+    principal: str
+    agent: str
+    key: str
+    not_after: int
+    by: str
+
+
+class GrantWithdrawn(Event, frozen=True, kw_only=True, tag="grant_withdrawn"):
+    """A link (`grant:<hash>`) or a chain (`chain:<id>`) is void from the next call on, and all beneath it."""
+
+    grant: str
+    by: str
+    reason: str
 
 
 class TaskEnded(Event, frozen=True, kw_only=True, tag="task_ended"):
@@ -348,6 +371,8 @@ AnyEvent = (
     | AuthorityChanged
     | TaskStarted
     | TaskEnded
+    | GrantRooted
+    | GrantWithdrawn
     | PlanWritten
     | TicketAnswered
     | LabelReleased

@@ -166,4 +166,4 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
 
     def steers(self, server: str, tool: str) -> bool:
         """Whether this principal's words may steer this act."""
-        return not {"*", f"{server}/*", f"{server}/{tool}"}.isdisjoint(self.may)
+        return f"{server}/{tool}" in self.may or f"{server}/*" in self.may or "*" in self.may

@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
+
 from citywatch.adapters.files import LogDirectory
 from citywatch.adapters.keys import CheckpointSigner, KeyKind, KeySigner, SecretDirectory, load_key, open_key
 from citywatch.adapters.reader import Desk, Endpoint
@@ -35,6 +37,7 @@ from citywatch.core.plan.notes import BadRules
 from citywatch.core.plan.rules import format_rules, needs_contexts, parse_rules
 from citywatch.core.policy.cedar import Policy, Source, parse_policies
 from citywatch.core.policy.world import AgentFacts
+from citywatch.core.signature import parse_spki, thumbprint
 from citywatch.main.place import Place, Replica, open_state
 from citywatch.service.admin import Admin
 from citywatch.service.authority import Authority, Generation, found_generation, p256
@@ -50,6 +53,7 @@ LEEWAY_MS = 30_000
 WITNESS_S = 10.0
 AUTHORITY_TTL_MS = 10 * 365 * 24 * 3_600_000
 LOG_KEY = "log.pem"
+PRINCIPALS_KEY = "principals.pem"
 GATEWAY_TTL_MS = 3_600_000
 
 
@@ -159,6 +163,14 @@ class City:
         issued = await self.issuer.gateway(p256(key.public), names, GATEWAY_TTL_MS)
         tls.install([issued.value], key, self.row().bundle())
 
+    def speaks_for_principals(self) -> KeySigner:
+        """The key that signs the first link of a chain in a principal's name; the same for every process here."""
+        return open_key(self.keys, PRINCIPALS_KEY, KeyKind.P256)
+
+    def roots(self) -> frozenset[str]:
+        """The thumbs of keys whose word is a principal's."""
+        return frozenset({thumbprint(parse_spki(self.speaks_for_principals().public))})
+
     def verifier_key(self) -> str:
         """The log's public key, as signed notes write it."""
         return format_note_key(log_note_key(self.settings.origin, self._log_key()))
@@ -221,6 +233,7 @@ def configured(settings: Settings) -> Configured:
         observe=settings.observe,
         temporal=temporal,
         isolated=frozenset(agent.name for agent in settings.agents.values() if agent.isolation == "task"),
+        bound=frozenset(agent.name for agent in settings.agents.values() if agent.delegated_only),
         handles={agent.name: frozenset(agent.handles) for agent in settings.agents.values() if agent.handles},
     )
 
@@ -277,9 +290,10 @@ async def approved_definitions(store: Store) -> dict[Tool, Definition]:
     }
 
 
-async def load_rules(settings: Settings, store: Store) -> Rules:
-    """Everything a decision may depend on, as of now."""
-    return build_rules(configured(settings), await approved_definitions(store), read_policies(settings))
+async def load_rules(settings: Settings, store: Store, roots: frozenset[str] = frozenset()) -> Rules:
+    """Everything a decision may depend on, as of now. `roots` are the thumbs of keys that speak for principals."""
+    declared = msgspec.structs.replace(configured(settings), roots=roots)
+    return build_rules(declared, await approved_definitions(store), read_policies(settings))
 
 
 def assumptions(rules: Rules) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ from citywatch.service.alarm import Alarm, WatchedStore, keep_looking
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.exchange import Exchange
 from citywatch.service.handles import drop_shelves
+from citywatch.service.memories import drop_memories
 from citywatch.service.plans import Plans
 from citywatch.service.ports import Store, Upstream
 from citywatch.service.publisher import Publisher
@@ -37,6 +38,7 @@ from citywatch.service.recovery import close_lost_calls, drop_expired, note_boot
 REFRESH_S = 5.0
 PUBLISH_S = 1.0
 LOOK_S = 1.0
+FORGET_S = 3600.0
 
 
 class Running(msgspec.Struct):
@@ -59,7 +61,7 @@ class Before(msgspec.Struct, frozen=True):
 @asynccontextmanager
 async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[Running]:
     """Bring the gateway up; take it down again on the way out, leaving the log whole. `say` tells the operator."""
-    rules = await load_rules(city.settings, city.store)
+    rules = await load_rules(city.settings, city.store, city.roots())
     publisher = city.publisher()
     before = await _recover(city, publisher)
     await city.admin.note_policy(rules.policies.digest, operator())
@@ -76,7 +78,7 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     addresses = [Address(listen.host, listen.port, listen.tls) for listen in city.settings.listen]
     opened = await listeners.open(addresses, None if tls is None else tls.context)
     looks = keep_looking((store.look, _look_at(publisher, say)), LOOK_S)
-    chores = (_keep_fresh(city, door, tls), publisher.run(PUBLISH_S), _fold(enforcer), looks)
+    chores = (_keep_fresh(city, door, tls), publisher.run(PUBLISH_S), _fold(enforcer), _forget(enforcer), looks)
     tasks = [asyncio.create_task(chore) for chore in chores]
     broken = asyncio.Event()
     for task in tasks:
@@ -100,7 +102,6 @@ async def _recover(city: City, publisher: Publisher) -> Before:
     power_was_lost = await note_boot(city.store, city.clock, city.replica.name, city.boot, published)
     lost = await close_lost_calls(city.store, city.clock, city.replica.name, city.replica.is_dead)
     await drop_expired(city.store, city.clock)
-    await drop_shelves(city.store, city.clock.now_ms())
     return Before(published, lost, power_was_lost)
 
 
@@ -126,7 +127,7 @@ async def _leave(city: City, publisher: Publisher) -> None:
 def _enforcer(city: City, rules: Rules, store: Store) -> Enforcer:
     async def refresh() -> Rules:
         try:
-            loaded = await load_rules(city.settings, city.store)
+            loaded = await load_rules(city.settings, city.store, city.roots())
             await city.admin.note_policy(loaded.policies.digest, operator())
             return loaded
         except CitywatchError:
@@ -204,6 +205,16 @@ async def _fold(enforcer: Enforcer) -> None:
         await asyncio.sleep(PUBLISH_S)
         with suppress(CitywatchError):
             await enforcer.rejections.fold()
+
+
+async def _forget(enforcer: Enforcer) -> None:
+    """Drop what is over at the start and now and then: what handles stood for, what temporal rules remember."""
+    while True:
+        with suppress(CitywatchError):
+            now = enforcer.clock.now_ms()
+            await drop_shelves(enforcer.store, now)
+            await drop_memories(enforcer.store, enforcer.rules, now)
+        await asyncio.sleep(FORGET_S)
 
 
 async def _keep_fresh(city: City, door: Door, tls: GatewayTls | None) -> None:

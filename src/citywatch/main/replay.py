@@ -50,11 +50,13 @@ def rebuild(decided: Decided, body: bytes) -> Call:
     """The call as it was judged, from its entry and the message that the entry's digest names."""
     arguments: dict[str, object] = {}
     rpc_id = None
+    chain: tuple[str, ...] = ()
     if body:
         message = parse_message(body, FROM_SERVER)
         params = dict(mcp.visible(getattr(message, "params", None)))
         inner = params.get("arguments", {})
         arguments = inner if decided.method == "tools/call" and isinstance(inner, dict) else params
+        chain = mcp.shown_chain(message)
         rpc_id = message.id if isinstance(message, Request) else None
     return Call(
         id=decided.call,
@@ -68,4 +70,5 @@ def rebuild(decided: Decided, body: bytes) -> Call:
         revision=decided.revision,
         rpc_id=rpc_id,
         task=decided.task,
+        chain=chain,
     )

@@ -38,6 +38,12 @@ def task() -> None:
 @click.option("--plan", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Hold the agent to this.")
 @click.option("--template", metavar="NAME", help="Hold the agent to this template of `plan_templates:`, filled in.")
 @click.option("--with", "values", multiple=True, metavar="NAME=VALUE", help="What a parameter of the template is.")
+@click.option("--grant", type=click.Path(path_type=Path), help="Root a chain of grants, and write it to this file.")
+@click.option(
+    "--caveats", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="JSON: what the grant leaves."
+)
+@click.option("--for", "hold", default="1h", show_default=True, metavar="TIME", help="How long the grant holds.")
+@click.option("--depth", type=click.IntRange(0, 7), default=3, show_default=True, help="How often it may be handed on.")
 @click.argument("prompt", required=False)
 @click.pass_obj
 def start(
@@ -47,6 +53,10 @@ def start(
     plan: Path | None,
     template: str | None,
     values: tuple[str, ...],
+    grant: Path | None,
+    caveats: Path | None,
+    hold: str,
+    depth: int,
     prompt: str | None,
 ) -> None:
     """Put a principal's own words into an agent's context: only they let values steer acts unasked.
@@ -54,11 +64,16 @@ def start(
     Without PROMPT they are read from standard input. A plan (YAML or JSON) says which acts the task is made of: all
     others are asked about, and what it binds needs no other source. It holds until it expires; until then another task
     can only narrow it.
+
+    With `--grant` the agent also gets a grant to act for this task, which it can hand on to other agents, in part or
+    whole (`citywatch grant hand-on`).
     """
     from citywatch.adapters.weights import content_model
     from citywatch.core.plan.template import instantiate
     from citywatch.main.assembly import load_rules, open_city, operator
+    from citywatch.main.grants import hold_ms, read_caveats, write_links
     from citywatch.main.plans import read_plan, read_template, read_values
+    from citywatch.service.grants import Grants
     from citywatch.service.tasks import Tasks
 
     place = read_place(file)
@@ -66,6 +81,9 @@ def start(
         raise Malformed("a task has one plan: give `--plan` or `--template`")
     if values and template is None:
         raise Malformed("`--with` fills in a template: name it with `--template`")
+    if caveats is not None and grant is None:
+        raise Malformed("`--caveats` are a grant's: say where to write it with `--grant`")
+    left, ttl = read_caveats(caveats), hold_ms(hold)
     contract = None if plan is None else read_plan(plan)
     if template is not None:
         contract = instantiate(read_template(place.settings.plan_templates, template), read_values(values))
@@ -88,6 +106,17 @@ def start(
             if holds is not None:
                 click.echo(f"held to plan {holds.digest}")
                 click.echo(f"{holds.kind.value} plan, assumes {holds.kind.assumes}")
+            if grant is not None:
+                grants = Grants(
+                    store=city.store,
+                    clock=city.clock,
+                    chance=city.chance,
+                    replica=city.replica.name,
+                    domain=city.settings.trust_domain,
+                    signer=city.speaks_for_principals(),
+                )
+                write_links(grant, [await grants.root(started, left, ttl, depth, operator())])
+                click.echo(f"wrote {grant}: a grant for {agent}'s newest key")
 
     asyncio.run(run())
 

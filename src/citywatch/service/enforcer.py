@@ -3,9 +3,9 @@
     load(needs) → verify → admit → append → forward → settle → append → release
 
 `judge` is its first half and `settle` its second; `exchange` puts the forwarding between them. What the gates decide is
-in `core.enforce`; here it is only made sure that nothing happens out of order. Long, and one thing because both halves
-are the same promise: what is in the log, what was read for it, and what may happen next are one transaction each.
-`snapshots` reads the rows, `contexts` knows what flowed, `entries` words what is entered.
+in `core.enforce`; here it is only made sure that nothing happens out of order: what is in the log, what was read for
+it, and what may happen next are one transaction for each half. `snapshots` reads the rows, `contexts` knows what
+flowed, `recording` puts a decision's transaction together, `entries` words it, `closing` ends what gets no reply.
 
 INVARIANTS
 1. Every call's entry is committed before it is forwarded; one that changes anything is synced first, and so is what an
@@ -23,12 +23,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 import msgspec
 
 from citywatch.core.call import Allow, Call, Decision, Deny, Direction, Reason
 from citywatch.core.content.model import Model
+from citywatch.core.delegation.chain import Verified
 from citywatch.core.enforce.admit import admit
 from citywatch.core.enforce.context import context_key, context_of_call
 from citywatch.core.enforce.deliver import Places, as_delivered, deliver
@@ -36,12 +37,9 @@ from citywatch.core.enforce.needs import (
     TOOL_CALL,
     Known,
     Needs,
-    OpenCall,
     Pin,
     effect_of,
     has_shared_id,
-    is_synced,
-    lost_key,
     needs,
     open_key,
 )
@@ -58,8 +56,10 @@ from citywatch.core.label import BOTTOM, join
 from citywatch.core.plan.temporal import Memory
 from citywatch.core.wire.jsonrpc import Response
 from citywatch.service import entries, memories
-from citywatch.service.contexts import Contexts, asking, context_of, entered, flowing, item_of, risen, shelve
+from citywatch.service.closing import Closing
+from citywatch.service.contexts import Contexts, context_of, entered, item_of, risen, shelve
 from citywatch.service.handles import filling
+from citywatch.service.judged import Judged
 from citywatch.service.ports import (
     Append,
     Appended,
@@ -71,38 +71,19 @@ from citywatch.service.ports import (
     Payload,
     Puts,
     Reads,
-    Spend,
     Stale,
     Store,
 )
+from citywatch.service.recording import recording
 from citywatch.service.rejections import Rejections
 from citywatch.service.snapshots import Snapshots, versions_of
-from citywatch.service.unhindered import unhindered
 
 MAX_CONFLICTS = 3
+MAX_CHAINS = 4_096
+"""How many chains are remembered as verified; some ten kilobytes each."""
 WAITING = ("asked", "parked")
 """The kinds of rows that wait for one message each."""
 Decide = Callable[[Call, Credential, Known, Needs, int], tuple[Authority | None, Decision]]
-
-
-class Judged(msgspec.Struct, frozen=True, kw_only=True):
-    """A call, its decision, and what it rested on; the decision's entry is committed. Only `judge` makes one.
-
-    `found` is what the gates found; `decision` is another where `unsafe_observe` enforces nothing. `redacted`: what was
-    taken out of a server's message before it was judged.
-    """
-
-    call: Call
-    credential: Credential
-    decision: Decision
-    found: Decision
-    authority: Authority | None
-    known: Known
-    redacted: tuple[str, ...] = ()
-
-    @property
-    def allowed(self) -> bool:
-        return type(self.decision) is Allow
 
 
 class Enforcer:
@@ -122,7 +103,7 @@ class Enforcer:
     ) -> None:
         """`model` scans what enters a context; without one nothing is scanned, and no Ask becomes a Deny for it.
 
-        `decide` stands in the place of the gates where a log is folded again (`rehearsal`), and nowhere else.
+        `decide` stands in the place of the gates where a log is folded again (`fold`), and nowhere else.
         """
         self.store = store
         self.clock = clock
@@ -133,7 +114,9 @@ class Enforcer:
         self._refresh = refresh
         self._decide = decide or decide_call
         self.contexts = Contexts(store)
+        self.verified = Verified(MAX_CHAINS)
         self.snapshots = Snapshots(store, self.contexts)
+        self.closing = Closing(store, clock, replica, self.snapshots)
         self.rejections = Rejections(store, clock, replica, lambda server: server in self.rules.servers)
 
     # -- the first half: who, whether, on record ---------------------------------------------------------------------
@@ -156,7 +139,7 @@ class Enforcer:
             now = self.clock.now_ms()
             filled = await filling(self.store, asked, self._context(asked, credential), self.rules, now)
             call = filled.call  # INVARIANT: 7. From here on there are values, and no handles.
-            need = needs(call, self.rules, now, credential.key, readings)
+            need = needs(call, self.rules, now, credential.key, readings, self.verified)
             loaded = await self.store.load(need.rows, [(b.key, b.window) for b in need.budgets])
             known = await self.snapshots.known(call, need, loaded, self.rules, taken=taken)
             if filled.broken is not None:
@@ -182,54 +165,28 @@ class Enforcer:
             unheard = not judged.allowed and call.direction is Direction.TO_AGENT
             if unheard and not self.rejections.deny(_code_of(decision), call.server):
                 return judged
-            append = self._recording(judged, need, loaded, now, puts, (*opening, *filled.reads))
+            append = recording(
+                judged,
+                need,
+                loaded,
+                now,
+                puts,
+                (*opening, *filled.reads),
+                salt=self.chance.salt(),
+                replica=self.replica,
+                model=self.model,
+            )
             try:
                 outcome = await self.store.append(append)
             except asyncio.CancelledError:
                 # INVARIANT: 5. The entry is committed by now or never will be (`Store.append`): the row tells which.
                 undone = tuple((key, None) for key, value in puts if value is not None)
-                await self.abandon(call, "it was not forwarded", undone)
+                await self.closing.abandon(call, "it was not forwarded", undone)
                 raise
             if type(outcome) is Appended:
                 return judged
             taken = taken or (isinstance(outcome, Stale) and any(outcome.key == key for key, _ in opening))
         raise Unavailable(Code.CONFLICT)
-
-    def _recording(self, judged: Judged, need: Needs, loaded: Loaded, now: int, puts: Puts, opening: Reads) -> Append:
-        """The one transaction of a decision: its entry, what it was read from, what it spends, what it changes."""
-        call, known, allowed = judged.call, judged.known, judged.allowed
-        observing = allowed and known.rules.observe
-        unheard = not allowed and call.direction is Direction.TO_AGENT
-        salt = self.chance.salt()
-        entry = entries.decided(
-            call,
-            judged.credential,
-            known,
-            judged.found,
-            judged.redacted,
-            salt=salt,
-            replica=self.replica,
-            now=now,
-            observing=observing,
-        )
-        return Append(
-            # What a server says and nobody hears costs it nothing, and would fill our disk: its digest has to do.
-            entries=(
-                NewEntry(entry, None if unheard else Payload(salt, call.body)),
-                *entries.let_down(call, judged.found, replica=self.replica, now=now),
-            ),
-            reads=(*known.reads, *opening) if allowed else known.reads,
-            spends=tuple(Spend(b.key, b.window, b.limit, observing or not allowed) for b in need.budgets),
-            puts=(
-                *self._open(call, need, known),
-                *puts,
-                *flowing(call, need.flow, known.flow, judged.found, loaded, now, self.model),
-                *memories.of_call(call, need, known, now),
-            )
-            if allowed
-            else asking(call, need.flow, known.flow, judged.decision, now),
-            sync=allowed and is_synced(self.rules, call),
-        )
 
     async def recall(self, call: Call, credential: Credential) -> Judged:
         """Take up a call that was allowed earlier (its reply comes by another request): who asks is verified anew."""
@@ -240,23 +197,6 @@ class Enforcer:
         return Judged(
             call=call, credential=credential, decision=_RECALLED, found=_RECALLED, authority=authority, known=known
         )
-
-    def _open(self, call: Call, need: Needs, known: Known) -> Puts:
-        """The row that marks a call as open (a notification has no outcome to wait for); an invitation is used up."""
-        spent: Puts = () if need.invited is None else ((need.invited, None),)
-        if need.likeness is not None and known.lost is not None:
-            spent = (*spent, (lost_key(need.likeness), None))  # it was resolved, and its time is over
-        if call.rpc_id is None:
-            return spent
-        row = OpenCall(
-            call=call.id,
-            replica=self.replica,
-            agent=call.agent,
-            server=call.server,
-            method=call.method,
-            likeness=need.likeness,
-        )
-        return ((open_key(call), msgspec.json.encode(row)), *spent)
 
     # -- the second half: what came back -----------------------------------------------------------------------------
 
@@ -360,27 +300,6 @@ class Enforcer:
             *risen(around, item.label, loaded),
             *memories.of_reply(event, self.rules, past, item.label, home, now),
         )
-
-    async def fail(self, judged: Judged, code: Code, detail: str, index: int, puts: Puts = ()) -> None:
-        """Record that a forwarded call got no (further) reply. Its effect may have happened all the same."""
-        await self._fail(judged.call, code, detail, index, puts, ())
-
-    async def close(self, call: Call, code: Code, detail: str, index: int = 0, puts: Puts = ()) -> None:
-        """Record that a call gets no reply, if it is still open; whoever closed it before has said how it ended."""
-        key = open_key(call)
-        loaded = await self.store.load((key,), ())
-        row: OpenCall | None = self.snapshots.decode(key, loaded)
-        if row is not None and row.call == call.id:
-            await self._fail(call, code, detail, index, puts, versions_of((key,), loaded))
-
-    async def abandon(self, call: Call, detail: str, puts: Puts = ()) -> None:
-        """Close a call that its caller left, if it is still open. If the disk will not, the next start does."""
-        with suppress(Unavailable):
-            await unhindered(self.close(call, Code.ABANDONED, detail, 0, puts))
-
-    async def _fail(self, call: Call, code: Code, detail: str, index: int, puts: Puts, once: Reads) -> None:
-        entry = entries.failed(call, code, detail, index, replica=self.replica, now=self.clock.now_ms())
-        await self.store.append(Append(entries=(NewEntry(entry),), reads=once, puts=((open_key(call), None), *puts)))
 
     # -- in order, and up to date ------------------------------------------------------------------------------------
 

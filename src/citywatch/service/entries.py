@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from citywatch.core import events
 from citywatch.core.call import Allow, Call, Decision, Deny, Release
+from citywatch.core.delegation.chain import Chain
 from citywatch.core.enforce.filling import note_of
 from citywatch.core.enforce.needs import Known, effect_of
 from citywatch.core.enforce.offers import Report
@@ -50,6 +51,7 @@ def decided(
     `observing`: it went through whatever was decided, and the entry says `would_deny`, which no enforced one does.
     """
     reason = None if isinstance(decision, Allow) else decision.reason
+    chain = known.chain if isinstance(known.chain, Chain) else None
     event = events.Decided(
         at=now,
         replica=replica,
@@ -78,6 +80,8 @@ def decided(
         assumes=_assumes(call, known),
         task=call.task,
         redacted=redacted[:MAX_REDACTED],
+        via=() if chain is None else (chain.principal, *(agent for agent, _ in chain.hops)),
+        grants=() if chain is None else chain.hashes,
     )
     return encode_event(event)
 

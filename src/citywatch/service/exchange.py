@@ -19,8 +19,9 @@ from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
 from citywatch.core.wire import mcp
 from citywatch.core.wire.jsonrpc import Limits, Response
-from citywatch.service.enforcer import Enforcer, Judged
+from citywatch.service.enforcer import Enforcer
 from citywatch.service.greetings import Greetings
+from citywatch.service.judged import Judged
 from citywatch.service.ports import Answer, Upstream
 from citywatch.service.questions import Questions, caller_of, reason_of, upstream_session
 from citywatch.service.replies import Outcome, Replies
@@ -54,7 +55,7 @@ class Exchange:
             try:
                 answer = await upstream.send(
                     caller_of(judged),
-                    judged.call.body,
+                    forwarded(judged),
                     _told_by(judged, headers),
                     session,
                     repeatable=_repeatable(judged),
@@ -67,7 +68,7 @@ class Exchange:
                 code = failure.code if isinstance(failure, Refused) else Code.REPLY_MALFORMED
                 return await self.replies.failed(judged, code, str(failure))
         except asyncio.CancelledError:
-            await self.enforcer.abandon(call, GONE)
+            await self.enforcer.closing.abandon(call, GONE)
             raise
 
     async def _answered(self, judged: Judged, answer: Answer) -> Outcome:
@@ -82,7 +83,9 @@ class Exchange:
         if answer.media == "sse":
             return self.streams.begin(judged, answer)
         await answer.close()
-        await self.enforcer.fail(judged, Code.UPSTREAM_UNAVAILABLE, f"status {answer.status} without a reply", 0)
+        await self.enforcer.closing.fail(
+            judged, Code.UPSTREAM_UNAVAILABLE, f"status {answer.status} without a reply", 0
+        )
         return Outcome(status=answer.status if answer.status >= 400 else 502, media="none")
 
     async def _reply(self, judged: Judged, answer: Answer, raw: bytes) -> Outcome:
@@ -98,7 +101,7 @@ class Exchange:
         if not judged.allowed:
             return Outcome(status=403, media="none")
         answer = await self.upstreams[call.server].send(
-            caller_of(judged), judged.call.body, headers, upstream_session(judged), repeatable=_repeatable(judged)
+            caller_of(judged), forwarded(judged), headers, upstream_session(judged), repeatable=_repeatable(judged)
         )
         await answer.close()
         return Outcome(status=answer.status, media="none")
@@ -133,7 +136,7 @@ class Exchange:
         try:
             answer = await self.upstreams[call.server].listen(caller_of(judged), headers, upstream_session(judged))
         except asyncio.CancelledError:
-            await unhindered(self.enforcer.fail(judged, Code.ABANDONED, GONE, 0))
+            await unhindered(self.enforcer.closing.fail(judged, Code.ABANDONED, GONE, 0))
             raise
         if answer.media != "sse":
             await answer.close()
@@ -156,6 +159,11 @@ class Exchange:
         if judged.allowed:
             await self.questions.forget(session)
         return judged
+
+
+def forwarded(judged: Judged) -> bytes:
+    """What a server is sent: the message that was judged, without the chain that was shown to us."""
+    return mcp.without_chain(judged.call.body) if judged.call.chain else judged.call.body
 
 
 def _repeatable(judged: Judged) -> bool:

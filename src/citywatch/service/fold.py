@@ -36,8 +36,9 @@ from citywatch.core.plan.contract import Plan, begin
 from citywatch.core.plan.narrow import NotAdopted
 from citywatch.core.wire import mcp
 from citywatch.service.contexts import TICKET_ID, held_to
-from citywatch.service.enforcer import Enforcer, Judged
+from citywatch.service.enforcer import Enforcer
 from citywatch.service.handles import refilled
+from citywatch.service.judged import Judged
 from citywatch.service.plans import Plans
 from citywatch.service.ports import Append, Payload, Puts, Spend, Store
 from citywatch.service.recorded import Then, authority_of, papers_of, pin_of, recorded, response_of, ticket_of
@@ -50,7 +51,7 @@ SLICE: Final = 512
 REPLICA: Final = "fold"
 IDLE: Final = frozenset(
     "resolved rejected authority_changed credential_issued tool_approved tool_changed offers_dropped started stopped "
-    "gap policy_loaded erased label_released".split()
+    "gap policy_loaded erased label_released grant_rooted grant_withdrawn".split()
 )
 """Tags of entries that change nothing which a decision of this fold rests on: pins stand in the entries themselves, and
 a label that a call let down is let down again. By tags: a log may hold entries of a version beside this one."""
@@ -170,7 +171,7 @@ class Fold:
         """Note what was known, have it judged, and say what was recorded. # INVARIANT: 1."""
         assert self._now is not None
         one = self._now.event
-        authority = authority_of(one, self._rules)
+        authority = authority_of(one, self._rules, need.chain)
         known = msgspec.structs.replace(known, pin=pin_of(one), lost=None, invited=None, taken=False, broken=None)
         remembers = bool(self._rules.temporal)
         self._now = msgspec.structs.replace(

@@ -16,7 +16,8 @@ from citywatch.core.enforce.needs import Session, session_key
 from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
 from citywatch.core.wire import jsonrpc, mcp
 from citywatch.core.wire.jsonrpc import Limits, Response
-from citywatch.service.enforcer import Enforcer, Judged
+from citywatch.service.enforcer import Enforcer
+from citywatch.service.judged import Judged
 from citywatch.service.ports import Answer, Puts, Reads, Upstream
 from citywatch.service.questions import Questions, caller_of
 from citywatch.service.replies import Outcome, Replies

@@ -48,6 +48,8 @@ PASSING: Final = frozenset(
         Code.RULE_MATCHED,
         Code.TOOL_CHANGED,
         Code.TOOL_NOT_APPROVED,
+        Code.HANDLE_UNKNOWN,
+        Code.HANDLE_EXPIRED,
     )
 )
 """Refusals that rested on rows which have moved on since: what the entry says is all there is."""
@@ -63,7 +65,7 @@ async def then(store: Store, rules: Rules, index: int, decided: events.Decided, 
     if decided.manifest != rules.manifest:
         missing.append("the configuration has changed since")
     if decided.code in PASSING:
-        missing.append("it rested on rows that have moved on since: budgets, open calls, approvals of tools")
+        missing.append("it rested on rows that have moved on since: budgets, open calls, approvals, handles")
     if need.event is not None:
         missing.append("what temporal rules remembered then is not kept")
     flow = None
@@ -81,7 +83,7 @@ async def then(store: Store, rules: Rules, index: int, decided: events.Decided, 
         reads=(),
         flow=flow,
     )
-    authority = authority_of(decided, rules)
+    authority = authority_of(decided, rules, need.chain)
     return Then(call=call, authority=authority, known=known, need=need, missing=tuple(missing))
 
 

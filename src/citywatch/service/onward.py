@@ -14,19 +14,14 @@ import msgspec
 from citywatch.core.call import Call
 from citywatch.core.enforce.deliver import READERS, Places, hides_stream
 from citywatch.core.enforce.holdback import Holdback, Ready
-from citywatch.core.enforce.needs import agent_name
+from citywatch.core.enforce.hush import HUSHED, TOLD, hush
+from citywatch.core.enforce.needs import TOOL_CALL, agent_name
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.sift import is_open
 from citywatch.core.flow.fields import UNSEEN
 from citywatch.core.wire.jsonrpc import Notification, Request, Response, format_message
 
-TOLD: Final = {
-    "notifications/progress": "message",
-    "notifications/message": "data",
-    "notifications/cancelled": "reason",
-}
-"""Notifications with words in them, and where; nobody waits for those."""
-_PLAIN: Final = frozenset(("progressToken", "progress", "total", "level", "requestId"))
+HANDLES: Final = "handles"
 
 
 class Passing(msgspec.Struct, frozen=True):
@@ -45,6 +40,7 @@ class Onward:
         ruling = rules.cleared(agent_name(call)).content
         self._held = None if is_open(ruling) or rules.observe else Holdback(ruling)
         self._hides = hides_stream(call, rules) and not rules.observe
+        self._hushes = rules.hushes(call.agent, call.server, call.name if call.method == TOOL_CALL else None)
         self.known: Places | None = None
         """Once the reply has come: where in it something ends that began before it."""
 
@@ -79,14 +75,16 @@ class Onward:
         return Passing(changed, one.event_id, (*one.redacted, *ready.redacted), one.withheld)
 
     def _hidden(self, message: Request | Notification | None, event_id: str | None) -> Passing:
-        """# INVARIANT: what a server tells of a call whose reply is not for this agent is not for it either."""
-        if not self._hides or message is None or message.params is None:
+        """# INVARIANT: what a server tells of a call whose reply is not for this agent is not for it either, and what
+        it tells of one whose reply is hidden is hidden. A question that policy puts is seen, or nobody could answer.
+        """
+        if message is None or not (self._hides or self._hushes):
             return Passing(message, event_id)
         if isinstance(message, Request):
-            return Passing(message, event_id, withheld=READERS)
-        if message.method not in TOLD:
-            return Passing(message, event_id)
-        params = {name: one for name, one in message.params.items() if name in _PLAIN}
-        params[TOLD[message.method]] = UNSEEN
-        changed = Notification(message.method, params)
-        return Passing(msgspec.structs.replace(changed, body=format_message(changed)), event_id, (f"{READERS} 1",))
+            asked = self._hides and message.params is not None
+            return Passing(message, event_id, withheld=READERS if asked else "")
+        why, mark = (READERS, UNSEEN) if self._hides else (HANDLES, HUSHED)
+        changed = hush(message, mark)
+        if changed is None:
+            return Passing(message, event_id, withheld=why)
+        return Passing(changed, event_id, () if changed.params == message.params else (f"{why} 1",))

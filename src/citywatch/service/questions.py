@@ -17,7 +17,8 @@ from citywatch.core.enforce.needs import TOOL_CALL, Key, OpenCall, open_key, wai
 from citywatch.core.errors import CitywatchError, Code, Refused
 from citywatch.core.wire import jsonrpc, mcp
 from citywatch.core.wire.jsonrpc import Notification, Request
-from citywatch.service.enforcer import WAITING, Enforcer, Judged
+from citywatch.service.enforcer import WAITING, Enforcer
+from citywatch.service.judged import Judged
 from citywatch.service.ports import Append, Puts, Upstream
 
 
@@ -122,7 +123,7 @@ class Questions:
     async def drop(self, asked: Call) -> None:
         """Close a question that nobody can answer any more, if it is still unanswered."""
         gone = (waiting_key("asked", asked, asked.rpc_id), None)
-        await self.enforcer.close(asked, Code.ABANDONED, "the stream it came on is over", 0, (gone,))
+        await self.enforcer.closing.close(asked, Code.ABANDONED, "the stream it came on is over", 0, (gone,))
 
     async def forget(self, session: str) -> None:
         """Drop what still waited for a message in a session that is over, and close those calls."""
@@ -131,7 +132,7 @@ class Questions:
                 if row_id.startswith(f"{session}\n"):
                     call = parse_waiting(row.value)
                     gone = ((kind, row_id), None)
-                    await self.enforcer.close(call, Code.ABANDONED, "its session ended", 0, (gone,))
+                    await self.enforcer.closing.close(call, Code.ABANDONED, "its session ended", 0, (gone,))
 
 
 def format_waiting(call: Call) -> bytes:

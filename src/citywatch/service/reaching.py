@@ -71,6 +71,7 @@ async def reach_actual(store: Store, rules: Rules, agent: str, now: int) -> Reac
 
 
 async def _reached(store: Store, rules: Rules, agent: str, now: int, premises: Iterable[Premise]) -> Reached:
+    rules = msgspec.structs.replace(rules, bound=frozenset())  # under some chain, and that could be the widest
     row = await _registered(store, agent)
     pins = await _pins(store)
     authority = Authority(agent=row.agent, name=agent, key=row.keys[0], entity=rules.agent(row.agent, agent))

@@ -12,6 +12,7 @@ import msgspec
 
 from citywatch.core import events
 from citywatch.core.call import Allow, Ask, Call, Decision, Deny, Reason
+from citywatch.core.delegation.chain import Asking, Chain, Trust, authorise
 from citywatch.core.enforce.needs import Known, Needs, Pin
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.verify import Authority
@@ -53,10 +54,15 @@ def ticket_of(one: events.Decided) -> str | None:
     return words[1] if words[0] == "ticket" and len(words) > 1 else None
 
 
-def authority_of(one: events.Decided, rules: Rules) -> Authority:
-    """Who acted: whoever has an entry of their own had papers that held."""
+def authority_of(one: events.Decided, rules: Rules, chain: Chain | Reason | None = None) -> Authority:
+    """Who acted: whoever has an entry of their own had papers that held, and so did the chain that was shown."""
     name = one.agent.rpartition("/")[2]
-    return Authority(agent=one.agent, name=name, key=one.key, entity=rules.agent(one.agent, name))
+    held = Authority(agent=one.agent, name=name, key=one.key, entity=rules.agent(one.agent, name))
+    if not isinstance(chain, Chain):
+        return held
+    trust = Trust(domain=rules.domain, roots={chain.principal: (chain.root_thumb,)}, revoked=(), epoch=0)
+    asking = Asking(agent=one.agent, key=one.key, task=one.task)
+    return msgspec.structs.replace(held, delegated=authorise(chain, asking, trust, one.at))
 
 
 def pin_of(one: events.Decided) -> Pin | None:

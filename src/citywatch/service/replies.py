@@ -20,7 +20,8 @@ from citywatch.core.enforce.settle import Withheld
 from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.wire import jsonrpc, mcp
 from citywatch.core.wire.jsonrpc import Limits, Request, Response
-from citywatch.service.enforcer import Enforcer, Judged
+from citywatch.service.enforcer import Enforcer
+from citywatch.service.judged import Judged
 from citywatch.service.ports import Puts, Reads
 from citywatch.service.questions import Questions, reason_of
 
@@ -66,7 +67,7 @@ class Replies:
         if code is Code.SESSION_LOST and judged.call.session is not None:
             puts = ((session_key(judged.call.session), None),)
             await self._questions.forget(judged.call.session)
-        await self._enforcer.fail(judged, code, detail, 0, puts)
+        await self._enforcer.closing.fail(judged, code, detail, 0, puts)
         return self.told(judged, code, detail)
 
     def read(self, call: Call, raw: bytes) -> Response:
@@ -97,7 +98,7 @@ class Replies:
             if not embedded.allowed:
                 code, _ = reason_of(embedded)
                 detail = f"the server asked for `{request.method}`"
-                await self._enforcer.fail(judged, code, detail, index, puts)
+                await self._enforcer.closing.fail(judged, code, detail, index, puts)
                 return mcp.refusal(judged.call, code, detail)
         if (invitation := invite(response, self._enforcer.clock.now_ms(), judged.call.id)) is not None:
             puts = (*puts, (invited_key(judged.call), msgspec.json.encode(invitation)))

@@ -12,6 +12,9 @@ from typing import Any
 import msgspec
 
 from citywatch.core.call import Call
+from citywatch.core.delegation.chain import Chain
+from citywatch.core.enforce.chains import WITHDRAWN, chain_rows
+from citywatch.core.enforce.cursors import Issued, cursor_key
 from citywatch.core.enforce.held import TaskRow, task_key
 from citywatch.core.enforce.invitation import Invitation, read_invitation
 from citywatch.core.enforce.needs import (
@@ -51,6 +54,7 @@ ROW_TYPES: dict[str, Any] = {
     "invited": bool | Invitation,
     "rule": Memory,
     "task": TaskRow,
+    "cursors": Issued,
 }
 Counted = tuple[Puts, Reads, tuple[tuple[str, Session], ...]]
 """What adds a session to an agent's: the change, what it was read from, and the sessions that it ends."""
@@ -71,7 +75,7 @@ class Snapshots:
         if flow is not None and invited is not None:
             flow = msgspec.structs.replace(flow, continues=invited.call)
         past, read = await self.past(need.event, rules, "" if flow is None else flow.context.task, loaded)
-        return Known(
+        known = Known(
             flow=flow,
             past=past,
             rules=rules,
@@ -81,9 +85,20 @@ class Snapshots:
             lost=None if need.likeness is None else read_lost(self.decode(lost_key(need.likeness), loaded)),
             invited=invited,
             task=None if call.task is None else self.decode(task_key(call.task), loaded),
+            issued=self.decode(cursor_key(call), loaded),
             taken=taken or (need.asked is not None and need.asked in loaded.rows),
             used=loaded.used,
             reads=(*versions_of(need.rows, loaded), *read),
+        )
+        chain = need.chain
+        if not isinstance(chain, Chain):
+            return known if chain is None else msgspec.structs.replace(known, chain=chain)
+        rows = chain_rows(chain)
+        return msgspec.structs.replace(
+            known,
+            chain=chain,
+            hops={key: self.decode(key, loaded) for key in rows if key[0] == "agent"},
+            withdrawn=frozenset(key[1] for key in rows if key[0] == WITHDRAWN and key in loaded.rows),
         )
 
     async def past(

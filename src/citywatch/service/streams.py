@@ -15,7 +15,8 @@ from citywatch.core.call import Call
 from citywatch.core.errors import CitywatchError, Code, Malformed, Refused, Unavailable
 from citywatch.core.wire import jsonrpc, mcp
 from citywatch.core.wire.jsonrpc import Limits, Response
-from citywatch.service.enforcer import Enforcer, Judged
+from citywatch.service.enforcer import Enforcer
+from citywatch.service.judged import Judged
 from citywatch.service.onward import Onward, Passing
 from citywatch.service.ports import Answer
 from citywatch.service.questions import Questions
@@ -85,7 +86,7 @@ class Streams:
                     if body is not None:
                         yield Delivery(body, one.event_id)
             if not closed:
-                await self._enforcer.fail(judged, *over, index)
+                await self._enforcer.closing.fail(judged, *over, index)
                 yield Delivery(mcp.refusal(call, *over))
         finally:
             await unhindered(self._over(judged, answer, index, over, asked, resumable=resumable))
@@ -129,11 +130,11 @@ class Streams:
         for one in asked:
             await self._questions.drop(one)
         if call_is_unasked(call):
-            await self._enforcer.fail(judged, *over, index)
+            await self._enforcer.closing.fail(judged, *over, index)
         elif resumable and call.session is not None:
             await self._questions.park(call)
         else:
-            await self._enforcer.close(call, *over, index)
+            await self._enforcer.closing.close(call, *over, index)
 
 
 def call_is_unasked(call: Call) -> bool:

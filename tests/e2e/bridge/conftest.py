@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.gateway.desk import Desk, free_port
+from tests.e2e.gateway.desk import Desk
+from tests.ports import free_port
 
 
 @contextmanager

@@ -17,7 +17,8 @@ from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
-from tests.e2e.gateway.desk import DEADLINE_S, Desk, free_port
+from tests.e2e.gateway.desk import DEADLINE_S, Desk
+from tests.ports import free_port
 
 Mode = Literal["legacy", "auto"]
 CONNECT = (sys.executable, "-m", "citywatch", "connect", "clerk")

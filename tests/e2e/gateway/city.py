@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from tests.e2e.gateway.desk import Desk, free_port
+from tests.e2e.gateway.desk import Desk
 from tests.fault.test_killed_gateway import MODERN
+from tests.ports import free_port
 
 SHIFTED = [sys.executable, str(Path(__file__).with_name("shifted.py"))]
 
@@ -33,7 +34,7 @@ class City:
         file = desk.folder / "citywatch.yaml"
         plain = file.read_text()
         told = plain.replace('"]', f'", "https://127.0.0.1:{self.tls_port}"]', 1)
-        told = told.replace("agents:\n", "agents:\n  brief:\n    roles: [payer]\n    svid_ttl: 1m\n  other: {}\n")
+        told = told.replace("agents:\n", "agents:\n  brief:\n    roles: [payer]\n    svid_ttl: 10m\n  other: {}\n")
         file.write_text(told)
 
     @property

@@ -15,8 +15,10 @@ from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
+from tests.ports import free_port
+
 HERE = Path(__file__).parent
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 
 CONFIG = """
 trust_domain: t.example
@@ -41,13 +43,6 @@ POLICY = """
 when { context.args.amount <= 100 };
 @id("telling") permit(principal is Server, action in Action::"notify_agent", resource);
 """
-
-
-def free_port() -> int:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        port: int = bound.getsockname()[1]
-        return port
 
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:
@@ -98,9 +93,18 @@ class Desk:
         return process
 
     def up(self, command: list[str] | None = None) -> subprocess.Popen[bytes]:
-        self.process = self._spawn(command or [sys.executable, "-m", "citywatch", "up"])
-        wait_for(lambda: answers(f"http://127.0.0.1:{self.port}/citywatch/health"), "the gateway")
-        return self.process
+        """Start the gateway; it answers, and has said what it says at its start."""
+        command = command or [sys.executable, "-m", "citywatch", "up"]
+        log = self._log_of(command)
+        before = log.stat().st_size if log.exists() else 0
+        process = self.process = self._spawn(command)
+        wait_for(
+            lambda: process.poll() is not None or b"ready\n" in log.read_bytes()[before:],
+            "the gateway to be ready",
+        )
+        assert process.returncode is None, f"the gateway ended with {process.returncode}: {log.read_text()}"
+        wait_for(lambda: answers(f"http://127.0.0.1:{self.port}/citywatch/health"), "the gateway to answer")
+        return process
 
     def down(self) -> None:
         """Stop the gateway as an operator does; nothing happens if it is dead already."""
@@ -119,8 +123,11 @@ class Desk:
         path = self.folder / "ledger"
         return path.read_text().splitlines() if path.exists() else []
 
+    def _log_of(self, command: list[str]) -> Path:
+        return self.folder / f"{Path(command[-1]).name}.log"
+
     def _spawn(self, command: list[str], cwd: Path | None = None) -> subprocess.Popen[bytes]:
-        log = self._stack.enter_context((self.folder / f"{Path(command[-1]).name}.log").open("ab"))
+        log = self._stack.enter_context(self._log_of(command).open("ab"))
         process = subprocess.Popen(command, cwd=cwd or self.folder, stdout=log, stderr=log)
         self._stack.callback(_end, process)
         return process
@@ -130,7 +137,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(10)
+            process.wait(DEADLINE_S)  # killed in the middle of its leave, a gateway would be another test's crash
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

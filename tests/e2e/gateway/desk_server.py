@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from pathlib import Path
 
 from mcp.server.mcpserver import Context, MCPServer
@@ -38,9 +39,11 @@ async def count(upto: int, context: Context) -> str:
 
 @server.tool()
 async def nap(seconds: float) -> str:
-    """Sleep before answering."""
+    """Sleep before answering, until somebody leaves a file `wake` at the latest."""
     (folder / "napping").touch()
-    await asyncio.sleep(seconds)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not (folder / "wake").exists():
+        await asyncio.sleep(0.02)
     return "awake"
 
 

@@ -16,7 +16,9 @@ from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
-from tests.e2e.gateway.desk import DEADLINE_S, Desk, free_port
+from tests.e2e.gateway.desk import DEADLINE_S, Desk
+from tests.e2e.gateway.shifted import put
+from tests.ports import free_port
 
 SHIFTED = [sys.executable, str(Path(__file__).with_name("shifted.py"))]
 FACES = ["loopback", "stdio"]
@@ -26,12 +28,12 @@ MINUTE_MS = 60_000
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    """A gateway and bridges whose clock is the file `shift`; tokens last a minute."""
+    """A gateway and bridges whose clock is the file `shift`; tokens last ten minutes."""
     with ExitStack() as stack:
         desk = Desk(tmp_path_factory.mktemp("connect"), stack)
         file = desk.folder / "citywatch.yaml"
         names = [f"{face}-{mode}" for face in FACES for mode in MODES]
-        agents = "".join(f"  {name}: {{roles: [payer], token_ttl: 1m}}\n" for name in names)
+        agents = "".join(f"  {name}: {{roles: [payer], token_ttl: 10m}}\n" for name in names)
         file.write_text(file.read_text().replace("agents:\n", f"agents:\n{agents}"))
         desk.start_upstream()
         for name in names:
@@ -76,13 +78,12 @@ def tokens_issued(desk: Desk, name: str) -> int:
 @pytest.mark.parametrize("face", FACES)
 async def test_a_token_that_ends_is_renewed_and_a_revoked_agent_gets_no_other(desk: Desk, face: str, mode: str) -> None:
     name = f"{face}-{mode}"
-    shift = desk.folder / "shift"
-    shift.write_text("0")
+    put(desk.folder, 0)
     async with bridged(desk, face, mode, name) as agent:
         assert not (await agent.call_tool("pay", {"to": name, "amount": 1})).is_error
         issued = tokens_issued(desk, name)
         assert issued == 1
-        shift.write_text(str(3 * MINUTE_MS))  # the token's life and the leeway are over
+        put(desk.folder, 15 * MINUTE_MS)  # the token's life and the leeway are over
         assert not (await agent.call_tool("pay", {"to": name, "amount": 2})).is_error
         assert tokens_issued(desk, name) == issued + 1
 
@@ -90,9 +91,9 @@ async def test_a_token_that_ends_is_renewed_and_a_revoked_agent_gets_no_other(de
         with pytest.raises(Exception, match="agent_revoked") as caught:
             await agent.call_tool("pay", {"to": name, "amount": 3})
         assert "Traceback" not in str(caught.value)
-        shift.write_text(str(6 * MINUTE_MS))  # nor does it help to wait for the next token
+        put(desk.folder, 30 * MINUTE_MS)  # nor does it help to wait for the next token
         with pytest.raises(Exception, match="agent_revoked"):
             await agent.call_tool("pay", {"to": name, "amount": 4})
         assert tokens_issued(desk, name) == issued + 1
     assert [line for line in desk.ledger() if line.startswith(name)] == [f"{name} 1", f"{name} 2"]
-    shift.write_text("0")
+    put(desk.folder, 0)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.gateway.desk import Desk, wait_for
+from tests.e2e.gateway.test_observe import health
 from tests.fault.test_killed_gateway import ask
 
 VERIFIER = Path(__file__).parents[3] / "spec" / "verify_log.py"
@@ -44,15 +45,17 @@ def last_payment(desk: Desk) -> str:
 
 
 def copies(desk: Desk, text: str) -> list[str]:
-    """The files of the state folder in which these bytes stand."""
+    """The files of the state folder in which these bytes stand, once the publisher has none under way."""
+    wait_for(lambda: health(desk)["published"] == len(desk.events()), "the log to be published")
     files = [path for path in (desk.folder / ".citywatch").rglob("*") if path.is_file()]
     assert {"citywatch.db", "citywatch.db-wal"} <= {path.name for path in files}
     return sorted(path.name for path in files if text.encode() in path.read_bytes())
 
 
 def publish(desk: Desk) -> str:
-    """Have everything published; return the log's key."""
+    """Have everything published, in the gateway's eyes too, so that it leaves the files alone; return the log's key."""
     desk.run("log", "export", str(desk.folder / "throw-away"))
+    wait_for(lambda: health(desk)["published"] == len(desk.events()), "the gateway to see it")
     return desk.run("log", "key").stdout.strip()
 
 

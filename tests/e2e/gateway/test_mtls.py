@@ -21,8 +21,9 @@ from citywatch.core.identity.papers import parse_introduction
 from citywatch.core.signature import thumbprint
 from tests.e2e.gateway.city import City, look, open_city
 from tests.e2e.gateway.desk import wait_for
+from tests.e2e.gateway.shifted import put
 
-HOUR_MS = 3_600_000
+MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 
 
 @pytest.fixture(scope="module")
@@ -77,15 +78,14 @@ async def test_a_revoked_agent_is_refused_on_the_connection_that_it_has(city: Ci
 
 async def test_a_certificate_that_ends_is_refused_on_the_connection_that_it_opened(city: City) -> None:
     """What TLS saw when the connection began is asked again of each request."""
-    shift = city.desk.folder / "shift"
     async with httpx2.AsyncClient(verify=city.of("brief"), timeout=30) as http:
         assert await look(http, city.url, {}) == (200, "done")
-        shift.write_text(str(5 * 60_000))
+        put(city.desk.folder, 15 * MINUTE_MS)
         try:
             assert (await look(http, city.url, {}))[1] == "credential_expired"
             assert await city.refusal(city.of("clerk")) == (200, "done")  # whose certificate lasts an hour
         finally:
-            shift.unlink()
+            put(city.desk.folder, 0)
         assert await look(http, city.url, {}) == (200, "done")
 
 
@@ -109,16 +109,16 @@ def key_of(der: bytes) -> str:
 
 async def test_the_gateways_key_lasts_half_an_hour_and_changes_under_an_established_connection(city: City) -> None:
     """First the clock is put forward, so that a renewal is due; then back, before the new certificate begins."""
-    shift, first = city.desk.folder / "shift", key_of(shown(city))
+    first = key_of(shown(city))
     async with httpx2.AsyncClient(verify=city.of("clerk"), timeout=30) as http:
         assert await look(http, city.url, {}) == (200, "done")
-        shift.write_text(str(31 * 60_000))
+        put(city.desk.folder, 31 * MINUTE_MS)
         try:
             wait_for(lambda: key_of(shown(city)) != first, "a new key")
             second = key_of(shown(city))
             assert await look(http, city.url, {}) == (200, "done")
         finally:
-            shift.unlink()
+            put(city.desk.folder, 0)
         wait_for(lambda: key_of(shown(city)) not in (first, second), "a certificate of today")
         assert await look(http, city.url, {}) == (200, "done")
     assert await city.refusal(city.of("clerk")) == (200, "done")

@@ -17,7 +17,6 @@ CALL = {
     "method": "tools/call",
     "params": {
         "name": "pay",
-        "arguments": {"amount": 101, "to": "x"},
         "_meta": {
             "io.modelcontextprotocol/protocolVersion": "2026-07-28",
             "io.modelcontextprotocol/clientCapabilities": {},
@@ -45,8 +44,10 @@ def observer(new_desk: Desk) -> Desk:
     return new_desk
 
 
-def post(desk: Desk, headers: dict[str, str]) -> int:
-    request = urllib.request.Request(desk.url, json.dumps(CALL).encode(), HEADERS | headers)
+def post(desk: Desk, headers: dict[str, str], amount: int = 101) -> int:
+    params: dict[str, Any] = CALL["params"]  # type: ignore[assignment]
+    call = {**CALL, "params": {**params, "arguments": {"amount": amount, "to": "x"}}}
+    request = urllib.request.Request(desk.url, json.dumps(call).encode(), HEADERS | headers)
     try:
         with urllib.request.urlopen(request, timeout=30) as response:
             response.read()
@@ -81,6 +82,7 @@ def test_it_is_said_wherever_somebody_looks_and_papers_count_all_the_same(observ
 
 
 def test_a_gateway_that_enforces_says_that_it_does(desk: Desk) -> None:
-    assert health(desk) == {"status": "ok", "published": health(desk)["published"], "enforcing": True}
+    told = health(desk)
+    assert told == {"status": "ok", "published": told["published"], "enforcing": True}
     assert post(desk, {"authorization": f"Bearer {desk.token()}"}) == 200
     assert desk.ledger() == []

@@ -18,7 +18,9 @@ from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from tests.e2e.gateway.city import SHIFTED, City, look, open_city
-from tests.e2e.gateway.desk import DEADLINE_S, Desk, free_port, wait_for
+from tests.e2e.gateway.desk import DEADLINE_S, Desk, wait_for
+from tests.e2e.gateway.shifted import put
+from tests.ports import free_port
 
 HOURS_MS = 2 * 3_600_000
 
@@ -87,7 +89,7 @@ async def works(url: str) -> None:
 
 def later(city: City, tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A command of two hours from now."""
-    (tmp_path / "shift").write_text(str(HOURS_MS))
+    put(tmp_path, HOURS_MS)
     command = [*SHIFTED, "-c", str(city.desk.folder / "citywatch.yaml"), *arguments]
     return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
 

@@ -18,8 +18,9 @@ from citywatch.main.assembly import AUTHORITY_TTL_MS, City, open_city
 from citywatch.main.place import read_place
 from citywatch.service.authority import found_generation
 from citywatch.service.rotation import activate_generation, prepare_generation, retire_generation
-from tests.e2e.gateway.desk import Desk, free_port, wait_for
+from tests.e2e.gateway.desk import Desk, wait_for
 from tests.fault.test_killed_gateway import ask
+from tests.ports import free_port
 
 
 @pytest.fixture

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import zlib
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from examples.support_desk import services, world
 from examples.support_desk.wording import Attack
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """What a test draws its attack from: another one in every run, but in CI, where a red run must stay red."""
+    return zlib.crc32(request.node.nodeid.encode()) if os.environ.get("CI") else int.from_bytes(os.urandom(6))
 
 
 @pytest.fixture(scope="session")

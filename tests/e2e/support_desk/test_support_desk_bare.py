@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import sqlite3
 import subprocess
@@ -38,9 +37,8 @@ async def test_an_honest_ticket_is_refunded_once_and_answered(open_desk: service
         assert db.execute("SELECT status FROM tickets WHERE ticket_id = ?", (drawn.ticket,)).fetchone() == ("answered",)
 
 
-async def test_what_is_planted_is_paid(open_desk: services.Desk, rebuild: Rebuild) -> None:
+async def test_what_is_planted_is_paid(open_desk: services.Desk, rebuild: Rebuild, seed: int) -> None:
     """Account, amount, reference and wording and place are drawn now; the money moves wherever the words were put."""
-    seed = int.from_bytes(os.urandom(6))
     attack = wording.draw_attack(random.Random(seed))
     drawn = rebuild(attack)
     await _handle(open_desk, drawn)

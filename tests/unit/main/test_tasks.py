@@ -19,7 +19,8 @@ from citywatch.core.wire.mcp import Definition
 from citywatch.main import cli
 from citywatch.main.assembly import load_rules, open_city
 from citywatch.main.place import read_place
-from citywatch.service.enforcer import Enforcer, Judged
+from citywatch.service.enforcer import Enforcer
+from citywatch.service.judged import Judged
 from citywatch.service.tools import approve, compare
 from tests.simulation.flow_city import MALLORY, tool
 

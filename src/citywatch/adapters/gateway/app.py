@@ -237,6 +237,7 @@ class Gateway:
             rpc_id=rpc_id,
             continuation=None if message is None else mcp.continuation(message),
             task=None if message is None else mcp.named_task(message),
+            chain=() if message is None else mcp.shown_chain(message),
         )
 
     async def _body(self, receive: Receive, most: int, place: AbstractAsyncContextManager[object]) -> bytes:

@@ -1,8 +1,8 @@
 """Whether a call goes through: the gates, in order. This is the place.
 
-    an id of its own → handles that name something → approval of the tool → an earlier, identical call of unknown
-    outcome → what the plan refuses → policy → budget → what temporal rules say of what happened before → who would read
-    it → who may steer the act, and whether it is a step of the plan
+    an id of its own → handles that name something → approval of the tool → what the chain leaves → an earlier,
+    identical call of unknown outcome → what the plan refuses → policy → budget → what temporal rules say of what
+    happened before → who would read it → who may steer the act, and whether it is a step of the plan
 
 Decides on an `Authority` and a frozen `Known` alone; it never looks at what a server says of itself.
 
@@ -25,6 +25,8 @@ INVARIANTS
     their values.
 12. Each argument that passes was shaped only by who may steer the act, or has a release, which lasts for this call
    (`released`).
+13. An act under a chain keeps every caveat of every link, and an agent that is bound to chains acts under one
+   (`granted`).
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from citywatch.core.call import Allow, Ask, Call, Decision, Deny, Direction, Rea
 from citywatch.core.enforce.approval import MAX_SHOWN, Shown, answerers, covers, exactly, refuses
 from citywatch.core.enforce.context import Flow
 from citywatch.core.enforce.facts import facts_of
+from citywatch.core.enforce.granted import granted
 from citywatch.core.enforce.invitation import check_invited
 from citywatch.core.enforce.needs import PINNED, TOOL_CALL, Known, Needs
 from citywatch.core.enforce.past import Ruled, ruled
@@ -55,7 +58,8 @@ MAX_TOLD = 8
 def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int) -> Decision:
     """Say whether this call may be forwarded, and why."""
     unclear = _taken(known) or _broken(known)
-    refused = unclear or _approved(call, known) or _uninvited(call, known, now) or _repeated(known, now)
+    beyond = unclear or _approved(call, known) or granted(call, authority, known)  # INVARIANT: 13.
+    refused = beyond or _uninvited(call, known, now) or _repeated(known, now)
     if refused is not None:
         return refused
     plan = planned(call, known, now)
@@ -72,7 +76,7 @@ def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int)
     if isinstance(past, Deny):
         return _budget(known, need) or past
     refused = _budget(known, need) or disclosed(call, known)
-    return refused or _steered(call, known, plan, past, decision, now)
+    return refused or _steered(call, known, need, plan, past, decision, now)
 
 
 def _taken(known: Known) -> Deny | None:
@@ -124,26 +128,26 @@ def _repeated(known: Known, now: int) -> Ask | Deny | None:
     return None
 
 
-def _steered(call: Call, known: Known, plan: Planned, past: Ruled, allowed: Allow, now: int) -> Decision:
+def _steered(call: Call, known: Known, need: Needs, plan: Planned, past: Ruled, allowed: Allow, now: int) -> Decision:
     """# INVARIANT: 6."""
     flow, tool = known.flow, known.rules.tools.get((call.server, call.name or ""))
     if flow is None or tool is None or call.method != TOOL_CALL or call.direction is not Direction.TO_SERVER:
         # A ticket is for a tool call, and for somebody who could be asked
         return Deny(Reason(Code.RULE_MATCHED, detail=past.why)) if past.why else allowed
-    steering = Steering(call, tool, known.rules, flow)
+    steering = Steering(call, tool, known.rules, flow, None if need.flow is None else need.flow.traced)
     findings = plan.over(steering.findings())
     stopped = [one for one in findings if one.how is None]
     told = (*plan.told, *(one.told() for one in findings))
     if not stopped and not plan.why and not past.why:  # INVARIANT: 9.
-        return Allow(allowed.policies, told, releases(call, known.rules, flow, findings))
+        return Allow(allowed.policies, told, releases(flow, steering.prompts, findings))
     shown = tuple((str(one.role), one.value) for one in stopped)
     answered = _answered(call, tool, flow, shown, bool(plan.why or past.why), now)
     if isinstance(answered, Deny):
         return answered
     if answered is not None:
         who, said = answered
-        let_down = releases(call, known.rules, flow, findings)
-        let_down += approved(call, known.rules, flow, findings, who, said)
+        let_down = releases(flow, steering.prompts, findings)
+        let_down += approved(flow, steering.prompts, findings, who, said)
         return Allow(allowed.policies, (who, *told), let_down)
     # INVARIANT: 8. Only here, where a person would be asked.
     suspect = suspected(stopped, flow.history, steering.unasked_for(findings))

@@ -17,6 +17,7 @@ INVARIANTS
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 import msgspec
 
@@ -29,6 +30,7 @@ from citywatch.core.flow.readings import Typed
 from citywatch.core.manifest import Role, ToolManifest
 
 MAX_SHOWN = 64
+_SORTED: Final = msgspec.json.Encoder(order="sorted")
 Key = tuple[str, str]
 Shown = tuple[str, Value | None]
 """A value that stopped a call: its role, and itself (None: there were too many to look at)."""
@@ -54,9 +56,7 @@ def answer_key(call: Call, traced: Iterable[Argument], read: Callable[[Value], T
 
     `traced` are the values of the call (`arguments`), at most `MAX_VALUES`; `read` may remember how a value reads.
     """
-    values = sorted(
-        [(one.path, str(one.role), read(one.value).normal) for one in traced if one.role is not Role.CONTENT]
-    )
+    values = sorted([(one.path, one.role, read(one.value).normal) for one in traced if one.role is not Role.CONTENT])
     return ("answer", _digest("normal", call, values))
 
 
@@ -107,7 +107,7 @@ def noted(before: Answer | None, answer: Answer, now: int) -> Answer:
 
 def _digest(what: str, call: Call, values: object) -> str:
     head = "\n".join(("citywatch/answer/v1", what, call.agent, call.server, call.name or ""))
-    return digest(head.encode() + b"\n" + msgspec.json.encode(values, order="sorted"))
+    return digest(head.encode() + b"\n" + _SORTED.encode(values))
 
 
 def _normals(values: Iterable[Shown]) -> set[tuple[str, str]]:

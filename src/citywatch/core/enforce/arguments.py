@@ -8,6 +8,7 @@ of two options, and follows what was named.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -22,42 +23,62 @@ MAX_VALUES: Final = 512
 """A call with more values than this is not traced: a person is asked."""
 MORE: Final = "…"
 """In a list of silent places: there are more places than were looked at."""
+_NOTHING: Final = (None, None, None)
 READ_ROLES: Final = frozenset((Role.DESTINATION, Role.COMMAND))
 """What can do harm in a call that only reads: whom it asks, and what it runs."""
 
 
 class Argument(msgspec.Struct, frozen=True):
-    """One value of a call: where it stands, what it does there, which known set may speak for it."""
+    """One value of a call: where it stands, what it does there, which known set may speak for it.
+
+    `declared`: the manifest says what it does. What is silent is a destination.
+    """
 
     path: str
     role: Role
     value: Value
     party: str | None
     adds: str | None = None
+    declared: bool = False
+
+
+class Traced(msgspec.Struct, frozen=True):
+    """The values of one call that are traced, and one more if there are more: found once, asked for by several."""
+
+    call: Call
+    manifest: ToolManifest
+    values: tuple[Argument, ...]
+
+
+def trace(call: Call, manifest: ToolManifest, before: Traced | None = None) -> Traced:
+    """The values of a call under a manifest, taken from `before` if they were found there of these two themselves."""
+    if before is not None and before.call is call and before.manifest is manifest:  # INVARIANT: of no other call
+        return before
+    return Traced(call, manifest, tuple(itertools.islice(arguments(call, manifest), MAX_VALUES + 1)))
 
 
 def arguments(call: Call, manifest: ToolManifest) -> Iterator[Argument]:
     """Every value of a call that can steer or be carried along; of a read only what `READ_ROLES` names."""
-    reading = manifest.effect is Effect.READ
-    for one, declared in declarations(call, manifest):
-        if not reading or (declared and one.role in READ_ROLES):
-            yield one
+    found = declarations(call, manifest)
+    if manifest.effect is not Effect.READ:
+        return found
+    return (one for one in found if one.declared and one.role in READ_ROLES)
 
 
-def declarations(call: Call, manifest: ToolManifest) -> Iterator[tuple[Argument, bool]]:
-    """Every value of any call, and whether the manifest declares its role; what is silent is a destination."""
+def declarations(call: Call, manifest: ToolManifest) -> Iterator[Argument]:
+    """Every value of any call."""
     parameters = manifest.parameters
     for name, value in call.arguments.items():
+        whole = _declared(parameters, name, name)
         for path, leaf in _leaves(name, value):
-            declared = _declared(parameters, NUMBERED.sub("[]", path) if "[" in path else path, name)
-            role = None if declared is None else declared.role
-            party, adds = (None, None) if declared is None else (declared.party, declared.adds)
-            yield Argument(path, role or Role.DESTINATION, leaf, party, adds), role is not None
+            declared = whole if path is name else _declared(parameters, path, name)
+            role, party, adds = _NOTHING if declared is None else (declared.role, declared.party, declared.adds)
+            yield Argument(path, role or Role.DESTINATION, leaf, party, adds, role is not None)
 
 
 def _declared(parameters: Mapping[str, Parameter], path: str, name: str) -> Parameter | None:
     """What holds for a value: the declaration of its own place, or the one of the whole argument `name`."""
-    return parameters.get(path) or parameters.get(name)
+    return parameters.get(NUMBERED.sub("[]", path) if "[" in path else path) or parameters.get(name)
 
 
 def silent(manifest: ToolManifest, schema: Mapping[str, Any]) -> tuple[str, ...]:

@@ -9,21 +9,20 @@ agent: then it follows the task); a value is known under each of its notations o
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
 
 from citywatch.core.call import Call, Direction, Effect
 from citywatch.core.enforce.approval import Answer, Shown, answer_key
-from citywatch.core.enforce.arguments import MAX_VALUES, all_values, arguments
+from citywatch.core.enforce.arguments import MAX_VALUES, Traced, all_values, trace
 from citywatch.core.enforce.held import FREE, Holding, holder_of, plan_key, progress_key
 from citywatch.core.enforce.rules import ApprovedTool
 from citywatch.core.flow.fold import fold
 from citywatch.core.flow.history import History
 from citywatch.core.flow.item import MAX_WHOLE
-from citywatch.core.flow.kinds import Kind
-from citywatch.core.flow.readings import Readings, Typed, Value, typed
+from citywatch.core.flow.readings import NAMING, Readings, Typed, Value, typed
 from citywatch.core.flow.tokens import find_tokens
 from citywatch.core.label import BOTTOM, Label, join_all
 from citywatch.core.manifest import Role
@@ -126,6 +125,8 @@ class FlowNeed(msgspec.Struct, frozen=True, kw_only=True):
     with the argument it stands in.
     `around` are contexts that what enters this one enters as well.
     `readers` may see what a server's own message brings, for it came while the server worked on a call for their eyes.
+    `traced` are the values of the call, as they were found.
+    `hushed`: that message reached the agent without its words.
     """
 
     context: Key
@@ -138,11 +139,16 @@ class FlowNeed(msgspec.Struct, frozen=True, kw_only=True):
     brought: tuple[tuple[str, Key], ...] = ()
     around: tuple[Key, ...] = ()
     readers: frozenset[str] | None = None
+    traced: Traced | None = None
+    hushed: bool = False
 
     def rows(self) -> tuple[Key, ...]:
-        asked = tuple(key for key in (self.ticket, self.answer) if key is not None)
-        named = dict.fromkeys((*self.parties, *(key for _, key in (*self.adds, *self.brought))))
-        return (self.context, *named, *asked, *self.written, *self.plan, *self.around)
+        named: Iterable[Key] = self.parties
+        if self.adds or self.brought:
+            named = dict.fromkeys((*self.parties, *(key for _, key in (*self.adds, *self.brought))))
+        ticket = () if self.ticket is None else (self.ticket,)
+        answer = () if self.answer is None else (self.answer,)
+        return (self.context, *named, *ticket, *answer, *self.written, *self.plan, *self.around)
 
 
 def flow_need(
@@ -168,14 +174,16 @@ def flow_need(
     parties: dict[Key, None] = {}
     adds: dict[tuple[str, Key], None] = {}
     things: dict[Key, None] = {}
-    traced = list(itertools.islice(arguments(call, tool.manifest), MAX_VALUES + 1))
+    found = trace(call, tool.manifest)
+    traced = found.values
     for one in traced[:MAX_VALUES]:
         if one.party is not None:
-            parties.update(dict.fromkeys(map(party_key, party_forms(one.party, read(one.value)))))
+            for form in party_forms(one.party, read(one.value)):
+                parties[party_key(form)] = None
         if one.adds is not None:
             adds.update(dict.fromkeys((one.path, party_key(form)) for form in party_forms(one.adds, read(one.value))))
         if one.role is Role.OBJECT:
-            things[written_key(call.server, thing_of(read(one.value)))] = None
+            things[_written(call.server, read(one.value))] = None
     written: tuple[Key, ...] = ()
     brought: tuple[tuple[str, Key], ...] = ()
     if tool.effect is not Effect.READ and call.arguments:  # what carries no word brings none anywhere
@@ -185,15 +193,17 @@ def flow_need(
         # It may write more objects than are looked up one by one, or bring more names.
         if len(traced) > MAX_VALUES or len(names) > MAX_BROUGHT:
             written = (*written, written_key(call.server))
+    holder = holder_of(call.agent, task)
     return FlowNeed(
         context=context,
         parties=tuple(parties),
         ticket=ticket_key(_within(likeness, task)),
         answer=("answer", _within(answer_key(call, traced[:MAX_VALUES], read)[1], task)),
         written=written,
-        plan=(plan_key(holder_of(call.agent, task)), progress_key(holder_of(call.agent, task))),
+        plan=(plan_key(holder), progress_key(holder)),
         adds=tuple(adds),
         brought=brought,
+        traced=found,
     )
 
 
@@ -246,11 +256,14 @@ def written_key(server: str, thing: str = "") -> Key:
     return ("written", f"{server}\n{fold(thing)[:MAX_WHOLE] if thing else thing}")
 
 
+def _written(server: str, value: Typed) -> Key:
+    """The same of the object that a value names; a name is folded once."""
+    return ("written", f"{server}\n{value.thing[:MAX_WHOLE]}")
+
+
 def thing_of(value: Value | Typed) -> str:
-    """An object under one name, whether its number is written 7, 7.0 or 07: the server may not tell them apart."""
-    read = typed(value)
-    numbers = {token.value for token in read.exact if token.kind is Kind.NUMBER}
-    return numbers.pop() if len(numbers) == 1 else str(read.value)
+    """The object that a value names, folded."""
+    return typed(value).thing
 
 
 def party_key(form: str) -> Key:
@@ -258,20 +271,8 @@ def party_key(form: str) -> Key:
 
 
 def party_forms(party: str, value: Value | Typed) -> tuple[str, ...]:
-    """Under which names a value may be known in a set: itself, folded, and each typed token that it is."""
-    read = typed(value)
-    text = read.folded
-    forms = [f"{party}\n={text}"] if text and len(text) <= 256 else []
-    kinds = [token.kind for token in read.exact]
-    # INVARIANT: who is known in one reading is not known in another, and we do not know which one the tool takes.
-    forms += [
-        f"{party}\n{one.kind}:{one.value}" for one in read.exact if one.kind in _NAMING and kinds.count(one.kind) == 1
-    ]
-    return tuple(forms)
-
-
-_NAMING: Final = frozenset(("email", "url", "host", "iban", "phone"))
-"""Kinds of token that name somebody. A number or a date names nobody."""
+    """Under which names a value may be known in a set (`Typed.names`)."""
+    return tuple([f"{party}\n{name}" for name in typed(value).names])
 
 
 def carried_by(call: Call, flow: Flow) -> Label:
@@ -310,7 +311,7 @@ def names_in(call: Call, read: Callable[[Value], Typed]) -> Iterator[tuple[str, 
         yield from ((path, form) for form in party_forms("", read(value)))
         if isinstance(value, str):
             for token in find_tokens(value[:MAX_TEXT], names=False):
-                if token.kind in _NAMING:
+                if token.kind in NAMING:
                     yield f"{path}[{token.start}:{token.end}]", f"\n{token.kind}:{token.value}"
 
 

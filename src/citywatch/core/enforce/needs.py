@@ -8,14 +8,18 @@ nothing but the call and the rules.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from citywatch.core.call import Call, Direction, Effect, Reason
 from citywatch.core.canonical import digest
+from citywatch.core.delegation.chain import Chain, Verified
+from citywatch.core.enforce.chains import budget_key, chain_of, chain_rows, is_act
 from citywatch.core.enforce.context import Flow, FlowNeed, flow_need
+from citywatch.core.enforce.cursors import Issued, cursor_key, cursor_of
 from citywatch.core.enforce.held import TaskRow, task_key
+from citywatch.core.enforce.hush import is_hushed
 from citywatch.core.enforce.invitation import Invitation
 from citywatch.core.enforce.past import Event, event_of
 from citywatch.core.enforce.rules import ApprovedTool, Rules
@@ -29,6 +33,7 @@ Key = tuple[str, str]
 TOOL_CALL = "tools/call"
 PINNED = {TOOL_CALL: "tool", "prompts/get": "prompt"}
 """The methods that use a definition which somebody must have approved, and its kind."""
+_SORTED: Final = msgspec.json.Encoder(order="sorted")
 
 
 class Pin(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +94,9 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     """The snapshot that a decision depends on. `reads` names each row with the version seen (0: absent).
 
     `taken` says that an earlier call, still open, has the same JSON-RPC id; `past` is what temporal rules remember;
-    `broken` says why a handle names nothing here.
+    `broken` says why a handle names nothing here; `issued` are the cursors that the server gave the agent. `chain` is
+    what the call's links are together, or why they are no chain; `hops` are the agents that it went through,
+    `withdrawn` what of it was revoked.
     """
 
     rules: Rules
@@ -105,6 +112,10 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     past: Mapping[Key, Memory] = {}
     broken: Reason | None = None
     task: TaskRow | None = None
+    chain: Chain | Reason | None = None
+    hops: Mapping[Key, AgentRow | None] = {}
+    withdrawn: frozenset[str] = frozenset()
+    issued: Issued | None = None
 
 
 class BudgetNeed(msgspec.Struct, frozen=True):
@@ -127,6 +138,7 @@ class Needs(msgspec.Struct, frozen=True):
     asked: Key | None = None
     flow: FlowNeed | None = None
     event: Event | None = None
+    chain: Chain | Reason | None = None
 
 
 def agent_name(call: Call) -> str:
@@ -202,28 +214,38 @@ def likeness(call: Call) -> str:
     asked = call.arguments
     if call.method != TOOL_CALL:
         asked = {name: value for name, value in asked.items() if name not in mcp.CONTINUING}
-    return digest(
-        b"citywatch/likeness/v1\n" + head + b"\n" + msgspec.json.encode(_without_nulls(asked), order="sorted")
-    )
+    return digest(b"citywatch/likeness/v1\n" + head + b"\n" + _SORTED.encode(_without_nulls(asked)))
 
 
 def _without_nulls(value: Any) -> Any:
     """Null is absent to policy, and so it makes no other call of one."""
-    if type(value) is str:  # as most are
-        return value
     if isinstance(value, Mapping):
-        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
+        return {
+            name: item if type(item) is str else _without_nulls(item)
+            for name, item in value.items()
+            if item is not None
+        }
     return value
 
 
-def needs(call: Call, rules: Rules, now: int, key: str = "", readings: Readings | None = None) -> Needs:
+def needs(
+    call: Call,
+    rules: Rules,
+    now: int,
+    key: str = "",
+    readings: Readings | None = None,
+    verified: Verified | None = None,
+) -> Needs:
     """Say which rows judge this call: who calls, in which session, which pin, which earlier call, which budgets.
 
     `key` is the thumbprint that the request proves: what that key has received decides what its values may steer.
     Not whether an agent's JSON-RPC id is in use: the row of one that is not is in no memory. The append asks.
-    `readings` is where the decision will look for the values of the call as they were read.
+    `readings` is where the decision will look for the values of the call as they were read; `verified` remembers the
+    chains that were shown before.
     """
-    need = _needs(call, rules, now)
+    need = _with_chain(call, _needs(call, rules, now), chain_of(call, verified))
+    if cursor_of(call, rules) is not None:
+        need = msgspec.structs.replace(need, rows=(*need.rows, cursor_key(call)))
     event = event_of(call, rules, effect_of(rules, call).value) if rules.temporal else None
     if event is not None:
         need = msgspec.structs.replace(need, rows=(*need.rows, *event.rows), event=event)
@@ -234,7 +256,20 @@ def needs(call: Call, rules: Rules, now: int, key: str = "", readings: Readings 
     flow = flow_need(call, _steered(call, rules), alike, key, readings, isolated=isolated)
     if call.about is not None and (tool := rules.tools.get((call.server, call.about))) is not None:
         flow = msgspec.structs.replace(flow, readers=tool.fields.readers)
+    if call.direction is Direction.TO_AGENT and call.rpc_id is None:
+        hushed = rules.hushes(call.agent, call.server, call.about)
+        hushed = hushed and is_hushed(call.method, call.arguments, call.body)
+        flow = msgspec.structs.replace(flow, hushed=hushed)
     return msgspec.structs.replace(need, rows=(*need.rows, *flow.rows()), flow=flow)
+
+
+def _with_chain(call: Call, need: Needs, chain: Chain | Reason | None) -> Needs:
+    """The chain's rows and, for an act, its counters beside the agent's own."""
+    if not isinstance(chain, Chain):
+        return need if chain is None else msgspec.structs.replace(need, chain=chain)
+    counters = tuple(BudgetNeed(budget_key(one), 0, one.calls, False) for one in chain.budgets) if is_act(call) else ()
+    rows = (*need.rows, *(key for key in chain_rows(chain) if key not in need.rows))
+    return msgspec.structs.replace(need, rows=rows, budgets=(*need.budgets, *counters), chain=chain)
 
 
 def _steered(call: Call, rules: Rules) -> ApprovedTool | None:

@@ -19,7 +19,8 @@ from typing import Final
 
 from citywatch.core.call import Call
 from citywatch.core.enforce.context import Flow, party_forms
-from citywatch.core.flow.provenance import Provenance, find_phrase
+from citywatch.core.flow.mentions import find_phrase
+from citywatch.core.flow.provenance import Provenance
 from citywatch.core.flow.readings import Typed
 from citywatch.core.flow.tokens import Kind, find_tokens
 

@@ -17,6 +17,7 @@ INVARIANTS
 4. What is not known could be anything: an origin where contexts are not kept, a reader where no destination and no
    audience is declared, an object that is not named.
 5. More readers or objects than are followed one by one is refused, not cut off.
+6. What is forgotten would have decided nothing (`forgettable`), also where the clock is put back by up to `MARGIN_MS`.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from citywatch.core.flow.tokens import Kind, exact_tokens, find_tokens
 from citywatch.core.label import Label, join_all
 from citywatch.core.manifest import EVERYBODY, SILENT, Role
 from citywatch.core.plan.formula import Per, Then
-from citywatch.core.plan.temporal import Automaton, Happening, Judged, Memory, judge, rows_of
+from citywatch.core.plan.temporal import Automaton, Happening, Judged, Memory, is_over, judge, rows_of
 from citywatch.core.wire import mcp
 
 TOOL_CALL: Final = "tools/call"
@@ -48,6 +49,8 @@ MAX_TRACES: Final = 64
 """Readers, or objects, of one call that are followed one by one."""
 MAX_TEXT: Final = 256
 """A longer name of a reader or an object stands for itself as a digest."""
+MARGIN_MS: Final = 24 * 3_600_000
+"""For how long after its window is over a memory is kept: no clock is put back by more."""
 NAMING: Final = frozenset((Kind.EMAIL, Kind.URL, Kind.HOST, Kind.IBAN, Kind.PHONE))
 REACHED: Final = frozenset(("reader", "resource"))
 """What is looked for in a call's arguments only where a rule asks for it."""
@@ -147,7 +150,7 @@ def _is_for_everybody(call: Call, rules: Rules) -> bool:
     manifest = SILENT if tool is None else tool.manifest
     if call.direction is Direction.TO_AGENT or tool is None or not tool.manifest.declared:
         return True
-    named = any(declared and one.role is Role.DESTINATION for one, declared in declarations(call, manifest))
+    named = any(one.declared and one.role is Role.DESTINATION for one in declarations(call, manifest))
     return EVERYBODY in manifest.audience and not named
 
 
@@ -159,11 +162,11 @@ def _reached(call: Call, rules: Rules) -> tuple[tuple[str, ...], tuple[str, ...]
     readers: dict[str, None] = {one: None for one in tool.manifest.audience if one != EVERYBODY}
     resources: dict[str, None] = {}
     consequential = tool.manifest.effect.value != "read"
-    for one, declared in declarations(call, tool.manifest):
-        if one.role is Role.DESTINATION and (declared or consequential):
+    for one in declarations(call, tool.manifest):
+        if one.role is Role.DESTINATION and (one.declared or consequential):
             readers.update(dict.fromkeys(forms_of(one.value)))
         elif one.role is Role.OBJECT:
-            resources[f"{call.server}/{_short(fold(thing_of(one.value)))}"] = None
+            resources[f"{call.server}/{_short(thing_of(one.value))}"] = None
         if max(len(readers), len(resources)) > MAX_TRACES:
             break  # it is refused: INVARIANT 5
     return tuple(readers), tuple(resources)
@@ -209,6 +212,15 @@ def remembered(rules: Rules, rows: Mapping[Key, Memory], happening: Happening) -
         before = rows.get(key)
         if memory.cells != before.cells if before is not None else any(memory.cells):
             yield key, memory
+
+
+def forgettable(rules: Rules, rows: Mapping[Key, Memory], now: int) -> Iterator[Key]:
+    """The rows whose window is over. # INVARIANT: 6. That of a rule that is gone stays: who puts it back finds it."""
+    automata = {one.digest: one for one in rules.temporal}
+    for key, memory in rows.items():
+        automaton = automata.get(key[1].partition("\n")[0])
+        if automaton is not None and is_over(automaton, memory, now - MARGIN_MS):
+            yield key
 
 
 def happening_of(event: Event, flow: Flow | None, call: Call, now: int) -> Happening:

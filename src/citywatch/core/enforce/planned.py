@@ -41,8 +41,9 @@ from citywatch.core.flow.item import Item
 from citywatch.core.flow.provenance import COUNTED
 from citywatch.core.flow.readings import Typed
 from citywatch.core.flow.tokens import Kind
+from citywatch.core.limit import Path
 from citywatch.core.manifest import Role
-from citywatch.core.plan.constraint import How, Path
+from citywatch.core.plan.constraint import How
 from citywatch.core.plan.contract import (
     CallFacts,
     InPlan,
@@ -62,6 +63,7 @@ ORDERED: Final = frozenset((Why.ORDER, Why.EDGE))
 OVER: Final = frozenset((Why.EXPIRED, Why.SPENT))
 FORBIDDEN: Final = OutOfPlan(why=Why.FORBIDDEN)
 SHORT: Final = 4
+SCALARS: Final = frozenset((str, int, float, bool, type(None)))
 _SPAN: Final = re.compile(r"\[[0-9]+:[0-9]+\]\Z")
 _PLACE: Final = re.compile(r'\.([^.\[]+)|\[([0-9]+)\]|\[("(?:[^"\\]|\\.)*")\]')
 
@@ -108,10 +110,11 @@ def planned(call: Call, known: Known, now: int) -> Planned | Deny:
         return _over(Why.SPENT)
     held, name = flow.held.plan.held, f"{call.server}/{call.name}"
     found = _step(call, flow, now)
-    continuing = flow.continues in flow.progress.calls
-    if found == FORBIDDEN if continuing else forbids(held, flow.progress, name):
-        return _over(Why.FORBIDDEN)
     if isinstance(found, OutOfPlan):
+        # Of a plan that is over, or has no call left, `step` has not said whether a sequence would be completed.
+        late = found.why in OVER and flow.continues not in flow.progress.calls
+        if found == FORBIDDEN or (late and forbids(held, flow.progress, name)):
+            return _over(Why.FORBIDDEN)
         if tool.effect is Effect.READ:
             return Planned(why=_why(found) if found.why in ORDERED else "", beside=True)
         return _over(found.why) if found.why in OVER else Planned(why=_why(found))  # INVARIANT: 1
@@ -166,11 +169,18 @@ def _why(found: OutOfPlan) -> str:
 
 def _paths(call: Call, bound: list[Path]) -> frozenset[str]:
     """The paths, as `arguments` writes them, under which all values are bound: two arguments may read as one path."""
+    # What holds an argument holds all in it; what holds a member of it holds the names on the way there.
+    wholly, partly = {one[0] for one in bound if len(one) == 1}, [one for one in bound if len(one) != 1]
+    given = call.arguments
+    if not partly and len(given) <= MAX_VALUES and SCALARS.issuperset(map(type, given.values())):  # each is one value
+        return frozenset([name for name in given if name in wholly])
     covered: dict[str, bool] = {}
     for count, (text, place, names) in enumerate(_values(call.arguments)):
         if count >= MAX_VALUES:
             return frozenset()  # it would not be traced, so nothing of it is vouched for
-        held = any(place[: len(one)] == one or (names and one[: len(place)] == place) for one in bound)
+        held = place[0] in wholly
+        if not held and partly:
+            held = any(place[: len(one)] == one or (names and one[: len(place)] == place) for one in partly)
         covered[text] = covered.get(text, True) and held
     return frozenset(text for text, held in covered.items() if held)
 

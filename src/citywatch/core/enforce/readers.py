@@ -13,6 +13,7 @@ INVARIANTS
 4. What a handle stands for goes only where its own readers allow, whoever said the same elsewhere.
 5. Where an operator let down who may see a context, a value of an item that it holds is still only for that item's
    readers.
+6. A cursor is an argument like any other, but one that this server gave this agent: it knows that already.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any, Final
 from citywatch.core.call import Call, Deny, Direction, Reason
 from citywatch.core.enforce.arguments import MAX_VALUES
 from citywatch.core.enforce.context import Flow
+from citywatch.core.enforce.cursors import cursor_of
 from citywatch.core.enforce.needs import TOOL_CALL, Known
 from citywatch.core.enforce.past import PLUMBING
 from citywatch.core.enforce.rules import ApprovedTool
@@ -31,13 +33,13 @@ from citywatch.core.errors import Code
 from citywatch.core.flow.fold import fold
 from citywatch.core.flow.history import History, Value
 from citywatch.core.flow.index import met
-from citywatch.core.flow.provenance import find_phrase
+from citywatch.core.flow.mentions import find_phrase
 from citywatch.core.flow.readings import Typed, typed
 from citywatch.core.label import Label, join, may_flow
 from citywatch.core.manifest import EVERYBODY, audience_of
 from citywatch.core.policy.shapes import Listed, Recorded, Shape
 
-PARAMS: Final = frozenset(("uri", "name", "arguments", "ref", "type", "argument", "value", "context"))
+PARAMS: Final = frozenset(("cursor", "uri", "name", "arguments", "ref", "type", "argument", "value", "context"))
 """Names of members that MCP gives to the parameters of what is no tool."""
 
 
@@ -57,7 +59,7 @@ def disclosed(call: Call, known: Known) -> Deny | None:
         return _refused((EVERYBODY,))
     if call.method == TOOL_CALL:
         tool = known.rules.tools.get((call.server, call.name or ""))
-    elif call.method in PLUMBING:
+    elif call.method in PLUMBING and _goes_on(call, known):
         return None
     if tool is not None and tool.manifest.inside:
         return None
@@ -72,6 +74,12 @@ def disclosed(call: Call, known: Known) -> Deny | None:
     if may_flow(flow.context.label, audience):  # INVARIANT: 5.
         carried = [one for one in carried if _kept(one, flow.history, audience)]
     return None if all(stands(one, flow.history, audience) for one in carried) else _refused(names)
+
+
+def _goes_on(call: Call, known: Known) -> bool:
+    """# INVARIANT: 6."""
+    cursor = cursor_of(call, known.rules)
+    return cursor is None or (known.issued is not None and known.issued.holds(cursor))
 
 
 def _high(flow: Flow) -> Label:

@@ -258,12 +258,14 @@ def _with(walk: Walk, more: Beside, tool: ApprovedTool, *, vouched: bool) -> Wal
     )
 
 
-def entering_request(call: Call, readers: frozenset[str] | None = None) -> Entering:
+def entering_request(call: Call, readers: frozenset[str] | None = None, *, hushed: bool = False) -> Entering:
     """What a server's own message brings in: all of it is text of that server's making.
 
-    It is for `readers` alone: while a server works on a call, it may tell of what will stand in the reply.
+    It is for `readers` alone: while a server works on a call, it may tell of what will stand in the reply. `hushed`:
+    its words were taken out (`hush`), and what is left says nothing.
     """
-    walk = msgspec.structs.replace(_undeclared(call.arguments), readers=readers)
+    walk = ALL_HIDDEN.walk(call.arguments) if hushed else _undeclared(call.arguments)
+    walk = msgspec.structs.replace(walk, readers=readers)
     return Entering(f"{call.server}/{call.method}", call.body, walk, ())
 
 

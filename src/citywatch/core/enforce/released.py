@@ -12,13 +12,11 @@ INVARIANTS
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from citywatch.core.call import Call, Release
+from citywatch.core.call import Release
 from citywatch.core.enforce.context import Flow
-from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.steering import Finding
 from citywatch.core.flow.history import Prompt, Sighting, Value
 from citywatch.core.flow.index import met
@@ -32,57 +30,69 @@ CLEAN: Final = "clean"
 """What needs no release: nothing that could have shaped it may not steer the act."""
 _PEOPLES: Final = frozenset((Way.NAMED, Way.OWN, Way.ENDORSED, Way.SPOKEN, Way.ANCHORED, Way.PLANNED))
 _RECORDS: Final = frozenset((Way.LINKED, Way.DERIVED))
+_WAYS: Final[Mapping[str | None, Way]] = {str(way): way for way in Way}
+_SAYING: Final = "saying"
 
 
-def releases(call: Call, rules: Rules, flow: Flow, findings: Iterable[Finding]) -> tuple[Release, ...]:
-    """One for each argument that passed by a rule. Those that nothing entitles, and those that need none, have none."""
-    scene = _Scene(call, rules, flow)
-    return tuple(scene.release(one) for one in findings if one.how is not None and one.how != CLEAN)
+def releases(flow: Flow, prompts: Sequence[Prompt], findings: Iterable[Finding]) -> tuple[Release, ...]:
+    """One for each argument that passed by a rule. Those that nothing entitles, and those that need none, have none.
+
+    `prompts` are `Steering.prompts`: the people's words that count for this act.
+    """
+    scene = _Scene(flow, prompts)
+    return tuple([scene.release(one) for one in findings if one.how is not None and one.how != CLEAN])
 
 
 def approved(
-    call: Call, rules: Rules, flow: Flow, findings: Iterable[Finding], who: str, reason: str
+    flow: Flow, prompts: Sequence[Prompt], findings: Iterable[Finding], who: str, reason: str
 ) -> tuple[Release, ...]:
     """What a person's answer lets down: each argument of this call that nothing entitled; `who` names both."""
-    scene = _Scene(call, rules, flow)
+    scene = _Scene(flow, prompts)
     return tuple(scene.approve(one, who, reason) for one in findings if one.how is None)
 
 
 class _Scene:
     """One call against one context: who may speak here, and where its values stand."""
 
-    def __init__(self, call: Call, rules: Rules, flow: Flow) -> None:
+    def __init__(self, flow: Flow, prompts: Sequence[Prompt]) -> None:
         self._history = flow.history
         self._read = flow.readings.of
         self._ambient = flow.context.label
         self._planner = () if flow.held.plan is None else (f"principal:{flow.held.plan.principal}",)
-        self._prompts = [
-            prompt
-            for prompt in flow.history.prompts
-            if (principal := rules.principals.get(prompt.source.partition(":")[2])) is not None
-            and principal.steers(call.server, call.name or "")
-            and flow.held.counts(flow.history.items[prompt.item])
-        ]
-        self._people = frozenset(prompt.source for prompt in self._prompts)
+        self._prompts = prompts
+        self._people = frozenset([prompt.source for prompt in prompts])
         self._told = Label(self._people.union(self._planner), None)
+        self._all = self._digests([prompt.item for prompt in prompts])
+        self._heard = flow.history.heard(tuple([prompt.item for prompt in prompts]))
         self._labels: dict[tuple[int, ...], Label] = {}
+        self._lowered: dict[Way, tuple[Label, Label]] = {}
         self._cleared = flow.context.cleared
 
     def release(self, found: Finding) -> Release:
-        way = Way(found.how or "")
+        way = _WAYS.get(found.how) or Way(str(found.how))  # INVARIANT: 3.
         by_words = way in _PEOPLES and bool(self._prompts)
-        # A context's label is above that of all its items, unless an operator let it down: no need to look for them.
-        where = {} if by_words and not self._cleared else self._where(found.value)
-        was = self._label(where)
+        where: Mapping[int, list[Sighting]] = {}
+        if by_words and not self._cleared:
+            # A context's label is above that of all its items, unless an operator let it down: no need to look for them
+            lowered = self._lowered.get(way)
+            if lowered is None:
+                lowered = self._lowered[way] = self._lower(way, where)
+        else:
+            where = self._where(found.value)
+            lowered = self._lower(way, where)
         return release(
-            was,
-            Label(self._answering(way, where), was.readers),
+            *lowered,
             way,
             path=found.path,
-            role=found.role.value,
+            role=found.role._value_,
             source=found.where,
             items=self._told_by(found.value) if by_words else self._digests(where),
         )
+
+    def _lower(self, way: Way, where: Mapping[int, list[Sighting]]) -> tuple[Label, Label]:
+        """The label before, and what is left of it."""
+        was = self._label(where)
+        return was, Label(self._answering(way, where), was.readers)
 
     def approve(self, found: Finding, who: str, reason: str) -> Release:
         where = self._where(found.value)
@@ -131,13 +141,25 @@ class _Scene:
 
     def _told_by(self, value: Value | None) -> tuple[str, ...]:
         """The digests of the prompts that say the value; of all that count, if none says it as it stands."""
-        read = None if value is None else self._read(value)
-        saying = [one for one in self._prompts if read is not None and _says(one, read)]
-        return self._digests(one.item for one in saying or self._prompts)
+        if value is None or len(self._prompts) == 1:
+            return self._all
+        said = self._read(value).said(self._heard)
+        found: tuple[str, ...] | None = said.get(_SAYING)
+        if found is None:
+            found = said[_SAYING] = self._saying(self._read(value))
+        return found
+
+    def _saying(self, value: Typed) -> tuple[str, ...]:
+        saying = [one for one in self._prompts if _says(one, value)]
+        return self._digests([one.item for one in saying]) if saying else self._all
 
     def _digests(self, where: Iterable[int]) -> tuple[str, ...]:
-        items = self._history.items
-        return tuple(itertools.islice(dict.fromkeys(items[number].digest for number in where), MAX_ITEMS))
+        found: dict[str, None] = {}
+        for number in where:
+            found[self._history.items[number].digest] = None
+            if len(found) == MAX_ITEMS:
+                break
+        return tuple(found)
 
 
 def _says(prompt: Prompt, value: Typed) -> bool:

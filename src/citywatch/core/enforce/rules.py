@@ -54,6 +54,8 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     observe: bool = False
     temporal: tuple[Rule, ...] = ()
     isolated: frozenset[str] = frozenset()
+    bound: frozenset[str] = frozenset()
+    roots: frozenset[str] = frozenset()
     handles: Mapping[str, frozenset[Tool]] = {}
     """Of which tools each agent, by name, is given handles beyond what their manifests hide; a tool `*` is all of a
     server's."""
@@ -99,6 +101,10 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     temporal: tuple[Automaton, ...] = ()
     isolated: frozenset[str] = frozenset()
     """The agents, by name, that keep their tasks apart: *honest runtime*."""
+    bound: frozenset[str] = frozenset()
+    """The agents, by name, that act only under a chain."""
+    roots: frozenset[str] = frozenset()
+    """The thumbs of the keys that speak for principals at the root of a chain."""
     hiding: Mapping[str, Mapping[Tool, ApprovedTool]] = {}
     """By an agent's name, the tools of which it is given more handles than others are, as they hide."""
 
@@ -107,6 +113,16 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
         found = (server, tool or "")
         own = self.hiding.get(agent.rpartition("/")[2]) if self.hiding else None
         return own[found] if own is not None and found in own else self.tools.get(found)
+
+    def hushes(self, agent: str, server: str, tool: str | None) -> bool:
+        """Whether what a server tells of its work on this tool reaches the agent without its words: the tool hides.
+
+        None is no tool, and could be about any of them.
+        """
+        if not self.principals or self.observe:
+            return False
+        names = [tool] if tool is not None else [name for of, name in self.tools if of == server]
+        return any(one is not None and one.hides for one in (self.shown(agent, server, name) for name in names))
 
     def is_isolated(self, agent: str) -> bool:
         """Whether an agent, by its SPIFFE ID, keeps its tasks apart."""
@@ -184,6 +200,8 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         observe=configured.observe,
         temporal=tuple(compile_rule(rule) for rule in configured.temporal),
         isolated=configured.isolated,
+        bound=configured.bound,
+        roots=configured.roots,
         hiding={
             agent: {tool: _hidden(one) for tool, one in tools.items() if not chosen.isdisjoint((tool, (tool[0], "*")))}
             for agent, chosen in configured.handles.items()

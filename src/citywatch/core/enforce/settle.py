@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from citywatch.core.call import Call, Direction
+from citywatch.core.enforce.cursors import Issued, cursor_key, issued_in
 from citywatch.core.enforce.needs import Key, Pin, agent_key, agent_name, pin_key
 from citywatch.core.enforce.offers import Report, definition_key, offers_key, report
 from citywatch.core.enforce.pinning import definition_bytes, definition_digest
@@ -58,12 +59,13 @@ def reply_rows(call: Call, response: Response) -> tuple[Key, ...]:
     agent = agent_key(agent_name(call))
     if call.direction is Direction.TO_AGENT or response.result is None or call.method not in mcp.OFFERING:
         return (agent,)
+    given = (cursor_key(call),)  # whether there is a cursor only the rules say
     try:
         mcp.check_reply(call.method, response, call.revision)
         found = mcp.definitions(call.method, response)
     except Malformed:
         return (agent,)  # `settle` says so
-    rows: list[Key] = [agent, offers_key(call.server)] if found else [agent]
+    rows: list[Key] = [agent, *given, offers_key(call.server)] if found else [agent, *given]
     for one in found:
         rows += [key(call.server, one.kind, one.name) for key in (pin_key, definition_key)]
     return tuple(rows)
@@ -113,6 +115,10 @@ def settle(
         for one, digest in zip(offered, digests, strict=True)
     ]
     reported = report(call.server, offered, digests, rows)
+    if (cursor := issued_in(call, response, rules)) is not None:
+        known: Issued = rows.get(cursor_key(call)) or Issued()
+        row = (cursor_key(call), msgspec.json.encode(known.with_one(cursor)))
+        reported = msgspec.structs.replace(reported, puts=(*reported.puts, row))
     return Released(body=mcp.keep_only(call.method, response, keep).body, is_error=failed, report=reported)
 
 

@@ -31,14 +31,14 @@ from typing import Final
 import msgspec
 
 from citywatch.core.call import Call, Effect
-from citywatch.core.enforce.arguments import MAX_VALUES, Argument, all_values, arguments
+from citywatch.core.enforce.arguments import MAX_VALUES, Argument, Traced, all_values, trace
 from citywatch.core.enforce.context import Flow, party_forms
 from citywatch.core.enforce.parties import MAX_LISTED, NAMES, Parties
 from citywatch.core.enforce.rules import ApprovedTool, Rules
 from citywatch.core.flow.acts import is_known
 from citywatch.core.flow.derive import as_number, derive
 from citywatch.core.flow.handle import stood_at
-from citywatch.core.flow.history import Sighting, Value
+from citywatch.core.flow.history import Prompt, Sighting, Value
 from citywatch.core.flow.provenance import Provenance
 from citywatch.core.flow.readings import Typed
 from citywatch.core.flow.sources import NUMBERS, Sources
@@ -92,8 +92,11 @@ class Finding(msgspec.Struct, frozen=True):
 class Steering:
     """One call against one context."""
 
-    def __init__(self, call: Call, tool: ApprovedTool, rules: Rules, flow: Flow) -> None:
+    def __init__(self, call: Call, tool: ApprovedTool, rules: Rules, flow: Flow, traced: Traced | None = None) -> None:
+        """`traced` are the values of the call, if they were found before."""
         self._call = call
+        self._traced = traced
+        self._steering: dict[str, bool] = {}
         self._manifest = tool.manifest
         self._options = tool.options
         self._rules = rules
@@ -106,32 +109,39 @@ class Steering:
         self._cleared = flow.context.cleared
         self._act = call.name if self._manifest.effect is Effect.IRREVERSIBLE else None
 
+    @property
+    def prompts(self) -> Sequence[Prompt]:
+        """What the people who may steer the act said, as far as it counts."""
+        return self._people.prompts
+
     @cached_property
     def _spoken(self) -> bool:
         """# INVARIANT: 4."""
         return self._act is None or self._people.speak_of(self._act)
 
-    def _for_another(self, seen: Sighting) -> bool:
-        """Whether what people name there is named for other acts: they say what they want, and it is none like this.
+    def _for_another(self, value: Typed, argument: Argument) -> bool:
+        """Whether what people name is named for other acts: they say what they want, and it is none like this.
 
         # INVARIANT: 6.
         """
         if self._spoken or self._act is None or not is_known(self._act) or self._people.hand_over():
             return False
-        return self._people.asks_for_anything(seen.item)
+        seen = self._people.named(value, READINGS[argument.role], argument.path)
+        return seen is not None and self._people.asks_for_anything(seen.item)
 
     def findings(self) -> tuple[Finding, ...]:
         """One for each control value, and for each link in words on their way out; empty if nothing needs a source."""
         unread = not (self._history.foreign or self._cleared) and not self._call.filled
         if self._clean and self._manifest.effect is not Effect.READ and unread:
             return ()
+        enforced = ENFORCED[self._manifest.effect]
         found: list[Finding] = []
         later: list[Argument] = []
-        for count, argument in enumerate(arguments(self._call, self._manifest)):
+        for count, argument in enumerate(trace(self._call, self._manifest, self._traced).values):
             if count >= MAX_VALUES:
                 found.append(Finding(argument.path, argument.role, None, "too many values to trace"))
                 break
-            if argument.role not in ENFORCED[self._manifest.effect]:
+            if argument.role not in enforced:
                 continue
             if argument.role is Role.CONTENT:
                 found += self._outbound(argument)
@@ -139,22 +149,24 @@ class Steering:
                 later.append(argument)
             else:
                 found.append(self._control(argument))
-        if not all(one.how in CHOSEN for one in found if one.role in _ANCHORS):
+        if [one for one in found if one.role in _ANCHORS and one.how not in CHOSEN]:
             # Whom it reaches nobody chose: a directory's member is no one to pass a stranger's link on to
             found = [msgspec.structs.replace(one, how=None) if one.how == PASSED_ON else one for one in found]
         if self._aims_at_nothing(found):
             found.append(self._unaimed())
-        settled = all(one.how for one in found)
+        settled = not [one for one in found if not one.how]
         found += [self._control(one) for one in later]
         passed = [one for one in found if one.how]
-        if settled and any(one.how == "spoken" or one.role is Role.TIME or one.role in _ANCHORS for one in passed):
+        told = settled and len(passed) < len(found)
+        if told and any(one.how == "spoken" or one.role is Role.TIME or one.role in _ANCHORS for one in passed):
             found = [self._anchored(one) for one in found]
         return tuple(found)
 
     def unasked_for(self, findings: Sequence[Finding]) -> bool:
         """Whether nobody spoke of an act that cannot be taken back, and nothing that steers it is anybody's word."""
-        steered = any(one.how or self._is_named(one) for one in findings if one.role is not Role.CONTENT)
-        return not self._spoken and not steered
+        if self._spoken:
+            return False
+        return not any(one.how or self._is_named(one) for one in findings if one.role is not Role.CONTENT)
 
     def _is_named(self, finding: Finding) -> bool:
         value = finding.value
@@ -166,7 +178,7 @@ class Steering:
         Of what can be taken back, only an act without any value: `mark_all_as_read()` is all there is to it.
         """
         if self._manifest.effect is Effect.IRREVERSIBLE:
-            return all(one.role is Role.CONTENT for one in found)
+            return not [one for one in found if one.role is not Role.CONTENT]
         return self._manifest.effect is Effect.WRITE and not self._manifest.parameters and not self._call.arguments
 
     def _control(self, argument: Argument) -> Finding:
@@ -219,9 +231,9 @@ class Steering:
         value = self._read(argument.value)
         if self._clean and not self._foreign(argument.path, value):
             return "clean", "nothing here was written by a third party"
-        seen = self._people.named(value, READINGS[argument.role], argument.path)
-        if seen is not None and not self._for_another(seen):
-            return "named", self._history.told(seen)
+        named = self._people.named_at(value, READINGS[argument.role], argument.path)
+        if named is not None and not self._for_another(value, argument):
+            return "named", named
         spoken = self._spoken or argument.role not in _ANCHORS
         if spoken and self._own(argument):
             return "own", "an address or account of the person whose task it is"
@@ -239,8 +251,8 @@ class Steering:
         # INVARIANT: 4.
         if (spoken or self._people.hand_over()) and self._parties.meant(argument.party, value):
             return "known", f"the known parties `{argument.party}`"
-        if seen is not None:
-            return None, f"{self._history.told(seen)}, where nothing asks for `{self._act}`"
+        if named is not None:
+            return None, f"{named}, where nothing asks for `{self._act}`"
         sightings = self._history.sightings(value)
         return None, self._history.told(sightings[-1]) if sightings else "nowhere: the agent made it up"
 
@@ -334,14 +346,17 @@ class Steering:
         return any(self._history.part(seen).trusted for seen in self._history.sightings(value))
 
     def _steers(self, source: str) -> bool:
-        kind, _, name = source.partition(":")
-        principal = self._rules.principals.get(name) if kind == "principal" else None
-        return principal is not None and principal.steers(self._call.server, self._call.name or "")
+        known = self._steering.get(source)
+        if known is None:
+            kind, _, name = source.partition(":")
+            principal = self._rules.principals.get(name) if kind == "principal" else None
+            known = principal is not None and principal.steers(self._call.server, self._call.name or "")
+            self._steering[source] = known
+        return known
 
     def _is_clean(self, label: Label) -> bool:
         """Whether all that shaped the context may steer the act: people with that right, and servers' own data."""
-        people = any(not origin.startswith("server:") for origin in label.origins or ())
-        return people and self._entitled(label)
+        return self._entitled(label) and any(not one.startswith("server:") for one in label.origins or ())
 
     def _entitled(self, label: Label) -> bool:
         """Whether nobody shaped this who may not steer the act."""
@@ -352,8 +367,10 @@ class Steering:
         manifest = self._manifest
         if manifest.effect is Effect.READ:
             return False
-        to = [one for one in manifest.parameters.values() if one.role is Role.DESTINATION]
-        return bool(to) or not set(manifest.audience) <= {OWNER, *(prompt.source for prompt in self._history.prompts)}
+        for one in manifest.parameters.values():
+            if one.role is Role.DESTINATION:
+                return True
+        return not set(manifest.audience) <= {OWNER, *(prompt.source for prompt in self._history.prompts)}
 
 
 def _is_file(token: Token) -> bool:

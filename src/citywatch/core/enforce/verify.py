@@ -4,14 +4,17 @@ Decides identity, never permission. The signature was checked when the credentia
 everything that can change from one request to the next is checked again, for each request.
 
 INVARIANTS: an `Authority` exists only for a registered, unrevoked agent whose registered key this request proved, at a
-time inside the credential's validity; a session serves only the agent that opened it.
+time inside the credential's validity; a session serves only the agent that opened it; a chain that is shown holds in
+every step, or the call is refused: none is passed over.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from citywatch.core.call import Call
+from citywatch.core.call import Call, Reason
+from citywatch.core.delegation.chain import Asking, Delegated, authorise
+from citywatch.core.enforce.chains import trust_of
 from citywatch.core.enforce.needs import Known, agent_name
 from citywatch.core.errors import Code, Refused
 from citywatch.core.identity.credential import Credential, check_time
@@ -20,12 +23,13 @@ from citywatch.core.policy.facts import Entity
 
 
 class Authority(msgspec.Struct, frozen=True, kw_only=True):
-    """Who acts, proved. Only `verify` makes one; `admit` takes nothing less."""
+    """Who acts, proved, and by which chain if it shows one. Only `verify` makes one; `admit` takes nothing less."""
 
     agent: str
     name: str
     key: str
     entity: Entity
+    delegated: Delegated | None = None
 
 
 def verify(call: Call, credential: Credential, known: Known, now: int) -> Authority:
@@ -36,7 +40,8 @@ def verify(call: Call, credential: Credential, known: Known, now: int) -> Author
     3. The agent is registered and not revoked.
     4. The key it proves is one the agent is registered with.
     5. The session, if the call names one, was opened by this agent at this server.
-    6. The task, if the call names one, was given to this agent as it is registered now, and is not over.
+    6. The task, if the call names one, is not over and, without a chain, was given to this agent as it is registered.
+    7. The chain, if the call shows one, starts at the task's principal and ends at this agent and the key it proves.
     """
     check_time(credential, now, known.rules.leeway_ms)  # 1
     if credential.agent != call.agent:  # 2
@@ -53,15 +58,29 @@ def verify(call: Call, credential: Credential, known: Known, now: int) -> Author
             raise Refused(Code.SESSION_UNKNOWN)
     if call.task is not None:  # 6
         task = known.task
-        if task is None or task.agent != call.agent or task.ended or task.started < row.added_at:
+        if task is None or task.ended:
             raise Refused(Code.TASK_NOT_HELD)
+        if known.chain is None and (task.agent != call.agent or task.started < row.added_at):
+            raise Refused(Code.TASK_NOT_HELD)
+    delegated = _delegated(call, credential, known, now)  # 7
     name = agent_name(call)
     return Authority(
         agent=credential.agent,
         name=name,
         key=credential.key,
         entity=known.rules.agent(credential.agent, name),
+        delegated=delegated,
     )
+
+
+def _delegated(call: Call, credential: Credential, known: Known, now: int) -> Delegated | None:
+    chain = known.chain
+    if isinstance(chain, Reason):
+        raise Refused(chain.code, chain.detail)
+    if chain is None:
+        return None
+    trust = trust_of(chain, known.rules.domain, known.rules.roots, known.task, known.hops, known.withdrawn)
+    return authorise(chain, Asking(agent=credential.agent, key=credential.key, task=call.task), trust, now)
 
 
 def check_standing(agent: str, key: str, row: AgentRow | None) -> AgentRow:

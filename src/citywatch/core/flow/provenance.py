@@ -30,12 +30,11 @@ from citywatch.core.flow.extremes import SUPERLATIVES, is_extreme
 from citywatch.core.flow.history import History, Prompt, Sighting, Value
 from citywatch.core.flow.index import met
 from citywatch.core.flow.item import Item, Mark, Part
+from citywatch.core.flow.mentions import LEAST_WORDS, bare, find_marked, find_phrase, whole_words
 from citywatch.core.flow.readings import Typed, typed
 from citywatch.core.flow.tokens import Kind, Token, find_tokens, parted_tokens
 from citywatch.core.flow.whom import leaves_open, proper_part, speaks_of_several
 
-LEAST_WORDS: Final = 3
-"""Fewer characters than this name nothing: a status `ok`, a flag `a`."""
 LEAST_DIGITS: Final = 4
 LEAST_MENTION: Final = 5
 COUNTED: Final = frozenset((Kind.NUMBER, Kind.MONEY, Kind.DATE, Kind.TIME))
@@ -53,8 +52,6 @@ _LINKS: Final = ("link", "links", "url", "urls")
 TELLING: Final = frozenset((Kind.EMAIL, Kind.URL, Kind.IBAN, Kind.PHONE))
 """The kinds of token that single a record out when a person wrote them."""
 _SENTENCE: Final = re.compile(r"(?<=[.!?])\s+|\n")
-_SCHEME: Final = re.compile(r"\Ahttps?://")
-_RUN: Final = re.compile(r"[^\W_]+")
 _PERCENT: Final = re.compile(r"(?<![0-9.])([0-9]{1,15}(?:\.[0-9]{1,15})?) ?%")
 MAX_TWINS: Final = 4096
 """Fields of one name, or of one value, that are compared: of more, no one is the one that a person meant."""
@@ -69,13 +66,14 @@ class Provenance:
 
     def __init__(self, history: History, steers: Callable[[str], bool], counts: Callable[[Item], bool]) -> None:
         self._history = history
-        self._prompts = [
+        self.prompts = [
             prompt
             for prompt in history.prompts
             if steers(prompt.source) and counts(history.items[prompt.item])  # INVARIANT: 1
         ]
+        """What the people who may steer the act said, as far as it counts."""
         self._known: dict[str, bool] = {}
-        self._heard = history.heard(tuple(prompt.item for prompt in self._prompts))
+        self._heard = history.heard(tuple([prompt.item for prompt in self.prompts]))
         self._values: dict[tuple[str, str, str], set[str]] = {}
         self._asking: dict[str, list[str]] = {}
 
@@ -89,13 +87,13 @@ class Provenance:
 
     @cached_property
     def _names(self) -> set[str]:
-        texts = (self._history.items[prompt.item].text for prompt in self._prompts)
+        texts = (self._history.items[prompt.item].text for prompt in self.prompts)
         return {token.value for text in texts for token in find_tokens(text)}
 
     @cached_property
     def _proper(self) -> list[str]:
         """What people wrote as a name: the names of files, of days and of months, and words at the head aside."""
-        texts = [self._history.items[prompt.item].text for prompt in self._prompts]
+        texts = [self._history.items[prompt.item].text for prompt in self.prompts]
         names = {token.value for text in texts for token in find_tokens(text) if token.kind is Kind.NAME}
         return sorted(filter(None, map(proper_part, names)))
 
@@ -109,9 +107,9 @@ class Provenance:
         words, counted = read.folded, not kinds.isdisjoint(COUNTED)
         if words.isdigit() and len(words) < LEAST_DIGITS and not counted:
             noun = path.partition("[")[0].partition(".")[0].partition("_")[0].lower()
-            marked = ((prompt, find_marked(words, noun, prompt.text)) for prompt in self._prompts)
+            marked = ((prompt, find_marked(words, noun, prompt.text)) for prompt in self.prompts)
             return next((Sighting(one.item, 0, at, at + len(words)) for one, at in marked if at >= 0), None)
-        for prompt in self._prompts:
+        for prompt in self.prompts:
             for form in (read,) if Kind.DATE not in kinds else _forms(read):
                 found = met(form, prompt.held)
                 for token in found:
@@ -120,6 +118,17 @@ class Provenance:
             if not counted and (at := find_phrase(words, prompt.text)) >= 0:
                 return Sighting(prompt.item, 0, at, at + len(words))
         return None
+
+    def named_at(self, value: Typed, kinds: frozenset[str], path: str) -> str | None:
+        """Where that is, for people; what these prompts say of a value is looked for once (`Typed.said`)."""
+        words = value.folded
+        if len(words) < LEAST_DIGITS and words.isdigit():  # it depends on the path
+            return self._told(self.named(value, kinds, path))
+        said = value.said(self._heard)
+        found = said.get(kinds, said)
+        if found is said:
+            found = said[kinds] = self._told(self.named(value, kinds, path))
+        return found  # type: ignore[no-any-return]
 
     def linked(self, value: Value | Typed, act: str | None = None) -> tuple[Sighting, str] | None:
         """A field in which the server vouches for this value, of the one record that a person described; and the words.
@@ -167,15 +176,18 @@ class Provenance:
 
     def wrote(self, kind: str, value: str) -> bool:
         """Whether a person wrote this typed value."""
-        return any((kind, value) in prompt.held.tokens for prompt in self._prompts)
+        return any((kind, value) in prompt.held.tokens for prompt in self.prompts)
 
     def speak_of(self, act: str) -> bool:
         """Whether a person's words ask for what a tool of this name does."""
-        return any(speaks_of(act, prompt.text) for prompt in self._prompts)
+        spoken = self._heard.acts.get(act)
+        if spoken is None:
+            spoken = self._heard.acts[act] = any(speaks_of(act, prompt.text) for prompt in self.prompts)
+        return spoken
 
     def asks_for_anything(self, item: int) -> bool:
         """Whether the person's words that are this item ask for something, in verbs that are known here."""
-        return any(asks_for_anything(prompt.text) for prompt in self._prompts if prompt.item == item)
+        return any(asks_for_anything(prompt.text) for prompt in self.prompts if prompt.item == item)
 
     def leave_open(self, act: str, kinds: Sequence[str]) -> bool:
         """Whether a person asked for an act and left open to whom: they called nobody by name, or not the only one.
@@ -197,17 +209,17 @@ class Provenance:
 
     def hand_over(self) -> bool:
         """Whether a person left it to a text which acts there are."""
-        return any(hands_over(prompt.text) for prompt in self._prompts)
+        return any(hands_over(prompt.text) for prompt in self.prompts)
 
     def speak_of_all(self, act: str) -> bool:
         """Whether a person's words ask for it and say what it is done to."""
-        return any(speaks_of_all(act, prompt.text) for prompt in self._prompts)
+        return any(speaks_of_all(act, prompt.text) for prompt in self.prompts)
 
     def numbers(self) -> tuple[list[Decimal], list[Decimal]]:
         """Amounts that people gave or whose record they spoke of, and the percentages that they gave."""
         given: list[Decimal] = []
         percents: list[Decimal] = []
-        for prompt in self._prompts:
+        for prompt in self.prompts:
             given += _numbers(self._history.items[prompt.item].parts[0].marks)
             percents += [one for hit in _PERCENT.findall(prompt.text) if (one := as_number(hit)) is not None]
         amounts = self._history.amounts if len(self._history.amounts) <= MAX_TWINS else []
@@ -219,19 +231,22 @@ class Provenance:
     # -- what people said --------------------------------------------------------------------------------------------
 
     def _split(self) -> Iterator[str]:
-        for prompt in self._prompts:
+        for prompt in self.prompts:
             yield from _SENTENCE.split(prompt.text)
 
     @cached_property
     def _runs(self) -> frozenset[str]:
-        return frozenset(one for prompt in self._prompts for one in whole_words(prompt.text))
+        return frozenset(one for prompt in self.prompts for one in whole_words(prompt.text))
 
     def _said(self, words: str) -> bool:
         if words.isalnum():
             return words in self._runs
         if words not in self._known:
-            self._known[words] = any(find_phrase(words, prompt.text) >= 0 for prompt in self._prompts)
+            self._known[words] = any(find_phrase(words, prompt.text) >= 0 for prompt in self.prompts)
         return self._known[words]
+
+    def _told(self, seen: Sighting | None) -> str | None:
+        return None if seen is None else self._history.told(seen)
 
     def _place(self, prompt: Prompt, found: tuple[Token, ...], words: str) -> Sighting:
         """Where to point people to."""
@@ -251,7 +266,7 @@ class Provenance:
             return True
         telling = [mark[2] for mark in other.marks if mark[0] in TELLING and mark[3] - mark[2] == len(other.whole)]
         return bool(telling) and any(
-            token.kind in TELLING for prompt in self._prompts for token in met(other.whole, prompt.held)
+            token.kind in TELLING for prompt in self.prompts for token in met(other.whole, prompt.held)
         )
 
     def _vouched(self, number: int, part: Part) -> bool:
@@ -318,10 +333,12 @@ class Provenance:
 
     def _mentioned(self, other: Part, part: Part) -> bool:
         """Whether a person said a word of this field, or all of it, and all records with it agree on the value."""
-        said = self._heard.get(other.whole)
+        said = self._heard.words.get(other.whole)
         if said is None:
             words = [other.whole, *(one for one in other.whole.split() if len(one) >= LEAST_MENTION)]
-            said = self._heard[other.whole] = tuple([one for one in words if not one.isdigit() and self._said(one)])
+            said = self._heard.words[other.whole] = tuple(
+                [one for one in words if not one.isdigit() and self._said(one)]
+            )
         return any(self._by_word(other.name, part.name, one) == {part.whole} for one in said) if said else False
 
     def _by_word(self, described: str, asked: str, word: str) -> set[str]:
@@ -336,38 +353,6 @@ class Provenance:
                 if one.name == asked
             }
         return self._values[described, asked, word]
-
-
-def find_phrase(words: str, text: str) -> int:
-    """Where `words` stand whole in `text`, both folded: no letter or digit touches either end; -1 if nowhere."""
-    if len(words) < LEAST_WORDS:
-        return -1
-    at = text.find(words)
-    while at >= 0:
-        end = at + len(words)
-        before = at == 0 or not (text[at - 1].isalnum() and words[0].isalnum())
-        after = end == len(text) or not (text[end].isalnum() and words[-1].isalnum())
-        if before and after:
-            return at
-        at = text.find(words, at + 1)
-    return -1
-
-
-def bare(words: str) -> str:
-    """An address as people write it: without its scheme, and without a slash at its end. All else as it is."""
-    return _SCHEME.sub("", words).rstrip("/")
-
-
-def whole_words(text: str) -> frozenset[str]:
-    """The words of letters and digits alone that `find_phrase` finds in a text."""
-    return frozenset(one for one in _RUN.findall(text) if len(one) >= LEAST_WORDS)
-
-
-def find_marked(digits: str, noun: str, text: str) -> int:
-    """Where a short number stands behind a word that makes it a name: `file 13`, `id: '13'`, `#13`; -1 if nowhere."""
-    word = rf"|{re.escape(noun)}" if noun else ""
-    hit = re.search(rf"(?:#|\b(?:id|ids|no|nr|number{word})\b\W{{1,3}}){digits}\b", text)
-    return -1 if hit is None else hit.end() - len(digits)
 
 
 def _start(seen: Sighting) -> tuple[int, int]:

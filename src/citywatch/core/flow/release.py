@@ -81,5 +81,5 @@ def release(
     if not is_above(was, now):  # INVARIANT: 1
         raise ValueError(f"a release by `{way}` that would not let the label down")
     return Release(
-        path=path, role=role, how=way.value, source=source, items=items, was=was, now=now, reason=why[:MAX_REASON]
+        path=path, role=role, how=way._value_, source=source, items=items, was=was, now=now, reason=why[:MAX_REASON]
     )

@@ -1,72 +1,26 @@
 """What one argument of a call may be: a bound value, a choice, a range, from a named source, free content, a record.
 
-Decides whether a value keeps a constraint. Where a value came from is told (`Traced`), by whoever traced it; whether
-an origin may steer the act is for others. `narrow` compares constraints with each other.
+Decides whether a value keeps a constraint; what a value may be by itself is `core.limit`'s. Where a value came from is
+told (`Traced`), by whoever traced it; whether an origin may steer the act is for others. `narrow` compares constraints
+with each other.
 
 INVARIANTS
 1. An empty "all of" or "any of" admits nothing: no constraint, no option, no source, a list without members.
-2. Values are equal only as the same JSON value: `True` is not `1`, `1.0` is `1`.
-3. What a constraint does not name is refused: an unlisted field, an object where scalars are expected, an amount in
-   another unit, a number or a date in a notation that tools could read in two ways.
+2. What a record does not name is refused.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
-from datetime import date
-from decimal import Decimal
 from enum import StrEnum
-from math import isfinite
 from typing import Any
 
 import msgspec
 
-from citywatch.core.canonical import canonical
-from citywatch.core.errors import Malformed
-
-Path = tuple[str | int, ...]
-"""Where a value stands in a JSON value: names of members and places in lists."""
+from citywatch.core.limit import Dates, Equal, Numbers, OneOf, Path, keeps, leaves
 
 Pattern = tuple[str | int | None, ...]
 """A path in which None stands for any one member. It speaks of what it reaches and of everything beneath."""
-
-MAX_LEAVES = 1_000
-MAX_NESTING = 16
-
-_DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,29})(?:\.[0-9]{1,18})?\Z")
-_UNIT = re.compile(r"[A-Z]{3}\Z")
-_DATE = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,9})?)?"
-    r"(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])?)?\Z"
-)
-
-
-class Equal(msgspec.Struct, frozen=True, tag="equals"):
-    """Bound: the whole argument is exactly this JSON value."""
-
-    value: Any
-
-
-class OneOf(msgspec.Struct, frozen=True, tag="one_of"):
-    """A choice: the argument, or each member if it is a list, is one of these scalars."""
-
-    values: tuple[str | int | float | bool, ...]
-
-
-class Numbers(msgspec.Struct, frozen=True, tag="numbers"):
-    """A range, both ends included; None is open. `unit` is a currency that must be written with the amount, or ""."""
-
-    low: Decimal | None
-    high: Decimal | None
-    unit: str = ""
-
-
-class Dates(msgspec.Struct, frozen=True, tag="dates"):
-    """A range of days, both ends included; None is open. The day of a value is the one that is written in it."""
-
-    low: str | None
-    high: str | None
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -138,15 +92,13 @@ def admits(constraint: Constraint, value: Any, path: Path, traced: Traced) -> bo
     """Whether the value at `path` of the arguments keeps the constraint."""
     if isinstance(constraint, Free):
         return True
-    if isinstance(constraint, Equal):
-        return same(constraint.value, value)
     if isinstance(constraint, Record):
         return refused(constraint, value, path, traced) is None
-    if isinstance(value, str | int | float):
-        return _one(constraint, value, path, traced)
-    leaves = _leaves(value, path)
+    if not isinstance(constraint, From):
+        return keeps(constraint, value)
+    found = [path] if isinstance(value, str | int | float) else [place for place, _ in leaves(value, path)]
     # INVARIANT: 1
-    return bool(leaves) and all(_one(constraint, leaf, place, traced) for place, leaf in leaves)
+    return bool(found) and all(any(traced(source, place) for source in constraint.sources) for place in found)
 
 
 def refused(record: Record, value: Any, path: Path, traced: Traced) -> Path | None:
@@ -154,7 +106,7 @@ def refused(record: Record, value: Any, path: Path, traced: Traced) -> Path | No
     if type(value) is not dict:
         return path
     for name in value:
-        if name not in record.fields and not record.open:  # INVARIANT: 3
+        if name not in record.fields and not record.open:  # INVARIANT: 2
             return (*path, name)
     for name, field in record.fields.items():
         place = (*path, name)
@@ -166,6 +118,8 @@ def refused(record: Record, value: Any, path: Path, traced: Traced) -> Path | No
         if not field.constraints:  # INVARIANT: 1
             return place
         for constraint in field.constraints:
+            if type(constraint) is Free:
+                continue
             if isinstance(constraint, Record):
                 inner = refused(constraint, item, place, traced)
                 if inner is not None:
@@ -182,89 +136,17 @@ def bindings(record: Record, value: Any, path: Path = ()) -> list[Bound]:
         item = value.get(name)
         if item is None:
             continue
-        place = (*path, name)
-        held = [_HOW[type(one)] for one in field.constraints if type(one) in _HOW]
-        if held:
-            found.append(Bound(place, held[0] if len(held) == 1 else min(held, key=_TIGHTEST.index)))
-            continue
+        held: How | None = None
+        records: list[Record] = []
         for constraint in field.constraints:
-            if isinstance(constraint, Record):
-                found += bindings(constraint, item, place)
-    return found
-
-
-def same(one: Any, two: Any) -> bool:
-    """# INVARIANT: 2. Whether two JSON values are the same; what JSON cannot write is the same as nothing."""
-    if type(one) is str or type(two) is str:
-        return type(one) is type(two) and one == two
-    if type(one) is float and type(two) is float:  # equal, they are written alike; what is not finite is not written
-        return one == two and isfinite(one)
-    try:
-        return canonical(one) == canonical(two)
-    except Malformed:
-        return False
-
-
-def number(value: Any, unit: str) -> Decimal | None:
-    """The exact amount that a value states in a unit, None if it states none; no notation with two readings passes."""
-    kind = type(value)
-    if kind is str and len(value) <= 64:
-        amount, _, currency = value.partition(" ")
-        if _UNIT.match(amount):
-            amount, currency = currency, amount
-        return Decimal(amount) if currency == unit and _DECIMAL.match(amount) else None
-    if unit:
-        return None
-    if kind is not int and kind is not float:
-        return None
-    if kind is int and value.bit_length() > 128:
-        return None
-    found = Decimal(repr(value))
-    return found if found.is_finite() and _DECIMAL.match(f"{found:f}") else None
-
-
-def day(value: Any) -> str | None:
-    """The day, as `2026-11-25`, that a date or a time of day states; None for everything else."""
-    match = _DATE.match(value) if type(value) is str and len(value) <= 64 else None
-    if match is None:
-        return None
-    try:
-        date.fromisoformat(match[1])
-    except ValueError:
-        return None
-    return match[1]
-
-
-def _one(constraint: OneOf | Numbers | Dates | From, leaf: Any, path: Path, traced: Traced) -> bool:
-    if isinstance(constraint, From):
-        return any(traced(source, path) for source in constraint.sources)
-    if isinstance(constraint, OneOf):
-        return any(same(option, leaf) for option in constraint.values)
-    if isinstance(constraint, Numbers):
-        amount = number(leaf, constraint.unit)
-        return amount is not None and within(constraint.low, amount, constraint.high)
-    written = day(leaf)
-    return written is not None and within(constraint.low, written, constraint.high)
-
-
-def within(low: Any, value: Any, high: Any) -> bool:
-    """Whether a value lies between two ends of its type, both included; None is open."""
-    return (low is None or low <= value) and (high is None or value <= high)
-
-
-def _leaves(value: Any, path: Path) -> list[tuple[Path, Any]]:
-    """The scalars of a value or of lists within each other; nothing at all if it holds an object or too much."""
-    found: list[tuple[Path, Any]] = []
-    todo: list[tuple[Path, Any]] = [(path, value)]
-    while todo:
-        place, item = todo.pop()
-        if type(item) is list or type(item) is tuple:
-            # An empty list within a list would otherwise hold no leaf and so be held by nothing
-            if not item or len(found) + len(todo) + len(item) > MAX_LEAVES or len(place) - len(path) > MAX_NESTING:
-                return []
-            todo += [((*place, index), member) for index, member in enumerate(item)]
-        elif item is None or type(item) is dict:
-            return []
-        else:
-            found.append((place, item))
+            how = _HOW.get(type(constraint))
+            if how is not None and (held is None or _TIGHTEST.index(how) < _TIGHTEST.index(held)):
+                held = how
+            elif isinstance(constraint, Record):
+                records.append(constraint)
+        if held is not None:
+            found.append(Bound((*path, name), held))
+            continue
+        for inner in records:
+            found += bindings(inner, item, (*path, name))
     return found

@@ -30,7 +30,8 @@ from typing import Any
 import msgspec
 
 from citywatch.core.canonical import canonical, digest
-from citywatch.core.plan.constraint import Bound, Path, Record, Source, Traced, bindings, covers, refused
+from citywatch.core.limit import Path
+from citywatch.core.plan.constraint import Bound, Record, Source, Traced, bindings, covers, refused
 
 START = "start"
 """In `follows`: the call may be the first one."""
@@ -240,6 +241,8 @@ def over(held: Held, progress: Progress, now: int) -> bool:
 
 def forbids(held: Held, progress: Progress, tool: str) -> bool:
     """Whether a call of this tool, a step or not, would complete a forbidden sequence."""
+    if not held.plan.forbidden:
+        return False
     done = _in_order(progress)
     full = len(progress.beside) >= MAX_BESIDE
     return any(

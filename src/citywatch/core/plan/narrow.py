@@ -14,22 +14,8 @@ from __future__ import annotations
 import msgspec
 
 from citywatch.core.canonical import canonical
-from citywatch.core.plan.constraint import (
-    Constraint,
-    Dates,
-    Equal,
-    Field,
-    Free,
-    From,
-    Numbers,
-    OneOf,
-    Path,
-    Record,
-    Source,
-    admits,
-    covers,
-    within,
-)
+from citywatch.core.limit import Dates, Equal, Numbers, OneOf, Path, within
+from citywatch.core.plan.constraint import Constraint, Field, Free, From, Record, Source, admits, covers
 from citywatch.core.plan.contract import Held, Kind, Plan, Step, names, plan_digest
 
 

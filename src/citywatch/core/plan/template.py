@@ -21,7 +21,8 @@ from typing import Any, Final
 
 import msgspec
 
-from citywatch.core.plan.constraint import Dates, Field, Free, From, Numbers, OneOf, Path, Record, Source, refused
+from citywatch.core.limit import Dates, Numbers, OneOf, Path
+from citywatch.core.plan.constraint import Field, Free, From, Record, Source, refused
 from citywatch.core.plan.contract import Plan
 from citywatch.core.plan.notes import BadPlan, Notes, shown
 from citywatch.core.plan.text import parse_plan

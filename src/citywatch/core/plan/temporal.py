@@ -12,7 +12,8 @@ INVARIANTS
 4. A window includes its edge: what is exactly `within` old still counts.
 5. An attribute that could be anything (an origin nobody knows, an audience of everybody) decides for the match: it fits
    under an even number of `not`, and does not under an odd one.
-6. What is empty is refused when the rule is compiled: no `and` of nothing, no `or` of nothing, no value.
+6. A memory that is over (`is_over`) can be forgotten: no verdict from then on is another for it.
+7. What is empty is refused when the rule is compiled: no `and` of nothing, no `or` of nothing, no value.
 """
 
 from __future__ import annotations
@@ -91,6 +92,8 @@ class Automaton(msgspec.Struct, frozen=True, kw_only=True):
     operators: tuple[Operator, ...]
     root: Ask
     attributes: frozenset[str]
+    spans: tuple[int, ...]
+    """For each operator, for how long what it remembers can count after the last time in it."""
 
 
 def compile_rule(rule: Rule) -> Automaton:
@@ -99,12 +102,25 @@ def compile_rule(rule: Rule) -> Automaton:
     root = compiler.formula(rule.when, True, MAX_DEPTH)
     name = digest(b"citywatch/rule/v1\n" + canonical(msgspec.to_builtins(rule)))
     attributes = frozenset((rule.per.value, *compiler.attributes))
-    return Automaton(rule=rule, digest=name, operators=tuple(compiler.operators), root=root, attributes=attributes)
+    return Automaton(
+        rule=rule,
+        digest=name,
+        operators=tuple(compiler.operators),
+        root=root,
+        attributes=attributes,
+        spans=tuple(compiler.spans),
+    )
 
 
 def start(automaton: Automaton) -> Memory:
     """The memory of a trace in which nothing happened."""
     return Memory(0, ((),) * len(automaton.operators))
+
+
+def is_over(automaton: Automaton, memory: Memory, now: int) -> bool:
+    """# INVARIANT: 6. Whether nothing that is remembered can count at any event at `now` or later."""
+    cells = zip(memory.cells, automaton.spans, strict=True)
+    return memory.at <= now and all(not cell or now - cell[-1] > span for cell, span in cells)
 
 
 def advance(automaton: Automaton, memory: Memory, happening: Happening) -> tuple[bool, Memory]:
@@ -148,6 +164,7 @@ class _Compiler:
 
     def __init__(self) -> None:
         self.operators: list[Operator] = []
+        self.spans: list[int] = []
         self.nodes = 0
         self.attributes: set[str] = set()
 
@@ -164,7 +181,7 @@ class _Compiler:
                 inner = self.formula(formula.of, not favour, depth - 1)
                 return lambda happening, verdicts: not inner(happening, verdicts)
             case And() | Or():
-                if not formula.of:  # INVARIANT: 6
+                if not formula.of:  # INVARIANT: 7
                     raise Malformed("an `and` or `or` of nothing")
                 parts = tuple(self.formula(part, favour, depth - 1) for part in formula.of)
                 wanted = isinstance(formula, Or)
@@ -172,21 +189,22 @@ class _Compiler:
                 return lambda happening, verdicts: _first(parts, happening, verdicts, wanted)
             case Since():
                 of, begun = self.formula(formula.of, favour, depth - 1), self.formula(formula.start, favour, depth - 1)
-                return self.add(_since(of, begun, _window(formula.within)))
+                return self.add(_since(of, begun, _window(formula.within)), _window(formula.within))
         inner = self.formula(formula.of, favour, depth - 1)
         match formula:
             case Previously():
-                return self.add(_previously(inner))
+                return self.add(_previously(inner), _window(None))
             case Once():
-                return self.add(_count(inner, 1, _window(formula.within)))
+                return self.add(_count(inner, 1, _window(formula.within)), _window(formula.within))
             case Count():
                 if not 1 <= formula.times <= MAX_TIMES:
                     raise Malformed(f"`count` compares with 1 to {MAX_TIMES}")
-                return self.add(_count(inner, formula.times, _window(formula.within)))
+                return self.add(_count(inner, formula.times, _window(formula.within)), _window(formula.within))
 
-    def add(self, operator: Operator) -> Ask:
+    def add(self, operator: Operator, span: int) -> Ask:
         place = len(self.operators)
         self.operators.append(operator)
+        self.spans.append(span)
         return lambda happening, verdicts: verdicts[place]
 
 

@@ -14,21 +14,8 @@ from typing import Any
 
 from citywatch.core.canonical import canonical
 from citywatch.core.errors import Malformed
-from citywatch.core.plan.constraint import (
-    Constraint,
-    Dates,
-    Equal,
-    Field,
-    Free,
-    From,
-    Numbers,
-    OneOf,
-    Pattern,
-    Record,
-    Source,
-    day,
-    number,
-)
+from citywatch.core.limit import Dates, Equal, Numbers, OneOf, day, number
+from citywatch.core.plan.constraint import Constraint, Field, Free, From, Pattern, Record, Source
 from citywatch.core.plan.notes import Notes, shown
 
 PROMPT = "prompt"

@@ -11,6 +11,7 @@ from citywatch.core.wire.headers import ParamHeader, claimed_session, mirrored_a
 from citywatch.core.wire.methods import LEGACY, MODERN, Group, Method, all_methods, effect_of_method, find_method
 from citywatch.core.wire.refusals import error_number, refusal, status_of, turned_away
 from citywatch.core.wire.requests import (
+    CHAIN,
     CONTINUING,
     RESPONSE,
     TASK,
@@ -21,7 +22,9 @@ from citywatch.core.wire.requests import (
     read_bodiless,
     read_message,
     read_server_message,
+    shown_chain,
     visible,
+    without_chain,
 )
 from citywatch.core.wire.results import (
     OFFERING,
@@ -36,6 +39,7 @@ from citywatch.core.wire.results import (
 )
 
 __all__ = [
+    "CHAIN",
     "CONTINUING",
     "LEGACY",
     "MODERN",
@@ -68,7 +72,9 @@ __all__ = [
     "read_message",
     "read_server_message",
     "refusal",
+    "shown_chain",
     "status_of",
     "turned_away",
     "visible",
+    "without_chain",
 ]

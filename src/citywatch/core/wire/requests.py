@@ -38,7 +38,15 @@ from citywatch.core.wire.headers import (
     mirror_params,
     read_headers,
 )
-from citywatch.core.wire.jsonrpc import Message, Notification, Request, Response
+from citywatch.core.wire.jsonrpc import (
+    FROM_SERVER,
+    Message,
+    Notification,
+    Request,
+    Response,
+    format_message,
+    parse_message,
+)
 from citywatch.core.wire.methods import ASSUMED, LEGACY, MODERN, Group, Method, check_params, find_method
 
 PROTOCOL_VERSION: Final = "io.modelcontextprotocol/protocolVersion"
@@ -46,10 +54,13 @@ CLIENT_CAPABILITIES: Final = "io.modelcontextprotocol/clientCapabilities"
 SUBSCRIPTION_ID: Final = "io.modelcontextprotocol/subscriptionId"
 TASK: Final = "citywatch/task"
 """In `_meta`: for which of its tasks an agent makes a call, as `citywatch task start` printed it."""
+CHAIN: Final = "citywatch/chain"
+"""In `_meta`: the links of the chain under which an agent makes a call, root first. No server sees them."""
 RESPONSE: Final = "response"
 CONTINUING: Final = frozenset(("inputResponses", "requestState"))
 """The parameters that continue a call; apart from them it is the same call again."""
 MAX_NAME: Final = 2_048
+MAX_LINKS: Final = 8
 _TASK: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _PLAIN: Final = re.compile(r"[\x21-\x7e]{1,512}\Z")
 
@@ -140,6 +151,27 @@ def continuation(message: Message) -> Continuation | None:
     if not CONTINUING & params.keys():
         return None
     return Continuation(responses=params.get("inputResponses", {}), state=params.get("requestState"))
+
+
+def shown_chain(message: Message) -> tuple[str, ...]:
+    """The links that a message shows, in `_meta`; none if it shows none."""
+    params = _EMPTY if isinstance(message, Response) else message.params or _EMPTY
+    meta = params.get("_meta")
+    if type(meta) is not dict or CHAIN not in meta:
+        return ()
+    links = meta[CHAIN]
+    if type(links) is not list or not 0 < len(links) <= MAX_LINKS or not all(type(one) is str for one in links):
+        raise Malformed(f"`{CHAIN}` in `_meta` is a list of one to {MAX_LINKS} links")
+    return tuple(links)
+
+
+def without_chain(body: bytes) -> bytes:
+    """A message of ours without the links that it showed: what they say is no matter of a server's."""
+    message = parse_message(body, FROM_SERVER)  # with every digit: it is ours, and may be as long as we let it grow
+    if isinstance(message, Response) or message.params is None:
+        return body
+    meta = {key: value for key, value in message.params["_meta"].items() if key != CHAIN}
+    return format_message(msgspec.structs.replace(message, params={**message.params, "_meta": meta}))
 
 
 def named_task(message: Message) -> str | None:

@@ -11,7 +11,7 @@ from citywatch.adapters.gateway.protocol import Bounds
 from citywatch.adapters.gateway.serve import Address, Listeners
 
 PATIENCE_S = 20
-QUICK = Bounds(header_time=0.1)
+QUICK = Bounds(header_time=0.5)
 PATIENT = Bounds(header_time=PATIENCE_S)
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]

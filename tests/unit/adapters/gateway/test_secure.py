@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
@@ -76,6 +77,8 @@ class Gate:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Gate]:
         server = await asyncio.get_running_loop().create_server(self.protocol, "127.0.0.1", 0)
+        for size in (socket.SO_SNDBUF, socket.SO_RCVBUF):  # else the kernel's own settings say how much is in between
+            server.sockets[0].setsockopt(socket.SOL_SOCKET, size, 1 << 18)
         self.port = server.sockets[0].getsockname()[1]
         try:
             yield self
@@ -274,7 +277,7 @@ def test_a_refusal_is_told_once_and_stands_whether_or_not_it_could_be_told(town:
 
 def test_a_client_that_was_refused_and_stays_is_ended(town: Town, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is left a moment to read the alert, and not the place of a handshake for as long as it likes."""
-    monkeypatch.setattr(secure, "LINGER_S", 0.01)
+    monkeypatch.setattr(secure, "LINGER_S", 0.25)  # long enough for the test to look, whatever holds it up
 
     async def main() -> None:
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
+import msgspec
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -345,9 +346,10 @@ async def test_a_caller_waits_for_a_place_and_gets_the_one_that_becomes_free() -
 @pytest.mark.parametrize("bounds", [Bounds(per_caller=1), Bounds(in_all=1)])
 async def test_a_caller_that_gets_no_place_in_time_is_told(bounds: Bounds) -> None:
     async with world(silence) as there:
-        upstream = there.upstream(bounds=bounds, patience=Patience(connect=0.05))
+        upstream = there.upstream(bounds=bounds)
         first = asyncio.create_task(upstream.send("a", ASK, {}, None, repeatable=False))
         await until(lambda: len(there.seen) == 1)
+        upstream.server = msgspec.structs.replace(upstream.server, patience=Patience(connect=0.05))
         with pytest.raises(Unavailable) as caught:
             await upstream.send("a", ASK, {}, None, repeatable=False)
         assert caught.value.code is Code.OVERLOADED

@@ -91,8 +91,14 @@ def test_work_on_hostile_text_grows_no_faster_than_its_size(name: str) -> None:
             taken.append(time.process_time() - before)
         return min(taken)
 
-    times = [best(1 << bits) for bits in (16, 17, 18, 19)]
-    assert all(other < 3.2 * one + 0.02 for one, other in itertools.pairwise(times)), times
+    def times() -> list[float]:
+        return [best(1 << bits) for bits in (16, 17, 18, 19)]
+
+    def grow(taken: list[float]) -> bool:
+        return all(other < 3.2 * one + 0.02 for one, other in itertools.pairwise(taken))
+
+    # A processor that is shared is slower for a while: what grows faster does so again and again.
+    assert any(grow(times()) for _ in range(3))
 
 
 def test_placeholders_say_what_stood_there_and_nothing_of_it() -> None:

@@ -11,8 +11,8 @@ from citywatch.core.enforce.arguments import MAX_VALUES, arguments
 from citywatch.core.enforce.planned import Planned, _paths, parse_place
 from citywatch.core.enforce.steering import Finding
 from citywatch.core.flow.fields import MAX_PATH, Fields
+from citywatch.core.limit import Path
 from citywatch.core.manifest import Role, ToolManifest
-from citywatch.core.plan.constraint import Path
 
 
 def call(arguments: dict[str, Any]) -> Call:

@@ -14,7 +14,8 @@ from citywatch.core.flow.derive import derive
 from citywatch.core.flow.fields import Fields
 from citywatch.core.flow.history import History
 from citywatch.core.flow.item import Item, Reading, read_prompt, read_reply
-from citywatch.core.flow.provenance import Provenance, find_marked, find_phrase
+from citywatch.core.flow.mentions import find_marked, find_phrase
+from citywatch.core.flow.provenance import Provenance
 from citywatch.core.flow.tokens import Kind
 from citywatch.core.label import BOTTOM, Label
 from citywatch.core.manifest import Output

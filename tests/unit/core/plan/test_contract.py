@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from citywatch.core.canonical import canonical
 from citywatch.core.errors import Malformed
-from citywatch.core.plan.constraint import Bound, Free, How, OneOf, Record, same
+from citywatch.core.limit import OneOf, same
+from citywatch.core.plan.constraint import Bound, Free, How, Record
 from citywatch.core.plan.contract import (
     MAX_BESIDE,
     CallFacts,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from citywatch.core.errors import Malformed
-from citywatch.core.plan.constraint import Numbers
+from citywatch.core.limit import Numbers
 from citywatch.core.plan.duration import format_duration, format_time, parse_duration, parse_time
 from citywatch.core.plan.notes import BadPlan
 from citywatch.core.plan.text import parse_plan

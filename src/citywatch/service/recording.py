@@ -1,0 +1,84 @@
+"""What a decision changes, in one transaction: its entry, what it spends, what it opens, what it carries where.
+
+Decides nothing; `enforcer` commits it. INVARIANTS
+1. The entry commits against each row that the decision was read from, or not at all.
+2. A refusal spends what the call would have spent, and changes nothing else but that a person may be asked.
+3. Of a call that changes anything, or answers a server, the entry is synced.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from citywatch.core.call import Call, Direction
+from citywatch.core.content.model import Model
+from citywatch.core.enforce.needs import Known, Needs, OpenCall, is_synced, lost_key, open_key
+from citywatch.service import entries, memories
+from citywatch.service.contexts import asking, flowing
+from citywatch.service.judged import Judged
+from citywatch.service.ports import Append, Loaded, NewEntry, Payload, Puts, Reads, Spend
+
+
+def recording(
+    judged: Judged,
+    need: Needs,
+    loaded: Loaded,
+    now: int,
+    puts: Puts,
+    opening: Reads,
+    *,
+    salt: bytes,
+    replica: str,
+    model: Model | None,
+) -> Append:
+    """The one transaction of a decision: its entry, what it was read from, what it spends, what it changes."""
+    call, known, allowed = judged.call, judged.known, judged.allowed
+    observing = allowed and known.rules.observe
+    unheard = not allowed and call.direction is Direction.TO_AGENT
+    entry = entries.decided(
+        call,
+        judged.credential,
+        known,
+        judged.found,
+        judged.redacted,
+        salt=salt,
+        replica=replica,
+        now=now,
+        observing=observing,
+    )
+    return Append(
+        # What a server says and nobody hears costs it nothing, and would fill our disk: its digest has to do.
+        entries=(
+            NewEntry(entry, None if unheard else Payload(salt, call.body)),
+            *entries.let_down(call, judged.found, replica=replica, now=now),
+        ),
+        reads=(*known.reads, *opening) if allowed else known.reads,
+        spends=tuple(Spend(b.key, b.window, b.limit, observing or not allowed) for b in need.budgets),
+        puts=(
+            *_open(call, need, known, replica),
+            *puts,
+            *flowing(call, need.flow, known.flow, judged.found, loaded, now, model),
+            *memories.of_call(call, need, known, now),
+        )
+        if allowed
+        else asking(call, need.flow, known.flow, judged.decision, now),
+        sync=allowed and is_synced(known.rules, call),
+    )
+
+
+def _open(call: Call, need: Needs, known: Known, replica: str) -> Puts:
+    """The row that marks a call as open (a notification has no outcome to wait for); an invitation is used up."""
+    spent: Puts = () if need.invited is None else ((need.invited, None),)
+    if need.likeness is not None and known.lost is not None:
+        spent = (*spent, (lost_key(need.likeness), None))  # it was resolved, and its time is over
+    if call.rpc_id is None:
+        return spent
+    row = OpenCall(
+        call=call.id,
+        replica=replica,
+        agent=call.agent,
+        server=call.server,
+        method=call.method,
+        likeness=need.likeness,
+    )
+    return ((open_key(call), msgspec.json.encode(row)), *spent)
