@@ -50,6 +50,7 @@ def test_a_name_in_the_partys_own_record_says_that_it_is_meant() -> None:
     rows = {"iban": ANN, "note": "Apple Music"}, {"iban": MALLORY, "note": "Car rental"}
     assert not asked("Pay Apple the 30", ANN, listed(*rows))
     assert asked("Pay Apple the 30", MALLORY, listed(*rows))
+    assert asked("Pay Apple the 30", ANN, letter(list(rows))), "a stranger's text that looks like a record"
 
 
 def test_an_account_that_was_named_leaves_out_every_other() -> None:
