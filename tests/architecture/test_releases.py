@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "citywatch"
 MAKERS = {
     # Where a label is let down: what `release` gets, and checks to be below.
-    "core/enforce/released.py": {"_lower", "approve"},
+    "core/enforce/released.py": {"_lower", "approve", "disclosed_to"},
     "core/enforce/clearing.py": {"cleared"},
     # What a write carries on (see ADR 0013), and what a temporal rule looks at: nothing keeps it.
     "core/enforce/context.py": {"onward"},

@@ -731,6 +731,12 @@ BAD: list[tuple[str, str, str, str]] = [
         "write one of process, task",
     ),
     (
+        tool("disclosure: §maybe"),
+        f"{TRANSFER}.disclosure",
+        "`maybe` is not a choice here",
+        "write one of deny, ask",
+    ),
+    (
         agent("delegated_only: §sometimes"),
         "agents.billing.delegated_only",
         "expected true or false",

@@ -37,6 +37,7 @@ from citywatch.core.manifest import EVERYBODY, UNTRUSTED, Delivery, Output, Para
 from citywatch.core.names import parse_segment
 
 LABELS = ("trusted", "untrusted")
+DISCLOSURES = ("deny", "ask")
 DELIVERIES = (Delivery.REDACT.value, Delivery.WITHHOLD.value)
 _INLINE = "a credential is never written into this file"
 _SECRET_OPTION = re.compile(r"(?i)--?[a-z0-9_-]*(?:token|secret|password|passwd|api-?_?key)(=.+)?\Z")
@@ -190,6 +191,7 @@ def _tool(notes: Notes, node: Node, path: str, _: str) -> ToolManifest:
     return ToolManifest(
         effect=effect,
         audience=section.get("audience", readers, (EVERYBODY,)),
+        discloses=section.get("disclosure", one_of(DISCLOSURES), DISCLOSURES[0]) == DISCLOSURES[1],
         parameters=parameters,
         output=section.get("output", table(_json_path, _output), {}),
         parts=section.get("parts", _parts, UNTRUSTED),

@@ -187,6 +187,9 @@ def manifest_digest(settings: Settings) -> str:
                 key: value.name if isinstance(value, FromEnvironment) else None
                 for key, value in server.reach.env.items()
             }
+        for tool in plain["tools"].values():
+            if not tool["discloses"]:
+                del tool["discloses"]
         servers[name] = plain
     agents = {}
     for name, agent in settings.agents.items():

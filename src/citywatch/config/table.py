@@ -66,7 +66,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "servers.*.credential": ("env", "file"),
     "servers.*.env.*": ("from",),
     "servers.*.sandbox": ("user",),
-    "servers.*.tools.*": ("effect", "audience", "parameters", "output", "parts"),
+    "servers.*.tools.*": ("effect", "audience", "disclosure", "parameters", "output", "parts"),
     "servers.*.tools.*.parameters.*": ("type", "scale", "role", "party", "adds"),
     "servers.*.tools.*.output.*": ("label", "party", "key", "readers", "handle", "deliver"),
     "servers.*.tools.*.parts": ("label", "readers"),

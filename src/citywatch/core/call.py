@@ -130,13 +130,14 @@ class Ask(msgspec.Struct, frozen=True, tag=True):
     """Only a person may allow this call. Nothing is forwarded until then.
 
     `of` are the principals of whom one has to (None: whoever is on call may), `shown` the values that stopped it, each
-    with its role, and `exact` a digest of the arguments, words aside.
+    with its role, and `exact` a digest of the arguments, words aside. `discloses`: it would reach who may not see it.
     """
 
     reason: Reason
     of: tuple[str, ...] | None = None
     exact: str = ""
     shown: tuple[tuple[str, str | int | float | bool | None], ...] = ()
+    discloses: bool = False
 
 
 class Deny(msgspec.Struct, frozen=True, tag=True):

@@ -100,6 +100,7 @@ class ToolManifest(msgspec.Struct, frozen=True, kw_only=True):
 
     `parts` are the pictures, sounds and files among its replies: bytes that no field holds and that models read.
     `inside`: the gateway answers by itself, so that nobody else reads what is sent there.
+    `discloses`: what may not be seen by those whom a call reaches may be let out by a person who may see it themselves.
     """
 
     effect: Effect = Effect.IRREVERSIBLE
@@ -109,6 +110,7 @@ class ToolManifest(msgspec.Struct, frozen=True, kw_only=True):
     parts: Output = UNTRUSTED
     declared: bool = True
     inside: bool = False
+    discloses: bool = False
 
     @property
     def hides(self) -> bool:

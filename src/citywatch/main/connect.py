@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import pwd
 import signal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -38,6 +39,9 @@ def register(cli: click.Group) -> None:
     "--gateway-user", "user", metavar="USER", help="Whose gateway to believe over plain http, besides root's."
 )
 @click.option("--unsafe-loopback", is_flag=True, help="Over plain http, believe whoever holds the gateway's port.")
+@click.option(
+    "--chain", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Act under this chain of grants."
+)
 @click.option("--stdio", "server", metavar="SERVER", help="Be this MCP server on standard input and output instead.")
 def connect(
     name: str,
@@ -46,19 +50,23 @@ def connect(
     listen: str,
     user: str | None,
     unsafe_loopback: bool,
+    chain: Path | None,
     server: str | None,
 ) -> None:
     """Hold an agent's key, renew its papers, and lend them to an MCP client on this machine that can do neither.
 
     Over https the gateway proves itself. Over plain http it has to be root's, yours or --gateway-user's: anybody else
     who holds its port gets nothing.
+
+    With --chain, each act of the client is shown with that chain, and for its task; the file is read for each, so that
+    the next task's can be put in its place.
     """
     if unsafe_loopback:
         click.echo(
             "UNSAFE       --unsafe-loopback: whoever holds the gateway's port is shown this agent's papers", err=True
         )
     believed = Believed(() if user is None else (_uid(user),), unsafe_loopback)
-    asyncio.run(_connect(name, folder or Path("agents") / name, gateway, listen, server, believed))
+    asyncio.run(_connect(name, folder or Path("agents") / name, gateway, listen, server, believed, chain))
 
 
 class Believed(NamedTuple):
@@ -75,8 +83,12 @@ def _uid(user: str) -> int:
         raise Malformed(f"there is no user `{user}`") from None
 
 
-async def _connect(name: str, folder: Path, gateway: str, listen: str, server: str | None, believed: Believed) -> None:
-    clients, bearer, relay = _assemble(name, folder, gateway, believed)
+async def _connect(
+    name: str, folder: Path, gateway: str, listen: str, server: str | None, believed: Believed, chain: Path | None
+) -> None:
+    if chain is not None:
+        _shown(chain)  # a file that holds none is seen now
+    clients, bearer, relay = _assemble(name, folder, gateway, believed, chain)
     work = asyncio.ensure_future(_listen(relay, name, gateway, listen) if server is None else _stdio(relay, server))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -94,7 +106,7 @@ async def _connect(name: str, folder: Path, gateway: str, listen: str, server: s
 
 
 def _assemble(
-    name: str, folder: Path, gateway: str, believed: Believed
+    name: str, folder: Path, gateway: str, believed: Believed, chain: Path | None
 ) -> tuple[tuple[GatewayClient, ...], Bearer, Relay]:
     from citywatch.adapters.bridge import Bearer, GatewayClient, Relay
     from citywatch.adapters.keys import KeyKind, SecretDirectory, load_key
@@ -135,7 +147,17 @@ def _assemble(
         remember=remember,
         renewed=client.forget,
     )
-    return (client, renewals), bearer, Relay(client, bearer)
+    shows = None if chain is None else partial(_shown, chain)
+    return (client, renewals), bearer, Relay(client, bearer, shows)
+
+
+def _shown(file: Path) -> tuple[str, list[str]]:
+    """The chain in a file, and the task that it is for."""
+    from citywatch.core.delegation.grant import parse_link
+    from citywatch.main.grants import read_links
+
+    links = read_links(file)
+    return parse_link(links[0]).grant.task, links
 
 
 async def _introduce(bearer: Bearer) -> None:

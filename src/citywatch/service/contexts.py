@@ -260,7 +260,8 @@ def asking(call: Call, need: FlowNeed | None, flow: Flow | None, decision: Decis
     if decision.reason.code is not Code.APPROVAL_REQUIRED:
         return ()
     before = flow.ticket
-    if before is not None and before.state == "pending" and now < before.expires:
+    waiting = before is not None and before.state == "pending" and now < before.expires
+    if before is not None and waiting and (before.discloses or not decision.discloses):
         return ()
     ticket = Ticket(
         id=call.id[:TICKET_ID],
@@ -277,6 +278,7 @@ def asking(call: Call, need: FlowNeed | None, flow: Flow | None, decision: Decis
         answer="" if need.answer is None else need.answer[1],
         exact=decision.exact,
         shown=decision.shown,
+        discloses=decision.discloses,
     )
     return ((need.ticket, msgspec.json.encode(ticket)),)
 

@@ -17,6 +17,7 @@ import msgspec
 
 from citywatch.core import events
 from citywatch.core.call import Allow, Call, Decision, Deny, Direction
+from citywatch.core.enforce.admit import DISCLOSED
 from citywatch.core.enforce.context import MAX_ITEMS, Context, Flow, FlowNeed, Ticket, home_of, item_key
 from citywatch.core.enforce.held import FREE, Holding, plan_key
 from citywatch.core.enforce.needs import Known, needs
@@ -244,6 +245,7 @@ def _ticket(decided: events.Decided) -> Ticket | None:
     approved = decided.verdict == "allow" and len(words) >= 4 and words[0] == "ticket" and words[2] == "by"
     if not approved and decided.code != Code.APPROVAL_DENIED.value:
         return None
+    disclosing = next((one for one in decided.sources if one.startswith(DISCLOSED)), None)
     return Ticket(
         id=words[1] if approved else first.removeprefix("ticket "),
         agent=decided.agent,
@@ -255,4 +257,6 @@ def _ticket(decided: events.Decided) -> Ticket | None:
         why="",
         call=decided.call,
         by=" ".join(words[3:]) if approved else "",
+        discloses=disclosing is not None,
+        principal="" if disclosing is None else disclosing.removeprefix(DISCLOSED).partition(":")[0],
     )

@@ -53,7 +53,11 @@ class Tickets:
             raise Refused(Code.CONFLICT, f"the ticket `{name[:40]}` is {by_now}")
         if approve and ticket.of is not None and principal not in ticket.of:
             raise Malformed(_who(ticket))
-        answered = msgspec.structs.replace(ticket, state="approved" if approve else "denied", by=by, reason=reason)
+        if approve and ticket.discloses and hold_ms:
+            raise Malformed("what may not be seen is let out in the one call that is shown, and not for a while")
+        answered = msgspec.structs.replace(
+            ticket, state="approved" if approve else "denied", by=by, reason=reason, principal=principal
+        )
         event = events.TicketAnswered(
             at=now,
             replica=self._replica,
@@ -117,4 +121,5 @@ def _who(ticket: Ticket) -> str:
     act = f"{ticket.server}/{ticket.tool}"
     if not ticket.of:
         return f"nobody: no principal may steer `{act}`"
-    return f"only {' or '.join(f'`{name}`' for name in ticket.of)} may approve it: whose words may steer `{act}`"
+    why = "who may see all that it could carry" if ticket.discloses else f"whose words may steer `{act}`"
+    return f"only {' or '.join(f'`{name}`' for name in ticket.of)} may approve it: {why}"

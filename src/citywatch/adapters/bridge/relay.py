@@ -1,6 +1,7 @@
 """One request of the local client, asked of the gateway under the agent's name.
 
-Decides which headers go either way: those that MCP gives a meaning, and no credential of the client's.
+Decides which headers go either way: those that MCP gives a meaning, and no credential of the client's. Where it is
+given a chain of grants, acts of a client that knows of none are made under it.
 INVARIANTS: what is asked goes below `/mcp/` of the gateway and nowhere else; the client's own Authorization and cookies
 go nowhere; over TLS no token does either; a request is repeated only when the gateway refused its papers, for then it
 was not looked at.
@@ -9,10 +10,15 @@ was not looked at.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 
 from citywatch.adapters.bridge.bearer import Bearer
 from citywatch.adapters.bridge.client import GatewayClient, Headers, PapersRefused, Reply
-from citywatch.core.errors import Code, Refused
+from citywatch.core.errors import Code, Malformed, Refused
+from citywatch.core.wire import mcp
+from citywatch.core.wire.jsonrpc import FROM_AGENT, parse_message
+
+Chain = Callable[[], tuple[str, Sequence[str]]]
 
 _PATH = re.compile(rb"/mcp/(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,128}\Z")
 _METHODS = frozenset((b"POST", b"GET", b"DELETE"))
@@ -24,14 +30,18 @@ _UNAUTHORIZED = 401
 class Relay:
     """Asks the gateway with the agent's papers: over TLS the client shows the certificate, else a token goes along."""
 
-    def __init__(self, client: GatewayClient, bearer: Bearer) -> None:
+    def __init__(self, client: GatewayClient, bearer: Bearer, chain: Chain | None = None) -> None:
+        """`chain` says, for each request, under which chain of grants the agent acts: its task, and its links."""
         self._client = client
         self._bearer = bearer
+        self._chain = chain
 
     async def ask(self, method: bytes, path: bytes, headers: Headers, body: bytes | None) -> Reply:
         """The gateway's reply to a request at `/mcp/<server>`; `Refused(SERVER_UNKNOWN)` for any other path."""
         if method not in _METHODS or not _PATH.match(path):
             raise Refused(Code.SERVER_UNKNOWN, "the bridge serves POST, GET and DELETE at /mcp/<server>")
+        if method == b"POST" and body is not None and self._chain is not None:
+            body = _under(body, *self._chain())
         kept = [(name, value) for name, value in headers if name in _ASKED or name.startswith(b"mcp-")]
         token = await self._bearer.token()
         try:
@@ -47,6 +57,16 @@ class Relay:
 
     def _shown(self, token: str) -> list[tuple[bytes, bytes]]:
         return [] if self._client.secure else [(b"authorization", b"Bearer " + token.encode("ascii"))]
+
+
+def _under(body: bytes, task: str, links: Sequence[str]) -> bytes:
+    """The same message under a chain; what is no message is the gateway's to refuse."""
+    try:
+        message = parse_message(body, FROM_AGENT)
+    except Malformed:
+        return body
+    shown = mcp.with_chain(message, task, links)
+    return body if shown is message else shown.body
 
 
 def answered(reply: Reply) -> list[tuple[bytes, bytes]]:

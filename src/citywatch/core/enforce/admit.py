@@ -16,7 +16,8 @@ INVARIANTS
 6. A control argument that nobody entitled supplied is at best an Ask (`steering`); nobody is asked about a call that
    policy or budget would refuse anyway; a yes holds for that one call, once, until it expires, and a no for the same
    values however they are written (`approval`).
-7. What the context may not show an audience goes there only as words that this audience may see anyway (`readers`).
+7. What the context may not show an audience goes there only as words that this audience may see anyway (`readers`), or,
+   where the tool's manifest says so, in a call that a principal was shown who may see it all themselves.
 8. What a scan said of a text only narrows: it turns an Ask into a Deny (`suspicion`), and takes a way to pass away
    (`steering`); its silence changes nothing.
 9. A consequential call that is no step of the plan is at best an Ask (`planned`).
@@ -33,6 +34,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from citywatch.core.call import Allow, Ask, Call, Decision, Deny, Direction, Reason
 from citywatch.core.enforce.approval import MAX_SHOWN, Shown, answerers, covers, exactly, refuses
 from citywatch.core.enforce.context import Flow
@@ -42,17 +45,27 @@ from citywatch.core.enforce.invitation import check_invited
 from citywatch.core.enforce.needs import PINNED, TOOL_CALL, Known, Needs
 from citywatch.core.enforce.past import Ruled, ruled
 from citywatch.core.enforce.planned import Planned, planned
-from citywatch.core.enforce.readers import disclosed
-from citywatch.core.enforce.released import approved, releases
+from citywatch.core.enforce.readers import disclosed, owners
+from citywatch.core.enforce.released import approved, disclosed_to, releases
 from citywatch.core.enforce.rules import ApprovedTool
 from citywatch.core.enforce.steering import Steering
 from citywatch.core.enforce.suspicion import suspected
 from citywatch.core.enforce.verify import Authority
 from citywatch.core.errors import Code, Refused
+from citywatch.core.manifest import audience_of
 from citywatch.core.policy.decide import decide
 
+DISCLOSED = "disclosed by principal:"
 MAX_TOLD = 8
 """How many arguments a question names; all of them are in the call that is shown."""
+
+
+class Secret(msgspec.Struct, frozen=True):
+    """Why a call would reach who may not see it, which principals may see it all, and whom it reaches (None: all)."""
+
+    why: str
+    owners: tuple[str, ...]
+    audience: frozenset[str] | None
 
 
 def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int) -> Decision:
@@ -75,8 +88,10 @@ def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int)
     past = ruled(need.event, known.rules, known.flow, known.past, call, now)  # INVARIANT: 10.
     if isinstance(past, Deny):
         return _budget(known, need) or past
-    refused = _budget(known, need) or disclosed(call, known)
-    return refused or _steered(call, known, need, plan, past, decision, now)
+    secret = _budget(known, need) or _secret(call, known)
+    if isinstance(secret, Deny):
+        return secret
+    return _steered(call, known, need, plan, past, decision, now, secret)
 
 
 def _taken(known: Known) -> Deny | None:
@@ -128,50 +143,92 @@ def _repeated(known: Known, now: int) -> Ask | Deny | None:
     return None
 
 
-def _steered(call: Call, known: Known, need: Needs, plan: Planned, past: Ruled, allowed: Allow, now: int) -> Decision:
+def _secret(call: Call, known: Known) -> Deny | Secret | None:
+    """# INVARIANT: 7. Where the manifest says so, somebody who may see it themselves is asked."""
+    refused = disclosed(call, known)
+    tool = known.rules.tools.get((call.server, call.name or ""))
+    if refused is None or tool is None or not tool.manifest.discloses or not _is_tool_call(call):
+        return refused
+    may = owners(call, known)
+    return Secret(refused.reason.detail, may, audience_of(tool.manifest.audience)) if may else refused
+
+
+def _is_tool_call(call: Call) -> bool:
+    return call.method == TOOL_CALL and call.direction is Direction.TO_SERVER
+
+
+def _steered(
+    call: Call,
+    known: Known,
+    need: Needs,
+    plan: Planned,
+    past: Ruled,
+    allowed: Allow,
+    now: int,
+    secret: Secret | None,
+) -> Decision:
     """# INVARIANT: 6."""
     flow, tool = known.flow, known.rules.tools.get((call.server, call.name or ""))
-    if flow is None or tool is None or call.method != TOOL_CALL or call.direction is not Direction.TO_SERVER:
+    if flow is None or tool is None or not _is_tool_call(call):
         # A ticket is for a tool call, and for somebody who could be asked
         return Deny(Reason(Code.RULE_MATCHED, detail=past.why)) if past.why else allowed
     steering = Steering(call, tool, known.rules, flow, None if need.flow is None else need.flow.traced)
     findings = plan.over(steering.findings())
     stopped = [one for one in findings if one.how is None]
     told = (*plan.told, *(one.told() for one in findings))
-    if not stopped and not plan.why and not past.why:  # INVARIANT: 9.
+    if not stopped and not plan.why and not past.why and secret is None:  # INVARIANT: 9.
         return Allow(allowed.policies, told, releases(flow, steering.prompts, findings))
     shown = tuple((str(one.role), one.value) for one in stopped)
-    answered = _answered(call, tool, flow, shown, bool(plan.why or past.why), now)
+    answered = _answered(call, tool, flow, shown, bool(plan.why or past.why), now, secret)
     if isinstance(answered, Deny):
         return answered
     if answered is not None:
         who, said = answered
         let_down = releases(flow, steering.prompts, findings)
         let_down += approved(flow, steering.prompts, findings, who, said)
+        if secret is not None and flow.ticket is not None:
+            let_down += disclosed_to(call, flow, secret.audience, who, said)
+            told = (f"{DISCLOSED}{flow.ticket.principal}: {secret.why}", *told)
         return Allow(allowed.policies, (who, *told), let_down)
     # INVARIANT: 8. Only here, where a person would be asked.
     suspect = suspected(stopped, flow.history, steering.unasked_for(findings))
     if suspect is not None:
         return Deny(Reason(Code.SUSPECTED_INJECTION, allowed.policies, suspect.told()))
-    why = (*(one for one in (plan.why, past.why) if one), *(one.told() for one in stopped[:MAX_TOLD]))
+    kept = "" if secret is None else f"{secret.why}, who may not see all that was read"
+    why = (*(one for one in (kept, plan.why, past.why) if one), *(one.told() for one in stopped[:MAX_TOLD]))
     of = answerers(call, tool.effect, shown, known.rules, flow.history)
+    if secret is not None:
+        of = secret.owners if of is None else tuple(one for one in of if one in secret.owners)
+        if not of:  # who may see it may not steer the act
+            return Deny(Reason(Code.NOT_A_READER, allowed.policies, secret.why))
     reason = Reason(Code.APPROVAL_REQUIRED, allowed.policies, "; ".join(why))
-    return Ask(reason, of=of, exact=exactly(call, tool.manifest), shown=shown[:MAX_SHOWN])
+    exact = exactly(call, tool.manifest)
+    return Ask(reason, of=of, exact=exact, shown=shown[:MAX_SHOWN], discloses=secret is not None)
 
 
 def _answered(
-    call: Call, tool: ApprovedTool, flow: Flow, stopped: Sequence[Shown], off_plan: bool, now: int
+    call: Call,
+    tool: ApprovedTool,
+    flow: Flow,
+    stopped: Sequence[Shown],
+    off_plan: bool,
+    now: int,
+    secret: Secret | None,
 ) -> Deny | tuple[str, str] | None:
-    """What a person said of this call, or of one like it (`approval`): a no, who said yes and why, or nothing yet."""
+    """What a person said of this call, or of one like it (`approval`): a no, who said yes and why, or nothing yet.
+
+    # INVARIANT: 7. A secret is let out by a yes to this very call, of one who may see it by now.
+    """
     ticket, answer = flow.ticket, flow.answer
     if ticket is not None and now < ticket.expires:
-        if ticket.state == "approved":
+        lets_out = secret is None or (ticket.discloses and ticket.principal in secret.owners)
+        if ticket.state == "approved" and lets_out:
             return f"ticket {ticket.id} by {ticket.by}", ticket.reason
         if ticket.state == "denied":
             return Deny(Reason(Code.APPROVAL_DENIED, detail=f"ticket {ticket.id}"))
     if answer is not None and refuses(answer, stopped, now):
         return Deny(Reason(Code.APPROVAL_DENIED, detail=f"ticket {answer.ticket}, for the same values"))
-    if answer is not None and not off_plan and covers(answer, call, tool.manifest, stopped, now):
+    if answer is not None and not off_plan and secret is None and covers(answer, call, tool.manifest, stopped, now):
         return f"ticket {answer.ticket} by {answer.by}, for the same values", answer.reason
     return None
 

@@ -67,6 +67,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
 
     `of`: one of these principals has to approve it (None: whoever is on call may). `answer` is the row for an answer
     that outlives this call, `exact` its arguments, `shown` what stopped it (`approval.Answer`).
+    `discloses`: a yes also lets out what those whom the call reaches may not see. `principal`: in whose name.
     """
 
     id: str
@@ -85,6 +86,8 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     exact: str = ""
     shown: tuple[Shown, ...] = ()
     reason: str = ""
+    discloses: bool = False
+    principal: str = ""
 
 
 class Party(msgspec.Struct, frozen=True, kw_only=True):

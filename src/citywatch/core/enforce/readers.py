@@ -9,7 +9,8 @@ INVARIANTS
 1. Any effect, any argument, any name of a member that the approved definition does not have: a search carries a secret
    out as a letter does. What is no tool is for everybody.
 2. A label whose readers include the audience, or are everybody, refuses nothing.
-3. No person is asked: readers are lowered by a release, which is logged, not by a yes to one call.
+3. A person is asked only where the tool's manifest says so, and then one who may see all that the call could carry
+   (`owners`): nobody can tell what a model put between the letters. Their yes is a release, for that one call.
 4. What a handle stands for goes only where its own readers allow, whoever said the same elsewhere.
 5. Where an operator let down who may see a context, a value of an item that it holds is still only for that item's
    readers.
@@ -35,7 +36,7 @@ from citywatch.core.flow.history import History, Value
 from citywatch.core.flow.index import met
 from citywatch.core.flow.mentions import find_phrase
 from citywatch.core.flow.readings import Typed, typed
-from citywatch.core.label import Label, join, may_flow
+from citywatch.core.label import Label, join, join_all, may_flow
 from citywatch.core.manifest import EVERYBODY, audience_of
 from citywatch.core.policy.shapes import Listed, Recorded, Shape
 
@@ -74,6 +75,14 @@ def disclosed(call: Call, known: Known) -> Deny | None:
     if may_flow(flow.context.label, audience):  # INVARIANT: 5.
         carried = [one for one in carried if _kept(one, flow.history, audience)]
     return None if all(stands(one, flow.history, audience) for one in carried) else _refused(names)
+
+
+def owners(call: Call, known: Known) -> tuple[str, ...]:
+    """# INVARIANT: 3. The principals who may see all that this call could carry."""
+    if known.flow is None:
+        return ()
+    label = join_all((_high(known.flow), *(one.label for one in call.filled)))
+    return tuple(sorted(name for name in known.rules.principals if may_flow(label, frozenset((f"principal:{name}",)))))
 
 
 def _goes_on(call: Call, known: Known) -> bool:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from citywatch.core.call import Release
+from citywatch.core.call import Call, Release
 from citywatch.core.enforce.context import Flow
 from citywatch.core.enforce.steering import Finding
 from citywatch.core.flow.history import Prompt, Sighting, Value
@@ -49,6 +49,14 @@ def approved(
     """What a person's answer lets down: each argument of this call that nothing entitled; `who` names both."""
     scene = _Scene(flow, prompts)
     return tuple(scene.approve(one, who, reason) for one in findings if one.how is None)
+
+
+def disclosed_to(call: Call, flow: Flow, audience: frozenset[str] | None, who: str, reason: str) -> tuple[Release, ...]:
+    """What one who may see it lets out in this call: all that it could carry, to those whom it reaches."""
+    was = join_all((flow.context.label, flow.context.before, *(one.label for one in call.filled)))
+    readers = None if audience is None or was.readers is None else was.readers | audience
+    now = Label(was.origins, readers)
+    return (release(was, now, Way.DISCLOSED, role="call", source=who, reason=reason or f"disclosed: {who}"),)
 
 
 class _Scene:

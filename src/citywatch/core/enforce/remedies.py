@@ -23,6 +23,7 @@ from citywatch.core.enforce.explain import audience_names, findings_of
 from citywatch.core.enforce.held import FREE
 from citywatch.core.enforce.needs import Known, Needs
 from citywatch.core.enforce.planned import planned
+from citywatch.core.enforce.readers import owners
 from citywatch.core.enforce.rules import ApprovedTool, Rules
 from citywatch.core.enforce.steering import Finding
 from citywatch.core.enforce.verify import Authority
@@ -61,7 +62,7 @@ class Trial:
         if flow is None or tool is None or self._passes():
             return
         yield from self._named(flow)
-        if self._passes(flow=msgspec.structs.replace(flow, ticket=_approved(self._call, self._now))):
+        if self._passes(flow=msgspec.structs.replace(flow, ticket=_approved(self._call, self._known, self._now))):
             yield Remedy(kind="approved", subject=self._call.id, values=self._values())
         yield from self._known_parties(flow, tool)
         yield from self._vouched(flow)
@@ -148,8 +149,10 @@ def _phrases(stopped: list[Finding]) -> Iterator[str]:
         yield f"{noun} {one.value} ;"
 
 
-def _approved(call: Call, now: int) -> Ticket:
+def _approved(call: Call, known: Known, now: int) -> Ticket:
     return Ticket(
+        discloses=True,
+        principal=next(iter(owners(call, known)), ""),
         id="",
         agent=call.agent,
         server=call.server,

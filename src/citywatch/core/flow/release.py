@@ -39,6 +39,7 @@ class Way(StrEnum):
     ANCHORED = "anchored"
     PLANNED = "planned"
     APPROVED = "approved"
+    DISCLOSED = "disclosed"
     CLEARED = "cleared"
 
 
@@ -56,7 +57,7 @@ REASONS: Final[Mapping[Way, str]] = {
     Way.ANCHORED: "when, and in which of a few ways, follows from what was named",
     Way.PLANNED: "the plan of a person who may steer this act binds it",
 }
-"""Why each rule lets a label down. A person's approval and an operator's release bring words of their own."""
+"""Why each rule lets a label down. A person's answer and an operator's release bring words of their own."""
 
 
 def release(

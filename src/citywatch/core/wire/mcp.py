@@ -24,6 +24,7 @@ from citywatch.core.wire.requests import (
     read_server_message,
     shown_chain,
     visible,
+    with_chain,
     without_chain,
 )
 from citywatch.core.wire.results import (
@@ -76,5 +77,6 @@ __all__ = [
     "status_of",
     "turned_away",
     "visible",
+    "with_chain",
     "without_chain",
 ]

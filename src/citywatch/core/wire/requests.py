@@ -21,7 +21,7 @@ SPEC: MCP 2026-07-28 basic "Per-request protocol fields", basic/transports; 2025
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -64,6 +64,9 @@ MAX_LINKS: Final = 8
 _TASK: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _PLAIN: Final = re.compile(r"[\x21-\x7e]{1,512}\Z")
 
+_FREE: Final = frozenset(("initialize", "ping", "server/discover", "tools/list", "prompts/list", "resources/list",
+                          "resources/templates/list"))  # fmt: skip
+"""What a client asks before it acts."""
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 _HEADER_NAMED: Final = frozenset(("tools/call", "prompts/get", "resources/read"))
 
@@ -163,6 +166,18 @@ def shown_chain(message: Message) -> tuple[str, ...]:
     if type(links) is not list or not 0 < len(links) <= MAX_LINKS or not all(type(one) is str for one in links):
         raise Malformed(f"`{CHAIN}` in `_meta` is a list of one to {MAX_LINKS} links")
     return tuple(links)
+
+
+def with_chain(message: Message, task: str, links: Sequence[str]) -> Message:
+    """A message that shows a chain, for the task that it is for: an act that shows none of its own, nothing else."""
+    if not isinstance(message, Request) or message.method in _FREE:
+        return message
+    params = message.params or {}
+    meta = params.get("_meta", {})
+    if type(meta) is not dict or CHAIN in meta:
+        return message
+    shown = msgspec.structs.replace(message, params={**params, "_meta": {**meta, TASK: task, CHAIN: list(links)}})
+    return msgspec.structs.replace(shown, body=format_message(shown))
 
 
 def without_chain(body: bytes) -> bytes:

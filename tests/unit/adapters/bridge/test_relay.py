@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from citywatch.adapters.bridge.bearer import Bearer
 from citywatch.adapters.bridge.client import GatewayClient, PapersRefused
-from citywatch.adapters.bridge.relay import Relay
+from citywatch.adapters.bridge.relay import Chain, Relay
 from citywatch.adapters.tls import GatewayPin
 from citywatch.core.errors import Code
 from tests.identity_city import HOUR
@@ -49,14 +50,16 @@ def town(tmp_path: Path) -> Town:
 
 
 @asynccontextmanager
-async def opened(town: Town, answer: Answer, *given: Certificate | None) -> AsyncIterator[tuple[Gate, Relay]]:
+async def opened(
+    town: Town, answer: Answer, *given: Certificate | None, chain: Chain | None = None
+) -> AsyncIterator[tuple[Gate, Relay]]:
     papers = Certificates(*given)
     async with open_gate(answer, town.tls.context) as gate:
         papers.client = GatewayClient(
             f"https://localhost:{gate.port}", lambda: town.pin(papers.given[papers.number]), connect_s=10
         )
         try:
-            yield gate, Relay(papers.client, cast(Bearer, papers))
+            yield gate, Relay(papers.client, cast(Bearer, papers), chain)
         finally:
             await papers.client.close()
 
@@ -71,6 +74,25 @@ async def test_the_certificate_is_shown_and_no_token(town: Town) -> None:
         assert await ask(relay) == b"1"
     assert gate.certificates == [good[0][0]]
     assert [b"authorization" in asked.headers for asked in gate.asked] == [False]
+
+
+async def test_acts_are_shown_under_the_chain_of_the_moment_and_what_only_finds_tools_is_not(town: Town) -> None:
+    held = [("t-1", ["one"]), ("t-2", ["one", "two"])]
+    act = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "pay", "_meta": {"progressToken": 7}}}
+    own = {**act, "params": {"name": "pay", "_meta": {"citywatch/chain": ["mine"]}}}
+    listing = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    bodies = [json.dumps(one).encode() for one in (act, listing, own)]
+    bodies += [b"no message", b'{"jsonrpc":"2.0","method":"notifications/initialized"}']
+    async with opened(town, says(plain(b"1")), town.agent("good.pem"), chain=lambda: held[0]) as (gate, relay):
+        for body in bodies:
+            await (await relay.ask(b"POST", b"/mcp/desk", [], body)).read(LIMIT)
+        held.pop(0)
+        await (await relay.ask(b"POST", b"/mcp/desk", [], bodies[0])).read(LIMIT)
+    first, *others, last = (asked.body for asked in gate.asked)
+    meta = {"progressToken": 7, "citywatch/task": "t-1", "citywatch/chain": ["one"]}
+    assert json.loads(first) == {**act, "params": {"name": "pay", "_meta": meta}}
+    assert others == bodies[1:]
+    assert json.loads(last)["params"]["_meta"]["citywatch/chain"] == ["one", "two"]
 
 
 async def test_a_certificate_that_tls_refuses_is_replaced_and_the_request_arrives_once(town: Town) -> None:

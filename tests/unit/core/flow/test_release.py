@@ -33,7 +33,7 @@ def test_what_would_raise_a_label_or_trade_an_origin_is_no_release(was: Label, n
 
 
 @pytest.mark.parametrize("reason", ["", " ", "\n"])
-@pytest.mark.parametrize("way", [Way.APPROVED, Way.CLEARED])
+@pytest.mark.parametrize("way", [Way.APPROVED, Way.DISCLOSED, Way.CLEARED])
 def test_a_person_gives_a_reason_of_their_own(way: Way, reason: str) -> None:
     with pytest.raises(ValueError, match="without a reason"):
         release(HIGH, LOW, way, reason=reason)
@@ -41,7 +41,7 @@ def test_a_person_gives_a_reason_of_their_own(way: Way, reason: str) -> None:
 
 
 def test_every_rule_has_a_reason_or_takes_a_persons() -> None:
-    assert set(Way) - set(REASONS) == {Way.APPROVED, Way.CLEARED}
+    assert set(Way) - set(REASONS) == {Way.APPROVED, Way.DISCLOSED, Way.CLEARED}
     assert all(REASONS[way].strip() for way in REASONS)
 
 
