@@ -10,7 +10,7 @@ INVARIANTS
    name, or spoke of several, or of one by what such are called ("the channel with the most members"), or said a name
    that a record of the party has, or left it to a text what is done.
 3. Whoever was named beside them excludes them: an account beside an account, a member beside another of one list.
-4. What a stranger wrote makes nobody the one who was meant: a record counts only where the server vouches for the party.
+4. What a stranger wrote makes nobody the one who was meant: a record counts where a server vouches for the party.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Parties:
         return any(one.at < began and all(self._steers(by) for by in one.by) for one in met)
 
     def _is_called(self, value: Typed) -> bool:
-        """Whether a record of a server's own that lists them has a name which people said: `Spotify` of "Spotify Premium".
+        """Whether a record that a server vouches for has a name which people said: `Spotify` of "Spotify Premium".
 
         # INVARIANT: 4.
         """
