@@ -123,6 +123,8 @@ def lines(told: Told) -> Iterator[str]:
     act = f"{one.server}/{one.name}" if one.name else f"{one.server} {one.method}"
     yield f"{_when(one.at)}  entry {told.index}  call {one.call}"
     yield f"{_agent(one)} wanted {_shown(act)} ({one.effect}): {_verdict(one)}{_code(one)}"
+    if one.via:
+        yield f"for {_shown(' -> '.join(one.via))}"
     yield ""
     explained = told.explanation
     if explained is None or told.again != "same":

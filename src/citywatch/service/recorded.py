@@ -60,7 +60,8 @@ def authority_of(one: events.Decided, rules: Rules, chain: Chain | Reason | None
     held = Authority(agent=one.agent, name=name, key=one.key, entity=rules.agent(one.agent, name))
     if not isinstance(chain, Chain):
         return held
-    trust = Trust(domain=rules.domain, roots={chain.principal: (chain.root_thumb,)}, revoked=(), epoch=0)
+    domain = min(chain.caveats.audience or (rules.domain,))  # it was ours then, whatever it is called now
+    trust = Trust(domain=domain, roots={chain.principal: (chain.root_thumb,)}, revoked=(), epoch=0)
     asking = Asking(agent=one.agent, key=one.key, task=one.task)
     return msgspec.structs.replace(held, delegated=authorise(chain, asking, trust, one.at))
 

@@ -87,6 +87,8 @@ def test_a_task_is_handed_on_within_bounds_and_taken_back(new_desk: Desk) -> Non
     assert look(desk, clerk, "orders", {**shown, "citywatch/chain": chain[:1]}) == "chain_revoked"
     decided = [one for one in desk.events() if one["type"] == "decided" and one["via"]]
     assert decided[0]["via"] == ["principal:alice", "spiffe://t.example/agent/clerk", HELPER]
+    why = desk.run("why", decided[0]["call"]).stdout
+    assert f"for principal:alice -> spiffe://t.example/agent/clerk -> {HELPER}" in why
     assert [one["type"] for one in desk.events() if one["type"].startswith("grant_")] == [
         "grant_rooted",
         "grant_withdrawn",

@@ -153,6 +153,8 @@ def _patterns(one: Names | None, other: Names | None) -> Names | None:
     """Two patterns have in common the one that the other stands for, or nothing."""
     if one is None or other is None:
         return other if one is None else one
+    if one <= other or other <= one:  # as most are
+        return min(one, other, key=len)
     return normal([name for name in one if speaks_of(other, name)] + [name for name in other if speaks_of(one, name)])
 
 

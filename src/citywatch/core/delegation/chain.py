@@ -35,7 +35,7 @@ import msgspec
 
 from citywatch.core.canonical import canonical, digest
 from citywatch.core.delegation.caveats import ANYTHING, Caveats, excess, meet
-from citywatch.core.delegation.grant import Grant, SignedGrant, parse_link, verify_link
+from citywatch.core.delegation.grant import MAX_LINK, Grant, SignedGrant, parse_link, verify_link
 from citywatch.core.errors import Code, Malformed, Refused
 
 MAX_LINKS: Final = 8
@@ -108,14 +108,16 @@ class Verified:
         self._most = most
         self._chains: dict[tuple[str, int], Chain] = {}
 
-    def read(self, texts: Sequence[str], epoch: int) -> Chain:
-        """As `read_chain`; what does not fit is not remembered, so that nobody fills the memory with it."""
-        # The digest is over one text in which no two sequences are written alike
-        key = (digest(canonical(list(texts))), epoch) if _is_bounded(texts) else None
-        chain = None if key is None else self._chains.get(key)
+    def read(self, texts: Sequence[str], epoch: int, roots: Collection[str]) -> Chain:
+        """As `read_chain`. Only what begins with one of these keys is remembered: anybody can make other chains, and
+        would fill the memory with them."""
+        if not _is_bounded(texts):
+            return read_chain(texts)
+        key = (digest(canonical(list(texts))), epoch)  # over one text in which no two sequences are written alike
+        chain = self._chains.get(key)
         if chain is None:
             chain = read_chain(texts)
-            if key is not None:
+            if chain.root_thumb in roots:
                 if len(self._chains) >= self._most:
                     self._chains.pop(next(iter(self._chains)), None)
                 self._chains[key] = chain
@@ -126,8 +128,10 @@ def verify_chain(
     texts: Sequence[str], asking: Asking, trust: Trust, now: int, verified: Verified | None = None
 ) -> Delegated:
     """Return what the chain gives whoever asks, at `now` (milliseconds); raise `Refused` with what does not hold."""
-    chain = read_chain(texts) if verified is None else verified.read(texts, trust.epoch)
-    return authorise(chain, asking, trust, now)
+    if verified is None:
+        return authorise(read_chain(texts), asking, trust, now)
+    roots = frozenset[str]().union(*trust.roots.values())
+    return authorise(verified.read(texts, trust.epoch, roots), asking, trust, now)
 
 
 def read_chain(texts: Sequence[str]) -> Chain:
@@ -230,4 +234,4 @@ def _chain(links: Sequence[SignedGrant], left: Caveats) -> Chain:
 
 
 def _is_bounded(texts: Sequence[str]) -> bool:
-    return 0 < len(texts) <= MAX_LINKS
+    return 0 < len(texts) <= MAX_LINKS and all(len(text) <= MAX_LINK and text.isascii() for text in texts)

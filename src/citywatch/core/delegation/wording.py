@@ -26,6 +26,8 @@ _PATTERN: Final = re.compile(r"(?:\*|[A-Za-z0-9._-]{1,128}/(?:\*|[A-Za-z0-9._/-]
 _TOOL: Final = re.compile(r"[A-Za-z0-9._-]{1,128}/[A-Za-z0-9._/-]{1,128}\Z")
 _ORIGIN: Final = re.compile(rf"(?:{'|'.join(Shaper)}):(?:\*|[!-)+-~]{{1,512}})\Z")
 _READER: Final = re.compile(r"[!-~]{1,512}\Z")
+_EQUAL, _CHOICE = frozenset(("equals",)), frozenset(("one_of",))
+_AMOUNTS, _DAYS = frozenset(("at_least", "at_most")), frozenset(("not_before", "not_after"))
 _UNIT: Final = re.compile(r"-?[0-9.]+ ([A-Z]{3})\Z")
 
 
@@ -70,43 +72,45 @@ def format_limit(limit: Limit) -> dict[str, Any]:
     return {key: written for key, written in days if written is not None}
 
 
-def parse_limit(where: str, value: Any) -> Limit:
+def parse_limit(value: Any) -> Limit:
     """Read one limit; exactly one kind, none that holds nothing but an empty choice."""
-    keys = frozenset(value) if type(value) is dict else frozenset()
-    if keys == {"equals"} and value["equals"] is not None:
+    keys = value.keys() if type(value) is dict else frozenset()
+    if keys == _EQUAL and value["equals"] is not None:
         return Equal(value["equals"])
-    if keys == {"one_of"}:
-        return _choice(where, value["one_of"])
-    if keys and keys <= {"at_least", "at_most"}:
-        return _numbers(where, value)
-    if keys and keys <= {"not_before", "not_after"}:
-        return _dates(where, value)
-    raise Malformed(f"{where} is no limit: write one of equals, one_of, at_least and at_most, not_before and not_after")
+    if keys == _CHOICE:
+        return _choice(value["one_of"])
+    if keys and keys <= _AMOUNTS:
+        return _numbers(value)
+    if keys and keys <= _DAYS:
+        return _dates(value)
+    raise Malformed("is no limit: write one of equals, one_of, at_least and at_most, not_before and not_after")
 
 
-def _choice(where: str, value: Any) -> OneOf:
+def _choice(value: Any) -> OneOf:
     if type(value) is not list or len(value) > MAX_OPTIONS:
-        raise Malformed(f"{where} is no choice of at most {MAX_OPTIONS} options")
-    if not all(type(option) in (str, int, float, bool) for option in value):
-        raise Malformed(f"{where} holds an option that is no text, number, true or false")
+        raise Malformed(f"is no choice of at most {MAX_OPTIONS} options")
+    for option in value:
+        if type(option) not in (str, int, float, bool):
+            raise Malformed("holds an option that is no text, number, true or false")
     return normal_choice(value)
 
 
-def _numbers(where: str, value: dict[str, Any]) -> Numbers:
+def _numbers(value: dict[str, Any]) -> Numbers:
     units = {_unit(end) for end in value.values()}
-    ends = {key: number(end, _unit(end)) for key, end in value.items()}
+    unit = units.pop()
+    ends = {key: number(end, unit) for key, end in value.items()}
     low, high = ends.get("at_least"), ends.get("at_most")
-    if None in ends.values() or len(units) > 1 or (low is not None and high is not None and low > high):
-        raise Malformed(f"{where} is no range of amounts: write 500, or `500.00 EUR`, the lower one first")
-    return Numbers(low, high, units.pop())
+    if units or None in ends.values() or (low is not None and high is not None and low > high):
+        raise Malformed("is no range of amounts: write 500, or `500.00 EUR`, the lower one first")
+    return Numbers(low, high, unit)
 
 
-def _dates(where: str, value: dict[str, Any]) -> Dates:
-    if any(day(end) != end for end in value.values()):
-        raise Malformed(f"{where} is no range of days: write 2026-11-25")
+def _dates(value: dict[str, Any]) -> Dates:
+    if any(end is None or day(end) != end for end in value.values()):
+        raise Malformed("is no range of days: write 2026-11-25")
     low, high = value.get("not_before"), value.get("not_after")
     if low is not None and high is not None and low > high:
-        raise Malformed(f"{where} is no range of days: the first is later than the last")
+        raise Malformed("is no range of days: the first is later than the last")
     return Dates(low, high)
 
 
@@ -118,15 +122,21 @@ def _unit(end: Any) -> str:
 def _arguments(where: str, value: Any) -> dict[str, dict[str, Limit]]:
     if type(value) is not dict or not 0 < len(value) <= MAX_NAMES:
         raise Malformed(f"the caveat `{where}` maps one to {MAX_NAMES} tools to their arguments")
-    return {tool: _limits(f"{where}.{_shown(tool)}", tool, limits) for tool, limits in value.items()}
+    return {tool: _limits(tool, limits) for tool, limits in value.items()}
 
 
-def _limits(where: str, tool: str, value: Any) -> dict[str, Limit]:
+def _limits(tool: str, value: Any) -> dict[str, Limit]:
     if not _TOOL.match(tool):
-        raise Malformed(f"{where} is no tool: write `server/tool`")
+        raise Malformed(f"`arguments` names {_shown(tool)}, which is no tool: write `server/tool`")
     if type(value) is not dict or not 0 < len(value) <= MAX_NAMES:
-        raise Malformed(f"{where} maps one to {MAX_NAMES} arguments to limits")
-    return {argument: parse_limit(f"{where}.{_shown(argument)}", limit) for argument, limit in value.items()}
+        raise Malformed(f"`arguments.{tool}` maps one to {MAX_NAMES} arguments to limits")
+    found: dict[str, Limit] = {}
+    for argument, limit in value.items():
+        try:
+            found[argument] = parse_limit(limit)
+        except Malformed as error:
+            raise Malformed(f"`arguments.{tool}`, {_shown(argument)}: it {error}") from None
+    return found
 
 
 def _listed(pattern: re.Pattern[str]) -> Callable[[str, Any], list[str]]:

@@ -26,12 +26,12 @@ NO_ACT: Final = PLUMBING | {"server/discover", "notifications/initialized", "tra
 """What a client needs to find its tools, to begin and to end: nobody has to be granted that."""
 
 
-def chain_of(call: Call, verified: Verified | None) -> Chain | Reason | None:
+def chain_of(call: Call, verified: Verified | None, roots: Collection[str]) -> Chain | Reason | None:
     """What a call's links are together; the reason why they are no chain; None if it shows none."""
     if not call.chain:
         return None
     try:
-        return read_chain(call.chain) if verified is None else verified.read(call.chain, EPOCH)
+        return read_chain(call.chain) if verified is None else verified.read(call.chain, EPOCH, roots)
     except Refused as refusal:
         return Reason(refusal.code, detail=refusal.detail)
 

@@ -243,7 +243,7 @@ def needs(
     `readings` is where the decision will look for the values of the call as they were read; `verified` remembers the
     chains that were shown before.
     """
-    need = _with_chain(call, _needs(call, rules, now), chain_of(call, verified))
+    need = _with_chain(call, _needs(call, rules, now), chain_of(call, verified, rules.roots))
     if cursor_of(call, rules) is not None:
         need = msgspec.structs.replace(need, rows=(*need.rows, cursor_key(call)))
     event = event_of(call, rules, effect_of(rules, call).value) if rules.temporal else None

@@ -245,19 +245,31 @@ def test_no_honest_chain_is_refused() -> None:
 
 
 def test_what_was_verified_is_forgotten_beyond_its_bound_and_in_another_epoch() -> None:
-    verified, texts = Verified(2), [[root(chain=letter * 22)] for letter in "abc"]
-    first = verified.read(texts[0], 1)
-    assert verified.read(texts[0], 1) is first
-    assert verified.read(texts[0], 2) is not first
-    verified.read(texts[1], 2)
-    assert verified.read(texts[0], 1) is not first
+    verified, texts, ours = Verified(2), [[root(chain=letter * 22)] for letter in "abc"], {town()[ANNA].thumb}
+    first = verified.read(texts[0], 1, ours)
+    assert verified.read(texts[0], 1, ours) is first
+    assert verified.read(texts[0], 2, ours) is not first
+    verified.read(texts[1], 2, ours)
+    assert verified.read(texts[0], 1, ours) is not first
+
+
+def test_what_begins_with_nobodys_key_is_not_remembered() -> None:
+    verified, theirs = Verified(2), [root()]
+    assert verified.read(theirs, 1, ()) is not verified.read(theirs, 1, ())
+
+
+def test_a_text_that_no_canonical_form_has_is_a_chain_that_cannot_be_read() -> None:
+    for text in ("\ud800", "é", "A" * (MAX_LINK + 1)):
+        with pytest.raises(Refused) as refused:
+            Verified(2).read([text], 1, ())
+        assert refused.value.code is Code.CHAIN_MALFORMED
 
 
 def test_two_chains_that_are_written_alike_when_run_together_are_two() -> None:
-    verified, text = Verified(2), root()
-    verified.read([text], 1)
+    verified, text, ours = Verified(2), root(), {town()[ANNA].thumb}
+    verified.read([text], 1, ours)
     with pytest.raises(Refused):
-        verified.read([text[:10], text[10:]], 1)
+        verified.read([text[:10], text[10:]], 1, ours)
 
 
 def test_nobody_writes_a_link_that_would_be_refused() -> None:

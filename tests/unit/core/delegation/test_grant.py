@@ -183,6 +183,8 @@ def argument(limit: Any) -> dict[str, Any]:
         (argument({"at_most": True}), "is no range of amounts"),
         (argument({"at_most": None}), "is no range of amounts"),
         (argument({"at_least": "2", "at_most": "1"}), "is no range of amounts"),
+        (argument({"at_least": "1", "at_most": None}), "is no range of amounts"),
+        (argument({"not_before": "2026-11-25", "not_after": None}), "is no range of days"),
         (argument({"at_least": "1 USD", "at_most": "2 EUR"}), "is no range of amounts"),
         (argument({"not_before": "2026-02-30"}), "is no range of days"),
         (argument({"not_before": "2026-11-25T10:00Z"}), "is no range of days"),
