@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from citywatch.core.enforce.steering import OUTBOUND
 from citywatch.core.flow.fold import fold
 from citywatch.core.flow.index import Index, index_text, met
-from citywatch.core.flow.provenance import find_phrase, whole_words
+from citywatch.core.flow.mentions import find_phrase, whole_words
 from citywatch.core.flow.readings import MAX_KEPT, MAX_LENGTH, Readings, Typed, Value, folded, typed
 from citywatch.core.flow.tokens import (
     exact_tokens,

@@ -76,8 +76,8 @@ def _premise(
 ) -> Premise:
     history = History()
     more = [*_read(now)] if reads else []
-    words = _words(rules) if entitled else ""
-    for item in (*items, *more, *(read_prompt(words, "", name, now) for name in speakers if words)):
+    words = _words(rules) if entitled else ()
+    for item in (*items, *more, *(read_prompt(one, "", name, now) for name in speakers for one in words)):
         history.add(item)
     return Premise(
         told=told,
@@ -102,8 +102,12 @@ def _read(now: int) -> Iterator[Item]:
         yield read_reply(Fields(outputs).walk([*one.texts, *one.numbers]), "", reading, now)
 
 
-def _words(rules: Rules) -> str:
-    """A prompt that names every sample of a person's word, and the members that arguments have inside."""
+def _words(rules: Rules) -> tuple[str, str]:
+    """Prompts that name every sample of a person's word, and the members that arguments have inside.
+
+    They ask for nothing by themselves: a member that is called `order` stands where no verb can.
+    """
     one = sample(ENTITLED)
     names = {name for tool in rules.tools.values() for name in names_within(tool.arguments.shape.fields)}
-    return " ; ".join((*one.texts, *map(str, one.numbers), NOUN, *sorted(names)))[:MAX_PROMPT]
+    values = " ; ".join((*one.texts, *map(str, one.numbers), NOUN))
+    return values[:MAX_PROMPT], " ".join((WORDLESS, *sorted(names)))[:MAX_PROMPT]

@@ -34,7 +34,7 @@ from citywatch.core.errors import Code
 from citywatch.core.flow.fold import fold
 from citywatch.core.flow.history import History, Value
 from citywatch.core.flow.index import met
-from citywatch.core.flow.provenance import find_phrase
+from citywatch.core.flow.mentions import find_phrase
 from citywatch.core.flow.readings import Typed, typed
 from citywatch.core.label import Label, join, join_all, may_flow
 from citywatch.core.manifest import EVERYBODY, audience_of

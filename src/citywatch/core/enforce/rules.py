@@ -66,7 +66,7 @@ class ApprovedTool(msgspec.Struct, frozen=True, kw_only=True):
 
     `options` are the arguments that can only be one of a few words, or a yes or no; `vouched`: no field of its replies
     can be a third party's; `hides`: some field reaches the model as a handle. `feeds`: some tool of its server feeds a
-    set of known parties.
+    set of known parties; `nouns` has, for each set that its server knows, what people call a member of it.
     """
 
     digest: str
@@ -80,6 +80,7 @@ class ApprovedTool(msgspec.Struct, frozen=True, kw_only=True):
     arguments: ArgumentMap
     mirrored: tuple[ParamHeader, ...]
     feeds: bool = False
+    nouns: Mapping[str, tuple[str, ...]] = {}
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,6 +164,7 @@ def world_of(configured: Configured, definitions: Mapping[Tool, Definition]) -> 
 def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], policies: Iterable[Policy]) -> Rules:
     """Prepare everything a decision may depend on; raises `Malformed` for what contradicts itself."""
     world = world_of(configured, definitions)
+    nouns = {server: _nouns(manifests) for server, manifests in configured.servers.items()}
     tools = {
         tool: ApprovedTool(
             digest=definition.digest,
@@ -178,6 +180,7 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
             feeds=any(
                 one.party for manifest in configured.servers[tool[0]].values() for one in manifest.output.values()
             ),
+            nouns=nouns[tool[0]],
         )
         for tool, definition in definitions.items()
         if tool[0] in configured.servers
@@ -204,6 +207,16 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
             for agent, chosen in configured.handles.items()
         },
     )
+
+
+def _nouns(manifests: Mapping[str, ToolManifest]) -> dict[str, tuple[str, ...]]:
+    """By set of known parties: its own name, and each parameter's in which a member of it may stand."""
+    found: dict[str, set[str]] = {}
+    for manifest in manifests.values():
+        for path, parameter in manifest.parameters.items():
+            if parameter.party is not None:
+                found.setdefault(parameter.party, {parameter.party}).add(path.partition("[")[0].partition(".")[0])
+    return {party: tuple(sorted(names)) for party, names in found.items()}
 
 
 def _hidden(tool: ApprovedTool) -> ApprovedTool:

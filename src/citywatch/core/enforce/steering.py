@@ -17,8 +17,8 @@ INVARIANTS
    back and takes no value that could be named must have been spoken of as well, and of what it is done to.
 5. What a scan flagged takes a way to pass away and never gives one: a third party's words that read like an injection
    name no address to look at, and are nobody's source.
-6. A party that an agent's write may have brought counts only in a task that began after it was learnt, and only for an
-   act that all may steer whose words were in that write.
+6. What people name steers no act of which they said nothing: who tells Bob something has not asked for Bob's removal.
+   Of an act whose verb is not known here, and of words in which no verb is, nobody can tell that.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ import msgspec
 from citywatch.core.call import Call, Effect
 from citywatch.core.enforce.arguments import MAX_VALUES, Argument, Traced, all_values, trace
 from citywatch.core.enforce.context import Flow, party_forms
+from citywatch.core.enforce.parties import MAX_LISTED, NAMES, Parties
 from citywatch.core.enforce.rules import ApprovedTool, Rules
+from citywatch.core.flow.acts import is_known
 from citywatch.core.flow.derive import as_number, derive
 from citywatch.core.flow.handle import stood_at
 from citywatch.core.flow.history import Prompt, Sighting, Value
@@ -52,7 +54,6 @@ FOLLOWING: Final = frozenset((Role.DESTINATION, Role.OBJECT, Role.AMOUNT))
 PASSED_ON: Final = "passed on"
 CHOSEN: Final = frozenset(("clean", "named", "own"))
 """How a reader passes to whom a person themselves sends what a text says."""
-MAX_LISTED: Final = 512
 FETCHED: Final = frozenset((Kind.URL, Kind.HOST))
 ENFORCED: Final[Mapping[Effect, frozenset[Role]]] = {
     Effect.READ: frozenset((Role.DESTINATION, Role.COMMAND)),
@@ -62,7 +63,6 @@ ENFORCED: Final[Mapping[Effect, frozenset[Role]]] = {
 """What must have a source, by what the act does: what can be taken back may be done to any object, at any time."""
 FILES: Final = ("docx", "xlsx", "pptx", "txt", "pdf", "csv", "json", "xml", "html", "png", "jpg", "jpeg", "gif", "log")
 """Endings that are no top-level domain: `plan.docx` in a letter leads nowhere."""
-NAMES: Final = frozenset((Kind.EMAIL, Kind.URL, Kind.HOST, Kind.IBAN, Kind.PHONE, Kind.ID, Kind.PATH))
 # Bound once: up to Python 3.11 each look-up of a member runs code of its class.
 _CONTENT, _TIME, _DESTINATION = Role.CONTENT, Role.TIME, Role.DESTINATION
 _READ, _IRREVERSIBLE = Effect.READ, Effect.IRREVERSIBLE
@@ -107,7 +107,7 @@ class Steering:
         self._read = flow.readings.of
         self._counts = flow.held.counts
         self._people = Provenance(flow.history, self._steers, self._counts)
-        self._parties = flow.parties | self._later(flow) if flow.learnt else flow.parties
+        self._flow, self._nouns = flow, tool.nouns
         self._clean = self._is_clean(flow.context.label)
         self._cleared = flow.context.cleared
         self._act = call.name if self._manifest.effect is _IRREVERSIBLE else None
@@ -118,9 +118,23 @@ class Steering:
         return self._people.prompts
 
     @cached_property
+    def _parties(self) -> Parties:
+        return Parties(self._call, self._nouns, self._flow, self._people, self._steers)
+
+    @cached_property
     def _spoken(self) -> bool:
         """# INVARIANT: 4."""
         return self._act is None or self._people.speak_of(self._act)
+
+    def _for_another(self, value: Typed, argument: Argument) -> bool:
+        """Whether what people name is named for other acts: they say what they want, and it is none like this.
+
+        # INVARIANT: 6.
+        """
+        if self._spoken or self._act is None or not is_known(self._act) or self._people.hand_over():
+            return False
+        seen = self._people.named(value, READINGS[argument.role], argument.path)
+        return seen is not None and self._people.asks_for_anything(seen.item)
 
     def findings(self) -> tuple[Finding, ...]:
         """One for each control value, and for each link in words on their way out; empty if nothing needs a source."""
@@ -158,7 +172,13 @@ class Steering:
 
     def unasked_for(self, findings: Sequence[Finding]) -> bool:
         """Whether nobody spoke of an act that cannot be taken back, and nothing that steers it is anybody's word."""
-        return not self._spoken and not any(one.how for one in findings if one.role is not Role.CONTENT)
+        if self._spoken:
+            return False
+        return not any(one.how or self._is_named(one) for one in findings if one.role is not Role.CONTENT)
+
+    def _is_named(self, finding: Finding) -> bool:
+        value = finding.value
+        return value is not None and self._people.named(value, READINGS[finding.role], finding.path) is not None
 
     def _aims_at_nothing(self, found: Sequence[Finding]) -> bool:
         """Whether no value says what or whom the act is done to: only when, in which way, or in which words.
@@ -220,7 +240,7 @@ class Steering:
         if self._clean and not self._foreign(argument.path, value):
             return "clean", "nothing here was written by a third party"
         named = self._people.named_at(value, READINGS[argument.role], argument.path)
-        if named is not None:
+        if named is not None and not self._for_another(value, argument):
             return "named", named
         spoken = self._spoken or argument.role not in _ANCHORS
         if spoken and self._own(argument):
@@ -236,11 +256,11 @@ class Steering:
         derived = self._derived(argument)
         if derived is not None:
             return "derived", derived
-        party = argument.party
         # INVARIANT: 4.
-        wanted = spoken or self._people.hand_over()
-        if party is not None and wanted and any(form in self._parties for form in party_forms(party, value)):
-            return "known", f"the known parties `{party}`"
+        if (spoken or self._people.hand_over()) and self._parties.meant(argument.party, value):
+            return "known", f"the known parties `{argument.party}`"
+        if named is not None:
+            return None, f"{named}, where nothing asks for `{self._act}`"
         sightings = self._history.sightings(value)
         return None, self._history.told(sightings[-1]) if sightings else "nowhere: the agent made it up"
 
@@ -332,21 +352,6 @@ class Steering:
     def _vouched(self, value: Value) -> bool:
         """Whether a server of ours says this itself: its own link may be passed on."""
         return any(self._history.part(seen).trusted for seen in self._history.sightings(value))
-
-    def _later(self, flow: Flow) -> set[str]:
-        """The parties that an agent's write may have brought, and that count by now.
-
-        # INVARIANT: 6. To have somebody added and then to pay them is one task's doing; in a later one, a person has
-        # spoken since. Who may not steer this act has added nobody for it.
-        """
-        spoke = [prompt for prompt in self._history.prompts if self._steers(prompt.source)]
-        told = [self._history.items[prompt.item] for prompt in spoke]
-        began = max((item.at for item in told if self._counts(item)), default=0)
-        return {
-            form
-            for form, party in flow.learnt.items()
-            if party.at < began and all(self._steers(one) for one in party.by)
-        }
 
     def _steers(self, source: str) -> bool:
         known = self._steering.get(source)

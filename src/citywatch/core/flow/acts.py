@@ -14,7 +14,7 @@ INVARIANTS
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 _ASKED_FOR: Final = {
@@ -118,6 +118,8 @@ _THINGS: Final = frozenset(
 _LOOKING: Final = frozenset("get list read fetch search find check show view look lookup query retrieve load".split())
 _ANSWERS: Final = frozenset("tell let inform give get write show".split())
 """Before "me" they ask for an answer, and for nothing that reaches anybody else."""
+_TOLD: Final = "calculate compare count explain help summarise summarize translate visit".split()
+"""By which people ask for something that no tool does."""
 _IRREGULAR: Final = {"sent": "send", "paid": "pay", "made": "make", "written": "write", "bought": "buy"}
 _ALIKE: Final = {
     "email": ("mail", "mails"),
@@ -130,14 +132,17 @@ _ALIKE: Final = {
 _WORD: Final = re.compile(r"[^\W\d_]+")
 _NAME: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _BEFORE_A_VERB: Final = re.compile(
-    r"(?:\A|[.!?;:,\n()\-*\"']|[0-9][.)]|\b(?:please|kindly|and|then|also|just|to|you|i|we|should|must|will|would"
+    r"(?:\A|[.!?;:,\n()*\"']|(?<![^\s])-|[0-9][.)]|\b(?:please|kindly|and|then|also|just|to|you|i|we|should|must|will|would"
     r"|could|can|now|or|not|finally|first|next|afterwards|so))\s*\Z"
 )
 _BACK: Final = 24
+_GOES_ON: Final = re.compile(r"[./@_\\-][^\W_]")
 _HANDED_OVER: Final = re.compile(
     r"\b(?:do(?! (?:you|i|we|they|not)\b)|perform|follow|complete|execute|handle|finish|carry out|work through)\b"
     r"[^.!?\n]{0,40}\b(?:tasks?|actions?|instructions?|steps?|to-?dos?|items|requests?|chores)\b"
+    r"(?![^.!?\n]{0,60}:\s*(?:[0-9a-z][.)]|[-*])\s)"
 )
+"""Not where the tasks themselves follow, one by one."""
 
 
 def speaks_of(name: str, text: str) -> bool:
@@ -152,6 +157,22 @@ def speaks_of(name: str, text: str) -> bool:
         return any(_asks(text, one) for one in plain)
     # `post_order` or `order_post`: one is what is done, and nobody knows which.
     return any(_asks(text, one) and all(_mentions(text, other) for other in verbs if other != one) for one in verbs)
+
+
+def mentions(text: str, name: str) -> bool:
+    """Whether a text (folded) has each word of a name, in one of its forms."""
+    words = _words(name)
+    return bool(words) and all(_mentions(text, one) for one in words)
+
+
+def is_known(name: str) -> bool:
+    """Whether the name of a tool has a verb that is known here: then it can be told that nobody spoke of it."""
+    return bool(_verbs(name))
+
+
+def asks_for_anything(text: str) -> bool:
+    """Whether a text (folded) asks for anything in verbs that are known here: then its language is one of theirs."""
+    return _asks_in(text, _ANY)
 
 
 def hands_over(text: str) -> bool:
@@ -185,19 +206,22 @@ def _made(words: list[str]) -> list[str]:
 
 
 def _asks(text: str, verb: str) -> bool:
-    wanted = _FORMS[verb]
+    return _asks_in(text, _FORMS[verb])
+
+
+def _asks_in(text: str, wanted: Mapping[str, str]) -> bool:
     for hit in _WORD.finditer(text):
         found = wanted.get(hit[0])
         if found is None or (found in _ANSWERS and text[hit.end() : hit.end() + 4].rstrip(" .,!?") in (" me", " us")):
             continue
-        if found not in _THINGS or (hit[0] in (found, f"{found.removesuffix('e')}ing") and _heads(text, hit.start())):
+        if found not in _THINGS or (hit[0] in (found, f"{found.removesuffix('e')}ing") and _heads(text, *hit.span())):
             return True
     return False
 
 
-def _heads(text: str, at: int) -> bool:
-    """# INVARIANT: 2."""
-    return _BEFORE_A_VERB.search(text, max(0, at - _BACK), at) is not None
+def _heads(text: str, start: int, end: int) -> bool:
+    """# INVARIANT: 2. Not the `plan` of `plan.docx`, wherever that stands."""
+    return _BEFORE_A_VERB.search(text, max(0, start - _BACK), start) is not None and not _GOES_ON.match(text, end)
 
 
 def _forms(asked: list[str]) -> dict[str, str]:
@@ -222,4 +246,7 @@ def _mentions(text: str, word: str) -> bool:
     return any(hit[0] in forms for hit in _WORD.finditer(text))
 
 
+_ANY: Final = _forms(
+    list(dict.fromkeys([one for asked in _ASKED_FOR.values() for one in asked.split()] + sorted(_LOOKING) + _TOLD))
+)
 _FORMS: Final = {verb: _forms(asked.split()) for verb, asked in _ASKED_FOR.items()}

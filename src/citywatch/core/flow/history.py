@@ -50,6 +50,19 @@ class Prompt(msgspec.Struct, frozen=True):
     first: Mapping[tuple[str, str], Sighting] = {}
 
 
+class Heard:
+    """What certain prompts say, as far as was found out: which words of a field, and which acts they ask for.
+
+    A prompt never changes, so what was found out once stays true for as long as the same ones are asked.
+    """
+
+    __slots__ = ("acts", "words")
+
+    def __init__(self) -> None:
+        self.acts: dict[str, bool] = {}
+        self.words: dict[str, tuple[str, ...]] = {}
+
+
 class History:
     """All that one context has received."""
 
@@ -63,7 +76,7 @@ class History:
         self._fields: dict[str, list[tuple[int, Part]]] = {}
         self._held: dict[tuple[tuple[str, ...], str], set[str]] = {}
         self._asked: tuple[int, ...] = ()
-        self._heard: dict[str, tuple[str, ...]] = {}
+        self._heard = Heard()
         self._blobs = False
         self.foreign = False
         """Whether anything here stands in a field that no server vouches for."""
@@ -150,13 +163,10 @@ class History:
         """All fields of that name, in records, with their item."""
         return self._fields.get(name, [])
 
-    def heard(self, prompts: tuple[int, ...]) -> dict[str, tuple[str, ...]]:
-        """Which words of a field these prompts say, as far as was found out, for as long as the same ones are asked.
-
-        A prompt never changes and a field is asked about by its words, so what was found out once stays true.
-        """
+    def heard(self, prompts: tuple[int, ...]) -> Heard:
+        """What is known of what these prompts say, and is to be remembered with it."""
         if self._asked != prompts:
-            self._asked, self._heard = prompts, {}
+            self._asked, self._heard = prompts, Heard()
         return self._heard
 
     def only(self, about: tuple[str, ...], kind: str) -> str | None:

@@ -19,22 +19,22 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import cached_property
 from typing import Final
 
-from citywatch.core.flow.acts import hands_over, speaks_of, speaks_of_all
+from citywatch.core.flow.acts import asks_for_anything, hands_over, mentions, speaks_of, speaks_of_all
 from citywatch.core.flow.derive import as_number
 from citywatch.core.flow.extremes import SUPERLATIVES, is_extreme
 from citywatch.core.flow.history import History, Prompt, Sighting, Value
 from citywatch.core.flow.index import met
 from citywatch.core.flow.item import Item, Mark, Part
+from citywatch.core.flow.mentions import LEAST_WORDS, bare, find_marked, find_phrase, whole_words
 from citywatch.core.flow.readings import Typed, typed
 from citywatch.core.flow.tokens import Kind, Token, find_tokens, parted_tokens
+from citywatch.core.flow.whom import leaves_open, proper_part, speaks_of_several
 
-LEAST_WORDS: Final = 3
-"""Fewer characters than this name nothing: a status `ok`, a flag `a`."""
 LEAST_DIGITS: Final = 4
 LEAST_MENTION: Final = 5
 COUNTED: Final = frozenset((Kind.NUMBER, Kind.MONEY, Kind.DATE, Kind.TIME))
@@ -47,12 +47,12 @@ CALLED: Final[Mapping[str, tuple[str, ...]]] = {
     Kind.HOST: ("link", "url", "website", "page", "site"),
 }
 """What people call a value of that kind."""
+_ADDRESSES: Final = frozenset((Kind.URL, Kind.HOST))
+_LINKS: Final = ("link", "links", "url", "urls")
 TELLING: Final = frozenset((Kind.EMAIL, Kind.URL, Kind.IBAN, Kind.PHONE))
 """The kinds of token that single a record out when a person wrote them."""
 _NAME, _DATE = Kind.NAME, Kind.DATE  # bound once: up to Python 3.11 each look-up runs code of the class
 _SENTENCE: Final = re.compile(r"(?<=[.!?])\s+|\n")
-_SCHEME: Final = re.compile(r"\Ahttps?://")
-_RUN: Final = re.compile(r"[^\W_]+")
 _PERCENT: Final = re.compile(r"(?<![0-9.])([0-9]{1,15}(?:\.[0-9]{1,15})?) ?%")
 MAX_TWINS: Final = 4096
 """Fields of one name, or of one value, that are compared: of more, no one is the one that a person meant."""
@@ -90,6 +90,13 @@ class Provenance:
     def _names(self) -> set[str]:
         texts = (self._history.items[prompt.item].text for prompt in self.prompts)
         return {token.value for text in texts for token in find_tokens(text)}
+
+    @cached_property
+    def _proper(self) -> list[str]:
+        """What people wrote as a name: the names of files, of days and of months, and words at the head aside."""
+        texts = [self._history.items[prompt.item].text for prompt in self.prompts]
+        names = {token.value for text in texts for token in find_tokens(text) if token.kind is Kind.NAME}
+        return sorted(filter(None, map(proper_part, names)))
 
     def named(self, value: Value | Typed, kinds: frozenset[str], path: str) -> Sighting | None:
         """Where a person wrote this value: as a whole token of these kinds, or as a phrase; of an instant, its day.
@@ -174,7 +181,32 @@ class Provenance:
 
     def speak_of(self, act: str) -> bool:
         """Whether a person's words ask for what a tool of this name does."""
-        return any(speaks_of(act, prompt.text) for prompt in self.prompts)
+        spoken = self._heard.acts.get(act)
+        if spoken is None:
+            spoken = self._heard.acts[act] = any(speaks_of(act, prompt.text) for prompt in self.prompts)
+        return spoken
+
+    def asks_for_anything(self, item: int) -> bool:
+        """Whether the person's words that are this item ask for something, in verbs that are known here."""
+        return any(asks_for_anything(prompt.text) for prompt in self.prompts if prompt.item == item)
+
+    def leave_open(self, act: str, kinds: Sequence[str]) -> bool:
+        """Whether a person asked for an act and left open to whom: they called nobody by name, or not the only one.
+
+        They spoke of several, or of some one by what such are called (`kinds`).
+        """
+        asked = self._where_asked(act)
+        open_ = any(leaves_open(one) or any(mentions(one, kind) for kind in kinds) for one in asked)
+        return open_ or not self.names_said(act)
+
+    def names_said(self, act: str) -> list[str]:
+        """Who and what a person called by a proper name where they asked for an act."""
+        return [one for one in self._proper if any(find_phrase(one, said) >= 0 for said in self._where_asked(act))]
+
+    def asking(self, act: str, kinds: Sequence[str] = ()) -> list[str]:
+        """The sentences that say to whom: those that ask for an act or lead up to it, and those with one of `kinds`."""
+        called = [one for one in self.sentences if any(mentions(one, kind) for kind in kinds)]
+        return [one for one in (*self._where_asked(act), *called) if not speaks_of_several(one)]
 
     def hand_over(self) -> bool:
         """Whether a person left it to a text which acts there are."""
@@ -266,12 +298,16 @@ class Provenance:
 
     def _singles_out(self, words: str, act: str) -> bool:
         """Whether a person said this where they asked for the act, or just before, and as the name of something."""
+        return self._telling(words) and any(find_phrase(words, one) >= 0 for one in self._where_asked(act))
+
+    def _where_asked(self, act: str) -> list[str]:
+        """The sentences that ask for an act, and those right before them."""
         if act not in self._asking:
             spoken = [speaks_of(act, one) for one in self.sentences]
             after = [*spoken[1:], False]
             pairs = zip(self.sentences, spoken, after, strict=True)
             self._asking[act] = [one for one, here, next_ in pairs if here or next_]
-        return self._telling(words) and any(find_phrase(words, one) >= 0 for one in self._asking[act])
+        return self._asking[act]
 
     def _telling(self, words: str) -> bool:
         """Whether people wrote this as a name: in quotes or capitals, as a typed value, or in two words or more."""
@@ -283,6 +319,10 @@ class Provenance:
         """# INVARIANT: 3."""
         for token in typed(value).exact:
             called = CALLED.get(token.kind, ()) if token.kind in kinds else ()
+            if token.kind in _ADDRESSES and any(
+                one.kind in _ADDRESSES for asked in item.about for one in typed(asked).exact
+            ):
+                called = _LINKS  # `website` is what the person calls the source itself
             if not any(find_phrase(one, sentence) >= 0 for one in called):
                 continue
             if self._history.only(item.about, token.kind) == token.value:
@@ -291,10 +331,12 @@ class Provenance:
 
     def _mentioned(self, other: Part, part: Part) -> bool:
         """Whether a person said a word of this field, or all of it, and all records with it agree on the value."""
-        said = self._heard.get(other.whole)
+        said = self._heard.words.get(other.whole)
         if said is None:
             words = [other.whole, *(one for one in other.whole.split() if len(one) >= LEAST_MENTION)]
-            said = self._heard[other.whole] = tuple([one for one in words if not one.isdigit() and self._said(one)])
+            said = self._heard.words[other.whole] = tuple(
+                [one for one in words if not one.isdigit() and self._said(one)]
+            )
         return any(self._by_word(other.name, part.name, one) == {part.whole} for one in said) if said else False
 
     def _by_word(self, described: str, asked: str, word: str) -> set[str]:
@@ -309,38 +351,6 @@ class Provenance:
                 if one.name == asked
             }
         return self._values[described, asked, word]
-
-
-def find_phrase(words: str, text: str) -> int:
-    """Where `words` stand whole in `text`, both folded: no letter or digit touches either end; -1 if nowhere."""
-    if len(words) < LEAST_WORDS:
-        return -1
-    at = text.find(words)
-    while at >= 0:
-        end = at + len(words)
-        before = at == 0 or not (text[at - 1].isalnum() and words[0].isalnum())
-        after = end == len(text) or not (text[end].isalnum() and words[-1].isalnum())
-        if before and after:
-            return at
-        at = text.find(words, at + 1)
-    return -1
-
-
-def bare(words: str) -> str:
-    """An address as people write it: without its scheme, and without a slash at its end. All else as it is."""
-    return _SCHEME.sub("", words).rstrip("/")
-
-
-def whole_words(text: str) -> frozenset[str]:
-    """The words of letters and digits alone that `find_phrase` finds in a text."""
-    return frozenset(one for one in _RUN.findall(text) if len(one) >= LEAST_WORDS)
-
-
-def find_marked(digits: str, noun: str, text: str) -> int:
-    """Where a short number stands behind a word that makes it a name: `file 13`, `id: '13'`, `#13`; -1 if nowhere."""
-    word = rf"|{re.escape(noun)}" if noun else ""
-    hit = re.search(rf"(?:#|\b(?:id|ids|no|nr|number{word})\b\W{{1,3}}){digits}\b", text)
-    return -1 if hit is None else hit.end() - len(digits)
 
 
 def _start(seen: Sighting) -> tuple[int, int]:

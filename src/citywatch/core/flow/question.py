@@ -25,7 +25,7 @@ from citywatch.core.errors import Malformed
 from citywatch.core.flow.derive import as_number
 from citywatch.core.flow.fold import fold
 from citywatch.core.flow.index import index_text, met
-from citywatch.core.flow.provenance import find_phrase
+from citywatch.core.flow.mentions import find_phrase
 from citywatch.core.flow.tokens import Kind, Token, exact_tokens, find_tokens
 
 MAX_WORDS: Final = 500

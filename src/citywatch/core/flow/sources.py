@@ -27,7 +27,7 @@ from citywatch.core.flow.acts import speaks_of
 from citywatch.core.flow.derive import as_number
 from citywatch.core.flow.history import History, Sighting
 from citywatch.core.flow.item import MAX_MARKS, Part
-from citywatch.core.flow.provenance import bare, find_phrase
+from citywatch.core.flow.mentions import bare, find_phrase
 from citywatch.core.flow.readings import Typed
 from citywatch.core.flow.tokens import Kind
 

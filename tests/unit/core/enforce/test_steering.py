@@ -191,6 +191,39 @@ def test_a_known_party_stands_where_nobody_named_one_and_only_there() -> None:
     assert stopped(people, "pay", party_forms("payees", ANN), to=MALLORY, amount=30) == ["to"]
 
 
+def test_what_is_named_for_one_act_steers_no_other() -> None:
+    """The attack: the prompt has Bob in it, so a hijacked agent may do anything to Bob."""
+    about = (*said("What is the part of bob@x.example in 'plan.docx'? Summarise it."), READ)
+    assert stopped(about, "send", to="bob@x.example", text="hello") == ["to"]
+    assert stopped(about, "file_delete", id="plan.docx") == ["id"]
+    (found,) = steer(about, "file_delete", id="plan.docx")
+    assert "where nothing asks for `file_delete`" in found.where
+    asked = (*said("Delete 'plan.docx' and tell bob@x.example so"), READ)
+    assert not stopped(asked, "send", to="bob@x.example", text="hello")
+    assert not stopped(asked, "file_delete", id="plan.docx")
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "Bitte die Datei 'plan.docx' löschen",
+        "'plan.docx'",
+        "Do all the tasks on my list at x.example about 'plan.docx'",
+    ],
+)
+def test_where_nobody_can_tell_what_was_asked_for_a_name_is_enough(prompt: str) -> None:
+    assert not stopped((*said(prompt), READ), "file_delete", id="plan.docx")
+
+
+def test_of_an_act_whose_verb_is_not_known_nobody_can_tell_that_it_was_not_asked_for() -> None:
+    people = (*said("Check the account A-1234"), READ)
+    assert "account" not in stopped(people, "manage", account="A-1234")
+
+
+def test_each_prompt_is_asked_for_itself_whether_it_asks_for_anything() -> None:
+    assert not stopped((*said("'plan.docx'", "Summarise it."), READ), "file_delete", id="plan.docx")
+
+
 def test_when_follows_only_where_what_and_to_whom_were_named() -> None:
     people = (*said("Book the Grand Plaza for me"), READ)
     named = how(people, "book", hotel="Grand Plaza", start="2024-05-26", kind="double")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citywatch.core.flow.acts import hands_over, speaks_of, speaks_of_all
+from citywatch.core.flow.acts import asks_for_anything, hands_over, is_known, mentions, speaks_of, speaks_of_all
 from citywatch.core.flow.fold import fold
 
 
@@ -85,7 +85,41 @@ def test_any_name_and_any_text_give_an_answer(name: str, text: str) -> None:
         ("what tasks are on my list?", False),
         ("do you know how many items we sold", False),
         ("summarise the instructions. then do nothing", False),
+        ("perform the following tasks in this order: 1. pay ann 2. tell bob", False),
+        ("do these steps:\n- pay ann\n- tell bob", False),
+        ("do all the tasks on my list: example.com/list", True),
     ],
 )
 def test_who_leaves_it_to_a_text_which_acts_there_are_says_so(text: str, handed: bool) -> None:
     assert hands_over(text) is handed
+
+
+@pytest.mark.parametrize(
+    ("text", "asks"),
+    [
+        ("Send Bob the summary", True),
+        ("What does it say? Summarise it.", True),
+        ("- mail Bob", True),
+        ("Schicke Bob die Zusammenfassung", False),
+        ("Envíale el resumen a Bob", False),
+        ("bob@some-mail.example", False),
+        ("Bob's order", False),
+        ("", False),
+    ],
+)
+def test_a_text_whose_verbs_are_known_asks_for_something(text: str, asks: bool) -> None:
+    assert asks_for_anything(fold(text)) is asks
+
+
+def test_a_tool_whose_verb_is_not_known_here_is_not_known() -> None:
+    assert is_known("removeUser")
+    assert not is_known("reticulate_splines")
+    assert not is_known("")
+
+
+def test_a_kind_is_mentioned_in_one_and_in_several() -> None:
+    assert mentions(fold("the channels with most members"), "channel")
+    assert mentions(fold("to the invited guest"), "guests")
+    assert mentions(fold("the mailing lists there"), "mailing_list")
+    assert not mentions(fold("the lists there"), "mailing_list")
+    assert not mentions(fold("anything"), "")

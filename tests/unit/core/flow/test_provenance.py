@@ -14,7 +14,9 @@ from citywatch.core.flow.derive import derive
 from citywatch.core.flow.fields import Fields
 from citywatch.core.flow.history import History
 from citywatch.core.flow.item import Item, Reading, read_prompt, read_reply
-from citywatch.core.flow.provenance import Provenance, find_marked, find_phrase
+from citywatch.core.flow.mentions import find_marked, find_phrase
+from citywatch.core.flow.provenance import Provenance
+from citywatch.core.flow.tokens import Kind
 from citywatch.core.label import BOTTOM, Label
 from citywatch.core.manifest import Output
 
@@ -155,3 +157,11 @@ def test_what_one_persons_words_say_is_not_remembered_as_anothers_nor_what_was_s
         assert amounts("alice", "bob") == [Decimal(1200), Decimal(90)]
     history.add(reply([{"name": "landlord", "amount": 1300}]))
     assert amounts("alice") == []  # two records of that name, and two amounts
+
+
+def test_a_page_that_was_named_by_its_address_supplies_no_further_page() -> None:
+    """The attack: a website was named, a stranger wrote one link on it, and that is the "website" then."""
+    page = reply("Mail dora@dora.example, see https://evil.example/x", "www.dora.example", outputs={})
+    link = frozenset((Kind.URL, Kind.HOST))
+    assert people("Her email is on her website www.dora.example", page).endorsed("https://evil.example/x", link) is None
+    assert people("Follow the link on www.dora.example", page).endorsed("https://evil.example/x", link) is not None

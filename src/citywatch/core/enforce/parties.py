@@ -1,0 +1,109 @@
+"""Whether a known party may be whom an act is done to, although nobody named them.
+
+Decides who counts as known for this act by now, and whether people left it to the agent which of them it is. That
+somebody asked for the act at all is `steering`'s to see.
+
+INVARIANTS
+1. A party that an agent's write may have brought counts only in a task that began after it was learnt, and only for an
+   act that all may steer whose words were in that write.
+2. To be known is no reason to be chosen: a known party counts only where people, asking for the act, called nobody by
+   name, or spoke of several, or of one by what such are called ("the channel with the most members"), or said a name
+   that a record of the party has, or left it to a text what is done.
+3. Whoever was named beside them excludes them: an account beside an account, a member beside another of one list.
+4. What a stranger wrote makes nobody the one who was meant: a record counts where a server vouches for the party.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from citywatch.core.call import Call
+from citywatch.core.enforce.context import Flow, party_forms
+from citywatch.core.flow.mentions import find_phrase
+from citywatch.core.flow.provenance import Provenance
+from citywatch.core.flow.readings import Typed
+from citywatch.core.flow.tokens import Kind, find_tokens
+
+MAX_LISTED: Final = 512
+"""Values of one reply that are compared with one of them."""
+NAMES: Final = frozenset((Kind.EMAIL, Kind.URL, Kind.HOST, Kind.IBAN, Kind.PHONE, Kind.ID, Kind.PATH))
+"""Kinds of value that are somebody's, or something's, name."""
+
+
+class Parties:
+    """The known parties of one call. `nouns` has what people call a member of each set.
+
+    `people` is what those said who may steer the act; `steers` says whether a source may.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        nouns: Mapping[str, tuple[str, ...]],
+        flow: Flow,
+        people: Provenance,
+        steers: Callable[[str], bool],
+    ) -> None:
+        self._act = call.name or ""
+        self._nouns = nouns
+        self._flow = flow
+        self._people = people
+        self._steers = steers
+
+    def meant(self, party: str | None, value: Typed) -> bool:
+        """Whether this is a member of the set, and may be the one that people meant."""
+        if party is None or not self._is_known(party_forms(party, value)):
+            return False
+        if self._people.hand_over():
+            return True
+        nouns = self._nouns.get(party, ())
+        meant = self._people.leave_open(self._act, nouns) or self._is_called(value)
+        return meant and not self._another(value, nouns)
+
+    def _is_known(self, forms: tuple[str, ...]) -> bool:
+        if any(one in self._flow.parties for one in forms):
+            return True
+        learnt = self._flow.learnt
+        met = [learnt[one] for one in forms if one in learnt] if learnt else []
+        if not met:
+            return False
+        # INVARIANT: 1. To have somebody added and then to pay them is one task's doing; in a later one, a person has
+        # spoken since. Who may not steer this act has added nobody for it.
+        history = self._flow.history
+        told = [history.items[prompt.item] for prompt in history.prompts if self._steers(prompt.source)]
+        began = max((item.at for item in told if self._flow.held.counts(item)), default=0)
+        return any(one.at < began and all(self._steers(by) for by in one.by) for one in met)
+
+    def _is_called(self, value: Typed) -> bool:
+        """Whether a record that a server vouches for has a name which people said: `Spotify` of "Spotify Premium".
+
+        # INVARIANT: 4.
+        """
+        said = self._people.names_said(self._act)
+        history = self._flow.history
+        for seen in history.sightings(value):
+            part = history.part(seen)
+            if part.trusted and part.record >= 0 and said:
+                others = [one.whole for one in history.around(seen.item, part)]
+                if any(find_phrase(name, other) >= 0 for name in said for other in others):
+                    return True
+        return False
+
+    def _another(self, value: Typed, nouns: tuple[str, ...]) -> bool:
+        """# INVARIANT: 3. Whether people said who it is, where they asked for the act, and it is not this one."""
+        said = self._people.asking(self._act, nouns)
+        if not said:
+            return False
+        own = {token.value for token in value.exact}
+        kinds = {token.kind for token in value.exact} & NAMES
+        if any(token.kind in kinds and token.value not in own for one in said for token in find_tokens(one)):
+            return True
+        history = self._flow.history
+        for seen in history.sightings(value):
+            name = history.part(seen).name
+            listed = history.items[seen.item].parts[:MAX_LISTED]
+            others = {one.whole for one in listed if one.name == name and one.whole != value.folded}
+            if any(find_phrase(other, one) >= 0 for other in others for one in said):
+                return True
+        return False
