@@ -148,10 +148,8 @@ def _repeated(known: Known, now: int) -> Ask | Deny | None:
 def _secret(call: Call, known: Known) -> Deny | Secret | None:
     """# INVARIANT: 7. Where the manifest says so, somebody who may see it themselves is asked."""
     refused = disclosed(call, known)
-    if refused is None:
-        return None
     tool = known.rules.tools.get((call.server, call.name or ""))
-    if tool is None or not tool.manifest.discloses or not _is_tool_call(call):
+    if refused is None or tool is None or not tool.manifest.discloses or not _is_tool_call(call):
         return refused
     may = owners(call, known)
     return Secret(refused.reason.detail, may, audience_of(tool.manifest.audience)) if may else refused
