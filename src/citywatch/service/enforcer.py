@@ -235,7 +235,7 @@ class Enforcer:
             now = self.clock.now_ms()
             entering = entering_reply(call, given, rules) if rules.principals else None
             flowed = (context,) if answering else () if entering is None else (context, *around, *entering.rows())
-            judging = reply_rows(call, given)
+            judging = reply_rows(call, given, judged.authority)
             rows = (*judging, *flowed, *(() if event is None else event.rows))
             loaded = await self.store.load(rows, ())  # from memory: its own agent's row was read a moment ago
             home = context_of(context, loaded)
