@@ -214,10 +214,11 @@ class Defended:
         """
         tickets = Tickets(store=self.enforcer.store, clock=self.clock, replica="bench")
         waiting = [one for one in await tickets.pending() if one.call == call.id]
+        said = approved and all(one.of != () for one in waiting)  # what nobody may steer nobody can approve
         for one in waiting:
             principal = one.of[0] if one.of else ""
-            await tickets.answer(one.id, approved, "bench", "as scripted", principal=principal)
-        return approved and bool(waiting)
+            await tickets.answer(one.id, said, "bench", "as scripted", principal=principal)
+        return said and bool(waiting)
 
     def question(self, handle: str, answer: str) -> Mapping[str, Any]:
         """SEAM 4: the arguments with which an agent asks the quarantined reader for this about a handle.
