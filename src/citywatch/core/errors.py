@@ -86,6 +86,7 @@ class Code(StrEnum):
     ABANDONED = "abandoned"
     # Can we?
     STORE_UNAVAILABLE = "store_unavailable"
+    VIEW_STALE = "view_stale"
     CONFLICT = "conflict"
     DRAINING = "draining"
     OVERLOADED = "overloaded"
@@ -152,6 +153,7 @@ ADVICE: dict[Code, str] = {
     Code.UPSTREAM_TIMEOUT: "the server did not answer in time; the outcome may be unknown",
     Code.ABANDONED: "nobody waited for the reply; find out what the call did before you repeat it",
     Code.STORE_UNAVAILABLE: "the gateway cannot record calls and so refuses them; retry later",
+    Code.VIEW_STALE: "the gateway has not heard for too long what was revoked, and so refuses; retry later",
     Code.CONFLICT: "the gateway's state kept changing under this call; retry",
     Code.DRAINING: "the gateway is stopping; retry against another replica",
     Code.OVERLOADED: "the gateway is at its limit; retry later",
