@@ -34,6 +34,7 @@ from citywatch.service.plans import Plans
 from citywatch.service.ports import Store, Upstream
 from citywatch.service.publisher import Publisher
 from citywatch.service.recovery import close_lost_calls, drop_expired, note_boot, note_start, note_stop
+from citywatch.service.waiting import Waiting
 from citywatch.service.watch import Watch
 
 REFRESH_S = 5.0
@@ -166,6 +167,7 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, w
         replica=city.replica.name,
         rules=lambda: enforcer.rules,
     )
+    waiting = Waiting(store=enforcer.store, clock=city.clock, leeway_ms=lambda: enforcer.rules.leeway_ms)
     return Gateway(
         exchange=exchange,
         door=door,
@@ -173,7 +175,7 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, w
         body_time=limits.body_time_ms / 1000,
         max_in_flight=limits.max_in_flight,
         routes=routes(city.issuer, publisher, enforcing=not settings.observe),
-        proven=proven_routes(plans),
+        proven=proven_routes(plans, waiting),
         closed=lambda: _refused(publisher) or watch.stale(),
         hosts=frozenset({"localhost", "127.0.0.1", "::1", *settings.names, *(one.host for one in settings.listen)}),
     )

@@ -63,6 +63,7 @@ ORDERED: Final = frozenset((Why.ORDER, Why.EDGE))
 OVER: Final = frozenset((Why.EXPIRED, Why.SPENT))
 FORBIDDEN: Final = OutOfPlan(why=Why.FORBIDDEN)
 SHORT: Final = 4
+_READ, _TO_SERVER = Effect.READ, Direction.TO_SERVER  # bound once: up to Python 3.11 a look-up runs code of the class
 SCALARS: Final = frozenset((str, int, float, bool, type(None)))
 _SPAN: Final = re.compile(r"\[[0-9]+:[0-9]+\]\Z")
 _PLACE: Final = re.compile(r'\.([^.\[]+)|\[([0-9]+)\]|\[("(?:[^"\\]|\\.)*")\]')
@@ -85,6 +86,8 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
             return findings
         if self.beside:  # INVARIANT: 5
             return tuple(msgspec.structs.replace(one, how=None) if one.how == "quoted" else one for one in findings)
+        if not [one for one in findings if one.how is None]:
+            return findings
         return tuple(
             msgspec.structs.replace(one, how="planned") if one.how is None and self._binds(one) else one
             for one in findings
@@ -102,7 +105,7 @@ def planned(call: Call, known: Known, now: int) -> Planned | Deny:
     flow, tool = known.flow, known.rules.tools.get((call.server, call.name or ""))
     if flow is None or tool is None or not _is_tool_call(call):
         return UNPLANNED
-    if call.task is None and tool.effect is not Effect.READ and known.rules.is_isolated(call.agent):  # INVARIANT: 6
+    if call.task is None and tool.effect is not _READ and known.rules.is_isolated(call.agent):  # INVARIANT: 6
         return Planned(why="plan: no task is named")
     if flow.held.plan is None:
         return UNPLANNED
@@ -115,7 +118,7 @@ def planned(call: Call, known: Known, now: int) -> Planned | Deny:
         late = found.why in OVER and flow.continues not in flow.progress.calls
         if found == FORBIDDEN or (late and forbids(held, flow.progress, name)):
             return _over(Why.FORBIDDEN)
-        if tool.effect is Effect.READ:
+        if tool.effect is _READ:
             return Planned(why=_why(found) if found.why in ORDERED else "", beside=True)
         return _over(found.why) if found.why in OVER else Planned(why=_why(found))  # INVARIANT: 1
     principal = known.rules.principals.get(flow.held.plan.principal)
@@ -151,7 +154,7 @@ def _step(call: Call, flow: Flow, now: int) -> InPlan | OutOfPlan:
 
 
 def _is_tool_call(call: Call) -> bool:
-    return call.method == TOOL_CALL and call.direction is Direction.TO_SERVER
+    return call.method == TOOL_CALL and call.direction is _TO_SERVER
 
 
 def _over(why: Why) -> Deny:
