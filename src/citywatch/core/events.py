@@ -130,6 +130,42 @@ class AgentRevoked(Event, frozen=True, kw_only=True, tag="agent_revoked"):
     reason: str
 
 
+class KeyRevoked(Event, frozen=True, kw_only=True, tag="key_revoked"):
+    """One key of an agent is void from the next request on, and so are the papers that were issued to it."""
+
+    agent: str
+    key: str
+    by: str
+    reason: str
+
+
+class Halted(Event, frozen=True, kw_only=True, tag="halted"):
+    """From the next request on nothing goes through for `what`: `all`, an agent's SPIFFE ID, or `task:<id>`."""
+
+    what: str
+    by: str
+    reason: str
+
+
+class Resumed(Event, frozen=True, kw_only=True, tag="resumed"):
+    """What was halted goes on."""
+
+    what: str
+    by: str
+    reason: str
+
+
+class ToolWithdrawn(Event, frozen=True, kw_only=True, tag="tool_withdrawn"):
+    """An approval was taken back: the definition is as one that nobody approved."""
+
+    server: str
+    kind: str
+    name: str
+    digest: str
+    by: str
+    reason: str
+
+
 class KeyReplaced(Event, frozen=True, kw_only=True, tag="key_replaced"):
     """An agent that proved both keys changed `old` for `key`; papers issued to `old` are void."""
 
@@ -367,6 +403,10 @@ AnyEvent = (
     | Rejected
     | AgentAdded
     | AgentRevoked
+    | KeyRevoked
+    | Halted
+    | Resumed
+    | ToolWithdrawn
     | KeyReplaced
     | AuthorityChanged
     | TaskStarted
