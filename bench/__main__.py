@@ -20,6 +20,7 @@ PARTS = (
     "content",
     "flow",
     "gateway",
+    "revoke",
     "fastmcp",
     "log",
     "install",

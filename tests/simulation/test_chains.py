@@ -263,6 +263,40 @@ async def test_a_chain_that_is_withdrawn_while_a_call_is_judged_lets_nothing_thr
     assert all(b"orders" not in body for _, body in town.upstream.sent)
 
 
+@pytest.mark.parametrize("what", ["link", "agent", "key"])
+async def test_what_is_taken_back_while_a_server_works_takes_its_reply_back(what: str) -> None:
+    town = await Town().begin()
+    chain = town.hand(town.root, "clerk")
+    send = town.upstream.send
+    key, value = {
+        "link": (withdrawn_key(f"grant:{parse_link(chain[0]).hash}"), b"true"),
+        "agent": (agent_key("router"), None),
+        "key": (agent_key("router"), format_row(AgentRow(agent=KEYS["router"].name, keys=("x",), added_at=0))),
+    }[what]
+
+    async def late(*given: Any, **more: Any) -> Any:
+        await town.store.append(Append(puts=((key, value),)))
+        return await send(*given, **more)
+
+    town.upstream.send = late  # type: ignore[method-assign]
+    assert await town.does("clerk", chain, of="orders") == "chain_revoked"
+    settled = [one for one in await town.events() if isinstance(one, events.Settled)]
+    assert [(one.outcome, one.code) for one in settled] == [("withheld", "chain_revoked")]
+
+
+async def test_that_a_task_is_over_takes_back_no_reply() -> None:
+    town = await Town().begin()
+    chain = town.hand(town.root, "clerk")
+    send = town.upstream.send
+
+    async def late(*given: Any, **more: Any) -> Any:
+        await town.tasks.end(town.task, "anna", "enough")
+        return await send(*given, **more)
+
+    town.upstream.send = late  # type: ignore[method-assign]
+    assert await town.does("clerk", chain, of="orders") is None
+
+
 async def test_a_chain_is_for_the_task_that_the_call_names() -> None:
     town = await Town().begin()
     chain = town.hand(town.root, "clerk")

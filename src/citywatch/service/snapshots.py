@@ -54,6 +54,7 @@ ROW_TYPES: dict[str, Any] = {
     "invited": bool | Invitation,
     "rule": Memory,
     "task": TaskRow,
+    WITHDRAWN: bool,
     "cursors": Issued,
 }
 Counted = tuple[Puts, Reads, tuple[tuple[str, Session], ...]]

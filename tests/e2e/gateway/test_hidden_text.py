@@ -103,7 +103,7 @@ async def test_a_text_goes_where_it_belongs_and_no_model_reads_it(new_desk: Desk
             assert (made_up.meta or {})["citywatch/code"] == "handle_unknown"
         assert desk.ledger() == ["of looked at invoice 4711 5"]
         async with client(desk, "citywatch", mode) as agent:
-            assert {one.name for one in (await agent.list_tools()).tools} == {"ask", "list_values"}
+            assert {one.name for one in (await agent.list_tools()).tools} == {"ask", "derive", "list_values"}
             question = {"text": handle, "question": "Which invoice?", "type": "number"}
             answer = await agent.call_tool("ask", question)
             assert answer.structured_content == {"found": True, "answer": 4711}

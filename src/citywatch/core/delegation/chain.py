@@ -79,6 +79,7 @@ class Delegated(msgspec.Struct, frozen=True, kw_only=True):
     hops: tuple[str, ...]
     caveats: Caveats
     budgets: tuple[Budget, ...]
+    chain: Chain
 
 
 class Asking(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,6 +178,7 @@ def authorise(chain: Chain, asking: Asking, trust: Trust, now: int) -> Delegated
         hops=tuple(agent for agent, _ in chain.hops),
         caveats=chain.caveats,
         budgets=chain.budgets,
+        chain=chain,
     )
 
 

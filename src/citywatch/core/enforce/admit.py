@@ -33,6 +33,7 @@ INVARIANTS
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -58,6 +59,7 @@ from citywatch.core.policy.decide import decide
 DISCLOSED = "disclosed by principal:"
 MAX_TOLD = 8
 """How many arguments a question names; all of them are in the call that is shown."""
+_TO_SERVER: Final = Direction.TO_SERVER  # bound once: up to Python 3.11 each look-up runs code of the class
 
 
 class Secret(msgspec.Struct, frozen=True):
@@ -104,7 +106,7 @@ def _broken(known: Known) -> Deny | None:
 
 
 def _approved(call: Call, known: Known) -> Deny | None:
-    if call.method not in PINNED or call.direction is not Direction.TO_SERVER:
+    if call.method not in PINNED or call.direction is not _TO_SERVER:
         return None
     pin = known.pin
     if pin is None:
@@ -154,7 +156,7 @@ def _secret(call: Call, known: Known) -> Deny | Secret | None:
 
 
 def _is_tool_call(call: Call) -> bool:
-    return call.method == TOOL_CALL and call.direction is Direction.TO_SERVER
+    return call.method == TOOL_CALL and call.direction is _TO_SERVER
 
 
 def _steered(
@@ -175,7 +177,7 @@ def _steered(
     steering = Steering(call, tool, known.rules, flow, None if need.flow is None else need.flow.traced)
     findings = plan.over(steering.findings())
     stopped = [one for one in findings if one.how is None]
-    told = (*plan.told, *(one.told() for one in findings))
+    told = (*plan.told, *[one.told() for one in findings])
     if not stopped and not plan.why and not past.why and secret is None:  # INVARIANT: 9.
         return Allow(allowed.policies, told, releases(flow, steering.prompts, findings))
     shown = tuple((str(one.role), one.value) for one in stopped)

@@ -30,6 +30,7 @@ from citywatch.core.flow.readings import Typed
 from citywatch.core.manifest import Role, ToolManifest
 
 MAX_SHOWN = 64
+_CONTENT: Final = Role.CONTENT  # bound once: up to Python 3.11 each look-up runs code of the class
 _SORTED: Final = msgspec.json.Encoder(order="sorted")
 Key = tuple[str, str]
 Shown = tuple[str, Value | None]
@@ -56,7 +57,7 @@ def answer_key(call: Call, traced: Iterable[Argument], read: Callable[[Value], T
 
     `traced` are the values of the call (`arguments`), at most `MAX_VALUES`; `read` may remember how a value reads.
     """
-    values = sorted([(one.path, one.role, read(one.value).normal) for one in traced if one.role is not Role.CONTENT])
+    values = sorted([(one.path, one.role, read(one.value).normal) for one in traced if one.role is not _CONTENT])
     return ("answer", _digest("normal", call, values))
 
 
@@ -106,8 +107,8 @@ def noted(before: Answer | None, answer: Answer, now: int) -> Answer:
 
 
 def _digest(what: str, call: Call, values: object) -> str:
-    head = "\n".join(("citywatch/answer/v1", what, call.agent, call.server, call.name or ""))
-    return digest(head.encode() + b"\n" + _SORTED.encode(values))
+    head = f"citywatch/answer/v1\n{what}\n{call.agent}\n{call.server}\n{call.name or ''}\n"
+    return digest(head.encode() + _SORTED.encode(values))
 
 
 def _normals(values: Iterable[Shown]) -> set[tuple[str, str]]:

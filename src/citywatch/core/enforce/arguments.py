@@ -23,7 +23,9 @@ MAX_VALUES: Final = 512
 """A call with more values than this is not traced: a person is asked."""
 MORE: Final = "…"
 """In a list of silent places: there are more places than were looked at."""
-_NOTHING: Final = (None, None, None)
+_READ: Final = Effect.READ
+_DESTINATION: Final = Role.DESTINATION
+_SILENT: Final = Parameter()
 READ_ROLES: Final = frozenset((Role.DESTINATION, Role.COMMAND))
 """What can do harm in a call that only reads: whom it asks, and what it runs."""
 
@@ -54,13 +56,32 @@ def trace(call: Call, manifest: ToolManifest, before: Traced | None = None) -> T
     """The values of a call under a manifest, taken from `before` if they were found there of these two themselves."""
     if before is not None and before.call is call and before.manifest is manifest:  # INVARIANT: of no other call
         return before
-    return Traced(call, manifest, tuple(itertools.islice(arguments(call, manifest), MAX_VALUES + 1)))
+    found = None if manifest.effect is _READ else _flat(call.arguments, manifest.parameters)
+    if found is None:
+        found = tuple(itertools.islice(arguments(call, manifest), MAX_VALUES + 1))
+    return Traced(call, manifest, found)
+
+
+def _flat(given: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> tuple[Argument, ...] | None:
+    """What `declarations` finds where each argument is one value, as in most calls; None for any other call."""
+    if len(given) > MAX_VALUES:
+        return None
+    found = []
+    for name, value in given.items():
+        kind = type(value)
+        if (kind is not str and kind is not float and kind is not int) or "[" in name:
+            return None
+        if value != "":
+            one = parameters.get(name, _SILENT)
+            role = one.role or _DESTINATION
+            found.append(Argument(name, role, value, one.party, one.adds, one.role is not None))
+    return tuple(found)
 
 
 def arguments(call: Call, manifest: ToolManifest) -> Iterator[Argument]:
     """Every value of a call that can steer or be carried along; of a read only what `READ_ROLES` names."""
     found = declarations(call, manifest)
-    if manifest.effect is not Effect.READ:
+    if manifest.effect is not _READ:
         return found
     return (one for one in found if one.declared and one.role in READ_ROLES)
 
@@ -69,11 +90,11 @@ def declarations(call: Call, manifest: ToolManifest) -> Iterator[Argument]:
     """Every value of any call."""
     parameters = manifest.parameters
     for name, value in call.arguments.items():
-        whole = _declared(parameters, name, name)
+        whole = parameters.get(name) if "[" not in name else _declared(parameters, name, name)
         for path, leaf in _leaves(name, value):
             declared = whole if path is name else _declared(parameters, path, name)
-            role, party, adds = _NOTHING if declared is None else (declared.role, declared.party, declared.adds)
-            yield Argument(path, role or Role.DESTINATION, leaf, party, adds, role is not None)
+            one = declared or _SILENT
+            yield Argument(path, one.role or Role.DESTINATION, leaf, one.party, one.adds, one.role is not None)
 
 
 def _declared(parameters: Mapping[str, Parameter], path: str, name: str) -> Parameter | None:

@@ -8,13 +8,13 @@ holder alone; each link with a budget is debited, so siblings share what their c
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Final
+from typing import Any, Final
 
 from citywatch.core.call import Call, Direction, Reason
 from citywatch.core.delegation.chain import Budget, Chain, Trust, Verified, read_chain
 from citywatch.core.enforce.held import TaskRow
 from citywatch.core.enforce.past import PLUMBING
-from citywatch.core.errors import Refused
+from citywatch.core.errors import Code, Refused
 from citywatch.core.identity.registration import AgentRow, agent_key
 from citywatch.core.names import parse_agent_id
 
@@ -58,6 +58,31 @@ def budget_key(budget: Budget) -> str:
     return f"grant:{budget.grant}"
 
 
+def void_names(chain: Chain, rows: Mapping[Key, Any], withdrawn: Collection[str]) -> set[str]:
+    """What of a chain is void by now. `rows` holds the rows of its agents.
+
+    An agent that is not registered, or not with this key, is as good as revoked, and so is one of another domain.
+    """
+    void = set(withdrawn)
+    for agent, thumb in chain.hops:
+        row: AgentRow | None = rows.get(agent_key(parse_agent_id(agent).name))
+        if row is None or row.agent != agent or row.revoked:
+            void.add(f"agent:{agent}")
+        elif thumb not in row.keys:
+            void.add(f"key:{thumb}")
+    return void
+
+
+def check_chain(chain: Chain, rows: Mapping[Key, Any]) -> None:
+    """Refuse a chain of which something was taken back since its call was let through. `rows` are `chain_rows`.
+
+    That its task is over takes back nothing that was done for it.
+    """
+    withdrawn = [key[1] for key in chain_rows(chain) if key[0] == WITHDRAWN and rows.get(key)]
+    if not chain.names.isdisjoint(void_names(chain, rows, withdrawn)):
+        raise Refused(Code.CHAIN_REVOKED)
+
+
 def trust_of(
     chain: Chain,
     domain: str,
@@ -68,18 +93,10 @@ def trust_of(
 ) -> Trust:
     """What is known of a chain here: the gateway's key speaks for the principal who started the task, and nobody else.
 
-    An agent that is no longer registered as it was when the task began is as good as revoked, and so is one of another
-    domain.
+    The first agent is the one whose task it is, registered as it was when the task began.
     """
-    void = set(withdrawn)
-    began = 0 if task is None else task.started
-    for agent, thumb in chain.hops:
-        row = hops.get(agent_key(parse_agent_id(agent).name))
-        if row is None or row.agent != agent or row.revoked:
-            void.add(f"agent:{agent}")
-        elif thumb not in row.keys:
-            void.add(f"key:{thumb}")
-    if task is None or task.ended or task.agent != chain.hops[0][0] or began < _added(hops, chain.hops[0][0]):
+    void, first = void_names(chain, hops, withdrawn), chain.hops[0][0]
+    if task is None or task.ended or task.agent != first or task.started < _added(hops, first):
         void.add(f"task:{chain.task}")
     principal = "" if task is None else f"principal:{task.principal}"
     return Trust(domain=domain, roots={principal: roots}, revoked=void, epoch=EPOCH)

@@ -36,6 +36,7 @@ MAX_BROUGHT: Final = 64
 """Names that one call carries to a server which feeds known parties; with more, all of that server is written to."""
 MAX_TEXT: Final = 64 << 10
 MAX_PEOPLE: Final = 16
+_OBJECT, _READ = Role.OBJECT, Effect.READ  # bound once: up to Python 3.11 each look-up runs code of the class
 SOMEBODY: Final = "principal:*"
 """Stands for more people than are told apart in what was written. Nobody has that name."""
 MAX_ITEMS: Final = 10_000
@@ -185,11 +186,11 @@ def flow_need(
                 parties[party_key(form)] = None
         if one.adds is not None:
             adds.update(dict.fromkeys((one.path, party_key(form)) for form in party_forms(one.adds, read(one.value))))
-        if one.role is Role.OBJECT:
+        if one.role is _OBJECT:
             things[_written(call.server, read(one.value))] = None
     written: tuple[Key, ...] = ()
     brought: tuple[tuple[str, Key], ...] = ()
-    if tool.effect is not Effect.READ and call.arguments:  # what carries no word brings none anywhere
+    if tool.effect is not _READ and call.arguments:  # what carries no word brings none anywhere
         written = (*things, written_key(call.server, ANY_OBJECT)) if things else (written_key(call.server),)
         names = tuple(itertools.islice(names_in(call, read), MAX_BROUGHT + 1)) if tool.feeds else ()
         brought = tuple((path, brought_key(call.server, form)) for path, form in names[:MAX_BROUGHT])

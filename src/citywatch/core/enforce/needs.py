@@ -33,6 +33,8 @@ Key = tuple[str, str]
 TOOL_CALL = "tools/call"
 PINNED = {TOOL_CALL: "tool", "prompts/get": "prompt"}
 """The methods that use a definition which somebody must have approved, and its kind."""
+# Bound once: up to Python 3.11 each look-up of a member runs code of its class.
+_TO_SERVER, _TO_AGENT, _READ = Direction.TO_SERVER, Direction.TO_AGENT, Effect.READ
 _SORTED: Final = msgspec.json.Encoder(order="sorted")
 
 
@@ -180,7 +182,7 @@ def open_key(call: Call) -> Key:
 
 def has_shared_id(call: Call) -> bool:
     """Whether a request's JSON-RPC id may be that of another call: without a session each has its own connection."""
-    return call.session is not None and call.rpc_id is not None and call.direction is Direction.TO_SERVER
+    return call.session is not None and call.rpc_id is not None and call.direction is _TO_SERVER
 
 
 def waiting_key(kind: str, call: Call, rpc_id: str | int | None) -> Key:
@@ -196,7 +198,7 @@ def invited_key(call: Call) -> Key:
 
 def effect_of(rules: Rules, call: Call) -> Effect:
     """What a call does to the world: a tool's effect as declared, irreversible if undeclared; else its method's."""
-    if call.method != TOOL_CALL or call.direction is not Direction.TO_SERVER:
+    if call.method != TOOL_CALL or call.direction is not _TO_SERVER:
         return mcp.effect_of_method(call.direction, call.revision, call.method)
     tool = rules.tools.get((call.server, call.name or ""))
     return Effect.IRREVERSIBLE if tool is None else tool.effect
@@ -205,16 +207,16 @@ def effect_of(rules: Rules, call: Call) -> Effect:
 def is_synced(rules: Rules, call: Call) -> bool:
     """Whether a call's entry must survive a loss of power before it leaves: it changes something, or it carries what
     an agent answers a server."""
-    return effect_of(rules, call) is not Effect.READ or call.continuation is not None
+    return effect_of(rules, call) is not _READ or call.continuation is not None
 
 
 def likeness(call: Call) -> str:
     """What makes two calls "identical": agent, server, method and params, not the JSON-RPC id or `_meta`."""
-    head = "\n".join((call.agent, call.server, call.method, call.name or "")).encode()
+    head = f"citywatch/likeness/v1\n{call.agent}\n{call.server}\n{call.method}\n{call.name or ''}\n"
     asked = call.arguments
     if call.method != TOOL_CALL:
         asked = {name: value for name, value in asked.items() if name not in mcp.CONTINUING}
-    return digest(b"citywatch/likeness/v1\n" + head + b"\n" + _SORTED.encode(_without_nulls(asked)))
+    return digest(head.encode() + _SORTED.encode(_without_nulls(asked)))
 
 
 def _without_nulls(value: Any) -> Any:
@@ -274,7 +276,7 @@ def _with_chain(call: Call, need: Needs, chain: Chain | Reason | None) -> Needs:
 
 def _steered(call: Call, rules: Rules) -> ApprovedTool | None:
     """The tool whose arguments are traced, if the call uses one."""
-    if call.method != TOOL_CALL or call.direction is not Direction.TO_SERVER:
+    if call.method != TOOL_CALL or call.direction is not _TO_SERVER:
         return None
     return rules.tools.get((call.server, call.name or ""))
 
@@ -284,7 +286,7 @@ def _needs(call: Call, rules: Rules, now: int) -> Needs:
     rows: list[Key] = [agent_key(name), *(() if call.task is None else (task_key(call.task),))]
     if call.session is not None:
         rows.append(session_key(call.session))
-    if call.direction is Direction.TO_AGENT and call.rpc_id is not None:
+    if call.direction is _TO_AGENT and call.rpc_id is not None:
         asked = waiting_key("asked", call, call.rpc_id)
         return Needs((*rows, asked), (), None, None, asked=asked)
     invited = None
@@ -292,14 +294,14 @@ def _needs(call: Call, rules: Rules, now: int) -> Needs:
         invited = invited_key(call)
         rows.append(invited)
     kind = PINNED.get(call.method)
-    if kind is None or call.direction is not Direction.TO_SERVER or call.name is None:
+    if kind is None or call.direction is not _TO_SERVER or call.name is None:
         return Needs(tuple(rows), (), None, None, invited)
     pin = pin_key(call.server, kind, call.name)
     rows.append(pin)
     if call.method != TOOL_CALL:
         return Needs(tuple(rows), (), None, pin, invited)
     alike = None
-    if effect_of(rules, call) is not Effect.READ:
+    if effect_of(rules, call) is not _READ:
         alike = likeness(call)
         rows.append(lost_key(alike))
     return Needs(tuple(rows), _budgets(call, name, rules, now), alike, pin, invited)

@@ -71,14 +71,13 @@ class _Scene:
         self._people = frozenset([prompt.source for prompt in prompts])
         self._told = Label(self._people.union(self._planner), None)
         self._all = self._digests([prompt.item for prompt in prompts])
-        self._heard = flow.history.heard(tuple([prompt.item for prompt in prompts]))
         self._labels: dict[tuple[int, ...], Label] = {}
         self._lowered: dict[Way, tuple[Label, Label]] = {}
         self._cleared = flow.context.cleared
 
     def release(self, found: Finding) -> Release:
         way = _WAYS.get(found.how) or Way(str(found.how))  # INVARIANT: 3.
-        by_words = way in _PEOPLES and bool(self._prompts)
+        by_words = bool(self._prompts) and way in _PEOPLES
         where: Mapping[int, list[Sighting]] = {}
         if by_words and not self._cleared:
             # A context's label is above that of all its items, unless an operator let it down: no need to look for them
@@ -88,8 +87,10 @@ class _Scene:
         else:
             where = self._where(found.value)
             lowered = self._lower(way, where)
+        was, now = lowered
         return release(
-            *lowered,
+            was,
+            now,
             way,
             path=found.path,
             role=found.role._value_,
@@ -151,10 +152,11 @@ class _Scene:
         """The digests of the prompts that say the value; of all that count, if none says it as it stands."""
         if value is None or len(self._prompts) == 1:
             return self._all
-        said = self._read(value).said(self._heard)
+        read = self._read(value)
+        said = read.said(self._history.heard(tuple([prompt.item for prompt in self._prompts])))
         found: tuple[str, ...] | None = said.get(_SAYING)
         if found is None:
-            found = said[_SAYING] = self._saying(self._read(value))
+            found = said[_SAYING] = self._saying(read)
         return found
 
     def _saying(self, value: Typed) -> tuple[str, ...]:

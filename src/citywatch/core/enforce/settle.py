@@ -7,7 +7,8 @@ Decides release or withholding, on facts alone. INVARIANTS
 2. A definition that nobody approved, or that changed since, never reaches an agent; the change is reported once.
 3. A list shows an agent only tools that some policy could let it call.
 4. What is released is our own serialisation, or the bytes that were judged, which are our serialisation already.
-5. Nothing reaches an agent that was revoked, or lost its key, since its call was let through.
+5. Nothing reaches an agent that was revoked, or lost its key, since its call was let through, nor one whose chain was
+   taken back since.
 6. An agent that has read what is not for everybody answers no server's question.
 """
 
@@ -19,6 +20,7 @@ from typing import Any
 import msgspec
 
 from citywatch.core.call import Call, Direction
+from citywatch.core.enforce.chains import chain_rows, check_chain
 from citywatch.core.enforce.cursors import Issued, cursor_key, issued_in
 from citywatch.core.enforce.needs import Key, Pin, agent_key, agent_name, pin_key
 from citywatch.core.enforce.offers import Report, definition_key, offers_key, report
@@ -54,8 +56,15 @@ class Withheld(msgspec.Struct, frozen=True, kw_only=True):
     report: Report = Report()
 
 
-def reply_rows(call: Call, response: Response) -> tuple[Key, ...]:
-    """The rows that judge a reply: whose it is; pins and approved definitions of all it defines, earlier offers."""
+def reply_rows(call: Call, response: Response, authority: Authority | None = None) -> tuple[Key, ...]:
+    """The rows that judge a reply: whose it is, under which chain; pins and approved definitions of all it defines,
+    earlier offers."""
+    delegated = None if authority is None else authority.delegated
+    rows = _defined(call, response)
+    return rows if delegated is None else tuple(dict.fromkeys((*rows, *chain_rows(delegated.chain))))
+
+
+def _defined(call: Call, response: Response) -> tuple[Key, ...]:
     agent = agent_key(agent_name(call))
     if call.direction is Direction.TO_AGENT or response.result is None or call.method not in mcp.OFFERING:
         return (agent,)
@@ -87,6 +96,8 @@ def settle(
         if authority is None:
             raise Refused(Code.AGENT_UNKNOWN)
         check_standing(authority.agent, authority.key, rows.get(agent_key(authority.name)))  # INVARIANT: 5
+        if authority.delegated is not None:
+            check_chain(authority.delegated.chain, rows)  # INVARIANT: 5
     except Refused as refusal:
         return Withheld(code=refusal.code, detail="it was let through before, and its reply is withheld")
     try:

@@ -63,6 +63,9 @@ ENFORCED: Final[Mapping[Effect, frozenset[Role]]] = {
 """What must have a source, by what the act does: what can be taken back may be done to any object, at any time."""
 FILES: Final = ("docx", "xlsx", "pptx", "txt", "pdf", "csv", "json", "xml", "html", "png", "jpg", "jpeg", "gif", "log")
 """Endings that are no top-level domain: `plan.docx` in a letter leads nowhere."""
+# Bound once: up to Python 3.11 each look-up of a member runs code of its class.
+_CONTENT, _TIME, _DESTINATION = Role.CONTENT, Role.TIME, Role.DESTINATION
+_READ, _IRREVERSIBLE = Effect.READ, Effect.IRREVERSIBLE
 READINGS: Final[Mapping[Role, frozenset[str]]] = {
     Role.DESTINATION: NAMES,
     Role.OBJECT: NAMES,
@@ -86,7 +89,7 @@ class Finding(msgspec.Struct, frozen=True):
 
     def told(self) -> str:
         """One line for the log and for people."""
-        return f"{self.path} ({self.role}) {self.how or 'unentitled'}: {self.where}"
+        return f"{self.path} ({self.role._value_}) {self.how or 'unentitled'}: {self.where}"
 
 
 class Steering:
@@ -104,15 +107,19 @@ class Steering:
         self._read = flow.readings.of
         self._counts = flow.held.counts
         self._people = Provenance(flow.history, self._steers, self._counts)
-        self._parties = Parties(call, tool.nouns, flow, self._people, self._steers)
+        self._flow, self._nouns = flow, tool.nouns
         self._clean = self._is_clean(flow.context.label)
         self._cleared = flow.context.cleared
-        self._act = call.name if self._manifest.effect is Effect.IRREVERSIBLE else None
+        self._act = call.name if self._manifest.effect is _IRREVERSIBLE else None
 
     @property
     def prompts(self) -> Sequence[Prompt]:
         """What the people who may steer the act said, as far as it counts."""
         return self._people.prompts
+
+    @cached_property
+    def _parties(self) -> Parties:
+        return Parties(self._call, self._nouns, self._flow, self._people, self._steers)
 
     @cached_property
     def _spoken(self) -> bool:
@@ -132,7 +139,7 @@ class Steering:
     def findings(self) -> tuple[Finding, ...]:
         """One for each control value, and for each link in words on their way out; empty if nothing needs a source."""
         unread = not (self._history.foreign or self._cleared) and not self._call.filled
-        if self._clean and self._manifest.effect is not Effect.READ and unread:
+        if self._clean and self._manifest.effect is not _READ and unread:
             return ()
         enforced = ENFORCED[self._manifest.effect]
         found: list[Finding] = []
@@ -141,11 +148,12 @@ class Steering:
             if count >= MAX_VALUES:
                 found.append(Finding(argument.path, argument.role, None, "too many values to trace"))
                 break
-            if argument.role not in enforced:
+            role = argument.role
+            if role not in enforced:
                 continue
-            if argument.role is Role.CONTENT:
+            if role is _CONTENT:
                 found += self._outbound(argument)
-            elif argument.role is Role.TIME or (argument.path in self._options and argument.role in FOLLOWING):
+            elif role is _TIME or (argument.path in self._options and role in FOLLOWING):
                 later.append(argument)
             else:
                 found.append(self._control(argument))
@@ -158,7 +166,7 @@ class Steering:
         found += [self._control(one) for one in later]
         passed = [one for one in found if one.how]
         told = settled and len(passed) < len(found)
-        if told and any(one.how == "spoken" or one.role is Role.TIME or one.role in _ANCHORS for one in passed):
+        if told and any(one.how == "spoken" or one.role is _TIME or one.role in _ANCHORS for one in passed):
             found = [self._anchored(one) for one in found]
         return tuple(found)
 
@@ -177,13 +185,13 @@ class Steering:
 
         Of what can be taken back, only an act without any value: `mark_all_as_read()` is all there is to it.
         """
-        if self._manifest.effect is Effect.IRREVERSIBLE:
-            return not [one for one in found if one.role is not Role.CONTENT]
+        if self._manifest.effect is _IRREVERSIBLE:
+            return not [one for one in found if one.role is not _CONTENT]
         return self._manifest.effect is Effect.WRITE and not self._manifest.parameters and not self._call.arguments
 
     def _control(self, argument: Argument) -> Finding:
         how, where = self._source(argument)
-        if how is None and self._manifest.effect is Effect.READ and self._quoted(argument):
+        if how is None and self._manifest.effect is _READ and self._quoted(argument):
             how = "quoted"  # nothing of the agent's is added to it
         return Finding(argument.path, argument.role, how, where, argument.value)
 
@@ -365,10 +373,10 @@ class Steering:
 
     def _reaches_others(self) -> bool:
         manifest = self._manifest
-        if manifest.effect is Effect.READ:
+        if manifest.effect is _READ:
             return False
         for one in manifest.parameters.values():
-            if one.role is Role.DESTINATION:
+            if one.role is _DESTINATION:
                 return True
         return not set(manifest.audience) <= {OWNER, *(prompt.source for prompt in self._history.prompts)}
 

@@ -24,6 +24,7 @@ from citywatch.core.flow.tokens import (
     parted_tokens,
 )
 
+_NAME = Kind.NAME  # bound once: up to Python 3.11 each look-up runs code of the class
 _LESS = "~"  # before what a fuller value of the text says too: the day of any year, the time of any zone
 
 
@@ -78,7 +79,7 @@ def met(value: Value | Typed, index: Index) -> tuple[Token, ...]:
 
 
 def _is_met(token: Token, index: Index, vague: bool) -> bool:
-    if token.kind is Kind.NAME:
+    if token.kind is _NAME:
         return holds(index.words, token.value)
     if (token.kind, token.value) in index.tokens:
         return True

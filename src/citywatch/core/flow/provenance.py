@@ -51,6 +51,7 @@ _ADDRESSES: Final = frozenset((Kind.URL, Kind.HOST))
 _LINKS: Final = ("link", "links", "url", "urls")
 TELLING: Final = frozenset((Kind.EMAIL, Kind.URL, Kind.IBAN, Kind.PHONE))
 """The kinds of token that single a record out when a person wrote them."""
+_NAME, _DATE = Kind.NAME, Kind.DATE  # bound once: up to Python 3.11 each look-up runs code of the class
 _SENTENCE: Final = re.compile(r"(?<=[.!?])\s+|\n")
 _PERCENT: Final = re.compile(r"(?<![0-9.])([0-9]{1,15}(?:\.[0-9]{1,15})?) ?%")
 MAX_TWINS: Final = 4096
@@ -110,10 +111,10 @@ class Provenance:
             marked = ((prompt, find_marked(words, noun, prompt.text)) for prompt in self.prompts)
             return next((Sighting(one.item, 0, at, at + len(words)) for one, at in marked if at >= 0), None)
         for prompt in self.prompts:
-            for form in (read,) if Kind.DATE not in kinds else _forms(read):
+            for form in (read,) if _DATE not in kinds else _forms(read):
                 found = met(form, prompt.held)
                 for token in found:
-                    if token.kind in kinds or (token.kind is Kind.NAME and not counted):
+                    if token.kind in kinds or (token.kind is _NAME and not counted):
                         return self._place(prompt, found, words)
             if not counted and (at := find_phrase(words, prompt.text)) >= 0:
                 return Sighting(prompt.item, 0, at, at + len(words))
@@ -121,14 +122,14 @@ class Provenance:
 
     def named_at(self, value: Typed, kinds: frozenset[str], path: str) -> str | None:
         """Where that is, for people; what these prompts say of a value is looked for once (`Typed.said`)."""
-        words = value.folded
-        if len(words) < LEAST_DIGITS and words.isdigit():  # it depends on the path
-            return self._told(self.named(value, kinds, path))
         said = value.said(self._heard)
-        found = said.get(kinds, said)
-        if found is said:
-            found = said[kinds] = self._told(self.named(value, kinds, path))
-        return found  # type: ignore[no-any-return]
+        found: str | None = said.get(kinds, "")
+        if found == "":
+            seen = self.named(value, kinds, path)
+            found = None if seen is None else self._history.told(seen)
+            if len(value.folded) >= LEAST_DIGITS or not value.folded.isdigit():  # or it depends on the path
+                said[kinds] = found
+        return found
 
     def linked(self, value: Value | Typed, act: str | None = None) -> tuple[Sighting, str] | None:
         """A field in which the server vouches for this value, of the one record that a person described; and the words.
@@ -244,9 +245,6 @@ class Provenance:
         if words not in self._known:
             self._known[words] = any(find_phrase(words, prompt.text) >= 0 for prompt in self.prompts)
         return self._known[words]
-
-    def _told(self, seen: Sighting | None) -> str | None:
-        return None if seen is None else self._history.told(seen)
 
     def _place(self, prompt: Prompt, found: tuple[Token, ...], words: str) -> Sighting:
         """Where to point people to."""

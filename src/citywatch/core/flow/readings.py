@@ -70,6 +70,8 @@ class Typed:
 
 
 def _normal(read: Typed) -> str:
+    if len(read.exact) == 1:  # as most have: what follows would say the same
+        return f"{read.exact[0].kind}:{read.exact[0].value}"
     readings = sorted([f"{one.kind}:{one.value}" for one in read.exact])
     return " ".join(readings) or fold(str(read.value))
 
@@ -81,6 +83,8 @@ def _ways(read: Typed) -> tuple[Way, ...]:
 def _names(read: Typed) -> tuple[str, ...]:
     """Itself, if it is no longer than a name, and each typed token that it is."""
     whole = (f"={read.folded}",) if 0 < len(read.folded) <= MAX_LENGTH else ()
+    if len(read.exact) == 1:
+        return (*whole, read.normal) if read.exact[0].kind in NAMING else whole
     kinds = [one.kind for one in read.exact]
     # INVARIANT: who is known in one reading is not known in another, and we do not know which one the tool takes.
     typed = [f"{one.kind}:{one.value}" for one in read.exact if one.kind in NAMING and kinds.count(one.kind) == 1]
@@ -90,6 +94,8 @@ def _names(read: Typed) -> tuple[str, ...]:
 def _thing(read: Typed) -> str:
     """An object under one name, whether its number is written 7, 7.0 or 07: the server may not tell them apart."""
     numbers = {token.value for token in read.exact if token.kind is Kind.NUMBER}
+    if not numbers and isinstance(read.value, str):
+        return read.folded
     return fold(numbers.pop() if len(numbers) == 1 else str(read.value))
 
 

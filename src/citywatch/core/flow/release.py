@@ -76,7 +76,7 @@ def release(
     Raises `ValueError` for a label that would not go down or stay, and for a release without a reason: both would be
     mistakes of ours, and refuse the call.
     """
-    why = reason.strip() or REASONS.get(way, "")
+    why = (reason and reason.strip()) or REASONS.get(way, "")
     if not why:  # INVARIANT: 2
         raise ValueError(f"a release by `{way}` without a reason")
     if not is_above(was, now):  # INVARIANT: 1

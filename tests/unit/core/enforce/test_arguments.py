@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citywatch.core.call import Call, Direction, Effect
-from citywatch.core.enforce.arguments import Argument, all_values, arguments, silent
+from citywatch.core.enforce.arguments import Argument, all_values, arguments, silent, trace
 from citywatch.core.manifest import SILENT, Parameter, Role, ToolManifest
 
 
@@ -37,6 +37,12 @@ def test_silence_about_a_consequential_act_is_a_destination_and_about_a_read_not
     typed = ToolManifest(parameters={"x": Parameter()})
     assert [one.role for one in found(typed, x="a")] == [Role.DESTINATION]
     assert found(ToolManifest(effect=Effect.READ, parameters={"x": Parameter()}), x="a") == []
+
+
+def test_silent_members_are_destinations_too() -> None:
+    values = {"x": {"to": "a"}, "y": ["b"]}
+    assert {one.role for one in found(SILENT, **values)} == {Role.DESTINATION}
+    assert len(trace(call(**values), SILENT).values) == 3
 
 
 @pytest.mark.parametrize(("role", "counts"), [(Role.DESTINATION, 1), (Role.COMMAND, 1), (Role.OBJECT, 0)])
