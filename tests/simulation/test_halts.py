@@ -88,7 +88,7 @@ async def test_a_stop_while_the_decision_is_being_committed_wins(city: City, wha
             await halts(city).halt(what, "op", "fire")
         return await append(asked)
 
-    city.store.append = stopped_first  # type: ignore[method-assign]
+    city.store.append = stopped_first  # type: ignore[assignment,method-assign]
     assert code_of(await city.ask(city.call())) == "halted"
     assert city.upstream.sent == []
 

@@ -3,6 +3,8 @@
 Decides nothing. INVARIANTS: frozen; every field reaches the leaf's hash (the leaf is the whole canonical encoding);
 integers stay below 2**53; payloads appear only as salted digests, so that they can be erased without breaking the log.
 
+Past 400 lines, and one thing because a vocabulary is closed only where all of it can be read in one place.
+
 Evolution rule: never rename, remove or re-type a field or a tag; new fields get a default; a reader that meets an
 unknown tag keeps the leaf and says so.
 """
