@@ -24,6 +24,7 @@ from citywatch.core.signature import P256Key, parse_spki, thumbprint
 from citywatch.service.ports import Append, Appended, Chance, Clock, NewEntry, Signer, Store
 from citywatch.service.snapshots import versions_of
 from citywatch.service.tasks import MAX_CONFLICTS, MAX_REASON
+from citywatch.service.watch import NOTICED
 
 
 class Grants:
@@ -56,7 +57,7 @@ class Grants:
             whose = agent_key(row.agent.rpartition("/")[2])
             agents = await self._store.load((whose,), ())
             agent = None if whose not in agents.rows else parse_agent_row(agents.rows[whose].value)
-            if agent is None or agent.revoked or row.started < agent.added_at:
+            if agent is None or agent.refusal or not agent.keys or row.started < agent.added_at:
                 raise Refused(Code.AGENT_UNKNOWN, f"`{row.agent}` is not registered as it was when the task began")
             now = self._clock.now_ms()
             stated = msgspec.structs.replace(
@@ -88,7 +89,9 @@ class Grants:
         event = events.GrantWithdrawn(
             at=self._clock.now_ms(), replica=self._replica, grant=name, by=by, reason=reason[:MAX_REASON]
         )
-        await self._store.append(Append(entries=(NewEntry(encode_event(event)),), puts=((key, b"true"),), sync=True))
+        await self._store.append(
+            Append(entries=(NewEntry(encode_event(event)),), puts=(*NOTICED, (key, b"true")), sync=True)
+        )
 
 
 def sign_grant(payload: bytes, signer: Signer) -> str:

@@ -63,6 +63,9 @@ _FAULTS: Final = {
     Code.ID_IN_USE: (REFUSED, 200),
     Code.AGENT_UNKNOWN: (REFUSED, 403),
     Code.AGENT_REVOKED: (REFUSED, 403),
+    Code.AGENT_QUARANTINED: (REFUSED, 403),
+    Code.KEY_REVOKED: (REFUSED, 403),
+    Code.HALTED: (REFUSED, 403),
     Code.KEY_NOT_REGISTERED: (REFUSED, 403),
     Code.CREDENTIAL_MISSING: (REFUSED, 401),
     Code.CREDENTIAL_MALFORMED: (REFUSED, 401),
@@ -78,6 +81,7 @@ _UNAVAILABLE: Final = {
     Code.UPSTREAM_UNAVAILABLE,
     Code.UPSTREAM_TIMEOUT,
     Code.STORE_UNAVAILABLE,
+    Code.VIEW_STALE,
     Code.CONFLICT,
     Code.DRAINING,
     Code.OVERLOADED,
@@ -87,6 +91,11 @@ _UNAVAILABLE: Final = {
 def error_number(code: Code) -> int:
     """The JSON-RPC error code that stands for a refusal."""
     return _FAULTS[code][0] if code in _FAULTS else UNAVAILABLE if code in _UNAVAILABLE else REFUSED
+
+
+def is_outage(code: str) -> bool:
+    """Whether a code says that nobody could do it now, rather than that somebody may not."""
+    return code in _UNAVAILABLE
 
 
 def status_of(code: Code, revision: str | None = None) -> int:
@@ -108,7 +117,7 @@ def refusal(call: Call, code: Code, detail: str = "", *, policies: Sequence[str]
     if call.rpc_id is None:
         return b""
     if call.method != "tools/call" or code in _FAULTS:
-        more = {"detail": detail, "policies": list(policies[:MAX_POLICIES]), "ticket": ticket}
+        more = {"policies": list(policies[:MAX_POLICIES]), "ticket": ticket}
         told = {key: value for key, value in more.items() if value}
         return _error(call.rpc_id, code, detail, {"decision": call.id, **told})
     text = f"citywatch refused this call ({code.value}): {ADVICE[code]}"
@@ -171,6 +180,7 @@ def turned_away(message: Message | None, code: Code, detail: str = "") -> bytes:
 
 
 def _error(rpc_id: Id | None, code: Code, detail: str, data: Mapping[str, Any], number: int | None = None) -> bytes:
+    data = {**({"detail": detail} if detail else {}), **data}
     error = {
         "code": number or error_number(code),
         "message": f"citywatch: {code.value}: {detail or ADVICE[code]}",
