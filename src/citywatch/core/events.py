@@ -5,6 +5,8 @@ integers stay below 2**53; payloads appear only as salted digests, so that they 
 
 Evolution rule: never rename, remove or re-type a field or a tag; new fields get a default; a reader that meets an
 unknown tag keeps the leaf and says so.
+
+This is one thing because the vocabulary is closed: what is not in this list did not happen.
 """
 
 from __future__ import annotations
@@ -136,6 +138,25 @@ class KeyReplaced(Event, frozen=True, kw_only=True, tag="key_replaced"):
     agent: str
     old: str
     key: str
+
+
+class ProgramMeasured(Event, frozen=True, kw_only=True, tag="program_measured"):
+    """What an agent's program has to be was put on file: `measured` is the digest of its command and files."""
+
+    agent: str
+    measured: str
+    uid: int
+    by: str
+
+
+class ProgramStarted(Event, frozen=True, kw_only=True, tag="program_started"):
+    """A program was found to be what was measured, and started under the account `uid` with a key of its own."""
+
+    agent: str
+    key: str
+    measured: str
+    uid: int
+    by: str
 
 
 class AuthorityChanged(Event, frozen=True, kw_only=True, tag="authority_changed"):
@@ -368,6 +389,8 @@ AnyEvent = (
     | AgentAdded
     | AgentRevoked
     | KeyReplaced
+    | ProgramMeasured
+    | ProgramStarted
     | AuthorityChanged
     | TaskStarted
     | TaskEnded

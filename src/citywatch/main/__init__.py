@@ -73,6 +73,7 @@ def _register() -> None:
         tools,
         trying,
         why,
+        workload,
     )
 
     parts: list[Callable[[click.Group], None]] = [
@@ -82,6 +83,7 @@ def _register() -> None:
         agents.register,
         authority.register,
         connect.register,
+        workload.register,
         tools.register,
         manifests.register,
         calls.register,
