@@ -10,7 +10,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PARTS = ("gates", "decide", "tokens", "plan", "chain", "content", "flow", "gateway", "fastmcp", "log", "install")
+PARTS = (
+    "gates",
+    "decide",
+    "tokens",
+    "plan",
+    "chain",
+    "content",
+    "flow",
+    "gateway",
+    "revoke",
+    "fastmcp",
+    "log",
+    "install",
+)
 
 
 def main() -> None:

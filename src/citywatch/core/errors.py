@@ -51,6 +51,8 @@ class Code(StrEnum):
     REVISION_UNSUPPORTED = "revision_unsupported"
     METHOD_UNKNOWN = "method_unknown"
     TASK_UNSUPPORTED = "task_unsupported"
+    PUSH_UNSUPPORTED = "push_unsupported"
+    PEER_TASK_UNKNOWN = "peer_task_unknown"
     SESSION_UNKNOWN = "session_unknown"
     SESSION_LOST = "session_lost"
     ID_IN_USE = "id_in_use"
@@ -87,6 +89,7 @@ class Code(StrEnum):
     ABANDONED = "abandoned"
     # Can we?
     STORE_UNAVAILABLE = "store_unavailable"
+    VIEW_STALE = "view_stale"
     CONFLICT = "conflict"
     DRAINING = "draining"
     OVERLOADED = "overloaded"
@@ -121,6 +124,8 @@ ADVICE: dict[Code, str] = {
     Code.REVISION_UNSUPPORTED: "speak an MCP revision that this server supports",
     Code.METHOD_UNKNOWN: "use a method of the MCP revision that this server speaks",
     Code.TASK_UNSUPPORTED: "make the call without `task` and wait for its reply; this gateway carries no tasks",
+    Code.PUSH_UNSUPPORTED: "wait for the reply, read the stream or ask with `GetTask`; this gateway takes no pushes",
+    Code.PEER_TASK_UNKNOWN: "name a task or a conversation that this peer gave you; one of your own it numbers itself",
     Code.SESSION_UNKNOWN: "start a new session with `initialize`",
     Code.SESSION_LOST: "the server's session ended; start a new one with `initialize`",
     Code.ID_IN_USE: "give each request of a session an id of its own; an earlier one with this id is still open",
@@ -154,6 +159,7 @@ ADVICE: dict[Code, str] = {
     Code.UPSTREAM_TIMEOUT: "the server did not answer in time; the outcome may be unknown",
     Code.ABANDONED: "nobody waited for the reply; find out what the call did before you repeat it",
     Code.STORE_UNAVAILABLE: "the gateway cannot record calls and so refuses them; retry later",
+    Code.VIEW_STALE: "the gateway has not heard for too long what was revoked, and so refuses; retry later",
     Code.CONFLICT: "the gateway's state kept changing under this call; retry",
     Code.DRAINING: "the gateway is stopping; retry against another replica",
     Code.OVERLOADED: "the gateway is at its limit; retry later",

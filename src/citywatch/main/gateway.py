@@ -20,7 +20,7 @@ from citywatch.adapters.tls import GatewayTls
 from citywatch.adapters.weights import content_digest, content_model
 from citywatch.core import events
 from citywatch.core.enforce.rules import Rules
-from citywatch.core.errors import CitywatchError, Refused, Unavailable
+from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
 from citywatch.core.policy.check import check_policies
 from citywatch.core.wire.jsonrpc import Limits
 from citywatch.main.assembly import GATEWAY_TTL_MS, City, assumptions, build_upstreams, load_rules, operator
@@ -34,6 +34,8 @@ from citywatch.service.plans import Plans
 from citywatch.service.ports import Store, Upstream
 from citywatch.service.publisher import Publisher
 from citywatch.service.recovery import close_lost_calls, drop_expired, note_boot, note_start, note_stop
+from citywatch.service.waiting import Waiting
+from citywatch.service.watch import Watch
 
 REFRESH_S = 5.0
 PUBLISH_S = 1.0
@@ -73,12 +75,16 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     enforcer = _enforcer(city, rules, store)
     upstreams = build_upstreams(city.place)
     door = Door(lambda: city.row().bundle(), city.audience)
-    listeners = _listeners(city, _gateway(city, _exchange(city, enforcer, upstreams), door, publisher))
+    exchange = _exchange(city, enforcer, upstreams)
+    watch = Watch(city.store, exchange.listening, city.settings.limits.max_staleness_ms / 1000)
+    await watch.look()
+    listeners = _listeners(city, _gateway(city, exchange, door, publisher, watch))
     tls = await _tls(city)
     addresses = [Address(listen.host, listen.port, listen.tls) for listen in city.settings.listen]
     opened = await listeners.open(addresses, None if tls is None else tls.context)
     looks = keep_looking((store.look, _look_at(publisher, say)), LOOK_S)
-    chores = (_keep_fresh(city, door, tls), publisher.run(PUBLISH_S), _fold(enforcer), _forget(enforcer), looks)
+    fresh = _keep_fresh(city, door, tls)
+    chores = (fresh, watch.run(), publisher.run(PUBLISH_S), _fold(enforcer), _forget(enforcer), looks)
     tasks = [asyncio.create_task(chore) for chore in chores]
     broken = asyncio.Event()
     for task in tasks:
@@ -151,7 +157,7 @@ def _exchange(city: City, enforcer: Enforcer, upstreams: Mapping[str, Upstream])
     return Exchange(enforcer, upstreams, replies, limits.sessions_per_agent)
 
 
-def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher) -> Gateway:
+def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, watch: Watch) -> Gateway:
     settings, limits = city.settings, city.settings.limits
     enforcer = exchange.enforcer
     plans = Plans(
@@ -161,6 +167,7 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher) -
         replica=city.replica.name,
         rules=lambda: enforcer.rules,
     )
+    waiting = Waiting(store=enforcer.store, clock=city.clock, leeway_ms=lambda: enforcer.rules.leeway_ms)
     return Gateway(
         exchange=exchange,
         door=door,
@@ -168,10 +175,15 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher) -
         body_time=limits.body_time_ms / 1000,
         max_in_flight=limits.max_in_flight,
         routes=routes(city.issuer, publisher, enforcing=not settings.observe),
-        proven=proven_routes(plans),
-        closed=lambda: publisher.health.refused,
+        proven=proven_routes(plans, waiting),
+        closed=lambda: _refused(publisher) or watch.stale(),
         hosts=frozenset({"localhost", "127.0.0.1", "::1", *settings.names, *(one.host for one in settings.listen)}),
     )
+
+
+def _refused(publisher: Publisher) -> Unavailable | None:
+    why = publisher.health.refused
+    return None if why is None else Unavailable(Code.STORE_UNAVAILABLE, f"the log is refused: {why}")
 
 
 def _listeners(city: City, gateway: Gateway) -> Listeners:

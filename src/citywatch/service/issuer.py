@@ -34,6 +34,7 @@ from citywatch.core.names import AgentId, parse_segment
 from citywatch.core.signature import P256Key, thumbprint
 from citywatch.service.authority import Authority, Issued
 from citywatch.service.ports import Append, Appended, Clock, Key, NewEntry, Store
+from citywatch.service.watch import NOTICED
 
 MAX_CONFLICTS = 3
 
@@ -138,7 +139,7 @@ class Issuer:
             if key_key(renewal.thumbprint) in rows:
                 raise Refused(Code.CONFLICT, "the next key was registered before: draw a new one")
             entries.append(self._replaced(renewal))
-            puts += _replace_key(row, renewal)
+            puts += (*NOTICED, *_replace_key(row, renewal))
             before_context, after_context = _contexts(renewal)
             if (received := rows.get(before_context)) is not None:
                 context = carried_over(before_context, msgspec.json.decode(received.value, type=Context))

@@ -100,7 +100,10 @@ class Home:
         for process in self.running:
             if process.poll() is None:
                 process.terminate()
-                process.communicate(timeout=30)
+                process.wait(30)
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe is not None:
+                    pipe.close()
 
 
 def line(process: subprocess.Popen[str]) -> dict[str, Any]:

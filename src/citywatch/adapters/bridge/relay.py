@@ -2,9 +2,9 @@
 
 Decides which headers go either way: those that MCP gives a meaning, and no credential of the client's. Where it is
 given a chain of grants, acts of a client that knows of none are made under it.
-INVARIANTS: what is asked goes below `/mcp/` of the gateway and nowhere else; the client's own Authorization and cookies
-go nowhere; over TLS no token does either; a request is repeated only when the gateway refused its papers, for then it
-was not looked at.
+INVARIANTS: what is asked goes below `/mcp/` of the gateway, or to the agent's own plan and tickets, and nowhere else;
+the client's own Authorization and cookies go nowhere; over TLS no token does either; a request is repeated only when
+the gateway refused its papers, for then it was not looked at.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ Chain = Callable[[], tuple[str, Sequence[str]]]
 
 _PATH = re.compile(rb"/mcp/(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,128}\Z")
 _METHODS = frozenset((b"POST", b"GET", b"DELETE"))
+_OWN = frozenset(((b"POST", b"/citywatch/plan"), (b"GET", b"/citywatch/plan"), (b"POST", b"/citywatch/ticket")))
 _ASKED = frozenset((b"accept", b"content-type", b"last-event-id", b"traceparent", b"tracestate"))
 _ANSWERED = frozenset((b"content-type", b"cache-control", b"retry-after", b"allow", b"x-accel-buffering"))
 _UNAUTHORIZED = 401
@@ -37,10 +38,12 @@ class Relay:
         self._chain = chain
 
     async def ask(self, method: bytes, path: bytes, headers: Headers, body: bytes | None) -> Reply:
-        """The gateway's reply to a request at `/mcp/<server>`; `Refused(SERVER_UNKNOWN)` for any other path."""
-        if method not in _METHODS or not _PATH.match(path):
+        """The gateway's reply to a request at `/mcp/<server>`, or about the agent's own plan and tickets;
+        `Refused(SERVER_UNKNOWN)` for any other path."""
+        own = (method, path) in _OWN
+        if not own and (method not in _METHODS or not _PATH.match(path)):
             raise Refused(Code.SERVER_UNKNOWN, "the bridge serves POST, GET and DELETE at /mcp/<server>")
-        if method == b"POST" and body is not None and self._chain is not None:
+        if method == b"POST" and body is not None and self._chain is not None and not own:
             body = _under(body, *self._chain())
         kept = [(name, value) for name, value in headers if name in _ASKED or name.startswith(b"mcp-")]
         token = await self._bearer.token()

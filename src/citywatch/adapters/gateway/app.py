@@ -55,7 +55,7 @@ class Gateway:
         max_in_flight: int,
         routes: Mapping[tuple[str, str], Route],
         hosts: frozenset[str],
-        closed: Callable[[], str | None],
+        closed: Callable[[], Unavailable | None],
         proven: Mapping[tuple[str, str], ProvenRoute] = {},
     ) -> None:
         """`closed` gives the reason why nothing may go through just now, if there is one.
@@ -130,7 +130,7 @@ class Gateway:
         try:
             credential = self.door.enter(scope["headers"], peer)
             if (why := self.closed()) is not None:
-                raise Unavailable(Code.STORE_UNAVAILABLE, f"the log is refused: {why}")
+                raise why
             body = b""
             if scope["method"] == "POST":
                 body = await self._body(receive, self.limits.size, asyncio.timeout(self.body_time))
@@ -165,7 +165,7 @@ class Gateway:
         try:
             credential = self.door.enter(scope["headers"], peer)
             if (why := self.closed()) is not None:
-                raise Unavailable(Code.STORE_UNAVAILABLE, f"the log is refused: {why}")
+                raise why
             if server not in self.exchange.upstreams:
                 raise Refused(Code.SERVER_UNKNOWN, f"`{server[:80]}` is not a configured server")
             method = scope["method"]

@@ -1,0 +1,319 @@
+"""A2A 1.0 over JSON-RPC: what an agent asks of another, what that one may answer, and how a no is worded.
+
+Decides which methods, parameters and shapes exist; it decides nothing about permission. An agent's request carries no
+member that is not named here: ProtoJSON readers know a field under two names (`taskId` and `task_id`), and a request
+that we read by the one must not be read by the other.
+
+`a2a_results` says what a peer may answer; whoever stands outside of `core.wire` has both from here.
+
+INVARIANTS
+1. Any bytes give a reading, `Malformed` or `Refused`, never another error.
+2. What is not in the table is refused; push notifications are refused by name (ADR 24).
+3. A part has one content, and it is in the message: a link is fetched by nobody, for whoever wrote it chose where to.
+4. The members of our metadata that only a gateway may write are taken from no agent.
+5. A task or conversation that a request goes on with is among those that it names (`things`): all of ours look like
+   one client to a peer, so whose it is, nobody but us can tell.
+SPEC: A2A 1.0 (a2a.proto, and §9 JSON-RPC binding).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+import msgspec
+import orjson
+
+from citywatch.core.call import Call, Effect
+from citywatch.core.errors import ADVICE, Code, Malformed, Refused
+from citywatch.core.wire.a2a_results import PLAIN_ID, check_part, check_reply, given, is_last
+from citywatch.core.wire.jsonrpc import FROM_SERVER, Id, Message, Request, format_message, parse_message
+
+REVISION: Final = "a2a/1.0"
+VERSION: Final = "1.0"
+TASK: Final = "citywatch/task"
+CHAIN: Final = "citywatch/chain"
+SKILL: Final = "citywatch/skill"
+SENDER: Final = "citywatch/sender"
+HOPS: Final = "citywatch/hops"
+OURS: Final = "citywatch/"
+MAX_LINKS: Final = 8
+MAX_PARTS: Final = 256
+_TASK: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+_SKILL: Final = re.compile(r"[A-Za-z0-9._/@+-]{1,128}\Z")
+__all__ = [
+    "CHAIN",
+    "HOPS",
+    "REVISION",
+    "SENDER",
+    "SKILL",
+    "TASK",
+    "VERSION",
+    "Method",
+    "Reading",
+    "check_reply",
+    "check_version",
+    "effect_of",
+    "forwarded",
+    "given",
+    "is_last",
+    "methods",
+    "read_request",
+    "refusal",
+    "visible",
+]
+_EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+class Method(msgspec.Struct, frozen=True, kw_only=True):
+    """One method: what it does, and each parameter with the type that it has; `required` must be there."""
+
+    method: str
+    effect: Effect
+    sends: bool
+    streams: bool
+    params: Mapping[str, type]
+    required: tuple[str, ...]
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """What one request asks. `name` is the skill that a message says it is for, or the task that another names.
+
+    `arguments` is what policy may see: the parameters without our own metadata. `things` are the tasks and
+    conversations that the request goes on with, as `(kind, id)`. `task` and `chain` are the sender's own, as in MCP.
+    """
+
+    row: Method
+    name: str | None
+    arguments: Mapping[str, Any]
+    things: tuple[tuple[str, str], ...]
+    task: str | None
+    chain: tuple[str, ...]
+
+
+def methods() -> tuple[Method, ...]:
+    """Every method that an agent may ask for, in a fixed order."""
+    return tuple(_METHODS.values())
+
+
+def effect_of(method: str) -> Effect:
+    """What a method does; what is not in the table cannot be undone."""
+    row = _METHODS.get(method)
+    return Effect.IRREVERSIBLE if row is None else row.effect
+
+
+def check_version(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Raise `Refused` unless the one `A2A-Version` is ours. SPEC: A2A 1.0 §3.6: without the header it is 0.3."""
+    said = [value for name, value in headers if name.lower() == b"a2a-version"]
+    if said != [VERSION.encode()]:
+        raise Refused(Code.REVISION_UNSUPPORTED, f"this gateway speaks A2A {VERSION}: send `A2A-Version: {VERSION}`")
+
+
+def read_request(message: Message) -> Reading:
+    """What an agent asks of another. Raises `Malformed` or `Refused`."""
+    if not isinstance(message, Request):
+        raise Malformed("an A2A message is a request, with an `id`")
+    if message.method in _PUSH:
+        raise Refused(Code.PUSH_UNSUPPORTED, f"`{message.method}` is not carried by this gateway")
+    row = _METHODS.get(message.method)
+    if row is None:
+        raise Refused(Code.METHOD_UNKNOWN, f"`{_printable(message.method)}` is not a method of A2A {VERSION} here")
+    params = message.params or _EMPTY
+    _members(params, row.params, row.required, row.method)
+    metadata = params.get("metadata", _EMPTY)
+    _own_only(metadata, (TASK, CHAIN, SKILL) if row.sends else (TASK, CHAIN))
+    things = _sent(params) if row.sends else _named(params)
+    skill = metadata.get(SKILL)
+    if skill is not None and not (type(skill) is str and _SKILL.match(skill)):
+        raise Malformed(f"`{SKILL}` in `metadata` is the id of a skill")
+    return Reading(
+        row=row,
+        name=skill if row.sends else params.get("id"),
+        arguments=visible(params),
+        things=things,
+        task=_task(metadata),
+        chain=_chain(metadata),
+    )
+
+
+def visible(params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The parameters without what is about the exchange and not about the act."""
+    metadata = params.get("metadata")
+    if metadata is None:
+        return params
+    kept = {key: value for key, value in metadata.items() if not key.startswith(OURS)}
+    rest = {key: value for key, value in params.items() if key != "metadata"}
+    return {**rest, "metadata": kept} if kept else rest
+
+
+def forwarded(call: Call, hops: int) -> bytes:
+    """What a peer is sent: the request that was judged without its chain, with who sends it and how far it came."""
+    message = parse_message(call.body, FROM_SERVER)
+    if not isinstance(message, Request):
+        raise Malformed("an A2A message is a request, with an `id`")
+    params = message.params or {}
+    if call.method not in _CARRYING:
+        kept = {key: value for key, value in params.items() if key != "metadata"}
+        return format_message(msgspec.structs.replace(message, params=kept))
+    metadata = {key: value for key, value in params.get("metadata", {}).items() if key != CHAIN}
+    told = {**metadata, SENDER: call.agent, HOPS: hops}
+    return format_message(msgspec.structs.replace(message, params={**params, "metadata": told}))
+
+
+# ---- what an agent may send --------------------------------------------------------------------------------------
+
+# `method | effect | parameters`; `!` marks a required one. The effect is read against the method.
+_TABLE: Final = """
+SendMessage          | irreversible | message:object! configuration:object metadata:object
+SendStreamingMessage | irreversible | message:object! configuration:object metadata:object
+GetTask              | read         | id:text! historyLength:integer metadata:object
+CancelTask           | write        | id:text! metadata:object
+SubscribeToTask      | read         | id:text! metadata:object
+"""
+_PUSH: Final = frozenset(
+    f"{verb}TaskPushNotificationConfig{end}"
+    for verb, end in (("Create", ""), ("Get", ""), ("List", "s"), ("Delete", ""))
+)
+_SENDING: Final = frozenset(("SendMessage", "SendStreamingMessage"))
+_CARRYING: Final = _SENDING | {"CancelTask"}
+"""The methods whose parameters have `metadata` in the specification; in the others it is for us alone."""
+_STREAMING: Final = frozenset(("SendStreamingMessage", "SubscribeToTask"))
+_TYPES: Final[Mapping[str, type]] = {"text": str, "object": dict, "array": list, "integer": int, "flag": bool}
+
+
+def _pairs(text: str) -> Mapping[str, type]:
+    return MappingProxyType({one.split(":")[0]: _TYPES[one.rstrip("!").split(":")[1]] for one in text.split()})
+
+
+def _needed(text: str) -> tuple[str, ...]:
+    return tuple(one.split(":")[0] for one in text.split() if one.endswith("!"))
+
+
+def _rows() -> Mapping[str, Method]:
+    rows = {}
+    for line in _TABLE.strip().splitlines():
+        method, effect, members = (cell.strip() for cell in line.split("|"))
+        rows[method] = Method(
+            method=method,
+            effect=Effect(effect),
+            sends=method in _SENDING,
+            streams=method in _STREAMING,
+            params=_pairs(members),
+            required=_needed(members),
+        )
+    return MappingProxyType(rows)
+
+
+_METHODS: Final = _rows()
+_MESSAGE: Final = (
+    "messageId:text! role:text! parts:array! contextId:text taskId:text metadata:object "
+    "extensions:array referenceTaskIds:array"
+)
+_CONFIGURATION: Final = (
+    "acceptedOutputModes:array historyLength:integer returnImmediately:flag taskPushNotificationConfig:object"
+)
+_MESSAGE_MEMBERS: Final = _pairs(_MESSAGE)
+_CONFIGURED: Final = _pairs(_CONFIGURATION)
+
+
+def _sent(params: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Check a message and how it is to be answered; the tasks and the conversation that it goes on with."""
+    message, configuration = params["message"], params.get("configuration", _EMPTY)
+    _members(message, _MESSAGE_MEMBERS, _needed(_MESSAGE), "message")
+    _members(configuration, _CONFIGURED, (), "configuration")
+    if "taskPushNotificationConfig" in configuration:
+        raise Refused(Code.PUSH_UNSUPPORTED, "`taskPushNotificationConfig` is not carried by this gateway")
+    _texts(configuration.get("acceptedOutputModes", []), "acceptedOutputModes")
+    if message["role"] != "ROLE_USER":
+        raise Malformed("the `role` of a message that is sent is `ROLE_USER`")
+    if not 0 < len(message["parts"]) <= MAX_PARTS:
+        raise Malformed(f"a message has 1 to {MAX_PARTS} parts")
+    for part in message["parts"]:
+        check_part(part)
+    _own_only(message.get("metadata", _EMPTY), ())
+    _texts(message.get("extensions", []), "extensions")
+    tasks = _texts(message.get("referenceTaskIds", []), "referenceTaskIds")
+    found = [("context", message["contextId"])] if "contextId" in message else []
+    found += [("task", one) for one in ([message["taskId"]] if "taskId" in message else []) + tasks]
+    return _identified(found)
+
+
+def _named(params: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    return _identified([("task", params["id"])])
+
+
+def _identified(found: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    for kind, name in found:
+        if not PLAIN_ID.match(name):
+            raise Malformed(f"the id of a {kind} is a printable word of at most 512 characters")
+    return tuple(dict.fromkeys(found))
+
+
+def _own_only(metadata: Mapping[str, Any], may: tuple[str, ...]) -> None:
+    """# INVARIANT: 4."""
+    for key in metadata:
+        if key.startswith(OURS) and key not in may:
+            raise Malformed(f"`{_printable(key)}` in `metadata` is written by a gateway, or belongs elsewhere")
+
+
+def _task(metadata: Mapping[str, Any]) -> str | None:
+    task = metadata.get(TASK)
+    if task is not None and not (type(task) is str and _TASK.match(task)):
+        raise Malformed(f"`{TASK}` in `metadata` is the id of a task")
+    return task
+
+
+def _chain(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    if CHAIN not in metadata:
+        return ()
+    links = metadata[CHAIN]
+    if type(links) is not list or not 0 < len(links) <= MAX_LINKS or not all(type(one) is str for one in links):
+        raise Malformed(f"`{CHAIN}` in `metadata` is a list of one to {MAX_LINKS} links")
+    return tuple(links)
+
+
+def _members(value: Mapping[str, Any], known: Mapping[str, type], required: tuple[str, ...], of: str) -> None:
+    for key, one in value.items():
+        if key not in known:
+            raise Malformed(f"`{_printable(key)}` is not a member of `{of}`")
+        if type(one) is not known[key]:
+            raise Malformed(f"`{key}` in `{of}` has the wrong type")
+    for key in required:
+        if key not in value:
+            raise Malformed(f"`{key}` in `{of}` is missing")
+
+
+def _texts(value: list[Any], what: str) -> list[str]:
+    if len(value) > MAX_PARTS or not all(type(one) is str for one in value):
+        raise Malformed(f"`{what}` is not a list of at most {MAX_PARTS} strings")
+    return value
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:80])
+
+
+# ---- how a no is worded ------------------------------------------------------------------------------------------
+
+# SPEC: A2A 1.0 §5.4; what it has no number for is one of ours, as in MCP.
+_NUMBERS: Final = {
+    Code.MALFORMED: -32602,
+    Code.METHOD_UNKNOWN: -32601,
+    Code.REVISION_UNSUPPORTED: -32009,
+    Code.PUSH_UNSUPPORTED: -32003,
+    Code.PEER_TASK_UNKNOWN: -32001,
+}
+
+
+def refusal(rpc_id: Id | None, code: Code, number: int, detail: str = "", decision: str | None = None) -> bytes:
+    """Tell whoever asked why not, in the shape that A2A gives errors: `data` is a list of typed details."""
+    told = {"code": code.value, "advice": ADVICE[code], **({} if decision is None else {"decision": decision})}
+    info = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": code.name, "domain": "citywatch"}
+    error = {
+        "code": _NUMBERS.get(code, number),
+        "message": f"citywatch: {code.value}: {detail or ADVICE[code]}",
+        "data": [{**info, "metadata": told}],
+    }
+    return orjson.dumps({"jsonrpc": "2.0", "id": rpc_id, "error": error})

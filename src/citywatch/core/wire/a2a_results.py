@@ -1,0 +1,149 @@
+"""What an agent may answer another over A2A 1.0: the shapes of results, and what in them its receiver may use later.
+
+Decides whether a result is one that its method promises. It may say more than we know (peers are other people's, and
+all of it is a third party's data), but a part of it is a part: with one content, and no link.
+INVARIANTS: any result passes or is `Malformed`; what a stream ends with is found by its state, never by what it says.
+SPEC: A2A 1.0, a2a.proto: `SendMessageResponse`, `StreamResponse`, `Task`, `Part`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from citywatch.core.errors import Malformed
+from citywatch.core.wire.jsonrpc import Response
+
+PLAIN_ID: Final = re.compile(r"[\x21-\x7e]{1,512}\Z")
+_PART_MEMBERS: Final = frozenset(("text", "raw", "url", "data", "metadata", "filename", "mediaType"))
+_CONTENTS: Final = ("text", "raw", "url", "data")
+
+
+def check_part(part: object) -> None:
+    """Raise `Malformed` unless this is one part that carries its content with it."""
+    if type(part) is not dict or not part.keys() <= _PART_MEMBERS:
+        raise Malformed("a part is not an object, or has a member that A2A does not know")
+    contents = [one for one in _CONTENTS if one in part]
+    if len(contents) != 1:
+        raise Malformed("a part has not exactly one of `text`, `raw`, `url` and `data`")
+    if contents == ["url"]:  # whoever wrote it chose where it leads
+        raise Malformed("a part is a link: send its content as `raw` instead, for nobody fetches it")
+    for name in ("text", "raw", "filename", "mediaType"):
+        if type(part.get(name, "")) is not str:
+            raise Malformed(f"`{name}` in a part is not a string")
+    if type(part.get("metadata", {})) is not dict:
+        raise Malformed("`metadata` in a part is not an object")
+
+
+def check_reply(method: str, response: Response) -> None:
+    """Raise `Malformed` unless this is an error or a result that `method` may have."""
+    if response.result is not None:
+        _CHECKS[method](response.result)
+
+
+def given(response: Response) -> tuple[tuple[str, str], ...]:
+    """The tasks and conversations that a checked reply names: from now on they are its receiver's."""
+    found: list[tuple[str, str]] = []
+    for value in _bodies(response.result or {}):
+        for kind, key in (
+            ("context", "contextId"),
+            ("task", "taskId"),
+            *((("task", "id"),) if "status" in value else ()),
+        ):
+            name = value.get(key)
+            if type(name) is str and PLAIN_ID.match(name):
+                found.append((kind, name))
+    return tuple(dict.fromkeys(found))
+
+
+def is_last(response: Response) -> bool:
+    """Whether a stream has nothing to say after this: a message, a failure, or a task that is over or waits."""
+    result = response.result
+    if result is None or "message" in result:
+        return True
+    body = result.get("task") or result.get("statusUpdate")
+    return body is not None and body["status"]["state"] in _RESTING
+
+
+def _bodies(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    inner = [result[key] for key in _STREAMED if key in result]
+    return inner or [result]
+
+
+def _expect(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise Malformed(f"the peer's result is malformed: {otherwise}")
+
+
+def _checked_message(value: object) -> None:
+    _expect(type(value) is dict and type(value.get("parts")) is list, "a message has no `parts`")
+    assert isinstance(value, dict)
+    _expect(all(type(value.get(key, "")) is str for key in ("messageId", "contextId", "taskId")), "an id is no string")
+    for part in value["parts"]:
+        check_part(part)
+
+
+def _checked_status(value: object) -> None:
+    _expect(type(value) is dict, "a status is no object")
+    assert isinstance(value, dict)
+    state = value.get("state")
+    _expect(type(state) is str and state in _STATES, "a status has no known `state`")
+    if "message" in value:
+        _checked_message(value["message"])
+
+
+def _checked_artifact(value: object) -> None:
+    _expect(type(value) is dict and type(value.get("parts")) is list, "an artifact has no `parts`")
+    assert isinstance(value, dict)
+    for part in value["parts"]:
+        check_part(part)
+
+
+def _checked_task(value: object) -> None:
+    _expect(type(value) is dict and type(value.get("id")) is str, "a task has no `id`")
+    assert isinstance(value, dict)
+    _checked_status(value.get("status"))
+    for key, check in (("artifacts", _checked_artifact), ("history", _checked_message)):
+        _expect(type(value.get(key, [])) is list, f"`{key}` of a task is not a list")
+        for one in value.get(key, []):
+            check(one)
+
+
+def _checked_update(value: object) -> None:
+    _expect(type(value) is dict and type(value.get("taskId")) is str, "an update has no `taskId`")
+    assert isinstance(value, dict)
+    _checked_status(value.get("status"))
+
+
+def _checked_piece(value: object) -> None:
+    _expect(type(value) is dict and type(value.get("taskId")) is str, "an update has no `taskId`")
+    assert isinstance(value, dict)
+    _checked_artifact(value.get("artifact"))
+
+
+_SENT: Final[Mapping[str, Callable[[object], None]]] = {"task": _checked_task, "message": _checked_message}
+_STREAMED: Final = {**_SENT, "statusUpdate": _checked_update, "artifactUpdate": _checked_piece}
+_STATES: Final = frozenset(
+    f"TASK_STATE_{one}"
+    for one in "SUBMITTED WORKING COMPLETED FAILED CANCELED INPUT_REQUIRED REJECTED AUTH_REQUIRED".split()
+)
+_RESTING: Final = _STATES - {"TASK_STATE_SUBMITTED", "TASK_STATE_WORKING"}
+
+
+def _one_of(kinds: Mapping[str, Callable[[object], None]]) -> Callable[[Mapping[str, Any]], None]:
+    def check(result: Mapping[str, Any]) -> None:
+        _expect(len(result) == 1 and result.keys() <= kinds.keys(), f"it is not one of {', '.join(kinds)}")
+        for key, value in result.items():
+            kinds[key](value)
+
+    return check
+
+
+_CHECKS: Final[Mapping[str, Callable[[Mapping[str, Any]], None]]] = {
+    "SendMessage": _one_of(_SENT),
+    "SendStreamingMessage": _one_of(_STREAMED),
+    "SubscribeToTask": _one_of(_STREAMED),
+    "GetTask": _checked_task,
+    "CancelTask": _checked_task,
+}

@@ -1,0 +1,124 @@
+"""Our reading of A2A beside that of `a2a-sdk`: what one writes the other reads, and they read the same."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from a2a.server.routes.jsonrpc_dispatcher import JsonRpcDispatcher
+from a2a.types import a2a_pb2 as sdk
+from a2a.utils.errors import JSON_RPC_ERROR_CODE_MAP
+from google.protobuf.json_format import MessageToDict, ParseDict, ParseError  # type: ignore[import-untyped]
+from hypothesis import given
+
+from citywatch.core.errors import Code, Malformed, Refused
+from citywatch.core.wire import a2a
+from citywatch.core.wire.jsonrpc import FROM_AGENT, Request, Response, format_message, parse_message
+from tests.property.test_a2a import RESULTS, WHOLE, damaged
+
+WORDS = st.text(st.characters(codec="ascii", min_codepoint=33, max_codepoint=126), min_size=1, max_size=8)
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**20), 2**20) | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
+    max_leaves=5,
+)
+PARTS = st.one_of(
+    st.builds(lambda text: sdk.Part(text=text), WORDS),
+    st.builds(lambda raw: sdk.Part(raw=raw, media_type="a/b"), st.binary(max_size=8)),
+    st.builds(lambda value: ParseDict({"data": value}, sdk.Part()), ANYTHING),
+)
+MESSAGES = st.builds(
+    lambda parts, context, task, more: sdk.Message(
+        message_id="m", role=sdk.Role.ROLE_USER, parts=parts, context_id=context, task_id=task, reference_task_ids=more
+    ),
+    st.lists(PARTS, min_size=1, max_size=3),
+    WORDS | st.just(""),
+    WORDS | st.just(""),
+    st.lists(WORDS, max_size=2),
+)
+RESULT_TYPES: dict[str, type] = {
+    "SendMessage": sdk.SendMessageResponse,
+    "SendStreamingMessage": sdk.StreamResponse,
+    "SubscribeToTask": sdk.StreamResponse,
+    "GetTask": sdk.Task,
+    "CancelTask": sdk.Task,
+}
+
+
+def request(method: str, params: dict[str, Any]) -> Request:
+    message = parse_message(format_message(Request(1, method, params)), FROM_AGENT)
+    assert isinstance(message, Request)
+    return message
+
+
+def test_every_method_of_the_sdk_is_read_or_refused_by_name() -> None:
+    refused = set()
+    for method in JsonRpcDispatcher.METHOD_TO_MODEL:
+        try:
+            a2a.read_request(request(method, {}))
+        except Refused as failure:
+            refused.add((method, failure.code))
+        except Malformed:
+            pass
+    pushes = {name for name in JsonRpcDispatcher.METHOD_TO_MODEL if "Push" in name}
+    unknown = {"ListTasks", "GetExtendedAgentCard"}
+    assert refused == {(one, Code.PUSH_UNSUPPORTED) for one in pushes} | {(one, Code.METHOD_UNKNOWN) for one in unknown}
+    assert {row.method for row in a2a.methods()} == set(JsonRpcDispatcher.METHOD_TO_MODEL) - pushes - unknown
+
+
+@given(MESSAGES, st.dictionaries(WORDS, ANYTHING, max_size=2))
+def test_what_the_sdk_writes_we_read_as_the_sdk_does(message: sdk.Message, metadata: dict[str, Any]) -> None:
+    params = MessageToDict(ParseDict({"metadata": metadata}, sdk.SendMessageRequest(message=message)))
+    reading = a2a.read_request(request("SendMessage", params))
+    named = [("context", message.context_id)] if message.context_id else []
+    named += [
+        ("task", one) for one in ([message.task_id] if message.task_id else []) + list(message.reference_task_ids)
+    ]
+    assert list(reading.things) == list(dict.fromkeys(named))
+
+
+@given(damaged({key: WHOLE[key] for key in ("message", "configuration")}))
+def test_what_we_take_the_sdk_takes_and_finds_the_same_in_it(params: Any) -> None:
+    try:
+        reading = a2a.read_request(request("SendMessage", params))
+    except (Malformed, Refused):
+        return
+    read = sdk.SendMessageRequest()
+    failed = ""
+    try:
+        ParseDict(json.loads(json.dumps(params)), read)
+    except ParseError as failure:
+        failed = str(failure)
+    assert "no field named" not in failed
+    if failed:  # base64, the range of a number: refused there, and nothing that we had not seen
+        return
+    assert {name for kind, name in reading.things if kind == "context"} == ({read.message.context_id} - {""})
+    tasks = {read.message.task_id, *read.message.reference_task_ids} - {""}
+    assert {name for kind, name in reading.things if kind == "task"} == tasks
+    assert not any(part.HasField("url") for part in read.message.parts)
+    assert not read.configuration.HasField("task_push_notification_config")
+
+
+@given(st.sampled_from(sorted(RESULTS)))
+def test_results_of_the_sdk_have_the_shapes_that_we_check(method: str) -> None:
+    value = MessageToDict(ParseDict(RESULTS[method], RESULT_TYPES[method]()))
+    a2a.check_reply(method, Response(1, value))
+    for wrong in (sdk.Part(url="http://10.0.0.1/"), sdk.Part()):
+        task = sdk.Task(id="t", status=sdk.TaskStatus(state=sdk.TaskState.TASK_STATE_WORKING))
+        task.artifacts.append(sdk.Artifact(artifact_id="a", parts=[wrong]))
+        with pytest.raises(Malformed):
+            a2a.check_reply("GetTask", Response(1, MessageToDict(task)))
+
+
+def test_our_numbers_are_those_of_the_sdk() -> None:
+    theirs = {kind.__name__: number for kind, number in JSON_RPC_ERROR_CODE_MAP.items()}
+    for code, name in (
+        (Code.PUSH_UNSUPPORTED, "PushNotificationNotSupportedError"),
+        (Code.PEER_TASK_UNKNOWN, "TaskNotFoundError"),
+        (Code.REVISION_UNSUPPORTED, "VersionNotSupportedError"),
+        (Code.METHOD_UNKNOWN, "MethodNotFoundError"),
+        (Code.MALFORMED, "InvalidParamsError"),
+    ):
+        assert json.loads(a2a.refusal(1, code, 1403))["error"]["code"] == theirs[name]

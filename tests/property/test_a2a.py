@@ -1,0 +1,148 @@
+"""What holds of A2A requests and results whatever bytes they are."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import hypothesis.strategies as st
+from hypothesis import given
+
+from citywatch.core.call import Call, Direction
+from citywatch.core.errors import Malformed, Refused
+from citywatch.core.wire import a2a
+from citywatch.core.wire.jsonrpc import FROM_AGENT, Request, Response, parse_message
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**40), 2**40) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=6,
+)
+WHOLE: dict[str, Any] = {
+    "message": {
+        "messageId": "m",
+        "role": "ROLE_USER",
+        "contextId": "c",
+        "taskId": "t",
+        "parts": [{"text": "a"}, {"raw": "YQ==", "mediaType": "text/plain"}, {"data": {"a": 1}, "metadata": {"b": 2}}],
+        "metadata": {"x": "y"},
+        "extensions": ["https://x.example/e"],
+        "referenceTaskIds": ["u"],
+    },
+    "configuration": {"acceptedOutputModes": ["text/plain"], "historyLength": 1, "returnImmediately": True},
+    "metadata": {a2a.SKILL: "refund", a2a.TASK: "t1", a2a.CHAIN: ["link"], "z": [1]},
+}
+TASK = {
+    "id": "t",
+    "contextId": "c",
+    "status": {"state": "TASK_STATE_WORKING", "message": {"messageId": "m", "parts": [{"text": "a"}]}},
+    "artifacts": [{"artifactId": "a", "parts": [{"data": [1]}]}],
+    "history": [{"messageId": "m", "parts": [{"text": "b"}]}],
+}
+RESULTS: dict[str, Any] = {
+    "SendMessage": {"task": TASK},
+    "SendStreamingMessage": {"artifactUpdate": {"taskId": "t", "contextId": "c", "artifact": TASK["artifacts"][0]}},  # type: ignore[index]
+    "SubscribeToTask": {"statusUpdate": {"taskId": "t", "contextId": "c", "status": TASK["status"]}},
+    "GetTask": TASK,
+    "CancelTask": TASK,
+}
+NAMES = st.sampled_from(
+    [
+        "url",
+        "task_id",
+        "taskId",
+        "text",
+        "parts",
+        "state",
+        "citywatch/hops",
+        "citywatch/sender",
+        "id",
+        "tenant",
+        "message",
+    ]
+)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(found for key, one in inner for found in places(one, (*path, key)))]
+
+
+@st.composite
+def damaged(draw: st.DrawFn, whole: Any) -> Any:
+    """The value with up to three places in it replaced, removed, or given one more member."""
+    value = copy.deepcopy(whole)
+    for _ in range(draw(st.integers(0, 3))):
+        path = draw(st.sampled_from(places(value)))
+        if not path:
+            continue
+        home = value
+        for key in path[:-1]:
+            home = home[key]
+        how = draw(st.sampled_from(["replace", "remove", "add"]))
+        if how == "replace":
+            home[path[-1]] = draw(VALUES)
+        elif how == "remove":
+            del home[path[-1]]
+        elif isinstance(home, dict):
+            home[draw(NAMES)] = draw(VALUES)
+    return value
+
+
+def links(value: Any) -> list[Any]:
+    """Every object under `parts`, at any depth of a message or a task, that has a link."""
+    if isinstance(value, list):
+        return [found for one in value for found in links(one)]
+    if not isinstance(value, dict):
+        return []
+    own = [part for part in value.get("parts", []) if isinstance(part, dict) and "url" in part]
+    return own + [found for key, one in value.items() if key not in ("data", "metadata") for found in links(one)]
+
+
+@given(st.binary(max_size=200) | damaged({"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": WHOLE}))
+def test_any_bytes_are_a_reading_or_are_refused(given_: Any) -> None:
+    raw = given_ if isinstance(given_, bytes) else json.dumps(given_).encode()
+    try:
+        message = parse_message(raw, FROM_AGENT)
+        reading = a2a.read_request(message)
+    except (Malformed, Refused):
+        return
+    assert isinstance(message, Request)
+    params = message.params or {}
+    named = {("task", one) for one in params.get("message", {}).get("referenceTaskIds", [])}
+    named |= {("task", params["id"])} if "id" in params else set()
+    named |= {(kind, params["message"][key]) for kind, key in (("task", "taskId"), ("context", "contextId"))
+              if key in params.get("message", {})}  # fmt: skip
+    assert set(reading.things) == named
+    assert not links(params.get("message", {}))
+    call = Call(
+        id="c",
+        direction=Direction.TO_SERVER,
+        agent="spiffe://d/agent/a",
+        server="s",
+        method=reading.row.method,
+        name=reading.name,
+        arguments=reading.arguments,
+        body=message.body,
+        revision=a2a.REVISION,
+        rpc_id=message.id,
+    )
+    told = parse_message(a2a.forwarded(call, 3), FROM_AGENT)
+    assert isinstance(told, Request)
+    assert (told.params or {}).get("message") == params.get("message")
+    assert a2a.CHAIN not in (told.params or {}).get("metadata", {})
+
+
+@given(st.sampled_from(sorted(RESULTS)).flatmap(lambda method: st.tuples(st.just(method), damaged(RESULTS[method]))))
+def test_any_result_is_checked_or_malformed_and_holds_no_link(case: tuple[str, Any]) -> None:
+    method, result = case
+    response = Response(1, result)
+    try:
+        a2a.check_reply(method, response)
+    except Malformed:
+        return
+    assert not links(result)
+    a2a.is_last(response)
+    assert all(isinstance(name, str) for _, name in a2a.given(response))

@@ -1,0 +1,200 @@
+"""What an agent may send another over A2A, what that one may answer, and the words of a refusal."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from citywatch.core.call import Call, Direction, Effect
+from citywatch.core.errors import Code, Malformed, Refused
+from citywatch.core.wire import a2a
+from citywatch.core.wire.jsonrpc import FROM_AGENT, FROM_SERVER, Request, Response, parse_message
+
+MESSAGE: dict[str, Any] = {"messageId": "m1", "role": "ROLE_USER", "parts": [{"text": "hello"}]}
+STATUS = {"state": "TASK_STATE_COMPLETED"}
+
+
+def request(method: str, **params: Any) -> Request:
+    raw = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
+    message = parse_message(raw, FROM_AGENT)
+    assert isinstance(message, Request)
+    return message
+
+
+def send(metadata: dict[str, Any] | None = None, **more: Any) -> Request:
+    own = {} if metadata is None else {"metadata": metadata}
+    return request("SendMessage", message=MESSAGE | more, **own)
+
+
+def refused(message: Request) -> str:
+    with pytest.raises((Malformed, Refused)) as found:
+        a2a.read_request(message)
+    return str(found.value)
+
+
+def test_a_message_names_its_skill_its_task_and_what_it_goes_on_with() -> None:
+    own = {a2a.SKILL: "refund", a2a.TASK: "t1", a2a.CHAIN: ["a", "b"], "theirs": 1}
+    reading = a2a.read_request(send(own, contextId="c1", taskId="t9", referenceTaskIds=["t8", "t9"]))
+    assert (reading.name, reading.task, reading.chain) == ("refund", "t1", ("a", "b"))
+    assert reading.things == (("context", "c1"), ("task", "t9"), ("task", "t8"))
+    assert reading.arguments["metadata"] == {"theirs": 1}
+    assert reading.row.effect is Effect.IRREVERSIBLE
+    assert reading.row.sends
+
+
+def test_a_request_about_a_task_names_it() -> None:
+    reading = a2a.read_request(request("GetTask", id="t1", historyLength=2))
+    assert (reading.name, reading.things) == ("t1", (("task", "t1"),))
+    assert a2a.effect_of("GetTask") is Effect.READ
+    assert a2a.effect_of("CancelTask") is Effect.WRITE
+    assert a2a.effect_of("anything") is Effect.IRREVERSIBLE
+
+
+@pytest.mark.parametrize("method", ["message/send", "ListTasks", "GetExtendedAgentCard", "tools/call", "SendMessage "])
+def test_a_method_that_is_not_in_the_table_is_refused(method: str) -> None:
+    with pytest.raises(Refused) as found:
+        a2a.read_request(request(method))
+    assert found.value.code is Code.METHOD_UNKNOWN
+
+
+@pytest.mark.parametrize("method", ["CreateTaskPushNotificationConfig", "ListTaskPushNotificationConfigs"])
+def test_pushes_are_refused_by_name(method: str) -> None:
+    for message in (
+        request(method),
+        request("SendMessage", message=MESSAGE, configuration={"taskPushNotificationConfig": {"url": "https://x"}}),
+    ):
+        with pytest.raises(Refused) as found:
+            a2a.read_request(message)
+        assert found.value.code is Code.PUSH_UNSUPPORTED
+
+
+@pytest.mark.parametrize(
+    ("message", "why"),
+    [
+        (send(task_id="theirs"), "`task_id` is not a member"),
+        (send(role="ROLE_AGENT"), "`ROLE_USER`"),
+        (send(role=1), "wrong type"),
+        (send(parts=[]), "1 to 256 parts"),
+        (send(parts=[{"text": "a", "data": 1}]), "exactly one of"),
+        (send(parts=[{"url": "http://169.254.169.254/latest"}]), "a part is a link"),
+        (send(parts=[{"text": "a", "url": "file:///etc/passwd"}]), "exactly one of"),
+        (send(parts=[{"text": "a", "file_uri": "x"}]), "does not know"),
+        (send(parts=[{"text": "a", "metadata": 1}]), "no object|not an object"),
+        (send(parts=[["text"]]), "not an object"),
+        (send(metadata={a2a.HOPS: 0}), "written by a gateway"),
+        (send(metadata={a2a.SENDER: "spiffe://x/agent/boss"}), "written by a gateway"),
+        (send({a2a.SKILL: "a b"}), "the id of a skill"),
+        (send({a2a.TASK: "a b"}), "the id of a task"),
+        (send({a2a.CHAIN: []}), "one to 8 links"),
+        (send(contextId="a\u00e9"), "printable word"),
+        (send(referenceTaskIds=[1]), "strings"),
+        (request("SendMessage"), "`message` in `SendMessage` is missing"),
+        (request("SendMessage", message=MESSAGE, tenant="other"), "`tenant` is not a member"),
+        (request("GetTask", id=""), "printable word"),
+        (request("GetTask", id="t", metadata={a2a.SKILL: "x"}), "belongs elsewhere"),
+    ],
+)
+def test_what_is_no_request_is_said_so(message: Request, why: str) -> None:
+    assert re.search(why, refused(message))
+
+
+def test_hops_and_sender_in_a_message_are_taken_from_no_agent() -> None:
+    assert "written by a gateway" in refused(send({a2a.HOPS: 0}))
+
+
+@pytest.mark.parametrize(
+    "headers", [[], [(b"a2a-version", b"0.3")], [(b"A2A-Version", b"1.0"), (b"a2a-version", b"0.3")]]
+)
+def test_only_the_version_that_is_judged_is_spoken(headers: list[tuple[bytes, bytes]]) -> None:
+    a2a.check_version([(b"A2A-Version", b"1.0")])
+    with pytest.raises(Refused) as found:
+        a2a.check_version(headers)
+    assert found.value.code is Code.REVISION_UNSUPPORTED
+
+
+def call(message: Request) -> Call:
+    reading = a2a.read_request(message)
+    return Call(
+        id="c1",
+        direction=Direction.TO_SERVER,
+        agent="spiffe://d.example/agent/router",
+        server="billing",
+        method=reading.row.method,
+        name=reading.name,
+        arguments=reading.arguments,
+        body=message.body,
+        revision=a2a.REVISION,
+        rpc_id=message.id,
+        chain=reading.chain,
+    )
+
+
+def test_a_peer_is_told_who_sends_and_how_far_it_came_and_no_chain() -> None:
+    told = json.loads(a2a.forwarded(call(send({a2a.SKILL: "refund", a2a.CHAIN: ["a"]})), 2))["params"]
+    assert told["message"] == MESSAGE
+    assert told["metadata"] == {a2a.SKILL: "refund", a2a.SENDER: "spiffe://d.example/agent/router", a2a.HOPS: 2}
+    told = json.loads(a2a.forwarded(call(request("GetTask", id="t", metadata={a2a.CHAIN: ["a"]})), 2))["params"]
+    assert told == {"id": "t"}
+
+
+# ---- replies ---------------------------------------------------------------------------------------------------------
+
+
+def reply(**result: Any) -> Response:
+    return Response(1, result)
+
+
+def test_what_a_peer_gives_its_receiver_may_use() -> None:
+    task = {"id": "t1", "contextId": "c1", "status": STATUS}
+    a2a.check_reply("SendMessage", reply(task=task))
+    assert set(a2a.given(reply(task=task))) == {("task", "t1"), ("context", "c1")}
+    assert set(a2a.given(reply(**task))) == {("task", "t1"), ("context", "c1")}
+    assert set(a2a.given(reply(message={"contextId": "c2", "parts": []}))) == {("context", "c2")}
+    assert a2a.given(Response(1, None, {"code": 1, "message": ""})) == ()
+
+
+@pytest.mark.parametrize(
+    ("method", "result"),
+    [
+        ("SendMessage", {}),
+        ("SendMessage", {"task": {"id": "t", "status": STATUS}, "message": {"parts": []}}),
+        ("SendMessage", {"statusUpdate": {"taskId": "t", "status": STATUS}}),
+        ("SendMessage", {"message": {"parts": [{"url": "http://127.0.0.1/"}]}}),
+        ("SendMessage", {"message": {"parts": [{"text": "a"}], "taskId": 1}}),
+        ("SendMessage", {"message": [], "resultType": "input_required"}),
+        ("SendMessage", {"task": {"id": "t", "status": {"state": []}}}),
+        ("SendMessage", {"task": {"id": "t", "status": {"state": "DONE"}}}),
+        ("GetTask", {"id": "t"}),
+        ("GetTask", {"id": "t", "status": STATUS, "artifacts": [{"parts": [{"url": "x"}]}]}),
+        ("GetTask", {"id": "t", "status": STATUS, "history": [{"parts": [{}]}]}),
+        ("GetTask", {"id": "t", "status": {**STATUS, "message": 1}}),
+        ("SendStreamingMessage", {"artifactUpdate": {"taskId": "t", "artifact": {}}}),
+        ("SendStreamingMessage", {"artifactUpdate": {"artifact": {"parts": []}}}),
+    ],
+)
+def test_a_result_of_another_shape_is_none(method: str, result: dict[str, Any]) -> None:
+    with pytest.raises(Malformed):
+        a2a.check_reply(method, reply(**result))
+
+
+def test_a_stream_ends_with_a_task_that_is_over_or_waits() -> None:
+    for state, last in (("WORKING", False), ("SUBMITTED", False), ("COMPLETED", True), ("INPUT_REQUIRED", True)):
+        update = {"taskId": "t", "status": {"state": f"TASK_STATE_{state}"}}
+        a2a.check_reply("SendStreamingMessage", reply(statusUpdate=update))
+        assert a2a.is_last(reply(statusUpdate=update)) is last
+    assert a2a.is_last(reply(message={"parts": []}))
+    assert not a2a.is_last(reply(artifactUpdate={"taskId": "t", "artifact": {"parts": []}}))
+    assert a2a.is_last(Response(1, None, {"code": 1, "message": ""}))
+
+
+def test_a_refusal_has_the_numbers_and_the_details_of_a2a() -> None:
+    raw = a2a.refusal(7, Code.NO_PERMIT, 1403, "why", "c1")
+    parse_message(raw, FROM_SERVER)
+    error = json.loads(raw)["error"]
+    assert (error["code"], error["message"]) == (1403, "citywatch: no_permit: why")
+    assert error["data"][0]["metadata"]["code"] == "no_permit"
+    assert error["data"][0]["metadata"]["decision"] == "c1"
+    assert json.loads(a2a.refusal(None, Code.PEER_TASK_UNKNOWN, 1403))["error"]["code"] == -32001
