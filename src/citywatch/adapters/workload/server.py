@@ -8,11 +8,11 @@ without a word. SPEC: SPIFFE Workload API; SPIFFE Workload Endpoint §4 to §6.
 
 from __future__ import annotations
 
+import importlib
 import json
 from base64 import urlsafe_b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from importlib import import_module
 from typing import Any, Final
 
 from citywatch.adapters.workload import messages
@@ -93,7 +93,7 @@ class WorkloadApi:
 async def open_server(api: WorkloadApi, path: str) -> AsyncIterator[None]:
     """Serve on a Unix socket that only we reach; streams end with it."""
     try:
-        grpc: Any = import_module("grpc")
+        grpc: Any = importlib.import_module("grpc")
     except ImportError:
         raise Malformed("the Workload API needs gRPC: `pip install 'citywatch[workload]'`") from None
     server = grpc.aio.server(
