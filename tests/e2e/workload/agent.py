@@ -53,6 +53,7 @@ def everything() -> None:
 
 def stream() -> None:
     over = threading.Event()
+    say(socket=os.environ["SPIFFE_ENDPOINT_SOCKET"])
     with import_module("spiffe").WorkloadApiClient(default_timeout=20) as client:
 
         def seen(context: Any) -> None:
@@ -119,7 +120,7 @@ def away() -> None:
         "print('{\"escaped\": %d}' % os.getuid(), flush=True)\n"
         "time.sleep(300)\n"
     )
-    subprocess.run([sys.executable, "-S", "-c", child], check=True)
+    subprocess.run([sys.executable, "-S", "-c", child, sys.argv[2]], check=True)
     say(waiting=os.getpid(), marker=sys.argv[2])
     time.sleep(300)
 
