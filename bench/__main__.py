@@ -16,6 +16,7 @@ PARTS = (
     "tokens",
     "plan",
     "chain",
+    "message",
     "content",
     "flow",
     "gateway",

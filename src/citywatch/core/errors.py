@@ -96,12 +96,12 @@ class Code(StrEnum):
 
 
 ADVICE: dict[Code, str] = {
-    Code.CREDENTIAL_MISSING: "connect over mTLS, send a JWT-SVID as a bearer token, or use `citywatch connect`",
-    Code.CREDENTIAL_MALFORMED: "send one X.509-SVID or one JWT-SVID, as issued",
+    Code.CREDENTIAL_MISSING: "connect over mTLS, sign the message, send a JWT-SVID, or use `citywatch connect`",
+    Code.CREDENTIAL_MALFORMED: "send papers as issued; a signed message covers all that decides, in one signature",
     Code.CREDENTIAL_UNTRUSTED: "present a credential that this trust domain's authority issued",
     Code.CREDENTIAL_WRONG_DOMAIN: "present a credential of this gateway's trust domain",
     Code.CREDENTIAL_WRONG_AUDIENCE: "ask for a token whose audience is this gateway",
-    Code.CREDENTIAL_EXPIRED: "renew the credential and retry; `citywatch connect` renews by itself",
+    Code.CREDENTIAL_EXPIRED: "renew the credential, or sign anew, and retry; `citywatch connect` does so by itself",
     Code.CREDENTIAL_NOT_YET_VALID: "compare the clocks of agent and gateway, then retry",
     Code.CREDENTIAL_NOT_A_LEAF: "present a leaf certificate; an authority's certificate does not name an agent",
     Code.CREDENTIAL_BAD_NAME: "the credential must name exactly one agent as spiffe://<trust-domain>/agent/<name>",

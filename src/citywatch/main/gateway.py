@@ -23,13 +23,14 @@ from citywatch.core.enforce.rules import Rules
 from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
 from citywatch.core.policy.check import check_policies
 from citywatch.core.wire.jsonrpc import Limits
-from citywatch.main.assembly import GATEWAY_TTL_MS, City, assumptions, build_upstreams, load_rules, operator
+from citywatch.main.assembly import GATEWAY_TTL_MS, LEEWAY_MS, City, assumptions, build_upstreams, load_rules, operator
 from citywatch.main.routes import proven_routes, routes
 from citywatch.service.alarm import Alarm, WatchedStore, keep_looking
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.exchange import Exchange
 from citywatch.service.handles import drop_shelves
 from citywatch.service.memories import drop_memories
+from citywatch.service.messages import Messages, drop_nonces
 from citywatch.service.plans import Plans
 from citywatch.service.ports import Store, Upstream
 from citywatch.service.publisher import Publisher
@@ -41,6 +42,7 @@ REFRESH_S = 5.0
 PUBLISH_S = 1.0
 LOOK_S = 1.0
 FORGET_S = 3600.0
+NONCES_S = 60.0
 
 
 class Running(msgspec.Struct):
@@ -74,7 +76,8 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     )
     enforcer = _enforcer(city, rules, store)
     upstreams = build_upstreams(city.place)
-    door = Door(lambda: city.row().bundle(), city.audience)
+    messages = Messages(store, city.clock, LEEWAY_MS)
+    door = Door(lambda: city.row().bundle(), city.audience, messages)
     exchange = _exchange(city, enforcer, upstreams)
     watch = Watch(city.store, exchange.listening, city.settings.limits.max_staleness_ms / 1000)
     await watch.look()
@@ -84,7 +87,8 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     opened = await listeners.open(addresses, None if tls is None else tls.context)
     looks = keep_looking((store.look, _look_at(publisher, say)), LOOK_S)
     fresh = _keep_fresh(city, door, tls)
-    chores = (fresh, watch.run(), publisher.run(PUBLISH_S), _fold(enforcer), _forget(enforcer), looks)
+    forgets = (_forget(enforcer), _forget_nonces(city))
+    chores = (fresh, watch.run(), publisher.run(PUBLISH_S), _fold(enforcer), *forgets, looks)
     tasks = [asyncio.create_task(chore) for chore in chores]
     broken = asyncio.Event()
     for task in tasks:
@@ -227,6 +231,14 @@ async def _forget(enforcer: Enforcer) -> None:
             await drop_shelves(enforcer.store, now)
             await drop_memories(enforcer.store, enforcer.rules, now)
         await asyncio.sleep(FORGET_S)
+
+
+async def _forget_nonces(city: City) -> None:
+    """Drop the nonces of messages that have expired: there is one for each message that an agent signed."""
+    while True:
+        with suppress(CitywatchError):
+            await drop_nonces(city.store, city.clock.now_ms(), LEEWAY_MS)
+        await asyncio.sleep(NONCES_S)
 
 
 async def _keep_fresh(city: City, door: Door, tls: GatewayTls | None) -> None:

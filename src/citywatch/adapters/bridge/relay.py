@@ -3,8 +3,8 @@
 Decides which headers go either way: those that MCP gives a meaning, and no credential of the client's. Where it is
 given a chain of grants, acts of a client that knows of none are made under it.
 INVARIANTS: what is asked goes below `/mcp/` of the gateway, or to the agent's own plan and tickets, and nowhere else;
-the client's own Authorization and cookies go nowhere; over TLS no token does either; a request is repeated only when
-the gateway refused its papers, for then it was not looked at.
+the client's own Authorization and cookies go nowhere; over TLS no bearer token does either, nor where messages are
+signed; a request is repeated only when the gateway refused its papers, for then it was not looked at.
 """
 
 from __future__ import annotations
@@ -29,13 +29,20 @@ _UNAUTHORIZED = 401
 
 
 class Relay:
-    """Asks the gateway with the agent's papers: over TLS the client shows the certificate, else a token goes along."""
+    """Asks the gateway with the agent's papers: over TLS the client shows the certificate, else a token goes along, or
+    the message is signed."""
 
-    def __init__(self, client: GatewayClient, bearer: Bearer, chain: Chain | None = None) -> None:
-        """`chain` says, for each request, under which chain of grants the agent acts: its task, and its links."""
+    def __init__(
+        self, client: GatewayClient, bearer: Bearer, chain: Chain | None = None, *, signs: bool = False
+    ) -> None:
+        """`chain` says, for each request, under which chain of grants the agent acts: its task, and its links.
+
+        With `signs`, each message proves the agent's key, over TLS beside the certificate.
+        """
         self._client = client
         self._bearer = bearer
         self._chain = chain
+        self._signs = signs
 
     async def ask(self, method: bytes, path: bytes, headers: Headers, body: bytes | None) -> Reply:
         """The gateway's reply to a request at `/mcp/<server>`, or about the agent's own plan and tickets;
@@ -48,7 +55,7 @@ class Relay:
         kept = [(name, value) for name, value in headers if name in _ASKED or name.startswith(b"mcp-")]
         token = await self._bearer.token()
         try:
-            reply = await self._client.request(method, path, [*kept, *self._shown(token)], body)
+            reply = await self._client.request(method, path, self._shown(token, method, path, kept, body), body)
         except PapersRefused:
             pass
         else:
@@ -56,10 +63,15 @@ class Relay:
                 return reply
             reply.close()
         token = await self._bearer.replace(token)
-        return await self._client.request(method, path, [*kept, *self._shown(token)], body)
+        return await self._client.request(method, path, self._shown(token, method, path, kept, body), body)
 
-    def _shown(self, token: str) -> list[tuple[bytes, bytes]]:
-        return [] if self._client.secure else [(b"authorization", b"Bearer " + token.encode("ascii"))]
+    def _shown(
+        self, token: str, method: bytes, path: bytes, kept: list[tuple[bytes, bytes]], body: bytes | None
+    ) -> list[tuple[bytes, bytes]]:
+        """The headers that go out: the client's, and what the agent proves itself with."""
+        if self._signs:
+            return [*kept, *self._bearer.sign(method, path, self._client.authority, kept, body or b"")]
+        return kept if self._client.secure else [*kept, (b"authorization", b"Bearer " + token.encode("ascii"))]
 
 
 def _under(body: bytes, task: str, links: Sequence[str]) -> bytes:

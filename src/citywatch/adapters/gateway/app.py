@@ -128,13 +128,13 @@ class Gateway:
     async def _proven(self, route: ProvenRoute, scope: Scope, receive: Receive, send: Send, peer: Peer) -> None:
         """An address of our own that only somebody with papers may use; who that is, the handler is told."""
         try:
-            credential = self.door.enter(scope["headers"], peer)
+            approach = self.door.approach(scope, peer)
             if (why := self.closed()) is not None:
                 raise why
             body = b""
             if scope["method"] == "POST":
                 body = await self._body(receive, self.limits.size, asyncio.timeout(self.body_time))
-            status, media, reply = await route(credential, body)
+            status, media, reply = await route(await approach.enter(body), body)
         except (Malformed, Refused, Unavailable) as failure:
             await self._turn_away(send, failure, None, peer, "", said_by=403)
             return
@@ -163,7 +163,7 @@ class Gateway:
         """One request at `/mcp/<server>`; whatever goes wrong becomes one typed answer."""
         message: jsonrpc.Message | None = None
         try:
-            credential = self.door.enter(scope["headers"], peer)
+            approach = self.door.approach(scope, peer)
             if (why := self.closed()) is not None:
                 raise why
             if server not in self.exchange.upstreams:
@@ -171,9 +171,11 @@ class Gateway:
             method = scope["method"]
             if method == "POST":
                 raw = await self._body(receive, self.limits.size, asyncio.timeout(self.body_time))
+                credential = await approach.enter(raw)
                 message = jsonrpc.parse_message(raw, self.limits)
                 outcome = await self._post(server, scope["headers"], message, credential)
             elif method in ("GET", "DELETE"):
+                credential = await approach.enter(b"")
                 outcome = await self._session(server, scope["headers"], method, credential)
             else:
                 await _write(send, 405, b"", extra=[(b"allow", b"POST, GET, DELETE")])
