@@ -34,6 +34,9 @@ class Code(StrEnum):
     AGENT_UNKNOWN = "agent_unknown"
     AGENT_REVOKED = "agent_revoked"
     WORKLOAD_CHANGED = "workload_changed"
+    AGENT_QUARANTINED = "agent_quarantined"
+    KEY_REVOKED = "key_revoked"
+    HALTED = "halted"
     # For whom do you act?
     CHAIN_MALFORMED = "chain_malformed"
     CHAIN_BROKEN = "chain_broken"
@@ -109,6 +112,9 @@ ADVICE: dict[Code, str] = {
     Code.AGENT_UNKNOWN: "the operator adds this agent with `citywatch agent add`",
     Code.AGENT_REVOKED: "stop; the operator has revoked this agent",
     Code.WORKLOAD_CHANGED: "the operator looks at what changed and runs `citywatch agent measure` if it is meant",
+    Code.AGENT_QUARANTINED: "stop; the operator is looking into what this agent did",
+    Code.KEY_REVOKED: "stop; the operator has revoked this key",
+    Code.HALTED: "stop and wait; the operator has stopped this and says when it may go on",
     Code.CHAIN_MALFORMED: "send the links of a chain as they were given, root first, and your own signed link last",
     Code.CHAIN_BROKEN: "attenuate the chain that you hold, and claim no more than it leaves",
     Code.CHAIN_UNTRUSTED: "use a chain that `citywatch task start` rooted at this gateway",

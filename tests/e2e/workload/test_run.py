@@ -59,7 +59,8 @@ class Home:
         found = find_spec("spiffe")
         assert found is not None
         assert found.origin is not None
-        return {**os.environ, "PYTHONPATH": str(Path(found.origin).parents[1])}
+        paths = [os.environ.get("PYTHONPATH"), str(Path(found.origin).parents[1])]
+        return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
     def command(self, *words: str) -> list[str]:
         return [*python(), "agent.py", *words]
