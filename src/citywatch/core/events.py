@@ -4,7 +4,7 @@ Decides nothing. INVARIANTS: frozen; every field reaches the leaf's hash (the le
 integers stay below 2**53; payloads appear only as salted digests, so that they can be erased without breaking the log.
 
 Evolution rule: never rename, remove or re-type a field or a tag; new fields get a default; a reader that meets an
-unknown tag keeps the leaf and says so.
+unknown tag keeps the leaf and says so. It is one thing because it is closed, and seen to be so at one glance.
 """
 
 from __future__ import annotations
@@ -128,6 +128,16 @@ class AgentRevoked(Event, frozen=True, kw_only=True, tag="agent_revoked"):
     agent: str
     by: str
     reason: str
+
+
+class AgentVouched(Event, frozen=True, kw_only=True, tag="agent_vouched"):
+    """From now on this credential is held of an agent, by this issuer under this key; nothing, if they are empty."""
+
+    agent: str
+    issuer: str
+    key: str
+    document: str
+    by: str
 
 
 class KeyReplaced(Event, frozen=True, kw_only=True, tag="key_replaced"):
@@ -366,6 +376,7 @@ AnyEvent = (
     | Resolved
     | Rejected
     | AgentAdded
+    | AgentVouched
     | AgentRevoked
     | KeyReplaced
     | AuthorityChanged

@@ -58,7 +58,8 @@ class Admin:
             if before is not None and not parse_agent_row(before.value).revoked:
                 raise Refused(Code.CONFLICT, f"the agent `{name}` is registered: revoke it first, or choose a name")
             now = self._clock.now_ms()
-            row = AgentRow(agent=str(agent), keys=(key,), added_at=now)
+            vouched = before is not None and parse_agent_row(before.value).vouched_at > 0
+            row = AgentRow(agent=str(agent), keys=(key,), added_at=now, vouched_at=now if vouched else 0)
             event = events.AgentAdded(at=now, replica=self._replica, agent=str(agent), key=key, by=by)
             reads = ((agent_key(name), before.version if before else 0), (key_key(key), 0))
             puts = ((agent_key(name), format_row(row)), (key_key(key), format_row(KeyRow(agent=str(agent)))))

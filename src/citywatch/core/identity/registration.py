@@ -13,16 +13,22 @@ from __future__ import annotations
 import msgspec
 
 from citywatch.core.errors import Malformed
+from citywatch.core.identity.vc import Claims
 
 
 class AgentRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One agent. `agent` is its SPIFFE ID, `keys` are RFC 7638 thumbprints; a revoked row stays and never revives."""
+    """One agent. `agent` is its SPIFFE ID, `keys` are RFC 7638 thumbprints; a revoked row stays and never revives.
+
+    `claims` are those of the credential that is held of it, verified; `vouched_at` is when they last changed.
+    """
 
     agent: str
     keys: tuple[str, ...]
     added_at: int
     revoked: bool = False
     reason: str = ""
+    claims: Claims | None = None
+    vouched_at: int = 0
 
     @property
     def acts(self) -> bool:
