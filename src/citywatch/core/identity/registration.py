@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import msgspec
 
-from citywatch.core.errors import Malformed
+from citywatch.core.errors import Code, Malformed
 from citywatch.core.identity.vc import Claims
 
 
@@ -20,6 +20,7 @@ class AgentRow(msgspec.Struct, frozen=True, kw_only=True):
     """One agent. `agent` is its SPIFFE ID, `keys` are RFC 7638 thumbprints; a revoked row stays and never revives.
 
     `claims` are those of the credential that is held of it, verified; `vouched_at` is when they last changed.
+    `void` are keys that were revoked alone. `halted` and `quarantined` are taken back by whoever said so.
     """
 
     agent: str
@@ -29,11 +30,18 @@ class AgentRow(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     claims: Claims | None = None
     vouched_at: int = 0
+    void: tuple[str, ...] = ()
+    halted: bool = False
+    quarantined: bool = False
 
     @property
-    def acts(self) -> bool:
-        """Whether anything may run for this agent."""
-        return not self.revoked
+    def refusal(self) -> Code | None:
+        """Why nothing is done for this agent, whatever it proves; None in good standing."""
+        if self.revoked:
+            return Code.AGENT_REVOKED
+        if self.quarantined:
+            return Code.AGENT_QUARANTINED
+        return Code.HALTED if self.halted else None
 
 
 class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
