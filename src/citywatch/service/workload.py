@@ -101,9 +101,9 @@ class Workloads:
                 return row, shown
         raise Unavailable(Code.CONFLICT, f"the program of `{name}` was not registered: its row kept changing")
 
-    async def standing(self, name: str) -> Standing:
-        """The agent and its program; `Refused` for who has none, or is revoked."""
-        agent, version = await self.registered(name)
+    async def standing(self, name: str, *, ending: bool = False) -> Standing:
+        """The agent and its program; `Refused` for who has none, or is not in good standing (unless a run ends)."""
+        agent, version = await self.registered(name, ending=ending)
         stored = (await self.store.load([workload_key(name)], [])).rows.get(workload_key(name))
         if stored is None:
             raise Refused(Code.WORKLOAD_CHANGED, f"no program of `{name}` was measured: `citywatch agent measure`")
@@ -148,14 +148,14 @@ class Workloads:
         versions = tuple((one, row.version if (row := rows.get(one)) else 0) for one in (key_key(key), before, after))
         return await self.commit((replaced, *also), (*found.reads, *versions), tuple(puts))
 
-    async def registered(self, name: str) -> tuple[AgentRow, int]:
+    async def registered(self, name: str, *, ending: bool = False) -> tuple[AgentRow, int]:
         key = agent_key(parse_segment(name, "agent name"))
         stored = (await self.store.load([key], [])).rows.get(key)
         if stored is None:
             raise Refused(Code.AGENT_UNKNOWN, f"no agent `{name}` is registered")
         row = parse_agent_row(stored.value)
-        if row.revoked:
-            raise Refused(Code.AGENT_REVOKED, f"the agent `{name}` is revoked")
+        if row.refusal is not None and not ending:
+            raise Refused(row.refusal, f"nothing is issued to the agent `{name}`")
         return row, stored.version
 
     async def _free_account(self, is_taken: Callable[[int], bool]) -> int:
@@ -194,6 +194,8 @@ class Run:
         found = await self._city.standing(self.agent.name)  # 1
         if self._thumb not in found.agent.keys:  # 2
             raise Refused(Code.KEY_NOT_REGISTERED, "another run of this agent has begun, or its key was replaced")
+        if self._thumb in found.agent.void:
+            raise Refused(Code.KEY_REVOKED)
         check_measured(found.program, await self._measure())  # 3
         return found
 
@@ -226,7 +228,7 @@ class Run:
     async def end(self, nobody: P256Key) -> None:
         """Void all that was issued to this run. `nobody` is a key whose private half is gone."""
         for _ in range(MAX_CONFLICTS):
-            found = await self._city.standing(self.agent.name)
+            found = await self._city.standing(self.agent.name, ending=True)
             if self._thumb not in found.agent.keys:
                 return
             if await self._city.change_key(self.agent.name, found, thumbprint(nobody)):

@@ -12,7 +12,7 @@ from citywatch.core.enforce.context import Context, context_key, home_of
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.events import CredentialIssued, KeyReplaced, ProgramMeasured, ProgramStarted
 from citywatch.core.identity.jwt import verify_jwt_svid
-from citywatch.core.identity.registration import agent_key, parse_agent_row
+from citywatch.core.identity.registration import agent_key, format_row, parse_agent_row
 from citywatch.core.identity.workload import Measured, check_measured, measured_digest, parse_workload, workload_key
 from citywatch.core.identity.x509 import verify_x509_svid
 from citywatch.core.label import BOTTOM, Label
@@ -27,7 +27,7 @@ from tests.identity_city import BILLING, GATEWAY, HOUR, LEEWAY, City, signer
 
 def program(files: Mapping[str, str] | None = None, **changed: tuple[str, ...] | str) -> Measured:
     fields = {"command": ("/usr/bin/python3", "agent.py"), "folder": "/srv", "variables": (), "also": ()}
-    return Measured(**{**fields, **changed}, files=files or {"/srv/agent.py": "a" * 64})  # type: ignore[arg-type]
+    return Measured(**{**fields, **changed}, files=files or {"/srv/agent.py": "a" * 64})
 
 
 class World(City):
@@ -296,3 +296,17 @@ async def test_what_changed_since_it_was_read_issues_nothing() -> None:
     with pytest.raises(Unavailable):
         await run.certificate()
     assert [type(event).__name__ for event in (await city.events())[issued:]] == ["AgentRevoked"]
+
+
+@pytest.mark.parametrize("standing", ["halted", "quarantined"])
+async def test_who_is_stopped_gets_nothing_and_the_end_of_its_run_counts_all_the_same(standing: str) -> None:
+    city = await World().ready()
+    run = await city.begin()
+    row = parse_agent_row((await city.store.load([agent_key("billing")], [])).rows[agent_key("billing")].value)
+    stopped = msgspec.structs.replace(row, **{standing: True})
+    await city.store.append(Append(puts=((agent_key("billing"), format_row(stopped)),)))
+    with pytest.raises(Refused) as caught:
+        await run.certificate()
+    assert caught.value.code is stopped.refusal
+    await run.end(p256(signer().public))
+    assert thumbprint(city.own) not in await city.keys(), "and when it may go on, the papers of that run do not"
