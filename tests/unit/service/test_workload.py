@@ -27,7 +27,7 @@ from tests.identity_city import BILLING, GATEWAY, HOUR, LEEWAY, City, signer
 
 def program(files: Mapping[str, str] | None = None, **changed: tuple[str, ...] | str) -> Measured:
     fields = {"command": ("/usr/bin/python3", "agent.py"), "folder": "/srv", "variables": (), "also": ()}
-    return Measured(**{**fields, **changed}, files=files or {"/srv/agent.py": "a" * 64})
+    return Measured(**{**fields, **changed}, files=files or {"/srv/agent.py": "a" * 64})  # type: ignore[arg-type]
 
 
 class World(City):
