@@ -14,11 +14,13 @@ from collections.abc import Mapping
 
 from citywatch.core.call import Call
 from citywatch.core.enforce.needs import is_synced, session_key, waiting_key
+from citywatch.core.enforce.peers import is_message
 from citywatch.core.enforce.settle import Withheld
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
-from citywatch.core.wire import mcp
+from citywatch.core.wire import a2a, mcp
 from citywatch.core.wire.jsonrpc import Limits, Response
+from citywatch.service.conversations import Conversations
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.greetings import Greetings
 from citywatch.service.judged import Judged
@@ -42,6 +44,7 @@ class Exchange:
         self.questions = Questions(enforcer, upstreams)
         self.replies = Replies(enforcer, self.questions, limits)
         self.streams = Streams(enforcer, self.questions, self.replies, limits)
+        self.conversations = Conversations(enforcer, self.replies, limits)
         self.greetings = Greetings(enforcer, upstreams, self.questions, self.replies, limits, max_sessions)
 
     async def request(self, call: Call, credential: Credential, headers: Mapping[str, str]) -> Outcome:
@@ -80,6 +83,11 @@ class Exchange:
             return await self._reply(judged, answer, answer.body)
         if answer.media == "sse" and judged.call.method == "initialize":
             return await self.greetings.streamed(judged, answer)
+        if answer.media == "sse" and is_message(judged.call) and not a2a.streams(judged.call.method):
+            await answer.close()
+            raise Malformed("the peer answers with a stream what asks for none")
+        if answer.media == "sse" and is_message(judged.call):
+            return self.conversations.begin(judged, answer)
         if answer.media == "sse":
             return self.streams.begin(judged, answer)
         await answer.close()
@@ -163,6 +171,8 @@ class Exchange:
 
 def forwarded(judged: Judged) -> bytes:
     """What a server is sent: the message that was judged, without the chain that was shown to us."""
+    if is_message(judged.call):
+        return a2a.forwarded(judged.call, 1)
     return mcp.without_chain(judged.call.body) if judged.call.chain else judged.call.body
 
 

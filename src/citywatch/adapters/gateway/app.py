@@ -1,4 +1,5 @@
-"""`/mcp/<server>`: HTTP in, a call to the service, its outcome out. Streamable HTTP of every MCP revision we speak.
+"""`/mcp/<server>` and `/a2a/<peer>`: HTTP in, a call to the service, its outcome out. Streamable HTTP of every MCP
+revision we speak; A2A as `peers` reads it.
 
 Decides nothing but HTTP: which door, how much body, which status. Who calls is `core.identity`'s, whether it goes
 through is `core.enforce`'s. INVARIANTS: a request without a verified credential never becomes a call; no header is
@@ -13,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+from citywatch.adapters.gateway import peers
 from citywatch.adapters.gateway.anteroom import Anteroom
 from citywatch.adapters.gateway.door import Door
 from citywatch.adapters.gateway.protocol import Peer
@@ -57,6 +59,7 @@ class Gateway:
         hosts: frozenset[str],
         closed: Callable[[], str | None],
         proven: Mapping[tuple[str, str], ProvenRoute] = {},
+        cards: peers.Cards | None = None,
     ) -> None:
         """`closed` gives the reason why nothing may go through just now, if there is one.
 
@@ -69,6 +72,7 @@ class Gateway:
         self.max_in_flight = max_in_flight
         self.routes = routes
         self.proven = proven
+        self.cards = cards
         self.hosts = hosts
         self.closed = closed
         self.in_flight = 0
@@ -79,7 +83,7 @@ class Gateway:
         if scope["type"] != "http":
             return
         # Whoever shows no papers takes no place of those that do: `_route` gives it one of its own.
-        calls = scope["path"].startswith("/mcp/")
+        calls = scope["path"].startswith(("/mcp/", "/a2a/"))
         if self.draining or (calls and self.in_flight >= self.max_in_flight):
             code = Code.DRAINING if self.draining else Code.OVERLOADED
             await _write(send, 503, mcp.turned_away(None, code))
@@ -106,6 +110,9 @@ class Gateway:
         path: str = scope["path"]
         if path.startswith("/mcp/"):
             await self._mcp(path[5:], scope, receive, send, peer)
+            return
+        if path.startswith("/a2a/"):
+            await self._a2a(path[5:], scope, receive, send, peer)
             return
         proven = self.proven.get((scope["method"], path))
         if proven is not None:
@@ -166,7 +173,7 @@ class Gateway:
             credential = self.door.enter(scope["headers"], peer)
             if (why := self.closed()) is not None:
                 raise Unavailable(Code.STORE_UNAVAILABLE, f"the log is refused: {why}")
-            if server not in self.exchange.upstreams:
+            if server not in self.exchange.enforcer.rules.servers or server not in self.exchange.upstreams:
                 raise Refused(Code.SERVER_UNKNOWN, f"`{server[:80]}` is not a configured server")
             method = scope["method"]
             if method == "POST":
@@ -180,6 +187,33 @@ class Gateway:
                 return
         except (Malformed, Refused, Unavailable) as failure:
             await self._turn_away(send, failure, message, peer, server)
+            return
+        await self._deliver(send, receive, outcome)
+
+    # -- A2A ---------------------------------------------------------------------------------------------------------
+
+    async def _a2a(self, path: str, scope: Scope, receive: Receive, send: Send, peer: Peer) -> None:
+        """One request at `/a2a/<peer>`, or for its card; whatever goes wrong becomes one typed answer."""
+        message: jsonrpc.Message | None = None
+        name, card, rest = path.partition(peers.CARD)
+        try:
+            credential = self.door.enter(scope["headers"], peer)
+            if (why := self.closed()) is not None:
+                raise Unavailable(Code.STORE_UNAVAILABLE, f"the log is refused: {why}")
+            name = name.rstrip("/")
+            if name not in self.exchange.enforcer.rules.peers or rest:
+                raise Refused(Code.SERVER_UNKNOWN, f"`{name[:80]}` is not an agent of this gateway's file")
+            if card and scope["method"] == "GET" and self.cards is not None:
+                await _write(send, 200, await self.cards(name, credential))
+                return
+            if card or scope["method"] != "POST":
+                await _write(send, 405, b"", extra=[(b"allow", b"GET" if card else b"POST")])
+                return
+            raw = await self._body(receive, self.limits.size, asyncio.timeout(self.body_time))
+            message = jsonrpc.parse_message(raw, self.limits)
+            outcome = await peers.said(self.exchange, name, scope["headers"], message, credential)
+        except (Malformed, Refused, Unavailable) as failure:
+            await self._turn_away(send, failure, message, peer, name, worded=peers.turned_away)
             return
         await self._deliver(send, receive, outcome)
 
@@ -289,6 +323,7 @@ class Gateway:
         server: str,
         *,
         said_by: int = 200,
+        worded: Callable[[jsonrpc.Message | None, Code, str], bytes] = mcp.turned_away,
     ) -> None:
         """Answer and record a request that did not become a call, or that could not be judged.
 
@@ -302,7 +337,7 @@ class Gateway:
         found = mcp.status_of(code)
         status = said_by if found == 200 else found
         extra = [(b"www-authenticate", b"Bearer")] if status == 401 else []
-        await _write(send, status, mcp.turned_away(message, code, detail), JSON, extra)
+        await _write(send, status, worded(message, code, detail), JSON, extra)
 
 
 def _host_of(authority: str) -> str:

@@ -62,6 +62,8 @@ __all__ = [
     "methods",
     "read_request",
     "refusal",
+    "sends",
+    "streams",
     "visible",
 ]
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
@@ -102,6 +104,16 @@ def effect_of(method: str) -> Effect:
     """What a method does; what is not in the table cannot be undone."""
     row = _METHODS.get(method)
     return Effect.IRREVERSIBLE if row is None else row.effect
+
+
+def sends(method: str) -> bool:
+    """Whether a method carries a message to the peer."""
+    return method in _SENDING
+
+
+def streams(method: str) -> bool:
+    """Whether a method is answered by a stream."""
+    return method in _STREAMING
 
 
 def check_version(headers: Iterable[tuple[bytes, bytes]]) -> None:

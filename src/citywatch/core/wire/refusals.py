@@ -16,6 +16,7 @@ import orjson
 
 from citywatch.core.call import Call
 from citywatch.core.errors import ADVICE, Code
+from citywatch.core.wire import a2a
 from citywatch.core.wire.jsonrpc import Id, Message, Request
 from citywatch.core.wire.methods import LEGACY, MODERN
 from citywatch.core.wire.requests import PROTOCOL_VERSION
@@ -89,6 +90,8 @@ def refusal(call: Call, code: Code, detail: str = "") -> bytes:
     """
     if call.rpc_id is None:
         return b""
+    if call.revision == a2a.REVISION:
+        return a2a.refusal(call.rpc_id, code, error_number(code), detail, call.id)
     if call.method != "tools/call" or code in _FAULTS:
         return _error(call.rpc_id, code, detail, {"decision": call.id})
     text = f"citywatch refused this call ({code.value}): {ADVICE[code]}"
