@@ -10,7 +10,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PARTS = ("gates", "decide", "tokens", "plan", "chain", "content", "flow", "gateway", "fastmcp", "log", "install")
+PARTS = (
+    "gates",
+    "decide",
+    "tokens",
+    "plan",
+    "chain",
+    "message",
+    "content",
+    "flow",
+    "gateway",
+    "revoke",
+    "fastmcp",
+    "log",
+    "install",
+)
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from citywatch.core.names import AgentId
 from citywatch.service.admin import Admin
 from citywatch.service.authority import Authority, Generation, bundle_of, found_generation
 from citywatch.service.issuer import Issuer, Lifetimes
+from citywatch.service.messages import Messages
 from citywatch.service.renewal import prove_renewal
 
 DOMAIN = "acme.example"
@@ -49,6 +50,7 @@ class City:
             lifetimes=lambda name: Lifetimes(HOUR, HOUR // 4),
             leeway_ms=LEEWAY,
         )
+        self.messages = Messages(self.store, self.clock, LEEWAY)
 
     def found(self, number: int, certificates: KeySigner, tokens: KeySigner, *, ttl: int = 10 * YEAR) -> Generation:
         return found_generation(

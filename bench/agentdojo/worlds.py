@@ -61,5 +61,11 @@ class World:
     async def end(self, caller: str, headers: Mapping[str, str], session: str) -> int:
         return 200
 
+    def callers(self) -> tuple[str, ...]:
+        return ()
+
+    async def dismiss(self, caller: str) -> None:
+        """Nothing runs."""
+
     async def close(self) -> None:
         """Nothing is open."""

@@ -336,3 +336,29 @@ async def test_an_append_whose_caller_is_cancelled_is_written_by_then_or_never(s
         written.append(there)
     assert not written[0]
     assert written[-1]
+
+
+async def test_the_version_of_a_row_is_what_anybody_has_committed_by_now(store: Opened) -> None:
+    assert await store.version(AGENT) == 0
+    await store.append(Append(puts=((AGENT, b"1"),)))
+    first = await store.version(AGENT)
+    assert first == await version_of(store, AGENT)
+    await store.append(Append(puts=((OTHER, b"1"),)))
+    assert await store.version(AGENT) == first
+    await store.append(Append(puts=((AGENT, b"1"),)))
+    assert await store.version(AGENT) != first
+
+
+async def test_what_is_loaded_after_a_version_is_as_new_as_it_whoever_committed(tmp_path: Path) -> None:
+    """Without it a load may be 50 ms old, and what is closed for it would stay open."""
+    here, there = (open_store(tmp_path / "state" / "log.db") for _ in range(2))
+    try:
+        await here.append(Append(puts=((AGENT, b"1"),)))
+        before = await here.version(AGENT)
+        assert (await here.load([AGENT], [])).rows[AGENT].value == b"1"
+        await there.append(Append(puts=((AGENT, b"2"),)))
+        assert await here.version(AGENT) != before
+        assert (await here.load([AGENT], [])).rows[AGENT].value == b"2"
+    finally:
+        await here.close()
+        await there.close()

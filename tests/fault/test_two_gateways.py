@@ -45,9 +45,10 @@ class Replica:
             self.process.terminate()
             assert self.process.wait(30) == 0
 
-    async def ask(self, http: httpx2.AsyncClient, tool: str, arguments: dict[str, Any]) -> str:
-        """Call a tool; return the code under which it was refused, or `done`."""
+    async def ask(self, http: httpx2.AsyncClient, tool: str, arguments: dict[str, Any], **more: Any) -> str:
+        """Call a tool; return the code under which it was refused, or `done`. `more` stands in its `_meta`."""
         meta = {
+            **more,
             "io.modelcontextprotocol/protocolVersion": MODERN,
             "io.modelcontextprotocol/clientCapabilities": {},
         }
@@ -62,7 +63,7 @@ class Replica:
                 "Mcp-Name": tool,
             },
         )
-        text = response.text if response.text.startswith("{") else response.text.partition("data: ")[2]
+        text = response.text if response.text.startswith("{") else response.text.rpartition("data: ")[2]
         answer = json.loads(text)
         if "error" in answer:
             return str(answer["error"]["data"]["code"])

@@ -1043,7 +1043,7 @@ BAD: list[tuple[str, str, str, str]] = [
             "expected a duration",
             "write a number and a unit, such as 500ms, 30s, 5m, 1h, 1d",
         )
-        for key in ("header_time", "body_time")
+        for key in ("header_time", "body_time", "max_staleness")
     ),
     *(
         (

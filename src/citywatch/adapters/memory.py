@@ -101,6 +101,12 @@ class MemoryStore:
             {key: self._used(key, window) for key, window in budgets},
         )
 
+    async def version(self, key: Key) -> int:
+        """`service.ports.Bus`."""
+        await self._give_way()
+        row = self._now.rows.get(key)
+        return 0 if row is None else row.version
+
     async def append(self, append: Append) -> Appended | Stale | Exhausted:
         await self._give_way()
         return self._transact(append)
@@ -240,6 +246,7 @@ class MemoryUpstream:
     def __init__(self, answer: Callable[[bytes], MemoryAnswer]) -> None:
         self.sent: list[tuple[str, bytes]] = []
         self.ended: list[tuple[str, str]] = []
+        self.dismissed: list[str] = []
         self.closed = False
         self._answer = answer
 
@@ -258,6 +265,12 @@ class MemoryUpstream:
         await asyncio.sleep(0)
         self.ended.append((caller, session))
         return 200
+
+    def callers(self) -> Sequence[str]:
+        return tuple(dict.fromkeys(caller for caller, _ in self.sent if caller not in self.dismissed))
+
+    async def dismiss(self, caller: str) -> None:
+        self.dismissed.append(caller)
 
     async def close(self) -> None:
         self.closed = True

@@ -198,6 +198,7 @@ def _limits(notes: Notes, node: Node, path: str) -> Limits:
         headers=section.get("headers", integer(8, 1000), plain.headers),
         header_bytes=section.get("header_bytes", size("1KiB", "1MiB"), plain.header_bytes),
         header_time_ms=section.get("header_time", duration("100ms", "5m"), plain.header_time_ms),
+        max_staleness_ms=section.get("max_staleness", duration("100ms", "10m"), plain.max_staleness_ms),
         body_time_ms=section.get("body_time", duration("100ms", "10m"), plain.body_time_ms),
         connections=section.get("connections", integer(1, 100_000), plain.connections),
         sessions_per_agent=section.get("sessions_per_agent", integer(1, 10_000), plain.sessions_per_agent),

@@ -143,6 +143,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     header_bytes: int = 16 << 10
     header_time_ms: int = 5_000
     body_time_ms: int = 30_000
+    max_staleness_ms: int = 5_000
     connections: int = 1024
     sessions_per_agent: int = 32
     max_in_flight: int = 1024

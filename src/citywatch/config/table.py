@@ -83,6 +83,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "header_bytes",
         "header_time",
         "body_time",
+        "max_staleness",
         "connections",
         "sessions_per_agent",
         "max_in_flight",

@@ -88,18 +88,19 @@ class Code(StrEnum):
     ABANDONED = "abandoned"
     # Can we?
     STORE_UNAVAILABLE = "store_unavailable"
+    VIEW_STALE = "view_stale"
     CONFLICT = "conflict"
     DRAINING = "draining"
     OVERLOADED = "overloaded"
 
 
 ADVICE: dict[Code, str] = {
-    Code.CREDENTIAL_MISSING: "connect over mTLS, send a JWT-SVID as a bearer token, or use `citywatch connect`",
-    Code.CREDENTIAL_MALFORMED: "send one X.509-SVID or one JWT-SVID, as issued",
+    Code.CREDENTIAL_MISSING: "connect over mTLS, sign the message, send a JWT-SVID, or use `citywatch connect`",
+    Code.CREDENTIAL_MALFORMED: "send papers as issued; a signed message covers all that decides, in one signature",
     Code.CREDENTIAL_UNTRUSTED: "present a credential that this trust domain's authority issued",
     Code.CREDENTIAL_WRONG_DOMAIN: "present a credential of this gateway's trust domain",
     Code.CREDENTIAL_WRONG_AUDIENCE: "ask for a token whose audience is this gateway",
-    Code.CREDENTIAL_EXPIRED: "renew the credential and retry; `citywatch connect` renews by itself",
+    Code.CREDENTIAL_EXPIRED: "renew the credential, or sign anew, and retry; `citywatch connect` does so by itself",
     Code.CREDENTIAL_NOT_YET_VALID: "compare the clocks of agent and gateway, then retry",
     Code.CREDENTIAL_NOT_A_LEAF: "present a leaf certificate; an authority's certificate does not name an agent",
     Code.CREDENTIAL_BAD_NAME: "the credential must name exactly one agent as spiffe://<trust-domain>/agent/<name>",
@@ -156,6 +157,7 @@ ADVICE: dict[Code, str] = {
     Code.UPSTREAM_TIMEOUT: "the server did not answer in time; the outcome may be unknown",
     Code.ABANDONED: "nobody waited for the reply; find out what the call did before you repeat it",
     Code.STORE_UNAVAILABLE: "the gateway cannot record calls and so refuses them; retry later",
+    Code.VIEW_STALE: "the gateway has not heard for too long what was revoked, and so refuses; retry later",
     Code.CONFLICT: "the gateway's state kept changing under this call; retry",
     Code.DRAINING: "the gateway is stopping; retry against another replica",
     Code.OVERLOADED: "the gateway is at its limit; retry later",

@@ -280,7 +280,7 @@ class PartiesForgotten(Event, frozen=True, kw_only=True, tag="parties_forgotten"
 
 
 class CredentialIssued(Event, frozen=True, kw_only=True, tag="credential_issued"):
-    """An SVID was issued; `kind` is x509 or jwt, `digest` hashes it, the secret itself is nowhere."""
+    """An SVID was issued; `kind` is x509, jwt or wit, `digest` hashes it, the secret itself is nowhere."""
 
     agent: str
     key: str

@@ -95,16 +95,33 @@ def revoke(file: Path, name: str, reason: str) -> None:
 
 @agent.command()
 @click.argument("name")
+@click.option(
+    "--kind",
+    type=click.Choice(["jwt", "wit"]),
+    default="jwt",
+    show_default=True,
+    help="jwt: good for whoever holds it. wit: good only with messages that the agent's key signs.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="The agent's folder, for wit.  [default: agents/NAME]")
 @click.pass_obj
-def token(file: Path, name: str) -> None:
-    """Print a short-lived bearer token (JWT-SVID) for an agent that can neither do mTLS nor use `connect`."""
+def token(file: Path, name: str, kind: str, out: Path | None) -> None:
+    """Print a short-lived token for an agent that can neither do mTLS nor use `connect`.
+
+    A JWT-SVID is a bearer token. A WIT-SVID names the agent's key, and each request is signed with that key (RFC 9421).
+    """
+    from citywatch.adapters.keys import KeyKind, SecretDirectory, load_key
     from citywatch.main.assembly import open_city
+    from citywatch.service.authority import p256
 
     place = read_place(file)
+    folder = out or place.file.resolve().parent / "agents" / name
 
     async def run() -> bytes:
         async with open_city(place) as city:
-            return (await city.issuer.token(name)).value
+            if kind == "jwt":
+                return (await city.issuer.token(name)).value
+            key = load_key(SecretDirectory(folder), "key.pem", KeyKind.P256)
+            return (await city.issuer.bound_token(name, p256(key.public))).value
 
     click.echo(asyncio.run(run()).decode("ascii"))
 

@@ -42,6 +42,7 @@ def register(cli: click.Group) -> None:
 @click.option(
     "--chain", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Act under this chain of grants."
 )
+@click.option("--sign-messages", "signs", is_flag=True, help="Sign each request with the agent's key (RFC 9421).")
 @click.option("--stdio", "server", metavar="SERVER", help="Be this MCP server on standard input and output instead.")
 def connect(
     name: str,
@@ -51,6 +52,7 @@ def connect(
     user: str | None,
     unsafe_loopback: bool,
     chain: Path | None,
+    signs: bool,
     server: str | None,
 ) -> None:
     """Hold an agent's key, renew its papers, and lend them to an MCP client on this machine that can do neither.
@@ -60,13 +62,15 @@ def connect(
 
     With --chain, each act of the client is shown with that chain, and for its task; the file is read for each, so that
     the next task's can be put in its place.
+
+    With --sign-messages no bearer token travels over plain http, and over https each request proves the key once more.
     """
     if unsafe_loopback:
         click.echo(
             "UNSAFE       --unsafe-loopback: whoever holds the gateway's port is shown this agent's papers", err=True
         )
     believed = Believed(() if user is None else (_uid(user),), unsafe_loopback)
-    asyncio.run(_connect(name, folder or Path("agents") / name, gateway, listen, server, believed, chain))
+    asyncio.run(_connect(name, folder or Path("agents") / name, gateway, listen, server, believed, chain, signs))
 
 
 class Believed(NamedTuple):
@@ -84,11 +88,18 @@ def _uid(user: str) -> int:
 
 
 async def _connect(
-    name: str, folder: Path, gateway: str, listen: str, server: str | None, believed: Believed, chain: Path | None
+    name: str,
+    folder: Path,
+    gateway: str,
+    listen: str,
+    server: str | None,
+    believed: Believed,
+    chain: Path | None,
+    signs: bool,
 ) -> None:
     if chain is not None:
         _shown(chain)  # a file that holds none is seen now
-    clients, bearer, relay = _assemble(name, folder, gateway, believed, chain)
+    clients, bearer, relay = _assemble(name, folder, gateway, believed, chain, signs)
     work = asyncio.ensure_future(_listen(relay, name, gateway, listen) if server is None else _stdio(relay, server))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -106,7 +117,7 @@ async def _connect(
 
 
 def _assemble(
-    name: str, folder: Path, gateway: str, believed: Believed, chain: Path | None
+    name: str, folder: Path, gateway: str, believed: Believed, chain: Path | None, signs: bool
 ) -> tuple[tuple[GatewayClient, ...], Bearer, Relay]:
     from citywatch.adapters.bridge import Bearer, GatewayClient, Relay
     from citywatch.adapters.keys import KeyKind, SecretDirectory, load_key
@@ -148,7 +159,7 @@ def _assemble(
         renewed=client.forget,
     )
     shows = None if chain is None else partial(_shown, chain)
-    return (client, renewals), bearer, Relay(client, bearer, shows)
+    return (client, renewals), bearer, Relay(client, bearer, shows, signs=signs)
 
 
 def _shown(file: Path) -> tuple[str, list[str]]:

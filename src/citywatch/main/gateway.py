@@ -20,25 +20,29 @@ from citywatch.adapters.tls import GatewayTls
 from citywatch.adapters.weights import content_digest, content_model
 from citywatch.core import events
 from citywatch.core.enforce.rules import Rules
-from citywatch.core.errors import CitywatchError, Refused, Unavailable
+from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
 from citywatch.core.policy.check import check_policies
 from citywatch.core.wire.jsonrpc import Limits
-from citywatch.main.assembly import GATEWAY_TTL_MS, City, assumptions, build_upstreams, load_rules, operator
+from citywatch.main.assembly import GATEWAY_TTL_MS, LEEWAY_MS, City, assumptions, build_upstreams, load_rules, operator
 from citywatch.main.routes import proven_routes, routes
 from citywatch.service.alarm import Alarm, WatchedStore, keep_looking
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.exchange import Exchange
 from citywatch.service.handles import drop_shelves
 from citywatch.service.memories import drop_memories
+from citywatch.service.messages import Messages, drop_nonces
 from citywatch.service.plans import Plans
 from citywatch.service.ports import Store, Upstream
 from citywatch.service.publisher import Publisher
 from citywatch.service.recovery import close_lost_calls, drop_expired, note_boot, note_start, note_stop
+from citywatch.service.waiting import Waiting
+from citywatch.service.watch import Watch
 
 REFRESH_S = 5.0
 PUBLISH_S = 1.0
 LOOK_S = 1.0
 FORGET_S = 3600.0
+NONCES_S = 60.0
 
 
 class Running(msgspec.Struct):
@@ -72,13 +76,19 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     )
     enforcer = _enforcer(city, rules, store)
     upstreams = build_upstreams(city.place)
-    door = Door(lambda: city.row().bundle(), city.audience)
-    listeners = _listeners(city, _gateway(city, _exchange(city, enforcer, upstreams), door, publisher))
+    messages = Messages(store, city.clock, LEEWAY_MS)
+    door = Door(lambda: city.row().bundle(), city.audience, messages)
+    exchange = _exchange(city, enforcer, upstreams)
+    watch = Watch(city.store, exchange.listening, city.settings.limits.max_staleness_ms / 1000)
+    await watch.look()
+    listeners = _listeners(city, _gateway(city, exchange, door, publisher, watch))
     tls = await _tls(city)
     addresses = [Address(listen.host, listen.port, listen.tls) for listen in city.settings.listen]
     opened = await listeners.open(addresses, None if tls is None else tls.context)
     looks = keep_looking((store.look, _look_at(publisher, say)), LOOK_S)
-    chores = (_keep_fresh(city, door, tls), publisher.run(PUBLISH_S), _fold(enforcer), _forget(enforcer), looks)
+    fresh = _keep_fresh(city, door, tls)
+    forgets = (_forget(enforcer), _forget_nonces(city))
+    chores = (fresh, watch.run(), publisher.run(PUBLISH_S), _fold(enforcer), *forgets, looks)
     tasks = [asyncio.create_task(chore) for chore in chores]
     broken = asyncio.Event()
     for task in tasks:
@@ -151,7 +161,7 @@ def _exchange(city: City, enforcer: Enforcer, upstreams: Mapping[str, Upstream])
     return Exchange(enforcer, upstreams, replies, limits.sessions_per_agent)
 
 
-def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher) -> Gateway:
+def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, watch: Watch) -> Gateway:
     settings, limits = city.settings, city.settings.limits
     enforcer = exchange.enforcer
     plans = Plans(
@@ -161,6 +171,7 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher) -
         replica=city.replica.name,
         rules=lambda: enforcer.rules,
     )
+    waiting = Waiting(store=enforcer.store, clock=city.clock, leeway_ms=lambda: enforcer.rules.leeway_ms)
     return Gateway(
         exchange=exchange,
         door=door,
@@ -168,10 +179,15 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher) -
         body_time=limits.body_time_ms / 1000,
         max_in_flight=limits.max_in_flight,
         routes=routes(city.issuer, publisher, enforcing=not settings.observe),
-        proven=proven_routes(plans),
-        closed=lambda: publisher.health.refused,
+        proven=proven_routes(plans, waiting),
+        closed=lambda: _refused(publisher) or watch.stale(),
         hosts=frozenset({"localhost", "127.0.0.1", "::1", *settings.names, *(one.host for one in settings.listen)}),
     )
+
+
+def _refused(publisher: Publisher) -> Unavailable | None:
+    why = publisher.health.refused
+    return None if why is None else Unavailable(Code.STORE_UNAVAILABLE, f"the log is refused: {why}")
 
 
 def _listeners(city: City, gateway: Gateway) -> Listeners:
@@ -215,6 +231,14 @@ async def _forget(enforcer: Enforcer) -> None:
             await drop_shelves(enforcer.store, now)
             await drop_memories(enforcer.store, enforcer.rules, now)
         await asyncio.sleep(FORGET_S)
+
+
+async def _forget_nonces(city: City) -> None:
+    """Drop the nonces of messages that have expired: there is one for each message that an agent signed."""
+    while True:
+        with suppress(CitywatchError):
+            await drop_nonces(city.store, city.clock.now_ms(), LEEWAY_MS)
+        await asyncio.sleep(NONCES_S)
 
 
 async def _keep_fresh(city: City, door: Door, tls: GatewayTls | None) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import msgspec
 
 from citywatch.adapters.gateway.app import ProvenRoute, Route
+from citywatch.core.errors import Malformed
 from citywatch.core.identity.credential import Credential
 from citywatch.core.plan.contract import Held
 from citywatch.core.plan.text import parse_plan
@@ -17,8 +18,10 @@ from citywatch.core.wire.jsonrpc import Limits, parse_json
 from citywatch.service.issuer import Issuer
 from citywatch.service.plans import Plans
 from citywatch.service.publisher import Publisher
+from citywatch.service.waiting import Waiting
 
 JSON = "application/json"
+TICKET_LIMITS = Limits(size=1_024, depth=2, nodes=8)
 PLAN_LIMITS = Limits(size=128 * 1024, depth=32, nodes=20_000)
 
 
@@ -47,8 +50,8 @@ def routes(issuer: Issuer, publisher: Publisher, *, enforcing: bool) -> Mapping[
     }
 
 
-def proven_routes(plans: Plans) -> Mapping[tuple[str, str], ProvenRoute]:
-    """The addresses for agents with papers: an agent's own plan, and what it is held to."""
+def proven_routes(plans: Plans, waiting: Waiting) -> Mapping[tuple[str, str], ProvenRoute]:
+    """The addresses for agents with papers: an agent's own plan, what it is held to, what became of its tickets."""
 
     async def write(credential: Credential, body: bytes) -> tuple[int, str, bytes]:
         value, _ = parse_json(body, PLAN_LIMITS)
@@ -57,7 +60,18 @@ def proven_routes(plans: Plans) -> Mapping[tuple[str, str], ProvenRoute]:
     async def present(credential: Credential, _: bytes) -> tuple[int, str, bytes]:
         return 200, JSON, _held(await plans.present(credential))
 
-    return {("POST", "/citywatch/plan"): write, ("GET", "/citywatch/plan"): present}
+    async def ticket(credential: Credential, body: bytes) -> tuple[int, str, bytes]:
+        value, _ = parse_json(body, TICKET_LIMITS)
+        if type(value) is not dict or set(value) != {"ticket"} or type(value["ticket"]) is not str:
+            raise Malformed('expected {"ticket": "<id>"}')
+        state, expires = await waiting.present(credential, value["ticket"])
+        return 200, JSON, msgspec.json.encode({"ticket": value["ticket"], "state": state, "expires": expires})
+
+    return {
+        ("POST", "/citywatch/plan"): write,
+        ("GET", "/citywatch/plan"): present,
+        ("POST", "/citywatch/ticket"): ticket,
+    }
 
 
 def _held(held: Held | None) -> bytes:

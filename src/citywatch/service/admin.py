@@ -27,6 +27,7 @@ from citywatch.core.names import AgentId, parse_segment
 from citywatch.core.signature import thumbprint
 from citywatch.service.authority import p256
 from citywatch.service.ports import Append, Appended, Clock, Key, NewEntry, Store
+from citywatch.service.watch import NOTICED
 
 MAX_CONFLICTS = 3
 POLICY: Key = ("machine", "policy")
@@ -78,7 +79,8 @@ class Admin:
             event = events.AgentRevoked(
                 at=self._clock.now_ms(), replica=self._replica, agent=row.agent, by=by, reason=reason
             )
-            if await self._commit(event, ((agent_key(name), stored.version),), ((agent_key(name), format_row(row)),)):
+            puts = (*NOTICED, (agent_key(name), format_row(row)))
+            if await self._commit(event, ((agent_key(name), stored.version),), puts):
                 return row
         raise Unavailable(Code.CONFLICT, f"the agent `{name}` was not revoked: it kept changing")
 

@@ -4,7 +4,7 @@ Decides what stands in an SVID: one name of its own domain, a short life that ne
 decide who may have one (`service.admin`).
 INVARIANTS: every signature is made behind the `Signer` port; certificates and tokens are signed by different keys, so
 that no bytes of one kind are ever good for the other; what is issued here is what `core.identity` accepts.
-SPEC: X509-SVID §3 and §4, JWT-SVID §2 and §3.
+SPEC: X509-SVID §3 and §4, JWT-SVID §2 and §3, WIT-SVID §2 and §3.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from citywatch.core.canonical import digest
 from citywatch.core.errors import Code, Malformed, Unavailable
+from citywatch.core.identity import wit
 from citywatch.core.identity.bundle import TrustBundle
 from citywatch.core.identity.certificate import certificate_key, parse_authority_certificate
 from citywatch.core.identity.credential import Kind
 from citywatch.core.identity.jwt import KEY_CLAIM, TYPE
+from citywatch.core.identity.token import ALGORITHM
 from citywatch.core.identity.x509 import gateway_id
 from citywatch.core.names import AgentId
-from citywatch.core.signature import P256Key, parse_b64url, parse_spki, thumbprint
+from citywatch.core.signature import P256Key, format_jwk, parse_b64url, parse_spki, thumbprint
 from citywatch.service.certificates import write_authority, write_leaf
 from citywatch.service.ports import Chance, Signer
 
@@ -94,6 +96,20 @@ class Authority:
         token = sign_token(self._tokens, TYPE, claims, kid=self._kid).encode("ascii")
         return Issued(kind=Kind.JWT, value=token, digest=digest(token), not_after=end)
 
+    def issue_wit(self, agent: AgentId, key: P256Key, *, now: int, ttl: int) -> Issued:
+        """Say that `key` is this agent's, in a token that is worth nothing without a signature of that key."""
+        self._check_domain(str(agent))
+        end = self._end(now, ttl)
+        claims = {
+            "sub": str(agent),
+            "iat": now // 1000,
+            "exp": end // 1000,
+            "jti": self._chance.salt().hex(),
+            "cnf": {"jwk": {**format_jwk(key), "alg": ALGORITHM}},
+        }
+        token = sign_token(self._tokens, wit.TYPE, claims, kid=self._kid).encode("ascii")
+        return Issued(kind=Kind.WIT, value=token, digest=digest(token), not_after=end)
+
     def _issue_leaf(self, name: str, hosts: Sequence[str], key: P256Key, now: int, ttl: int) -> Issued:
         self._check_domain(name)
         end = self._end(now, ttl)
@@ -135,11 +151,12 @@ def found_generation(
 
 def bundle_of(domain: str, generations: Sequence[Generation], *, sequence: int, refresh_hint: int) -> TrustBundle:
     """The trust bundle in which all these generations are believed; `refresh_hint` in seconds."""
-    keys = [p256(generation.token_key) for generation in generations]
+    keys = {thumbprint(key): key for key in (p256(generation.token_key) for generation in generations)}
     return TrustBundle(
         domain=domain,
         certificates=tuple(parse_authority_certificate(each.certificate, domain) for each in generations),
-        keys={thumbprint(key): key for key in keys},
+        keys=keys,
+        bound=keys,
         sequence=sequence,
         refresh_hint=refresh_hint,
     )
@@ -147,10 +164,15 @@ def bundle_of(domain: str, generations: Sequence[Generation], *, sequence: int, 
 
 def sign_token(signer: Signer, typ: str, claims: Mapping[str, Any], *, kid: str | None = None) -> str:
     """Write claims as a compact ES256 token of the type `typ`, signed behind the port."""
-    header = {"alg": "ES256", "typ": typ} | ({} if kid is None else {"kid": kid})
+    header = {"alg": ALGORITHM, "typ": typ} | ({} if kid is None else {"kid": kid})
     signing_input = f"{_segment(header)}.{_segment(claims)}"
-    r, s = decode_dss_signature(signer.sign(signing_input.encode("ascii")))  # SPEC: RFC 7518 §3.4 wants r and s bare
-    return f"{signing_input}.{_b64url(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
+    return f"{signing_input}.{_b64url(bare_signature(signer.sign(signing_input.encode('ascii'))))}"
+
+
+def bare_signature(der: bytes) -> bytes:
+    """What a P-256 signer made as r and s, 32 bytes each. SPEC: RFC 7518 §3.4, RFC 9421 §3.3.4."""
+    r, s = decode_dss_signature(der)
+    return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
 
 def p256(spki: bytes) -> P256Key:

@@ -255,16 +255,13 @@ def flowing(
 
 def asking(call: Call, need: FlowNeed | None, flow: Flow | None, decision: Decision, now: int) -> Puts:
     """The ticket of a call that only a person may let through; asking again while one is pending opens no other."""
-    if need is None or flow is None or need.ticket is None or not isinstance(decision, Ask):
+    name = waiting_ticket(call, need, flow, decision, now)
+    if need is None or flow is None or need.ticket is None or not isinstance(decision, Ask) or not name:
         return ()
-    if decision.reason.code is not Code.APPROVAL_REQUIRED:
-        return ()
-    before = flow.ticket
-    waiting = before is not None and before.state == "pending" and now < before.expires
-    if before is not None and waiting and (before.discloses or not decision.discloses):
+    if flow.ticket is not None and name == flow.ticket.id:
         return ()
     ticket = Ticket(
-        id=call.id[:TICKET_ID],
+        id=name,
         agent=call.agent,
         server=call.server,
         tool=call.name or "",
@@ -281,6 +278,19 @@ def asking(call: Call, need: FlowNeed | None, flow: Flow | None, decision: Decis
         discloses=decision.discloses,
     )
     return ((need.ticket, msgspec.json.encode(ticket)),)
+
+
+def waiting_ticket(call: Call, need: FlowNeed | None, flow: Flow | None, decision: Decision, now: int) -> str:
+    """The id of the ticket that waits for an answer once this decision is on record; "" if there is none."""
+    if need is None or flow is None or need.ticket is None or not isinstance(decision, Ask):
+        return ""
+    if decision.reason.code is not Code.APPROVAL_REQUIRED:
+        return ""
+    before = flow.ticket
+    waiting = before is not None and before.state == "pending" and now < before.expires
+    if before is not None and waiting and (before.discloses or not decision.discloses):
+        return before.id
+    return call.id[:TICKET_ID]
 
 
 def held_to(agent: str, loaded: Loaded) -> tuple[Holding, Progress | None]:

@@ -15,6 +15,7 @@ from citywatch.core.wire import a2a, jsonrpc, mcp
 from citywatch.core.wire.jsonrpc import Limits, Response
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.judged import Judged
+from citywatch.service.listening import Listening
 from citywatch.service.ports import Answer
 from citywatch.service.replies import Delivery, Outcome, Replies
 from citywatch.service.unhindered import unhindered
@@ -25,8 +26,9 @@ LEFT = "the caller went away before the peer was done"
 class Conversations:
     """Passes on what peers say in streams."""
 
-    def __init__(self, enforcer: Enforcer, replies: Replies, limits: Limits) -> None:
+    def __init__(self, enforcer: Enforcer, replies: Replies, listening: Listening, limits: Limits) -> None:
         self._enforcer = enforcer
+        self._listening = listening
         self._replies = replies
         self._limits = limits
 
@@ -41,8 +43,10 @@ class Conversations:
     async def _stream(self, judged: Judged, answer: Answer) -> AsyncGenerator[Delivery, None]:
         index = 0
         over: tuple[Code, str] | None = (Code.ABANDONED, LEFT)
+        messages, stream = answer.messages(), self._listening.open(judged)
         try:
-            async for raw, _ in answer.messages():
+            while (said := await stream.next(messages)) is not None:
+                raw, _ = said
                 if not raw:
                     continue
                 response = self._read(judged, raw)
@@ -65,6 +69,7 @@ class Conversations:
             over = (code, str(failure))
             yield Delivery(mcp.refusal(judged.call, *over))
         finally:
+            self._listening.close(stream)
             await unhindered(self._over(judged, answer, index, over))
 
     def _read(self, judged: Judged, raw: bytes) -> Response:

@@ -57,7 +57,7 @@ from citywatch.core.plan.temporal import Memory
 from citywatch.core.wire.jsonrpc import Response
 from citywatch.service import entries, memories
 from citywatch.service.closing import Closing
-from citywatch.service.contexts import Contexts, context_of, entered, item_of, risen, shelve
+from citywatch.service.contexts import Contexts, context_of, entered, item_of, risen, shelve, waiting_ticket
 from citywatch.service.handles import filling
 from citywatch.service.judged import Judged
 from citywatch.service.ports import (
@@ -157,6 +157,7 @@ class Enforcer:
                 authority=authority,
                 known=known,
                 redacted=redacted,
+                ticket=waiting_ticket(call, need.flow, known.flow, decision, now),
             )
             if authority is None and isinstance(decision, Deny):
                 # Papers that do not hold are worth no more of the disk than none at all: no payload, folded in a flood.

@@ -24,6 +24,7 @@ from citywatch.service.conversations import Conversations
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.greetings import Greetings
 from citywatch.service.judged import Judged
+from citywatch.service.listening import Listening
 from citywatch.service.ports import Answer, Upstream
 from citywatch.service.questions import Questions, caller_of, reason_of, upstream_session
 from citywatch.service.replies import Outcome, Replies
@@ -43,8 +44,9 @@ class Exchange:
         self.upstreams = upstreams
         self.questions = Questions(enforcer, upstreams)
         self.replies = Replies(enforcer, self.questions, limits)
-        self.streams = Streams(enforcer, self.questions, self.replies, limits)
-        self.conversations = Conversations(enforcer, self.replies, limits)
+        self.listening = Listening(enforcer, upstreams)
+        self.streams = Streams(enforcer, self.questions, self.replies, self.listening, limits)
+        self.conversations = Conversations(enforcer, self.replies, self.listening, limits)
         self.greetings = Greetings(enforcer, upstreams, self.questions, self.replies, limits, max_sessions)
 
     async def request(self, call: Call, credential: Credential, headers: Mapping[str, str]) -> Outcome:

@@ -24,6 +24,7 @@ from citywatch.core.signature import P256Key, parse_spki, thumbprint
 from citywatch.service.ports import Append, Appended, Chance, Clock, NewEntry, Signer, Store
 from citywatch.service.snapshots import versions_of
 from citywatch.service.tasks import MAX_CONFLICTS, MAX_REASON
+from citywatch.service.watch import NOTICED
 
 
 class Grants:
@@ -88,7 +89,9 @@ class Grants:
         event = events.GrantWithdrawn(
             at=self._clock.now_ms(), replica=self._replica, grant=name, by=by, reason=reason[:MAX_REASON]
         )
-        await self._store.append(Append(entries=(NewEntry(encode_event(event)),), puts=((key, b"true"),), sync=True))
+        await self._store.append(
+            Append(entries=(NewEntry(encode_event(event)),), puts=(*NOTICED, (key, b"true")), sync=True)
+        )
 
 
 def sign_grant(payload: bytes, signer: Signer) -> str:

@@ -34,6 +34,7 @@ from citywatch.core.names import AgentId, parse_segment
 from citywatch.core.signature import P256Key, thumbprint
 from citywatch.service.authority import Authority, Issued
 from citywatch.service.ports import Append, Appended, Clock, Key, NewEntry, Store
+from citywatch.service.watch import NOTICED
 
 MAX_CONFLICTS = 3
 
@@ -98,6 +99,16 @@ class Issuer:
         await self._handed_over([self._entry(issued, row.agent, thumbprint(key))], name, version)
         return issued
 
+    async def bound_token(self, name: str, key: P256Key) -> Issued:
+        """A WIT-SVID for a key that the agent is registered with, at its operator's word; each message proves it."""
+        row, version = await self._registered(name)
+        if thumbprint(key) not in row.keys:
+            raise Refused(Code.KEY_NOT_REGISTERED)
+        ttl = self._lifetimes(name).certificate
+        issued = self._authority().issue_wit(self._agent(name), key, now=self._clock.now_ms(), ttl=ttl)
+        await self._handed_over([self._entry(issued, row.agent, thumbprint(key))], name, version)
+        return issued
+
     async def gateway(self, key: P256Key, hosts: Sequence[str], ttl: int) -> Issued:
         """A certificate for the gateway itself, under its SPIFFE ID and the hosts that TLS clients look for."""
         issued = self._authority().issue_gateway(key, hosts, now=self._clock.now_ms(), ttl=ttl)
@@ -138,7 +149,7 @@ class Issuer:
             if key_key(renewal.thumbprint) in rows:
                 raise Refused(Code.CONFLICT, "the next key was registered before: draw a new one")
             entries.append(self._replaced(renewal))
-            puts += _replace_key(row, renewal)
+            puts += (*NOTICED, *_replace_key(row, renewal))
             before_context, after_context = _contexts(renewal)
             if (received := rows.get(before_context)) is not None:
                 context = carried_over(before_context, msgspec.json.decode(received.value, type=Context))
@@ -149,20 +160,22 @@ class Issuer:
         append = Append(entries=tuple(entries), reads=reads, puts=tuple(puts), sync=True)
         if not isinstance(await self._store.append(append), Appended):
             return None
-        certificate, token = papers
+        certificate, token, bound = papers
         return Papers(
             certificate=certificate.value,
             certificate_until=certificate.not_after,
             token=token.value.decode("ascii"),
             token_until=token.not_after,
+            bound=bound.value.decode("ascii"),
             bundle=self._bundle(),
         )
 
-    def _write(self, renewal: Renewal, now: int) -> tuple[Issued, Issued]:
+    def _write(self, renewal: Renewal, now: int) -> tuple[Issued, Issued, Issued]:
         authority, lifetimes = self._authority(), self._lifetimes(renewal.agent.name)
         certificate = authority.issue_x509(renewal.agent, renewal.key, now=now, ttl=lifetimes.certificate)
         token = authority.issue_jwt(renewal.agent, renewal.thumbprint, self._audience, now=now, ttl=lifetimes.token)
-        return certificate, token
+        bound = authority.issue_wit(renewal.agent, renewal.key, now=now, ttl=lifetimes.certificate)
+        return certificate, token, bound
 
     async def _registered(self, name: str) -> tuple[AgentRow, int]:
         key = agent_key(parse_segment(name, "agent name"))

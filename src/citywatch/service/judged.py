@@ -17,7 +17,7 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     """A call, its decision, and what it rested on; the decision's entry is committed.
 
     `found` is what the gates found; `decision` is another where `unsafe_observe` enforces nothing. `redacted`: what was
-    taken out of a server's message before it was judged.
+    taken out of a server's message before it was judged. `ticket`: the one that waits for a person's answer, if any.
     """
 
     call: Call
@@ -27,6 +27,7 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     authority: Authority | None
     known: Known
     redacted: tuple[str, ...] = ()
+    ticket: str = ""
 
     @property
     def allowed(self) -> bool:

@@ -124,6 +124,15 @@ class Store(Protocol):
         ...
 
 
+class Bus(Protocol):
+    """How a process hears quickly what others committed. A hint: what an append checks is the guarantee."""
+
+    async def version(self, key: Key) -> int:
+        """The version of a row as anybody has committed it by now, 0 if there is none; what is loaded afterwards is at
+        least as new. Raises `Unavailable` when it cannot be known."""
+        ...
+
+
 class Signer(Protocol):
     """Holds one private key and never shows it."""
 
@@ -239,6 +248,14 @@ class Upstream(Protocol):
 
     async def end(self, caller: str, headers: Mapping[str, str], session: str) -> int:
         """End a session (HTTP DELETE); return the status the server gave, or would give."""
+        ...
+
+    def callers(self) -> Sequence[str]:
+        """For whom programs run here."""
+        ...
+
+    async def dismiss(self, caller: str) -> None:
+        """End every program of this caller; its calls in flight fail with `Unavailable`."""
         ...
 
     async def close(self) -> None:

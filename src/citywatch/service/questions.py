@@ -164,3 +164,9 @@ def reason_of(judged: Judged) -> tuple[Code, str]:
         raise CitywatchError("a refusal without a reason")
     rules = f"rule: {', '.join(reason.policies)}" if reason.policies else ""
     return reason.code, "; ".join(part for part in (reason.detail, rules) if part)
+
+
+def policies_of(judged: Judged) -> tuple[str, ...]:
+    """The policies that a refusal names."""
+    reason = getattr(judged.decision, "reason", None)
+    return () if reason is None else tuple(reason.policies)

@@ -24,7 +24,7 @@ from citywatch.core.wire.jsonrpc import Limits, Request, Response
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.judged import Judged
 from citywatch.service.ports import Puts, Reads
-from citywatch.service.questions import Questions, reason_of
+from citywatch.service.questions import Questions, policies_of, reason_of
 
 
 class Delivery(msgspec.Struct, frozen=True):
@@ -60,7 +60,9 @@ class Replies:
     def told(self, judged: Judged, code: Code, detail: str) -> Outcome:
         """A refusal as its sender must be told."""
         status = mcp.status_of(code, judged.call.revision)
-        return Outcome(status=status, media="json", body=mcp.refusal(judged.call, code, detail))
+        policies = () if judged.allowed else policies_of(judged)
+        body = mcp.refusal(judged.call, code, detail, policies=policies, ticket=judged.ticket)
+        return Outcome(status=status, media="json", body=body)
 
     async def failed(self, judged: Judged, code: Code, detail: str) -> Outcome:
         """Close a forwarded call that gets no reply, and its session if that is what the server lost."""

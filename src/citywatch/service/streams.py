@@ -17,6 +17,7 @@ from citywatch.core.wire import jsonrpc, mcp
 from citywatch.core.wire.jsonrpc import Limits, Response
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.judged import Judged
+from citywatch.service.listening import Listening
 from citywatch.service.onward import Onward, Passing
 from citywatch.service.ports import Answer
 from citywatch.service.questions import Questions
@@ -32,8 +33,11 @@ _PLAIN_ID = re.compile(r"[\x21-\x7e]{1,512}\Z")
 class Streams:
     """Passes streams on to agents."""
 
-    def __init__(self, enforcer: Enforcer, questions: Questions, replies: Replies, limits: Limits) -> None:
+    def __init__(
+        self, enforcer: Enforcer, questions: Questions, replies: Replies, listening: Listening, limits: Limits
+    ) -> None:
         self._enforcer = enforcer
+        self._listening = listening
         self._questions = questions
         self._replies = replies
         self._limits = limits
@@ -52,8 +56,10 @@ class Streams:
         asked: list[Call] = []
         onward = Onward(call, self._enforcer.rules)
         over = (Code.ABANDONED, GONE)
+        messages, stream = answer.messages(), self._listening.open(judged)
         try:
-            async for raw, offered_id in answer.messages():
+            while (said := await stream.next(messages)) is not None:
+                raw, offered_id = said
                 event_id = offered_id if offered_id and _PLAIN_ID.match(offered_id) else None
                 resumable = resumable or event_id is not None
                 if not raw:
@@ -80,7 +86,7 @@ class Streams:
         except (Malformed, Unavailable, Refused) as failure:
             code = failure.code if isinstance(failure, Unavailable | Refused) else Code.REPLY_MALFORMED
             over = (code, str(failure))
-            for one in onward.end():
+            for one in () if stream.ended else onward.end():
                 with suppress(CitywatchError):
                     body = await self._onward(judged, one, asked)
                     if body is not None:
@@ -89,6 +95,7 @@ class Streams:
                 await self._enforcer.closing.fail(judged, *over, index)
                 yield Delivery(mcp.refusal(call, *over))
         finally:
+            self._listening.close(stream)
             await unhindered(self._over(judged, answer, index, over, asked, resumable=resumable))
 
     async def _onward(self, judged: Judged, one: Passing, asked: list[Call]) -> bytes | None:

@@ -38,9 +38,10 @@ async def count(upto: int, context: Context) -> str:
 
 
 @server.tool()
-async def nap(seconds: float) -> str:
+async def nap(seconds: float, context: Context) -> str:
     """Sleep before answering, until somebody leaves a file `wake` at the latest."""
     (folder / "napping").touch()
+    await context.report_progress(0)
     end = time.monotonic() + seconds
     while time.monotonic() < end and not (folder / "wake").exists():
         await asyncio.sleep(0.02)

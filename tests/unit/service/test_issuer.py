@@ -20,6 +20,7 @@ from citywatch.core.identity.papers import (
     parse_introduction,
     parse_papers,
 )
+from citywatch.core.identity.wit import verify_wit_svid
 from citywatch.core.identity.x509 import verify_gateway_svid, verify_x509_svid
 from citywatch.core.label import Label
 from citywatch.core.names import AgentId
@@ -61,6 +62,7 @@ async def test_each_paper_is_on_the_disk_before_it_leaves() -> None:
     digests = {
         verify_x509_svid([papers.certificate], city.bundle).digest: Kind.X509.value,
         verify_jwt_svid(papers.token, city.bundle, GATEWAY).digest: Kind.JWT.value,
+        verify_wit_svid(papers.bound.encode(), city.bundle).digest: Kind.WIT.value,
     }
     assert {event.digest: event.kind for event in issued} == digests
 
@@ -80,7 +82,7 @@ async def test_of_one_proof_shown_many_times_at_once_one_serves() -> None:
     body = city.proof(key)
     outcomes = await asyncio.gather(*(city.issuer.renew(body) for _ in range(5)), return_exceptions=True)
     assert sum(isinstance(outcome, bytes) for outcome in outcomes) == 1
-    assert len([event for event in await city.events() if isinstance(event, CredentialIssued)]) == 2
+    assert len([event for event in await city.events() if isinstance(event, CredentialIssued)]) == 3
 
 
 async def test_the_revoked_and_the_unknown_get_nothing() -> None:

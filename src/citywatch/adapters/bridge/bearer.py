@@ -13,17 +13,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import msgspec
+
 from citywatch.adapters.bridge.client import GatewayClient
 from citywatch.core.errors import CitywatchError, Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.bundle import TrustBundle
+from citywatch.core.identity.credential import Credential
 from citywatch.core.identity.jwt import verify_jwt_svid
+from citywatch.core.identity.message import Head
 from citywatch.core.identity.papers import MAX_PAPERS_BYTES, Introduction, Papers, parse_papers
+from citywatch.core.identity.wit import BoundToken, verify_wit_svid
 from citywatch.core.identity.x509 import verify_x509_svid
 from citywatch.core.signature import thumbprint
 from citywatch.core.wire import jsonrpc
 from citywatch.service.authority import p256
 from citywatch.service.ports import Chance, Clock, Signer
 from citywatch.service.renewal import prove_renewal
+from citywatch.service.signing import sign_message
 
 RENEW_PATH = b"/citywatch/renew"
 PATIENCE_S = 30.0
@@ -55,7 +61,7 @@ class Bearer:
         self._clock, self._chance = clock, chance
         self._remember, self._renewed = remember, renewed
         self._one_at_a_time = asyncio.Lock()
-        self._token, self._certificate = "", b""
+        self._token, self._bound, self._certificate = "", "", b""
         self._renew_at = self._until = self._pause_until = 0
         self._failure: CitywatchError | None = None
 
@@ -82,6 +88,21 @@ class Bearer:
                     raise
             return self._token
 
+    def sign(
+        self, method: bytes, target: bytes, authority: bytes, headers: list[tuple[bytes, bytes]], body: bytes
+    ) -> list[tuple[bytes, bytes]]:
+        """What makes a request prove the agent's key by itself; after `token`, which sees to papers that are good."""
+        if not self._bound:
+            raise Refused(Code.CREDENTIAL_MISSING, "no WIT-SVID to sign with: renew introduction.json")
+        head = Head(
+            method=method.decode("ascii"),
+            target=target,
+            secure=self._client.secure,
+            headers=[(b"host", authority), *headers],
+        )
+        now, nonce = self._clock.now_ms(), self._chance.salt().hex()
+        return sign_message(head, body, self._bound.encode("ascii"), self._signer, now=now, nonce=nonce)
+
     async def replace(self, refused: str) -> str:
         """The token of other papers than those that the gateway has just refused."""
         async with self._one_at_a_time:
@@ -105,7 +126,7 @@ class Bearer:
             if self._client.secure:  # plain HTTP may carry on through a rotation, and leaves nothing for a TLS to come
                 self._client.forget()
                 self._remember(papers.bundle)
-        self._token, self._certificate = papers.token, papers.certificate
+        self._token, self._bound, self._certificate = papers.token, papers.bound, papers.certificate
         self._until = papers.certificate_until if self._client.secure else papers.token_until
         self._renew_at = now + (self._until - now) // 2
         if self._client.secure:
@@ -126,13 +147,28 @@ class Bearer:
         papers = parse_papers(answer, self._agent.domain)
         # A token that our bundle does not know comes from an authority that was rotated in meanwhile, or from nobody.
         believed = papers.bundle if self._client.secure else self.bundle
-        found = [verify_jwt_svid(papers.token, believed, self._gateway)]
+        found: list[Credential | BoundToken] = [verify_jwt_svid(papers.token, believed, self._gateway)]
+        bound = _bound(papers.bound, believed)
+        if bound is not None:
+            found.append(bound)
         if self._client.secure:
             found.append(verify_x509_svid([papers.certificate], believed))
         key = thumbprint(p256(self._signer.public))
-        if any((one.agent, one.key) != (str(self._agent), key) for one in found):
+        if any((one.agent, _thumbprint(one)) != (str(self._agent), key) for one in found):
             raise Malformed("the gateway sent another agent's papers")
-        return papers
+        return papers if bound is not None else msgspec.structs.replace(papers, bound="")
+
+
+def _bound(token: str, believed: TrustBundle) -> BoundToken | None:
+    """What the WIT-SVID says, if there is one to believe: an older gateway gives none, an older bundle knows no key."""
+    try:
+        return verify_wit_svid(token.encode("ascii"), believed) if token else None
+    except Refused:
+        return None
+
+
+def _thumbprint(paper: Credential | BoundToken) -> str:
+    return paper.key if isinstance(paper, Credential) else paper.thumbprint
 
 
 def _told(status: int, answer: bytes) -> CitywatchError:

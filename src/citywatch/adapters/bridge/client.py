@@ -126,7 +126,7 @@ class GatewayClient:
         if not self.secure and not _names_loopback(parts.hostname):
             raise Malformed(f"`{url}` would show papers on the network: use https, or a gateway on this machine")
         self._host, self._port = parts.hostname, port or (443 if self.secure else 80)
-        self._authority = parts.netloc.encode("idna" if not parts.netloc.isascii() else "ascii")
+        self.authority = parts.netloc.encode("idna" if not parts.netloc.isascii() else "ascii")
         self._pin = pin
         self._connect_s = connect_s
         self._users = None if unsafe_loopback else frozenset((0, os.geteuid(), *users))
@@ -136,7 +136,7 @@ class GatewayClient:
     async def request(self, method: bytes, path: bytes, headers: Headers, body: bytes | None) -> Reply:
         """Ask once; return when the reply's head is there. `Unavailable` if there is no gateway, `Refused` if it is
         another's."""
-        lines = [b"%s %s HTTP/1.1\r\nhost: %s\r\n" % (method, path, self._authority)]
+        lines = [b"%s %s HTTP/1.1\r\nhost: %s\r\n" % (method, path, self.authority)]
         for name, value in headers:
             if not _HEADER.match(name) or not _VALUE.match(value):  # a line break here would be a second request there
                 raise Malformed("a header is not one line")

@@ -57,7 +57,7 @@ class Gateway:
         max_in_flight: int,
         routes: Mapping[tuple[str, str], Route],
         hosts: frozenset[str],
-        closed: Callable[[], str | None],
+        closed: Callable[[], Unavailable | None],
         proven: Mapping[tuple[str, str], ProvenRoute] = {},
         cards: peers.Cards | None = None,
     ) -> None:
@@ -135,13 +135,13 @@ class Gateway:
     async def _proven(self, route: ProvenRoute, scope: Scope, receive: Receive, send: Send, peer: Peer) -> None:
         """An address of our own that only somebody with papers may use; who that is, the handler is told."""
         try:
-            credential = self.door.enter(scope["headers"], peer)
+            approach = self.door.approach(scope, peer)
             if (why := self.closed()) is not None:
-                raise Unavailable(Code.STORE_UNAVAILABLE, f"the log is refused: {why}")
+                raise why
             body = b""
             if scope["method"] == "POST":
                 body = await self._body(receive, self.limits.size, asyncio.timeout(self.body_time))
-            status, media, reply = await route(credential, body)
+            status, media, reply = await route(await approach.enter(body), body)
         except (Malformed, Refused, Unavailable) as failure:
             await self._turn_away(send, failure, None, peer, "", said_by=403)
             return
@@ -170,17 +170,19 @@ class Gateway:
         """One request at `/mcp/<server>`; whatever goes wrong becomes one typed answer."""
         message: jsonrpc.Message | None = None
         try:
-            credential = self.door.enter(scope["headers"], peer)
+            approach = self.door.approach(scope, peer)
             if (why := self.closed()) is not None:
-                raise Unavailable(Code.STORE_UNAVAILABLE, f"the log is refused: {why}")
+                raise why
             if server not in self.exchange.enforcer.rules.servers or server not in self.exchange.upstreams:
                 raise Refused(Code.SERVER_UNKNOWN, f"`{server[:80]}` is not a configured server")
             method = scope["method"]
             if method == "POST":
                 raw = await self._body(receive, self.limits.size, asyncio.timeout(self.body_time))
+                credential = await approach.enter(raw)
                 message = jsonrpc.parse_message(raw, self.limits)
                 outcome = await self._post(server, scope["headers"], message, credential)
             elif method in ("GET", "DELETE"):
+                credential = await approach.enter(b"")
                 outcome = await self._session(server, scope["headers"], method, credential)
             else:
                 await _write(send, 405, b"", extra=[(b"allow", b"POST, GET, DELETE")])
@@ -197,19 +199,20 @@ class Gateway:
         message: jsonrpc.Message | None = None
         name, card, rest = path.partition(peers.CARD)
         try:
-            credential = self.door.enter(scope["headers"], peer)
+            approach = self.door.approach(scope, peer)
             if (why := self.closed()) is not None:
-                raise Unavailable(Code.STORE_UNAVAILABLE, f"the log is refused: {why}")
+                raise why
             name = name.rstrip("/")
             if name not in self.exchange.enforcer.rules.peers or rest:
                 raise Refused(Code.SERVER_UNKNOWN, f"`{name[:80]}` is not an agent of this gateway's file")
             if card and scope["method"] == "GET" and self.cards is not None:
-                await _write(send, 200, await self.cards(name, credential))
+                await _write(send, 200, await self.cards(name, await approach.enter(b"")))
                 return
             if card or scope["method"] != "POST":
                 await _write(send, 405, b"", extra=[(b"allow", b"GET" if card else b"POST")])
                 return
             raw = await self._body(receive, self.limits.size, asyncio.timeout(self.body_time))
+            credential = await approach.enter(raw)
             message = jsonrpc.parse_message(raw, self.limits)
             outcome = await peers.said(self.exchange, name, scope["headers"], message, credential)
         except (Malformed, Refused, Unavailable) as failure:

@@ -1,39 +1,94 @@
 """The door: which papers a request shows, verified once and remembered by hash.
 
 Decides which credential a request proves, not what its holder may do; expiry, registration and revocation are asked
-again for each call in `core.enforce.verify`. INVARIANTS: only verified credentials are remembered, under the SHA-256 of
-the very bytes shown; a certificate and a token on one request must name the same agent and key.
+again for each call in `core.enforce.verify`. INVARIANTS: only verified papers are remembered, under the SHA-256 of
+the very bytes shown, and a token that proves nobody (a WIT-SVID) never among those that do; all that one request shows
+must name the same agent and key; a signed message yields its credential only with its body, and once.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from citywatch.adapters.gateway.protocol import Peer
 from citywatch.core.errors import Code, Refused
 from citywatch.core.identity.bundle import TrustBundle
 from citywatch.core.identity.credential import Credential
 from citywatch.core.identity.jwt import verify_jwt_svid
+from citywatch.core.identity.message import Head, MessageProof, shown_token
+from citywatch.core.identity.wit import BoundToken, verify_wit_svid
 from citywatch.core.identity.x509 import verify_x509_svid
+from citywatch.service.messages import Messages
 
 MAX_REMEMBERED = 10_000
+_Verified = TypeVar("_Verified", Credential, BoundToken)
+
+
+class Approach:
+    """Who asks, as far as the head of a request says."""
+
+    __slots__ = ("_credential", "_messages", "_proof")
+
+    def __init__(self, credential: Credential | None, proof: MessageProof | None, messages: Messages) -> None:
+        self._credential = credential
+        self._proof = proof
+        self._messages = messages
+
+    async def enter(self, body: bytes) -> Credential:
+        """The credential that the whole request proves; a signed message's is spent with it."""
+        if self._proof is not None:
+            signed = await self._messages.take(self._proof, body)
+            return self._credential or signed
+        if self._credential is None:
+            raise Refused(Code.CREDENTIAL_MISSING)
+        return self._credential
 
 
 class Door:
     """Turns what a request shows into a `Credential`, or refuses it."""
 
-    def __init__(self, bundle: Callable[[], TrustBundle], audience: str) -> None:
+    def __init__(self, bundle: Callable[[], TrustBundle], audience: str, messages: Messages) -> None:
         self._bundle = bundle
         self._audience = audience
+        self._messages = messages
         self._remembered: dict[bytes, Credential] = {}
+        self._bound: dict[bytes, BoundToken] = {}
         self._generation = 0
 
-    def enter(self, headers: list[tuple[bytes, bytes]], peer: Peer) -> Credential:
-        """Return the credential this request proves; raise `Refused` if it proves none.
+    def approach(self, scope: Mapping[str, Any], peer: Peer) -> Approach:
+        """Judge the head of a request before its body is read; raise `Refused` if it proves nobody.
 
-        A TLS client certificate is proved by the handshake, a JWT-SVID is a bearer token. Both together must agree.
+        A TLS client certificate is proved by the handshake, a JWT-SVID is a bearer token, a WIT-SVID is proved by a
+        signature over the message. What is shown together must agree.
         """
+        headers = scope["headers"]
+        proof = self._message(scope)
+        credential = self._shown(headers, peer)
+        if proof is None and credential is None:
+            raise Refused(Code.CREDENTIAL_MISSING)  # before the body is read: strangers are given no place for one
+        if proof is not None and credential is not None:
+            _check_agree(proof.credential, credential)
+        return Approach(credential, proof, self._messages)
+
+    def _message(self, scope: Mapping[str, Any]) -> MessageProof | None:
+        token = shown_token(scope["headers"])
+        if token is None:
+            return None
+        query = scope["query_string"]
+        head = Head(
+            method=scope["method"],
+            target=scope["raw_path"] + (b"?" + query if query else b""),
+            secure=scope["scheme"] == "https",
+            headers=scope["headers"],
+        )
+        return self._messages.verify(
+            head, self._once(self._bound, token, lambda: verify_wit_svid(token, self._bundle()))
+        )
+
+    def _shown(self, headers: list[tuple[bytes, bytes]], peer: Peer) -> Credential | None:
+        """What the handshake or a bearer token proves; None if there was neither."""
         shown = None
         for name, value in headers:
             if name == b"authorization":
@@ -43,11 +98,9 @@ class Door:
         by_token = None if shown is None else self._token(shown, peer)
         by_certificate = None if peer.certificate is None else self._certificate(peer.certificate)
         if by_certificate is None:
-            if by_token is None:
-                raise Refused(Code.CREDENTIAL_MISSING)
             return by_token
-        if by_token is not None and (by_token.agent, by_token.key) != (by_certificate.agent, by_certificate.key):
-            raise Refused(Code.CREDENTIAL_MALFORMED, "the certificate and the token name different agents or keys")
+        if by_token is not None:
+            _check_agree(by_token, by_certificate)
         return by_certificate
 
     def _token(self, shown: bytes, peer: Peer) -> Credential:
@@ -58,24 +111,31 @@ class Door:
         scheme, _, token = shown.partition(b" ")
         if scheme.lower() != b"bearer" or not token:
             raise Refused(Code.CREDENTIAL_MALFORMED, "the Authorization header is not a bearer token")
-        credential = self._once(token, lambda: verify_jwt_svid(token, self._bundle(), self._audience))
+        credential = self._once(self._remembered, token, lambda: verify_jwt_svid(token, self._bundle(), self._audience))
         peer.proved = (shown, self._generation, credential)
         return credential
 
     def _certificate(self, der: bytes) -> Credential:
-        return self._once(der, lambda: verify_x509_svid([der], self._bundle()))
+        return self._once(self._remembered, der, lambda: verify_x509_svid([der], self._bundle()))
 
-    def _once(self, shown: bytes, check: Callable[[], Credential]) -> Credential:
+    @staticmethod
+    def _once(remembered: dict[bytes, _Verified], shown: bytes, check: Callable[[], _Verified]) -> _Verified:
         key = hashlib.sha256(shown).digest()
-        credential = self._remembered.get(key)
-        if credential is None:
-            credential = check()
-            if len(self._remembered) >= MAX_REMEMBERED:
-                self._remembered.clear()
-            self._remembered[key] = credential
-        return credential
+        found = remembered.get(key)
+        if found is None:
+            found = check()
+            if len(remembered) >= MAX_REMEMBERED:
+                remembered.clear()
+            remembered[key] = found
+        return found
 
     def forget(self) -> None:
         """The trust bundle changed: what was verified against the old one is verified again."""
         self._generation += 1
         self._remembered.clear()
+        self._bound.clear()
+
+
+def _check_agree(one: Credential, other: Credential) -> None:
+    if (one.agent, one.key) != (other.agent, other.key):
+        raise Refused(Code.CREDENTIAL_MALFORMED, "what the request shows names different agents or keys")

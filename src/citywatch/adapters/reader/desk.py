@@ -7,7 +7,7 @@ nothing; what it answers holds numbers, dates, the asker's own options, values f
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -85,6 +85,13 @@ class Desk:
 
     async def end(self, caller: str, headers: Mapping[str, str], session: str) -> int:
         return 200
+
+    def callers(self) -> Sequence[str]:
+        """Nothing runs here for anybody."""
+        return ()
+
+    async def dismiss(self, caller: str) -> None:
+        """There is nothing to end."""
 
     async def close(self) -> None:
         """Nothing is open."""

@@ -94,6 +94,11 @@ class Ledger:
                 pass  # not remembered: read it
         return self._load_again(keys, budgets)
 
+    def version(self, key: Key) -> int:
+        """The version of a row as it stands in the database now; 0 if there is none."""
+        row = self._load_again((key,), ()).rows.get(key)
+        return 0 if row is None else row.version
+
     def count(self) -> int:
         """How many entries are committed, by anyone."""
         (count,) = self._run("SELECT coalesce(max(idx) + 1, 0) FROM entry").fetchone()

@@ -86,6 +86,10 @@ class SqliteStore:
         except sqlite3.Error:
             return await self._reading(lambda: self._ledger.load(keys, budgets))
 
+    async def version(self, key: Key) -> int:
+        """`service.ports.Bus`: asks the database itself, which another process may have changed a moment ago."""
+        return await self._reading(lambda: self._ledger.version(key))
+
     async def append(self, append: Append) -> Appended | Stale | Exhausted:
         """Commit, together with whatever else waits in this turn of the loop."""
         return await self._enqueue(Job(append))

@@ -12,7 +12,7 @@ import asyncio
 import re
 import ssl
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -98,6 +98,13 @@ class HttpUpstream:
         answer = await self._exchange(caller, request, listening=False, repeatable=True)
         await answer.close()
         return answer.status
+
+    def callers(self) -> Sequence[str]:
+        """Nothing runs here for anybody."""
+        return ()
+
+    async def dismiss(self, caller: str) -> None:
+        """There is nothing to end."""
 
     async def close(self) -> None:
         self._closed = True

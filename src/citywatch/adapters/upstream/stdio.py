@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Final
 
 from citywatch.adapters.upstream import sandbox
@@ -74,6 +74,7 @@ class _Program:
         self.session = session
         self.child: Child | None = None
         self.talk: Conversation | None = None
+        self.dismissed = False
 
 
 class StdioUpstream:
@@ -124,6 +125,19 @@ class StdioUpstream:
             return 404
         await program.child.close(Unavailable(Code.UPSTREAM_UNAVAILABLE, "the session was ended"))
         return 200
+
+    def callers(self) -> Sequence[str]:
+        return tuple({program.caller for program in self._programs})
+
+    async def dismiss(self, caller: str) -> None:
+        """Its programs are ended; one that is just starting is, once it is there."""
+        failure = Unavailable(Code.UPSTREAM_UNAVAILABLE, "the agent may not act any more")
+        children = []
+        for program in tuple(self._programs):
+            if program.caller == caller:
+                program.dismissed = True
+                children += [] if program.child is None else [program.child]
+        await asyncio.gather(*(child.close(failure) for child in children))
 
     async def close(self) -> None:
         self._closed = True
@@ -219,8 +233,8 @@ class StdioUpstream:
             child.write, child.hold, self._limits, self.server.patience, now, stateless=session is None
         )
         await child.attach()
-        if self._closed:
-            child.end(Unavailable(Code.DRAINING))
+        if self._closed or program.dismissed:
+            child.end(Unavailable(Code.DRAINING if self._closed else Code.UPSTREAM_UNAVAILABLE))
         if program not in self._programs:
             raise Unavailable(Code.UPSTREAM_UNAVAILABLE, "the server's program ended at once")
         if not self._ticking:

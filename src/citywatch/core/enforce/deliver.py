@@ -10,6 +10,7 @@ INVARIANTS
    repeats it; of a failure, an error, a picture or a text beside the fields it gets nothing, if it may not see all.
 2. What a ruling keeps back is in no member of what is released, names included (`sift`).
 3. Definitions are left alone: a person approved them word by word, and a changed one would be another.
+4. What `_meta` says in the gateway's own names (`citywatch/…`) is the gateway's: no server words a refusal of ours.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ def deliver(call: Call, response: Response, rules: Rules, known: Places | None =
     `known` are places that the stream before this reply has shown to be the end of something, by leaf of the result.
     """
     clearance = rules.cleared(agent_name(call))
+    response = mcp.disowned(response)  # INVARIANT: 4.
     value = response.result if response.error is None else response.error
     if clearance.is_open or call.direction is Direction.TO_AGENT or value is None:
         return Delivered(response)

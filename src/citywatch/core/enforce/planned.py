@@ -24,7 +24,8 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -42,7 +43,7 @@ from citywatch.core.flow.provenance import COUNTED
 from citywatch.core.flow.readings import Typed
 from citywatch.core.flow.tokens import Kind
 from citywatch.core.limit import Path
-from citywatch.core.manifest import Role
+from citywatch.core.manifest import Principal, Role
 from citywatch.core.plan.constraint import How
 from citywatch.core.plan.contract import (
     CallFacts,
@@ -70,34 +71,34 @@ _PLACE: Final = re.compile(r'\.([^.\[]+)|\[([0-9]+)\]|\[("(?:[^"\\]|\\.)*")\]')
 
 
 class Planned(msgspec.Struct, frozen=True, kw_only=True):
-    """`why` a person must be asked whatever the arguments are; the paths that the plan binds; one line for the log.
+    """`why` a person must be asked whatever the arguments are; which paths the plan binds; one line for the log.
 
-    `beside`: a read that is no step.
+    `bound` is looked up only where something has no other source. `beside`: a read that is no step.
     """
 
     why: str = ""
-    bound: frozenset[str] = frozenset()
+    bound: Callable[[], frozenset[str]] = frozenset
     told: tuple[str, ...] = ()
     beside: bool = False
 
     def over(self, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
         """# INVARIANT: 4. What nobody entitled supplied passes where the plan binds it; all else stays as it is."""
-        if not self.bound and not self.beside:
-            return findings
         if self.beside:  # INVARIANT: 5
             return tuple(msgspec.structs.replace(one, how=None) if one.how == "quoted" else one for one in findings)
         if not [one for one in findings if one.how is None]:
             return findings
+        bound = self.bound()
         return tuple(
-            msgspec.structs.replace(one, how="planned") if one.how is None and self._binds(one) else one
+            msgspec.structs.replace(one, how="planned") if one.how is None and _binds(bound, one) else one
             for one in findings
         )
 
-    def _binds(self, one: Finding) -> bool:
-        return one.path in self.bound or (one.role is Role.CONTENT and _SPAN.sub("", one.path) in self.bound)
-
 
 UNPLANNED: Final = Planned()
+
+
+def _binds(bound: frozenset[str], one: Finding) -> bool:
+    return one.path in bound or (one.role is Role.CONTENT and _SPAN.sub("", one.path) in bound)
 
 
 def planned(call: Call, known: Known, now: int) -> Planned | Deny:
@@ -122,10 +123,8 @@ def planned(call: Call, known: Known, now: int) -> Planned | Deny:
             return Planned(why=_why(found) if found.why in ORDERED else "", beside=True)
         return _over(found.why) if found.why in OVER else Planned(why=_why(found))  # INVARIANT: 1
     principal = known.rules.principals.get(flow.held.plan.principal)
-    entitled = principal is not None and principal.steers(call.server, call.name or "")  # INVARIANT: 2
-    bound = _paths(call, [one.path for one in found.bound if one.how in ENTITLING]) if entitled else frozenset()
     told = f"plan: step `{found.step}` of `{held.plan.name}` {held.digest[:12]}, {held.kind}"
-    return Planned(bound=bound, told=(told,))
+    return Planned(bound=partial(_bound, call, found, principal), told=(told,))
 
 
 def progressed(call: Call, flow: Flow, now: int) -> Progress | None:
@@ -168,6 +167,13 @@ def _why(found: OutOfPlan) -> str:
 
 
 # -- which values the plan binds ---------------------------------------------------------------------------------------
+
+
+def _bound(call: Call, found: InPlan, principal: Principal | None) -> frozenset[str]:
+    """The paths under which the plan binds all values, if its own principal may steer the act."""
+    if principal is None or not principal.steers(call.server, call.name or ""):  # INVARIANT: 2
+        return frozenset()
+    return _paths(call, [one.path for one in found.bound() if one.how in ENTITLING])
 
 
 def _paths(call: Call, bound: list[Path]) -> frozenset[str]:

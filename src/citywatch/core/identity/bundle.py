@@ -26,11 +26,11 @@ from citywatch.core.signature import P256Key, format_jwk, parse_jwk
 
 MAX_BUNDLE_BYTES = 262_144
 MAX_AUTHORITIES = 64
-_X509, _JWT = "x509-svid", "jwt-svid"
+_X509, _JWT, _WIT = "x509-svid", "jwt-svid", "wit-svid"
 
 
 class TrustBundle(msgspec.Struct, frozen=True, kw_only=True):
-    """A trust domain's authorities. `certificates` sign X.509-SVIDs; `keys`, by `kid`, sign JWT-SVIDs.
+    """A trust domain's authorities. `certificates` sign X.509-SVIDs; `keys`, by `kid`, JWT-SVIDs; `bound` WIT-SVIDs.
 
     `sequence` grows with every change; `refresh_hint` is the seconds after which to look for a newer one.
     """
@@ -40,6 +40,7 @@ class TrustBundle(msgspec.Struct, frozen=True, kw_only=True):
     keys: Mapping[str, P256Key]
     sequence: int
     refresh_hint: int
+    bound: Mapping[str, P256Key] = {}
 
 
 def parse_bundle(text: bytes, domain: str) -> TrustBundle:
@@ -56,7 +57,7 @@ def parse_bundle(text: bytes, domain: str) -> TrustBundle:
     if not isinstance(entries, list) or len(entries) > MAX_AUTHORITIES:
         raise Malformed(f"a bundle has a list `keys` of at most {MAX_AUTHORITIES} entries")
     certificates: list[x509.Certificate] = []
-    keys: dict[str, P256Key] = {}
+    keys: dict[str, dict[str, P256Key]] = {_JWT: {}, _WIT: {}}
     for entry in entries:
         if not isinstance(entry, dict):
             raise Malformed("an entry of the bundle is not an object")
@@ -64,15 +65,16 @@ def parse_bundle(text: bytes, domain: str) -> TrustBundle:
             continue  # SPEC: §4.2.1; the SVIDs that we know are all on P-256
         if entry.get("use") == _X509:
             certificates.extend(_certificates(entry, domain))
-        elif entry.get("use") == _JWT:
+        elif (use := entry.get("use")) in (_JWT, _WIT):
             kid = _kid(entry)
-            if kid in keys:
+            if kid in keys[use]:
                 raise Malformed("two keys of the bundle have one `kid`")
-            keys[kid] = _key(entry, _JWT)
+            keys[use][kid] = _key(entry, use)
     return TrustBundle(
         domain=domain,
         certificates=tuple(certificates),
-        keys=keys,
+        keys=keys[_JWT],
+        bound=keys[_WIT],
         sequence=_count(document, "spiffe_sequence"),
         refresh_hint=_count(document, "spiffe_refresh_hint"),
     )
@@ -88,7 +90,8 @@ def format_bundle(bundle: TrustBundle) -> bytes:
         }
         for certificate in bundle.certificates
     ]
-    entries += [{"use": _JWT, "kid": kid, **format_jwk(key)} for kid, key in bundle.keys.items()]
+    for use, keys in ((_JWT, bundle.keys), (_WIT, bundle.bound)):
+        entries += [{"use": use, "kid": kid, **format_jwk(key)} for kid, key in keys.items()]
     document = {"keys": entries, "spiffe_sequence": bundle.sequence, "spiffe_refresh_hint": bundle.refresh_hint}
     return json.dumps(document, separators=(",", ":")).encode("ascii")
 

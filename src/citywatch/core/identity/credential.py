@@ -1,11 +1,11 @@
 """A verified credential: this caller held that name's papers. And the two questions that time keeps open.
 
-Decides whether a verified credential is valid at an instant. Does not verify papers (`x509`, `jwt`) nor ask whether the
-agent is registered or revoked (`registration`): those are kept apart because a verification holds for good and is
-cached by the caller under `digest`, while time and registration are asked again for each request.
+Decides whether a verified credential is valid at an instant. Does not verify papers (`x509`, `jwt`, `message`) nor ask
+whether the agent is registered or revoked (`registration`): those are kept apart because a verification holds for good
+and is cached by the caller under `digest`, while time and registration are asked again for each request.
 
-INVARIANT: only `verify_x509_svid` and `verify_jwt_svid` make a `Credential`; a gateway's or an authority's papers are
-of another type and never name an agent.
+INVARIANT: only `verify_x509_svid`, `verify_jwt_svid` and `verify_message` make a `Credential`; a gateway's or an
+authority's papers are of another type and never name an agent.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ from citywatch.core.errors import Code, Refused
 
 
 class Kind(StrEnum):
-    """How the caller proved itself: by the key in a TLS handshake, or by showing a token."""
+    """How the caller proved itself: by the key in a TLS handshake, by showing a token, by signing the message."""
 
     X509 = "x509"
     JWT = "jwt"
+    WIT = "wit"
 
 
 class Credential(msgspec.Struct, frozen=True, kw_only=True):
     """Who called, by papers that the trust domain's authority signed.
 
     `agent` is the SPIFFE ID's text and `key` the RFC 7638 thumbprint of the key it was issued to. For an X.509-SVID
-    the caller has proved that key in the handshake; a JWT-SVID is a bearer token, and `key` says for which registered
+    the caller has proved that key in the handshake, with a WIT-SVID by a signature over the message; a JWT-SVID is a
+    bearer token, and `key` says for which registered
     key it was issued, so that revoking the key voids the token. Times are milliseconds, `not_after` exclusive.
     `digest` is the SHA-256 of the leaf's DER or of the token, in hex.
     """

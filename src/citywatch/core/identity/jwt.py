@@ -24,7 +24,7 @@ from citywatch.core.identity.credential import Credential, Kind
 from citywatch.core.identity.token import Compact, check_signature, parse_compact, text_claim, time_claim
 from citywatch.core.identity.x509 import check_domain
 from citywatch.core.names import AgentId, parse_agent_id
-from citywatch.core.signature import parse_b64url
+from citywatch.core.signature import P256Key, parse_b64url
 
 TYPE = "JWT"
 KEY_CLAIM = "citywatch_key"
@@ -45,8 +45,8 @@ def verify_jwt_svid(token: bytes | str, bundle: TrustBundle, audience: str) -> C
         not_before, not_after = time_claim(compact.claims, _start(compact.claims)), time_claim(compact.claims, "exp")
     except Malformed as error:
         raise Refused(Code.CREDENTIAL_MALFORMED, str(error)) from None
-    agent = _agent(subject, bundle.domain)  # 2
-    _check_signer(compact, bundle)  # 3
+    agent = subject_agent(subject, bundle.domain)  # 2
+    check_signer(compact, bundle.keys)  # 3
     if compact.claims.get("aud") not in (audience, [audience]):  # 4
         raise Refused(Code.CREDENTIAL_WRONG_AUDIENCE, "the token is not for this gateway alone")
     return Credential(
@@ -60,7 +60,8 @@ def verify_jwt_svid(token: bytes | str, bundle: TrustBundle, audience: str) -> C
     )
 
 
-def _agent(subject: str, domain: str) -> AgentId:
+def subject_agent(subject: str, domain: str) -> AgentId:
+    """The one agent of our domain that a token names; `Refused` if it names anything else."""
     check_domain(subject, domain)
     try:
         return parse_agent_id(subject)
@@ -68,9 +69,10 @@ def _agent(subject: str, domain: str) -> AgentId:
         raise Refused(Code.CREDENTIAL_BAD_NAME, str(error)) from None
 
 
-def _check_signer(compact: Compact, bundle: TrustBundle) -> None:
+def check_signer(compact: Compact, keys: Mapping[str, P256Key]) -> None:
+    """Refuse a token that none of the authority's keys signed; `keys` are those for tokens of its kind."""
     kid = compact.header["kid"]
-    key = bundle.keys.get(kid) if isinstance(kid, str) else None
+    key = keys.get(kid) if isinstance(kid, str) else None
     if key is None:
         raise Refused(Code.CREDENTIAL_UNTRUSTED, "the token's `kid` names no key of the trust domain's authority")
     try:

@@ -12,7 +12,7 @@ import json
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -33,13 +33,17 @@ class Introduction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Papers(msgspec.Struct, frozen=True, kw_only=True):
-    """Fresh papers, as a renewal brings them; times are milliseconds. The bundle is today's."""
+    """Fresh papers, as a renewal brings them; times are milliseconds. The bundle is today's.
+
+    `bound` is a WIT-SVID and lives as long as the certificate; an older gateway gives none (empty).
+    """
 
     certificate: bytes
     certificate_until: int
     token: str
     token_until: int
     bundle: TrustBundle
+    bound: str = ""
 
 
 def format_introduction(introduction: Introduction) -> bytes:
@@ -69,6 +73,7 @@ def format_papers(papers: Papers) -> bytes:
             "certificate_until": papers.certificate_until,
             "token": papers.token,
             "token_until": papers.token_until,
+            "bound": papers.bound,
             "bundle": json.loads(format_bundle(papers.bundle)),
         }
     ).encode("ascii")
@@ -77,8 +82,8 @@ def format_papers(papers: Papers) -> bytes:
 def parse_papers(data: bytes, domain: str) -> Papers:
     """The inverse of `format_papers`, from the gateway of `domain`."""
     members = _members(data)
-    token = members.get("token")
-    if not isinstance(token, str) or not token.isascii() or not token.isprintable() or " " in token:
+    token, bound = members.get("token"), members.get("bound", "")
+    if not _is_plain(token) or not _is_plain(bound):
         raise Malformed("the new papers hold no token")
     try:
         certificate = b64decode(str(members.get("certificate")), validate=True)
@@ -88,6 +93,7 @@ def parse_papers(data: bytes, domain: str) -> Papers:
         certificate=certificate,
         certificate_until=_time(members, "certificate_until"),
         token=token,
+        bound=bound,
         token_until=_time(members, "token_until"),
         bundle=_bundle(members, domain),
     )
@@ -97,6 +103,10 @@ def _members(data: bytes) -> dict[str, Any]:
     if len(data) > MAX_PAPERS_BYTES:
         raise Malformed("the papers are too long")
     return parse_object(data)
+
+
+def _is_plain(token: object) -> TypeGuard[str]:
+    return isinstance(token, str) and token.isascii() and token.isprintable() and " " not in token
 
 
 def _bundle(members: Mapping[str, Any], domain: str) -> TrustBundle:

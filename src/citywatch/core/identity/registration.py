@@ -24,6 +24,11 @@ class AgentRow(msgspec.Struct, frozen=True, kw_only=True):
     revoked: bool = False
     reason: str = ""
 
+    @property
+    def acts(self) -> bool:
+        """Whether anything may run for this agent."""
+        return not self.revoked
+
 
 class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
     """Whose key this is, or was."""

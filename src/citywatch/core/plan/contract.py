@@ -146,11 +146,16 @@ class Why(StrEnum):
 
 
 class InPlan(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The call is a step of the plan. `bound` names each argument that the plan holds; the others are free."""
+    """The call is a step of the plan, which constrains the arguments that were `given` as `arguments` says."""
 
     step: str
     progress: Progress
-    bound: tuple[Bound, ...]
+    arguments: Record
+    given: Mapping[str, Any]
+
+    def bound(self) -> tuple[Bound, ...]:
+        """Each argument that the plan holds, and how; the others are free."""
+        return tuple(bindings(self.arguments, self.given))
 
 
 class OutOfPlan(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -190,7 +195,7 @@ def step(held: Held, progress: Progress, facts: CallFacts) -> InPlan | OutOfPlan
                 calls=(*progress.calls, facts.id),
                 beside=progress.beside,
             )
-            return InPlan(step=one.name, progress=done, bound=tuple(bindings(one.arguments, facts.arguments)))
+            return InPlan(step=one.name, progress=done, arguments=one.arguments, given=facts.arguments)
         if gate > reached:
             nearest, reached = found, gate
     return nearest  # INVARIANT: 1
@@ -213,7 +218,7 @@ def continued(held: Held, progress: Progress, before: str, facts: CallFacts) -> 
         steps=(*progress.steps[:place], found.step, *progress.steps[place + 1 :]),
         calls=(*progress.calls[:place], facts.id, *progress.calls[place + 1 :]),
     )
-    return InPlan(step=found.step, progress=done, bound=found.bound)
+    return msgspec.structs.replace(found, progress=done)
 
 
 def _cut(progress: Progress, first: int, last: int) -> Progress:

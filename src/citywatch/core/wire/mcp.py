@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from citywatch.core.wire.headers import ParamHeader, claimed_session, mirrored_anew, param_headers
 from citywatch.core.wire.methods import LEGACY, MODERN, Group, Method, all_methods, effect_of_method, find_method
-from citywatch.core.wire.refusals import error_number, refusal, status_of, turned_away
+from citywatch.core.wire.refusals import (
+    Told,
+    error_number,
+    read_error,
+    read_refusal,
+    refusal,
+    status_of,
+    turned_away,
+)
 from citywatch.core.wire.requests import (
     CHAIN,
     CONTINUING,
@@ -33,6 +41,7 @@ from citywatch.core.wire.results import (
     check_agent_reply,
     check_reply,
     definitions,
+    disowned,
     input_requests,
     keep_only,
     negotiated,
@@ -52,12 +61,14 @@ __all__ = [
     "Method",
     "ParamHeader",
     "Reading",
+    "Told",
     "all_methods",
     "check_agent_reply",
     "check_reply",
     "claimed_session",
     "continuation",
     "definitions",
+    "disowned",
     "effect_of_method",
     "error_number",
     "find_method",
@@ -70,7 +81,9 @@ __all__ = [
     "param_headers",
     "private",
     "read_bodiless",
+    "read_error",
     "read_message",
+    "read_refusal",
     "read_server_message",
     "refusal",
     "shown_chain",

@@ -1,17 +1,20 @@
-"""A refusal → what the asking side is told, and under which HTTP status.
+"""A refusal ⇄ what the asking side is told, and under which HTTP status.
 
-Decides nothing; it words what was decided. A refused tool call is a *result* with `isError`, so that the agent's loop
-goes on; a refused request of another method is a JSON-RPC error outside the specification's ranges; what the
-specification itself has a code for (a bad header, an unknown method) uses that code, for clients' probes read it.
-INVARIANTS: every refusal carries its code and its advice; a notification and a response are never answered.
+Decides nothing; it words what was decided, and reads that again for the asking side. A refused tool call is a *result*
+with `isError`, so that the agent's loop goes on; a refused request of another method is a JSON-RPC error outside the
+specification's ranges; what the specification itself has a code for (a bad header, an unknown method) uses that code,
+for clients' probes read it.
+INVARIANTS: every refusal carries its code and its advice; a notification and a response are never answered; whatever
+was sent reads as a refusal or as none, never as an error.
 SPEC: JSON-RPC 2.0 §5.1; MCP 2026-07-28 basic/transports (status codes), schema `CallToolResult`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
 import orjson
 
 from citywatch.core.call import Call
@@ -27,6 +30,21 @@ UNAVAILABLE: Final = 1503
 
 CODE_META: Final = "citywatch/code"
 DECISION_META: Final = "citywatch/decision"
+DETAIL_META: Final = "citywatch/detail"
+POLICIES_META: Final = "citywatch/policies"
+TICKET_META: Final = "citywatch/ticket"
+MAX_POLICIES: Final = 16
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """A refusal as its asking side reads it. `code` is a `Code` of this version or of a later one's; `ticket` waits for
+    a person's answer; `decision` finds the entry in the log."""
+
+    code: str
+    detail: str = ""
+    policies: tuple[str, ...] = ()
+    ticket: str = ""
+    decision: str = ""
 
 
 # Faults of the exchange, not decisions about an act: a JSON-RPC error whatever the method, tool calls included.
@@ -61,6 +79,7 @@ _UNAVAILABLE: Final = {
     Code.UPSTREAM_UNAVAILABLE,
     Code.UPSTREAM_TIMEOUT,
     Code.STORE_UNAVAILABLE,
+    Code.VIEW_STALE,
     Code.CONFLICT,
     Code.DRAINING,
     Code.OVERLOADED,
@@ -83,26 +102,63 @@ def status_of(code: Code, revision: str | None = None) -> int:
     return _FAULTS[code][1] if code in _FAULTS else 200
 
 
-def refusal(call: Call, code: Code, detail: str = "") -> bytes:
+def refusal(call: Call, code: Code, detail: str = "", *, policies: Sequence[str] = (), ticket: str = "") -> bytes:
     """Tell the asking side of a call why it was refused and what to do next; empty for a notification.
 
-    `detail` is shown as it is. The decision's id in the log goes along.
+    `detail` is shown as it is. The decision's id in the log goes along, which policies spoke, and which ticket waits.
     """
     if call.rpc_id is None:
         return b""
     if call.revision == a2a.REVISION:
         return a2a.refusal(call.rpc_id, code, error_number(code), detail, call.id)
     if call.method != "tools/call" or code in _FAULTS:
-        return _error(call.rpc_id, code, detail, {"decision": call.id})
+        more = {"detail": detail, "policies": list(policies[:MAX_POLICIES]), "ticket": ticket}
+        told = {key: value for key, value in more.items() if value}
+        return _error(call.rpc_id, code, detail, {"decision": call.id, **told})
     text = f"citywatch refused this call ({code.value}): {ADVICE[code]}"
     result: dict[str, Any] = {
         "content": [{"type": "text", "text": f"{text}\n{detail}" if detail else text}],
         "isError": True,
         "_meta": {CODE_META: code.value, DECISION_META: call.id},
     }
+    meta = {DETAIL_META: detail, POLICIES_META: list(policies[:MAX_POLICIES]), TICKET_META: ticket}
+    result["_meta"] |= {key: value for key, value in meta.items() if value}
     if call.revision in MODERN:
         result["resultType"] = "complete"
     return orjson.dumps({"jsonrpc": "2.0", "id": call.rpc_id, "result": result})
+
+
+def read_refusal(result: Any) -> Told | None:
+    """What a tool's result says of a refusal, if it is one: the inverse of `refusal` for calls of tools."""
+    meta = result.get("_meta") if type(result) is dict and result.get("isError") is True else None
+    if type(meta) is not dict:
+        return None
+    names = (CODE_META, DETAIL_META, POLICIES_META, TICKET_META, DECISION_META)
+    return _told(*(meta.get(name) for name in names))
+
+
+def read_error(data: Any) -> Told | None:
+    """What the `data` of a JSON-RPC error says of a refusal, if it is one of ours."""
+    if type(data) is not dict:
+        return None
+    return _told(*(data.get(name) for name in ("code", "detail", "policies", "ticket", "decision")))
+
+
+def _told(code: Any, detail: Any, policies: Any, ticket: Any, decision: Any) -> Told | None:
+    if type(code) is not str or not code:
+        return None
+    named = policies if type(policies) is list else []
+    return Told(
+        code=code,
+        detail=_text(detail),
+        policies=tuple(one for one in named[:MAX_POLICIES] if type(one) is str),
+        ticket=_text(ticket),
+        decision=_text(decision),
+    )
+
+
+def _text(value: Any) -> str:
+    return value if type(value) is str else ""
 
 
 def turned_away(message: Message | None, code: Code, detail: str = "") -> bytes:

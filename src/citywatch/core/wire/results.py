@@ -26,6 +26,10 @@ from citywatch.core.wire.methods import LEGACY, MODERN, check_params, find_metho
 Check = Callable[[Mapping[str, Any], str | None], None]
 
 
+OURS: Final = "citywatch/"
+"""How the gateway's own names in `_meta` begin."""
+
+
 class Definition(msgspec.Struct, frozen=True, kw_only=True):
     """One thing a server says about itself that an agent's model will read: the whole object, as offered.
 
@@ -196,6 +200,16 @@ _PLAIN: Final[Mapping[str, Callable[[Any], Any]]] = {
     "ttlMs": lambda said: said if type(said) is int else None,
 }
 """What is left of the members that are no definitions; None: nothing."""
+
+
+def disowned(response: Response) -> Response:
+    """The same reply without the names in `_meta` that only the gateway uses."""
+    meta = None if response.result is None else response.result.get("_meta")
+    if response.result is None or type(meta) is not dict or not any(key.startswith(OURS) for key in meta):
+        return response
+    kept = {key: value for key, value in meta.items() if not key.startswith(OURS)}
+    changed = Response(response.id, {**response.result, "_meta": kept}, None)
+    return msgspec.structs.replace(changed, body=format_message(changed))
 
 
 def private(response: Response) -> Response:

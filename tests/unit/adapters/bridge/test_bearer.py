@@ -13,7 +13,9 @@ from citywatch.adapters.bridge.client import GatewayClient
 from citywatch.core.errors import CitywatchError, Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.bundle import TrustBundle
 from citywatch.core.identity.jwt import verify_jwt_svid
+from citywatch.core.identity.message import TOKEN_HEADER, Head, check_body, verify_message
 from citywatch.core.identity.papers import format_papers, parse_papers
+from citywatch.core.identity.wit import verify_wit_svid
 from citywatch.core.identity.x509 import verify_x509_svid
 from citywatch.core.names import AgentId
 from citywatch.core.signature import thumbprint
@@ -100,6 +102,32 @@ async def test_papers_are_fetched_and_kept_until_half_their_life_is_over(scene: 
     assert await scene.bearer.token() != first
     assert scene.counter.asked == 2
     assert scene.renewed == (2 if secure else 0)
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_a_message_is_signed_with_the_papers_key(scene: Scene, secure: bool) -> None:
+    scene.use(secure=secure)
+    with pytest.raises(Refused):
+        scene.bearer.sign(b"POST", b"/mcp/bank", b"gw.example", [], b"{}")
+    await scene.bearer.token()
+    sent = [(b"mcp-session-id", b"s")]
+    added = scene.bearer.sign(b"POST", b"/mcp/bank", b"gw.example", sent, b"{}")
+    headers = [(b"host", b"gw.example"), *sent, *added]
+    bound = verify_wit_svid(dict(added)[TOKEN_HEADER], scene.city.bundle)
+    head = Head(method="POST", target=b"/mcp/bank", secure=secure, headers=headers)
+    proof = verify_message(head, bound, now=scene.city.clock.now_ms(), leeway=0)
+    assert check_body(proof, b"{}").key == thumbprint(p256(scene.key.public))
+    again = dict(scene.bearer.sign(b"POST", b"/mcp/bank", b"gw.example", sent, b"{}"))
+    assert again[b"signature-input"] != dict(added)[b"signature-input"]  # another nonce
+
+
+async def test_another_agents_bound_token_is_not_taken(scene: Scene) -> None:
+    good = parse_papers(await scene.city.issuer.renew(scene.city.proof(scene.key)), DOMAIN)
+    now = scene.city.clock.now_ms()
+    stranger = scene.city.authority.issue_wit(BILLING, p256(signer().public), now=now, ttl=HOUR).value.decode()
+    scene.counter.says = format_papers(msgspec.structs.replace(good, bound=stranger))
+    with pytest.raises(Malformed):
+        await scene.bearer.token()
 
 
 async def test_the_certificate_is_shown_over_tls_alone_and_only_while_it_lasts(scene: Scene) -> None:

@@ -319,3 +319,20 @@ async def test_a_body_without_end_is_refused() -> None:
 def test_a_page_of_another_site_is_refused_though_it_sends_no_origin(site: bytes, local: bool) -> None:
     headers = [(b"host", b"127.0.0.1:8480"), (b"sec-fetch-site", site)]
     assert _is_local(headers) is local
+
+
+async def test_a_bridge_that_signs_lends_no_bearer_token() -> None:
+    class Signing(Tokens):
+        def sign(self, method: bytes, target: bytes, authority: bytes, headers: object, body: bytes) -> object:
+            return [(b"signature", b"%s %s %s %s" % (method, target, authority, body))]
+
+    async with open_gate(says(plain(b"{}"))) as gate:
+        out = GatewayClient(gate.url, None, connect_s=10)
+        try:
+            relay = Relay(out, cast(Bearer, Signing()), signs=True)
+            await (await relay.ask(b"POST", b"/mcp/desk", [], CALL)).read(LIMIT)
+        finally:
+            await out.close()
+    (asked,) = gate.asked
+    assert b"authorization" not in asked.headers
+    assert asked.headers[b"signature"] == b"POST /mcp/desk 127.0.0.1:%d %s" % (gate.port, CALL)

@@ -15,7 +15,7 @@ from citywatch.adapters.bridge.bearer import Bearer
 from citywatch.adapters.bridge.client import GatewayClient, PapersRefused
 from citywatch.adapters.bridge.relay import Chain, Relay
 from citywatch.adapters.tls import GatewayPin
-from citywatch.core.errors import Code
+from citywatch.core.errors import Code, Refused
 from tests.identity_city import HOUR
 from tests.unit.adapters.bridge.gate import Answer, Asked, Gate, open_gate, plain, says
 from tests.unit.adapters.test_tls import Town
@@ -93,6 +93,22 @@ async def test_acts_are_shown_under_the_chain_of_the_moment_and_what_only_finds_
     assert json.loads(first) == {**act, "params": {"name": "pay", "_meta": meta}}
     assert others == bodies[1:]
     assert json.loads(last)["params"]["_meta"]["citywatch/chain"] == ["one", "two"]
+
+
+async def test_an_agents_own_plan_and_tickets_are_asked_for_as_they_stand_and_no_other_address_is(town: Town) -> None:
+    chain = ("t-1", ["one"])
+    own = [(b"POST", b"/citywatch/plan"), (b"GET", b"/citywatch/plan"), (b"POST", b"/citywatch/ticket")]
+    act = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "pay"}}).encode()
+    async with opened(town, says(plain(b"1")), town.agent("good.pem"), chain=lambda: chain) as (gate, relay):
+        for method, path in own:
+            await (await relay.ask(method, path, [], None if method == b"GET" else act)).read(LIMIT)
+        strange = [(b"DELETE", b"/citywatch/plan"), (b"GET", b"/citywatch/ticket"), (b"POST", b"/citywatch/renew")]
+        for method, path in [*strange, (b"POST", b"/citywatch/plan/"), (b"POST", b"/citywatch/../citywatch/plan")]:
+            with pytest.raises(Refused) as caught:
+                await relay.ask(method, path, [], b"{}")
+            assert caught.value.code is Code.SERVER_UNKNOWN
+    assert [(asked.method, asked.path) for asked in gate.asked] == own
+    assert [asked.body for asked in gate.asked] == [act, b"", act]
 
 
 async def test_a_certificate_that_tls_refuses_is_replaced_and_the_request_arrives_once(town: Town) -> None:

@@ -27,7 +27,7 @@ async def test_a_session_has_one_revision_also_with_white_space_about_its_id(wri
     assert session is not None
     gateway = Gateway(
         exchange=city.exchange,
-        door=Door(lambda: papers.bundle, GATEWAY),
+        door=Door(lambda: papers.bundle, GATEWAY, papers.messages),
         limits=FROM_SERVER,
         body_time=60,
         max_in_flight=8,

@@ -62,7 +62,7 @@ async def gateway() -> AsyncIterator[tuple[Gateway, City, Papers]]:
 
     opened = Gateway(
         exchange=Exchange(city.enforcer, {"bank": city.upstream}, FROM_SERVER, 3),
-        door=Door(lambda: papers.bundle, GATEWAY),
+        door=Door(lambda: papers.bundle, GATEWAY, papers.messages),
         limits=FROM_SERVER,
         body_time=60,
         max_in_flight=8,

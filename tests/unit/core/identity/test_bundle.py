@@ -46,7 +46,7 @@ def test_it_is_written_as_the_specification_says(world: World) -> None:
     [
         {"kty": "RSA", "use": "jwt-svid", "kid": "r", "n": "AQAB", "e": "AQAB"},
         {"kty": "EC", "crv": "P-384", "use": "jwt-svid", "kid": "r", "x": "AA", "y": "AA"},
-        {"kty": "EC", "crv": "P-256", "use": "wit-svid", "kid": "w"},
+        {"kty": "EC", "crv": "P-256", "use": "a-later-one", "kid": "w"},
         {"kty": "EC", "crv": "P-256", "kid": "no use"},
         {"kty": "EC", "crv": "P-256", "use": "x509-svid"},
         {"kty": "EC", "crv": "P-256", "use": "x509-svid", "x5c": []},

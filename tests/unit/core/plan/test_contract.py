@@ -109,7 +109,7 @@ def test_the_honest_task_goes_through_and_says_what_the_plan_bound() -> None:
     verdict = step(held(), made(READ), PAY)
     assert isinstance(verdict, InPlan)
     assert verdict.step == "pay"
-    assert verdict.bound == (Bound(("recipient",), How.SOURCE), Bound(("amount",), How.SOURCE))
+    assert verdict.bound() == (Bound(("recipient",), How.SOURCE), Bound(("amount",), How.SOURCE))
     assert made(READ, PAY, TELL).steps == ("read", "pay", "tell")
 
 
@@ -221,7 +221,7 @@ def test_members_of_an_object_are_held_one_by_one() -> None:
     plan = held(steps=[{"step": "meet", "tool": "calendar/add", "arguments": {"event": event}}])
     verdict = step(plan, begin(NOON), call("calendar/add", {"event": {"with": ["a@x"], "title": "x"}}))
     assert isinstance(verdict, InPlan)
-    assert verdict.bound == (Bound(("event", "with"), How.VALUE),)
+    assert verdict.bound() == (Bound(("event", "with"), How.VALUE),)
     added = call("calendar/add", {"event": {"with": ["a@x", "eve@x"], "title": "x"}})
     assert why(plan, begin(NOON), added) == (Why.ARGUMENT, ("event", "with"))
 

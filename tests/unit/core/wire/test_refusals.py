@@ -115,3 +115,37 @@ def test_every_credential_code_asks_for_a_credential() -> None:
     codes = [code for code in Code if code.value.startswith("credential_")]
     assert codes
     assert {mcp.status_of(code) for code in codes} == {401}
+
+
+@pytest.mark.parametrize("method", ["tools/call", "resources/read"])
+def test_who_asked_reads_what_was_told(method: str) -> None:
+    raw = mcp.refusal(call(method), Code.APPROVAL_REQUIRED, "`to`: nobody", policies=["p1", "p2"], ticket="t-1")
+    value = told(raw)
+    read = mcp.read_refusal(value["result"]) if "result" in value else mcp.read_error(value["error"]["data"])
+    assert read == mcp.Told(
+        code="approval_required", detail="`to`: nobody", policies=("p1", "p2"), ticket="t-1", decision="c-1"
+    )
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        None,
+        7,
+        [],
+        {},
+        {"isError": False, "_meta": {"citywatch/code": "no_permit"}},
+        {"isError": True, "_meta": 7},
+        {"isError": True, "_meta": {"citywatch/code": 7}},
+        {"isError": True, "_meta": {"citywatch/code": ""}},
+    ],
+)
+def test_what_is_no_refusal_reads_as_none(sent: Any) -> None:
+    assert mcp.read_refusal(sent) is None
+    assert mcp.read_error(sent) is None
+
+
+def test_members_of_a_wrong_type_are_left_out() -> None:
+    meta = {"citywatch/code": "later", "citywatch/detail": 7, "citywatch/policies": ["a", 1], "citywatch/ticket": []}
+    assert mcp.read_refusal({"isError": True, "_meta": meta}) == mcp.Told(code="later", policies=("a",))
+    assert mcp.read_error({"code": "later", "policies": "a"}) == mcp.Told(code="later")
