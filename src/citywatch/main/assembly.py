@@ -45,7 +45,7 @@ from citywatch.core.plan.rules import format_rules, needs_contexts, parse_rules
 from citywatch.core.policy.cedar import Policy, Source, parse_policies
 from citywatch.core.policy.world import AgentFacts
 from citywatch.core.signature import parse_spki, thumbprint
-from citywatch.main.peers import peer_upstreams, secret_at
+from citywatch.main.peers import secret_at
 from citywatch.main.place import Place, Replica, open_state
 from citywatch.service.admin import Admin
 from citywatch.service.authority import Authority, Generation, found_generation, p256
@@ -313,7 +313,6 @@ def assumptions(rules: Rules) -> tuple[str, ...]:
 def build_upstreams(place: Place) -> dict[str, Upstream]:
     """The configured servers, ready to be called."""
     upstreams = {name: _upstream(place, server) for name, server in place.settings.servers.items()}
-    upstreams |= peer_upstreams(place.settings)
     if _has_handles(place.settings):
         upstreams[OWN] = Desk(_reader(place.settings.reader))
     if any(isinstance(server.reach, Program) for server in place.settings.servers.values()):

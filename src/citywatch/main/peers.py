@@ -5,10 +5,23 @@ Decides nothing.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING
+
+from citywatch.adapters.keys import KeyKind, open_key
 from citywatch.adapters.upstream import HttpServer, HttpUpstream, Patience
 from citywatch.adapters.upstream.credential import Credential, from_environment, from_file
 from citywatch.config import FromEnvironment, FromFile, PeerAgent, Settings
+from citywatch.core.errors import CitywatchError
+from citywatch.core.wire.mcp import Definition
+from citywatch.service.cards import Cards, offered_card
+from citywatch.service.enforcer import Enforcer
 from citywatch.service.ports import Upstream
+
+if TYPE_CHECKING:
+    from citywatch.main.assembly import City
+
+CARDS_KEY = "cards.pem"
 
 
 def peer_upstreams(settings: Settings) -> dict[str, Upstream]:
@@ -19,6 +32,24 @@ def peer_upstreams(settings: Settings) -> dict[str, Upstream]:
 def card_upstreams(settings: Settings) -> dict[str, Upstream]:
     """Where each peer's card is."""
     return {name: _at(peer, peer.card) for name, peer in settings.peers.items()}
+
+
+async def offered_cards(settings: Settings, caller: str) -> AsyncIterator[tuple[str, Definition | CitywatchError]]:
+    """What each peer offers as its card today, or why that is not known."""
+    upstreams = card_upstreams(settings)
+    for name, peer in sorted(settings.peers.items()):
+        try:
+            yield name, await offered_card(upstreams[name], peer.reach.url, caller)
+        except CitywatchError as failure:
+            yield name, failure
+        finally:
+            await upstreams[name].close()
+
+
+def cards(city: City, enforcer: Enforcer, upstreams: Mapping[str, Upstream]) -> Cards:
+    """What serves the cards, under a key of their own."""
+    urls = {name: peer.reach.url for name, peer in city.settings.peers.items()}
+    return Cards(enforcer, upstreams, urls, open_key(city.keys, CARDS_KEY, KeyKind.P256))
 
 
 def secret_at(place: FromEnvironment | FromFile | None) -> Credential | None:

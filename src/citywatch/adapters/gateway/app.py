@@ -22,7 +22,7 @@ from citywatch.core.call import Call, Direction
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
 from citywatch.core.identity.renewal import MAX_REQUEST_BYTES
-from citywatch.core.wire import jsonrpc, mcp
+from citywatch.core.wire import a2a, jsonrpc, mcp
 from citywatch.core.wire.jsonrpc import Id, Limits, Request, Response
 from citywatch.service.exchange import END, Exchange
 from citywatch.service.replies import Delivery, Outcome
@@ -206,7 +206,9 @@ class Gateway:
             if name not in self.exchange.enforcer.rules.peers or rest:
                 raise Refused(Code.SERVER_UNKNOWN, f"`{name[:80]}` is not an agent of this gateway's file")
             if card and scope["method"] == "GET" and self.cards is not None:
-                await _write(send, 200, await self.cards(name, await approach.enter(b"")))
+                host = next(value for key, value in scope["headers"] if key == b"host").decode("latin-1")
+                here = f"{scope['scheme']}://{host}/a2a/{name}"
+                await _write(send, 200, await self.cards(name, await approach.enter(b""), here))
                 return
             if card or scope["method"] != "POST":
                 await _write(send, 405, b"", extra=[(b"allow", b"GET" if card else b"POST")])
@@ -216,7 +218,8 @@ class Gateway:
             message = jsonrpc.parse_message(raw, self.limits)
             outcome = await peers.said(self.exchange, name, scope["headers"], message, credential)
         except (Malformed, Refused, Unavailable) as failure:
-            await self._turn_away(send, failure, message, peer, name, worded=peers.turned_away)
+            revision = None if card else a2a.REVISION
+            await self._turn_away(send, failure, message, peer, name, worded=peers.turned_away, revision=revision)
             return
         await self._deliver(send, receive, outcome)
 
@@ -327,6 +330,7 @@ class Gateway:
         *,
         said_by: int = 200,
         worded: Callable[[jsonrpc.Message | None, Code, str], bytes] = mcp.turned_away,
+        revision: str | None = None,
     ) -> None:
         """Answer and record a request that did not become a call, or that could not be judged.
 
@@ -337,7 +341,7 @@ class Gateway:
             await self.exchange.enforcer.rejections.add(code, detail, peer.address.rpartition(":")[0], server)
         except Unavailable:
             code, detail = Code.STORE_UNAVAILABLE, ""
-        found = mcp.status_of(code)
+        found = mcp.status_of(code, revision)
         status = said_by if found == 200 else found
         extra = [(b"www-authenticate", b"Bearer")] if status == 401 else []
         await _write(send, status, worded(message, code, detail), JSON, extra)

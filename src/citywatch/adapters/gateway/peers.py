@@ -17,8 +17,9 @@ from citywatch.service.exchange import Exchange
 from citywatch.service.replies import Outcome
 
 CARD = "/.well-known/agent-card.json"
-Cards = Callable[[str, Credential], Awaitable[bytes]]
-"""The card of a peer as this caller may have it; raises `Refused` for one that nobody approved, or that changed."""
+Cards = Callable[[str, Credential, str], Awaitable[bytes]]
+"""The card of a peer as this caller may have it, by the address under which it reached us; raises `Refused` for one
+that nobody approved, or that changed."""
 
 
 async def said(

@@ -99,6 +99,9 @@ def status_of(code: Code, revision: str | None = None) -> int:
     """
     if code is Code.METHOD_UNKNOWN and revision in LEGACY:
         return 200
+    # SPEC: A2A 1.0 §9: its clients read an error's code from the body, and from a body alone that came with 200.
+    if revision == a2a.REVISION and _FAULTS.get(code, (0, 200))[1] not in (401, 403):
+        return 200
     return _FAULTS[code][1] if code in _FAULTS else 200
 
 
