@@ -12,6 +12,7 @@ from citywatch.core.wire.methods import LEGACY, MODERN, Group, Method, all_metho
 from citywatch.core.wire.refusals import (
     Told,
     error_number,
+    is_outage,
     read_error,
     read_refusal,
     refusal,
@@ -73,6 +74,7 @@ __all__ = [
     "error_number",
     "find_method",
     "input_requests",
+    "is_outage",
     "keep_only",
     "mirrored_anew",
     "name_and_arguments",

@@ -91,6 +91,11 @@ def error_number(code: Code) -> int:
     return _FAULTS[code][0] if code in _FAULTS else UNAVAILABLE if code in _UNAVAILABLE else REFUSED
 
 
+def is_outage(code: str) -> bool:
+    """Whether a code says that nobody could do it now, rather than that somebody may not."""
+    return code in _UNAVAILABLE
+
+
 def status_of(code: Code, revision: str | None = None) -> int:
     """The HTTP status under which a refusal goes out; `revision` is what the message spoke, if that was found out.
 
@@ -115,7 +120,7 @@ def refusal(call: Call, code: Code, detail: str = "", *, policies: Sequence[str]
     if call.revision == a2a.REVISION:
         return a2a.refusal(call.rpc_id, code, error_number(code), detail, call.id)
     if call.method != "tools/call" or code in _FAULTS:
-        more = {"detail": detail, "policies": list(policies[:MAX_POLICIES]), "ticket": ticket}
+        more = {"policies": list(policies[:MAX_POLICIES]), "ticket": ticket}
         told = {key: value for key, value in more.items() if value}
         return _error(call.rpc_id, code, detail, {"decision": call.id, **told})
     text = f"citywatch refused this call ({code.value}): {ADVICE[code]}"
@@ -178,6 +183,7 @@ def turned_away(message: Message | None, code: Code, detail: str = "") -> bytes:
 
 
 def _error(rpc_id: Id | None, code: Code, detail: str, data: Mapping[str, Any], number: int | None = None) -> bytes:
+    data = {**({"detail": detail} if detail else {}), **data}
     error = {
         "code": number or error_number(code),
         "message": f"citywatch: {code.value}: {detail or ADVICE[code]}",
