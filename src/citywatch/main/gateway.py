@@ -84,7 +84,7 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     exchange = _exchange(city, enforcer, upstreams)
     watch = Watch(city.store, exchange.listening, city.settings.limits.max_staleness_ms / 1000)
     await watch.look()
-    served = cards(city, enforcer, where_cards_are)
+    served = cards(city.settings, city.keys, enforcer, where_cards_are)
     listeners = _listeners(city, _gateway(city, exchange, door, publisher, watch, served))
     tls = await _tls(city)
     addresses = [Address(listen.host, listen.port, listen.tls) for listen in city.settings.listen]

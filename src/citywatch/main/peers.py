@@ -6,9 +6,8 @@ Decides nothing.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING
 
-from citywatch.adapters.keys import KeyKind, open_key
+from citywatch.adapters.keys import KeyKind, SecretDirectory, open_key
 from citywatch.adapters.upstream import HttpServer, HttpUpstream, Patience
 from citywatch.adapters.upstream.credential import Credential, from_environment, from_file
 from citywatch.config import FromEnvironment, FromFile, PeerAgent, Settings
@@ -17,9 +16,6 @@ from citywatch.core.wire.mcp import Definition
 from citywatch.service.cards import Cards, offered_card
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.ports import Upstream
-
-if TYPE_CHECKING:
-    from citywatch.main.assembly import City
 
 CARDS_KEY = "cards.pem"
 
@@ -46,10 +42,10 @@ async def offered_cards(settings: Settings, caller: str) -> AsyncIterator[tuple[
             await upstreams[name].close()
 
 
-def cards(city: City, enforcer: Enforcer, upstreams: Mapping[str, Upstream]) -> Cards:
+def cards(settings: Settings, keys: SecretDirectory, enforcer: Enforcer, upstreams: Mapping[str, Upstream]) -> Cards:
     """What serves the cards, under a key of their own."""
-    urls = {name: peer.reach.url for name, peer in city.settings.peers.items()}
-    return Cards(enforcer, upstreams, urls, open_key(city.keys, CARDS_KEY, KeyKind.P256))
+    urls = {name: peer.reach.url for name, peer in settings.peers.items()}
+    return Cards(enforcer, upstreams, urls, open_key(keys, CARDS_KEY, KeyKind.P256))
 
 
 def secret_at(place: FromEnvironment | FromFile | None) -> Credential | None:
