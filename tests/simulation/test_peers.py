@@ -126,7 +126,7 @@ async def test_a_message_goes_through_the_one_sequence() -> None:
     kinds = [type(one).__name__ for one in await city.events()][-2:]
     assert kinds == ["Decided", "Settled"]
     sent = json.loads(city.billing.sent[-1][1])["params"]
-    assert sent["metadata"] == {a2a.SENDER: AGENT, a2a.HOPS: 1}
+    assert sent["metadata"] == {a2a.SENDER: AGENT}
 
 
 async def test_who_is_not_named_cannot_reach_a_peer_that_policy_permits() -> None:

@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Mapping
 
 from citywatch.core.call import Call
+from citywatch.core.delegation.chain import Chain
 from citywatch.core.enforce.needs import is_synced, session_key, waiting_key
 from citywatch.core.enforce.peers import is_message
 from citywatch.core.enforce.settle import Withheld
@@ -174,7 +175,8 @@ class Exchange:
 def forwarded(judged: Judged) -> bytes:
     """What a server is sent: the message that was judged, without the chain that was shown to us."""
     if is_message(judged.call):
-        return a2a.forwarded(judged.call, 1)
+        chain = judged.known.chain
+        return a2a.forwarded(judged.call, len(chain.hops) if isinstance(chain, Chain) else None)
     return mcp.without_chain(judged.call.body) if judged.call.chain else judged.call.body
 
 

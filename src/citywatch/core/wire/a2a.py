@@ -160,8 +160,11 @@ def visible(params: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**rest, "metadata": kept} if kept else rest
 
 
-def forwarded(call: Call, hops: int) -> bytes:
-    """What a peer is sent: the request that was judged without its chain, with who sends it and how far it came."""
+def forwarded(call: Call, hops: int | None) -> bytes:
+    """What a peer is sent: the request that was judged without its chain, with who sends it.
+
+    `hops` is the number of agents that its task came through, None where no chain says so.
+    """
     message = parse_message(call.body, FROM_SERVER)
     if not isinstance(message, Request):
         raise Malformed("an A2A message is a request, with an `id`")
@@ -170,7 +173,7 @@ def forwarded(call: Call, hops: int) -> bytes:
         kept = {key: value for key, value in params.items() if key != "metadata"}
         return format_message(msgspec.structs.replace(message, params=kept))
     metadata = {key: value for key, value in params.get("metadata", {}).items() if key != CHAIN}
-    told = {**metadata, SENDER: call.agent, HOPS: hops}
+    told = {**metadata, SENDER: call.agent, **({} if hops is None else {HOPS: hops})}
     return format_message(msgspec.structs.replace(message, params={**params, "metadata": told}))
 
 
