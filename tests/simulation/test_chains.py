@@ -230,7 +230,7 @@ async def test_a_chain_ends_with_its_task_its_time_and_every_agent_on_its_way() 
     assert await town.does("clerk", chain, of="orders") == "chain_expired"
 
 
-@pytest.mark.parametrize("what", ["root", "leaf", "chain"])
+@pytest.mark.parametrize("what", ["root", "leaf", "chain", "principal"])
 async def test_what_was_withdrawn_is_void_with_all_beneath_it(what: str) -> None:
     town = await Town().begin()
     chain = town.hand(town.root, "clerk")
@@ -239,6 +239,7 @@ async def test_what_was_withdrawn_is_void_with_all_beneath_it(what: str) -> None
         "root": f"grant:{links[0].hash}",
         "leaf": f"grant:{links[1].hash}",
         "chain": f"chain:{links[0].grant.chain_id}",
+        "principal": "principal:anna",
     }[what]
     assert await town.does("clerk", chain, of="orders") is None
     await town.grants.withdraw(name, "operator", "not needed any more")

@@ -159,15 +159,15 @@ async def test_a_look_that_was_cut_short_is_made_up_for(city: City, monkeypatch:
     reading = asyncio.ensure_future(rest(await opened(city, answer)))
     await looks.look()
     await admin(city).revoke_agent("clerk", "turned", "op")
-    recall = city.enforcer.recall
+    stands = city.enforcer.stands
 
     async def away(*_: Any) -> Any:
         raise Unavailable(Code.STORE_UNAVAILABLE)
 
-    monkeypatch.setattr(city.enforcer, "recall", away)
+    monkeypatch.setattr(city.enforcer, "stands", away)
     await looks.look()
     assert not reading.done()
-    monkeypatch.setattr(city.enforcer, "recall", recall)
+    monkeypatch.setattr(city.enforcer, "stands", stands)
     await looks.look()
     assert b"agent_revoked" in (await reading)[-1]
 
@@ -205,16 +205,16 @@ async def test_who_hears_nothing_for_too_long_refuses_and_closes_what_is_open(ci
 
 async def test_a_stream_is_looked_at_once_where_nothing_is_revoked(city: City, monkeypatch: pytest.MonkeyPatch) -> None:
     looks, asked = watch_of(city), 0
-    recall = city.enforcer.recall
+    stands = city.enforcer.stands
 
     async def counted(*arguments: Any) -> Any:
         nonlocal asked
         asked += 1
-        return await recall(*arguments)
+        return await stands(*arguments)
 
     answer = Silent(DONE)
     stream = await opened(city, answer)
-    monkeypatch.setattr(city.enforcer, "recall", counted)
+    monkeypatch.setattr(city.enforcer, "stands", counted)
     for _ in range(5):
         await looks.look()
     assert asked == 1

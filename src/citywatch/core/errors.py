@@ -33,6 +33,9 @@ class Code(StrEnum):
     KEY_NOT_REGISTERED = "key_not_registered"
     AGENT_UNKNOWN = "agent_unknown"
     AGENT_REVOKED = "agent_revoked"
+    AGENT_QUARANTINED = "agent_quarantined"
+    KEY_REVOKED = "key_revoked"
+    HALTED = "halted"
     # For whom do you act?
     CHAIN_MALFORMED = "chain_malformed"
     CHAIN_BROKEN = "chain_broken"
@@ -107,6 +110,9 @@ ADVICE: dict[Code, str] = {
     Code.KEY_NOT_REGISTERED: "the operator registers this agent's key with `citywatch agent add`",
     Code.AGENT_UNKNOWN: "the operator adds this agent with `citywatch agent add`",
     Code.AGENT_REVOKED: "stop; the operator has revoked this agent",
+    Code.AGENT_QUARANTINED: "stop; the operator is looking into what this agent did",
+    Code.KEY_REVOKED: "stop; the operator has revoked this key",
+    Code.HALTED: "stop and wait; the operator has stopped this and says when it may go on",
     Code.CHAIN_MALFORMED: "send the links of a chain as they were given, root first, and your own signed link last",
     Code.CHAIN_BROKEN: "attenuate the chain that you hold, and claim no more than it leaves",
     Code.CHAIN_UNTRUSTED: "use a chain that `citywatch task start` rooted at this gateway",

@@ -65,7 +65,7 @@ def list_agents(file: Path) -> None:
             found = await city.admin.list_agents()
         for name, row in found:
             since = datetime.fromtimestamp(row.added_at / 1000, UTC).strftime("%Y-%m-%d %H:%M")
-            standing = f"revoked: {row.reason}" if row.revoked else "good standing"
+            standing = f"revoked: {row.reason}" if row.revoked else row.refusal or "good standing"
             click.echo(f"{name}  {row.agent}  added {since}  {standing}")
             for key in row.keys:
                 click.echo(f"    key {key}")
@@ -77,16 +77,21 @@ def list_agents(file: Path) -> None:
 
 @agent.command()
 @click.argument("name")
+@click.option("--key", help="Only this key of it, by its thumbprint as `agent list` shows it.")
 @click.option("--reason", required=True, help="Why; it stands in the log.")
 @click.pass_obj
-def revoke(file: Path, name: str, reason: str) -> None:
-    """Void all papers of an agent, from its next request on."""
+def revoke(file: Path, name: str, key: str | None, reason: str) -> None:
+    """Void all papers of an agent, or of one of its keys, from its next request on."""
     from citywatch.main.assembly import open_city, operator
 
     place = read_place(file)
 
     async def run() -> None:
         async with open_city(place) as city:
+            if key is not None:
+                row = await city.admin.revoke_key(name, key, reason, operator())
+                click.echo(f"revoked the key {key} of {row.agent}, which has {len(row.keys)} left")
+                return
             row = await city.admin.revoke_agent(name, reason, operator())
             click.echo(f"revoked {row.agent}")
 

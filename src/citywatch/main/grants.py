@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MAX_FILE = 262_144
 MAX_HOLD_MS = 30 * 24 * 3_600_000
-_NAME = re.compile(r"(?:grant:[0-9a-f]{64}|chain:[A-Za-z0-9_-]{16,64})\Z")
+_NAME = re.compile(r"(?:grant:[0-9a-f]{64}|chain:[A-Za-z0-9_-]{16,64}|principal:[!-~]{1,128})\Z")
 
 
 def register(cli: click.Group) -> None:
@@ -101,7 +101,7 @@ def hand_on(
 @click.option("--reason", required=True, help="Why; it stands in the log.")
 @click.pass_obj
 def withdraw(file: Path, name: str, reason: str) -> None:
-    """Void a link, or a whole chain, and all that was handed on beneath it, from the next call on."""
+    """Void a link, a whole chain, or every chain of a principal, and all that was handed on beneath, from now on."""
     from citywatch.main.assembly import open_city, operator
     from citywatch.service.grants import Grants
 

@@ -66,6 +66,25 @@ def approve(file: Any, server: str | None, yes: bool) -> None:
     asyncio.run(_approve(read_place(file), server, yes))
 
 
+@tools.command()
+@click.argument("server")
+@click.argument("name")
+@click.option("--kind", type=click.Choice(["tool", "prompt"]), default="tool", show_default=True)
+@click.option("--reason", required=True, help="Why; it stands in the log.")
+@click.pass_obj
+def withdraw(file: Any, server: str, name: str, kind: str, reason: str) -> None:
+    """Take an approval back: from the next call on nobody sees or calls it, until it is approved again."""
+    from citywatch.main.assembly import open_city, operator
+    from citywatch.service.tools import withdraw as unpin
+
+    async def run() -> None:
+        async with open_city(read_place(file)) as city:
+            await unpin(city.store, city.clock, city.replica.name, server, name, operator(), reason, kind)
+        click.echo(f"withdrawn: {kind} {server}/{shown(name)}")
+
+    asyncio.run(run())
+
+
 async def _compare(place: Place, server: str | None) -> tuple[list[str], list[Any]]:
     from citywatch.main.assembly import open_city
 

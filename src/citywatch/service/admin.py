@@ -57,8 +57,11 @@ class Admin:
                 raise Refused(Code.CONFLICT, "the key was registered before: draw a new one")
             if before is not None and not parse_agent_row(before.value).revoked:
                 raise Refused(Code.CONFLICT, f"the agent `{name}` is registered: revoke it first, or choose a name")
+            if before is not None and parse_agent_row(before.value).quarantined:
+                raise Refused(Code.CONFLICT, f"the agent `{name}` is in quarantine: lift that first")
             now = self._clock.now_ms()
-            row = AgentRow(agent=str(agent), keys=(key,), added_at=now)
+            stopped = before is not None and parse_agent_row(before.value).halted  # a new key ends no stop
+            row = AgentRow(agent=str(agent), keys=(key,), added_at=now, halted=stopped)
             event = events.AgentAdded(at=now, replica=self._replica, agent=str(agent), key=key, by=by)
             reads = ((agent_key(name), before.version if before else 0), (key_key(key), 0))
             puts = ((agent_key(name), format_row(row)), (key_key(key), format_row(KeyRow(agent=str(agent)))))
@@ -83,6 +86,30 @@ class Admin:
             if await self._commit(event, ((agent_key(name), stored.version),), puts):
                 return row
         raise Unavailable(Code.CONFLICT, f"the agent `{name}` was not revoked: it kept changing")
+
+    async def revoke_key(self, name: str, key: str, reason: str, by: str) -> AgentRow:
+        """Void one key of an agent (its thumbprint) and all papers for it; a second time changes nothing.
+
+        `Refused(AGENT_UNKNOWN)` for a stranger, `Refused(KEY_NOT_REGISTERED)` for a key that is not this agent's.
+        """
+        for _ in range(MAX_CONFLICTS):
+            stored = (await self._store.load([agent_key(name)], [])).rows.get(agent_key(name))
+            if stored is None:
+                raise Refused(Code.AGENT_UNKNOWN, f"no agent `{name[:80]}` is registered")
+            row = parse_agent_row(stored.value)
+            if key in row.void:
+                return row
+            if key not in row.keys:
+                raise Refused(Code.KEY_NOT_REGISTERED, f"the agent `{name[:80]}` has no key `{key[:80]}`")
+            left = tuple(one for one in row.keys if one != key)
+            row = msgspec.structs.replace(row, keys=left, void=(*row.void, key))
+            event = events.KeyRevoked(
+                at=self._clock.now_ms(), replica=self._replica, agent=row.agent, key=key, by=by, reason=reason
+            )
+            puts = (*NOTICED, (agent_key(name), format_row(row)))
+            if await self._commit(event, ((agent_key(name), stored.version),), puts):
+                return row
+        raise Unavailable(Code.CONFLICT, f"the key of `{name[:80]}` was not revoked: the agent kept changing")
 
     async def list_agents(self) -> list[tuple[str, AgentRow]]:
         """All agents by name, the revoked ones too."""

@@ -34,6 +34,7 @@ from citywatch.core.enforce.admit import admit
 from citywatch.core.enforce.context import context_key, context_of_call
 from citywatch.core.enforce.deliver import Places, as_delivered, deliver
 from citywatch.core.enforce.needs import (
+    PINNED,
     TOOL_CALL,
     Known,
     Needs,
@@ -42,12 +43,13 @@ from citywatch.core.enforce.needs import (
     has_shared_id,
     needs,
     open_key,
+    pin_key,
 )
 from citywatch.core.enforce.observe import observed
 from citywatch.core.enforce.past import Event, event_of, reply_of
 from citywatch.core.enforce.receive import Entering, entering_reply
 from citywatch.core.enforce.rules import Rules
-from citywatch.core.enforce.settle import Released, Withheld, reply_rows, settle
+from citywatch.core.enforce.settle import Released, Withheld, check_stands, reply_rows, settle, standing_rows
 from citywatch.core.enforce.veiling import hiding_tool, veil_reply
 from citywatch.core.enforce.verify import Authority, verify
 from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
@@ -198,6 +200,16 @@ class Enforcer:
         return Judged(
             call=call, credential=credential, decision=_RECALLED, found=_RECALLED, authority=authority, known=known
         )
+
+    async def stands(self, judged: Judged) -> None:
+        """Raise `Refused` where what was let through may not go on: whose it is, or what it uses, was revoked."""
+        call, kind = judged.call, PINNED.get(judged.call.method)
+        pin = () if kind is None or judged.known.pin is None else (pin_key(call.server, kind, call.name or ""),)
+        rows = (*standing_rows(call, judged.authority), *pin)
+        loaded = await self.store.load(rows, ())
+        check_stands(call, judged.authority, {key: self.snapshots.decode(key, loaded) for key in rows})
+        if any(key not in loaded.rows for key in pin):
+            raise Refused(Code.TOOL_NOT_APPROVED, "its approval was withdrawn since")
 
     # -- the second half: what came back -----------------------------------------------------------------------------
 

@@ -57,7 +57,7 @@ class Grants:
             whose = agent_key(row.agent.rpartition("/")[2])
             agents = await self._store.load((whose,), ())
             agent = None if whose not in agents.rows else parse_agent_row(agents.rows[whose].value)
-            if agent is None or agent.revoked or row.started < agent.added_at:
+            if agent is None or agent.refusal or not agent.keys or row.started < agent.added_at:
                 raise Refused(Code.AGENT_UNKNOWN, f"`{row.agent}` is not registered as it was when the task began")
             now = self._clock.now_ms()
             stated = msgspec.structs.replace(

@@ -183,8 +183,8 @@ class Issuer:
         if stored is None:
             raise Refused(Code.AGENT_UNKNOWN, f"no agent `{name}` is registered")
         row = parse_agent_row(stored.value)
-        if row.revoked:
-            raise Refused(Code.AGENT_REVOKED, f"the agent `{name}` is revoked")
+        if (refusal := row.refusal) is not None:
+            raise Refused(refusal, f"the agent `{name}` may not act")
         return row, stored.version
 
     async def _handed_over(self, entries: Sequence[NewEntry], name: str, version: int) -> None:

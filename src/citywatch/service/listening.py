@@ -1,6 +1,6 @@
 """What stays open for an agent after a call was let through: streams, and programs that run for it alone.
 
-Decides nothing: whether a call still stands `Enforcer.recall` says, from rows. INVARIANTS: a stream that does not stand
+Decides nothing: whether a call still stands `Enforcer.stands` says, from rows. INVARIANTS: a stream that does not stand
 any more is closed with the reason, also while its server says nothing; one that began while something was revoked is
 looked at as well; what cannot be looked at for too long is closed.
 """
@@ -84,7 +84,7 @@ class Listening:
         left = self._streams.copy() if revoked else self._unseen.copy()
         for number, stream in enumerate(left, 1):
             try:
-                await self._enforcer.recall(stream.judged.call, stream.judged.credential)
+                await self._enforcer.stands(stream.judged)
             except Refused as why:
                 stream.end(why)
             self._unseen.discard(stream)
@@ -106,5 +106,5 @@ class Listening:
                 key = agent_key(agent.rpartition("/")[2])
                 stored = (await self._enforcer.store.load((key,), ())).rows.get(key)
                 row = None if stored is None else parse_agent_row(stored.value)
-                if row is None or not row.acts or added != str(row.added_at):
+                if row is None or row.refusal or added != str(row.added_at):
                     await upstream.dismiss(caller)

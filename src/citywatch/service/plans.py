@@ -12,8 +12,9 @@ from collections.abc import Callable
 from citywatch.core import events
 from citywatch.core.enforce.context import Context, context_key
 from citywatch.core.enforce.held import plan_key, progress_key, write_down
+from citywatch.core.enforce.needs import HALT
 from citywatch.core.enforce.rules import Rules
-from citywatch.core.enforce.verify import check_standing
+from citywatch.core.enforce.verify import check_halts, check_standing
 from citywatch.core.errors import Code, Refused, Unavailable
 from citywatch.core.identity.credential import Credential, check_time
 from citywatch.core.identity.registration import agent_key, parse_agent_row
@@ -51,11 +52,12 @@ class Plans:
         for _ in range(MAX_CONFLICTS):
             now, salt = self._clock.now_ms(), self._chance.salt()
             check_time(credential, now, rules.leeway_ms)
-            standing = await self._store.load((agent_key(name),), ())
+            standing = await self._store.load((agent_key(name), HALT), ())
             stored = standing.rows.get(agent_key(name))
             row = check_standing(
                 credential.agent, credential.key, None if stored is None else parse_agent_row(stored.value)
             )
+            check_halts(None, everything=HALT in standing.rows)
             contexts = tuple(context_key(row.agent, key) for key in row.keys)
             keys = (*contexts, plan_key(row.agent), progress_key(row.agent))
             loaded = await self._store.load(keys, ())
@@ -86,7 +88,7 @@ class Plans:
             )
             append = Append(
                 entries=(NewEntry(encode_event(event), Payload(salt, body)),),
-                reads=(*versions_of((agent_key(name),), standing), *versions_of(keys, loaded)),
+                reads=(*versions_of((agent_key(name), HALT), standing), *versions_of(keys, loaded)),
                 puts=hold(row.agent, *after),
                 sync=True,
             )

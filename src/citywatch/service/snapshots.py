@@ -18,6 +18,7 @@ from citywatch.core.enforce.cursors import Issued, cursor_key
 from citywatch.core.enforce.held import TaskRow, task_key
 from citywatch.core.enforce.invitation import Invitation, read_invitation
 from citywatch.core.enforce.needs import (
+    HALT,
     Key,
     Known,
     LostCalls,
@@ -58,6 +59,7 @@ ROW_TYPES: dict[str, Any] = {
     WITHDRAWN: bool,
     "cursors": Issued,
     THING: str,
+    "halt": bool,
 }
 Counted = tuple[Puts, Reads, tuple[tuple[str, Session], ...]]
 """What adds a session to an agent's: the change, what it was read from, and the sessions that it ends."""
@@ -89,6 +91,7 @@ class Snapshots:
             invited=invited,
             task=None if call.task is None else self.decode(task_key(call.task), loaded),
             issued=self.decode(cursor_key(call), loaded),
+            halted=HALT in loaded.rows,
             taken=taken or (need.asked is not None and need.asked in loaded.rows),
             used=loaded.used,
             things={key: self.decode(key, loaded) for key in thing_rows(call)},

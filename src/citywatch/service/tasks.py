@@ -26,7 +26,6 @@ from citywatch.core.plan.narrow import NotAdopted
 from citywatch.service.contexts import add_item, context_of, held_to, hold, risen
 from citywatch.service.ports import Append, Appended, Chance, Clock, NewEntry, Payload, Puts, Reads, Store
 from citywatch.service.snapshots import versions_of
-from citywatch.service.watch import NOTICED
 
 MAX_CONFLICTS = 8
 MAX_REASON = 400
@@ -154,7 +153,7 @@ class Tasks:
             append = Append(
                 entries=(NewEntry(encode_event(event)),),
                 reads=((key, stored.version),),
-                puts=(*NOTICED, (key, msgspec.json.encode(ended))),
+                puts=((key, msgspec.json.encode(ended)),),
                 sync=True,
             )
             if isinstance(await self._store.append(append), Appended):

@@ -15,10 +15,11 @@ from citywatch.core import events
 from citywatch.core.enforce.needs import Key, Pin, pin_key
 from citywatch.core.enforce.offers import Offers, definition_key, offer_name, offers_key
 from citywatch.core.enforce.pinning import Standing, definition_bytes, definition_digest, difference
-from citywatch.core.errors import Code, Unavailable
+from citywatch.core.errors import Code, Malformed, Unavailable
 from citywatch.core.log.entry import encode_event
 from citywatch.core.wire.mcp import Definition
 from citywatch.service.ports import Append, Appended, Clock, NewEntry, Store
+from citywatch.service.watch import NOTICED
 
 MAX_CONFLICTS = 3
 
@@ -102,6 +103,40 @@ async def approve(store: Store, clock: Clock, replica: str, chosen: Sequence[Com
         if not isinstance(outcome, Appended):
             raise Unavailable(Code.CONFLICT, f"`{one.name[:80]}` was not approved")
     return len(chosen)
+
+
+async def withdraw(
+    store: Store, clock: Clock, replica: str, server: str, name: str, by: str, reason: str, kind: str = "tool"
+) -> None:
+    """Take an approval back; from the next call on the definition is as one that nobody approved.
+
+    `Malformed` where nothing of that name is approved.
+    """
+    key = pin_key(server, kind, name)
+    for _ in range(MAX_CONFLICTS):
+        stored = (await store.load((key,), ())).rows.get(key)
+        if stored is None:
+            raise Malformed(f"no {kind} `{name[:80]}` of `{server[:80]}` is approved")
+        pin = msgspec.json.decode(stored.value, type=Pin)
+        event = events.ToolWithdrawn(
+            at=clock.now_ms(),
+            replica=replica,
+            server=server,
+            kind=kind,
+            name=name,
+            digest=pin.digest,
+            by=by,
+            reason=reason,
+        )
+        append = Append(
+            entries=(NewEntry(encode_event(event)),),
+            reads=((key, stored.version),),
+            puts=(*NOTICED, (key, None)),
+            sync=True,
+        )
+        if isinstance(await store.append(append), Appended):
+            return
+    raise Unavailable(Code.CONFLICT, f"`{name[:80]}` was not withdrawn: it kept changing")
 
 
 async def dropped_offers(store: Store, server: str) -> int:

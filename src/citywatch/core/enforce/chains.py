@@ -42,7 +42,8 @@ def is_act(call: Call) -> bool:
 
 
 def withdrawn_key(name: str) -> Key:
-    """Where it is kept that a link (`grant:<hash>`) or a chain (`chain:<id>`) was revoked; that it is there says so."""
+    """Where it is kept that a link (`grant:<hash>`), a chain (`chain:<id>`) or every chain of a principal
+    (`principal:<name>`) was revoked; that it is there says so."""
     return (WITHDRAWN, name)
 
 
@@ -50,7 +51,7 @@ def chain_rows(chain: Chain) -> tuple[Key, ...]:
     """The rows that can void a chain: every agent's that it went through, every link's, its own."""
     links = (withdrawn_key(f"grant:{one}") for one in chain.hashes)
     agents = (agent_key(parse_agent_id(agent).name) for agent, _ in chain.hops)
-    return (*dict.fromkeys(agents), *links, withdrawn_key(f"chain:{chain.chain_id}"))
+    return (*dict.fromkeys(agents), *links, withdrawn_key(f"chain:{chain.chain_id}"), withdrawn_key(chain.principal))
 
 
 def budget_key(budget: Budget) -> str:
@@ -66,7 +67,7 @@ def void_names(chain: Chain, rows: Mapping[Key, Any], withdrawn: Collection[str]
     void = set(withdrawn)
     for agent, thumb in chain.hops:
         row: AgentRow | None = rows.get(agent_key(parse_agent_id(agent).name))
-        if row is None or row.agent != agent or row.revoked:
+        if row is None or row.agent != agent or row.refusal:
             void.add(f"agent:{agent}")
         elif thumb not in row.keys:
             void.add(f"key:{thumb}")

@@ -61,6 +61,7 @@ class TaskRow(msgspec.Struct, frozen=True, kw_only=True):
     principal: str
     started: int
     ended: int = 0
+    halted: bool = False
 
 
 FREE = Holding()

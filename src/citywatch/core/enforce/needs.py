@@ -30,6 +30,8 @@ from citywatch.core.plan.temporal import Memory
 from citywatch.core.wire import mcp
 
 Key = tuple[str, str]
+HALT: Final[Key] = ("halt", "all")
+"""Where it is kept that everything is stopped; that it is there says so."""
 
 TOOL_CALL = "tools/call"
 PINNED = {TOOL_CALL: "tool", "prompts/get": "prompt"}
@@ -99,7 +101,8 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     `taken` says that an earlier call, still open, has the same JSON-RPC id; `past` is what temporal rules remember;
     `broken` says why a handle names nothing here; `issued` are the cursors that the server gave the agent. `chain` is
     what the call's links are together, or why they are no chain; `hops` are the agents that it went through,
-    `withdrawn` what of it was revoked. `things` says to whom a peer gave what a message goes on with.
+    `withdrawn` what of it was revoked. `halted`: everything is stopped. `things` says to whom a peer gave what a message
+    goes on with.
     """
 
     rules: Rules
@@ -119,6 +122,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     hops: Mapping[Key, AgentRow | None] = {}
     withdrawn: frozenset[str] = frozenset()
     issued: Issued | None = None
+    halted: bool = False
     things: Mapping[Key, str | None] = {}
 
 
@@ -285,7 +289,7 @@ def _steered(call: Call, rules: Rules) -> ApprovedTool | None:
 
 def _needs(call: Call, rules: Rules, now: int) -> Needs:
     name = agent_name(call)
-    rows: list[Key] = [agent_key(name), *(() if call.task is None else (task_key(call.task),)), *thing_rows(call)]
+    rows: list[Key] = [agent_key(name), HALT, *(() if call.task is None else (task_key(call.task),)), *thing_rows(call)]
     if call.session is not None:
         rows.append(session_key(call.session))
     if call.direction is _TO_AGENT and call.rpc_id is not None:

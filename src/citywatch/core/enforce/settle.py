@@ -22,11 +22,12 @@ import msgspec
 from citywatch.core.call import Call, Direction
 from citywatch.core.enforce.chains import chain_rows, check_chain
 from citywatch.core.enforce.cursors import Issued, cursor_key, issued_in
-from citywatch.core.enforce.needs import Key, Pin, agent_key, agent_name, pin_key
+from citywatch.core.enforce.held import task_key
+from citywatch.core.enforce.needs import HALT, Key, Pin, agent_key, agent_name, pin_key
 from citywatch.core.enforce.offers import Report, definition_key, offers_key, report
 from citywatch.core.enforce.pinning import definition_bytes, definition_digest
 from citywatch.core.enforce.rules import Rules
-from citywatch.core.enforce.verify import Authority, check_standing
+from citywatch.core.enforce.verify import Authority, check_halts, check_standing
 from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.label import BOTTOM, Label, may_flow
 from citywatch.core.policy.possible import possible
@@ -65,19 +66,42 @@ def reply_rows(call: Call, response: Response, authority: Authority | None = Non
 
 
 def _defined(call: Call, response: Response) -> tuple[Key, ...]:
-    agent = agent_key(agent_name(call))
+    whose = _whose(call)
     if call.direction is Direction.TO_AGENT or response.result is None or call.method not in mcp.OFFERING:
-        return (agent,)
+        return whose
     given = (cursor_key(call),)  # whether there is a cursor only the rules say
     try:
         mcp.check_reply(call.method, response, call.revision)
         found = mcp.definitions(call.method, response)
     except Malformed:
-        return (agent,)  # `settle` says so
-    rows: list[Key] = [agent, *given, offers_key(call.server)] if found else [agent, *given]
+        return whose  # `settle` says so
+    rows: list[Key] = [*whose, *given, offers_key(call.server)] if found else [*whose, *given]
     for one in found:
         rows += [key(call.server, one.kind, one.name) for key in (pin_key, definition_key)]
     return tuple(rows)
+
+
+def _whose(call: Call) -> tuple[Key, ...]:
+    return (agent_key(agent_name(call)), HALT, *(() if call.task is None else (task_key(call.task),)))
+
+
+def standing_rows(call: Call, authority: Authority | None) -> tuple[Key, ...]:
+    """The rows that say whether what was let through may still reach its agent."""
+    chain = () if authority is None or authority.delegated is None else chain_rows(authority.delegated.chain)
+    return (*_whose(call), *chain)
+
+
+def check_stands(call: Call, authority: Authority | None, rows: Mapping[Key, Any]) -> None:
+    """Raise `Refused` where an agent, its key, its chain, its task or everything was revoked or stopped since.
+
+    That a task is over takes nothing back of what was done for it.
+    """
+    if authority is None:
+        raise Refused(Code.AGENT_UNKNOWN)
+    check_standing(authority.agent, authority.key, rows.get(agent_key(authority.name)))
+    check_halts(None if call.task is None else rows.get(task_key(call.task)), everything=rows.get(HALT) is not None)
+    if authority.delegated is not None:
+        check_chain(authority.delegated.chain, rows)
 
 
 def settle(
@@ -93,11 +117,7 @@ def settle(
     `label` is what the agent's context has by now: its own answers can carry all of that to the server.
     """
     try:
-        if authority is None:
-            raise Refused(Code.AGENT_UNKNOWN)
-        check_standing(authority.agent, authority.key, rows.get(agent_key(authority.name)))  # INVARIANT: 5
-        if authority.delegated is not None:
-            check_chain(authority.delegated.chain, rows)  # INVARIANT: 5
+        check_stands(call, authority, rows)  # INVARIANT: 5
     except Refused as refusal:
         return Withheld(code=refusal.code, detail="it was let through before, and its reply is withheld")
     try:

@@ -15,6 +15,7 @@ import msgspec
 from citywatch.core.call import Call, Reason
 from citywatch.core.delegation.chain import Asking, Delegated, authorise
 from citywatch.core.enforce.chains import trust_of
+from citywatch.core.enforce.held import TaskRow
 from citywatch.core.enforce.needs import Known, agent_name
 from citywatch.core.errors import Code, Refused
 from citywatch.core.identity.credential import Credential, check_time
@@ -37,7 +38,7 @@ def verify(call: Call, credential: Credential, known: Known, now: int) -> Author
 
     1. The credential is inside its validity at `now` (milliseconds).
     2. It names the agent the call is made for.
-    3. The agent is registered and not revoked.
+    3. The agent is registered, and not revoked, quarantined or stopped; neither is everything, or the call's task.
     4. The key it proves is one the agent is registered with.
     5. The session, if the call names one, was opened by this agent at this server.
     6. The task, if the call names one, is not over and, without a chain, was given to this agent as it is registered.
@@ -47,6 +48,7 @@ def verify(call: Call, credential: Credential, known: Known, now: int) -> Author
     if credential.agent != call.agent:  # 2
         raise Refused(Code.CREDENTIAL_BAD_NAME, "the credential names another agent")
     row = check_standing(credential.agent, credential.key, known.agent)  # 3, 4
+    check_halts(known.task, everything=known.halted)
     if call.session is not None:  # 5
         session = known.session
         if (
@@ -83,6 +85,14 @@ def _delegated(call: Call, credential: Credential, known: Known, now: int) -> De
     return authorise(chain, Asking(agent=credential.agent, key=credential.key, task=call.task), trust, now)
 
 
+def check_halts(task: TaskRow | None, *, everything: bool) -> None:
+    """Raise `Refused(HALTED)` for a call that a stop covers: everything's, or its task's; an agent's is on its row."""
+    if everything:
+        raise Refused(Code.HALTED, "the operator has stopped everything")
+    if task is not None and task.halted:
+        raise Refused(Code.HALTED, "the operator has stopped this task")
+
+
 def check_standing(agent: str, key: str, row: AgentRow | None) -> AgentRow:
     """Return the agent's row if it is registered, not revoked, and holds this key; raise `Refused` otherwise.
 
@@ -90,8 +100,10 @@ def check_standing(agent: str, key: str, row: AgentRow | None) -> AgentRow:
     """
     if row is None or row.agent != agent:
         raise Refused(Code.AGENT_UNKNOWN)
-    if row.revoked:
-        raise Refused(Code.AGENT_REVOKED)
+    if (refusal := row.refusal) is not None:
+        raise Refused(refusal)
+    if key in row.void:
+        raise Refused(Code.KEY_REVOKED)
     if key not in row.keys:
         raise Refused(Code.KEY_NOT_REGISTERED)
     return row

@@ -12,22 +12,32 @@ from __future__ import annotations
 
 import msgspec
 
-from citywatch.core.errors import Malformed
+from citywatch.core.errors import Code, Malformed
 
 
 class AgentRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One agent. `agent` is its SPIFFE ID, `keys` are RFC 7638 thumbprints; a revoked row stays and never revives."""
+    """One agent. `agent` is its SPIFFE ID, `keys` are RFC 7638 thumbprints; a revoked row stays and never revives.
+
+    `void` are keys that were revoked alone. `halted` and `quarantined` are taken back by whoever said so.
+    """
 
     agent: str
     keys: tuple[str, ...]
     added_at: int
     revoked: bool = False
     reason: str = ""
+    void: tuple[str, ...] = ()
+    halted: bool = False
+    quarantined: bool = False
 
     @property
-    def acts(self) -> bool:
-        """Whether anything may run for this agent."""
-        return not self.revoked
+    def refusal(self) -> Code | None:
+        """Why nothing is done for this agent, whatever it proves; None in good standing."""
+        if self.revoked:
+            return Code.AGENT_REVOKED
+        if self.quarantined:
+            return Code.AGENT_QUARANTINED
+        return Code.HALTED if self.halted else None
 
 
 class KeyRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -108,8 +108,8 @@ def verify_renewal(request: UnprovenRenewal, row: AgentRow | None, *, audience: 
     # 4. Anybody may ask here: only who holds a key of the agent learns more than that his own is not one.
     if row is None or row.agent != str(request.agent) or request.thumbprint not in row.keys:
         raise Refused(Code.KEY_NOT_REGISTERED)
-    if row.revoked:
-        raise Refused(Code.AGENT_REVOKED)
+    if (refusal := row.refusal) is not None:
+        raise Refused(refusal)
     key = _verify_next(request)  # 5
     return Renewal(
         agent=request.agent,
