@@ -101,8 +101,8 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     `taken` says that an earlier call, still open, has the same JSON-RPC id; `past` is what temporal rules remember;
     `broken` says why a handle names nothing here; `issued` are the cursors that the server gave the agent. `chain` is
     what the call's links are together, or why they are no chain; `hops` are the agents that it went through,
-    `withdrawn` what of it was revoked. `halted`: everything is stopped. `things` says to whom a peer gave what a message
-    goes on with.
+    `withdrawn` what of it was revoked. `halted`: everything is stopped. `things` says to whom a peer gave what a
+    message goes on with.
     """
 
     rules: Rules
