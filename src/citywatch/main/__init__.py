@@ -74,6 +74,7 @@ def _register() -> None:
         tools,
         trying,
         why,
+        workload,
     )
 
     parts: list[Callable[[click.Group], None]] = [
@@ -83,6 +84,7 @@ def _register() -> None:
         agents.register,
         authority.register,
         connect.register,
+        workload.register,
         tools.register,
         manifests.register,
         calls.register,

@@ -20,9 +20,16 @@ from citywatch.adapters.sqlite import SqliteStore, open_store
 from citywatch.adapters.system import SystemChance, SystemClock
 from citywatch.adapters.tls import GatewayTls, TlsKey
 from citywatch.adapters.upstream import HttpServer, HttpUpstream, Patience, StdioServer
-from citywatch.adapters.upstream.credential import Credential, from_environment, from_file
 from citywatch.adapters.witness import HttpWitness
-from citywatch.config import FromEnvironment, FromFile, Http, Program, Reader, Server, Settings, manifest_digest
+from citywatch.config import (
+    FromEnvironment,
+    Http,
+    Program,
+    Reader,
+    Server,
+    Settings,
+    manifest_digest,
+)
 from citywatch.core.canonical import canonical, digest
 from citywatch.core.enforce.own import SERVER as OWN
 from citywatch.core.enforce.own import own_tools
@@ -38,6 +45,7 @@ from citywatch.core.plan.rules import format_rules, needs_contexts, parse_rules
 from citywatch.core.policy.cedar import Policy, Source, parse_policies
 from citywatch.core.policy.world import AgentFacts
 from citywatch.core.signature import parse_spki, thumbprint
+from citywatch.main.peers import secret_at
 from citywatch.main.place import Place, Replica, open_state
 from citywatch.service.admin import Admin
 from citywatch.service.authority import Authority, Generation, found_generation, p256
@@ -54,6 +62,7 @@ WITNESS_S = 10.0
 AUTHORITY_TTL_MS = 10 * 365 * 24 * 3_600_000
 LOG_KEY = "log.pem"
 PRINCIPALS_KEY = "principals.pem"
+CREDENTIALS_KEY = "credentials.pem"
 GATEWAY_TTL_MS = 3_600_000
 
 
@@ -92,7 +101,7 @@ class City:
             authority=self.authority,
             bundle=lambda: self.row().bundle(),
             audience=self.audience,
-            lifetimes=self._lifetimes,
+            lifetimes=self.lifetimes,
             leeway_ms=LEEWAY_MS,
         )
 
@@ -141,7 +150,7 @@ class City:
     @property
     def longest_paper_ms(self) -> int:
         """How long any paper lives that this configuration lets the authority issue, and a minute for the clocks."""
-        lives = [self._lifetimes(name) for name in ("", *self.settings.agents)]
+        lives = [self.lifetimes(name) for name in ("", *self.settings.agents)]
         return max(GATEWAY_TTL_MS, *(max(life.certificate, life.token) for life in lives)) + LEEWAY_MS * 2
 
     def publisher(self) -> Publisher:
@@ -167,6 +176,10 @@ class City:
         """The key that signs the first link of a chain in a principal's name; the same for every process here."""
         return open_key(self.keys, PRINCIPALS_KEY, KeyKind.P256)
 
+    def vouches(self) -> KeySigner:
+        """The authority's key for credentials of agents; the same for every process here."""
+        return open_key(self.keys, CREDENTIALS_KEY, KeyKind.ED25519)
+
     def roots(self) -> frozenset[str]:
         """The thumbs of keys whose word is a principal's."""
         return frozenset({thumbprint(parse_spki(self.speaks_for_principals().public))})
@@ -183,7 +196,7 @@ class City:
         first, second = _generation_names(number)
         return load_key(self.keys, first, KeyKind.P256), load_key(self.keys, second, KeyKind.P256)
 
-    def _lifetimes(self, name: str) -> Lifetimes:
+    def lifetimes(self, name: str) -> Lifetimes:
         agent = self.settings.agents.get(name)
         if agent is None:
             return Lifetimes(certificate=3_600_000, token=900_000)
@@ -234,6 +247,7 @@ def configured(settings: Settings) -> Configured:
         temporal=temporal,
         isolated=frozenset(agent.name for agent in settings.agents.values() if agent.isolation == "task"),
         bound=frozenset(agent.name for agent in settings.agents.values() if agent.delegated_only),
+        peers={name: peer.declared for name, peer in settings.peers.items()},
         handles={agent.name: frozenset(agent.handles) for agent in settings.agents.values() if agent.handles},
     )
 
@@ -330,13 +344,7 @@ def _reader(settings: Reader | None) -> Endpoint | None:
     if settings is None:
         return None
     seconds = settings.timeout_ms / 1000
-    return Endpoint(settings.url, settings.model, _secret(settings.credential), timeout_s=seconds, ca=settings.ca)
-
-
-def _secret(place: FromEnvironment | FromFile | None) -> Credential | None:
-    if place is None:
-        return None
-    return from_environment(place.name) if isinstance(place, FromEnvironment) else from_file(place.path)
+    return Endpoint(settings.url, settings.model, secret_at(settings.credential), timeout_s=seconds, ca=settings.ca)
 
 
 def _upstream(place: Place, server: Server) -> Upstream:
@@ -344,7 +352,7 @@ def _upstream(place: Place, server: Server) -> Upstream:
     patience = Patience(first_byte=seconds, total=max(seconds, Patience().total))
     if isinstance(server.reach, Http):
         settings = HttpServer(name=server.name, url=server.reach.url, ca=server.reach.ca, patience=patience)
-        return HttpUpstream(settings, _secret(server.reach.credential))
+        return HttpUpstream(settings, secret_at(server.reach.credential))
     from citywatch.adapters.upstream import StdioUpstream
 
     return StdioUpstream(_stdio(place, server.name, server.reach, patience))
