@@ -120,7 +120,8 @@ async def test_the_fold_and_the_rows_know_the_same_of_every_decision(steps: list
     city = await lived(steps)
     decided = [one for one in await city.events() if isinstance(one, events.Decided)]
     lifted = any(isinstance(one, events.PlanWritten | events.TaskStarted) and one.plan for one in await city.events())
-    assert await compared(city) == len(decided) or lifted
+    spent = sum(one.code == "budget_spent" for one in decided)  # of what was left then, the rows say nothing
+    assert len(decided) - spent <= await compared(city) or lifted
 
 
 HiddenAct = Callable[[Opened], Awaitable[Any]]
