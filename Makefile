@@ -12,7 +12,7 @@ CODE := $(sort $(foreach room,src tools tests spec bench examples,$(if $(shell f
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo up test check bench bench-agentdojo conformance mutants train docs lock format lint types imports house pages
+.PHONY: help demo up test check bench bench-agentdojo conformance frameworks mutants train docs lock format lint types imports house pages
 
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -24,7 +24,7 @@ up: $(VENV)/.demo ## run the gateway that ./citywatch.yaml describes
 	@$(BIN)/citywatch up $(ARGS)
 
 test: $(VENV)/.dev ## run the whole test suite; COVERAGE=1 also prints what it did not reach
-	@$(BIN)/python -m $(if $(COVERAGE),coverage run -m )pytest --ignore=tests/conformance \
+	@$(BIN)/python -m $(if $(COVERAGE),coverage run -m )pytest --ignore=tests/conformance --ignore=tests/frameworks \
 	  $(if $(COVERAGE),,-n 2 --dist loadfile) $(ARGS)
 	@$(if $(COVERAGE),$(BIN)/coverage combine --quiet && $(BIN)/coverage report)
 
@@ -39,6 +39,9 @@ bench-agentdojo: $(VENV)/.agentdojo ## measure flow control on AgentDojo: hijack
 
 conformance: $(VENV)/.conformance ## run other people's suites: the MCP conformance suite through the gateway
 	@$(BIN)/python -m pytest tests/conformance $(ARGS)
+
+frameworks: $(VENV)/.frameworks ## try the SDK's hooks with the agent frameworks they are for
+	@$(VENV)/frameworks/bin/python -m pytest tests/frameworks -W default $(ARGS)
 
 mutants: $(VENV)/.dev ## remove each line that enforces an invariant and see its test fail
 	@$(BIN)/python -m tools.mutants $(ARGS)
@@ -107,6 +110,14 @@ $(VENV)/.agentdojo: requirements/agentdojo.txt pyproject.toml | $(VENV)/.made
 	@$(PYTHON) -m venv $(VENV)/agentdojo
 	@$(VENV)/agentdojo/bin/python -m pip --disable-pip-version-check --no-input --quiet install --require-hashes -r $<
 	@$(VENV)/agentdojo/bin/python -m pip --disable-pip-version-check --no-input --quiet install \
+	  --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.frameworks: requirements/frameworks.txt pyproject.toml | $(VENV)/.made
+	@echo 'Setting up the agent frameworks in $(VENV)/frameworks, apart from everything else (once)'
+	@$(PYTHON) -m venv $(VENV)/frameworks
+	@$(VENV)/frameworks/bin/python -m pip --disable-pip-version-check --no-input --quiet install --require-hashes -r $<
+	@$(VENV)/frameworks/bin/python -m pip --disable-pip-version-check --no-input --quiet install \
 	  --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -25,6 +25,8 @@ from tools.findings import ROOT, Finding, python_files, report
 OWN = "citywatch"
 ALONE = ("starter",)
 """Folders whose files are run by themselves and never imported by the rest."""
+ELSEWHERE = {"agents": "openai-agents", "pydantic_ai": "pydantic-ai-slim"}
+"""Modules that are called otherwise than what brings them, and are not installed where this runs."""
 
 
 def check(
@@ -58,7 +60,7 @@ def check(
 
 
 def _brought(module: str, owners: Mapping[str, Sequence[str]]) -> set[str]:
-    return {canonicalize_name(owner) for owner in owners.get(module, [module])}
+    return {canonicalize_name(owner) for owner in owners.get(module, [ELSEWHERE.get(module, module)])}
 
 
 def third_parties(tree: ast.Module) -> Iterator[tuple[int, str, bool]]:

@@ -4,6 +4,7 @@
     dev   + tests, linters, types             bench + the peers that are measured
     conformance: Node, alone                  lock: what this tool itself needs, alone
     agentdojo: base + other people's attacks, in an environment of its own
+    frameworks: demo + the agent frameworks that the SDK has hooks for, in an environment of its own
     train: base + what the content model is trained with
 
 `--check` decides whether what is written can be what was meant, without asking any index. INVARIANTS: no registry
@@ -34,6 +35,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...], tuple[str, ...], str | None], ...] = (
     ("dev", ("demo", "sdk", "speed"), ("pyproject.toml", "build.in", "dev.in"), "demo"),
     ("bench", ("demo", "sdk", "speed"), ("pyproject.toml", "build.in", "dev.in", "bench.in"), "dev"),
     ("agentdojo", ("bench",), ("pyproject.toml", "build.in"), "base"),
+    ("frameworks", ("demo", "hooks", "sdk"), ("pyproject.toml", "build.in", "frameworks.in"), "demo"),
     ("conformance", (), ("conformance.in",), None),
     ("train", (), ("pyproject.toml", "train.in"), "base"),
     ("lock", (), ("lock.in", "build.in"), None),

@@ -303,6 +303,12 @@ BAD: list[tuple[str, str, str, str]] = [
     ),
     (agent("attributes: {t: §{}}"), "agents.billing.attributes.t", "expected text, found a mapping", "write one text"),
     (
+        agent("attributes: {§credential: x}"),
+        "agents.billing.attributes",
+        "`credential` is what policies read from what was vouched for of the agent",
+        "choose another name",
+    ),
+    (
         agent("attributes: {§domain: x}"),
         "agents.billing.attributes",
         "`domain` is what policies read from the agent's SPIFFE ID",

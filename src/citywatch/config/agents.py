@@ -34,7 +34,11 @@ from citywatch.core.names import parse_segment
 Attribute = str | bool | int | tuple[str, ...]
 Declared = Mapping[str, Collection[str]]
 _ATTRIBUTE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}\Z")
-_GIVEN = ("name", "domain")
+_GIVEN = {
+    "name": "the agent's SPIFFE ID",
+    "domain": "the agent's SPIFFE ID",
+    "credential": "what was vouched for of the agent",
+}
 _TTL = duration("1m", "24h")
 EVERY = "*"
 ISOLATIONS = ("process", "task")
@@ -88,7 +92,7 @@ def _attribute_name(notes: Notes, node: Node, path: str) -> str | None:
         notes.wrong(node, path, f"{shown(name)} is not an attribute's name", "use letters, digits, underscores")
         return None
     if name in _GIVEN:
-        notes.wrong(node, path, f"`{name}` is what policies read from the agent's SPIFFE ID", "choose another name")
+        notes.wrong(node, path, f"`{name}` is what policies read from {_GIVEN[name]}", "choose another name")
         return None
     return name
 

@@ -132,6 +132,16 @@ class AgentRevoked(Event, frozen=True, kw_only=True, tag="agent_revoked"):
     reason: str
 
 
+class AgentVouched(Event, frozen=True, kw_only=True, tag="agent_vouched"):
+    """From now on this credential is held of an agent, by this issuer under this key; nothing, if they are empty."""
+
+    agent: str
+    issuer: str
+    key: str
+    document: str
+    by: str
+
+
 class KeyRevoked(Event, frozen=True, kw_only=True, tag="key_revoked"):
     """One key of an agent is void from the next request on, and so are the papers that were issued to it."""
 
@@ -431,6 +441,7 @@ AnyEvent = (
     | Resolved
     | Rejected
     | AgentAdded
+    | AgentVouched
     | AgentRevoked
     | KeyRevoked
     | Halted

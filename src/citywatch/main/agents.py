@@ -10,6 +10,8 @@ import click
 
 from citywatch.main.place import read_place
 
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
 
 def register(cli: click.Group) -> None:
     cli.add_command(agent)
@@ -166,3 +168,74 @@ def certificate(file: Path, name: str, out: Path | None) -> None:
         click.echo(f"wrote {folder}/svid.pem (until {until}) and {folder}/bundle.pem; the key is {folder}/key.pem")
 
     asyncio.run(run())
+
+
+@agent.command()
+@click.argument("name")
+@click.option("--owner", help="Who answers for the agent.")
+@click.option("--model", default="", help="The model that it runs.")
+@click.option("--configuration", type=_FILE, help="Its configuration: the file's SHA-256 is what is vouched for.")
+@click.option("--prompt", type=_FILE, help="Its prompt: the file's SHA-256 is what is vouched for.")
+@click.option("--capability", "capabilities", multiple=True, help="What it may be used for; can be given repeatedly.")
+@click.option("--days", type=click.IntRange(1, 3660), default=90, show_default=True, help="How long it is good.")
+@click.option("--from", "brought", type=_FILE, help="Hold this credential of another issuer instead.")
+@click.option("--issuer", help="With --from: whose word it must be.")
+@click.option("--issuer-key", help="With --from: the issuer's Ed25519 key, as a Multikey (z6Mk...).")
+@click.option("--withdraw", is_flag=True, help="Hold none from now on.")
+@click.pass_obj
+def credential(
+    file: Path,
+    name: str,
+    owner: str | None,
+    model: str,
+    configuration: Path | None,
+    prompt: Path | None,
+    capabilities: tuple[str, ...],
+    days: int,
+    brought: Path | None,
+    issuer: str | None,
+    issuer_key: str | None,
+    withdraw: bool,
+) -> None:
+    """Vouch for an agent: issue a verifiable credential (W3C VC 2.0), or hold one that a named issuer signed.
+
+    Policies read it as `principal.credential`, from the agent's next request on. The credential is printed.
+    """
+    from citywatch.core.identity.vc import parse_multikey
+    from citywatch.main.assembly import open_city, operator
+    from citywatch.service.vouching import Statement, Vouching
+
+    if [owner is not None, brought is not None, withdraw].count(True) != 1:
+        raise click.UsageError("give one of --owner, --from and --withdraw")
+    if (brought is None) != (issuer is None) or (brought is None) != (issuer_key is None):
+        raise click.UsageError("--from, --issuer and --issuer-key belong together")
+    place = read_place(file)
+
+    async def run() -> str:
+        async with open_city(place) as city:
+            domain = city.settings.trust_domain
+            vouching = Vouching(store=city.store, clock=city.clock, replica=city.replica.name, domain=domain)
+            if withdraw:
+                await vouching.withdraw(name, operator())
+                return f"no credential is held of {name}"
+            if brought is not None and issuer is not None and issuer_key is not None:
+                document = brought.read_bytes()
+                claims = await vouching.hold(name, document, issuer, parse_multikey(issuer_key), operator())
+                return f"held: {claims.issuer} vouches for {claims.agent}, owned by {claims.owner}"
+            said = Statement(
+                owner=owner or "",
+                model=model,
+                configuration=_digest(configuration),
+                prompt=_digest(prompt),
+                capabilities=capabilities,
+            )
+            issued = await vouching.issue(name, said, city.vouches(), days * 86_400_000, operator())
+            return issued.decode("utf-8")
+
+    click.echo(asyncio.run(run()))
+
+
+def _digest(file: Path | None) -> str:
+    from citywatch.core.canonical import digest
+
+    return "" if file is None else f"sha256:{digest(file.read_bytes())}"

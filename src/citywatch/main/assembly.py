@@ -54,6 +54,7 @@ WITNESS_S = 10.0
 AUTHORITY_TTL_MS = 10 * 365 * 24 * 3_600_000
 LOG_KEY = "log.pem"
 PRINCIPALS_KEY = "principals.pem"
+CREDENTIALS_KEY = "credentials.pem"
 GATEWAY_TTL_MS = 3_600_000
 
 
@@ -166,6 +167,10 @@ class City:
     def speaks_for_principals(self) -> KeySigner:
         """The key that signs the first link of a chain in a principal's name; the same for every process here."""
         return open_key(self.keys, PRINCIPALS_KEY, KeyKind.P256)
+
+    def vouches(self) -> KeySigner:
+        """The authority's key for credentials of agents; the same for every process here."""
+        return open_key(self.keys, CREDENTIALS_KEY, KeyKind.ED25519)
 
     def roots(self) -> frozenset[str]:
         """The thumbs of keys whose word is a principal's."""

@@ -60,8 +60,11 @@ class Admin:
             if before is not None and parse_agent_row(before.value).quarantined:
                 raise Refused(Code.CONFLICT, f"the agent `{name}` is in quarantine: lift that first")
             now = self._clock.now_ms()
+            vouched = before is not None and parse_agent_row(before.value).vouched_at > 0
             stopped = before is not None and parse_agent_row(before.value).halted  # a new key ends no stop
-            row = AgentRow(agent=str(agent), keys=(key,), added_at=now, halted=stopped)
+            row = AgentRow(
+                agent=str(agent), keys=(key,), added_at=now, halted=stopped, vouched_at=now if vouched else 0
+            )
             event = events.AgentAdded(at=now, replica=self._replica, agent=str(agent), key=key, by=by)
             reads = ((agent_key(name), before.version if before else 0), (key_key(key), 0))
             puts = ((agent_key(name), format_row(row)), (key_key(key), format_row(KeyRow(agent=str(agent)))))

@@ -28,10 +28,13 @@ from citywatch.core.enforce.needs import Known, Needs, effect_of, needs
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.settle import Withheld
 from citywatch.core.enforce.verify import Authority
+from citywatch.core.enforce.vouched import vouched
 from citywatch.core.errors import CitywatchError, Malformed, Refused
 from citywatch.core.identity.credential import Credential
 from citywatch.core.identity.registration import AgentRow, agent_key, format_row, parse_agent_row
+from citywatch.core.identity.vc import Claims, parse_multikey, verify_agent_credential
 from citywatch.core.log.entry import Unknown, decode_event, payload_digest
+from citywatch.core.names import parse_agent_id
 from citywatch.core.plan.contract import Plan, begin
 from citywatch.core.plan.narrow import NotAdopted
 from citywatch.core.wire import mcp
@@ -173,6 +176,7 @@ class Fold:
         assert self._now is not None
         one = self._now.event
         authority = authority_of(one, self._rules, need.chain)
+        authority = msgspec.structs.replace(authority, entity=vouched(authority.entity, known.agent, one.at))
         known = msgspec.structs.replace(known, pin=pin_of(one), lost=None, invited=None, taken=False, broken=None)
         remembers = bool(self._rules.temporal)
         self._now = msgspec.structs.replace(
@@ -233,6 +237,9 @@ class Fold:
         elif isinstance(event, events.AgentRevoked):
             row = await self._agent(event.agent)
             await self._put(event.agent, msgspec.structs.replace(row, revoked=True, reason=event.reason))
+        elif isinstance(event, events.AgentVouched):
+            row = await self._agent(event.agent)
+            await self._put(event.agent, msgspec.structs.replace(row, claims=_claims(event), vouched_at=event.at))
         elif isinstance(event, events.KeyReplaced):
             await self._renewed(event)
         elif event.__struct_config__.tag not in IDLE:
@@ -374,3 +381,11 @@ class Fold:
 
 def _digest(holding: Holding) -> str | None:
     return None if holding.plan is None else holding.plan.held.digest
+
+
+def _claims(event: events.AgentVouched) -> Claims | None:
+    """What the credential of an entry says, verified as when it was entered; None if it was withdrawn."""
+    if not event.document:
+        return None
+    agent, key = parse_agent_id(event.agent), parse_multikey(event.key)
+    return verify_agent_credential(event.document.encode("utf-8"), agent, event.issuer, key)

@@ -22,9 +22,11 @@ from citywatch.core.enforce.context import MAX_ITEMS, Context, Flow, FlowNeed, T
 from citywatch.core.enforce.held import FREE, Holding, plan_key
 from citywatch.core.enforce.needs import Known, needs
 from citywatch.core.enforce.rules import Rules
+from citywatch.core.enforce.vouched import vouched
 from citywatch.core.errors import Code
 from citywatch.core.flow.history import History
 from citywatch.core.flow.item import Item
+from citywatch.core.identity.registration import AgentRow, agent_key, parse_agent_row
 from citywatch.core.label import BOTTOM, Label, join, join_all
 from citywatch.core.log.entry import decode_event
 from citywatch.core.plan.contract import Progress
@@ -85,7 +87,17 @@ async def then(store: Store, rules: Rules, index: int, decided: events.Decided, 
         flow=flow,
     )
     authority = authority_of(decided, rules, need.chain)
+    row = await _registered(store, decided.agent)
+    if row is not None and decided.at < row.vouched_at:
+        missing.append("what the agent's credential said then is not kept")
+    authority = msgspec.structs.replace(authority, entity=vouched(authority.entity, row, decided.at))
     return Then(call=call, authority=authority, known=known, need=need, missing=tuple(missing))
+
+
+async def _registered(store: Store, agent: str) -> AgentRow | None:
+    key = agent_key(agent.rpartition("/")[2])
+    found = (await store.load((key,), ())).rows.get(key)
+    return None if found is None else parse_agent_row(found.value)
 
 
 def agrees(decided: events.Decided, decision: Decision) -> bool:

@@ -18,6 +18,7 @@ from citywatch.core.enforce.probe import Survey
 from citywatch.core.enforce.reach import Act, Premise, merged
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.verify import Authority
+from citywatch.core.enforce.vouched import vouched
 from citywatch.core.errors import Malformed
 from citywatch.core.flow.item import Item
 from citywatch.core.identity.registration import AgentRow, agent_key, parse_agent_row
@@ -74,7 +75,9 @@ async def _reached(store: Store, rules: Rules, agent: str, now: int, premises: I
     rules = msgspec.structs.replace(rules, bound=frozenset())  # under some chain, and that could be the widest
     row = await _registered(store, agent)
     pins = await _pins(store)
-    authority = Authority(agent=row.agent, name=agent, key=row.keys[0], entity=rules.agent(row.agent, agent))
+    authority = Authority(
+        agent=row.agent, name=agent, key=row.keys[0], entity=vouched(rules.agent(row.agent, agent), row, now)
+    )
     found = list(premises)
     acts = merged(Survey(rules, authority, premise, pins, now).acts() for premise in found)
     return Reached(premise=found[0].told, acts=acts)

@@ -17,6 +17,7 @@ from citywatch.core.delegation.chain import Asking, Delegated, authorise
 from citywatch.core.enforce.chains import trust_of
 from citywatch.core.enforce.held import TaskRow
 from citywatch.core.enforce.needs import Known, agent_name
+from citywatch.core.enforce.vouched import vouched
 from citywatch.core.errors import Code, Refused
 from citywatch.core.identity.credential import Credential, check_time
 from citywatch.core.identity.registration import AgentRow
@@ -70,7 +71,7 @@ def verify(call: Call, credential: Credential, known: Known, now: int) -> Author
         agent=credential.agent,
         name=name,
         key=credential.key,
-        entity=known.rules.agent(credential.agent, name),
+        entity=vouched(known.rules.agent(credential.agent, name), row, now),
         delegated=delegated,
     )
 

@@ -13,11 +13,13 @@ from __future__ import annotations
 import msgspec
 
 from citywatch.core.errors import Code, Malformed
+from citywatch.core.identity.vc import Claims
 
 
 class AgentRow(msgspec.Struct, frozen=True, kw_only=True):
     """One agent. `agent` is its SPIFFE ID, `keys` are RFC 7638 thumbprints; a revoked row stays and never revives.
 
+    `claims` are those of the credential that is held of it, verified; `vouched_at` is when they last changed.
     `void` are keys that were revoked alone. `halted` and `quarantined` are taken back by whoever said so.
     """
 
@@ -26,6 +28,8 @@ class AgentRow(msgspec.Struct, frozen=True, kw_only=True):
     added_at: int
     revoked: bool = False
     reason: str = ""
+    claims: Claims | None = None
+    vouched_at: int = 0
     void: tuple[str, ...] = ()
     halted: bool = False
     quarantined: bool = False

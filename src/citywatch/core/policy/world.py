@@ -96,6 +96,18 @@ def build_world(agents: Iterable[AgentFacts], servers: Iterable[str], tools: Ite
 
 
 _STRING = {"type": "String"}
+CREDENTIAL = "credential"
+"""The attribute of an agent that holds what its credential says; the file cannot set it."""
+_CLAIM = {"type": "String", "required": False}
+_CREDENTIAL_TYPE = {
+    "type": "Record",
+    "required": False,
+    "attributes": {
+        **{name: {"type": "String", "required": True} for name in ("issuer", "owner")},
+        **dict.fromkeys(("model", "configuration", "prompt"), _CLAIM),
+        "capabilities": {"type": "Set", "element": dict(_STRING), "required": True},
+    },
+}
 
 
 def _context(own: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,9 +148,10 @@ def attribute_types(agents: Sequence[Entity]) -> dict[str, Any]:
             kind = _attribute_type(value)
             if found.setdefault(name, kind)["type"] != kind["type"]:
                 raise Malformed(f"agents disagree about the type of attribute `{name}`: quote it, or do so nowhere")
-    return {
+    types = {
         name: {**kind, "required": all(name in agent.attributes for agent in agents)} for name, kind in found.items()
     }
+    return {**types, CREDENTIAL: _CREDENTIAL_TYPE}
 
 
 def _attribute_type(value: Any) -> dict[str, Any]:
