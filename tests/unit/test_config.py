@@ -117,6 +117,7 @@ def witness(body: str, tail: str = "witness_quorum: 1\n") -> str:
 
 
 TRANSFER = "servers.ledger.tools.transfer"
+PEER = f"{DOMAIN}agents: {{a: {{}}}}\npeers:\n  b:\n"
 INLINE = "a credential is never written into this file"
 FROM = "write {env: NAME} or {file: path}, and change the secret if this file was shared"
 LINES = "write `key: value` lines, indented below this key"
@@ -167,13 +168,77 @@ BAD: list[tuple[str, str, str, str]] = [
     ("trust_domain: §12\n", "trust_domain", "expected text, found a number", "put it in quotes"),
     ("trust_domain: §no\n", "trust_domain", "expected text, found a yes or no", "put it in quotes"),
     ("trust_domain: §[a]\n", "trust_domain", "expected text, found a list", "write one text"),
+    (
+        PEER + "    url: http://127.0.0.1:9\n    callers: [§x]\n",
+        "peers.b.callers[0]",
+        "no agent `x` in this file",
+        "write one of a",
+    ),
+    (PEER + "    §callers: [a]\n", "peers.b", "`url` is missing", "write `url: http://127.0.0.1:9001/mcp`"),
+    (PEER + "    §url: http://127.0.0.1:9\n", "peers.b", "`callers` is missing", "write `callers: [router]`"),
+    (
+        PEER + "    url: §here\n    callers: [a]\n",
+        "peers.b.url",
+        "not an http or https URL",
+        "write it as http://127.0.0.1:9001/mcp or https://host/mcp",
+    ),
+    (
+        PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    card: §card\n",
+        "peers.b.card",
+        "not an http or https URL",
+        "write it as http://127.0.0.1:9001/mcp or https://host/mcp",
+    ),
+    (
+        PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    skills: §[]\n",
+        "peers.b.skills",
+        "an empty list",
+        "name at least one, or remove the key",
+    ),
+    (
+        PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    audience: §[everybody, x]\n",
+        "peers.b.audience",
+        "`everybody` stands beside others",
+        "name the audiences, or write [everybody]",
+    ),
+    (
+        PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    ca: §''\n",
+        "peers.b.ca",
+        "expected text on one line, found none or more",
+        "write one line",
+    ),
+    (
+        PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    unsafe_plain_http: §maybe\n",
+        "peers.b.unsafe_plain_http",
+        "expected true or false",
+        "write true or false",
+    ),
+    (
+        PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    timeout: §1h\n",
+        "peers.b.timeout",
+        "this duration is out of range",
+        "write a time from 100ms to 10m",
+    ),
+    (
+        PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    credential: §abc\n",
+        "peers.b.credential",
+        INLINE,
+        FROM,
+    ),
+    (
+        f"{DOMAIN}agents: {{a: {{}}}}\nservers: {{b: {{url: http://127.0.0.1:8}}}}\n"
+        "peers: {b: §{url: http://127.0.0.1:9, callers: [a]}}\n",
+        "peers.b",
+        "`b` is a server of this file too",
+        "give the peer another name",
+    ),
     (f"{DOMAIN}§agent: {{}}\n", "", "unknown key `agent`", "did you mean `agents`?"),
     (
         f"{DOMAIN}§zzz: 1\n",
         "",
         "unknown key `zzz`",
         "write one of trust_domain, listen, names, state, policies, temporal_rules, plan_templates, origin, "
-        "agents, servers, principals, audiences, reader, content, limits, witnesses, witness_quorum, unsafe_observe",
+        "agents, servers, peers, principals, audiences, reader, content, limits, witnesses, witness_quorum, "
+        "unsafe_observe",
     ),
     (f"{DOMAIN}listen: §[]\n", "listen", "an empty list", "name at least one, or remove the key"),
     (
@@ -1097,7 +1162,7 @@ def test_every_key_has_a_bad_input() -> None:
         missing = re.match(r"`(\w+)` is missing", message)
         for shape in (path, f"{path}.{missing[1]}" if missing else path):
             shape = re.sub(r"\[\d+\]", "[]", shape)
-            shape = re.sub(r"^(agents|servers|principals)\.[^.]+", r"\1.*", shape)
+            shape = re.sub(r"^(agents|servers|peers|principals)\.[^.]+", r"\1.*", shape)
             shape = re.sub(r"\.output\.\$\.status\b", ".output.*", shape)
             shape = re.sub(r"\.(tools|parameters|budgets|env)\.(?!from\b)[^.]+", r".\1.*", shape)
             seen.add(shape)

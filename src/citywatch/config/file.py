@@ -18,11 +18,12 @@ from citywatch.config.agents import Declared, agents
 from citywatch.config.audiences import audiences
 from citywatch.config.content import content
 from citywatch.config.document import Node, Scalar, Table, parse_document
+from citywatch.config.peers import peers
 from citywatch.config.principals import principals
 from citywatch.config.reader import Notes, duration, each, flag, integer, named, shown, size, some, text, url, where
 from citywatch.config.readers import reader
 from citywatch.config.servers import loopback, server
-from citywatch.config.settings import ConfigError, Limits, Listen, Program, Server, Settings, Witness
+from citywatch.config.settings import ConfigError, Limits, Listen, PeerAgent, Program, Server, Settings, Witness
 from citywatch.config.table import Section, table
 from citywatch.core.enforce.own import SERVER as OWN
 from citywatch.core.enforce.own import TOOLS as OWN_TOOLS
@@ -66,6 +67,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         section.wrong("servers", f"`{OWN}` is the gateway's own server", "give this one another name")
     _one_user_each(notes, root)
     asks = section.maybe("reader", reader)
+    spoken_to: Mapping[str, PeerAgent] = section.get("peers", peers(_people(root)["agent"], {OWN, *servers}), {})
     witnesses, quorum = _witnesses(section)
     observe = section.get(OBSERVE, flag, False)
     settings = Settings(
@@ -79,6 +81,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         servers=servers,
         principals=section.get("principals", principals(_declared(root)), {}),
         reader=asks,
+        peers=spoken_to,
         content=section.get("content", content, {}),
         limits=section.get("limits", _limits, Limits()),
         witnesses=witnesses,
@@ -86,6 +89,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         unsafe=(
             *((OBSERVE,) if observe else ()),
             *(one for item in servers.values() for one in _unsafe(item)),
+            *(f"peers.{one.name}.unsafe_plain_http" for one in spoken_to.values() if one.reach.unsafe_plain_http),
             *(("reader.unsafe_plain_http",) if asks is not None and asks.unsafe_plain_http else ()),
         ),
         observe=observe,

@@ -72,6 +72,11 @@ def _only(section: Section, kind: str, *foreign: str) -> None:
 
 def _http(section: Section) -> Http | None:
     _only(section, "command", "env", "cwd", "sandbox", "unsafe_same_user")
+    return reach_over_http(section)
+
+
+def reach_over_http(section: Section) -> Http | None:
+    """How something that has a `url` is reached, with our credential and an authority of its own."""
     parts = section.need("url", url, "http://127.0.0.1:9001/mcp")
     plain = section.get("unsafe_plain_http", flag, False)
     secret = credential(section.notes, *section.at("credential")) if section.has("credential") else None

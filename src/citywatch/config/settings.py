@@ -13,7 +13,7 @@ import msgspec
 
 from citywatch.core.canonical import canonical, digest
 from citywatch.core.errors import Malformed
-from citywatch.core.manifest import EVERYBODY, Budget, Delivery, Principal, ToolManifest
+from citywatch.core.manifest import EVERYBODY, Budget, Delivery, Peer, Principal, ToolManifest
 
 
 class Mistake(msgspec.Struct, frozen=True, order=True):
@@ -110,6 +110,16 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     tools: Mapping[str, ToolManifest]
 
 
+class PeerAgent(msgspec.Struct, frozen=True, kw_only=True):
+    """An agent that others speak to over A2A: where it listens, where its card is, and who may speak to it."""
+
+    name: str
+    reach: Http
+    card: str
+    timeout_ms: int
+    declared: Peer
+
+
 class Reader(msgspec.Struct, frozen=True, kw_only=True):
     """The model that answers typed questions about hidden texts. `audience`: who may see what is sent there."""
 
@@ -173,6 +183,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     observe: bool = False
     temporal_rules: str | None = None
     plan_templates: str | None = None
+    peers: Mapping[str, PeerAgent] = {}
 
 
 def manifest_digest(settings: Settings) -> str:
@@ -212,6 +223,8 @@ def manifest_digest(settings: Settings) -> str:
         declared["reader"] = msgspec.to_builtins(settings.reader)
     if settings.principals:
         declared["principals"] = msgspec.to_builtins(settings.principals)
+    if settings.peers:
+        declared["peers"] = msgspec.to_builtins(settings.peers)
     if settings.content:
         declared["content"] = msgspec.to_builtins(settings.content)
     return digest(canonical(declared))

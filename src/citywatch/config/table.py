@@ -28,6 +28,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "origin",
         "agents",
         "servers",
+        "peers",
         "principals",
         "audiences",
         "reader",
@@ -70,6 +71,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "servers.*.tools.*.parameters.*": ("type", "scale", "role", "party", "adds"),
     "servers.*.tools.*.output.*": ("label", "party", "key", "readers", "handle", "deliver"),
     "servers.*.tools.*.parts": ("label", "readers"),
+    "peers.*": ("url", "card", "callers", "skills", "audience", "credential", "ca", "unsafe_plain_http", "timeout"),
     "principals.*": ("may", "own"),
     "reader": ("url", "model", "credential", "ca", "audience", "timeout", "unsafe_plain_http"),
     "limits": (

@@ -68,7 +68,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     whole JSON-RPC message: what is judged is what is forwarded. `continuation` is there if the message answers what
     the server asked in its reply to an earlier, otherwise identical call. `filled` are the handles that the agent
     wrote: arguments and body hold their values. `task` is the one that the agent names, `chain` the links that
-    it shows. `about` is the tool on whose stream a server's own message came.
+    it shows. `about` is the tool on whose stream a server's own message came. `things` are the tasks and conversations
+    with another agent that a message goes on with.
     """
 
     id: str
@@ -87,6 +88,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     task: str | None = None
     about: str | None = None
     chain: tuple[str, ...] = ()
+    things: tuple[tuple[str, str], ...] = ()
 
 
 class Reason(msgspec.Struct, frozen=True):

@@ -24,6 +24,17 @@ def audience_of(names: tuple[str, ...]) -> frozenset[str] | None:
     return None if EVERYBODY in names else frozenset(names)
 
 
+class Peer(msgspec.Struct, frozen=True, kw_only=True):
+    """Another agent that can be spoken to: by whom, and for which skills (none named: for anything).
+
+    `audience` are those who may see what it is told.
+    """
+
+    callers: tuple[str, ...]
+    skills: tuple[str, ...] = ()
+    audience: tuple[str, ...] = (EVERYBODY,)
+
+
 class ParameterType(StrEnum):
     """The type under which policy sees an argument. Without one, the tool's input schema decides."""
 

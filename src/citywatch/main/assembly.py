@@ -20,9 +20,16 @@ from citywatch.adapters.sqlite import SqliteStore, open_store
 from citywatch.adapters.system import SystemChance, SystemClock
 from citywatch.adapters.tls import GatewayTls, TlsKey
 from citywatch.adapters.upstream import HttpServer, HttpUpstream, Patience, StdioServer
-from citywatch.adapters.upstream.credential import Credential, from_environment, from_file
 from citywatch.adapters.witness import HttpWitness
-from citywatch.config import FromEnvironment, FromFile, Http, Program, Reader, Server, Settings, manifest_digest
+from citywatch.config import (
+    FromEnvironment,
+    Http,
+    Program,
+    Reader,
+    Server,
+    Settings,
+    manifest_digest,
+)
 from citywatch.core.canonical import canonical, digest
 from citywatch.core.enforce.own import SERVER as OWN
 from citywatch.core.enforce.own import own_tools
@@ -38,6 +45,7 @@ from citywatch.core.plan.rules import format_rules, needs_contexts, parse_rules
 from citywatch.core.policy.cedar import Policy, Source, parse_policies
 from citywatch.core.policy.world import AgentFacts
 from citywatch.core.signature import parse_spki, thumbprint
+from citywatch.main.peers import secret_at
 from citywatch.main.place import Place, Replica, open_state
 from citywatch.service.admin import Admin
 from citywatch.service.authority import Authority, Generation, found_generation, p256
@@ -239,6 +247,7 @@ def configured(settings: Settings) -> Configured:
         temporal=temporal,
         isolated=frozenset(agent.name for agent in settings.agents.values() if agent.isolation == "task"),
         bound=frozenset(agent.name for agent in settings.agents.values() if agent.delegated_only),
+        peers={name: peer.declared for name, peer in settings.peers.items()},
         handles={agent.name: frozenset(agent.handles) for agent in settings.agents.values() if agent.handles},
     )
 
@@ -335,13 +344,7 @@ def _reader(settings: Reader | None) -> Endpoint | None:
     if settings is None:
         return None
     seconds = settings.timeout_ms / 1000
-    return Endpoint(settings.url, settings.model, _secret(settings.credential), timeout_s=seconds, ca=settings.ca)
-
-
-def _secret(place: FromEnvironment | FromFile | None) -> Credential | None:
-    if place is None:
-        return None
-    return from_environment(place.name) if isinstance(place, FromEnvironment) else from_file(place.path)
+    return Endpoint(settings.url, settings.model, secret_at(settings.credential), timeout_s=seconds, ca=settings.ca)
 
 
 def _upstream(place: Place, server: Server) -> Upstream:
@@ -349,7 +352,7 @@ def _upstream(place: Place, server: Server) -> Upstream:
     patience = Patience(first_byte=seconds, total=max(seconds, Patience().total))
     if isinstance(server.reach, Http):
         settings = HttpServer(name=server.name, url=server.reach.url, ca=server.reach.ca, patience=patience)
-        return HttpUpstream(settings, _secret(server.reach.credential))
+        return HttpUpstream(settings, secret_at(server.reach.credential))
     from citywatch.adapters.upstream import StdioUpstream
 
     return StdioUpstream(_stdio(place, server.name, server.reach, patience))

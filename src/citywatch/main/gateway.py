@@ -24,8 +24,10 @@ from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
 from citywatch.core.policy.check import check_policies
 from citywatch.core.wire.jsonrpc import Limits
 from citywatch.main.assembly import GATEWAY_TTL_MS, LEEWAY_MS, City, assumptions, build_upstreams, load_rules, operator
-from citywatch.main.routes import proven_routes, routes
+from citywatch.main.peers import card_upstreams, cards, peer_upstreams
+from citywatch.main.routes import card_routes, proven_routes, routes
 from citywatch.service.alarm import Alarm, WatchedStore, keep_looking
+from citywatch.service.cards import Cards
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.exchange import Exchange
 from citywatch.service.handles import drop_shelves
@@ -75,13 +77,15 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
         city.store, Alarm("calls are refused, because they cannot be recorded", "calls are recorded again", say)
     )
     enforcer = _enforcer(city, rules, store)
-    upstreams = build_upstreams(city.place)
+    upstreams = build_upstreams(city.place) | peer_upstreams(city.settings)
+    where_cards_are = card_upstreams(city.settings)
     messages = Messages(store, city.clock, LEEWAY_MS)
     door = Door(lambda: city.row().bundle(), city.audience, messages)
     exchange = _exchange(city, enforcer, upstreams)
     watch = Watch(city.store, exchange.listening, city.settings.limits.max_staleness_ms / 1000)
     await watch.look()
-    listeners = _listeners(city, _gateway(city, exchange, door, publisher, watch))
+    served = cards(city.settings, city.keys, enforcer, where_cards_are)
+    listeners = _listeners(city, _gateway(city, exchange, door, publisher, watch, served))
     tls = await _tls(city)
     addresses = [Address(listen.host, listen.port, listen.tls) for listen in city.settings.listen]
     opened = await listeners.open(addresses, None if tls is None else tls.context)
@@ -101,7 +105,7 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for upstream in upstreams.values():
+        for upstream in (*upstreams.values(), *where_cards_are.values()):
             await upstream.close()
         await _leave(city, publisher)
 
@@ -161,7 +165,7 @@ def _exchange(city: City, enforcer: Enforcer, upstreams: Mapping[str, Upstream])
     return Exchange(enforcer, upstreams, replies, limits.sessions_per_agent)
 
 
-def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, watch: Watch) -> Gateway:
+def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, watch: Watch, served: Cards) -> Gateway:
     settings, limits = city.settings, city.settings.limits
     enforcer = exchange.enforcer
     plans = Plans(
@@ -178,7 +182,8 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, w
         limits=Limits(size=limits.request_bytes, depth=limits.depth, nodes=limits.nodes),
         body_time=limits.body_time_ms / 1000,
         max_in_flight=limits.max_in_flight,
-        routes=routes(city.issuer, publisher, enforcing=not settings.observe),
+        routes={**routes(city.issuer, publisher, enforcing=not settings.observe), **card_routes(served)},
+        cards=served.card,
         proven=proven_routes(plans, waiting),
         closed=lambda: _refused(publisher) or watch.stale(),
         hosts=frozenset({"localhost", "127.0.0.1", "::1", *settings.names, *(one.host for one in settings.listen)}),
@@ -298,6 +303,7 @@ def _says(
         host = f"[{address.host}]" if ":" in address.host else address.host
         for server in rules.servers:
             says.append(f"{server:12} {'https' if address.tls else 'http'}://{host}:{port}/mcp/{server}")
+    says += [f"{peer:12} over A2A, at /a2a/{peer} of the same addresses" for peer in rules.peers]
     says.append(f"policies     {len(rules.policies.policies)} ({rules.policies.digest[:16]})")
     says.append(f"tools        {len(rules.tools)} approved")
     says += [f"UNSAFE       {name}" for name in city.settings.unsafe]

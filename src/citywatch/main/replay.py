@@ -8,7 +8,7 @@ from citywatch.core.call import Call, Direction
 from citywatch.core.errors import Malformed
 from citywatch.core.events import Decided
 from citywatch.core.log.entry import decode_event
-from citywatch.core.wire import mcp
+from citywatch.core.wire import a2a, mcp
 from citywatch.core.wire.jsonrpc import FROM_SERVER, Request, parse_message
 
 if TYPE_CHECKING:
@@ -51,7 +51,13 @@ def rebuild(decided: Decided, body: bytes) -> Call:
     arguments: dict[str, object] = {}
     rpc_id = None
     chain: tuple[str, ...] = ()
-    if body:
+    things: tuple[tuple[str, str], ...] = ()
+    if body and decided.revision == a2a.REVISION:
+        message = parse_message(body, FROM_SERVER)
+        reading = a2a.read_request(message)
+        arguments, chain, things = dict(reading.arguments), reading.chain, reading.things
+        rpc_id = message.id if isinstance(message, Request) else None
+    elif body:
         message = parse_message(body, FROM_SERVER)
         params = dict(mcp.visible(getattr(message, "params", None)))
         inner = params.get("arguments", {})
@@ -71,4 +77,5 @@ def rebuild(decided: Decided, body: bytes) -> Call:
         rpc_id=rpc_id,
         task=decided.task,
         chain=chain,
+        things=things,
     )

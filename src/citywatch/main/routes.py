@@ -15,6 +15,7 @@ from citywatch.core.identity.credential import Credential
 from citywatch.core.plan.contract import Held
 from citywatch.core.plan.text import parse_plan
 from citywatch.core.wire.jsonrpc import Limits, parse_json
+from citywatch.service.cards import Cards
 from citywatch.service.issuer import Issuer
 from citywatch.service.plans import Plans
 from citywatch.service.publisher import Publisher
@@ -48,6 +49,15 @@ def routes(issuer: Issuer, publisher: Publisher, *, enforcing: bool) -> Mapping[
         ("POST", "/citywatch/renew"): renew,
         ("GET", "/citywatch/health"): health,
     }
+
+
+def card_routes(cards: Cards) -> Mapping[tuple[str, str], Route]:
+    """Where the key is that verifies the cards of agents: it is no secret, and nothing else is signed with it."""
+
+    async def key(_: bytes) -> tuple[int, str, bytes]:
+        return 200, JSON, cards.key()
+
+    return {("GET", "/citywatch/card-key"): key}
 
 
 def proven_routes(plans: Plans, waiting: Waiting) -> Mapping[tuple[str, str], ProvenRoute]:

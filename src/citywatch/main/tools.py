@@ -95,14 +95,15 @@ async def _compare(place: Place, server: str | None) -> tuple[list[str], list[An
 async def _surveyed(city: Any, server: str | None) -> tuple[list[str], list[Any]]:
     """Ask the chosen servers (all of them, if none is named) and compare; a server that fails is named, not fatal."""
     from citywatch.main.assembly import build_upstreams
+    from citywatch.main.peers import offered_cards
     from citywatch.service.survey import survey
     from citywatch.service.tools import approvals, compare, dropped_offers
 
     upstreams = build_upstreams(city.place)
-    if server is not None and server not in upstreams:
-        raise click.UsageError(
-            f"`{server}` is not a configured server: {', '.join(sorted(upstreams)) or 'there is none'}"
-        )
+    peers = city.settings.peers
+    if server is not None and server not in upstreams and server not in peers:
+        known = ", ".join(sorted((*upstreams, *peers))) or "there is none"
+        raise click.UsageError(f"`{server}` is not a configured server: {known}")
     approved = await approvals(city.store)
     failed, compared = [], []
     for name, upstream in sorted(upstreams.items()):
@@ -119,6 +120,14 @@ async def _surveyed(city: Any, server: str | None) -> tuple[list[str], list[Any]
             click.echo(f"{name}: not surveyed: {why}", err=True)
         finally:
             await upstream.close()
+    async for name, found in offered_cards(city.settings, city.audience):
+        if server not in (None, name):
+            continue
+        if isinstance(found, CitywatchError):
+            failed.append(name)
+            click.echo(f"{name}: not surveyed: {found}", err=True)
+        else:
+            compared += compare(name, [found], approved)
     return failed, compared
 
 

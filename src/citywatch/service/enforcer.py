@@ -119,7 +119,7 @@ class Enforcer:
         self.verified = Verified(MAX_CHAINS)
         self.snapshots = Snapshots(store, self.contexts)
         self.closing = Closing(store, clock, replica, self.snapshots)
-        self.rejections = Rejections(store, clock, replica, lambda server: server in self.rules.servers)
+        self.rejections = Rejections(store, clock, replica, lambda server: self.rules.knows(server))
 
     # -- the first half: who, whether, on record ---------------------------------------------------------------------
 

@@ -13,12 +13,15 @@ import asyncio
 from collections.abc import Mapping
 
 from citywatch.core.call import Call
+from citywatch.core.delegation.chain import Chain
 from citywatch.core.enforce.needs import is_synced, session_key, waiting_key
+from citywatch.core.enforce.peers import is_message
 from citywatch.core.enforce.settle import Withheld
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
-from citywatch.core.wire import mcp
+from citywatch.core.wire import a2a, mcp
 from citywatch.core.wire.jsonrpc import Limits, Response
+from citywatch.service.conversations import Conversations
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.greetings import Greetings
 from citywatch.service.judged import Judged
@@ -44,6 +47,7 @@ class Exchange:
         self.replies = Replies(enforcer, self.questions, limits)
         self.listening = Listening(enforcer, upstreams)
         self.streams = Streams(enforcer, self.questions, self.replies, self.listening, limits)
+        self.conversations = Conversations(enforcer, self.replies, self.listening, limits)
         self.greetings = Greetings(enforcer, upstreams, self.questions, self.replies, limits, max_sessions)
 
     async def request(self, call: Call, credential: Credential, headers: Mapping[str, str]) -> Outcome:
@@ -82,6 +86,11 @@ class Exchange:
             return await self._reply(judged, answer, answer.body)
         if answer.media == "sse" and judged.call.method == "initialize":
             return await self.greetings.streamed(judged, answer)
+        if answer.media == "sse" and is_message(judged.call) and not a2a.streams(judged.call.method):
+            await answer.close()
+            raise Malformed("the peer answers with a stream what asks for none")
+        if answer.media == "sse" and is_message(judged.call):
+            return self.conversations.begin(judged, answer)
         if answer.media == "sse":
             return self.streams.begin(judged, answer)
         await answer.close()
@@ -165,6 +174,9 @@ class Exchange:
 
 def forwarded(judged: Judged) -> bytes:
     """What a server is sent: the message that was judged, without the chain that was shown to us."""
+    if is_message(judged.call):
+        chain = judged.known.chain
+        return a2a.forwarded(judged.call, len(chain.hops) if isinstance(chain, Chain) else None)
     return mcp.without_chain(judged.call.body) if judged.call.chain else judged.call.body
 
 

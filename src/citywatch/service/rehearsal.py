@@ -110,7 +110,7 @@ def _is_replaced(one: Folded) -> bool:
     """Whether the rules know another definition of this tool than the one that was approved then, or none."""
     event, rules = one.event, one.then.known.rules  # type: ignore[union-attr]
     tool = rules.tools.get((event.server, event.name or "")) if event.method in PINNED else None
-    configured = event.server in rules.servers
+    configured = rules.knows(event.server)
     pinned = event.pin is not None and event.method == TOOL_CALL
     return pinned and configured and (tool is None or tool.digest != event.pin)
 

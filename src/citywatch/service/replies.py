@@ -16,9 +16,10 @@ from citywatch.core.call import Call
 from citywatch.core.enforce.deliver import Places, deliver
 from citywatch.core.enforce.invitation import invite
 from citywatch.core.enforce.needs import invited_key, session_key, waiting_key
-from citywatch.core.enforce.settle import Withheld
+from citywatch.core.enforce.peers import is_message, owner_of, thing_key
+from citywatch.core.enforce.settle import Released, Withheld
 from citywatch.core.errors import Code, Malformed, Refused
-from citywatch.core.wire import jsonrpc, mcp
+from citywatch.core.wire import a2a, jsonrpc, mcp
 from citywatch.core.wire.jsonrpc import Limits, Request, Response
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.judged import Judged
@@ -95,6 +96,8 @@ class Replies:
         known: Places | None = None,
     ) -> bytes:
         """Settle a reply, and what a modern server asks of the agent inside it; return what the agent may see."""
+        if is_message(judged.call):
+            return self._told(judged, await self.heard(judged, response, index))
         for request in self._asked(judged, response):
             embedded = await self._questions.judge(judged, request, None)
             if not embedded.allowed:
@@ -104,10 +107,14 @@ class Replies:
                 return mcp.refusal(judged.call, code, detail)
         if (invitation := invite(response, self._enforcer.clock.now_ms(), judged.call.id)) is not None:
             puts = (*puts, (invited_key(judged.call), msgspec.json.encode(invitation)))
-        settled = await self._enforcer.settle(judged, response, index, puts, once, known)
-        if isinstance(settled, Withheld):
-            return mcp.refusal(judged.call, settled.code, settled.detail)
-        return settled.body
+        return self._told(judged, await self._enforcer.settle(judged, response, index, puts, once, known))
+
+    async def heard(self, judged: Judged, response: Response, index: int) -> Released | Withheld:
+        """Settle what another agent says; the tasks and conversations that it names are the caller's from then on."""
+        return await self._enforcer.settle(judged, response, index, _given(judged, response))
+
+    def _told(self, judged: Judged, settled: Released | Withheld) -> bytes:
+        return mcp.refusal(judged.call, settled.code, settled.detail) if isinstance(settled, Withheld) else settled.body
 
     def _asked(self, judged: Judged, response: Response) -> tuple[Request, ...]:
         """What a reply asks of the agent, as the agent may be given it."""
@@ -127,3 +134,16 @@ class Replies:
             return None
         original = await self._enforcer.recall(parked, judged.credential)
         return await self.settle(original, response, 0, ((key, None),), ((key, version),))
+
+
+def _given(judged: Judged, response: Response) -> Puts:
+    """The rows that say whose the tasks and conversations are that a peer names in its reply."""
+    agent = judged.known.agent
+    try:
+        a2a.check_reply(judged.call.method, response)
+    except Malformed:
+        return ()  # `settle` says so
+    if agent is None:
+        return ()
+    value = msgspec.json.encode(owner_of(agent))
+    return tuple((thing_key(judged.call.server, kind, name), value) for kind, name in a2a.given(response))

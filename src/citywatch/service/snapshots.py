@@ -36,6 +36,7 @@ from citywatch.core.enforce.needs import (
 )
 from citywatch.core.enforce.offers import Offers
 from citywatch.core.enforce.past import Event, task_rows
+from citywatch.core.enforce.peers import THING, thing_rows
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.identity.registration import AgentRow
 from citywatch.core.plan.temporal import Memory
@@ -57,6 +58,7 @@ ROW_TYPES: dict[str, Any] = {
     "task": TaskRow,
     WITHDRAWN: bool,
     "cursors": Issued,
+    THING: str,
     "halt": bool,
 }
 Counted = tuple[Puts, Reads, tuple[tuple[str, Session], ...]]
@@ -92,6 +94,7 @@ class Snapshots:
             halted=HALT in loaded.rows,
             taken=taken or (need.asked is not None and need.asked in loaded.rows),
             used=loaded.used,
+            things={key: self.decode(key, loaded) for key in thing_rows(call)},
             reads=(*versions_of(need.rows, loaded), *read),
         )
         chain = need.chain

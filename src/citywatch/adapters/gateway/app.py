@@ -1,4 +1,5 @@
-"""`/mcp/<server>`: HTTP in, a call to the service, its outcome out. Streamable HTTP of every MCP revision we speak.
+"""`/mcp/<server>` and `/a2a/<peer>`: HTTP in, a call to the service, its outcome out. Streamable HTTP of every MCP
+revision we speak; A2A as `peers` reads it.
 
 Decides nothing but HTTP: which door, how much body, which status. Who calls is `core.identity`'s, whether it goes
 through is `core.enforce`'s. INVARIANTS: a request without a verified credential never becomes a call; no header is
@@ -13,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+from citywatch.adapters.gateway import peers
 from citywatch.adapters.gateway.anteroom import Anteroom
 from citywatch.adapters.gateway.door import Door
 from citywatch.adapters.gateway.protocol import Peer
@@ -20,7 +22,7 @@ from citywatch.core.call import Call, Direction
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
 from citywatch.core.identity.renewal import MAX_REQUEST_BYTES
-from citywatch.core.wire import jsonrpc, mcp
+from citywatch.core.wire import a2a, jsonrpc, mcp
 from citywatch.core.wire.jsonrpc import Id, Limits, Request, Response
 from citywatch.service.exchange import END, Exchange
 from citywatch.service.replies import Delivery, Outcome
@@ -57,6 +59,7 @@ class Gateway:
         hosts: frozenset[str],
         closed: Callable[[], Unavailable | None],
         proven: Mapping[tuple[str, str], ProvenRoute] = {},
+        cards: peers.Cards | None = None,
     ) -> None:
         """`closed` gives the reason why nothing may go through just now, if there is one.
 
@@ -69,6 +72,7 @@ class Gateway:
         self.max_in_flight = max_in_flight
         self.routes = routes
         self.proven = proven
+        self.cards = cards
         self.hosts = hosts
         self.closed = closed
         self.in_flight = 0
@@ -79,7 +83,7 @@ class Gateway:
         if scope["type"] != "http":
             return
         # Whoever shows no papers takes no place of those that do: `_route` gives it one of its own.
-        calls = scope["path"].startswith("/mcp/")
+        calls = scope["path"].startswith(("/mcp/", "/a2a/"))
         if self.draining or (calls and self.in_flight >= self.max_in_flight):
             code = Code.DRAINING if self.draining else Code.OVERLOADED
             await _write(send, 503, mcp.turned_away(None, code))
@@ -106,6 +110,9 @@ class Gateway:
         path: str = scope["path"]
         if path.startswith("/mcp/"):
             await self._mcp(path[5:], scope, receive, send, peer)
+            return
+        if path.startswith("/a2a/"):
+            await self._a2a(path[5:], scope, receive, send, peer)
             return
         proven = self.proven.get((scope["method"], path))
         if proven is not None:
@@ -166,7 +173,7 @@ class Gateway:
             approach = self.door.approach(scope, peer)
             if (why := self.closed()) is not None:
                 raise why
-            if server not in self.exchange.upstreams:
+            if server not in self.exchange.enforcer.rules.servers or server not in self.exchange.upstreams:
                 raise Refused(Code.SERVER_UNKNOWN, f"`{server[:80]}` is not a configured server")
             method = scope["method"]
             if method == "POST":
@@ -182,6 +189,37 @@ class Gateway:
                 return
         except (Malformed, Refused, Unavailable) as failure:
             await self._turn_away(send, failure, message, peer, server)
+            return
+        await self._deliver(send, receive, outcome)
+
+    # -- A2A ---------------------------------------------------------------------------------------------------------
+
+    async def _a2a(self, path: str, scope: Scope, receive: Receive, send: Send, peer: Peer) -> None:
+        """One request at `/a2a/<peer>`, or for its card; whatever goes wrong becomes one typed answer."""
+        message: jsonrpc.Message | None = None
+        name, card, rest = path.partition(peers.CARD)
+        try:
+            approach = self.door.approach(scope, peer)
+            if (why := self.closed()) is not None:
+                raise why
+            name = name.rstrip("/")
+            if name not in self.exchange.enforcer.rules.peers or rest:
+                raise Refused(Code.SERVER_UNKNOWN, f"`{name[:80]}` is not an agent of this gateway's file")
+            if card and scope["method"] == "GET" and self.cards is not None:
+                host = next(value for key, value in scope["headers"] if key == b"host").decode("latin-1")
+                here = f"{scope['scheme']}://{host}/a2a/{name}"
+                await _write(send, 200, await self.cards(name, await approach.enter(b""), here))
+                return
+            if card or scope["method"] != "POST":
+                await _write(send, 405, b"", extra=[(b"allow", b"GET" if card else b"POST")])
+                return
+            raw = await self._body(receive, self.limits.size, asyncio.timeout(self.body_time))
+            credential = await approach.enter(raw)
+            message = jsonrpc.parse_message(raw, self.limits)
+            outcome = await peers.said(self.exchange, name, scope["headers"], message, credential)
+        except (Malformed, Refused, Unavailable) as failure:
+            revision = None if card else a2a.REVISION
+            await self._turn_away(send, failure, message, peer, name, worded=peers.turned_away, revision=revision)
             return
         await self._deliver(send, receive, outcome)
 
@@ -291,6 +329,8 @@ class Gateway:
         server: str,
         *,
         said_by: int = 200,
+        worded: Callable[[jsonrpc.Message | None, Code, str], bytes] = mcp.turned_away,
+        revision: str | None = None,
     ) -> None:
         """Answer and record a request that did not become a call, or that could not be judged.
 
@@ -301,10 +341,10 @@ class Gateway:
             await self.exchange.enforcer.rejections.add(code, detail, peer.address.rpartition(":")[0], server)
         except Unavailable:
             code, detail = Code.STORE_UNAVAILABLE, ""
-        found = mcp.status_of(code)
+        found = mcp.status_of(code, revision)
         status = said_by if found == 200 else found
         extra = [(b"www-authenticate", b"Bearer")] if status == 401 else []
-        await _write(send, status, mcp.turned_away(message, code, detail), JSON, extra)
+        await _write(send, status, worded(message, code, detail), JSON, extra)
 
 
 def _host_of(authority: str) -> str:

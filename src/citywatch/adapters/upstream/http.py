@@ -22,7 +22,7 @@ from citywatch.adapters.upstream.credential import Credential
 from citywatch.adapters.upstream.settings import HttpServer
 from citywatch.core.errors import Code, Refused, Unavailable
 
-_TRACE: Final = frozenset(("last-event-id", "traceparent", "tracestate"))
+_TRACE: Final = frozenset(("last-event-id", "traceparent", "tracestate", "a2a-version"))
 _NAME: Final = re.compile(r"mcp-[a-z0-9!#$%&'*+.^_`|~-]{1,256}\Z")
 _URL: Final = re.compile(r"[\x21-\x7e]+\Z")
 _VALUE: Final = re.compile(r"[\x20-\x7e\x80-\xff]*\Z")

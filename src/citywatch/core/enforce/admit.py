@@ -1,8 +1,9 @@
 """Whether a call goes through: the gates, in order. This is the place.
 
-    an id of its own → handles that name something → approval of the tool → what the chain leaves → an earlier,
-    identical call of unknown outcome → what the plan refuses → policy → budget → what temporal rules say of what
-    happened before → who would read it → who may steer the act, and whether it is a step of the plan
+    an id of its own → handles that name something → an agent that may be spoken to → approval of the tool → what the
+    chain leaves → an earlier, identical call of unknown outcome → what the plan refuses → policy → budget → what
+    temporal rules say of what happened before → who would read it → who may steer the act,
+    and whether it is a step of the plan
 
 Decides on an `Authority` and a frozen `Known` alone; it never looks at what a server says of itself.
 
@@ -45,6 +46,7 @@ from citywatch.core.enforce.granted import granted
 from citywatch.core.enforce.invitation import check_invited
 from citywatch.core.enforce.needs import PINNED, TOOL_CALL, Known, Needs
 from citywatch.core.enforce.past import Ruled, ruled
+from citywatch.core.enforce.peers import unspoken
 from citywatch.core.enforce.planned import Planned, planned
 from citywatch.core.enforce.readers import disclosed, owners
 from citywatch.core.enforce.released import approved, disclosed_to, releases
@@ -73,7 +75,8 @@ class Secret(msgspec.Struct, frozen=True):
 def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int) -> Decision:
     """Say whether this call may be forwarded, and why."""
     unclear = _taken(known) or _broken(known)
-    beyond = unclear or _approved(call, known) or granted(call, authority, known)  # INVARIANT: 13.
+    stranger = unspoken(call, known.rules, known.agent, known.things)
+    beyond = unclear or stranger or _approved(call, known) or granted(call, authority, known)  # INVARIANT: 13.
     refused = beyond or _uninvited(call, known, now) or _repeated(known, now)
     if refused is not None:
         return refused

@@ -8,15 +8,32 @@ from __future__ import annotations
 
 from citywatch.core.call import Call, Direction
 from citywatch.core.enforce.needs import TOOL_CALL
+from citywatch.core.enforce.peers import is_message
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.verify import Authority
 from citywatch.core.errors import Code, Refused
 from citywatch.core.policy.arguments import text_of
-from citywatch.core.policy.facts import Entity, Facts, method_action, method_context, tool_context
+from citywatch.core.policy.facts import (
+    PEER,
+    Entity,
+    Facts,
+    method_action,
+    method_context,
+    peer_action,
+    peer_context,
+    tool_context,
+)
+from citywatch.core.policy.values import Uid
 
 
 def facts_of(call: Call, authority: Authority, rules: Rules, now: int) -> Facts:
     """Translate; raises `Refused` for a server, method or argument that policy has no name or type for."""
+    if is_message(call):
+        peer = rules.world.entities.get(Uid(PEER, call.server))
+        if peer is None:
+            raise Refused(Code.SERVER_UNKNOWN)
+        context = peer_context(call.name, text_of(call.arguments), now)
+        return Facts(authority.entity, peer_action(call.method), peer, context)
     near, far = authority.entity, _server(call, rules)
     if call.direction is Direction.TO_AGENT:
         context = method_context(call.method, call.name, text_of(call.arguments), now)

@@ -18,10 +18,12 @@ from citywatch.core.delegation.caveats import Caveats
 from citywatch.core.delegation.holds import Act, beyond
 from citywatch.core.enforce.chains import is_act
 from citywatch.core.enforce.needs import TOOL_CALL, Known
+from citywatch.core.enforce.peers import is_message
 from citywatch.core.enforce.verify import Authority
 from citywatch.core.errors import Code
 from citywatch.core.label import join
 from citywatch.core.manifest import EVERYBODY, audience_of
+from citywatch.core.wire import a2a
 
 
 def granted(call: Call, authority: Authority, known: Known) -> Deny | None:
@@ -45,6 +47,16 @@ def _answered(call: Call, caveats: Caveats, act: Act) -> str | None:
 def _act(call: Call, known: Known) -> Act:
     tool = known.rules.tools.get((call.server, call.name or "")) if call.method == TOOL_CALL else None
     flow = known.flow
+    origins = None if flow is None else join(flow.context.label, flow.context.before).origins  # INVARIANT: 2.
+    if is_message(call):
+        peer = known.rules.peers.get(call.server)
+        return Act(
+            name=f"{call.server}/{call.name if a2a.sends(call.method) and call.name else '*'}",
+            arguments=call.arguments,
+            readers=audience_of((EVERYBODY,) if peer is None else peer.audience),
+            origins=origins,
+            skill=True,
+        )
     return Act(
         # What is no tool has no name that a grant could give, but all that the server has
         name=f"{call.server}/{call.name}" if call.method == TOOL_CALL else f"{call.server}/*",
@@ -52,5 +64,5 @@ def _act(call: Call, known: Known) -> Act:
         readers=frozenset()
         if tool is not None and tool.manifest.inside
         else audience_of((EVERYBODY,) if tool is None else tool.manifest.audience),
-        origins=None if flow is None else join(flow.context.label, flow.context.before).origins,  # INVARIANT: 2.
+        origins=origins,
     )

@@ -22,6 +22,7 @@ from citywatch.core.enforce.held import TaskRow, task_key
 from citywatch.core.enforce.hush import is_hushed
 from citywatch.core.enforce.invitation import Invitation
 from citywatch.core.enforce.past import Event, event_of
+from citywatch.core.enforce.peers import thing_rows
 from citywatch.core.enforce.rules import ApprovedTool, Rules
 from citywatch.core.flow.readings import Readings
 from citywatch.core.identity.registration import AgentRow
@@ -100,7 +101,8 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     `taken` says that an earlier call, still open, has the same JSON-RPC id; `past` is what temporal rules remember;
     `broken` says why a handle names nothing here; `issued` are the cursors that the server gave the agent. `chain` is
     what the call's links are together, or why they are no chain; `hops` are the agents that it went through,
-    `withdrawn` what of it was revoked. `halted`: everything is stopped.
+    `withdrawn` what of it was revoked. `halted`: everything is stopped. `things` says to whom a peer gave what a
+    message goes on with.
     """
 
     rules: Rules
@@ -121,6 +123,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     withdrawn: frozenset[str] = frozenset()
     issued: Issued | None = None
     halted: bool = False
+    things: Mapping[Key, str | None] = {}
 
 
 class BudgetNeed(msgspec.Struct, frozen=True):
@@ -286,7 +289,7 @@ def _steered(call: Call, rules: Rules) -> ApprovedTool | None:
 
 def _needs(call: Call, rules: Rules, now: int) -> Needs:
     name = agent_name(call)
-    rows: list[Key] = [agent_key(name), HALT, *(() if call.task is None else (task_key(call.task),))]
+    rows: list[Key] = [agent_key(name), HALT, *(() if call.task is None else (task_key(call.task),)), *thing_rows(call)]
     if call.session is not None:
         rows.append(session_key(call.session))
     if call.direction is _TO_AGENT and call.rpc_id is not None:

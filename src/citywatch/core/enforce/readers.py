@@ -29,6 +29,7 @@ from citywatch.core.enforce.context import Flow
 from citywatch.core.enforce.cursors import cursor_of
 from citywatch.core.enforce.needs import TOOL_CALL, Known
 from citywatch.core.enforce.past import PLUMBING
+from citywatch.core.enforce.peers import is_message
 from citywatch.core.enforce.rules import ApprovedTool
 from citywatch.core.errors import Code
 from citywatch.core.flow.fold import fold
@@ -65,6 +66,9 @@ def disclosed(call: Call, known: Known) -> Deny | None:
     if tool is not None and tool.manifest.inside:
         return None
     names = (EVERYBODY,) if tool is None else tool.manifest.audience
+    if is_message(call):
+        peer = known.rules.peers.get(call.server)
+        names = (EVERYBODY,) if peer is None else peer.audience
     audience = audience_of(names)
     if may_flow(_high(flow), audience):
         return None

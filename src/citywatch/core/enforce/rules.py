@@ -13,7 +13,7 @@ import msgspec
 
 from citywatch.core.call import Effect
 from citywatch.core.flow.fields import Fields
-from citywatch.core.manifest import SILENT, Budget, Clearance, Principal, ToolManifest
+from citywatch.core.manifest import SILENT, Budget, Clearance, Peer, Principal, ToolManifest
 from citywatch.core.names import AgentId
 from citywatch.core.plan.formula import Rule
 from citywatch.core.plan.temporal import Automaton, compile_rule
@@ -56,6 +56,7 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     isolated: frozenset[str] = frozenset()
     bound: frozenset[str] = frozenset()
     roots: frozenset[str] = frozenset()
+    peers: Mapping[str, Peer] = {}
     handles: Mapping[str, frozenset[Tool]] = {}
     """Of which tools each agent, by name, is given handles beyond what their manifests hide; a tool `*` is all of a
     server's."""
@@ -107,6 +108,12 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """The thumbs of the keys that speak for principals at the root of a chain."""
     hiding: Mapping[str, Mapping[Tool, ApprovedTool]] = {}
     """By an agent's name, the tools of which it is given more handles than others are, as they hide."""
+    peers: Mapping[str, Peer] = {}
+    """The agents, by the name that the file gives them, that can be spoken to."""
+
+    def knows(self, name: str) -> bool:
+        """Whether this names something that the file configures: a server, or an agent that can be spoken to."""
+        return name in self.servers or name in self.peers
 
     def shown(self, agent: str, server: str, tool: str | None) -> ApprovedTool | None:
         """An approved tool, as its replies are shown to this agent."""
@@ -158,6 +165,7 @@ def world_of(configured: Configured, definitions: Mapping[Tool, Definition]) -> 
             )
             for server, tool in sorted(named)
         ),
+        configured.peers,
     )
 
 
@@ -202,6 +210,7 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         isolated=configured.isolated,
         bound=configured.bound,
         roots=configured.roots,
+        peers=configured.peers,
         hiding={
             agent: {tool: _hidden(one) for tool, one in tools.items() if not chosen.isdisjoint((tool, (tool[0], "*")))}
             for agent, chosen in configured.handles.items()

@@ -4,6 +4,7 @@ Decides how a call is named in policies, never whether it is permitted.
 
     a tool call                  Agent::"spiffe://d/agent/n"   Action::"ledger/transfer"       Server::"ledger"
     any other method             Agent::"spiffe://d/agent/n"   Action::"mcp:tools/list"        Server::"ledger"
+    a message to an agent        Agent::"spiffe://d/agent/n"   Action::"a2a:SendMessage"       Peer::"billing"
     a server asks an agent       Server::"ledger"              Action::"to_agent:roots/list"   Agent::"spiffe://d/agent/n"
 
 INVARIANTS: an action exists only through `tool_action` or `method_action`, so that a policy without a scope cannot
@@ -23,7 +24,7 @@ from citywatch.core.errors import Code, Refused
 from citywatch.core.names import AgentId
 from citywatch.core.policy.values import CedarSet, Datetime, Uid
 
-AGENT, ROLE, SERVER, ACTION = "Agent", "Role", "Server", "Action"
+AGENT, ROLE, SERVER, PEER, ACTION = "Agent", "Role", "Server", "Peer", "Action"
 CALL_TOOL = Uid(ACTION, "call_tool")
 
 Attribute = str | bool | int | tuple[str, ...]
@@ -65,6 +66,11 @@ def server_entity(name: str) -> Entity:
     return entity(Uid(SERVER, name), {"name": name})
 
 
+def peer_entity(name: str) -> Entity:
+    """A configured agent that others speak to, by its name."""
+    return entity(Uid(PEER, name), {"name": name})
+
+
 def tool_action(server: str, tool: str, effect: Effect) -> Entity:
     """The action of calling one tool: in `call_tool` and in the group of its effect."""
     return entity(Uid(ACTION, f"{server}/{tool}"), None, (CALL_TOOL, Uid(ACTION, effect.value)))
@@ -76,6 +82,19 @@ def method_action(method: str, direction: Direction) -> Entity:
     if found is None:
         raise Refused(Code.METHOD_UNKNOWN, f"`{method[:80]}` is no method of this direction")
     return found
+
+
+def peer_action(method: str) -> Entity:
+    """The action of speaking to an agent; raises `Refused(METHOD_UNKNOWN)` for a method that has none."""
+    found = PEER_ACTIONS.get(method)
+    if found is None:
+        raise Refused(Code.METHOD_UNKNOWN, f"`{method[:80]}` is no way to speak to an agent")
+    return found
+
+
+def peer_context(name: str | None, params: str, now: int) -> dict[str, Any]:
+    """The context of a message: the skill or the task that it names (empty: none), and all of it as one text."""
+    return {"now": now, "time": Datetime(now), "params": params, "name": name or ""}
 
 
 def tool_context(tool: str, arguments: dict[str, Any], now: int) -> dict[str, Any]:
@@ -158,7 +177,17 @@ _TO_AGENT: Mapping[str, tuple[str, ...]] = {
     ),
 }
 
-GROUPS: tuple[str, ...] = (CALL_TOOL.id, *(effect.value for effect in Effect), *_TO_SERVER, *_TO_AGENT)
+_TO_PEER: Mapping[str, tuple[str, ...]] = {
+    "send_message": ("SendMessage", "SendStreamingMessage"),
+    "peer_task": ("GetTask", "CancelTask", "SubscribeToTask"),
+}
+GROUPS: tuple[str, ...] = (CALL_TOOL.id, *(effect.value for effect in Effect), *_TO_SERVER, *_TO_AGENT, *_TO_PEER)
+PEER_ACTIONS: Mapping[str, Entity] = {
+    method: entity(Uid(ACTION, f"a2a:{method}"), None, (Uid(ACTION, group),))
+    for group, methods in _TO_PEER.items()
+    for method in methods
+}
+"""Every way to speak to an agent, in a fixed order."""
 
 
 def _actions() -> dict[tuple[Direction, str], Entity]:

@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 from cedarpy import pst
 
-from citywatch.core.call import Direction
 from citywatch.core.policy.constants import constant
 from citywatch.core.policy.facts import ACTION, AGENT, SERVER
 from citywatch.core.policy.text import expression_text
@@ -38,7 +37,7 @@ class Types:
     """The static view of one act."""
 
     def __init__(self, act: Act, entities: Mapping[str, Mapping[str, Any]]) -> None:
-        near, far = (AGENT, SERVER) if act.direction is Direction.TO_SERVER else (SERVER, AGENT)
+        near, far = act.types
         self.context: Type = act.context
         self.variables = {"principal": near, "resource": far, "action": ACTION}
         self.entities = entities

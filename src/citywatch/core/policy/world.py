@@ -24,6 +24,8 @@ from citywatch.core.policy.facts import (
     AGENT,
     GROUPS,
     NAMED,
+    PEER,
+    PEER_ACTIONS,
     ROLE,
     SERVER,
     Attribute,
@@ -31,6 +33,7 @@ from citywatch.core.policy.facts import (
     agent_entity,
     entity,
     method_actions,
+    peer_entity,
     server_entity,
     tool_action,
 )
@@ -62,6 +65,12 @@ class Act(msgspec.Struct, frozen=True):
     principals: tuple[Entity, ...]
     resources: tuple[Entity, ...]
     context: dict[str, Any]
+    far: str = SERVER
+
+    @property
+    def types(self) -> tuple[str, str]:
+        """The entity types of principal and resource."""
+        return (AGENT, self.far) if self.direction is Direction.TO_SERVER else (self.far, AGENT)
 
 
 class World(msgspec.Struct, frozen=True):
@@ -75,7 +84,9 @@ class World(msgspec.Struct, frozen=True):
     schema: str
 
 
-def build_world(agents: Iterable[AgentFacts], servers: Iterable[str], tools: Iterable[ToolFacts]) -> World:
+def build_world(
+    agents: Iterable[AgentFacts], servers: Iterable[str], tools: Iterable[ToolFacts], peers: Iterable[str] = ()
+) -> World:
     """Put together what policies can speak of. Raises `Malformed`: an attribute of two types, a tool of no server."""
     people = tuple(agent_entity(agent.id, agent.roles, agent.attributes) for agent in agents)
     places = {name: server_entity(name) for name in servers}
@@ -88,9 +99,15 @@ def build_world(agents: Iterable[AgentFacts], servers: Iterable[str], tools: Ite
         action = tool_action(tool.server, tool.name, tool.manifest.effect)
         context = _context({"name": _STRING, "args": cedar_type(mapping.shape)})
         acts.append(Act(action, Direction.TO_SERVER, people, (places[tool.server],), context))
+    heard = tuple(peer_entity(name) for name in peers)
+    if heard:
+        acts += [
+            Act(action, Direction.TO_SERVER, people, heard, _context({"params": _STRING, "name": _STRING}), PEER)
+            for action in PEER_ACTIONS.values()
+        ]
     groups = (entity(Uid(ACTION, name)) for name in GROUPS)
     roles = (entity(uid) for uid in sorted({uid for agent in people for uid in agent.line if uid.type == ROLE}))
-    everything = (*people, *places.values(), *roles, *groups, *(act.action for act in acts))
+    everything = (*people, *places.values(), *heard, *roles, *groups, *(act.action for act in acts))
     schema = json.dumps(_schema(people, acts))
     return World(people, tuple(places.values()), maps, tuple(acts), {found.uid: found for found in everything}, schema)
 
@@ -126,7 +143,7 @@ def _method_act(found: tuple[Direction, str, Entity], agents: tuple[Entity, ...]
 def _schema(agents: Sequence[Entity], acts: Sequence[Act]) -> dict[str, Any]:
     actions: dict[str, Any] = {name: {} for name in GROUPS}
     for act in acts:
-        principal, resource = (AGENT, SERVER) if act.direction is Direction.TO_SERVER else (SERVER, AGENT)
+        principal, resource = act.types
         actions[act.action.uid.id] = {
             "memberOf": [{"id": uid.id} for uid in sorted(act.action.line) if uid != act.action.uid],
             "appliesTo": {"principalTypes": [principal], "resourceTypes": [resource], "context": act.context},
@@ -136,6 +153,7 @@ def _schema(agents: Sequence[Entity], acts: Sequence[Act]) -> dict[str, Any]:
         AGENT: {"memberOfTypes": [ROLE], "shape": shape},
         ROLE: {},
         SERVER: {"shape": {"type": "Record", "attributes": {"name": _STRING}}},
+        PEER: {"shape": {"type": "Record", "attributes": {"name": _STRING}}},
     }
     return {"": {"entityTypes": types, "actions": actions}}
 

@@ -62,6 +62,8 @@ __all__ = [
     "methods",
     "read_request",
     "refusal",
+    "sends",
+    "streams",
     "visible",
 ]
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
@@ -102,6 +104,16 @@ def effect_of(method: str) -> Effect:
     """What a method does; what is not in the table cannot be undone."""
     row = _METHODS.get(method)
     return Effect.IRREVERSIBLE if row is None else row.effect
+
+
+def sends(method: str) -> bool:
+    """Whether a method carries a message to the peer."""
+    return method in _SENDING
+
+
+def streams(method: str) -> bool:
+    """Whether a method is answered by a stream."""
+    return method in _STREAMING
 
 
 def check_version(headers: Iterable[tuple[bytes, bytes]]) -> None:
@@ -148,8 +160,11 @@ def visible(params: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**rest, "metadata": kept} if kept else rest
 
 
-def forwarded(call: Call, hops: int) -> bytes:
-    """What a peer is sent: the request that was judged without its chain, with who sends it and how far it came."""
+def forwarded(call: Call, hops: int | None) -> bytes:
+    """What a peer is sent: the request that was judged without its chain, with who sends it.
+
+    `hops` is the number of agents that its task came through, None where no chain says so.
+    """
     message = parse_message(call.body, FROM_SERVER)
     if not isinstance(message, Request):
         raise Malformed("an A2A message is a request, with an `id`")
@@ -158,7 +173,7 @@ def forwarded(call: Call, hops: int) -> bytes:
         kept = {key: value for key, value in params.items() if key != "metadata"}
         return format_message(msgspec.structs.replace(message, params=kept))
     metadata = {key: value for key, value in params.get("metadata", {}).items() if key != CHAIN}
-    told = {**metadata, SENDER: call.agent, HOPS: hops}
+    told = {**metadata, SENDER: call.agent, **({} if hops is None else {HOPS: hops})}
     return format_message(msgspec.structs.replace(message, params={**params, "metadata": told}))
 
 

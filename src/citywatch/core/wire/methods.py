@@ -19,6 +19,7 @@ import msgspec
 
 from citywatch.core.call import Direction, Effect
 from citywatch.core.errors import Code, Malformed, Refused
+from citywatch.core.wire import a2a
 
 LEGACY: Final = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 MODERN: Final = ("2026-07-28",)
@@ -74,6 +75,8 @@ def effect_of_method(direction: Direction, revision: str, method: str) -> Effect
 
     A tool call is more than its method: what a tool does, its operator declares.
     """
+    if revision == a2a.REVISION:
+        return a2a.effect_of(method)
     row = _ROWS[direction].get(revision, _NOTHING).get(method)
     if row is not None:
         return row.effect

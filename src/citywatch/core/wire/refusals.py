@@ -19,6 +19,7 @@ import orjson
 
 from citywatch.core.call import Call
 from citywatch.core.errors import ADVICE, Code
+from citywatch.core.wire import a2a
 from citywatch.core.wire.jsonrpc import Id, Message, Request
 from citywatch.core.wire.methods import LEGACY, MODERN
 from citywatch.core.wire.requests import PROTOCOL_VERSION
@@ -106,6 +107,9 @@ def status_of(code: Code, revision: str | None = None) -> int:
     """
     if code is Code.METHOD_UNKNOWN and revision in LEGACY:
         return 200
+    # SPEC: A2A 1.0 §9: its clients read an error's code from the body, and from a body alone that came with 200.
+    if revision == a2a.REVISION and _FAULTS.get(code, (0, 200))[1] not in (401, 403):
+        return 200
     return _FAULTS[code][1] if code in _FAULTS else 200
 
 
@@ -116,6 +120,8 @@ def refusal(call: Call, code: Code, detail: str = "", *, policies: Sequence[str]
     """
     if call.rpc_id is None:
         return b""
+    if call.revision == a2a.REVISION:
+        return a2a.refusal(call.rpc_id, code, error_number(code), detail, call.id)
     if call.method != "tools/call" or code in _FAULTS:
         more = {"policies": list(policies[:MAX_POLICIES]), "ticket": ticket}
         told = {key: value for key, value in more.items() if value}

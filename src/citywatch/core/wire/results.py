@@ -19,6 +19,7 @@ import msgspec
 
 from citywatch.core.call import Direction
 from citywatch.core.errors import Malformed
+from citywatch.core.wire import a2a
 from citywatch.core.wire.jsonrpc import Request, Response, format_message
 from citywatch.core.wire.methods import LEGACY, MODERN, check_params, find_method
 
@@ -45,6 +46,9 @@ def check_reply(method: str, response: Response, revision: str | None = None) ->
     """Raise `Malformed` unless this is an error or a result that `method` may have; None: in any revision."""
     result = response.result
     if result is None:
+        return
+    if revision == a2a.REVISION:
+        a2a.check_reply(method, response)
         return
     if revision not in LEGACY:
         kind = result.get("resultType", "complete")

@@ -136,6 +136,8 @@ def test_a_peer_is_told_who_sends_and_how_far_it_came_and_no_chain() -> None:
     told = json.loads(a2a.forwarded(call(send({a2a.SKILL: "refund", a2a.CHAIN: ["a"]})), 2))["params"]
     assert told["message"] == MESSAGE
     assert told["metadata"] == {a2a.SKILL: "refund", a2a.SENDER: "spiffe://d.example/agent/router", a2a.HOPS: 2}
+    alone = json.loads(a2a.forwarded(call(send()), None))["params"]
+    assert alone["metadata"] == {a2a.SENDER: "spiffe://d.example/agent/router"}
     told = json.loads(a2a.forwarded(call(request("GetTask", id="t", metadata={a2a.CHAIN: ["a"]})), 2))["params"]
     assert told == {"id": "t"}
 

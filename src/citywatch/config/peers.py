@@ -1,0 +1,60 @@
+"""The `peers` part of the file: agents that others speak to over A2A, and who may.
+
+Decides which declarations of a peer make sense. INVARIANTS: nobody can be spoken to without an entry, and nobody speaks
+to a peer without being named there; a caller that is named is an agent of the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from urllib.parse import urlunsplit
+
+from citywatch.config.agents import audience
+from citywatch.config.document import Node, Table
+from citywatch.config.reader import Notes, Reader, duration, instead, named, shown, some, text, url
+from citywatch.config.servers import reach_over_http
+from citywatch.config.settings import PeerAgent
+from citywatch.config.table import Section, table
+from citywatch.core.manifest import EVERYBODY, Peer
+from citywatch.core.names import parse_segment
+
+CARD = "/.well-known/agent-card.json"
+
+
+def peers(agents: Collection[str], servers: Collection[str]) -> Reader[dict[str, PeerAgent]]:
+    """All peers; `agents` are the names of the file's agents, `servers` those that no peer may have."""
+
+    def peer(notes: Notes, node: Node, path: str, name: str) -> PeerAgent | None:
+        section = Section(notes, node, path, "peers.*")
+        if name in servers:
+            notes.wrong(node, path, f"`{name}` is a server of this file too", "give the peer another name")
+        if not isinstance(node, Table):
+            return None
+        reach = reach_over_http(section)
+        callers = section.need("callers", some(_caller(agents)), "[router]")
+        skills = section.get("skills", some(text), ())
+        timeout = section.get("timeout", duration("100ms", "10m"), 30_000)
+        seen_by = section.get("audience", audience, (EVERYBODY,))
+        card = section.get("card", url, None)
+        if reach is None or callers is None:
+            return None
+        return PeerAgent(
+            name=name,
+            reach=reach,
+            card=reach.url.rstrip("/") + CARD if card is None else urlunsplit(card),
+            timeout_ms=timeout,
+            declared=Peer(callers=callers, skills=skills, audience=seen_by),
+        )
+
+    return table(named(lambda name: parse_segment(name, "name for a peer")), peer)
+
+
+def _caller(agents: Collection[str]) -> Reader[str]:
+    def read(notes: Notes, node: Node, path: str) -> str | None:
+        name = text(notes, node, path)
+        if name is not None and name not in agents:
+            notes.wrong(node, path, f"no agent {shown(name)} in this file", instead(name, agents))
+            return None
+        return name
+
+    return read

@@ -1,0 +1,65 @@
+"""Whether an agent may speak to another at all: who is named, for which skill, and about whose tasks.
+
+    the peer is configured → the caller is named → the skill is offered → what it goes on with is its own
+
+Decides this on the operator's declaration and on who was given which task; whether a policy permits the message is
+asked after it. INVARIANTS
+1. Who is not named beside a peer cannot reach it, whatever a policy permits; nor can anybody be reached that has no
+   entry in the file.
+2. Where a peer has declared skills, a message names one of them: none and another are refused.
+3. A task or a conversation is its receiver's alone, under the registration that received it. Who is given a name later
+   inherits nothing.
+4. What an agent is not to have is looked for in whole replies: where there is a ruling, there are no streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from citywatch.core.call import Call, Deny, Reason
+from citywatch.core.enforce.rules import Rules
+from citywatch.core.errors import Code
+from citywatch.core.identity.registration import AgentRow
+from citywatch.core.wire import a2a
+
+Key = tuple[str, str]
+THING = "peer"
+
+
+def is_message(call: Call) -> bool:
+    """Whether a call is spoken to an agent, over A2A."""
+    return call.revision == a2a.REVISION
+
+
+def thing_key(server: str, kind: str, name: str) -> Key:
+    """Where it is kept to whom a peer gave a task or a conversation; no part but the last can hold a newline."""
+    return (THING, f"{server}\n{kind}\n{name}")
+
+
+def thing_rows(call: Call) -> tuple[Key, ...]:
+    """The rows of all that a message goes on with."""
+    return tuple(thing_key(call.server, kind, name) for kind, name in call.things)
+
+
+def owner_of(row: AgentRow) -> str:
+    """An agent as it was registered."""
+    return f"{row.agent}#{row.added_at}"
+
+
+def unspoken(call: Call, rules: Rules, agent: AgentRow | None, things: Mapping[Key, str | None]) -> Deny | None:
+    """Refuse what must not be said to this peer, by this agent; None for a call that is no message."""
+    if not is_message(call):
+        return None
+    peer = rules.peers.get(call.server)
+    caller = call.agent.rpartition("/")[2]
+    if peer is None or caller not in peer.callers:  # INVARIANT: 1.
+        return Deny(Reason(Code.SERVER_UNKNOWN, detail=f"`{call.server[:80]}` is no peer of `{caller}`"))
+    offered = peer.skills
+    if a2a.sends(call.method) and offered and call.name not in offered:  # INVARIANT: 2.
+        detail = f"name one of its skills in the metadata, as `{a2a.SKILL}`: {', '.join(offered[:16])}"
+        return Deny(Reason(Code.NO_PERMIT, detail=detail))
+    if agent is None or any(things.get(key) != owner_of(agent) for key in thing_rows(call)):  # INVARIANT: 3.
+        return Deny(Reason(Code.PEER_TASK_UNKNOWN))
+    if a2a.streams(call.method) and not rules.cleared(caller).is_open and not rules.observe:  # INVARIANT: 4.
+        return Deny(Reason(Code.CONTENT_WITHHELD, detail="a stream is not looked through: use `SendMessage`"))
+    return None

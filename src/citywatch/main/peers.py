@@ -1,0 +1,63 @@
+"""The agents that others speak to, as upstreams; and where their credentials come from, as those of servers do.
+
+Decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+
+from citywatch.adapters.keys import KeyKind, SecretDirectory, open_key
+from citywatch.adapters.upstream import HttpServer, HttpUpstream, Patience
+from citywatch.adapters.upstream.credential import Credential, from_environment, from_file
+from citywatch.config import FromEnvironment, FromFile, PeerAgent, Settings
+from citywatch.core.errors import CitywatchError
+from citywatch.core.wire.mcp import Definition
+from citywatch.service.cards import Cards, offered_card
+from citywatch.service.enforcer import Enforcer
+from citywatch.service.ports import Upstream
+
+CARDS_KEY = "cards.pem"
+
+
+def peer_upstreams(settings: Settings) -> dict[str, Upstream]:
+    """Each peer at its own address, and nowhere else."""
+    return {name: _at(peer, peer.reach.url) for name, peer in settings.peers.items()}
+
+
+def card_upstreams(settings: Settings) -> dict[str, Upstream]:
+    """Where each peer's card is."""
+    return {name: _at(peer, peer.card) for name, peer in settings.peers.items()}
+
+
+async def offered_cards(settings: Settings, caller: str) -> AsyncIterator[tuple[str, Definition | CitywatchError]]:
+    """What each peer offers as its card today, or why that is not known."""
+    upstreams = card_upstreams(settings)
+    for name, peer in sorted(settings.peers.items()):
+        try:
+            yield name, await offered_card(upstreams[name], peer.reach.url, caller)
+        except CitywatchError as failure:
+            yield name, failure
+        finally:
+            await upstreams[name].close()
+
+
+def cards(settings: Settings, keys: SecretDirectory, enforcer: Enforcer, upstreams: Mapping[str, Upstream]) -> Cards:
+    """What serves the cards, under a key of their own."""
+    urls = {name: peer.reach.url for name, peer in settings.peers.items()}
+    return Cards(enforcer, upstreams, urls, open_key(keys, CARDS_KEY, KeyKind.P256))
+
+
+def secret_at(place: FromEnvironment | FromFile | None) -> Credential | None:
+    """What gives a credential each time it is needed."""
+    if place is None:
+        return None
+    return from_environment(place.name) if isinstance(place, FromEnvironment) else from_file(place.path)
+
+
+def _at(peer: PeerAgent, url: str) -> Upstream:
+    seconds = peer.timeout_ms / 1000
+    patience = Patience(first_byte=seconds, total=max(seconds, Patience().total))
+    return HttpUpstream(
+        HttpServer(name=peer.name, url=url, ca=peer.reach.ca, patience=patience), secret_at(peer.reach.credential)
+    )
