@@ -32,8 +32,8 @@ HEADER = "# Written by `make lock` from {sources}. Every line is pinned and hash
 LAYERS: tuple[tuple[str, tuple[str, ...], tuple[str, ...], str | None], ...] = (
     ("base", (), ("pyproject.toml",), None),
     ("demo", ("demo",), ("pyproject.toml", "build.in"), "base"),
-    ("dev", ("demo", "sdk", "speed"), ("pyproject.toml", "build.in", "dev.in"), "demo"),
-    ("bench", ("demo", "sdk", "speed"), ("pyproject.toml", "build.in", "dev.in", "bench.in"), "dev"),
+    ("dev", ("demo", "sdk", "speed", "workload"), ("pyproject.toml", "build.in", "dev.in"), "demo"),
+    ("bench", ("demo", "sdk", "speed", "workload"), ("pyproject.toml", "build.in", "dev.in", "bench.in"), "dev"),
     ("agentdojo", ("bench",), ("pyproject.toml", "build.in"), "base"),
     ("frameworks", ("demo", "hooks", "sdk"), ("pyproject.toml", "build.in", "frameworks.in"), "demo"),
     ("conformance", (), ("conformance.in",), None),

@@ -33,6 +33,7 @@ class Code(StrEnum):
     KEY_NOT_REGISTERED = "key_not_registered"
     AGENT_UNKNOWN = "agent_unknown"
     AGENT_REVOKED = "agent_revoked"
+    WORKLOAD_CHANGED = "workload_changed"
     AGENT_QUARANTINED = "agent_quarantined"
     KEY_REVOKED = "key_revoked"
     HALTED = "halted"
@@ -110,6 +111,7 @@ ADVICE: dict[Code, str] = {
     Code.KEY_NOT_REGISTERED: "the operator registers this agent's key with `citywatch agent add`",
     Code.AGENT_UNKNOWN: "the operator adds this agent with `citywatch agent add`",
     Code.AGENT_REVOKED: "stop; the operator has revoked this agent",
+    Code.WORKLOAD_CHANGED: "the operator looks at what changed and runs `citywatch agent measure` if it is meant",
     Code.AGENT_QUARANTINED: "stop; the operator is looking into what this agent did",
     Code.KEY_REVOKED: "stop; the operator has revoked this key",
     Code.HALTED: "stop and wait; the operator has stopped this and says when it may go on",

@@ -7,6 +7,8 @@ Past 400 lines, and one thing because a vocabulary is closed only where all of i
 
 Evolution rule: never rename, remove or re-type a field or a tag; new fields get a default; a reader that meets an
 unknown tag keeps the leaf and says so.
+
+This is one thing because the vocabulary is closed: what is not in this list did not happen.
 """
 
 from __future__ import annotations
@@ -211,6 +213,25 @@ class KeyReplaced(Event, frozen=True, kw_only=True, tag="key_replaced"):
     agent: str
     old: str
     key: str
+
+
+class ProgramMeasured(Event, frozen=True, kw_only=True, tag="program_measured"):
+    """What an agent's program has to be was put on file: `measured` is the digest of its command and files."""
+
+    agent: str
+    measured: str
+    uid: int
+    by: str
+
+
+class ProgramStarted(Event, frozen=True, kw_only=True, tag="program_started"):
+    """A program was found to be what was measured, and started under the account `uid` with a key of its own."""
+
+    agent: str
+    key: str
+    measured: str
+    uid: int
+    by: str
 
 
 class AuthorityChanged(Event, frozen=True, kw_only=True, tag="authority_changed"):
@@ -451,6 +472,8 @@ AnyEvent = (
     | Frozen
     | ToolWithdrawn
     | KeyReplaced
+    | ProgramMeasured
+    | ProgramStarted
     | AuthorityChanged
     | TaskStarted
     | TaskEnded

@@ -75,6 +75,7 @@ def _register() -> None:
         tools,
         trying,
         why,
+        workload,
     )
 
     parts: list[Callable[[click.Group], None]] = [
@@ -84,6 +85,7 @@ def _register() -> None:
         agents.register,
         authority.register,
         connect.register,
+        workload.register,
         tools.register,
         manifests.register,
         calls.register,

@@ -101,7 +101,7 @@ class City:
             authority=self.authority,
             bundle=lambda: self.row().bundle(),
             audience=self.audience,
-            lifetimes=self._lifetimes,
+            lifetimes=self.lifetimes,
             leeway_ms=LEEWAY_MS,
         )
 
@@ -150,7 +150,7 @@ class City:
     @property
     def longest_paper_ms(self) -> int:
         """How long any paper lives that this configuration lets the authority issue, and a minute for the clocks."""
-        lives = [self._lifetimes(name) for name in ("", *self.settings.agents)]
+        lives = [self.lifetimes(name) for name in ("", *self.settings.agents)]
         return max(GATEWAY_TTL_MS, *(max(life.certificate, life.token) for life in lives)) + LEEWAY_MS * 2
 
     def publisher(self) -> Publisher:
@@ -196,7 +196,7 @@ class City:
         first, second = _generation_names(number)
         return load_key(self.keys, first, KeyKind.P256), load_key(self.keys, second, KeyKind.P256)
 
-    def _lifetimes(self, name: str) -> Lifetimes:
+    def lifetimes(self, name: str) -> Lifetimes:
         agent = self.settings.agents.get(name)
         if agent is None:
             return Lifetimes(certificate=3_600_000, token=900_000)

@@ -1,0 +1,94 @@
+"""Messages of the Workload API against Google's own library, and against bytes that are none."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from citywatch.adapters.workload import messages
+from citywatch.core.errors import Malformed
+
+wire: Any = import_module("spiffe._proto.workload_pb2")
+written: Any = import_module("google.protobuf.json_format")
+texts = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
+numbers = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
+claims = st.dictionaries(
+    texts,
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**53), 2**53)
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | texts,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+        max_leaves=8,
+    ),
+    max_size=4,
+)
+
+
+@given(st.lists(texts, max_size=3), texts)
+def test_a_request_for_a_token_is_read_as_the_library_writes_it(audiences: list[str], name: str) -> None:
+    request = wire.JWTSVIDRequest(audience=audiences, spiffe_id=name).SerializeToString()
+    assert messages.parse_token_request(request) == messages.TokenRequest(tuple(audiences), name)
+
+
+@given(texts, texts)
+def test_a_request_to_validate_is_read_as_the_library_writes_it(audience: str, token: str) -> None:
+    request = wire.ValidateJWTSVIDRequest(audience=audience, svid=token).SerializeToString()
+    assert messages.parse_validate_request(request) == messages.ValidateRequest(audience, token)
+
+
+@given(texts, st.binary(), st.binary(max_size=300), st.binary())
+def test_replies_are_read_by_the_library_as_they_were_meant(name: str, one: bytes, two: bytes, three: bytes) -> None:
+    reply = wire.X509SVIDResponse.FromString(messages.format_certificate_reply(name, one, two, three))
+    (svid,) = reply.svids
+    assert (svid.spiffe_id, svid.x509_svid, svid.x509_svid_key, svid.bundle) == (name, one, two, three)
+    bundles = {"a": one, "b": two}
+    assert dict(wire.X509BundlesResponse.FromString(messages.format_certificate_bundles(bundles)).bundles) == bundles
+    assert dict(wire.JWTBundlesResponse.FromString(messages.format_token_bundles(bundles)).bundles) == bundles
+    (token,) = wire.JWTSVIDResponse.FromString(messages.format_token_reply(name, "t.o.k")).svids
+    assert (token.spiffe_id, token.svid) == (name, "t.o.k")
+
+
+@given(texts, claims)
+def test_claims_are_read_by_the_library_as_they_were_meant(name: str, told: dict[str, Any]) -> None:
+    reply = wire.ValidateJWTSVIDResponse.FromString(messages.format_validate_reply(name, told))
+    expected = written.ParseDict({"spiffeId": name, "claims": told}, wire.ValidateJWTSVIDResponse())
+    assert reply.spiffe_id == name
+    assert reply == expected
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_request_or_malformed_and_never_read_otherwise_than_by_the_library(data: bytes) -> None:
+    try:
+        ours = messages.parse_token_request(data)
+    except Malformed:
+        return
+    theirs = wire.JWTSVIDRequest.FromString(data)
+    assert (ours.audiences, ours.spiffe_id) == (tuple(theirs.audience), theirs.spiffe_id)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\x0a", b"\x0a\x05ab", b"\x80" * 11, b"\x00\x00", b"\x0b", b"\x0a\x01\xff", b"\xff" * 9 + b"\x02", b"\x09\x00"],
+)
+def test_what_is_no_message_is_malformed(data: bytes) -> None:
+    with pytest.raises(Malformed):
+        messages.parse_token_request(data)
+
+
+def test_bounds_hold() -> None:
+    deep: Any = "x"
+    for _ in range(40):
+        deep = [deep]
+    for told in ({"a": deep}, {"a": 10**400}, {"a": object()}):
+        with pytest.raises(Malformed):
+            messages.format_validate_reply("n", told)
+    with pytest.raises(Malformed):
+        messages.parse_empty(b"\x0a" + b"\x00" * messages.MAX_REQUEST)
+    messages.parse_empty(b"\x12\x01a\x18\x05\x25abcd\x29abcdefgh")
