@@ -22,7 +22,11 @@ MAKERS = {
     # A context of the past, as the log says that an operator let it down; it explains and decides nothing.
     "service/hindsight.py": {"_let_down"},
 }
-REPLACERS = {"service/contexts.py": {"add_item", "risen"}, "core/enforce/clearing.py": {"cleared"}}
+REPLACERS = {
+    "service/contexts.py": {"add_item", "risen"},
+    "service/quarantine.py": {"_frozen"},
+    "core/enforce/clearing.py": {"cleared"},
+}
 RECEIPTS = {"core/flow/release.py": {"release"}}
 
 

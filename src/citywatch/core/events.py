@@ -169,6 +169,33 @@ class Resumed(Event, frozen=True, kw_only=True, tag="resumed"):
     reason: str
 
 
+class Quarantined(Event, frozen=True, kw_only=True, tag="quarantined"):
+    """An agent is put aside: refused from the next request; what it touched from entry `since` on is being frozen."""
+
+    agent: str
+    since: int
+    by: str
+    reason: str
+
+
+class QuarantineLifted(Event, frozen=True, kw_only=True, tag="quarantine_lifted"):
+    """The agent acts again; what was frozen stays so."""
+
+    agent: str
+    by: str
+    reason: str
+
+
+class Frozen(Event, frozen=True, kw_only=True, tag="frozen"):
+    """What `agent` can have shaped counts for nothing from here on: so many rows of each kind."""
+
+    agent: str
+    objects: int
+    parties: int
+    contexts: int
+    by: str
+
+
 class ToolWithdrawn(Event, frozen=True, kw_only=True, tag="tool_withdrawn"):
     """An approval was taken back: the definition is as one that nobody approved."""
 
@@ -440,6 +467,9 @@ AnyEvent = (
     | KeyRevoked
     | Halted
     | Resumed
+    | Quarantined
+    | QuarantineLifted
+    | Frozen
     | ToolWithdrawn
     | KeyReplaced
     | ProgramMeasured
