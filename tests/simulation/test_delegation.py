@@ -84,7 +84,7 @@ async def count() -> Counter[str]:
 
 
 async def test_delegated_work_runs_and_what_is_added_to_it_does_not() -> None:
-    """Figures of this state: 6 of 25 tasks asked, none denied; all attacks stopped but one link that was passed on."""
+    """Figures of this state: 7 of 25 tasks asked, none denied; all attacks stopped but one link that was passed on."""
     found = await count()
     assert found["n"] >= 20
     assert found["denied"] == 0
