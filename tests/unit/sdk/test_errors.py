@@ -16,6 +16,7 @@ AWAY = {
     Code.CONFLICT,
     Code.DRAINING,
     Code.OVERLOADED,
+    Code.VIEW_STALE,
 }
 
 

@@ -127,8 +127,8 @@ def _value(value: Any, depth: int) -> bytes:
     raise Malformed("a claim is no JSON")
 
 
-def _fields(data: bytes) -> Iterator[tuple[int, bytes | None]]:
-    """Each field with its bytes, None for one of a kind that no field of these messages has."""
+def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Each field that has bytes; one of another kind is none of these messages', whatever its number is."""
     if len(data) > MAX_REQUEST:
         raise Malformed(f"a request has at most {MAX_REQUEST} bytes")
     at = 0
@@ -139,7 +139,6 @@ def _fields(data: bytes) -> Iterator[tuple[int, bytes | None]]:
             raise Malformed("a field has no number")
         if kind == _VARINT:
             _, at = _read_varint(data, at)
-            yield number, None
             continue
         if kind == _BYTES:
             size, at = _read_varint(data, at)
@@ -149,7 +148,8 @@ def _fields(data: bytes) -> Iterator[tuple[int, bytes | None]]:
             raise Malformed("a field is of an unknown kind")
         if size > len(data) - at:
             raise Malformed("a field ends beyond the message")
-        yield number, data[at : at + size] if kind == _BYTES else None
+        if kind == _BYTES:
+            yield number, data[at : at + size]
         at += size
 
 
@@ -168,8 +168,8 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
     raise Malformed("a number is too long")
 
 
-def _text(value: bytes | None) -> str:
+def _text(value: bytes) -> str:
     try:
-        return (value or b"").decode("utf-8")
+        return value.decode("utf-8")
     except UnicodeDecodeError:
         raise Malformed("a field is not text in UTF-8") from None

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from citywatch.adapters.workload import messages
@@ -64,6 +64,8 @@ def test_claims_are_read_by_the_library_as_they_were_meant(name: str, told: dict
 
 
 @given(st.binary(max_size=200))
+@example(b"\x0d\x00\x00\x00\x00")
+@example(b"\x08\x01\x11abcdefgh")
 def test_any_bytes_are_a_request_or_malformed_and_never_read_otherwise_than_by_the_library(data: bytes) -> None:
     try:
         ours = messages.parse_token_request(data)

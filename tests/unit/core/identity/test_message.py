@@ -97,7 +97,9 @@ def test_a_body_that_no_digest_covers_is_refused(city: City) -> None:
     assert "does not cover `content-digest`" in refused(city, Sent(added.head, BODY)).detail
 
 
-@pytest.mark.parametrize("name", [b"mcp-session-id", b"last-event-id", b"authorization", b"mcp-param-to"])
+@pytest.mark.parametrize(
+    "name", [b"mcp-session-id", b"last-event-id", b"authorization", b"mcp-param-to", b"a2a-version"]
+)
 def test_a_header_that_steers_can_be_neither_added_nor_taken_away(city: City, name: bytes) -> None:
     sent = send(city, KEY)
     assert f"does not cover `{name.decode()}`" in refused(city, sent.add(name, b"x")).detail
