@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -13,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -40,11 +42,48 @@ def _passable(path: Path) -> bool:
     return all(place.stat().st_mode & 0o001 for place in (path.resolve(), *path.resolve().parents, *path.parents))
 
 
+def _needed(name: str) -> Iterator[Distribution]:
+    """A distribution and all that it requires."""
+    pending, met = [name], set[str]()
+    while pending:
+        one = pending.pop()
+        if one.lower() in met:
+            continue
+        met.add(one.lower())
+        with suppress(PackageNotFoundError):  # for another system
+            found = distribution(one)
+            yield found
+            wanted = (line for line in found.requires or () if "extra ==" not in line)
+            pending += [hit[0] for line in wanted if (hit := re.match(r"[\w.-]+", line))]
+
+
+@pytest.fixture(scope="session")
+def packages() -> Iterator[Path]:
+    """Where any account can read the client: ours may lie in a folder that is closed to others."""
+    found = find_spec("spiffe")
+    assert found is not None
+    assert found.origin is not None
+    place = Path(found.origin).parents[1]
+    if not ROOT or _passable(place):
+        yield place
+        return
+    folder = Path(tempfile.mkdtemp(prefix="client-"))
+    folder.chmod(0o755)
+    for one in _needed("spiffe"):
+        for file in one.files or ():
+            if file.suffix != ".pyc" and ".." not in file.parts:
+                (folder / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(place / file, folder / file)
+    yield folder
+    shutil.rmtree(folder)
+
+
 class Home:
     """A folder with a configuration, the agent billing, and its measured program."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, packages: Path) -> None:
         self.folder = folder
+        self.packages = packages
         self.script = folder / "agent.py"
         shutil.copy(AGENT, self.script)
         self.script.chmod(0o644)
@@ -56,10 +95,7 @@ class Home:
 
     @property
     def environment(self) -> dict[str, str]:
-        found = find_spec("spiffe")
-        assert found is not None
-        assert found.origin is not None
-        paths = [os.environ.get("PYTHONPATH"), str(Path(found.origin).parents[1])]
+        paths = [os.environ.get("PYTHONPATH"), str(self.packages)]
         return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
     def command(self, *words: str) -> list[str]:
@@ -126,11 +162,11 @@ def tell(process: subprocess.Popen[str], word: str) -> None:
 
 
 @pytest.fixture
-def home() -> Iterator[Home]:
+def home(packages: Path) -> Iterator[Home]:
     """Not below pytest's own folder, which is closed to other accounts."""
     folder = Path(tempfile.mkdtemp(prefix="home-"))
     folder.chmod(0o755)
-    made = Home(folder)
+    made = Home(folder, packages)
     yield made
     made.close()
     shutil.rmtree(folder)
