@@ -18,6 +18,8 @@ from citywatch.main.place import read_place
 
 if TYPE_CHECKING:
     from citywatch.core.delegation.caveats import Caveats
+    from citywatch.main.assembly import City
+    from citywatch.service.grants import Grants
 
 MAX_FILE = 262_144
 MAX_HOLD_MS = 30 * 24 * 3_600_000
@@ -103,7 +105,6 @@ def hand_on(
 def withdraw(file: Path, name: str, reason: str) -> None:
     """Void a link, a whole chain, or every chain of a principal, and all that was handed on beneath, from now on."""
     from citywatch.main.assembly import open_city, operator
-    from citywatch.service.grants import Grants
 
     if not _NAME.match(name):
         raise Malformed(f"`{name[:80]}` names no link and no chain: write grant:<hash> as `citywatch grant show` does")
@@ -111,15 +112,7 @@ def withdraw(file: Path, name: str, reason: str) -> None:
 
     async def run() -> None:
         async with open_city(place) as city:
-            grants = Grants(
-                store=city.store,
-                clock=city.clock,
-                chance=city.chance,
-                replica=city.replica.name,
-                domain=city.settings.trust_domain,
-                signer=city.speaks_for_principals(),
-            )
-            await grants.withdraw(name, operator(), reason)
+            await grants_of(city).withdraw(name, operator(), reason)
         click.echo(f"{name} is void, and so is what was handed on beneath it")
 
     asyncio.run(run())
@@ -168,3 +161,17 @@ def _json(file: Path) -> Any:
 
 def _when(at: int) -> str:
     return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def grants_of(city: City) -> Grants:
+    """What roots and withdraws chains in an open city."""
+    from citywatch.service.grants import Grants
+
+    return Grants(
+        store=city.store,
+        clock=city.clock,
+        chance=city.chance,
+        replica=city.replica.name,
+        domain=city.settings.trust_domain,
+        signer=city.speaks_for_principals(),
+    )

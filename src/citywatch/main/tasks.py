@@ -71,9 +71,8 @@ def start(
     from citywatch.adapters.weights import content_model
     from citywatch.core.plan.template import instantiate
     from citywatch.main.assembly import load_rules, open_city, operator
-    from citywatch.main.grants import hold_ms, read_caveats, write_links
+    from citywatch.main.grants import grants_of, hold_ms, read_caveats, write_links
     from citywatch.main.plans import read_plan, read_template, read_values
-    from citywatch.service.grants import Grants
     from citywatch.service.tasks import Tasks
 
     place = read_place(file)
@@ -107,15 +106,8 @@ def start(
                 click.echo(f"held to plan {holds.digest}")
                 click.echo(f"{holds.kind.value} plan, assumes {holds.kind.assumes}")
             if grant is not None:
-                grants = Grants(
-                    store=city.store,
-                    clock=city.clock,
-                    chance=city.chance,
-                    replica=city.replica.name,
-                    domain=city.settings.trust_domain,
-                    signer=city.speaks_for_principals(),
-                )
-                write_links(grant, [await grants.root(started, left, ttl, depth, operator())])
+                link = await grants_of(city).root(started, left, ttl, depth, operator())
+                write_links(grant, [link])
                 click.echo(f"wrote {grant}: a grant for {agent}'s newest key")
 
     asyncio.run(run())
