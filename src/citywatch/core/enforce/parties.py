@@ -18,8 +18,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+import msgspec
+
 from citywatch.core.call import Call
 from citywatch.core.enforce.context import Flow, party_forms
+from citywatch.core.flow.history import Sighting
 from citywatch.core.flow.mentions import find_phrase
 from citywatch.core.flow.provenance import Provenance
 from citywatch.core.flow.readings import Typed
@@ -29,6 +32,16 @@ MAX_LISTED: Final = 512
 """Values of one reply that are compared with one of them."""
 NAMES: Final = frozenset((Kind.EMAIL, Kind.URL, Kind.HOST, Kind.IBAN, Kind.PHONE, Kind.ID, Kind.PATH))
 """Kinds of value that are somebody's, or something's, name."""
+
+
+class Said(msgspec.Struct, frozen=True):
+    """What people said of a set's members where they asked for the act: whether they left open who, names, the words
+    in which they said who, and the typed values in these."""
+
+    open: bool
+    names: tuple[str, ...]
+    text: str
+    tokens: frozenset[tuple[Kind, str]]
 
 
 class Parties:
@@ -50,6 +63,8 @@ class Parties:
         self._flow = flow
         self._people = people
         self._steers = steers
+        self._found: dict[str, Said] = {}
+        self._listed: dict[tuple[int, str, str], set[str]] = {}
 
     def meant(self, party: str | None, value: Typed) -> bool:
         """Whether this is a member of the set, and may be the one that people meant."""
@@ -57,9 +72,22 @@ class Parties:
             return False
         if self._people.hand_over():
             return True
-        nouns = self._nouns.get(party, ())
-        meant = self._people.leave_open(self._act, nouns) or self._is_called(value)
-        return meant and not self._another(value, nouns)
+        said = self._said(party)
+        meant = said.open or self._is_called(value, said)
+        return meant and not self._another(value, said, party)
+
+    def _said(self, party: str) -> Said:
+        """Looked for once, however many values the call has: a prompt may be long."""
+        if party not in self._found:
+            nouns = self._nouns.get(party, ())
+            asking = self._people.asking(self._act, nouns)
+            self._found[party] = Said(
+                open=self._people.leave_open(self._act, nouns),
+                names=tuple(self._people.names_said(self._act)),
+                text="\n".join(asking),
+                tokens=frozenset((token.kind, token.value) for one in asking for token in find_tokens(one)),
+            )
+        return self._found[party]
 
     def _is_known(self, forms: tuple[str, ...]) -> bool:
         if any(one in self._flow.parties for one in forms):
@@ -75,35 +103,38 @@ class Parties:
         began = max((item.at for item in told if self._flow.held.counts(item)), default=0)
         return any(one.at < began and all(self._steers(by) for by in one.by) for one in met)
 
-    def _is_called(self, value: Typed) -> bool:
+    def _is_called(self, value: Typed, said: Said) -> bool:
         """Whether a record that a server vouches for has a name which people said: `Spotify` of "Spotify Premium".
 
         # INVARIANT: 4.
         """
-        said = self._people.names_said(self._act)
         history = self._flow.history
         for seen in history.sightings(value):
             part = history.part(seen)
-            if part.trusted and part.record >= 0 and said:
+            if part.trusted and part.record >= 0 and said.names:
                 others = [one.whole for one in history.around(seen.item, part)]
-                if any(find_phrase(name, other) >= 0 for name in said for other in others):
+                if any(find_phrase(name, other) >= 0 for name in said.names for other in others):
                     return True
         return False
 
-    def _another(self, value: Typed, nouns: tuple[str, ...]) -> bool:
+    def _another(self, value: Typed, said: Said, party: str) -> bool:
         """# INVARIANT: 3. Whether people said who it is, where they asked for the act, and it is not this one."""
-        said = self._people.asking(self._act, nouns)
-        if not said:
+        if not said.text:
             return False
         own = {token.value for token in value.exact}
         kinds = {token.kind for token in value.exact} & NAMES
-        if any(token.kind in kinds and token.value not in own for one in said for token in find_tokens(one)):
+        if any(kind in kinds and one not in own for kind, one in said.tokens):
             return True
+        return any(
+            self._named_beside(seen, said, party) - {value.folded} for seen in self._flow.history.sightings(value)
+        )
+
+    def _named_beside(self, seen: Sighting, said: Said, party: str) -> set[str]:
+        """What stands in one list with this and was said, itself among it."""
         history = self._flow.history
-        for seen in history.sightings(value):
-            name = history.part(seen).name
-            listed = history.items[seen.item].parts[:MAX_LISTED]
-            others = {one.whole for one in listed if one.name == name and one.whole != value.folded}
-            if any(find_phrase(other, one) >= 0 for other in others for one in said):
-                return True
-        return False
+        name = history.part(seen).name
+        key = (seen.item, name, party)
+        if key not in self._listed:
+            listed = {one.whole for one in history.items[seen.item].parts[:MAX_LISTED] if one.name == name}
+            self._listed[key] = {one for one in listed if find_phrase(one, said.text) >= 0}
+        return self._listed[key]

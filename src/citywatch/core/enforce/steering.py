@@ -107,6 +107,7 @@ class Steering:
         self._read = flow.readings.of
         self._counts = flow.held.counts
         self._people = Provenance(flow.history, self._steers, self._counts)
+        self._described: dict[tuple[int, str], set[str]] = {}
         self._flow, self._nouns = flow, tool.nouns
         self._clean = self._is_clean(flow.context.label)
         self._cleared = flow.context.cleared
@@ -292,12 +293,17 @@ class Steering:
         """Whether a server lists this beside one that the person described for the act: then a text changes nothing."""
         for seen in self._history.sightings(value):
             part = self._history.part(seen)
-            if part.trusted and part.record >= 0:
-                listed = self._history.items[seen.item].parts[:MAX_LISTED]
-                others = (one.whole for one in listed if one.trusted and one.name == part.name)
-                if any(one != part.whole and self._people.linked(one, self._act) for one in others):
-                    return True
+            if part.trusted and part.record >= 0 and self._described_beside(seen.item, part.name) - {part.whole}:
+                return True
         return False
+
+    def _described_beside(self, item: int, name: str) -> set[str]:
+        """What a server lists under one name and the person described; looked for once, whatever the call's length."""
+        if (item, name) not in self._described:
+            listed = self._history.items[item].parts[:MAX_LISTED]
+            others = {one.whole for one in listed if one.trusted and one.name == name}
+            self._described[item, name] = {one for one in others if self._people.linked(one, self._act)}
+        return self._described[item, name]
 
     def _foreign(self, path: str, value: Typed) -> bool:
         """Whether this stands only where no server vouches for it: a number cannot talk, and yet be an attacker's.

@@ -201,7 +201,8 @@ class Provenance:
 
     def names_said(self, act: str) -> list[str]:
         """Who and what a person called by a proper name where they asked for an act."""
-        return [one for one in self._proper if any(find_phrase(one, said) >= 0 for said in self._where_asked(act))]
+        said = "\n".join(self._where_asked(act))  # no name has a line's end in it
+        return [one for one in self._proper if find_phrase(one, said) >= 0]
 
     def asking(self, act: str, kinds: Sequence[str] = ()) -> list[str]:
         """The sentences that say to whom: those that ask for an act or lead up to it, and those with one of `kinds`."""

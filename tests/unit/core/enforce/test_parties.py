@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from citywatch.core.enforce.context import party_forms
 from citywatch.core.flow.item import Item
+from citywatch.core.flow.provenance import Provenance
 from citywatch.core.manifest import Output
 from tests.simulation.flow_city import ANN, MALLORY
 from tests.unit.core.enforce.test_steering import READ, letter, said, stopped
@@ -63,3 +65,27 @@ def test_who_stands_in_one_list_with_the_one_that_was_named_is_not_meant() -> No
     rows = [{"iban": "ann and bob"}, {"iban": ANN}]
     assert asked("Pay 30 to the payee 'Ann and Bob'", ANN, listed(*rows))
     assert not asked("Pay 30 to the payees, 'Ann and Bob' and all others", ANN, listed(*rows))
+
+
+def test_what_people_said_is_looked_for_once_however_many_a_call_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The attack: hundreds of recipients and a long prompt, and each recipient reads the whole prompt anew."""
+    looked: list[str] = []
+
+    def counted(name: str) -> Callable[..., Any]:
+        real = getattr(Provenance, name)
+
+        def call(*given: Any) -> Any:
+            looked.append(name)
+            return real(*given)
+
+        return call
+
+    for name in ("asking", "linked"):
+        monkeypatch.setattr(Provenance, name, counted(name))
+    names = [f"member {number} x" for number in range(40)]
+    rows = listed(*({"who": name} for name in names))
+    forms = tuple(form for name in names for form in party_forms("contacts", name))
+    people = said("Send word to each of them")
+    assert not stopped((*people, rows, READ), "send", forms, to=names, text="hi")
+    assert looked.count("asking") == 1
+    assert looked.count("linked") <= 2 * len(names)
