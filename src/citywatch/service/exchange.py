@@ -26,6 +26,7 @@ from citywatch.service.enforcer import Enforcer
 from citywatch.service.greetings import Greetings
 from citywatch.service.judged import Judged
 from citywatch.service.listening import Listening
+from citywatch.service.listing import Listing
 from citywatch.service.ports import Answer, Upstream
 from citywatch.service.questions import Questions, caller_of, reason_of, upstream_session
 from citywatch.service.replies import Outcome, Replies
@@ -48,6 +49,7 @@ class Exchange:
         self.listening = Listening(enforcer, upstreams)
         self.streams = Streams(enforcer, self.questions, self.replies, self.listening, limits)
         self.conversations = Conversations(enforcer, self.replies, self.listening, limits)
+        self.listing = Listing(enforcer, upstreams, self.replies)
         self.greetings = Greetings(enforcer, upstreams, self.questions, self.replies, limits, max_sessions)
 
     async def request(self, call: Call, credential: Credential, headers: Mapping[str, str]) -> Outcome:
@@ -59,6 +61,8 @@ class Exchange:
         session = upstream_session(judged)
         try:
             try:
+                if is_message(call) and call.method == a2a.LIST:
+                    return await self._listed(judged, headers)
                 answer = await upstream.send(
                     caller_of(judged),
                     forwarded(judged),
@@ -76,6 +80,14 @@ class Exchange:
         except asyncio.CancelledError:
             await self.enforcer.closing.abandon(call, GONE)
             raise
+
+    async def _listed(self, judged: Judged, headers: Mapping[str, str]) -> Outcome:
+        """What we know of the tasks that a peer has for its caller: one reply, made of several."""
+        try:
+            response = await self.listing.response(judged, headers)
+        except Malformed as failure:
+            raise Refused(Code.REPLY_MALFORMED, str(failure)) from None
+        return Outcome(status=200, media="json", body=await self.replies.settle(judged, response, 0))
 
     async def _answered(self, judged: Judged, answer: Answer) -> Outcome:
         """What became of a forwarded request: a whole reply, a stream, or only a status."""

@@ -57,6 +57,7 @@ class HttpUpstream:
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         head = f"{target} HTTP/1.1\r\nhost: {parts.netloc}\r\nuser-agent: citywatch\r\n"
         both = "accept: application/json, text/event-stream\r\n"
+        self._place = (parts.path.rstrip("/"), head.removeprefix(target))
         self._post = f"POST {head}{both}content-type: application/json\r\n"
         self._get = f"GET {head}accept: text/event-stream\r\n"
         self._delete = f"DELETE {head}{both}"
@@ -79,6 +80,7 @@ class HttpUpstream:
         # A subscription's answer is a stream without an end, like a GET's: bounded by the event, not in all.
         listening = headers.get("mcp-method") == "subscriptions/listen"
         answer = await self._exchange(caller, request, listening=listening, repeatable=repeatable)
+        answer.kinds = self.server.kinds
         if answer.status == 404 and session is not None:
             # SPEC: MCP 2025-11-25 basic/transports "Session Management": 404 means that the session is over.
             await answer.close()
@@ -116,6 +118,20 @@ class HttpUpstream:
         # Let the loop run the connections' last callbacks, so that no socket is left open behind us.
         while any(connection.attached for connection in self._connections):
             await asyncio.sleep(0)
+
+    async def ask(
+        self, caller: str, verb: str, below: str, body: bytes | None, headers: Mapping[str, str], *, repeatable: bool
+    ) -> HttpAnswer:
+        """One request at a path below the server's address; for who has more than one address to speak to."""
+        path, rest = self._place
+        start = f"{verb} {path}{below}{rest}accept: application/json, application/a2a+json, text/event-stream\r\n"
+        secret = None if self._credential is None else self._credential()
+        length = "" if body is None else f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        head = self._write_head(start + length, headers, None, secret)
+        request = head + b"\r\n" + (body or b"")
+        answer = await self._exchange(caller, request, listening=False, repeatable=repeatable)
+        answer.kinds = self.server.kinds
+        return answer
 
     # -- requests ----------------------------------------------------------------------------------------------------
 

@@ -39,13 +39,15 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HttpServer(msgspec.Struct, frozen=True, kw_only=True):
-    """A server behind a URL. `ca` is a file of certificates that replaces the system's trust, for `https` only."""
+    """A server behind a URL. `ca` is a file of certificates that replaces the system's trust, for `https` only; `kinds`
+    are the kinds of events that are read of its streams."""
 
     name: str
     url: str
     ca: str | None = None
     patience: Patience = Patience()
     bounds: Bounds = Bounds()
+    kinds: frozenset[str] = frozenset(("message",))
 
 
 class StdioServer(msgspec.Struct, frozen=True, kw_only=True):
