@@ -117,7 +117,12 @@ def witness(body: str, tail: str = "witness_quorum: 1\n") -> str:
 
 
 TRANSFER = "servers.ledger.tools.transfer"
+ED25519_KEY = "MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
+IDENTITY_KEY = "MCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+ATTESTOR = f"{DOMAIN}attestors:\n  ci: "
+ASK_FOR_KEY = "write the base64 of a public key's PEM on one line: `openssl pkey -in KEY -pubout`, without the dashes"
 PEER = f"{DOMAIN}agents: {{a: {{}}}}\npeers:\n  b:\n"
+KINDS_OF_KEYS = "use an Ed25519 key, or one on P-256"
 INLINE = "a credential is never written into this file"
 FROM = "write {env: NAME} or {file: path}, and change the secret if this file was shared"
 LINES = "write `key: value` lines, indented below this key"
@@ -231,13 +236,47 @@ BAD: list[tuple[str, str, str, str]] = [
         "`b` is a server of this file too",
         "give the peer another name",
     ),
+    (ATTESTOR + "§{}\n", "attestors.ci", "`key` is missing", "write `key: MCowBQYDK2VwAyEA…`"),
+    (ATTESTOR + f"{{§url: x, key: {ED25519_KEY}}}\n", "attestors.ci", "unknown key `url`", "write one of key"),
+    (ATTESTOR + "{key: §-----BEGIN}\n", "attestors.ci.key", "not a public key in base64", ASK_FOR_KEY),
+    (ATTESTOR + "{key: §MCow}\n", "attestors.ci.key", "the bytes are not a public key that we know", KINDS_OF_KEYS),
+    (
+        ATTESTOR + f"{{key: §{IDENTITY_KEY}}}\n",
+        "attestors.ci.key",
+        "an Ed25519 public key is of small order",
+        KINDS_OF_KEYS,
+    ),
+    (
+        ATTESTOR + f"{{key: {ED25519_KEY}}}\n  cd: {{§key: {ED25519_KEY}}}\n",
+        "attestors.cd.key",
+        "this is the key of `ci` too",
+        "give each attestor a key of its own",
+    ),
+    (
+        f"{DOMAIN}attestors: {{§c/i: {{key: {ED25519_KEY}}}}}\n",
+        "attestors",
+        "`c/i` is not a name for an attestor",
+        "use letters, digits, dots, dashes, underscores, at most 128",
+    ),
+    (
+        agent("attested_by: §ci"),
+        "agents.billing.attested_by",
+        "no attestor `ci` in this file",
+        "name it under `attestors:` with its key",
+    ),
+    (
+        agent("attested_by: §builde") + f"attestors: {{builder: {{key: {ED25519_KEY}}}}}\n",
+        "agents.billing.attested_by",
+        "no attestor `builde` in this file",
+        "did you mean `builder`?",
+    ),
     (f"{DOMAIN}§agent: {{}}\n", "", "unknown key `agent`", "did you mean `agents`?"),
     (
         f"{DOMAIN}§zzz: 1\n",
         "",
         "unknown key `zzz`",
         "write one of trust_domain, listen, names, state, policies, temporal_rules, plan_templates, origin, "
-        "agents, servers, peers, principals, audiences, reader, content, limits, witnesses, witness_quorum, "
+        "agents, servers, peers, attestors, principals, audiences, reader, content, limits, witnesses, witness_quorum, "
         "unsafe_observe",
     ),
     (f"{DOMAIN}listen: §[]\n", "listen", "an empty list", "name at least one, or remove the key"),
@@ -1162,7 +1201,7 @@ def test_every_key_has_a_bad_input() -> None:
         missing = re.match(r"`(\w+)` is missing", message)
         for shape in (path, f"{path}.{missing[1]}" if missing else path):
             shape = re.sub(r"\[\d+\]", "[]", shape)
-            shape = re.sub(r"^(agents|servers|peers|principals)\.[^.]+", r"\1.*", shape)
+            shape = re.sub(r"^(agents|servers|peers|attestors|principals)\.[^.]+", r"\1.*", shape)
             shape = re.sub(r"\.output\.\$\.status\b", ".output.*", shape)
             shape = re.sub(r"\.(tools|parameters|budgets|env)\.(?!from\b)[^.]+", r".\1.*", shape)
             seen.add(shape)
@@ -1327,6 +1366,12 @@ def test_the_digest_names_what_is_declared_and_hides_literal_values() -> None:
         ("LEDGER_TOKEN", "LEDGER_TOKEN2"),
     ):
         assert changed(old, new), old
+    attested = f"attestors: {{ci: {{key: {ED25519_KEY}}}}}\n"
+    assert changed("limits:", f"{attested}limits:")
+    believed = manifest_digest(parse_settings(FULL + attested, "/srv/gate"))
+    demanded = FULL.replace("    svid_ttl: 10m", "    attested_by: ci\n    svid_ttl: 10m") + attested
+    assert manifest_digest(parse_settings(demanded, "/srv/gate")) != believed
+    assert parse_settings(demanded, "/srv/gate").agents["billing"].attested_by == "ci"
     assert not changed("LANG: C.UTF-8", "LANG: C")
     assert not changed("depth: 32", "depth: 33")
     assert not changed("  billing:\n", "  # a comment\n  billing:\n")

@@ -29,6 +29,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "agents",
         "servers",
         "peers",
+        "attestors",
         "principals",
         "audiences",
         "reader",
@@ -44,6 +45,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "budgets",
         "isolation",
         "delegated_only",
+        "attested_by",
         "audience",
         "content",
         "handles",
@@ -72,6 +74,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "servers.*.tools.*.output.*": ("label", "party", "key", "readers", "handle", "deliver"),
     "servers.*.tools.*.parts": ("label", "readers"),
     "peers.*": ("url", "card", "callers", "skills", "audience", "credential", "ca", "unsafe_plain_http", "timeout"),
+    "attestors.*": ("key",),
     "principals.*": ("may", "own"),
     "reader": ("url", "model", "credential", "ca", "audience", "timeout", "unsafe_plain_http"),
     "limits": (

@@ -28,6 +28,7 @@ from citywatch.config import (
     Reader,
     Server,
     Settings,
+    attestor_keys,
     manifest_digest,
 )
 from citywatch.core.canonical import canonical, digest
@@ -248,6 +249,8 @@ def configured(settings: Settings) -> Configured:
         isolated=frozenset(agent.name for agent in settings.agents.values() if agent.isolation == "task"),
         bound=frozenset(agent.name for agent in settings.agents.values() if agent.delegated_only),
         peers={name: peer.declared for name, peer in settings.peers.items()},
+        attestors={name: thumbprint(key) for name, key in attestor_keys(settings.attestors).items()},
+        attested_by={one.name: one.attested_by for one in settings.agents.values() if one.attested_by is not None},
         handles={agent.name: frozenset(agent.handles) for agent in settings.agents.values() if agent.handles},
     )
 
