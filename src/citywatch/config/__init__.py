@@ -8,6 +8,7 @@ from citywatch.config.file import parse_settings
 from citywatch.config.settings import (
     Agent,
     ConfigError,
+    Exchanged,
     FromEnvironment,
     FromFile,
     Http,
@@ -29,6 +30,7 @@ __all__ = [
     "Agent",
     "ConfigError",
     "Draft",
+    "Exchanged",
     "FromEnvironment",
     "FromFile",
     "Http",
