@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 
+import msgspec
 import pytest
 
 from citywatch.config import (
     KEYS,
     ConfigError,
+    Exchanged,
     FromEnvironment,
     FromFile,
     Http,
@@ -123,6 +125,8 @@ ATTESTOR = f"{DOMAIN}attestors:\n  ci: "
 ASK_FOR_KEY = "write the base64 of a public key's PEM on one line: `openssl pkey -in KEY -pubout`, without the dashes"
 PEER = f"{DOMAIN}agents: {{a: {{}}}}\npeers:\n  b:\n"
 KINDS_OF_KEYS = "use an Ed25519 key, or one on P-256"
+ISSUER = "issuer: https://gateway.acme.example\n"
+TOKENS = "url: http://127.0.0.1/\ncredential: {exchange: {resource: https://a.example"
 INLINE = "a credential is never written into this file"
 FROM = "write {env: NAME} or {file: path}, and change the secret if this file was shared"
 LINES = "write `key: value` lines, indented below this key"
@@ -276,8 +280,8 @@ BAD: list[tuple[str, str, str, str]] = [
         "",
         "unknown key `zzz`",
         "write one of trust_domain, listen, names, state, policies, temporal_rules, plan_templates, origin, "
-        "agents, servers, peers, attestors, principals, audiences, reader, content, limits, witnesses, witness_quorum, "
-        "unsafe_observe",
+        "issuer, agents, servers, peers, attestors, principals, audiences, reader, content, limits, witnesses, "
+        "witness_quorum, unsafe_observe",
     ),
     (f"{DOMAIN}listen: §[]\n", "listen", "an empty list", "name at least one, or remove the key"),
     (
@@ -588,19 +592,62 @@ BAD: list[tuple[str, str, str, str]] = [
         server(f"url: http://127.0.0.1/\ncredential: {{§{SECRET}: }}"),
         "servers.ledger.credential",
         "an unknown key",
-        "write `env` or `file`",
+        "write `env` or `file` or `exchange`",
     ),
     (
         server(f"url: http://127.0.0.1/\ncredential: {{§token: {SECRET}}}"),
         "servers.ledger.credential",
         "an unknown key",
-        "write `env` or `file`",
+        "write `env` or `file` or `exchange`",
     ),
     (
         server(f"url: http://127.0.0.1/\ncredential: {{env: §{SECRET}}}"),
         "servers.ledger.credential.env",
         "not the name of an environment variable",
         "use letters, digits, underscores",
+    ),
+    (
+        server("url: http://127.0.0.1/\ncredential: {exchange: §yes}"),
+        "servers.ledger.credential.exchange",
+        "expected a mapping",
+        LINES,
+    ),
+    (
+        server("url: http://127.0.0.1/\ncredential: {exchange: §{}}"),
+        "servers.ledger.credential.exchange",
+        "`resource` is missing",
+        "write `resource: https://ledger.acme.example/mcp`",
+    ),
+    (
+        server("url: http://127.0.0.1/\ncredential: {exchange: {resource: §'http://ledger.acme.example/mcp'}}"),
+        "servers.ledger.credential.exchange.resource",
+        "plain http, and not on this machine",
+        "write it with https",
+    ),
+    (
+        server(TOKENS + ", scopes: [§'a b']}}", ISSUER),
+        "servers.ledger.credential.exchange.scopes[0]",
+        "`a b` is no scope",
+        "write one word, without spaces, quotes and backslashes",
+    ),
+    (
+        server(TOKENS + "}}").replace("serv", "§serv"),
+        "servers",
+        "`ledger` takes access tokens, and nobody issues them",
+        "write the address at which servers reach this gateway, such as `issuer: https://gateway.acme.example`",
+    ),
+    (
+        server(TOKENS + "}}", ISSUER).replace("serv", "§serv")
+        + "  other:\n    url: http://127.0.0.1:1/\n    credential: {exchange: {resource: 'https://A.example:443/'}}\n",
+        "servers",
+        "`ledger` and `other` are one resource: each could use a token that the other was shown",
+        "give each server a resource of its own",
+    ),
+    (
+        f"{DOMAIN}issuer: §https://acme.example/gateway\n",
+        "issuer",
+        "an issuer with a path",
+        "write the scheme and the host alone, https://gateway.example",
     ),
     (
         server("url: http://127.0.0.1/\ncredential: {file: §~/secret}"),
@@ -933,6 +980,24 @@ BAD: list[tuple[str, str, str, str]] = [
     ),
     (f"{DOMAIN}reader: {{url: 'http://127.0.0.1/v1', model: m, credential: §sk}}\n", "reader.credential", INLINE, FROM),
     (
+        f"{DOMAIN}reader: {{url: 'http://127.0.0.1/v1', model: m, credential: {{§exchange: {{}}}}}}\n",
+        "reader.credential",
+        "an unknown key",
+        "write `env` or `file`",
+    ),
+    (
+        f"{DOMAIN}reader: {{url: 'http://127.0.0.1/v1', model: m, credential: {{env: §'no name'}}}}\n",
+        "reader.credential.env",
+        "not the name of an environment variable",
+        "use letters, digits, underscores",
+    ),
+    (
+        f"{DOMAIN}reader: {{url: 'http://127.0.0.1/v1', model: m, credential: {{file: §7}}}}\n",
+        "reader.credential.file",
+        "expected text, found a number",
+        "put it in quotes",
+    ),
+    (
         f"{DOMAIN}reader: {{url: 'http://127.0.0.1/v1', model: m, ca: §7}}\n",
         "reader.ca",
         "expected text, found a number",
@@ -1183,6 +1248,16 @@ def mistakes(text: str) -> tuple[Mistake, ...]:
 def test_a_bad_input_gives_its_message_at_its_place(text: str, path: str, message: str, advice: str) -> None:
     text, line, column = marked(text)
     assert mistakes(text) == (Mistake(line, column, path, message, advice),)
+
+
+def test_a_server_is_shown_tokens_for_its_resource() -> None:
+    text = server(TOKENS + "/mcp, scopes: [mcp]}}", ISSUER)
+    settings = parse_settings(text, "/srv")
+    reach = settings.servers["ledger"].reach
+    assert isinstance(reach, Http)
+    assert reach.credential == Exchanged(resource="https://a.example/mcp", scopes=("mcp",))
+    assert settings.issuer == "https://gateway.acme.example"
+    assert manifest_digest(settings) != manifest_digest(msgspec.structs.replace(settings, issuer="https://b.example"))
 
 
 def test_no_message_repeats_a_secret() -> None:

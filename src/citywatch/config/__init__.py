@@ -9,6 +9,7 @@ from citywatch.config.file import parse_settings
 from citywatch.config.settings import (
     Agent,
     ConfigError,
+    Exchanged,
     FromEnvironment,
     FromFile,
     Http,
@@ -30,6 +31,7 @@ __all__ = [
     "Agent",
     "ConfigError",
     "Draft",
+    "Exchanged",
     "FromEnvironment",
     "FromFile",
     "Http",

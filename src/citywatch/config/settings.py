@@ -85,11 +85,19 @@ class FromFile(msgspec.Struct, frozen=True, tag="file"):
     path: str
 
 
+class Exchanged(msgspec.Struct, frozen=True, kw_only=True, tag="exchange"):
+    """An access token that the gateway writes for each message. `resource` is its audience (RFC 8707), `scopes` are
+    those that every token has."""
+
+    resource: str
+    scopes: tuple[str, ...] = ()
+
+
 class Http(msgspec.Struct, frozen=True, kw_only=True, tag="http"):
     """A server reached over HTTP. `ca` is a PEM file that alone is trusted for it; None means the system's."""
 
     url: str
-    credential: FromEnvironment | FromFile | None = None
+    credential: FromEnvironment | FromFile | Exchanged | None = None
     ca: str | None = None
     unsafe_plain_http: bool = False
 
@@ -187,6 +195,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     plan_templates: str | None = None
     peers: Mapping[str, PeerAgent] = {}
     attestors: Mapping[str, str] = {}
+    issuer: str | None = None
 
 
 def manifest_digest(settings: Settings) -> str:
@@ -232,6 +241,8 @@ def manifest_digest(settings: Settings) -> str:
         declared["peers"] = msgspec.to_builtins(settings.peers)
     if settings.attestors:
         declared["attestors"] = dict(settings.attestors)
+    if settings.issuer is not None:
+        declared["issuer"] = settings.issuer
     if settings.content:
         declared["content"] = msgspec.to_builtins(settings.content)
     return digest(canonical(declared))

@@ -22,6 +22,7 @@ from citywatch.adapters.tls import GatewayTls, TlsKey
 from citywatch.adapters.upstream import HttpServer, HttpUpstream, Patience, StdioServer
 from citywatch.adapters.witness import HttpWitness
 from citywatch.config import (
+    Exchanged,
     FromEnvironment,
     Http,
     Program,
@@ -46,6 +47,7 @@ from citywatch.core.plan.rules import format_rules, needs_contexts, parse_rules
 from citywatch.core.policy.cedar import Policy, Source, parse_policies
 from citywatch.core.policy.world import AgentFacts
 from citywatch.core.signature import parse_spki, thumbprint
+from citywatch.main.access import key_name
 from citywatch.main.peers import secret_at
 from citywatch.main.place import Place, Replica, open_state
 from citywatch.service.admin import Admin
@@ -145,7 +147,7 @@ class City:
 
     def discard_generation(self, number: int) -> None:
         """Remove the keys of a retired generation: whoever has not heard of its end would still believe them."""
-        for name in _generation_names(number):
+        for name in (*_generation_names(number), key_name(number)):
             self.keys.remove(name)
 
     @property
@@ -354,8 +356,12 @@ def _upstream(place: Place, server: Server) -> Upstream:
     seconds = server.timeout_ms / 1000
     patience = Patience(first_byte=seconds, total=max(seconds, Patience().total))
     if isinstance(server.reach, Http):
-        settings = HttpServer(name=server.name, url=server.reach.url, ca=server.reach.ca, patience=patience)
-        return HttpUpstream(settings, secret_at(server.reach.credential))
+        reach = server.reach
+        takes_tokens = isinstance(reach.credential, Exchanged)
+        settings = HttpServer(
+            name=server.name, url=reach.url, ca=reach.ca, takes_tokens=takes_tokens, patience=patience
+        )
+        return HttpUpstream(settings, secret_at(reach.credential))
     from citywatch.adapters.upstream import StdioUpstream
 
     return StdioUpstream(_stdio(place, server.name, server.reach, patience))
