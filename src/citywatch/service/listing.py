@@ -21,8 +21,7 @@ from citywatch.core.wire.a2a_list import Filter, page, read_filter
 from citywatch.core.wire.jsonrpc import Request, Response, format_message
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.judged import Judged
-from citywatch.service.ports import Upstream
-from citywatch.service.questions import caller_of
+from citywatch.service.outward import Outward
 from citywatch.service.replies import Replies
 
 MAX_LISTED = 50
@@ -32,9 +31,9 @@ AT_ONCE = 4
 class Listing:
     """Answers `ListTasks`."""
 
-    def __init__(self, enforcer: Enforcer, upstreams: Mapping[str, Upstream], replies: Replies) -> None:
+    def __init__(self, enforcer: Enforcer, outward: Outward, replies: Replies) -> None:
         self._enforcer = enforcer
-        self._upstreams = upstreams
+        self._outward = outward
         self._replies = replies
 
     async def response(self, judged: Judged, headers: Mapping[str, str]) -> Response:
@@ -72,7 +71,7 @@ class Listing:
         params = {"id": name, **({} if history is None else {"historyLength": history})}
         assert call.rpc_id is not None
         body = format_message(Request(call.rpc_id, "GetTask", params))
-        answer = await self._upstreams[call.server].send(caller_of(judged), body, headers, None, repeatable=True)
+        answer = await self._outward.send(judged, body, headers, repeatable=True)
         try:
             if answer.media != "json" or answer.body is None:
                 raise Malformed("the peer gives no task")

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from citywatch.adapters.upstream.answer import HttpAnswer
 from citywatch.adapters.upstream.http import HttpUpstream
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
+from citywatch.core.identity.access import AccessToken
 from citywatch.core.wire import a2a_rest
 from citywatch.core.wire.jsonrpc import Id, Limits, Request, parse_message
 
@@ -52,22 +53,33 @@ class RestUpstream:
         self._limits = limits
 
     async def send(
-        self, caller: str, body: bytes, headers: Mapping[str, str], session: str | None, *, repeatable: bool
+        self,
+        caller: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        session: str | None,
+        *,
+        repeatable: bool,
+        token: AccessToken | None = None,
     ) -> RestAnswer:
         message = parse_message(body, self._limits)
         if not isinstance(message, Request):
             raise ValueError("what is sent to an agent is a request")
         verb, below, content = a2a_rest.write(message)
-        answer = await self._http.ask(caller, verb, below, content, headers, repeatable=repeatable)
+        answer = await self._http.ask(caller, verb, below, content, headers, repeatable=repeatable, token=token)
         try:
             return RestAnswer(answer, message.id, self._limits)
         except Malformed as failure:
             raise Refused(Code.REPLY_MALFORMED, str(failure)) from None
 
-    async def listen(self, caller: str, headers: Mapping[str, str], session: str | None) -> HttpAnswer:
+    async def listen(
+        self, caller: str, headers: Mapping[str, str], session: str | None, *, token: AccessToken | None = None
+    ) -> HttpAnswer:
         raise ValueError("an agent has no stream of its own")
 
-    async def end(self, caller: str, headers: Mapping[str, str], session: str) -> int:
+    async def end(
+        self, caller: str, headers: Mapping[str, str], session: str, *, token: AccessToken | None = None
+    ) -> int:
         raise ValueError("an agent has no session")
 
     def callers(self) -> Sequence[str]:

@@ -12,7 +12,9 @@ INVARIANTS
 2. What is not in the table is refused; push notifications are refused by name (ADR 24).
 3. A part has one content, and it is in the message: a link is fetched by nobody, for whoever wrote it chose where to.
 4. The members of our metadata that only a gateway may write are taken from no agent.
-5. A task or conversation that a request goes on with is among those that it names (`things`): all of ours look like
+5. What a sender hands on (`HANDED`, a chain for the receiver) is a part of what it says: whoever may not see the one
+   may not see the other, or links would be a way around.
+6. A task or conversation that a request goes on with is among those that it names (`things`): all of ours look like
    one client to a peer, so whose it is, nobody but us can tell.
 SPEC: A2A 1.0 (a2a.proto, and §9 JSON-RPC binding).
 """
@@ -28,7 +30,7 @@ import msgspec
 
 from citywatch.core.call import Call, Effect
 from citywatch.core.errors import Code, Malformed, Refused
-from citywatch.core.wire.a2a_errors import refusal
+from citywatch.core.wire.a2a_errors import read_info, refusal
 from citywatch.core.wire.a2a_list import LIST, read_filter
 from citywatch.core.wire.a2a_results import PLAIN_ID, check_part, check_reply, conversation, given, is_last, may_be_last
 from citywatch.core.wire.jsonrpc import FROM_SERVER, Message, Request, format_message, parse_message
@@ -40,6 +42,7 @@ CHAIN: Final = "citywatch/chain"
 SKILL: Final = "citywatch/skill"
 SENDER: Final = "citywatch/sender"
 HOPS: Final = "citywatch/hops"
+HANDED: Final = "citywatch/handed"
 OURS: Final = "citywatch/"
 MAX_LINKS: Final = 8
 MAX_PARTS: Final = 256
@@ -47,6 +50,7 @@ _TASK: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _SKILL: Final = re.compile(r"[A-Za-z0-9._/@+-]{1,128}\Z")
 __all__ = [
     "CHAIN",
+    "HANDED",
     "HOPS",
     "LIST",
     "REVISION",
@@ -65,6 +69,7 @@ __all__ = [
     "is_last",
     "may_be_last",
     "methods",
+    "read_info",
     "read_request",
     "refusal",
     "sends",
@@ -143,10 +148,12 @@ def read_request(message: Message) -> Reading:
     params = message.params or {}
     _members(params, row.params, row.required, row.method)
     metadata = params.get("metadata", _EMPTY)
-    _own_only(metadata, (TASK, CHAIN, SKILL) if row.sends else (TASK, CHAIN))
+    _own_only(metadata, (TASK, CHAIN, SKILL, HANDED) if row.sends else (TASK, CHAIN))
     things = _sent(params) if row.sends else _named(params)
     if row.method == LIST:
         read_filter(params)
+    if HANDED in metadata:
+        _links(metadata, HANDED)
     skill = metadata.get(SKILL)
     if skill is not None and not (type(skill) is str and _SKILL.match(skill)):
         raise Malformed(f"`{SKILL}` in `metadata` is the id of a skill")
@@ -165,7 +172,7 @@ def visible(params: Mapping[str, Any]) -> Mapping[str, Any]:
     metadata = params.get("metadata")
     if metadata is None:
         return params
-    kept = {key: value for key, value in metadata.items() if not key.startswith(OURS)}
+    kept = {key: value for key, value in metadata.items() if key == HANDED or not key.startswith(OURS)}
     rest = {key: value for key, value in params.items() if key != "metadata"}
     return {**rest, "metadata": kept} if kept else rest
 
@@ -306,11 +313,13 @@ def _task(metadata: Mapping[str, Any]) -> str | None:
 
 
 def _chain(metadata: Mapping[str, Any]) -> tuple[str, ...]:
-    if CHAIN not in metadata:
-        return ()
-    links = metadata[CHAIN]
+    return _links(metadata, CHAIN) if CHAIN in metadata else ()
+
+
+def _links(metadata: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    links = metadata[key]
     if type(links) is not list or not 0 < len(links) <= MAX_LINKS or not all(type(one) is str for one in links):
-        raise Malformed(f"`{CHAIN}` in `metadata` is a list of one to {MAX_LINKS} links")
+        raise Malformed(f"`{key}` in `metadata` is a list of one to {MAX_LINKS} links")
     return tuple(links)
 
 

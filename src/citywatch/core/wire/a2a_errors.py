@@ -8,7 +8,7 @@ SPEC: A2A 1.0 §5.4 (the table), §9.5 (JSON-RPC), §11.6 (HTTP+JSON: google.rpc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -71,6 +71,7 @@ _OURS: Final[Mapping[Code, str]] = MappingProxyType(
         Code.REPLY_MALFORMED: "INVALID_AGENT_RESPONSE",
     }
 )
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _OWN: Final[Mapping[int, int]] = MappingProxyType({REFUSED: 403, UNAVAILABLE: 503})
 _STATUS_NAMES: Final[Mapping[int, str]] = MappingProxyType(
     {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 408: "DEADLINE_EXCEEDED", 503: "UNAVAILABLE"}
@@ -79,33 +80,56 @@ _UNSAID: Final[Mapping[int, str]] = MappingProxyType({400: "INVALID_REQUEST", 40
 """What a status alone says, where a peer gives no reason that we know."""
 
 
-def refusal(rpc_id: Id | None, code: Code, number: int, detail: str = "", decision: str | None = None) -> bytes:
-    """Tell whoever asked why not, in the shape that A2A gives errors: `data` is a list of typed details."""
+def refusal(
+    rpc_id: Id | None,
+    code: Code,
+    number: int,
+    detail: str = "",
+    decision: str | None = None,
+    *,
+    policies: Sequence[str] = (),
+    ticket: str = "",
+) -> bytes:
+    """Tell whoever asked why not, in the shape that A2A gives errors: `data` is a list of typed details.
+
+    The specification's own stands first, where there is one: clients look no further.
+    """
     fault = fault_of(code)
+    more = {"detail": detail, "policies": "\n".join(policies), "ticket": ticket}
     told = {"code": code.value, "advice": ADVICE[code], **({} if decision is None else {"decision": decision})}
+    told |= {key: value for key, value in more.items() if value}
     error = {
         "code": number if fault is None else fault.number,
         "message": f"citywatch: {code.value}: {detail or ADVICE[code]}",
-        "data": [
-            {
-                "@type": INFO,
-                "reason": code.name if fault is None else fault.reason,
-                "domain": OUR_DOMAIN if fault is None else DOMAIN,
-                "metadata": told,
-            }
-        ],
+        "data": [*_info(fault), {"@type": INFO, "reason": code.name, "domain": OUR_DOMAIN, "metadata": told}],
     }
     return orjson.dumps({"jsonrpc": "2.0", "id": rpc_id, "error": error})
+
+
+def read_info(data: Any) -> Mapping[str, Any]:
+    """Of an error's details, what a refusal says: code, detail, policies, ticket, decision; empty where none is ours.
+
+    `google.rpc.ErrorInfo` holds texts alone: the policies stand in one, a line each.
+    """
+    for one in data if type(data) is list else ():
+        told = one.get("metadata") if type(one) is dict and one.get("domain") == OUR_DOMAIN else None
+        if type(told) is dict:
+            named = told.get("policies")
+            return {**told, "policies": named.split("\n") if type(named) is str and named else []}
+    return _NOTHING
 
 
 def unread(number: int, detail: str) -> bytes:
     """Tell a sender whose bytes were no request, and so have no id: `NOT_JSON`, or JSON that is no JSON-RPC."""
     told = {"code": Code.MALFORMED.value, "advice": ADVICE[Code.MALFORMED]}
-    fault = _BY_NUMBER.get(number)
-    names = (Code.MALFORMED.name, OUR_DOMAIN) if fault is None else (fault.reason, DOMAIN)
-    info = {"@type": INFO, "reason": names[0], "domain": names[1], "metadata": told}
-    error = {"code": number, "message": f"citywatch: malformed: {detail}", "data": [info]}
+    ours = {"@type": INFO, "reason": Code.MALFORMED.name, "domain": OUR_DOMAIN, "metadata": told}
+    data = [*_info(_BY_NUMBER.get(number)), ours]
+    error = {"code": number, "message": f"citywatch: malformed: {detail}", "data": data}
     return orjson.dumps({"jsonrpc": "2.0", "id": None, "error": error})
+
+
+def _info(fault: Fault | None) -> list[dict[str, str]]:
+    return [] if fault is None else [{"@type": INFO, "reason": fault.reason, "domain": DOMAIN}]
 
 
 def fault_of(code: Code) -> Fault | None:

@@ -145,7 +145,7 @@ def test_a_refusal_of_ours_goes_out_as_http_says_it() -> None:
         found, raw = a2a_rest.told(a2a.refusal(1, code, number), 0)
         error = json.loads(raw)["error"]
         assert (found, error["code"]) == (status, status)
-        assert error["details"][0]["metadata"]["code"] == code
+        assert error["details"][-1]["metadata"]["code"] == code
         assert error["status"].isupper()
 
 
