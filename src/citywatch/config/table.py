@@ -29,6 +29,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "agents",
         "servers",
         "peers",
+        "federation",
         "principals",
         "audiences",
         "reader",
@@ -39,6 +40,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "unsafe_observe",
     ),
     "agents.*": (
+        "spiffe_id",
         "roles",
         "attributes",
         "budgets",
@@ -72,6 +74,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "servers.*.tools.*.output.*": ("label", "party", "key", "readers", "handle", "deliver"),
     "servers.*.tools.*.parts": ("label", "readers"),
     "peers.*": ("url", "card", "callers", "skills", "audience", "credential", "ca", "unsafe_plain_http", "timeout"),
+    "federation.*": ("bundle", "endpoint", "profile", "endpoint_id", "ca", "refresh", "max_age"),
     "principals.*": ("may", "own"),
     "reader": ("url", "model", "credential", "ca", "audience", "timeout", "unsafe_plain_http"),
     "limits": (

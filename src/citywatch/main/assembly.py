@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -35,10 +35,10 @@ from citywatch.core.enforce.own import SERVER as OWN
 from citywatch.core.enforce.own import own_tools
 from citywatch.core.enforce.rules import Configured, Definition, Rules, Tool, build_rules
 from citywatch.core.errors import Malformed
+from citywatch.core.identity.bundle import TrustBundle
 from citywatch.core.identity.x509 import gateway_id
 from citywatch.core.log.checkpoint import format_note_key, parse_note_key
 from citywatch.core.manifest import Clearance, ToolManifest
-from citywatch.core.names import AgentId
 from citywatch.core.plan.formula import Rule
 from citywatch.core.plan.notes import BadRules
 from citywatch.core.plan.rules import format_rules, needs_contexts, parse_rules
@@ -99,7 +99,7 @@ class City:
             clock=self.clock,
             replica=self.replica.name,
             authority=self.authority,
-            bundle=lambda: self.row().bundle(),
+            bundle=self.bundle,
             audience=self.audience,
             lifetimes=self.lifetimes,
             leeway_ms=LEEWAY_MS,
@@ -110,6 +110,10 @@ class City:
         if self.authority_row is None:
             raise Malformed("the authority is not founded yet")
         return self.authority_row
+
+    def bundle(self) -> TrustBundle:
+        """Whom our own trust domain believes, as it stood when it was last looked at."""
+        return self.row().bundle()
 
     def authority(self) -> Authority:
         """The authority with the keys of its active generation."""
@@ -164,13 +168,13 @@ class City:
         files = LogDirectory(self.place.tiles)
         return Publisher(store=self.store, files=files, signer=signer, origin=origin, witnesses=witnesses)
 
-    async def renew_gateway(self, tls: GatewayTls) -> None:
+    async def renew_gateway(self, tls: GatewayTls, others: Iterable[TrustBundle] = ()) -> None:
         """Give the gateway a fresh key, and a certificate for the names it is reached by; on record first."""
         key = TlsKey()
         hosts = {one.host for one in self.settings.listen if one.host not in ("0.0.0.0", "::")}  # noqa: S104
         names = sorted({"localhost", "127.0.0.1", *hosts, *self.settings.names})
         issued = await self.issuer.gateway(p256(key.public), names, GATEWAY_TTL_MS)
-        tls.install([issued.value], key, self.row().bundle())
+        tls.install([issued.value], key, self.bundle(), tuple(others))
 
     def speaks_for_principals(self) -> KeySigner:
         """The key that signs the first link of a chain in a principal's name; the same for every process here."""
@@ -230,7 +234,7 @@ def configured(settings: Settings) -> Configured:
     return Configured(
         domain=settings.trust_domain,
         agents=tuple(
-            AgentFacts(id=AgentId(settings.trust_domain, agent.name), roles=agent.roles, attributes=agent.attributes)
+            AgentFacts(id=settings.agent_id(agent.name), roles=agent.roles, attributes=agent.attributes)
             for agent in settings.agents.values()
         ),
         servers={**{name: server.tools for name, server in settings.servers.items()}, **_own_server(settings)},
