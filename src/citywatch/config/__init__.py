@@ -3,11 +3,13 @@
 Reads no file, looks at no environment, knows no adapter: `main` does, and `main` alone imports this package.
 """
 
+from citywatch.config.attestors import attestor_keys
 from citywatch.config.draft import Draft, draft_manifests
 from citywatch.config.file import parse_settings
 from citywatch.config.settings import (
     Agent,
     ConfigError,
+    Exchanged,
     FromEnvironment,
     FromFile,
     Http,
@@ -30,6 +32,7 @@ __all__ = [
     "Agent",
     "ConfigError",
     "Draft",
+    "Exchanged",
     "FromEnvironment",
     "FromFile",
     "Http",
@@ -43,6 +46,7 @@ __all__ = [
     "Server",
     "Settings",
     "Witness",
+    "attestor_keys",
     "draft_manifests",
     "manifest_digest",
     "parse_settings",

@@ -51,7 +51,8 @@ def check(file: Path, closed: tuple[str, ...]) -> None:
 
 
 async def _check(place: Place, closed: Sequence[str]) -> list[str]:
-    from citywatch.main.assembly import build_upstreams, open_city
+    from citywatch.main.assembly import open_city
+    from citywatch.main.upstreams import build_upstreams
     from citywatch.service.tools import approvals
 
     settings = place.settings
@@ -143,18 +144,21 @@ def _may_permit(rules: Rules, agents: Iterable[AgentId]) -> bool:
 async def _server(city: City, name: str, upstream: Upstream, approved: Sequence[Approved], *, vouched: bool) -> str:
     """Say how a server stands; return whether it is `closed` to others, `open` to them or `silent`."""
     from citywatch.core.enforce.pinning import Standing
-    from citywatch.service.survey import survey
+    from citywatch.main.asking import offered_by
     from citywatch.service.tools import compare
 
     tools = sum(1 for one in approved if (one.server, one.kind) == (name, "tool"))
     try:
-        offered = compare(name, (await survey(upstream, city.audience)).definitions, approved)
+        found, remark = await offered_by(city, name, upstream)
+        offered = compare(name, found.definitions, approved)
     except CitywatchError as failure:
         click.echo(f"server          {name}: {tools} tools approved; it does not answer: {failure}")
         standing = "silent"
     else:
         waiting = sum(1 for one in offered if one.standing is not Standing.APPROVED)
         click.echo(f"server          {name}: {tools} tools approved, {waiting} definitions await approval")
+        if remark:
+            click.echo(f"                {remark}")
         standing = "closed"
     finally:
         await upstream.close()

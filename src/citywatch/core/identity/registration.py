@@ -13,6 +13,7 @@ from __future__ import annotations
 import msgspec
 
 from citywatch.core.errors import Code, Malformed
+from citywatch.core.identity.attestation import Attestation
 from citywatch.core.identity.vc import Claims
 
 
@@ -22,7 +23,8 @@ class AgentRow(msgspec.Struct, frozen=True, kw_only=True):
     Where another authority than ours vouches for its keys, `keys` is the SPIFFE ID that it vouches for and nothing
     else (`Credential.key`).
 
-    `claims` are those of the credential that is held of it, verified; `vouched_at` is when they last changed.
+    `claims` are those of the credential that is held of it, verified, `attestation` is what a builder says of its
+    program; `vouched_at` is when either last changed.
     `void` are keys that were revoked alone. `halted` and `quarantined` are taken back by whoever said so.
     """
 
@@ -36,6 +38,7 @@ class AgentRow(msgspec.Struct, frozen=True, kw_only=True):
     void: tuple[str, ...] = ()
     halted: bool = False
     quarantined: bool = False
+    attestation: Attestation | None = None
 
     @property
     def elsewhere(self) -> bool:
@@ -65,6 +68,11 @@ class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
 def agent_key(name: str) -> tuple[str, str]:
     """Where an agent's row lies."""
     return ("agent", name)
+
+
+def issuer_key(key: str) -> tuple[str, str]:
+    """Where it lies that nobody believes this key (a Multikey) of an issuer of credentials any more."""
+    return ("issuer", key)
 
 
 def key_key(thumbprint: str) -> tuple[str, str]:
