@@ -14,6 +14,7 @@ import msgspec
 from citywatch.core import events
 from citywatch.core.call import Allow, Ask, Call, Decision, Deny, Reason
 from citywatch.core.delegation.chain import Asking, Chain, Trust, authorise
+from citywatch.core.enforce.held import Holding
 from citywatch.core.enforce.needs import Key, Known, Needs, Pin
 from citywatch.core.enforce.peers import owner_of, thing_rows
 from citywatch.core.enforce.rules import Rules
@@ -104,6 +105,11 @@ def things_of(one: events.Decided, call: Call, agent: AgentRow | None) -> Mappin
     if agent is None or one.code == Code.PEER_TASK_UNKNOWN:
         return {}
     return {key: owner_of(agent) for key in thing_rows(call)}
+
+
+def digest_of(holding: Holding) -> str | None:
+    """The plan that an agent is held to, as an entry names it."""
+    return None if holding.plan is None else holding.plan.held.digest
 
 
 def papers_of(one: events.Decided | events.PlanWritten) -> Credential:
