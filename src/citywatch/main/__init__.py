@@ -61,6 +61,7 @@ def _register() -> None:
         check,
         connect,
         contexts,
+        demo,
         grants,
         halts,
         log,
@@ -80,6 +81,7 @@ def _register() -> None:
 
     parts: list[Callable[[click.Group], None]] = [
         setup.register,
+        demo.register,
         check.register,
         run.register,
         agents.register,
