@@ -34,6 +34,7 @@ class Code(StrEnum):
     AGENT_UNKNOWN = "agent_unknown"
     AGENT_REVOKED = "agent_revoked"
     WORKLOAD_CHANGED = "workload_changed"
+    NOT_ATTESTED = "not_attested"
     AGENT_QUARANTINED = "agent_quarantined"
     KEY_REVOKED = "key_revoked"
     HALTED = "halted"
@@ -112,6 +113,7 @@ ADVICE: dict[Code, str] = {
     Code.AGENT_UNKNOWN: "the operator adds this agent with `citywatch agent add`",
     Code.AGENT_REVOKED: "stop; the operator has revoked this agent",
     Code.WORKLOAD_CHANGED: "the operator looks at what changed and runs `citywatch agent measure` if it is meant",
+    Code.NOT_ATTESTED: "the operator holds what the builder attests of this program, with `citywatch agent attest`",
     Code.AGENT_QUARANTINED: "stop; the operator is looking into what this agent did",
     Code.KEY_REVOKED: "stop; the operator has revoked this key",
     Code.HALTED: "stop and wait; the operator has stopped this and says when it may go on",

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from citywatch.adapters.keys import KeyKind, SecretDirectory, open_key
 from citywatch.adapters.upstream import HttpServer, HttpUpstream, Patience
 from citywatch.adapters.upstream.credential import Credential, from_environment, from_file
-from citywatch.config import FromEnvironment, FromFile, PeerAgent, Settings
+from citywatch.config import Exchanged, FromEnvironment, FromFile, PeerAgent, Settings
 from citywatch.core.errors import CitywatchError
 from citywatch.core.wire.mcp import Definition
 from citywatch.service.cards import Cards, offered_card
@@ -22,11 +22,14 @@ CARDS_KEY = "cards.pem"
 
 def peer_upstreams(settings: Settings) -> dict[str, Upstream]:
     """Each peer at its own address, and nowhere else."""
-    return {name: _at(peer, peer.reach.url) for name, peer in settings.peers.items()}
+    return {
+        name: _at(peer, peer.reach.url, isinstance(peer.reach.credential, Exchanged))
+        for name, peer in settings.peers.items()
+    }
 
 
 def card_upstreams(settings: Settings) -> dict[str, Upstream]:
-    """Where each peer's card is."""
+    """Where each peer's card is. It is asked for without a token: a card is for whoever would speak to the peer."""
     return {name: _at(peer, peer.card) for name, peer in settings.peers.items()}
 
 
@@ -48,16 +51,15 @@ def cards(settings: Settings, keys: SecretDirectory, enforcer: Enforcer, upstrea
     return Cards(enforcer, upstreams, urls, open_key(keys, CARDS_KEY, KeyKind.P256))
 
 
-def secret_at(place: FromEnvironment | FromFile | None) -> Credential | None:
-    """What gives a credential each time it is needed."""
-    if place is None:
+def secret_at(place: FromEnvironment | FromFile | Exchanged | None) -> Credential | None:
+    """What gives a credential each time it is needed; None where there is none, or a token for each message."""
+    if place is None or isinstance(place, Exchanged):
         return None
     return from_environment(place.name) if isinstance(place, FromEnvironment) else from_file(place.path)
 
 
-def _at(peer: PeerAgent, url: str) -> Upstream:
+def _at(peer: PeerAgent, url: str, takes_tokens: bool = False) -> Upstream:
     seconds = peer.timeout_ms / 1000
     patience = Patience(first_byte=seconds, total=max(seconds, Patience().total))
-    return HttpUpstream(
-        HttpServer(name=peer.name, url=url, ca=peer.reach.ca, patience=patience), secret_at(peer.reach.credential)
-    )
+    server = HttpServer(name=peer.name, url=url, ca=peer.reach.ca, takes_tokens=takes_tokens, patience=patience)
+    return HttpUpstream(server, secret_at(peer.reach.credential))

@@ -5,6 +5,7 @@ Decides nothing. INVARIANT: a code of a later version reads as a refusal, never 
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Mapping
 from typing import Final
 
@@ -17,7 +18,11 @@ from citywatch.core.enforce.needs import Known, Needs, Pin
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.verify import Authority
 from citywatch.core.errors import Code, Malformed
+from citywatch.core.identity.attestation import Attestation, verify_attestation
 from citywatch.core.identity.credential import Credential, Kind
+from citywatch.core.identity.vc import Claims, parse_multikey, verify_agent_credential
+from citywatch.core.names import parse_agent_id
+from citywatch.core.signature import parse_spki
 from citywatch.core.wire.jsonrpc import FROM_SERVER, Response, parse_message
 
 CODES: Final[Mapping[str, Code]] = {one.value: one for one in Code}
@@ -85,3 +90,19 @@ def response_of(body: bytes) -> Response | None:
     except Malformed:
         return None
     return message if isinstance(message, Response) else None
+
+
+def claims_of(event: events.AgentVouched) -> Claims | None:
+    """What the credential of an entry says, verified as when it was entered; None if it was withdrawn."""
+    if not event.document:
+        return None
+    agent, key = parse_agent_id(event.agent), parse_multikey(event.key)
+    return verify_agent_credential(event.document.encode("utf-8"), agent, event.issuer, key)
+
+
+def attestation_of(event: events.AgentAttested) -> Attestation | None:
+    """What the envelope of an entry says, verified as when it was entered; None if it was withdrawn."""
+    if not event.envelope:
+        return None
+    agent, key = parse_agent_id(event.agent), parse_spki(b64decode(event.key))
+    return verify_attestation(event.envelope.encode("utf-8"), agent, event.attestor, key)

@@ -2,7 +2,8 @@
 
 Decides nothing about messages. INVARIANTS: a connection never serves two callers; a request that may not be repeated
 leaves this machine at most once; the caller's headers are not forwarded, only MCP's own, made from the judged body; our
-credential goes to the configured server and nowhere else.
+credential goes to the configured server and nowhere else; a server that takes access tokens is sent nothing without one
+that was written for this very message.
 SPEC: MCP basic/transports "Streamable HTTP"; RFC 9110 §5.5, §9.2.2 (what may be repeated).
 """
 
@@ -21,6 +22,7 @@ from citywatch.adapters.upstream.connection import Connection
 from citywatch.adapters.upstream.credential import Credential
 from citywatch.adapters.upstream.settings import HttpServer
 from citywatch.core.errors import Code, Refused, Unavailable
+from citywatch.core.identity.access import AccessToken
 
 _TRACE: Final = frozenset(("last-event-id", "traceparent", "tracestate", "a2a-version"))
 _NAME: Final = re.compile(r"mcp-[a-z0-9!#$%&'*+.^_`|~-]{1,256}\Z")
@@ -49,6 +51,8 @@ class HttpUpstream:
         plain = _URL.match(server.url) and parts.scheme in ("http", "https") and parts.hostname
         if not plain or "@" in parts.netloc or parts.fragment:
             raise ValueError(f"`{server.name}` needs an http or https URL without credentials or fragment")
+        if server.takes_tokens and credential is not None:
+            raise ValueError(f"`{server.name}` is shown tokens or a credential, not both")
         self.server = server
         self._credential = credential
         self._host = parts.hostname or ""
@@ -69,13 +73,20 @@ class HttpUpstream:
     # -- the port ----------------------------------------------------------------------------------------------------
 
     async def send(
-        self, caller: str, body: bytes, headers: Mapping[str, str], session: str | None, *, repeatable: bool
+        self,
+        caller: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        session: str | None,
+        *,
+        repeatable: bool,
+        token: AccessToken | None = None,
     ) -> HttpAnswer:
         if headers.get("mcp-method") == "notifications/cancelled":
             # A stateless server sees all agents as one client, us, and ids are the agents' choice: one could cancel
             # another's call. SPEC: there, closing the response cancels, and a notification may be dropped.
             return HttpAnswer.accepted()
-        request = b"%scontent-length: %d\r\n\r\n%s" % (self._head(self._post, headers, session), len(body), body)
+        request = b"%scontent-length: %d\r\n\r\n%s" % (self._head(self._post, headers, session, token), len(body), body)
         # A subscription's answer is a stream without an end, like a GET's: bounded by the event, not in all.
         listening = headers.get("mcp-method") == "subscriptions/listen"
         answer = await self._exchange(caller, request, listening=listening, repeatable=repeatable)
@@ -85,16 +96,20 @@ class HttpUpstream:
             raise Refused(Code.SESSION_LOST)
         return answer
 
-    async def listen(self, caller: str, headers: Mapping[str, str], session: str | None) -> HttpAnswer:
-        request = self._head(self._get, headers, session) + b"\r\n"
+    async def listen(
+        self, caller: str, headers: Mapping[str, str], session: str | None, *, token: AccessToken | None = None
+    ) -> HttpAnswer:
+        request = self._head(self._get, headers, session, token) + b"\r\n"
         answer = await self._exchange(caller, request, listening=True, repeatable=True)
         if answer.status == 404 and session is not None:
             await answer.close()
             raise Refused(Code.SESSION_LOST)
         return answer
 
-    async def end(self, caller: str, headers: Mapping[str, str], session: str) -> int:
-        request = self._head(self._delete, headers, session) + b"content-length: 0\r\n\r\n"
+    async def end(
+        self, caller: str, headers: Mapping[str, str], session: str, *, token: AccessToken | None = None
+    ) -> int:
+        request = self._head(self._delete, headers, session, token) + b"content-length: 0\r\n\r\n"
         answer = await self._exchange(caller, request, listening=False, repeatable=True)
         await answer.close()
         return answer.status
@@ -119,8 +134,12 @@ class HttpUpstream:
 
     # -- requests ----------------------------------------------------------------------------------------------------
 
-    def _head(self, start: str, headers: Mapping[str, str], session: str | None) -> bytes:
+    def _head(self, start: str, headers: Mapping[str, str], session: str | None, token: AccessToken | None) -> bytes:
         """The request's lines up to its length. The same few heads come again and again, so they are kept."""
+        if self.server.takes_tokens is (token is None):  # fails closed, both ways
+            raise Unavailable(Code.UPSTREAM_UNAVAILABLE, "no access token was written for this message")
+        if token is not None:
+            return self._write_head(start, headers, session, f"Bearer {token.text}")
         secret = None if self._credential is None else self._credential()
         key = (start, session, secret, *headers.items())
         head = self._heads.get(key)

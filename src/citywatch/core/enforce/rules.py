@@ -60,6 +60,10 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     handles: Mapping[str, frozenset[Tool]] = {}
     """Of which tools each agent, by name, is given handles beyond what their manifests hide; a tool `*` is all of a
     server's."""
+    attestors: Mapping[str, str] = {}
+    """By the name of a builder, the thumb of the key under which its word counts on what agents run."""
+    attested_by: Mapping[str, str] = {}
+    """By the name of an agent, the attestor without whose word it does not act."""
 
 
 class ApprovedTool(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,6 +114,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """By an agent's name, the tools of which it is given more handles than others are, as they hide."""
     peers: Mapping[str, Peer] = {}
     """The agents, by the name that the file gives them, that can be spoken to."""
+    attestors: Mapping[str, str] = {}
+    attested_by: Mapping[str, str] = {}
 
     def knows(self, name: str) -> bool:
         """Whether this names something that the file configures: a server, or an agent that can be spoken to."""
@@ -211,6 +217,8 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         bound=configured.bound,
         roots=configured.roots,
         peers=configured.peers,
+        attestors=configured.attestors,
+        attested_by=configured.attested_by,
         hiding={
             agent: {tool: _hidden(one) for tool, one in tools.items() if not chosen.isdisjoint((tool, (tool[0], "*")))}
             for agent, chosen in configured.handles.items()
