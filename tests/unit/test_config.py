@@ -198,6 +198,18 @@ BAD: list[tuple[str, str, str, str]] = [
         "write it as http://127.0.0.1:9001/mcp or https://host/mcp",
     ),
     (
+        PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    binding: §GRPC\n",
+        "peers.b.binding",
+        "`GRPC` is not a choice here",
+        "write one of JSONRPC, HTTP+JSON",
+    ),
+    (
+        PEER + "    §url: http://127.0.0.1:9/?a=b\n    callers: [a]\n    binding: HTTP+JSON\n",
+        "peers.b.url",
+        "requests over HTTP+JSON go to addresses below it, and it has a query",
+        "remove the query",
+    ),
+    (
         PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    skills: §[]\n",
         "peers.b.skills",
         "an empty list",

@@ -121,10 +121,12 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PeerAgent(msgspec.Struct, frozen=True, kw_only=True):
-    """An agent that others speak to over A2A: where it listens, where its card is, and who may speak to it."""
+    """An agent that others speak to over A2A: where it listens and in which binding, where its card is, and who may
+    speak to it."""
 
     name: str
     reach: Http
+    binding: str
     card: str
     timeout_ms: int
     declared: Peer
