@@ -19,6 +19,7 @@ PARTS = (
     "message",
     "content",
     "flow",
+    "worm",
     "gateway",
     "revoke",
     "fastmcp",

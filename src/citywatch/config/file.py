@@ -95,6 +95,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         observe=observe,
         temporal_rules=section.maybe("temporal_rules", where),
         plan_templates=section.maybe("plan_templates", where),
+        boilerplate=section.maybe("boilerplate", where),
     )
     where_to = "name the people whose words steer acts under `principals`, or remove `{}`"
     hiding = [name for name, one in servers.items() if any(tool.hides for tool in one.tools.values())]
