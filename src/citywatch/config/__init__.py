@@ -3,17 +3,20 @@
 Reads no file, looks at no environment, knows no adapter: `main` does, and `main` alone imports this package.
 """
 
+from citywatch.config.attestors import attestor_keys
 from citywatch.config.draft import Draft, draft_manifests
 from citywatch.config.file import parse_settings
 from citywatch.config.settings import (
     Agent,
     ConfigError,
+    Exchanged,
     FromEnvironment,
     FromFile,
     Http,
     Limits,
     Listen,
     Mistake,
+    Neighbour,
     PeerAgent,
     Program,
     Reader,
@@ -29,18 +32,21 @@ __all__ = [
     "Agent",
     "ConfigError",
     "Draft",
+    "Exchanged",
     "FromEnvironment",
     "FromFile",
     "Http",
     "Limits",
     "Listen",
     "Mistake",
+    "Neighbour",
     "PeerAgent",
     "Program",
     "Reader",
     "Server",
     "Settings",
     "Witness",
+    "attestor_keys",
     "draft_manifests",
     "manifest_digest",
     "parse_settings",

@@ -20,6 +20,7 @@ from citywatch.main.place import Place, read_place
 if TYPE_CHECKING:
     from citywatch.core.enforce.rules import Rules
     from citywatch.core.manifest import ToolManifest
+    from citywatch.core.names import AgentId
     from citywatch.main.assembly import City
     from citywatch.service.ports import Upstream
     from citywatch.service.tools import Approved
@@ -50,7 +51,8 @@ def check(file: Path, closed: tuple[str, ...]) -> None:
 
 
 async def _check(place: Place, closed: Sequence[str]) -> list[str]:
-    from citywatch.main.assembly import build_upstreams, open_city
+    from citywatch.main.assembly import open_city
+    from citywatch.main.upstreams import build_upstreams
     from citywatch.service.tools import approvals
 
     settings = place.settings
@@ -124,20 +126,17 @@ async def _policies(city: City, agents: Iterable[str]) -> list[str]:
     for fallen in rules.policies.fallen_back:
         click.echo(f"                `{fallen}` is evaluated by cedarpy, which is slower")
     problems = [f"policy {mistake}" for mistake in check_policies(rules.policies.policies, rules.world)]
-    if not _may_permit(rules, agents):
+    if not _may_permit(rules, map(city.settings.agent_id, agents)):
         problems.append("no policy could ever permit an agent to call a tool: every call would be refused")
     return problems
 
 
-def _may_permit(rules: Rules, agents: Iterable[str]) -> bool:
+def _may_permit(rules: Rules, agents: Iterable[AgentId]) -> bool:
     """Whether some tool could be permitted to somebody; before there are both, whether anything could."""
-    from citywatch.core.names import AgentId
     from citywatch.core.policy.possible import possible
 
     asked = [
-        possible(
-            rules.policies, rules.agent(str(AgentId(rules.domain, agent)), agent), tool.action, rules.servers[name]
-        )
+        possible(rules.policies, rules.agent(str(agent), agent.name), tool.action, rules.servers[name])
         for agent in agents
         for (name, _), tool in rules.tools.items()
     ]
@@ -147,18 +146,21 @@ def _may_permit(rules: Rules, agents: Iterable[str]) -> bool:
 async def _server(city: City, name: str, upstream: Upstream, approved: Sequence[Approved], *, vouched: bool) -> str:
     """Say how a server stands; return whether it is `closed` to others, `open` to them or `silent`."""
     from citywatch.core.enforce.pinning import Standing
-    from citywatch.service.survey import survey
+    from citywatch.main.asking import offered_by
     from citywatch.service.tools import compare
 
     tools = sum(1 for one in approved if (one.server, one.kind) == (name, "tool"))
     try:
-        offered = compare(name, (await survey(upstream, city.audience)).definitions, approved)
+        found, remark = await offered_by(city, name, upstream)
+        offered = compare(name, found.definitions, approved)
     except CitywatchError as failure:
         click.echo(f"server          {name}: {tools} tools approved; it does not answer: {failure}")
         standing = "silent"
     else:
         waiting = sum(1 for one in offered if one.standing is not Standing.APPROVED)
         click.echo(f"server          {name}: {tools} tools approved, {waiting} definitions await approval")
+        if remark:
+            click.echo(f"                {remark}")
         standing = "closed"
     finally:
         await upstream.close()

@@ -66,6 +66,10 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     server's."""
     boilerplate: tuple[str, ...] = ()
     """Texts of the operator's that agents may say to each other as often as they like."""
+    attestors: Mapping[str, str] = {}
+    """By the name of a builder, the thumb of the key under which its word counts on what agents run."""
+    attested_by: Mapping[str, str] = {}
+    """By the name of an agent, the attestor without whose word it does not act."""
 
 
 class ApprovedTool(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,6 +124,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a policy or a rule asks how far a text has spread; or nobody takes its fingerprints."""
     boilerplate: frozenset[int] = frozenset()
     """The fingerprints of what the operator wrote or approved: its copies are nobody's."""
+    attestors: Mapping[str, str] = {}
+    attested_by: Mapping[str, str] = {}
 
     def knows(self, name: str) -> bool:
         """Whether this names something that the file configures: a server, or an agent that can be spoken to."""
@@ -224,6 +230,8 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         peers=configured.peers,
         follows=follows,
         boilerplate=_boilerplate(configured, definitions) if follows else frozenset(),
+        attestors=configured.attestors,
+        attested_by=configured.attested_by,
         hiding={
             agent: {tool: _hidden(one) for tool, one in tools.items() if not chosen.isdisjoint((tool, (tool[0], "*")))}
             for agent, chosen in configured.handles.items()

@@ -19,9 +19,8 @@ because a pattern finds them without a step of ours for each letter.
 
 from __future__ import annotations
 
+import binascii
 import re
-import zlib
-from array import array
 from collections.abc import Iterable
 from typing import Final
 
@@ -31,6 +30,7 @@ from citywatch.core.flow.fold import fold
 GRAM: Final = 14
 """Letters of one fingerprint: some three words. Fewer, and common turns of phrase are copies of each other."""
 _HALF: Final = GRAM // 2
+_SIZE: Final = 8
 GAP: Final = 32
 REACH: Final = GAP + GRAM - 1
 """Letters in a row that two texts cannot share without sharing a fingerprint."""
@@ -69,7 +69,7 @@ def letters(text: str) -> bytes:
 
 
 def _of_letters(folded: bytes) -> frozenset[int]:
-    end, crc = len(folded) - GRAM, zlib.crc32
+    end, crc = len(folded) - GRAM, binascii.crc32
     return frozenset(
         [
             crc(folded[at : at + _HALF]) << 32 | crc(folded[at + _HALF : at + GRAM])
@@ -114,11 +114,9 @@ def kept(found: Iterable[int], most: int = MAX_KEPT) -> tuple[int, ...]:
 
 def packed(found: Iterable[int]) -> bytes:
     """Fingerprints for a row; `unpacked` reads them."""
-    return array("Q", kept(found)).tobytes()
+    return b"".join([one.to_bytes(_SIZE) for one in kept(found)])
 
 
 def unpacked(row: bytes) -> tuple[int, ...]:
     """What `packed` wrote."""
-    read = array("Q")
-    read.frombytes(row)
-    return tuple(read)
+    return tuple([int.from_bytes(row[at : at + _SIZE]) for at in range(0, len(row), _SIZE)])

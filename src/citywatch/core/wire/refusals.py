@@ -20,13 +20,9 @@ import orjson
 from citywatch.core.call import Call
 from citywatch.core.errors import ADVICE, Code
 from citywatch.core.wire import a2a
-from citywatch.core.wire.jsonrpc import Id, Message, Request
+from citywatch.core.wire.jsonrpc import REFUSED, UNAVAILABLE, Id, Message, Request
 from citywatch.core.wire.methods import LEGACY, MODERN
 from citywatch.core.wire.requests import PROTOCOL_VERSION
-
-REFUSED: Final = 1403
-UNAVAILABLE: Final = 1503
-"""Our own JSON-RPC codes: JSON-RPC and MCP reserve -32768 to -32000."""
 
 CODE_META: Final = "citywatch/code"
 DECISION_META: Final = "citywatch/decision"
@@ -121,7 +117,8 @@ def refusal(call: Call, code: Code, detail: str = "", *, policies: Sequence[str]
     if call.rpc_id is None:
         return b""
     if call.revision == a2a.REVISION:
-        return a2a.refusal(call.rpc_id, code, error_number(code), detail, call.id)
+        named = policies[:MAX_POLICIES]
+        return a2a.refusal(call.rpc_id, code, error_number(code), detail, call.id, policies=named, ticket=ticket)
     if call.method != "tools/call" or code in _FAULTS:
         more = {"policies": list(policies[:MAX_POLICIES]), "ticket": ticket}
         told = {key: value for key, value in more.items() if value}
@@ -149,7 +146,8 @@ def read_refusal(result: Any) -> Told | None:
 
 
 def read_error(data: Any) -> Told | None:
-    """What the `data` of a JSON-RPC error says of a refusal, if it is one of ours."""
+    """What the `data` of a JSON-RPC error says of a refusal, if it is one of ours: an object in MCP, a list in A2A."""
+    data = a2a.read_info(data) if type(data) is list else data
     if type(data) is not dict:
         return None
     return _told(*(data.get(name) for name in ("code", "detail", "policies", "ticket", "decision")))

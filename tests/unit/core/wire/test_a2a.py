@@ -45,6 +45,15 @@ def test_a_message_names_its_skill_its_task_and_what_it_goes_on_with() -> None:
     assert reading.row.sends
 
 
+def test_what_is_handed_on_is_said_like_the_rest_of_a_message() -> None:
+    reading = a2a.read_request(send({a2a.TASK: "t1", a2a.CHAIN: ["a"], a2a.HANDED: ["a", "b"]}))
+    assert reading.chain == ("a",)
+    assert reading.arguments["metadata"] == {a2a.HANDED: ["a", "b"]}
+    for wrong in ("a", [], ["a"] * 9, [7]):
+        assert "is a list of one to" in refused(send({a2a.HANDED: wrong}))
+    assert "is written by a gateway" in refused(request("GetTask", id="t", metadata={a2a.HANDED: ["a"]}))
+
+
 def test_a_request_about_a_task_names_it() -> None:
     reading = a2a.read_request(request("GetTask", id="t1", historyLength=2))
     assert (reading.name, reading.things) == ("t1", (("task", "t1"),))
@@ -53,7 +62,7 @@ def test_a_request_about_a_task_names_it() -> None:
     assert a2a.effect_of("anything") is Effect.IRREVERSIBLE
 
 
-@pytest.mark.parametrize("method", ["message/send", "ListTasks", "GetExtendedAgentCard", "tools/call", "SendMessage "])
+@pytest.mark.parametrize("method", ["message/send", "tools/call", "SendMessage "])
 def test_a_method_that_is_not_in_the_table_is_refused(method: str) -> None:
     with pytest.raises(Refused) as found:
         a2a.read_request(request(method))
@@ -183,10 +192,17 @@ def test_a_result_of_another_shape_is_none(method: str, result: dict[str, Any]) 
 
 
 def test_a_stream_ends_with_a_task_that_is_over_or_waits() -> None:
-    for state, last in (("WORKING", False), ("SUBMITTED", False), ("COMPLETED", True), ("INPUT_REQUIRED", True)):
+    for state, last, may_be in (
+        ("WORKING", False, False),
+        ("SUBMITTED", False, False),
+        ("COMPLETED", True, True),
+        ("INPUT_REQUIRED", False, True),
+        ("AUTH_REQUIRED", False, True),
+    ):
         update = {"taskId": "t", "status": {"state": f"TASK_STATE_{state}"}}
         a2a.check_reply("SendStreamingMessage", reply(statusUpdate=update))
         assert a2a.is_last(reply(statusUpdate=update)) is last
+        assert a2a.may_be_last(reply(statusUpdate=update)) is may_be
     assert a2a.is_last(reply(message={"parts": []}))
     assert not a2a.is_last(reply(artifactUpdate={"taskId": "t", "artifact": {"parts": []}}))
     assert a2a.is_last(Response(1, None, {"code": 1, "message": ""}))
