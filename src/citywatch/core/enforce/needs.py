@@ -15,6 +15,7 @@ import msgspec
 from citywatch.core.call import Call, Direction, Effect, Reason
 from citywatch.core.canonical import digest
 from citywatch.core.delegation.chain import Chain, Verified
+from citywatch.core.enforce.carrying import NOTHING, Spread, leaving
 from citywatch.core.enforce.chains import budget_key, chain_of, chain_rows, is_act
 from citywatch.core.enforce.context import Flow, FlowNeed, flow_need
 from citywatch.core.enforce.cursors import Issued, cursor_key, cursor_of
@@ -104,6 +105,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     what the call's links are together, or why they are no chain; `hops` are the agents that it went through,
     `withdrawn` what of it was revoked. `halted`: everything is stopped. `things` says to whom a peer gave what a
     message goes on with, `hearer` is the agent of ours that it is spoken to.
+    `spread` is who carried on before what the call carries on.
     """
 
     rules: Rules
@@ -126,6 +128,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     halted: bool = False
     things: Mapping[Key, str | None] = {}
     hearer: AgentRow | None = None
+    spread: Spread = NOTHING
 
 
 class BudgetNeed(msgspec.Struct, frozen=True):
@@ -275,6 +278,8 @@ def needs(
         holder = holder_of(call.agent, call.task if isolated else None)
         plan = (plan_key(holder), progress_key(holder)) if hearing.handed else ()
         flow = msgspec.structs.replace(flow, hearing=hearing, plan=plan)
+    if rules.follows:
+        flow = msgspec.structs.replace(flow, leaves=leaving(call, rules), followed=True)
     return msgspec.structs.replace(need, rows=(*need.rows, *flow.rows()), flow=flow)
 
 
