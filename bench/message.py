@@ -2,7 +2,8 @@
 
 Both verify the same request with a body: the other library's own signature, and its digest of the body. `cold` also
 verifies the WIT-SVID, which the gateway does once for each token. Nonces and the store are not in it: `commit` has what
-a row costs. Run it: `python -m bench.message`.
+a row costs. And what an envelope costs, to write and to verify, beside `joserfc`, which signs and verifies the same
+claims and looks at none of them. Run it: `python -m bench.message`.
 """
 
 from __future__ import annotations
@@ -19,11 +20,23 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from bench.decide import row
 from citywatch.adapters.keys import KeySigner
 from citywatch.adapters.memory import SeededChance
+from citywatch.core.canonical import canonical
+from citywatch.core.identity.envelope import (
+    TYPE,
+    Arrived,
+    Envelope,
+    Items,
+    envelope_claims,
+    message_digest,
+    verify_envelope,
+)
 from citywatch.core.identity.message import ALWAYS, TAG, TOKEN_HEADER, Head, check_body, verify_message
 from citywatch.core.identity.wit import verify_wit_svid
+from citywatch.core.label import Label
 from citywatch.core.names import AgentId
 from citywatch.core.signature import thumbprint
 from citywatch.service.authority import Authority, bundle_of, found_generation, p256
+from citywatch.service.envelopes import signed
 
 ROUNDS, COUNT = 9, 300
 DOMAIN = "bench.example"
@@ -90,8 +103,58 @@ def run() -> list[dict[str, Any]]:
     rounds = [(spent(warm), spent(cold), spent(other)) for _ in range(ROUNDS)]
     ours, first, peer = ([one[which] for one in rounds] for which in range(3))
     return [
+        *envelopes(),
         row("message.verify_us", ours, "us", COUNT * ROUNDS, "http-message-signatures", peer),
         row("message.cold_us", first, "us", COUNT * ROUNDS, "http-message-signatures", peer),
+    ]
+
+
+def envelopes() -> list[dict[str, Any]]:
+    """The rows of envelopes; for want of `joserfc`, none."""
+    if importlib.util.find_spec("joserfc") is None:
+        print("bench.message: envelopes are not measured, for want of joserfc (`make test` installs it)")
+        return []
+    jws, keys = importlib.import_module("joserfc.jws"), importlib.import_module("joserfc.jwk")
+    private, now = ec.generate_private_key(ec.SECP256R1()), int(time.time()) * 1000
+    signer = KeySigner(private)
+    kid = thumbprint(p256(signer.public))
+    one = Envelope(
+        issuer=f"spiffe://{DOMAIN}/gateway",
+        sender=f"spiffe://{DOMAIN}/agent/router",
+        receiver=f"spiffe://{DOMAIN}/agent/billing",
+        issued=now,
+        expires=now + 60_000,
+        name="a" * 32,
+        message=message_digest("SendMessage", {"message": {"parts": [{"text": "hello"}]}}),
+        label=Label(frozenset(f"outside:bank/{name}" for name in range(8)), None),
+        items=Items(count=40, newest=("b" * 64,) * 16, before="c" * 64),
+        task="t",
+        chain="d" * 64,
+        hops=2,
+        trace=None,
+    )
+    theirs, header = keys.ECKey.import_key(private), {"alg": "ES256", "kid": kid, "typ": TYPE}
+    token = signed(one, signer, kid)
+    arrived = Arrived(message=one.message, sender=one.sender, receiver=one.receiver)
+    trusted = {DOMAIN: {kid: p256(signer.public)}}
+
+    def write() -> None:
+        signed(one, signer, kid)
+
+    def verify() -> None:
+        verify_envelope(token.encode(), trusted, arrived, now=now, leeway=0)
+
+    def other_writes() -> None:
+        jws.serialize_compact(header, canonical(envelope_claims(one)), theirs, algorithms=["ES256"])
+
+    def other_verifies() -> None:
+        jws.deserialize_compact(token, theirs, algorithms=["ES256"])
+
+    rounds = [(spent(write), spent(other_writes), spent(verify), spent(other_verifies)) for _ in range(ROUNDS)]
+    writes, peer_writes, verifies, peer_verifies = ([one[which] for one in rounds] for which in range(4))
+    return [
+        row("envelope.sign_us", writes, "us", COUNT * ROUNDS, "joserfc", peer_writes),
+        row("envelope.verify_us", verifies, "us", COUNT * ROUNDS, "joserfc", peer_verifies),
     ]
 
 

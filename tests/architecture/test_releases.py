@@ -23,7 +23,7 @@ MAKERS = {
     "service/hindsight.py": {"_let_down"},
 }
 REPLACERS = {
-    "service/contexts.py": {"add_item", "risen"},
+    "service/contexts.py": {"add_item", "risen", "from_abroad"},
     "service/quarantine.py": {"_frozen"},
     "core/enforce/clearing.py": {"cleared"},
     "core/enforce/receive.py": {"item"},

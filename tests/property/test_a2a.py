@@ -98,7 +98,7 @@ def links(value: Any) -> list[Any]:
         return [found for one in value for found in links(one)]
     if not isinstance(value, dict):
         return []
-    own = [part for part in value.get("parts", []) if isinstance(part, dict) and "url" in part]
+    own = [part for part in value.get("parts") or [] if isinstance(part, dict) and "url" in part]
     return own + [found for key, one in value.items() if key not in ("data", "metadata") for found in links(one)]
 
 

@@ -187,6 +187,36 @@ BAD: list[tuple[str, str, str, str]] = [
         "write one of a",
     ),
     (
+        PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    spiffe_id: §router\n",
+        "peers.b.spiffe_id",
+        "`router` is not a SPIFFE ID",
+        "write spiffe://<trust-domain>/<path>",
+    ),
+    (
+        PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    envelope: §maybe\n",
+        "peers.b.envelope",
+        "expected true or false",
+        "write true or false",
+    ),
+    (
+        DOMAIN + "servers: {s: {url: 'http://127.0.0.1:9', envelope: §1}}\n",
+        "servers.s.envelope",
+        "expected true or false",
+        "write true or false",
+    ),
+    (
+        NEAR + "    bundle: p.json\n    ceiling: §[bob]\n",
+        "federation.p.example.ceiling",
+        "`bob` is not an origin: expected principal:, server:, outside:, agent: or domain: and a name",
+        "write [anybody], [], or origins such as outside:partner",
+    ),
+    (
+        NEAR + "    bundle: p.json\n    speaks_for: [§bob]\n",
+        "federation.p.example.speaks_for[0]",
+        "no principal `bob` in this file",
+        "remove it",
+    ),
+    (
         PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    agent: §x\n",
         "peers.b.agent",
         "no agent `x` in this file",

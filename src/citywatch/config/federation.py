@@ -8,19 +8,24 @@ SPEC: SPIFFE Federation §5.1 and §5.2.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from urllib.parse import urlunsplit
 
 from citywatch.config.document import Node, Table
-from citywatch.config.reader import Notes, Reader, duration, named, one_of, url, where
+from citywatch.config.reader import Notes, Reader, duration, each, instead, named, one_of, shown, text, url, where
 from citywatch.config.settings import Neighbour
 from citywatch.config.table import Section, table
+from citywatch.core.errors import Malformed
+from citywatch.core.label import Label, parse_origin
+from citywatch.core.manifest import ANYBODY, Ceiling
 from citywatch.core.names import parse_domain, parse_spiffe_id
 
+ANYONE = "anybody"
 WEB, SPIFFE = "https_web", "https_spiffe"
 
 
-def federation(home: str) -> Reader[dict[str, Neighbour]]:
-    """All neighbours of the trust domain `home`."""
+def federation(home: str, principals: Collection[str]) -> Reader[dict[str, Neighbour]]:
+    """All neighbours of the trust domain `home`; `principals` are the names of the file's own."""
 
     def neighbour(notes: Notes, node: Node, path: str, domain: str) -> Neighbour | None:
         section = Section(notes, node, path, "federation.*")
@@ -35,6 +40,10 @@ def federation(home: str) -> Reader[dict[str, Neighbour]]:
             ca=section.maybe("ca", where),
             refresh_ms=section.get("refresh", duration("1s", "24h"), 0),
             max_age_ms=section.get("max_age", duration("1m", "366d"), plain.max_age_ms),
+            ceiling=Ceiling(
+                label=section.get("ceiling", _ceiling, plain.ceiling.label),
+                speaks_for=frozenset(section.get("speaks_for", each(_principal(principals)), ())),
+            ),
         )
         profile = section.maybe("profile", one_of((WEB, SPIFFE)))
         if isinstance(node, Table):
@@ -63,6 +72,35 @@ def _check_endpoint(section: Section, found: Neighbour, profile: str | None) -> 
         notes.wrong(node, path, "`profile` is missing", f"write `profile: {WEB}` or `profile: {SPIFFE}`")
     elif section.has("endpoint_id"):
         section.wrong("endpoint_id", f"with {WEB} the endpoint proves its host's name", f"write `profile: {SPIFFE}`")
+
+
+def _ceiling(notes: Notes, node: Node, path: str) -> Label | None:
+    """The origins that shaped all that comes from there, whatever is said of it; `anybody` alone is a list too."""
+    names = each(text)(notes, node, path)
+    if names is None:
+        return None
+    if ANYONE in names:
+        if len(names) > 1:
+            notes.wrong(node, path, f"`{ANYONE}` stands beside others", f"write [{ANYONE}] alone, or name the origins")
+        return ANYBODY
+    try:
+        for name in names:
+            parse_origin(name)
+    except Malformed as failure:
+        notes.wrong(node, path, str(failure), f"write [{ANYONE}], [], or origins such as outside:partner")
+        return None
+    return Label(frozenset(names), None)
+
+
+def _principal(principals: Collection[str]) -> Reader[str]:
+    def read(notes: Notes, node: Node, path: str) -> str | None:
+        name = text(notes, node, path)
+        if name is not None and name not in principals:
+            notes.wrong(node, path, f"no principal {shown(name)} in this file", instead(name, principals))
+            return None
+        return name
+
+    return read
 
 
 def _https(notes: Notes, node: Node, path: str) -> str | None:

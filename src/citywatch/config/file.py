@@ -84,9 +84,11 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
     ours: Mapping[str, Agent] = section.get(
         "agents", agents({OWN: OWN_TOOLS, **_declared(root)}, _attestors(root), _domains(root)), {}
     )
-    seen_by = {name: agent.audience for name, agent in ours.items()}
+    elsewhere = {name for name, agent in ours.items() if agent.spiffe_id}
+    seen_by = {name: agent.audience for name, agent in ours.items() if name not in elsewhere}
+    names = _people(root)["agent"]
     spoken_to: Mapping[str, PeerAgent] = section.get(
-        "peers", peers(_people(root)["agent"], {OWN, *servers}, seen_by), {}
+        "peers", peers(names, {OWN, *servers}, [one for one in names if one not in elsewhere], seen_by), {}
     )
     named_issuer = section.maybe("issuer", issuer)
     check_resources(section, _over_http(servers, spoken_to), named_issuer)
@@ -105,7 +107,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         principals=section.get("principals", principals(_declared(root)), {}),
         reader=asks,
         peers=spoken_to,
-        federation=section.get("federation", federation(domain or ""), {}),
+        federation=section.get("federation", federation(domain or "", _people(root)["principal"]), {}),
         content=section.get("content", content, {}),
         limits=section.get("limits", _limits, Limits()),
         witnesses=witnesses,

@@ -11,23 +11,27 @@ from urllib.parse import urlsplit, urlunsplit
 
 from citywatch.config.agents import audience
 from citywatch.config.document import Node, Table
-from citywatch.config.reader import Notes, Reader, duration, instead, named, one_of, shown, some, text, url
+from citywatch.config.reader import Notes, Reader, duration, flag, instead, named, one_of, shown, some, text, url
 from citywatch.config.servers import reach_over_http
 from citywatch.config.settings import PeerAgent
 from citywatch.config.table import Section, table
 from citywatch.core.manifest import EVERYBODY, Peer
-from citywatch.core.names import parse_segment
+from citywatch.core.names import parse_segment, parse_spiffe_id
 
 CARD = "/.well-known/agent-card.json"
 BINDINGS = ("JSONRPC", "HTTP+JSON")
 
 
 def peers(
-    agents: Collection[str], servers: Collection[str], audiences: Mapping[str, tuple[str, ...] | None]
+    agents: Collection[str],
+    servers: Collection[str],
+    ours: Collection[str],
+    audiences: Mapping[str, tuple[str, ...] | None],
 ) -> Reader[dict[str, PeerAgent]]:
     """All peers; `agents` are the names of the file's agents, `servers` those that no peer may have.
 
-    `audiences` says who sees what each agent sees: whoever tells an agent of ours something tells them.
+    `ours` are the agents of our own trust domain: of no other it is known here what it has read. `audiences` says who
+    sees what each agent sees: whoever tells an agent of ours something tells them.
     """
 
     def peer(notes: Notes, node: Node, path: str, name: str) -> PeerAgent | None:
@@ -45,7 +49,9 @@ def peers(
                 "url", "requests over HTTP+JSON go to addresses below it, and it has a query", "remove the query"
             )
         timeout = section.get("timeout", duration("100ms", "10m"), 30_000)
-        agent = section.get("agent", _agent(agents), "")
+        agent = section.get("agent", _agent(ours), "")
+        elsewhere = section.get("spiffe_id", _elsewhere(agent), "")
+        in_envelopes = section.get("envelope", flag, bool(agent or elsewhere))
         seen_by = section.get("audience", audience, audiences.get(agent) or (EVERYBODY,))
         card = section.get("card", url, None)
         if reach is None or callers is None:
@@ -56,12 +62,26 @@ def peers(
             name=name,
             reach=reach,
             binding=binding,
+            spiffe_id=elsewhere,
+            envelope=in_envelopes,
             card=reach.url.rstrip("/") + CARD if card is None else urlunsplit(card),
             timeout_ms=timeout,
             declared=Peer(callers=callers, skills=skills, audience=seen_by, agent=agent),
         )
 
     return table(named(lambda name: parse_segment(name, "name for a peer")), peer)
+
+
+def _elsewhere(agent: str) -> Reader[str]:
+    """The SPIFFE ID of a peer that is no agent of ours."""
+
+    def read(notes: Notes, node: Node, path: str) -> str | None:
+        if agent:
+            notes.wrong(node, path, f"the peer is our own agent `{agent}`", "remove one of the two")
+            return None
+        return named(lambda word: str(parse_spiffe_id(word)))(notes, node, path)
+
+    return read
 
 
 def _agent(agents: Collection[str]) -> Reader[str]:

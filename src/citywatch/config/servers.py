@@ -62,7 +62,10 @@ def server(notes: Notes, node: Node, path: str, name: str) -> Server | None:
         section.need("url", text, "http://127.0.0.1:9001/mcp` or `command: [program, argument]")
     elif isinstance(node, Scalar) and node.kind == "null":
         pass  # `Section` has said that a mapping is expected
-    return Server(name=name, reach=reach, timeout_ms=timeout, tools=tools) if reach is not None else None
+    envelope = section.get("envelope", flag, False)
+    if reach is None:
+        return None
+    return Server(name=name, reach=reach, timeout_ms=timeout, tools=tools, envelope=envelope)
 
 
 def _only(section: Section, kind: str, *foreign: str) -> None:

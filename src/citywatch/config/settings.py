@@ -13,7 +13,7 @@ import msgspec
 
 from citywatch.core.canonical import canonical, digest
 from citywatch.core.errors import Malformed
-from citywatch.core.manifest import EVERYBODY, Budget, Delivery, Peer, Principal, ToolManifest
+from citywatch.core.manifest import EVERYBODY, Budget, Ceiling, Delivery, Peer, Principal, ToolManifest
 from citywatch.core.names import AgentId, parse_spiffe_id
 
 
@@ -121,11 +121,12 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     reach: Http | Program
     timeout_ms: int
     tools: Mapping[str, ToolManifest]
+    envelope: bool = False
 
 
 class PeerAgent(msgspec.Struct, frozen=True, kw_only=True):
     """An agent that others speak to over A2A: where it listens and in which binding, where its card is, and who may
-    speak to it."""
+    speak to it. `spiffe_id` is what the authority of another trust domain calls it; `envelope`: messages go in one."""
 
     name: str
     reach: Http
@@ -133,6 +134,8 @@ class PeerAgent(msgspec.Struct, frozen=True, kw_only=True):
     card: str
     timeout_ms: int
     declared: Peer
+    spiffe_id: str = ""
+    envelope: bool = False
 
 
 class Reader(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,7 +173,7 @@ class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
     `bundle` is a file; with an `endpoint`, the one to begin with. `endpoint_id` is the SPIFFE ID that the endpoint has
     to prove (profile `https_spiffe`; empty: `https_web`), `ca` a PEM file that alone is trusted for `https_web`.
     `refresh_ms`: look at least so often, whatever the bundle's hint says (0: as the hint says). `max_age_ms`: after so
-    long without a look that found it, its papers are refused.
+    long without a look that found it, its papers are refused. `ceiling`: how far its agents' words are believed.
     """
 
     domain: str
@@ -180,6 +183,7 @@ class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
     ca: str | None = None
     refresh_ms: int = 0
     max_age_ms: int = 86_400_000
+    ceiling: Ceiling = Ceiling()
 
 
 class Witness(msgspec.Struct, frozen=True, kw_only=True):

@@ -32,6 +32,7 @@ class Shaper(StrEnum):
     SERVER = "server"  # the server's own data, vouched for by its manifest
     OUTSIDE = "outside"  # text of third parties: `<server>/<tool>` that it came through, or a name of the manifest
     AGENT = "agent"  # another agent, by its SPIFFE ID
+    DOMAIN = "domain"  # whatever another trust domain calls so: `<domain>/<its own name for it>`
 
 
 _SHAPERS = frozenset(Shaper)
@@ -115,7 +116,9 @@ def parse_origin(text: str) -> Origin:
     """Take one origin apart, `server:bank` or `outside:mail/read_inbox`; raise `Malformed` for every other text."""
     shaper, colon, name = text.partition(":")
     if not colon or shaper not in _SHAPERS or not _NAME.match(name):
-        raise Malformed(f"`{text[:80]}` is not an origin: expected principal:, server:, outside: or agent: and a name")
+        raise Malformed(
+            f"`{text[:80]}` is not an origin: expected principal:, server:, outside:, agent: or domain: and a name"
+        )
     return Origin(Shaper(shaper), name)
 
 

@@ -13,6 +13,7 @@ import msgspec
 from msgspec.structs import force_setattr
 
 from citywatch.core.call import Effect
+from citywatch.core.label import Label
 
 EVERYBODY = "everybody"
 OWNER = "owner"
@@ -35,6 +36,20 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     skills: tuple[str, ...] = ()
     audience: tuple[str, ...] = (EVERYBODY,)
     agent: str = ""
+
+
+ANYBODY = Label(None, None)
+"""Shaped by anybody, for everybody to see."""
+
+
+class Ceiling(msgspec.Struct, frozen=True, kw_only=True):
+    """How far another trust domain's words are believed. `label` is joined to all of them, whatever its gateway says.
+
+    `speaks_for` are principals of ours by whose name that domain means the same person.
+    """
+
+    label: Label = ANYBODY
+    speaks_for: frozenset[str] = frozenset()
 
 
 class ParameterType(StrEnum):

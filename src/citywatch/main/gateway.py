@@ -28,6 +28,7 @@ from citywatch.core.policy.check import check_policies
 from citywatch.core.wire.jsonrpc import Limits
 from citywatch.main.access import access_routes, access_tokens, resources
 from citywatch.main.assembly import GATEWAY_TTL_MS, LEEWAY_MS, City, assumptions, load_rules, operator
+from citywatch.main.envelopes import arrivals, envelope_routes, envelopes
 from citywatch.main.federation import neighbours
 from citywatch.main.peers import card_upstreams, cards, peer_upstreams
 from citywatch.main.routes import card_routes, proven_routes, routes
@@ -93,7 +94,7 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     await _meet(city, known)
     door = Door(known.domains, city.audience, messages)
     tokens = access_tokens(city.settings, city.keys, city.row, city.clock, city.chance)
-    exchange = _exchange(city, enforcer, upstreams, tokens)
+    exchange = _exchange(city, enforcer, upstreams, tokens, known)
     watch = Watch(city.store, exchange.listening, city.settings.limits.max_staleness_ms / 1000)
     await watch.look()
     served = cards(city.settings, city.keys, enforcer, where_cards_are)
@@ -174,11 +175,13 @@ def _enforcer(city: City, rules: Rules, store: Store) -> Enforcer:
 
 
 def _exchange(
-    city: City, enforcer: Enforcer, upstreams: Mapping[str, Upstream], tokens: AccessTokens | None
+    city: City, enforcer: Enforcer, upstreams: Mapping[str, Upstream], tokens: AccessTokens | None, known: Federation
 ) -> Exchange:
     limits = city.settings.limits
     replies = Limits(size=limits.reply_bytes, depth=limits.depth, nodes=limits.nodes)
-    return Exchange(enforcer, upstreams, replies, limits.sessions_per_agent, tokens)
+    written = envelopes(city.settings, city.keys, city.clock)
+    taken = arrivals(enforcer, known, LEEWAY_MS)
+    return Exchange(enforcer, upstreams, replies, limits.sessions_per_agent, tokens, written, taken)
 
 
 def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, watch: Watch, served: Cards) -> Gateway:
@@ -202,6 +205,7 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, w
             **routes(city.issuer, publisher, enforcing=not settings.observe),
             **card_routes(served),
             **access_routes(exchange.outward.tokens),
+            **(envelope_routes(exchange.envelopes) if exchange.envelopes is not None else {}),
         },
         cards=served.card,
         proven=proven_routes(plans, waiting),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from citywatch.core.call import Call, Direction
 from citywatch.core.errors import Malformed
 from citywatch.core.events import Decided
+from citywatch.core.identity.envelope import read_envelope
 from citywatch.core.log.entry import decode_event
 from citywatch.core.wire import a2a, mcp
 from citywatch.core.wire.jsonrpc import FROM_SERVER, Request, parse_message
@@ -52,11 +53,14 @@ def rebuild(decided: Decided, body: bytes) -> Call:
     rpc_id = None
     chain: tuple[str, ...] = ()
     things: tuple[tuple[str, str], ...] = ()
+    tightened = brought = None
     if body and decided.revision == a2a.REVISION:
         message = parse_message(body, FROM_SERVER)
         reading = a2a.read_request(message)
         arguments, chain, things = dict(reading.arguments), reading.chain, reading.things
         rpc_id = message.id if isinstance(message, Request) else None
+        tightened = reading.tightened
+        brought = None if reading.envelope is None else read_envelope(reading.envelope.encode("utf-8")).label
     elif body:
         message = parse_message(body, FROM_SERVER)
         params = dict(mcp.visible(getattr(message, "params", None)))
@@ -78,4 +82,6 @@ def rebuild(decided: Decided, body: bytes) -> Call:
         task=decided.task,
         chain=chain,
         things=things,
+        tightened=tightened,
+        brought=brought,
     )

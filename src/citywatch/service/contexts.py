@@ -134,6 +134,12 @@ class Contexts:
         return history
 
 
+def from_abroad(flow: Flow, label: Label) -> Flow:
+    """The same with what an agent of another trust domain brings along."""
+    context = msgspec.structs.replace(flow.context, label=join(flow.context.label, label))
+    return msgspec.structs.replace(flow, context=context)
+
+
 def enter(context: Key, entering: Entering, server: str, loaded: Loaded, at: int, model: Model | None = None) -> Puts:
     """The rows that change when this message reaches the agent. `loaded` has the context's row and the written ones."""
     return entered(context, entering, item_of(entering, server, loaded, at, model), loaded)

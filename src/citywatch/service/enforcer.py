@@ -51,7 +51,7 @@ from citywatch.core.enforce.past import Event, event_of, reply_of
 from citywatch.core.enforce.peers import is_message
 from citywatch.core.enforce.receive import Entering, entering_reply
 from citywatch.core.enforce.rules import Rules
-from citywatch.core.enforce.said import heard, said_by
+from citywatch.core.enforce.said import heard, kept_from, said_by
 from citywatch.core.enforce.settle import Released, Withheld, check_stands, reply_rows, settle, standing_rows
 from citywatch.core.enforce.veiling import hiding_tool, veil_reply
 from citywatch.core.enforce.verify import Authority, verify
@@ -252,7 +252,7 @@ class Enforcer:
             now = self.clock.now_ms()
             entering = entering_reply(call, given, rules) if rules.principals else None
             hearer, heard_of = await self.snapshots.hearer(call, rules)
-            hearing = hearing_of(call, rules, hearer)
+            hearing, secret = hearing_of(call, rules, hearer), False
             flowed = (context,) if answering else () if entering is None else (context, *around, *entering.rows())
             flowed = (*flowed, *(() if hearing is None else hearing.contexts))
             judging = reply_rows(call, given, judged.authority)
@@ -262,10 +262,14 @@ class Enforcer:
             if entering is not None and hearing is not None:
                 said = said_by(hearing.agent, [context_of(key, loaded) for key in hearing.contexts])
                 entering = heard(entering, hearing.agent, said)
+                if kept_from(call, rules, said) and not rules.observe:
+                    secret = True
             past, read = await self.snapshots.past(event, self.rules, home.task, loaded)
             known = {key: self.snapshots.decode(key, loaded) for key in judging}
             label = join(home.label, home.before) if answering else BOTTOM
             settled = as_delivered(settle(call, judged.authority, shown, rules, known, label), delivered, rules.observe)
+            if secret:
+                settled = Withheld(code=Code.NOT_A_READER, detail=f"what `{call.server}` says is not for its caller")
             if (silent := unheard(call, rules, hearer)) is not None:
                 settled = Withheld(code=silent.reason.code, detail=silent.reason.detail)
             salt = self.chance.salt()

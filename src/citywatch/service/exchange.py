@@ -24,6 +24,7 @@ from citywatch.core.wire.jsonrpc import Limits, Response
 from citywatch.service.access import AccessTokens
 from citywatch.service.conversations import Conversations
 from citywatch.service.enforcer import Enforcer
+from citywatch.service.envelopes import Arrivals, Envelopes
 from citywatch.service.greetings import Greetings
 from citywatch.service.judged import Judged
 from citywatch.service.listening import Listening
@@ -48,9 +49,14 @@ class Exchange:
         limits: Limits,
         max_sessions: int,
         tokens: AccessTokens | None = None,
+        envelopes: Envelopes | None = None,
+        arrivals: Arrivals | None = None,
     ) -> None:
-        """`tokens` writes what those servers are shown that take access tokens of ours."""
+        """`tokens` writes what those servers are shown that take access tokens of ours, `envelopes` what messages go
+        out in; `arrivals` takes what messages of other domains come in.
+        """
         self.enforcer = enforcer
+        self.envelopes, self.arrivals = envelopes, arrivals
         self.outward = outward = Outward(upstreams, tokens)
         self.questions = Questions(enforcer, outward)
         self.replies = Replies(enforcer, self.questions, limits)
@@ -74,8 +80,12 @@ class Exchange:
             try:
                 if is_message(call) and call.method == a2a.LIST:
                     return await self._listed(judged, headers)
+                envelope = None if self.envelopes is None else self.envelopes.of(judged)
+                told = _told_by(judged, headers)
+                if envelope is not None and is_message(call):
+                    told = {**told, "a2a-extensions": a2a.ENVELOPE}
                 answer = await self.outward.send(
-                    judged, forwarded(judged), _told_by(judged, headers), repeatable=_repeatable(judged)
+                    judged, forwarded(judged, envelope), told, repeatable=_repeatable(judged)
                 )
             except (Unavailable, Refused) as failure:
                 return await self.replies.failed(judged, failure.code, failure.detail)
@@ -187,12 +197,14 @@ class Exchange:
         return judged
 
 
-def forwarded(judged: Judged) -> bytes:
-    """What a server is sent: the message that was judged, without the chain that was shown to us."""
-    if is_message(judged.call):
+def forwarded(judged: Judged, envelope: str | None = None) -> bytes:
+    """What a server is sent: the message that was judged, without the chain that was shown to us, in its envelope."""
+    call = judged.call
+    if is_message(call):
         chain = judged.known.chain
-        return a2a.forwarded(judged.call, len(chain.hops) if isinstance(chain, Chain) else None)
-    return mcp.without_chain(judged.call.body) if judged.call.chain else judged.call.body
+        return a2a.forwarded(call, len(chain.hops) if isinstance(chain, Chain) else None, envelope)
+    body = mcp.without_chain(call.body) if call.chain or call.tightened is not None else call.body
+    return body if envelope is None else mcp.with_envelope(body, envelope)
 
 
 def _repeatable(judged: Judged) -> bool:

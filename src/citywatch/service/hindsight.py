@@ -17,6 +17,7 @@ import msgspec
 
 from citywatch.core import events
 from citywatch.core.call import Allow, Call, Decision, Deny, Direction
+from citywatch.core.enforce.abroad import brought_from_abroad
 from citywatch.core.enforce.admit import DISCLOSED
 from citywatch.core.enforce.carrying import Spread
 from citywatch.core.enforce.context import MAX_ITEMS, Context, Flow, FlowNeed, Ticket, home_of, item_key
@@ -31,7 +32,7 @@ from citywatch.core.identity.registration import AgentRow, agent_key, parse_agen
 from citywatch.core.label import BOTTOM, Label, join, join_all
 from citywatch.core.log.entry import decode_event
 from citywatch.core.plan.contract import Progress
-from citywatch.service.contexts import context_of, held_to, parties_of
+from citywatch.service.contexts import context_of, from_abroad, held_to, parties_of
 from citywatch.service.entries import MAX_POLICIES, MAX_SOURCES
 from citywatch.service.handles import refilled
 from citywatch.service.ports import Loaded, Store
@@ -77,6 +78,8 @@ async def then(store: Store, rules: Rules, index: int, decided: events.Decided, 
     flow = None
     if need.flow is not None:
         flow = await _flow(store, need.flow, index, decided, missing)
+        abroad = brought_from_abroad(call, rules)
+        flow = flow if abroad is None else from_abroad(flow, abroad)
     row = await _registered(store, decided.agent)
     known = Known(
         rules=rules,

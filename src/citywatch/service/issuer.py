@@ -9,7 +9,7 @@ received, the next one has received: changing keys cleans no context.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -61,8 +61,12 @@ class Issuer:
         audience: str,
         lifetimes: Callable[[str], Lifetimes],
         leeway_ms: int,
+        envelopes: Callable[[], Mapping[str, P256Key]] = dict,
     ) -> None:
-        """`authority` and `bundle` are asked each time, so that a rotation needs no restart; `lifetimes` by name."""
+        """`authority` and `bundle` are asked each time, so that a rotation needs no restart; `lifetimes` by name.
+
+        `envelopes` are the gateway's keys for envelopes: they stand in the bundle that others are given.
+        """
         self._store = store
         self._clock = clock
         self._replica = replica
@@ -71,10 +75,11 @@ class Issuer:
         self._audience = audience
         self._lifetimes = lifetimes
         self._leeway = leeway_ms
+        self._envelopes = envelopes
 
     def bundle(self) -> bytes:
         """Whom to believe today, as a SPIFFE bundle. It is public."""
-        return format_bundle(self._bundle())
+        return format_bundle(msgspec.structs.replace(self._bundle(), envelopes=self._envelopes()))
 
     def introduction(self, agent: AgentId) -> Introduction:
         """What the agent's program must know beside its key."""

@@ -48,18 +48,25 @@ class Messages:
         """Return whose the whole request is, and never again for the same one; `Refused` otherwise."""
         credential = check_body(proof, body)
         key, holder = nonce_key(proof), agent_key(parse_agent_id(credential.agent).name)
-        for _ in range(MAX_CONFLICTS):
-            loaded = await self._store.load((key, FLOOR, holder), ())
-            row = loaded.rows.get(holder)
-            found = None if row is None else parse_agent_row(row.value)
-            check_standing(credential.agent, credential.key, found, credential.proved)
-            if key in loaded.rows or proof.expires <= _floor(loaded):
-                raise Refused(Code.CREDENTIAL_EXPIRED, "the message was sent before")
-            reads = ((key, 0), (FLOOR, _version(loaded)))
-            put = (key, msgspec.json.encode(proof.expires))
-            if isinstance(await self._store.append(Append(reads=reads, puts=(put,))), Appended):
-                return credential
-        raise Unavailable(Code.CONFLICT, "the message's nonce could not be written down")
+        row = (await self._store.load((holder,), ())).rows.get(holder)
+        found = None if row is None else parse_agent_row(row.value)
+        check_standing(credential.agent, credential.key, found, credential.proved)
+        if not await spend(self._store, key, proof.expires):
+            raise Refused(Code.CREDENTIAL_EXPIRED, "the message was sent before")
+        return credential
+
+
+async def spend(store: Store, key: Key, expires: int) -> bool:
+    """Write down that something was taken which is good once, until then (ms); False if it was before."""
+    for _ in range(MAX_CONFLICTS):
+        loaded = await store.load((key, FLOOR), ())
+        if key in loaded.rows or expires <= _floor(loaded):
+            return False
+        reads = ((key, 0), (FLOOR, _version(loaded)))
+        put = (key, msgspec.json.encode(expires))
+        if isinstance(await store.append(Append(reads=reads, puts=(put,))), Appended):
+            return True
+    raise Unavailable(Code.CONFLICT, "that a message was taken could not be written down")
 
 
 async def drop_nonces(store: Store, now: int, leeway_ms: int) -> int:

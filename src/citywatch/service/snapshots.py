@@ -13,6 +13,7 @@ import msgspec
 
 from citywatch.core.call import Call
 from citywatch.core.delegation.chain import Chain
+from citywatch.core.enforce.abroad import brought_from_abroad
 from citywatch.core.enforce.carrying import NOTHING, PRINT, Carried, Spread, looked_up, print_key, spread_of
 from citywatch.core.enforce.chains import WITHDRAWN, chain_rows
 from citywatch.core.enforce.context import Flow
@@ -42,7 +43,7 @@ from citywatch.core.enforce.peers import THING, receiver_of, thing_rows
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.identity.registration import AgentRow
 from citywatch.core.plan.temporal import Memory
-from citywatch.service.contexts import Contexts
+from citywatch.service.contexts import Contexts, from_abroad
 from citywatch.service.ports import Loaded, Puts, Reads, Store
 
 MAX_DECODED = 50_000
@@ -81,6 +82,8 @@ class Snapshots:
     ) -> Known:
         """What this call's decision may depend on. `taken`: its id was seen in use a moment ago."""
         flow = None if need.flow is None else await self._contexts.flow(need.flow, loaded)
+        if flow is not None and (abroad := brought_from_abroad(call, rules)) is not None:
+            flow = from_abroad(flow, abroad)
         invited = None if need.invited is None else read_invitation(self.decode(need.invited, loaded))
         if flow is not None and invited is not None:
             flow = msgspec.structs.replace(flow, continues=invited.call)

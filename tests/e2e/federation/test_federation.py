@@ -179,7 +179,7 @@ def test_anybody_reads_our_bundle_and_other_libraries_understand_it(world: World
     document = answer.json()
     assert document["spiffe_sequence"] == 1
     assert document["spiffe_refresh_hint"] == 300
-    assert {key["use"] for key in document["keys"]} == {"x509-svid", "jwt-svid", "wit-svid"}
+    assert {key["use"] for key in document["keys"]} == {"x509-svid", "jwt-svid", "wit-svid", "citywatch-envelope"}
     bundle = parse_bundle(answer.content, OURS)
     domain = TrustDomain(OURS)
     tokens = {"keys": [key for key in document["keys"] if key["use"] == "jwt-svid"]}

@@ -165,7 +165,7 @@ async def test_a_source_that_is_away_keeps_the_last_one_for_its_age_and_no_longe
     [
         (b"{", "not a JSON object"),
         (b'{"keys":[]}', "no authority"),
-        (b'{"keys":[{"use":"citywatch-envelope","kty":"EC","crv":"P-256"}]}', "no authority"),
+        (b'{"keys":[{"use":"later-use","kty":"EC","crv":"P-256"}]}', "no authority"),
         (bundle(3, domain="acme.example"), "not of the trust domain"),
         (bundle(3, subject="authority"), "has the name of one of"),
         (b"x" * 300_000, "at most"),

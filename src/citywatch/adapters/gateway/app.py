@@ -287,6 +287,7 @@ class Gateway:
             continuation=None if message is None else mcp.continuation(message),
             task=None if message is None else mcp.named_task(message),
             chain=() if message is None else mcp.shown_chain(message),
+            tightened=None if message is None else mcp.claimed_label(message),
         )
 
     async def _body(self, receive: Receive, most: int, place: AbstractAsyncContextManager[object]) -> bytes:

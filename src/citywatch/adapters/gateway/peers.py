@@ -17,6 +17,8 @@ from citywatch.core.call import Call, Direction
 from citywatch.core.canonical import canonical
 from citywatch.core.errors import Code, Malformed
 from citywatch.core.identity.credential import Credential
+from citywatch.core.label import Label
+from citywatch.core.names import parse_agent_id
 from citywatch.core.wire import a2a, a2a_errors, a2a_rest, jsonrpc, mcp
 from citywatch.core.wire.jsonrpc import Limits, Message, Request
 from citywatch.service.exchange import Exchange
@@ -104,6 +106,7 @@ async def said(exchange: Exchange, asked: Asked, message: Message, credential: C
     """Carry one request to a peer, and what comes of it back."""
     a2a.check_version(asked.headers)
     reading = a2a.read_request(message)
+    brought = await _brought(exchange, asked, message, reading, credential)
     call = Call(
         id=exchange.enforcer.chance.call_id(),
         direction=Direction.TO_SERVER,
@@ -118,8 +121,23 @@ async def said(exchange: Exchange, asked: Asked, message: Message, credential: C
         task=reading.task,
         chain=reading.chain,
         things=reading.things,
+        tightened=reading.tightened,
+        brought=brought,
     )
     return asked.told(await exchange.request(call, credential, {"a2a-version": a2a.VERSION}))
+
+
+async def _brought(
+    exchange: Exchange, asked: Asked, message: Message, reading: a2a.Reading, credential: Credential
+) -> Label | None:
+    """The label in the envelope of another domain's gateway. None if the message came in none; no agent of ours writes
+    one."""
+    if reading.envelope is None:
+        return None
+    home = exchange.enforcer.rules.domain
+    if exchange.arrivals is None or parse_agent_id(credential.agent).domain == home or not isinstance(message, Request):
+        raise Malformed(f"`{a2a.ENVELOPE}` in `metadata` is written by a gateway")
+    return await exchange.arrivals.take(reading.envelope, message, asked.peer, credential)
 
 
 def _is_json(raw: bytes, limits: Limits) -> bool:

@@ -15,7 +15,7 @@ import msgspec
 from citywatch.core.call import Effect
 from citywatch.core.flow.fields import Fields
 from citywatch.core.flow.prints import fingerprints
-from citywatch.core.manifest import SILENT, Budget, Clearance, Peer, Principal, ToolManifest
+from citywatch.core.manifest import SILENT, Budget, Ceiling, Clearance, Peer, Principal, ToolManifest
 from citywatch.core.names import AgentId
 from citywatch.core.plan.formula import Rule
 from citywatch.core.plan.temporal import Automaton, compile_rule
@@ -61,6 +61,7 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     bound: frozenset[str] = frozenset()
     roots: frozenset[str] = frozenset()
     peers: Mapping[str, Peer] = {}
+    ceilings: Mapping[str, Ceiling] = {}
     handles: Mapping[str, frozenset[Tool]] = {}
     """Of which tools each agent, by name, is given handles beyond what their manifests hide; a tool `*` is all of a
     server's."""
@@ -118,6 +119,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """The thumbs of the keys that speak for principals at the root of a chain."""
     hiding: Mapping[str, Mapping[Tool, ApprovedTool]] = {}
     """By an agent's name, the tools of which it is given more handles than others are, as they hide."""
+    ceilings: Mapping[str, Ceiling] = {}
+    """How far the words of other trust domains are believed, by domain."""
     peers: Mapping[str, Peer] = {}
     """The agents, by the name that the file gives them, that can be spoken to."""
     follows: bool = False
@@ -228,6 +231,7 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         bound=configured.bound,
         roots=configured.roots,
         peers=configured.peers,
+        ceilings=configured.ceilings,
         follows=follows,
         boilerplate=_boilerplate(configured, definitions) if follows else frozenset(),
         attestors=configured.attestors,

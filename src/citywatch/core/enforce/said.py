@@ -11,6 +11,8 @@ INVARIANTS
 4. A label that an operator let down is let down for that agent's own acts. What it says to others carries it whole.
 5. A person's own words go along as the gateway recorded them, never as an agent tells them: under the task that the
    message names, where the sender is held to no plan, and for acts under that task alone.
+6. An agent may say that more people shaped its words, or that fewer may see them, and never the opposite.
+7. What is not for those who see what the asking agent sees is not answered.
 """
 
 from __future__ import annotations
@@ -23,8 +25,11 @@ from citywatch.core.call import Call
 from citywatch.core.content.model import Model
 from citywatch.core.enforce.context import Context, Flow
 from citywatch.core.enforce.receive import Entering, undeclared
+from citywatch.core.enforce.rules import Rules
 from citywatch.core.flow.item import SPEAKER, Item
-from citywatch.core.label import BOTTOM, Label, Shaper, join, join_all
+from citywatch.core.label import BOTTOM, Label, Shaper, join, join_all, may_flow
+from citywatch.core.manifest import EVERYBODY, audience_of
+from citywatch.core.names import parse_agent_id
 
 
 def said_by(agent: str, contexts: Iterable[Context]) -> Label:
@@ -38,8 +43,20 @@ def said_by(agent: str, contexts: Iterable[Context]) -> Label:
 
 
 def said_in(call: Call, flow: Flow) -> Label:
-    """The label of a message's words: the sender's, and that of whatever was put in for it. # INVARIANT: 1."""
-    return join_all((said_by(call.agent, (flow.context,)), *(one.label for one in call.filled)))
+    """The label of a message's words: the sender's, that of whatever was put in for it, and what it adds itself.
+
+    # INVARIANT: 1, 6.
+    """
+    own = BOTTOM if call.tightened is None else call.tightened
+    return join_all((said_by(call.agent, (flow.context,)), own, *(one.label for one in call.filled)))
+
+
+def kept_from(call: Call, rules: Rules, label: Label) -> bool:
+    """Whether an answer with this label is not for whoever asked, by those who see what they see."""
+    audience = rules.cleared(call.agent.rpartition("/")[2]).audience
+    if audience is None and parse_agent_id(call.agent).domain != rules.domain:  # nobody here tells who sees it there
+        audience = (EVERYBODY,)
+    return audience is not None and not may_flow(label, audience_of(audience))
 
 
 def heard(entering: Entering, agent: str, label: Label) -> Entering:

@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from citywatch.core.canonical import digest
 from citywatch.core.flow.blob import BLOB, sent_blob
 from citywatch.core.flow.fold import fold
 from citywatch.core.flow.index import Index, index_text
@@ -78,6 +79,7 @@ class History:
         self._records: dict[tuple[int, int], list[Part]] = {}
         self._fields: dict[str, list[tuple[int, Part]]] = {}
         self._held: dict[tuple[tuple[str, ...], str], set[str]] = {}
+        self._over: list[str] = []
         self._asked: tuple[int, ...] = ()
         self._heard = Heard()
         self._blobs = False
@@ -93,6 +95,7 @@ class History:
     def add(self, item: Item) -> None:
         number = len(self.items)
         self.items.append(item)
+        self._over.append(digest(f"{self._over[-1] if self._over else ''}\n{item.digest}".encode()))
         self._print(item)
         if item.advice:
             self.advised.append(item)
@@ -126,6 +129,10 @@ class History:
                 self.received[one] = None
             for one in list(itertools.islice(self.received, max(0, len(self.received) - MAX_PRINTS))):
                 del self.received[one]
+
+    def over(self, count: int) -> str | None:
+        """One digest over the first so many items, each of which it rests on; None over none."""
+        return self._over[count - 1] if count > 0 else None
 
     def part(self, seen: Sighting) -> Part:
         return self.items[seen.item].parts[seen.part]

@@ -27,10 +27,14 @@ from citywatch.core.signature import P256Key, format_jwk, parse_jwk
 MAX_BUNDLE_BYTES = 262_144
 MAX_AUTHORITIES = 64
 _X509, _JWT, _WIT = "x509-svid", "jwt-svid", "wit-svid"
+ENVELOPE = "citywatch-envelope"
+"""The `use` of a key that signs envelopes. A reader that does not know it passes over it (§4.2.2)."""
 
 
 class TrustBundle(msgspec.Struct, frozen=True, kw_only=True):
     """A trust domain's authorities. `certificates` sign X.509-SVIDs; `keys`, by `kid`, JWT-SVIDs; `bound` WIT-SVIDs.
+
+    `envelopes` are its gateway's keys for envelopes of messages.
 
     `sequence` grows with every change; `refresh_hint` is the seconds after which to look for a newer one.
     """
@@ -41,6 +45,7 @@ class TrustBundle(msgspec.Struct, frozen=True, kw_only=True):
     sequence: int
     refresh_hint: int
     bound: Mapping[str, P256Key] = {}
+    envelopes: Mapping[str, P256Key] = {}
 
 
 def parse_bundle(text: bytes, domain: str) -> TrustBundle:
@@ -57,7 +62,7 @@ def parse_bundle(text: bytes, domain: str) -> TrustBundle:
     if not isinstance(entries, list) or len(entries) > MAX_AUTHORITIES:
         raise Malformed(f"a bundle has a list `keys` of at most {MAX_AUTHORITIES} entries")
     certificates: list[x509.Certificate] = []
-    keys: dict[str, dict[str, P256Key]] = {_JWT: {}, _WIT: {}}
+    keys: dict[str, dict[str, P256Key]] = {_JWT: {}, _WIT: {}, ENVELOPE: {}}
     for entry in entries:
         if not isinstance(entry, dict):
             raise Malformed("an entry of the bundle is not an object")
@@ -65,7 +70,7 @@ def parse_bundle(text: bytes, domain: str) -> TrustBundle:
             continue  # SPEC: §4.2.1; the SVIDs that we know are all on P-256
         if entry.get("use") == _X509:
             certificates.extend(_certificates(entry, domain))
-        elif (use := entry.get("use")) in (_JWT, _WIT):
+        elif (use := entry.get("use")) in keys:
             kid = _kid(entry)
             if kid in keys[use]:
                 raise Malformed("two keys of the bundle have one `kid`")
@@ -75,6 +80,7 @@ def parse_bundle(text: bytes, domain: str) -> TrustBundle:
         certificates=tuple(certificates),
         keys=keys[_JWT],
         bound=keys[_WIT],
+        envelopes=keys[ENVELOPE],
         sequence=_count(document, "spiffe_sequence"),
         refresh_hint=_count(document, "spiffe_refresh_hint"),
     )
@@ -90,7 +96,7 @@ def format_bundle(bundle: TrustBundle) -> bytes:
         }
         for certificate in bundle.certificates
     ]
-    for use, keys in ((_JWT, bundle.keys), (_WIT, bundle.bound)):
+    for use, keys in ((_JWT, bundle.keys), (_WIT, bundle.bound), (ENVELOPE, bundle.envelopes)):
         entries += [{"use": use, "kid": kid, **format_jwk(key)} for kid, key in keys.items()]
     document = {"keys": entries, "spiffe_sequence": bundle.sequence, "spiffe_refresh_hint": bundle.refresh_hint}
     return json.dumps(document, separators=(",", ":")).encode("ascii")

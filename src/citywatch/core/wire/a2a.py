@@ -30,9 +30,11 @@ import msgspec
 
 from citywatch.core.call import Call, Effect
 from citywatch.core.errors import Code, Malformed, Refused
+from citywatch.core.label import Label
 from citywatch.core.wire.a2a_errors import read_info, refusal
 from citywatch.core.wire.a2a_list import LIST, read_filter
 from citywatch.core.wire.a2a_results import PLAIN_ID, check_part, check_reply, conversation, given, is_last, may_be_last
+from citywatch.core.wire.claimed import read_label
 from citywatch.core.wire.jsonrpc import FROM_SERVER, Message, Request, format_message, parse_message
 
 REVISION: Final = "a2a/1.0"
@@ -43,15 +45,25 @@ SKILL: Final = "citywatch/skill"
 SENDER: Final = "citywatch/sender"
 HOPS: Final = "citywatch/hops"
 HANDED: Final = "citywatch/handed"
+LABEL: Final = "citywatch/label"
 OURS: Final = "citywatch/"
+ENVELOPE: Final = "urn:citywatch:envelope:1"
+"""The URI of our extension: under it a gateway puts the envelope of a message (docs/reference/envelope.md)."""
+_OURS: Final = (TASK, CHAIN, SKILL, HANDED, LABEL)
+"""Of our members, those that an agent may write."""
+_GATEWAYS: Final = (ENVELOPE, SENDER, HOPS)
+_KEPT_BACK: Final = frozenset((CHAIN, LABEL, *_GATEWAYS))
+MAX_ENVELOPE: Final = 8_192
 MAX_LINKS: Final = 8
 MAX_PARTS: Final = 256
 _TASK: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _SKILL: Final = re.compile(r"[A-Za-z0-9._/@+-]{1,128}\Z")
 __all__ = [
     "CHAIN",
+    "ENVELOPE",
     "HANDED",
     "HOPS",
+    "LABEL",
     "LIST",
     "REVISION",
     "SENDER",
@@ -97,6 +109,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
     `arguments` is what policy may see: the parameters without our own metadata. `things` are the tasks and
     conversations that the request goes on with, as `(kind, id)`. `task` and `chain` are the sender's own, as in MCP.
+    `tightened` is what it adds to the label of its own words, `envelope` that of another trust domain's gateway, as
+    it came: nothing of it is believed yet.
     """
 
     row: Method
@@ -105,6 +119,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     things: tuple[tuple[str, str], ...]
     task: str | None
     chain: tuple[str, ...]
+    tightened: Label | None = None
+    envelope: str | None = None
 
 
 def methods() -> tuple[Method, ...]:
@@ -154,7 +170,8 @@ def read_request(message: Message) -> Reading:
     params = message.params or {}
     _members(params, row.params, row.required, row.method)
     metadata = params.get("metadata", _EMPTY)
-    _own_only(metadata, (TASK, CHAIN, SKILL, HANDED) if row.sends else (TASK, CHAIN))
+    passed_on = ENVELOPE in metadata  # by a gateway, which also says who sends it and for which task of its own
+    _own_only(metadata, (*(_OURS if row.sends else (TASK, CHAIN)), *(_GATEWAYS if passed_on and row.sends else ())))
     things = _sent(params) if row.sends else _named(params)
     if row.method == LIST:
         read_filter(params)
@@ -168,8 +185,10 @@ def read_request(message: Message) -> Reading:
         name=skill if row.sends else params.get("id"),
         arguments=visible(params),
         things=things,
-        task=_task(metadata),
+        task=None if passed_on and CHAIN not in metadata else _task(metadata),
         chain=_chain(metadata),
+        tightened=read_label(metadata, LABEL),
+        envelope=_envelope(metadata),
     )
 
 
@@ -178,13 +197,13 @@ def visible(params: Mapping[str, Any]) -> Mapping[str, Any]:
     metadata = params.get("metadata")
     if metadata is None:
         return params
-    kept = {key: value for key, value in metadata.items() if key == HANDED or not key.startswith(OURS)}
+    kept = {key: value for key, value in metadata.items() if key == HANDED or not _is_ours(key)}
     rest = {key: value for key, value in params.items() if key != "metadata"}
     return {**rest, "metadata": kept} if kept else rest
 
 
-def forwarded(call: Call, hops: int | None) -> bytes:
-    """What a peer is sent: the request that was judged without its chain, with who sends it.
+def forwarded(call: Call, hops: int | None, envelope: str | None = None) -> bytes:
+    """What a peer is sent: the request that was judged without its chain, with who sends it, in its envelope if any.
 
     `hops` is the number of agents that its task came through, None where no chain says so.
     """
@@ -195,8 +214,12 @@ def forwarded(call: Call, hops: int | None) -> bytes:
     if call.method not in _CARRYING:
         kept = {key: value for key, value in params.items() if key != "metadata"}
         return format_message(msgspec.structs.replace(message, params=kept))
-    metadata = {key: value for key, value in params.get("metadata", {}).items() if key != CHAIN}
+    metadata = {key: value for key, value in params.get("metadata", {}).items() if key not in _KEPT_BACK}
+    if call.task is None:
+        metadata.pop(TASK, None)
     told = {**metadata, SENDER: call.agent, **({} if hops is None else {HOPS: hops})}
+    if envelope is not None:
+        told[ENVELOPE] = envelope
     return format_message(msgspec.structs.replace(message, params={**params, "metadata": told}))
 
 
@@ -304,10 +327,21 @@ def _identified(found: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     return tuple(dict.fromkeys(found))
 
 
+def _is_ours(key: str) -> bool:
+    return key.startswith(OURS) or key == ENVELOPE
+
+
+def _envelope(metadata: Mapping[str, Any]) -> str | None:
+    token = metadata.get(ENVELOPE)
+    if token is not None and not (type(token) is str and 0 < len(token) <= MAX_ENVELOPE):
+        raise Malformed(f"`{ENVELOPE}` in `metadata` is a compact JWS of at most {MAX_ENVELOPE} characters")
+    return token
+
+
 def _own_only(metadata: Mapping[str, Any], may: tuple[str, ...]) -> None:
     """# INVARIANT: 4."""
     for key in metadata:
-        if key.startswith(OURS) and key not in may:
+        if _is_ours(key) and key not in may:
             raise Malformed(f"`{_printable(key)}` in `metadata` is written by a gateway, or belongs elsewhere")
 
 

@@ -22,9 +22,12 @@ from citywatch.core.wire.refusals import (
 from citywatch.core.wire.requests import (
     CHAIN,
     CONTINUING,
+    ENVELOPE,
+    LABEL,
     RESPONSE,
     TASK,
     Reading,
+    claimed_label,
     continuation,
     name_and_arguments,
     named_task,
@@ -34,6 +37,7 @@ from citywatch.core.wire.requests import (
     shown_chain,
     visible,
     with_chain,
+    with_envelope,
     without_chain,
 )
 from citywatch.core.wire.results import (
@@ -52,6 +56,8 @@ from citywatch.core.wire.results import (
 __all__ = [
     "CHAIN",
     "CONTINUING",
+    "ENVELOPE",
+    "LABEL",
     "LEGACY",
     "MODERN",
     "OFFERING",
@@ -66,6 +72,7 @@ __all__ = [
     "all_methods",
     "check_agent_reply",
     "check_reply",
+    "claimed_label",
     "claimed_session",
     "continuation",
     "definitions",
@@ -93,5 +100,6 @@ __all__ = [
     "turned_away",
     "visible",
     "with_chain",
+    "with_envelope",
     "without_chain",
 ]

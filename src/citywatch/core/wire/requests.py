@@ -29,6 +29,8 @@ import msgspec
 
 from citywatch.core.call import Continuation, Direction
 from citywatch.core.errors import Code, Malformed, Refused
+from citywatch.core.label import Label
+from citywatch.core.wire.claimed import read_label
 from citywatch.core.wire.headers import (
     ParamHeader,
     RoutingHeaders,
@@ -56,6 +58,11 @@ TASK: Final = "citywatch/task"
 """In `_meta`: for which of its tasks an agent makes a call, as `citywatch task start` printed it."""
 CHAIN: Final = "citywatch/chain"
 """In `_meta`: the links of the chain under which an agent makes a call, root first. No server sees them."""
+LABEL: Final = "citywatch/label"
+"""In `_meta`: what an agent adds to the label that an envelope gives its call."""
+ENVELOPE: Final = "citywatch/envelope"
+"""In `_meta`: what the gateway says of a call, signed, for servers that are declared to take it."""
+_OURS: Final = "citywatch/"
 RESPONSE: Final = "response"
 CONTINUING: Final = frozenset(("inputResponses", "requestState"))
 """The parameters that continue a call; apart from them it is the same call again."""
@@ -168,6 +175,29 @@ def shown_chain(message: Message) -> tuple[str, ...]:
     return tuple(links)
 
 
+def claimed_label(message: Message) -> Label | None:
+    """What a message adds to the label of its own words. Raises `Malformed` for a member that only a gateway writes."""
+    params = _EMPTY if isinstance(message, Response) else message.params or _EMPTY
+    meta = params.get("_meta")
+    if type(meta) is not dict:
+        return None
+    for key in meta:
+        if key.startswith(_OURS) and key not in (TASK, CHAIN, LABEL):
+            shown = "".join(letter if letter.isprintable() else "?" for letter in key[:80])
+            raise Malformed(f"`{shown}` in `_meta` is written by a gateway")
+    return read_label(meta, LABEL)
+
+
+def with_envelope(body: bytes, envelope: str) -> bytes:
+    """A message of ours in its envelope. It is a request: nothing else is put in one."""
+    message = parse_message(body, FROM_SERVER)
+    if isinstance(message, Response):
+        raise Malformed("a response has no `_meta` of ours")
+    params = message.params or {}
+    shown = {**params, "_meta": {**params.get("_meta", {}), ENVELOPE: envelope}}
+    return format_message(msgspec.structs.replace(message, params=shown))
+
+
 def with_chain(message: Message, task: str, links: Sequence[str]) -> Message:
     """A message that shows a chain, for the task that it is for: an act that shows none of its own, nothing else."""
     if not isinstance(message, Request) or message.method in _FREE:
@@ -181,11 +211,11 @@ def with_chain(message: Message, task: str, links: Sequence[str]) -> Message:
 
 
 def without_chain(body: bytes) -> bytes:
-    """A message of ours without the links that it showed: what they say is no matter of a server's."""
+    """A message of ours without the links and the label that it showed: what they say is no matter of a server's."""
     message = parse_message(body, FROM_SERVER)  # with every digit: it is ours, and may be as long as we let it grow
     if isinstance(message, Response) or message.params is None:
         return body
-    meta = {key: value for key, value in message.params["_meta"].items() if key != CHAIN}
+    meta = {key: value for key, value in message.params["_meta"].items() if key not in (CHAIN, LABEL)}
     return format_message(msgspec.structs.replace(message, params={**message.params, "_meta": meta}))
 
 

@@ -1,0 +1,67 @@
+"""Envelopes of messages, put together: the key that signs them, whom they are for, whose are believed.
+
+Decides nothing.
+"""
+
+from __future__ import annotations
+
+from citywatch.adapters.gateway.app import Route
+from citywatch.adapters.keys import KeyKind, SecretDirectory, open_key
+from citywatch.config import Http, Settings
+from citywatch.core.signature import P256Key, thumbprint
+from citywatch.service.authority import p256
+from citywatch.service.enforcer import Enforcer
+from citywatch.service.envelopes import Arrivals, Envelopes
+from citywatch.service.federation import Federation
+from citywatch.service.ports import Clock
+
+ENVELOPES_KEY = "envelopes.pem"
+JSON = "application/json"
+
+
+def envelope_keys(keys: SecretDirectory) -> dict[str, P256Key]:
+    """The public key that verifies our envelopes, by `kid`."""
+    key = p256(open_key(keys, ENVELOPES_KEY, KeyKind.P256).public)
+    return {thumbprint(key): key}
+
+
+def envelopes(settings: Settings, keys: SecretDirectory, clock: Clock) -> Envelopes:
+    """What writes the envelopes that go out, under a key of their own."""
+    signer = open_key(keys, ENVELOPES_KEY, KeyKind.P256)
+    return Envelopes(domain=settings.trust_domain, signer=signer, receivers=receivers(settings), clock=clock)
+
+
+def receivers(settings: Settings) -> dict[str, str]:
+    """By the name of a peer or server that takes envelopes: whom they are for, by SPIFFE ID or else by address."""
+    found = {}
+    for name, peer in settings.peers.items():
+        if peer.envelope:
+            ours = str(settings.agent_id(peer.declared.agent)) if peer.declared.agent else peer.spiffe_id
+            found[name] = ours or peer.reach.url
+    for name, server in settings.servers.items():
+        if server.envelope:
+            found[name] = server.reach.url if isinstance(server.reach, Http) else f"server:{name}"
+    return found
+
+
+def arrivals(enforcer: Enforcer, known: Federation, leeway_ms: int) -> Arrivals:
+    """What takes the envelopes of other trust domains, each by the keys in that domain's own bundle."""
+
+    def trusted() -> dict[str, dict[str, P256Key]]:
+        domains = known.domains()
+        return {
+            domain: dict(one.bundle.envelopes) for domain, one in domains.others.items() if domain not in domains.stale
+        }
+
+    return Arrivals(
+        store=enforcer.store, clock=enforcer.clock, rules=lambda: enforcer.rules, trusted=trusted, leeway_ms=leeway_ms
+    )
+
+
+def envelope_routes(written: Envelopes) -> dict[tuple[str, str], Route]:
+    """Where the key is that verifies our envelopes: it is no secret, and nothing else is signed with it."""
+
+    async def keys(_: bytes) -> tuple[int, str, bytes]:
+        return 200, JSON, written.key_set()
+
+    return {("GET", "/citywatch/envelope-keys"): keys}

@@ -1,0 +1,55 @@
+"""Our own vectors, for others to implement envelopes by; each names its verdict, so that adding one adds no code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from citywatch.core.errors import Refused
+from citywatch.core.identity.bundle import ENVELOPE
+from citywatch.core.identity.envelope import Arrived, message_digest, read_envelope, verify_envelope
+from citywatch.core.signature import P256Key, parse_jwk
+from spec import envelope as law
+
+VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[2] / "spec/vectors/envelopes.json").read_text("utf-8"))
+CASES = VECTORS["envelopes"]
+
+
+def trusted() -> dict[str, dict[str, P256Key]]:
+    found: dict[str, dict[str, P256Key]] = {}
+    for domain, keys in VECTORS["keys"].items():
+        for kid, jwk in keys.items():
+            key = parse_jwk(jwk, use=ENVELOPE)
+            assert isinstance(key, P256Key)
+            found.setdefault(domain, {})[kid] = key
+    return found
+
+
+def step(case: dict[str, Any]) -> int | None:
+    """The step that an envelope fails; None if it may be believed."""
+    arrived = Arrived(**case["arrived"])
+    try:
+        found = verify_envelope(case["token"].encode(), trusted(), arrived, now=case["now"], leeway=VECTORS["leeway"])
+    except Refused as refusal:
+        return int(refusal.detail.removeprefix("step ").partition(":")[0])
+    assert found.envelope == read_envelope(case["token"].encode())
+    return None
+
+
+@pytest.mark.parametrize("case", CASES, ids=[one["name"] for one in CASES])
+def test_each_envelope_has_the_verdict_that_its_vector_names(case: dict[str, Any]) -> None:
+    assert step(case) == case["verdict"], case["why"]
+    assert law.judge(case["token"], VECTORS["keys"], case["arrived"], case["now"], VECTORS["leeway"]) == case["verdict"]
+
+
+def test_every_step_is_failed_by_some_vector_and_some_are_good() -> None:
+    assert {one["verdict"] for one in CASES} == {None, 1, 2, 3, 4, 5, 6, 7}
+
+
+@pytest.mark.parametrize("message", VECTORS["messages"])
+def test_each_message_has_the_digest_that_its_vector_names(message: dict[str, Any]) -> None:
+    found = message_digest(message["method"], message["params"], message["skill"])
+    assert found == message["digest"] == law.message_digest(message["method"], message["params"], message["skill"])
