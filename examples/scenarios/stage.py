@@ -33,6 +33,8 @@ class Stage:
         self.agents = agents
         self.world = drawn
         self.city = City(folder / "city", mesh, show)
+        self.done: tuple[Act, ...] = ()
+        """What was done in the last handling."""
         self._run = 0
 
     @property
@@ -73,9 +75,9 @@ class Stage:
         """One of the three handlings, on fresh books."""
         world.build(self.data)
         play = {"undefended": scenario.undefended, "honest": scenario.honest, "defended": scenario.defended}[kind]
-        done = tuple(play(self, drawn))
-        stopped = () if kind == "undefended" else self._stopped(done)
-        return Handling(done, tuple(scenario.facts(self, drawn)), stopped)
+        self.done = tuple(play(self, drawn))
+        stopped = () if kind == "undefended" else self._stopped(self.done)
+        return Handling(self.done, tuple(scenario.facts(self, drawn)), stopped)
 
     def _next(self, kind: str) -> str:
         self._run += 1
