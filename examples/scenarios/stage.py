@@ -95,20 +95,26 @@ class Stage:
 
 
 def acts(transcripts: Sequence[Mapping[str, Any]]) -> list[Act]:
-    """All that was done, by whom, in the order in which the agents were done."""
-    return [
-        Act(
-            agent=one["agent"],
-            what=f"{step['server']}/{step['tool']}",
-            shown=_shown(step["arguments"]),
-            outcome=step["outcome"],
-            code=step["meta"].get("code", ""),
-            detail=step["meta"].get("detail", ""),
-            decision=step["meta"].get("decision", ""),
+    """All that was done, by whom, in the order in which it was begun; a colleague acts within being asked."""
+    found: list[Act] = []
+    open_until: list[int] = []
+    every = [(step["span"], one["agent"], step) for one in transcripts for step in one["steps"]]
+    for (begun, ended), agent, step in sorted(every, key=lambda each: each[0]):
+        open_until = [end for end in open_until if end > begun]
+        found.append(
+            Act(
+                agent=agent,
+                what=f"{step['server']}/{step['tool']}",
+                shown=_shown(step["arguments"]),
+                outcome=step["outcome"],
+                code=step["meta"].get("code", ""),
+                detail=step["meta"].get("detail", ""),
+                decision=step["meta"].get("decision", ""),
+                depth=len(open_until),
+            )
         )
-        for one in transcripts
-        for step in one["steps"]
-    ]
+        open_until.append(ended)
+    return found
 
 
 def tried(agent: str, what: str, shown: str, failure: Failed | None) -> Act:
