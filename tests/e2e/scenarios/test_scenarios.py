@@ -6,11 +6,15 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
 import pytest
 
+from examples.mesh.mesh import PEERS
+from examples.mesh.serving import BUILD
 from examples.scenarios import demo, telling
 from examples.scenarios.scenario import Act, Fact, Handling, Stopped, faults
 from examples.support_desk.model import ObedientModel
@@ -19,8 +23,13 @@ from examples.support_desk.screen import Screen
 STOPS: dict[str, set[str]] = {
     "inter_agent_injection": {"beyond_grant"},
     "identity_spoofing": {"server_unknown", "tool_changed", "credential_missing"},
+    "trust_exploitation": {"approval_required"},
+    "prompt_worm": {"forbidden"},
 }
 """By which decisions each is stopped: read from the log, and compared here alone."""
+
+
+TOKENS = {f"{name.upper()}_TOKEN": "none" for name in (*BUILD, *PEERS)}
 
 
 @pytest.fixture
@@ -55,6 +64,9 @@ def test_the_attack_works_undefended_and_fails_and_the_honest_variant_goes_throu
     assert headings == ["1", "2", "3", "4", "5", "6"]
     assert "\x1b" not in told
     assert max(map(len, told.splitlines())) <= 100
+    if name == demo.NAMES[0]:
+        tables = [sys.executable, "-m", "citywatch", "policy", "test"]
+        subprocess.run(tables, cwd=tmp_path / "city", env={**os.environ, **TOKENS}, check=True, timeout=120)
 
 
 def test_the_end_of_a_story_says_whether_it_held(tmp_path: Path) -> None:
