@@ -7,6 +7,7 @@ holds, and it ends with an error if the story did not hold.
 from __future__ import annotations
 
 import random
+import re
 import time
 from pathlib import Path
 
@@ -111,6 +112,11 @@ def audit(screen: Screen, stage: Stage, defended: Handling) -> None:
     if calls:
         screen.line()
         screen.ran(("citywatch", "why", calls[0]), _head(stage.city.run("why", calls[0], shown=False)))
+    else:  # nothing of it ever became a call that could be decided about
+        shown = stage.city.run("log", "show", "--last", "60", shown=False).splitlines()
+        kept = [line for line in shown if re.match(r" *\d+  [\d-]+ [\d:]+  (rejected|tool_changed) ", line)]
+        screen.line()
+        screen.ran(("citywatch", "log", "show", "--last", "60"), "\n".join(kept))
 
 
 def conclude(screen: Screen, scenario: Scenario, model: Model, handlings: Played, seconds: float) -> int:

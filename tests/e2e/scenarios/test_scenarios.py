@@ -59,7 +59,8 @@ def test_the_attack_works_undefended_and_fails_and_the_honest_variant_goes_throu
     assert {one.code for one in defended.stopped} == STOPS[name], f"seed {seed}: {told}"
     assert [fact.label for fact in undefended.facts] == [fact.label for fact in defended.facts]
     assert "verified: " in told
-    assert f"$ citywatch why {defended.stopped[-1].act.decision}" in told or not defended.stopped[-1].act.decision
+    decided = [one.act.decision for one in defended.stopped if one.act.decision]
+    assert (f"$ citywatch why {decided[0]}" if decided else "  rejected ") in told, f"seed {seed}: {told}"
     headings = [line[:1] for line in told.splitlines() if line[:1].isdigit()]
     assert headings == ["1", "2", "3", "4", "5", "6"]
     assert "\x1b" not in told
