@@ -18,6 +18,7 @@ from citywatch.adapters.gateway import peers
 from citywatch.adapters.gateway.anteroom import Anteroom
 from citywatch.adapters.gateway.door import Door
 from citywatch.adapters.gateway.protocol import Peer
+from citywatch.adapters.gateway.shares import Shares
 from citywatch.core.call import Call, Direction
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
@@ -38,6 +39,7 @@ JSON = b"application/json"
 UNPROVEN_BODY = MAX_REQUEST_BYTES
 """The largest body that is taken from a peer without papers: a renewal's."""
 UNPROVEN_PLACES = 64
+PLACES_OF_AN_AGENT = 8
 
 
 class _TooSlow(Exception):
@@ -77,6 +79,7 @@ class Gateway:
         self.closed = closed
         self.in_flight = 0
         self.anteroom = Anteroom(UNPROVEN_PLACES)
+        self.shares = Shares(PLACES_OF_AN_AGENT)
         self.draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -139,11 +142,13 @@ class Gateway:
             if (why := self.closed()) is not None:
                 raise why
             body = b""
-            if scope["method"] == "POST":
-                body = await self._body(receive, self.limits.size, asyncio.timeout(self.body_time))
-            status, media, reply = await route(await approach.enter(body), body)
+            with self.shares.place(approach.agent):
+                if scope["method"] == "POST":
+                    body = await self._body(receive, self.limits.size, asyncio.timeout(self.body_time))
+                status, media, reply = await route(await approach.enter(body), body)
         except (Malformed, Refused, Unavailable) as failure:
-            await self._turn_away(send, failure, None, peer, "", said_by=403)
+            said_by = 503 if isinstance(failure, Unavailable) else 403
+            await self._turn_away(send, failure, None, peer, "", said_by=said_by)
             return
         await _write(send, status, reply, media.encode())
 
