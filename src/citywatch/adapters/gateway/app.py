@@ -131,7 +131,7 @@ class Gateway:
                 body = await self._body(receive, UNPROVEN_BODY, self.anteroom.place(self.body_time))
             status, media, reply = await route(body)
         except (Malformed, Refused, Unavailable) as failure:
-            await self._turn_away(send, failure, None, peer, "")
+            await self._turn_away(send, failure, None, peer, "", said_by=_status(failure))
             return
         await _write(send, status, reply, media.encode())
 
@@ -147,8 +147,7 @@ class Gateway:
                     body = await self._body(receive, self.limits.size, asyncio.timeout(self.body_time))
                 status, media, reply = await route(await approach.enter(body), body)
         except (Malformed, Refused, Unavailable) as failure:
-            said_by = 503 if isinstance(failure, Unavailable) else 403
-            await self._turn_away(send, failure, None, peer, "", said_by=said_by)
+            await self._turn_away(send, failure, None, peer, "", said_by=_status(failure))
             return
         await _write(send, status, reply, media.encode())
 
@@ -379,6 +378,11 @@ def _one_line(body: bytes) -> bytes:
 def _said(failure: Malformed | Refused | Unavailable) -> tuple[Code, str]:
     """Code and detail; where there is no detail, the sender is told the code's advice."""
     return (Code.MALFORMED, str(failure)) if isinstance(failure, Malformed) else (failure.code, failure.detail)
+
+
+def _status(failure: Exception) -> int:
+    """Of what is said at an address of our own, where no JSON-RPC says for itself that it is a refusal."""
+    return 503 if isinstance(failure, Unavailable) else 403
 
 
 async def _write(
