@@ -67,7 +67,7 @@ def authority_of(one: events.Decided, rules: Rules, chain: Chain | Reason | None
         return held
     domain = min(chain.caveats.audience or (rules.domain,))  # it was ours then, whatever it is called now
     trust = Trust(domain=domain, roots={chain.principal: (chain.root_thumb,)}, revoked=(), epoch=0)
-    asking = Asking(agent=one.agent, key=one.key, task=one.task)
+    asking = Asking(agent=one.agent, key=one.proved or one.key, task=one.task)
     return msgspec.structs.replace(held, delegated=authorise(chain, asking, trust, one.at))
 
 
@@ -79,7 +79,13 @@ def pin_of(one: events.Decided) -> Pin | None:
 def papers_of(one: events.Decided | events.PlanWritten) -> Credential:
     """Papers that hold at that instant and no other, for whoever had some."""
     return Credential(
-        agent=one.agent, key=one.key, kind=Kind.X509, not_before=one.at - 1, not_after=one.at + 1, digest=""
+        agent=one.agent,
+        key=one.key,
+        proved=one.proved if isinstance(one, events.Decided) else "",
+        kind=Kind.X509,
+        not_before=one.at - 1,
+        not_after=one.at + 1,
+        digest="",
     )
 
 
