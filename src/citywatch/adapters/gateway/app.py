@@ -17,6 +17,7 @@ from typing import Any
 from citywatch.adapters.gateway import peers
 from citywatch.adapters.gateway.anteroom import Anteroom
 from citywatch.adapters.gateway.door import Door
+from citywatch.adapters.gateway.event import format_event
 from citywatch.adapters.gateway.protocol import Peer
 from citywatch.adapters.gateway.shares import Shares
 from citywatch.core.call import Call, Direction
@@ -26,7 +27,7 @@ from citywatch.core.identity.renewal import MAX_REQUEST_BYTES
 from citywatch.core.wire import jsonrpc, mcp
 from citywatch.core.wire.jsonrpc import Id, Limits, Request, Response
 from citywatch.service.exchange import END, Exchange
-from citywatch.service.replies import Delivery, Outcome
+from citywatch.service.replies import Outcome
 from citywatch.service.streams import LISTEN
 
 Scope = MutableMapping[str, Any]
@@ -325,7 +326,7 @@ class Gateway:
             await send({"type": "http.response.start", "status": outcome.status, "headers": headers})
             begun = True
             async for delivery in outcome.stream:
-                await send({"type": "http.response.body", "body": _event(delivery), "more_body": True})
+                await send({"type": "http.response.body", "body": format_event(delivery), "more_body": True})
         finally:
             if begun or outcome.abandon is None:
                 await outcome.stream.aclose()
@@ -365,25 +366,6 @@ def _host_of(authority: str) -> str:
     if authority.startswith("["):
         return authority.partition("]")[0].lstrip("[").lower()
     return authority.partition(":")[0].lower()
-
-
-def _event(delivery: Delivery) -> bytes:
-    """One server-sent event. Our bodies hold no raw line breaks: JSON escapes them."""
-    head = b"" if delivery.event_id is None else b"id: " + delivery.event_id.encode() + b"\n"
-    if delivery.kind:
-        head += b"event: " + delivery.kind.encode() + b"\n"
-    if delivery.retry_ms is not None:
-        head += b"retry: %d\n" % delivery.retry_ms
-    return head + b"data: " + _one_line(delivery.body) + b"\n\n"
-
-
-def _one_line(body: bytes) -> bytes:
-    """Line breaks that only some readers know, as JSON escapes; in JSON they can stand in strings alone."""
-    if body.isascii():
-        return body
-    for raw, escaped in ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085")):
-        body = body.replace(raw, escaped)
-    return body
 
 
 def _said(failure: Malformed | Refused | Unavailable) -> tuple[Code, str]:
