@@ -11,6 +11,7 @@ from citywatch.adapters.gateway.door import Door
 from citywatch.adapters.gateway.shares import Shares
 from citywatch.core.errors import Code, Unavailable
 from citywatch.core.identity.credential import Credential
+from citywatch.core.identity.elsewhere import Domains
 from citywatch.core.wire.jsonrpc import FROM_SERVER
 from citywatch.service.exchange import Exchange
 from tests.identity_city import GATEWAY, signer
@@ -37,7 +38,7 @@ class Polled:
 
         self.gateway = Gateway(
             exchange=Exchange(city.enforcer, {"bank": city.upstream}, FROM_SERVER, 3),
-            door=Door(lambda: self.papers.bundle, GATEWAY, self.papers.messages),
+            door=Door(lambda: Domains(home=self.papers.bundle), GATEWAY, self.papers.messages),
             limits=FROM_SERVER,
             body_time=60,
             max_in_flight=8,
