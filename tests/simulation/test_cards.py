@@ -128,5 +128,5 @@ async def test_a_card_that_points_elsewhere_is_no_card_and_leads_nobody_there() 
     city.offered = {**CARD, "supportedInterfaces": beside}
     assert await city.refused() is Code.TOOL_CHANGED, "what nobody approved is withheld, our address beside it or not"
     told = await (await city.accept()).card()
-    assert [one["url"] for one in told["supportedInterfaces"]] == [HERE]
+    assert {one["url"] for one in told["supportedInterfaces"]} == {HERE}
     assert "evil.example" not in json.dumps(told), "and approved by mistake, it still leads to us alone"
