@@ -25,7 +25,7 @@ from citywatch.config.readers import reader
 from citywatch.config.servers import loopback, server
 from citywatch.config.settings import ConfigError, Http, Limits, Listen, PeerAgent, Program, Server, Settings, Witness
 from citywatch.config.table import Section, table
-from citywatch.config.tokens import check_resources, issuer
+from citywatch.config.tokens import check_resources, issuer, resources
 from citywatch.core.enforce.own import SERVER as OWN
 from citywatch.core.enforce.own import TOOLS as OWN_TOOLS
 from citywatch.core.names import parse_domain, parse_segment
@@ -70,7 +70,8 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
     asks = section.maybe("reader", reader)
     spoken_to: Mapping[str, PeerAgent] = section.get("peers", peers(_people(root)["agent"], {OWN, *servers}), {})
     named_issuer = section.maybe("issuer", issuer)
-    check_resources(section, _over_http(servers, spoken_to), named_issuer)
+    beyond = section.get("resources", resources({OWN, *servers, *spoken_to}), {})
+    check_resources(section, _over_http(servers, spoken_to), beyond, named_issuer)
     witnesses, quorum = _witnesses(section)
     observe = section.get(OBSERVE, flag, False)
     settings = Settings(
@@ -99,6 +100,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         temporal_rules=section.maybe("temporal_rules", where),
         plan_templates=section.maybe("plan_templates", where),
         issuer=named_issuer,
+        resources=beyond,
     )
     where_to = "name the people whose words steer acts under `principals`, or remove `{}`"
     hiding = [name for name, one in servers.items() if any(tool.hides for tool in one.tools.values())]

@@ -13,7 +13,7 @@ import msgspec
 
 from citywatch.core.canonical import canonical, digest
 from citywatch.core.errors import Malformed
-from citywatch.core.manifest import EVERYBODY, Budget, Delivery, Peer, Principal, ToolManifest
+from citywatch.core.manifest import EVERYBODY, Budget, Delivery, Peer, Principal, ResourceServer, ToolManifest
 
 
 class Mistake(msgspec.Struct, frozen=True, order=True):
@@ -193,6 +193,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     plan_templates: str | None = None
     peers: Mapping[str, PeerAgent] = {}
     issuer: str | None = None
+    resources: Mapping[str, ResourceServer] = {}
 
 
 def manifest_digest(settings: Settings) -> str:
@@ -234,6 +235,8 @@ def manifest_digest(settings: Settings) -> str:
         declared["principals"] = msgspec.to_builtins(settings.principals)
     if settings.peers:
         declared["peers"] = msgspec.to_builtins(settings.peers)
+    if settings.resources:
+        declared["resources"] = msgspec.to_builtins(settings.resources)
     if settings.issuer is not None:
         declared["issuer"] = settings.issuer
     if settings.content:

@@ -250,6 +250,7 @@ def configured(settings: Settings) -> Configured:
         isolated=frozenset(agent.name for agent in settings.agents.values() if agent.isolation == "task"),
         bound=frozenset(agent.name for agent in settings.agents.values() if agent.delegated_only),
         peers={name: peer.declared for name, peer in settings.peers.items()},
+        resources=settings.resources,
         handles={agent.name: frozenset(agent.handles) for agent in settings.agents.values() if agent.handles},
     )
 

@@ -22,8 +22,9 @@ from citywatch.core.call import Call, Direction
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
 from citywatch.core.identity.renewal import MAX_REQUEST_BYTES
-from citywatch.core.wire import a2a, jsonrpc, mcp
+from citywatch.core.wire import a2a, jsonrpc, mcp, token_request
 from citywatch.core.wire.jsonrpc import Id, Limits, Request, Response
+from citywatch.service.access import TOKEN_PATH
 from citywatch.service.exchange import END, Exchange
 from citywatch.service.replies import Delivery, Outcome
 from citywatch.service.streams import LISTEN
@@ -143,9 +144,11 @@ class Gateway:
                 body = await self._body(receive, self.limits.size, asyncio.timeout(self.body_time))
             status, media, reply = await route(await approach.enter(body), body)
         except (Malformed, Refused, Unavailable) as failure:
-            await self._turn_away(send, failure, None, peer, "", said_by=403)
+            oauth = scope["path"] == TOKEN_PATH
+            worded, said_by = (token_request.turned_away, 400) if oauth else (mcp.turned_away, 403)
+            await self._turn_away(send, failure, None, peer, "", said_by=said_by, worded=worded)
             return
-        await _write(send, status, reply, media.encode())
+        await _write(send, status, reply, media.encode(), [(b"cache-control", b"no-store")])
 
     def _addressed_to_us(self, headers: list[tuple[bytes, bytes]]) -> bool:
         """Whether Host, and Origin if a browser sent one, are names of ours.

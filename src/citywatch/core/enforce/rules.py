@@ -13,7 +13,7 @@ import msgspec
 
 from citywatch.core.call import Effect
 from citywatch.core.flow.fields import Fields
-from citywatch.core.manifest import SILENT, Budget, Clearance, Peer, Principal, ToolManifest
+from citywatch.core.manifest import SILENT, Budget, Clearance, Peer, Principal, ResourceServer, ToolManifest
 from citywatch.core.names import AgentId
 from citywatch.core.plan.formula import Rule
 from citywatch.core.plan.temporal import Automaton, compile_rule
@@ -57,6 +57,7 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     bound: frozenset[str] = frozenset()
     roots: frozenset[str] = frozenset()
     peers: Mapping[str, Peer] = {}
+    resources: Mapping[str, ResourceServer] = {}
     handles: Mapping[str, frozenset[Tool]] = {}
     """Of which tools each agent, by name, is given handles beyond what their manifests hide; a tool `*` is all of a
     server's."""
@@ -110,10 +111,12 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """By an agent's name, the tools of which it is given more handles than others are, as they hide."""
     peers: Mapping[str, Peer] = {}
     """The agents, by the name that the file gives them, that can be spoken to."""
+    resources: Mapping[str, ResourceServer] = {}
+    """The resource servers that agents go to by themselves."""
 
     def knows(self, name: str) -> bool:
-        """Whether this names something that the file configures: a server, or an agent that can be spoken to."""
-        return name in self.servers or name in self.peers
+        """Whether this names something that the file configures: a server, a peer, or a resource."""
+        return name in self.servers or name in self.peers or name in self.resources
 
     def shown(self, agent: str, server: str, tool: str | None) -> ApprovedTool | None:
         """An approved tool, as its replies are shown to this agent."""
@@ -166,6 +169,7 @@ def world_of(configured: Configured, definitions: Mapping[Tool, Definition]) -> 
             for server, tool in sorted(named)
         ),
         configured.peers,
+        configured.resources,
     )
 
 
@@ -211,6 +215,7 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         bound=configured.bound,
         roots=configured.roots,
         peers=configured.peers,
+        resources=configured.resources,
         hiding={
             agent: {tool: _hidden(one) for tool, one in tools.items() if not chosen.isdisjoint((tool, (tool[0], "*")))}
             for agent, chosen in configured.handles.items()
