@@ -20,6 +20,7 @@ from citywatch.config import (
     Limits,
     Listen,
     Mistake,
+    Neighbour,
     Program,
     Settings,
     manifest_digest,
@@ -119,7 +120,14 @@ def witness(body: str, tail: str = "witness_quorum: 1\n") -> str:
 
 
 TRANSFER = "servers.ledger.tools.transfer"
+ED25519_KEY = "MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
+IDENTITY_KEY = "MCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+ATTESTOR = f"{DOMAIN}attestors:\n  ci: "
+ASK_FOR_KEY = "write the base64 of a public key's PEM on one line: `openssl pkey -in KEY -pubout`, without the dashes"
 PEER = f"{DOMAIN}agents: {{a: {{}}}}\npeers:\n  b:\n"
+NEAR = f"{DOMAIN}federation:\n  p.example:\n"
+FOREIGN = f"{DOMAIN}federation: {{p.example: {{bundle: p.json}}}}\nagents:\n  a: "
+KINDS_OF_KEYS = "use an Ed25519 key, or one on P-256"
 ISSUER = "issuer: https://gateway.acme.example\n"
 TOKENS = "url: http://127.0.0.1/\ncredential: {exchange: {resource: https://a.example"
 DEPOT = "a: {resource: https://a.example, scopes: [x]}"
@@ -179,6 +187,132 @@ BAD: list[tuple[str, str, str, str]] = [
         "no agent `x` in this file",
         "write one of a",
     ),
+    # other trust domains
+    (
+        f"{DOMAIN}federation: {{acme.example: §{{bundle: a.json}}}}\n",
+        "federation.acme.example",
+        "this is our own trust domain",
+        "remove it",
+    ),
+    (
+        f"{DOMAIN}federation: {{§P.example: {{bundle: a.json}}}}\n",
+        "federation",
+        "`P.example` is not a trust domain",
+        "use lower-case letters, digits, dots, dashes, underscores",
+    ),
+    (
+        NEAR + "    §max_age: 1h\n",
+        "federation.p.example",
+        "nothing says where its bundle is",
+        "write `bundle: <file>` or `endpoint: <url>`",
+    ),
+    (NEAR + "    bundle: §7\n", "federation.p.example.bundle", "expected text, found a number", "put it in quotes"),
+    (
+        NEAR + "    endpoint: §http://p.example/b\n    profile: https_web\n",
+        "federation.p.example.endpoint",
+        "a bundle over plain HTTP is anybody's",
+        "write an https URL",
+    ),
+    (
+        NEAR + "    §endpoint: https://p.example/b\n",
+        "federation.p.example",
+        "`profile` is missing",
+        "write `profile: https_web` or `profile: https_spiffe`",
+    ),
+    (
+        NEAR + "    endpoint: https://p.example/b\n    profile: §https_wep\n",
+        "federation.p.example.profile",
+        "`https_wep` is not a choice here",
+        "did you mean `https_web`? write one of https_web, https_spiffe",
+    ),
+    (
+        NEAR + "    §endpoint: https://p.example/b\n    profile: https_spiffe\n    bundle: p.json\n",
+        "federation.p.example",
+        "`endpoint_id` is missing",
+        "write `endpoint_id: spiffe://partner.example/gateway`",
+    ),
+    (
+        NEAR + "    §endpoint: https://p.example/b\n    profile: https_spiffe\n"
+        "    endpoint_id: spiffe://p.example/gateway\n",
+        "federation.p.example",
+        "`bundle` is missing: nothing proves the endpoint the first time",
+        "add the file",
+    ),
+    (
+        NEAR + "    endpoint: https://p.example/b\n    profile: https_spiffe\n    bundle: p.json\n"
+        "    endpoint_id: §spiffe://q.example/gateway\n",
+        "federation.p.example.endpoint_id",
+        "the endpoint is not of `p.example`",
+        "name one of its own",
+    ),
+    (
+        NEAR + "    endpoint: https://p.example/b\n    profile: https_web\n"
+        "    §endpoint_id: spiffe://p.example/gateway\n",
+        "federation.p.example.endpoint_id",
+        "with https_web the endpoint proves its host's name",
+        "write `profile: https_spiffe`",
+    ),
+    (
+        NEAR + "    endpoint: https://p.example/b\n    profile: https_spiffe\n    bundle: p.json\n"
+        "    endpoint_id: spiffe://p.example/gateway\n    §ca: web.pem\n",
+        "federation.p.example.ca",
+        "with https_spiffe the domain's own bundle is what is trusted",
+        "remove it",
+    ),
+    (
+        NEAR + "    bundle: p.json\n    §ca: web.pem\n",
+        "federation.p.example.ca",
+        "this is about an endpoint, and there is none",
+        "write `endpoint: <url>`",
+    ),
+    (
+        NEAR + "    bundle: p.json\n    refresh: §2\n",
+        "federation.p.example.refresh",
+        "expected a duration",
+        "write a number and a unit, such as 500ms, 30s, 5m, 1h, 1d",
+    ),
+    (
+        NEAR + "    bundle: p.json\n    max_age: §1s\n",
+        "federation.p.example.max_age",
+        "this duration is out of range",
+        "write a time from 1m to 366d",
+    ),
+    (
+        FOREIGN + "{spiffe_id: §https://p.example/a}\n",
+        "agents.a.spiffe_id",
+        "`https://p.example/a` is not a SPIFFE ID",
+        "write spiffe://<trust-domain>/<path>",
+    ),
+    (
+        FOREIGN + "{spiffe_id: §spiffe://p.example}\n",
+        "agents.a.spiffe_id",
+        "`spiffe://p.example` names no workload",
+        "write spiffe://<trust-domain>/<path>",
+    ),
+    (
+        FOREIGN + "{spiffe_id: §spiffe://p.exampel/a}\n",
+        "agents.a.spiffe_id",
+        "no trust domain `p.exampel` is believed in this file",
+        "did you mean `p.example`?",
+    ),
+    (
+        DOMAIN + "agents: {a: {spiffe_id: §spiffe://acme.example/a}}\n",
+        "agents.a.spiffe_id",
+        "no trust domain `acme.example` is believed in this file",
+        "name it under `federation.acme.example`",
+    ),
+    (
+        FOREIGN + "{spiffe_id: spiffe://p.example/a}\n  b: {§spiffe_id: spiffe://p.example/a}\n",
+        "agents.b.spiffe_id",
+        "`a` has this SPIFFE ID too",
+        "name each agent once",
+    ),
+    (
+        FOREIGN + "{spiffe_id: spiffe://p.example/a, §svid_ttl: 5m}\n",
+        "agents.a.svid_ttl",
+        "another authority issues this agent's papers",
+        "remove it",
+    ),
     (PEER + "    §callers: [a]\n", "peers.b", "`url` is missing", "write `url: http://127.0.0.1:9001/mcp`"),
     (PEER + "    §url: http://127.0.0.1:9\n", "peers.b", "`callers` is missing", "write `callers: [router]`"),
     (
@@ -192,6 +326,18 @@ BAD: list[tuple[str, str, str, str]] = [
         "peers.b.card",
         "not an http or https URL",
         "write it as http://127.0.0.1:9001/mcp or https://host/mcp",
+    ),
+    (
+        PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    binding: §GRPC\n",
+        "peers.b.binding",
+        "`GRPC` is not a choice here",
+        "write one of JSONRPC, HTTP+JSON",
+    ),
+    (
+        PEER + "    §url: http://127.0.0.1:9/?a=b\n    callers: [a]\n    binding: HTTP+JSON\n",
+        "peers.b.url",
+        "requests over HTTP+JSON go to addresses below it, and it has a query",
+        "remove the query",
     ),
     (
         PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    skills: §[]\n",
@@ -236,13 +382,48 @@ BAD: list[tuple[str, str, str, str]] = [
         "`b` is a server of this file too",
         "give the peer another name",
     ),
+    (ATTESTOR + "§{}\n", "attestors.ci", "`key` is missing", "write `key: MCowBQYDK2VwAyEA…`"),
+    (ATTESTOR + f"{{§url: x, key: {ED25519_KEY}}}\n", "attestors.ci", "unknown key `url`", "write one of key"),
+    (ATTESTOR + "{key: §-----BEGIN}\n", "attestors.ci.key", "not a public key in base64", ASK_FOR_KEY),
+    (ATTESTOR + "{key: §MCow}\n", "attestors.ci.key", "the bytes are not a public key that we know", KINDS_OF_KEYS),
+    (
+        ATTESTOR + f"{{key: §{IDENTITY_KEY}}}\n",
+        "attestors.ci.key",
+        "an Ed25519 public key is of small order",
+        KINDS_OF_KEYS,
+    ),
+    (
+        ATTESTOR + f"{{key: {ED25519_KEY}}}\n  cd: {{§key: {ED25519_KEY}}}\n",
+        "attestors.cd.key",
+        "this is the key of `ci` too",
+        "give each attestor a key of its own",
+    ),
+    (
+        f"{DOMAIN}attestors: {{§c/i: {{key: {ED25519_KEY}}}}}\n",
+        "attestors",
+        "`c/i` is not a name for an attestor",
+        "use letters, digits, dots, dashes, underscores, at most 128",
+    ),
+    (
+        agent("attested_by: §ci"),
+        "agents.billing.attested_by",
+        "no attestor `ci` in this file",
+        "name it under `attestors:` with its key",
+    ),
+    (
+        agent("attested_by: §builde") + f"attestors: {{builder: {{key: {ED25519_KEY}}}}}\n",
+        "agents.billing.attested_by",
+        "no attestor `builde` in this file",
+        "did you mean `builder`?",
+    ),
     (f"{DOMAIN}§agent: {{}}\n", "", "unknown key `agent`", "did you mean `agents`?"),
     (
         f"{DOMAIN}§zzz: 1\n",
         "",
         "unknown key `zzz`",
         "write one of trust_domain, listen, names, state, policies, temporal_rules, plan_templates, origin, "
-        "issuer, resources, agents, servers, peers, principals, audiences, reader, content, limits, witnesses, "
+        "issuer, resources, agents, servers, peers, federation, attestors, principals, audiences, reader, content, "
+        "limits, witnesses, "
         "witness_quorum, unsafe_observe",
     ),
     (f"{DOMAIN}listen: §[]\n", "listen", "an empty list", "name at least one, or remove the key"),
@@ -1285,7 +1466,8 @@ def test_every_key_has_a_bad_input() -> None:
         missing = re.match(r"`(\w+)` is missing", message)
         for shape in (path, f"{path}.{missing[1]}" if missing else path):
             shape = re.sub(r"\[\d+\]", "[]", shape)
-            shape = re.sub(r"^(agents|servers|peers|principals|resources)\.[^.]+", r"\1.*", shape)
+            shape = re.sub(r"^federation\.\w+\.example", "federation.*", shape)
+            shape = re.sub(r"^(agents|servers|peers|attestors|principals|resources)\.[^.]+", r"\1.*", shape)
             shape = re.sub(r"\.output\.\$\.status\b", ".output.*", shape)
             shape = re.sub(r"\.(tools|parameters|budgets|env)\.(?!from\b)[^.]+", r".\1.*", shape)
             seen.add(shape)
@@ -1373,6 +1555,25 @@ def test_a_full_file_gives_the_values_it_says() -> None:
     assert settings.unsafe == ("servers.remote.unsafe_plain_http", "servers.scratch.unsafe_same_user")
 
 
+def test_a_neighbour_and_its_agents_are_what_the_file_says() -> None:
+    near = (
+        FOREIGN
+        + """{spiffe_id: spiffe://p.example/ns/x/router, roles: [guest]}
+  b: {}
+"""
+    )
+    settings = parse_settings(near, "/srv/gate")
+    assert settings.federation["p.example"] == Neighbour(domain="p.example", bundle="/srv/gate/p.json")
+    assert str(settings.agent_id("a")) == "spiffe://p.example/agent/a"
+    assert (
+        str(settings.agent_id("b"))
+        == str(settings.agent_id("c")).replace("/c", "/b")
+        == "spiffe://acme.example/agent/b"
+    )
+    assert manifest_digest(settings) != manifest_digest(parse_settings(near.replace("router", "rooter"), "/srv/gate"))
+    assert manifest_digest(settings) != manifest_digest(parse_settings(near.replace("p.json", "q.json"), "/srv/gate"))
+
+
 def test_observing_is_off_unless_it_is_switched_on_and_is_named_and_in_the_digest_then() -> None:
     plain, off, on = (
         parse_settings(DOMAIN + more, "/srv") for more in ("", "unsafe_observe: false\n", "unsafe_observe: true\n")
@@ -1450,6 +1651,12 @@ def test_the_digest_names_what_is_declared_and_hides_literal_values() -> None:
         ("LEDGER_TOKEN", "LEDGER_TOKEN2"),
     ):
         assert changed(old, new), old
+    attested = f"attestors: {{ci: {{key: {ED25519_KEY}}}}}\n"
+    assert changed("limits:", f"{attested}limits:")
+    believed = manifest_digest(parse_settings(FULL + attested, "/srv/gate"))
+    demanded = FULL.replace("    svid_ttl: 10m", "    attested_by: ci\n    svid_ttl: 10m") + attested
+    assert manifest_digest(parse_settings(demanded, "/srv/gate")) != believed
+    assert parse_settings(demanded, "/srv/gate").agents["billing"].attested_by == "ci"
     assert not changed("LANG: C.UTF-8", "LANG: C")
     assert not changed("depth: 32", "depth: 33")
     assert not changed("  billing:\n", "  # a comment\n  billing:\n")

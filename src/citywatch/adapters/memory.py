@@ -116,6 +116,10 @@ class MemoryStore:
         await self._give_way()
         return sorted(((id_, row) for (of, id_), row in self._now.rows.items() if of == kind), key=lambda pair: pair[0])
 
+    async def last(self, kind: str, prefix: str, count: int) -> Sequence[tuple[str, Row]]:
+        found = [pair for pair in await self.scan(kind) if pair[0].startswith(prefix)]
+        return found[::-1][:count]
+
     async def sync(self) -> int:
         await self._give_way()
         self._sync()

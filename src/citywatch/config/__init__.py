@@ -3,6 +3,7 @@
 Reads no file, looks at no environment, knows no adapter: `main` does, and `main` alone imports this package.
 """
 
+from citywatch.config.attestors import attestor_keys
 from citywatch.config.draft import Draft, draft_manifests
 from citywatch.config.file import parse_settings
 from citywatch.config.settings import (
@@ -15,6 +16,7 @@ from citywatch.config.settings import (
     Limits,
     Listen,
     Mistake,
+    Neighbour,
     PeerAgent,
     Program,
     Reader,
@@ -37,12 +39,14 @@ __all__ = [
     "Limits",
     "Listen",
     "Mistake",
+    "Neighbour",
     "PeerAgent",
     "Program",
     "Reader",
     "Server",
     "Settings",
     "Witness",
+    "attestor_keys",
     "draft_manifests",
     "manifest_digest",
     "parse_settings",

@@ -29,7 +29,7 @@ from citywatch.config.settings import Agent
 from citywatch.config.table import Section, table
 from citywatch.core.enforce.own import SERVER as OWN
 from citywatch.core.manifest import EVERYBODY, Budget
-from citywatch.core.names import parse_segment
+from citywatch.core.names import parse_segment, parse_spiffe_id
 
 Attribute = str | bool | int | tuple[str, ...]
 Declared = Mapping[str, Collection[str]]
@@ -38,15 +38,20 @@ _GIVEN = {
     "name": "the agent's SPIFFE ID",
     "domain": "the agent's SPIFFE ID",
     "credential": "what was vouched for of the agent",
+    "attested": "what was attested of the agent's program",
 }
 _TTL = duration("1m", "24h")
 EVERY = "*"
 ISOLATIONS = ("process", "task")
 
 
-def agents(declared: Declared) -> Reader[dict[str, Agent]]:
-    """All agents; `declared` names the tools of each server in the file."""
+def agents(
+    declared: Declared, attestors: Collection[str] = (), domains: Collection[str] = ()
+) -> Reader[dict[str, Agent]]:
+    """All agents; `declared` names the tools of each server in the file, `attestors` those whose word can be asked,
+    `domains` the other trust domains whose authorities may vouch for an agent."""
 
+    called: dict[str, str] = {}
     others = {server: tools for server, tools in declared.items() if server != OWN}
     first: dict[str, tuple[type, str]] = {}
 
@@ -60,13 +65,21 @@ def agents(declared: Declared) -> Reader[dict[str, Agent]]:
 
         section = Section(notes, node, path, "agents.*")
         plain = Agent(name=name)
+        foreign = section.get("spiffe_id", spiffe_id(domains), "")
+        if foreign and (other := called.setdefault(foreign, name)) != name:
+            section.wrong("spiffe_id", f"`{other}` has this SPIFFE ID too", "name each agent once")
+        for key in ("svid_ttl", "token_ttl"):
+            if foreign and section.has(key):
+                section.wrong(key, "another authority issues this agent's papers", "remove it")
         return Agent(
             name=name,
+            spiffe_id=foreign,
             roles=section.get("roles", each(named(lambda role: parse_segment(role, "role"))), ()),
             attributes=section.get("attributes", table(_attribute_name, attribute), {}),
             budgets=section.get("budgets", _budgets(declared), {}),
             isolation=section.get("isolation", one_of(ISOLATIONS), plain.isolation),
             delegated_only=section.get("delegated_only", flag, False),
+            attested_by=section.maybe("attested_by", _attestor(attestors)),
             audience=section.maybe("audience", audience),
             content=section.get("content", content, {}),
             handles=section.get("handles", each(_tool(others, EVERY)), ()),
@@ -77,6 +90,21 @@ def agents(declared: Declared) -> Reader[dict[str, Agent]]:
     return table(named(lambda name: parse_segment(name, "name for an agent")), agent)
 
 
+def spiffe_id(domains: Collection[str]) -> Reader[str]:
+    """The SPIFFE ID of an agent of one of these trust domains."""
+
+    def read(notes: Notes, node: Node, path: str) -> str | None:
+        found = named(lambda word: str(parse_spiffe_id(word)))(notes, node, path)
+        if found is not None and parse_spiffe_id(found).domain not in domains:
+            domain = parse_spiffe_id(found).domain
+            known = instead(domain, domains) if domains else f"name it under `federation.{domain}`"
+            notes.wrong(node, path, f"no trust domain {shown(domain)} is believed in this file", known)
+            return None
+        return found
+
+    return read
+
+
 def audience(notes: Notes, node: Node, path: str) -> tuple[str, ...] | None:
     """Who sees something: names of audiences, or `everybody` alone."""
     names = some(text)(notes, node, path)
@@ -84,6 +112,18 @@ def audience(notes: Notes, node: Node, path: str) -> tuple[str, ...] | None:
         notes.wrong(node, path, f"`{EVERYBODY}` stands beside others", f"name the audiences, or write [{EVERYBODY}]")
         return None
     return names
+
+
+def _attestor(known: Collection[str]) -> Reader[str]:
+    def read(notes: Notes, node: Node, path: str) -> str | None:
+        name = text(notes, node, path)
+        if name is not None and name not in known:
+            advice = instead(name, known) if known else "name it under `attestors:` with its key"
+            notes.wrong(node, path, f"no attestor {shown(name)} in this file", advice)
+            return None
+        return name
+
+    return read
 
 
 def _attribute_name(notes: Notes, node: Node, path: str) -> str | None:

@@ -15,9 +15,11 @@ from collections.abc import Collection, Iterator, Mapping
 from ipaddress import ip_address
 
 from citywatch.config.agents import Declared, agents
+from citywatch.config.attestors import attestors
 from citywatch.config.audiences import audiences
 from citywatch.config.content import content
 from citywatch.config.document import Node, Scalar, Table, parse_document
+from citywatch.config.federation import federation
 from citywatch.config.peers import peers
 from citywatch.config.principals import principals
 from citywatch.config.reader import Notes, duration, each, flag, integer, named, shown, size, some, text, url, where
@@ -81,11 +83,13 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         state=section.get("state", where, os.path.normpath(os.path.join(notes.folder, ".citywatch"))),
         policies=section.get("policies", where, os.path.normpath(os.path.join(notes.folder, "policies"))),
         origin=section.get("origin", _origin, f"{domain}/citywatch"),
-        agents=section.get("agents", agents({OWN: OWN_TOOLS, **_declared(root)}), {}),
+        agents=section.get("agents", agents({OWN: OWN_TOOLS, **_declared(root)}, _attestors(root), _domains(root)), {}),
+        attestors=section.get("attestors", attestors, {}),
         servers=servers,
         principals=section.get("principals", principals(_declared(root)), {}),
         reader=asks,
         peers=spoken_to,
+        federation=section.get("federation", federation(domain or ""), {}),
         content=section.get("content", content, {}),
         limits=section.get("limits", _limits, Limits()),
         witnesses=witnesses,
@@ -130,6 +134,16 @@ def _declared(root: Node) -> Declared:
     """The names of the servers and tools that stand in the file, whether or not they could be read."""
     servers = _members(_members(root).get("servers"))
     return {name: _members(_members(node).get("tools")).keys() for name, node in servers.items()}
+
+
+def _domains(root: Node) -> Collection[str]:
+    """The other trust domains that are believed, whether or not they could be read."""
+    return _members(_members(root).get("federation")).keys()
+
+
+def _attestors(root: Node) -> Collection[str]:
+    """The names of attestors that stand in the file, whether or not their keys could be read."""
+    return _members(_members(root).get("attestors")).keys()
 
 
 def _people(root: Node) -> dict[str, Collection[str]]:

@@ -55,6 +55,7 @@ class Decided(Event, frozen=True, kw_only=True, tag="decided"):
     redacted: tuple[str, ...] = ()  # what was taken out of a server's message before it was judged, and how often
     via: tuple[str, ...] = ()  # by the chain that the agent showed: the principal, and the agents down to this one
     grants: tuple[str, ...] = ()  # the hashes of the chain's links
+    proved: str = ""  # the thumbprint behind `key`, where that is a name which another authority vouches for
 
     @property
     def verdict(self) -> str:
@@ -142,6 +143,27 @@ class AgentVouched(Event, frozen=True, kw_only=True, tag="agent_vouched"):
     key: str
     document: str
     by: str
+
+
+class AgentAttested(Event, frozen=True, kw_only=True, tag="agent_attested"):
+    """From now on this envelope is held of what an agent runs, by this attestor; nothing, if they are empty.
+
+    `key` is the attestor's, a SubjectPublicKeyInfo in base64.
+    """
+
+    agent: str
+    attestor: str
+    key: str
+    envelope: str
+    by: str
+
+
+class IssuerDistrusted(Event, frozen=True, kw_only=True, tag="issuer_distrusted"):
+    """No credential counts any more that this key (a Multikey) signed; each one that was held has its own entry."""
+
+    key: str
+    by: str
+    reason: str
 
 
 class KeyRevoked(Event, frozen=True, kw_only=True, tag="key_revoked"):
@@ -246,6 +268,23 @@ class AuthorityChanged(Event, frozen=True, kw_only=True, tag="authority_changed"
     certificate: str
     bundle: str
     by: str
+
+
+class BundleBelieved(Event, frozen=True, kw_only=True, tag="bundle_believed"):
+    """From now on another trust domain's papers are judged by this bundle. `by`: its endpoint or file, an operator."""
+
+    domain: str
+    sequence: int
+    bundle: str
+    by: str
+
+
+class BundleRefused(Event, frozen=True, kw_only=True, tag="bundle_refused"):
+    """A bundle that another trust domain's endpoint or file gave was not believed; the one before it still is."""
+
+    domain: str
+    by: str
+    detail: str
 
 
 class TaskStarted(Event, frozen=True, kw_only=True, tag="task_started"):
@@ -465,6 +504,8 @@ AnyEvent = (
     | Rejected
     | AgentAdded
     | AgentVouched
+    | AgentAttested
+    | IssuerDistrusted
     | AgentRevoked
     | KeyRevoked
     | Halted
@@ -477,6 +518,8 @@ AnyEvent = (
     | ProgramMeasured
     | ProgramStarted
     | AuthorityChanged
+    | BundleBelieved
+    | BundleRefused
     | TaskStarted
     | TaskEnded
     | GrantRooted

@@ -55,12 +55,15 @@ def cli(ctx: click.Context, config: Path) -> None:
 def _register() -> None:
     from citywatch.main import (
         agents,
+        attest,
         authority,
         blast,
         calls,
         check,
         connect,
         contexts,
+        demo,
+        federation,
         grants,
         halts,
         log,
@@ -80,10 +83,13 @@ def _register() -> None:
 
     parts: list[Callable[[click.Group], None]] = [
         setup.register,
+        demo.register,
         check.register,
         run.register,
         agents.register,
+        attest.register,
         authority.register,
+        federation.register,
         connect.register,
         workload.register,
         tools.register,

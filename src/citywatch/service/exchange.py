@@ -27,6 +27,7 @@ from citywatch.service.enforcer import Enforcer
 from citywatch.service.greetings import Greetings
 from citywatch.service.judged import Judged
 from citywatch.service.listening import Listening
+from citywatch.service.listing import Listing
 from citywatch.service.outward import Outward, upstream_session
 from citywatch.service.ports import Answer, Upstream
 from citywatch.service.questions import Questions, reason_of
@@ -56,6 +57,7 @@ class Exchange:
         self.listening = Listening(enforcer, upstreams)
         self.streams = Streams(enforcer, self.questions, self.replies, self.listening, limits)
         self.conversations = Conversations(enforcer, self.replies, self.listening, limits)
+        self.listing = Listing(enforcer, outward, self.replies)
         self.greetings = Greetings(enforcer, outward, self.questions, self.replies, limits, max_sessions)
 
     @property
@@ -70,6 +72,8 @@ class Exchange:
             return self.replies.told(judged, *reason_of(judged))
         try:
             try:
+                if is_message(call) and call.method == a2a.LIST:
+                    return await self._listed(judged, headers)
                 answer = await self.outward.send(
                     judged, forwarded(judged), _told_by(judged, headers), repeatable=_repeatable(judged)
                 )
@@ -83,6 +87,14 @@ class Exchange:
         except asyncio.CancelledError:
             await self.enforcer.closing.abandon(call, GONE)
             raise
+
+    async def _listed(self, judged: Judged, headers: Mapping[str, str]) -> Outcome:
+        """What we know of the tasks that a peer has for its caller: one reply, made of several."""
+        try:
+            response = await self.listing.response(judged, headers)
+        except Malformed as failure:
+            raise Refused(Code.REPLY_MALFORMED, str(failure)) from None
+        return Outcome(status=200, media="json", body=await self.replies.settle(judged, response, 0))
 
     async def _answered(self, judged: Judged, answer: Answer) -> Outcome:
         """What became of a forwarded request: a whole reply, a stream, or only a status."""

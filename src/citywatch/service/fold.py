@@ -32,9 +32,7 @@ from citywatch.core.enforce.vouched import vouched
 from citywatch.core.errors import CitywatchError, Malformed, Refused
 from citywatch.core.identity.credential import Credential
 from citywatch.core.identity.registration import AgentRow, agent_key, format_row, parse_agent_row
-from citywatch.core.identity.vc import Claims, parse_multikey, verify_agent_credential
 from citywatch.core.log.entry import Unknown, decode_event, payload_digest
-from citywatch.core.names import parse_agent_id
 from citywatch.core.plan.contract import Plan, begin
 from citywatch.core.plan.narrow import NotAdopted
 from citywatch.core.wire import mcp
@@ -44,7 +42,17 @@ from citywatch.service.handles import refilled
 from citywatch.service.judged import Judged
 from citywatch.service.plans import Plans
 from citywatch.service.ports import Append, Payload, Puts, Spend, Store
-from citywatch.service.recorded import Then, authority_of, papers_of, pin_of, recorded, response_of, ticket_of
+from citywatch.service.recorded import (
+    Then,
+    attestation_of,
+    authority_of,
+    claims_of,
+    papers_of,
+    pin_of,
+    recorded,
+    response_of,
+    ticket_of,
+)
 from citywatch.service.shadow import RecordedChance, RecordedClock, ShadowRows
 from citywatch.service.tasks import Tasks
 from citywatch.service.tickets import Tickets
@@ -55,7 +63,8 @@ REPLICA: Final = "fold"
 IDLE: Final = frozenset(
     "resolved rejected authority_changed credential_issued tool_approved tool_changed offers_dropped started stopped "
     "gap policy_loaded erased label_released grant_rooted grant_withdrawn key_revoked halted resumed "
-    "tool_withdrawn quarantined quarantine_lifted program_measured program_started".split()
+    "tool_withdrawn quarantined quarantine_lifted program_measured program_started issuer_distrusted bundle_believed "
+    "bundle_refused".split()
 )
 """Tags of entries that change nothing which a decision of this fold rests on: pins stand in the entries themselves, and
 a label that a call let down is let down again. By tags: a log may hold entries of a version beside this one."""
@@ -176,7 +185,9 @@ class Fold:
         assert self._now is not None
         one = self._now.event
         authority = authority_of(one, self._rules, need.chain)
-        authority = msgspec.structs.replace(authority, entity=vouched(authority.entity, known.agent, one.at))
+        authority = msgspec.structs.replace(
+            authority, entity=vouched(authority.entity, known.agent, one.at, self._rules.attestors)
+        )
         known = msgspec.structs.replace(known, pin=pin_of(one), lost=None, invited=None, taken=False, broken=None)
         remembers = bool(self._rules.temporal)
         self._now = msgspec.structs.replace(
@@ -239,7 +250,10 @@ class Fold:
             await self._put(event.agent, msgspec.structs.replace(row, revoked=True, reason=event.reason))
         elif isinstance(event, events.AgentVouched):
             row = await self._agent(event.agent)
-            await self._put(event.agent, msgspec.structs.replace(row, claims=_claims(event), vouched_at=event.at))
+            await self._put(event.agent, msgspec.structs.replace(row, claims=claims_of(event), vouched_at=event.at))
+        elif isinstance(event, events.AgentAttested):
+            row = msgspec.structs.replace(await self._agent(event.agent), attestation=attestation_of(event))
+            await self._put(event.agent, msgspec.structs.replace(row, vouched_at=event.at))
         elif isinstance(event, events.KeyReplaced):
             await self._renewed(event)
         elif event.__struct_config__.tag not in IDLE:
@@ -381,11 +395,3 @@ class Fold:
 
 def _digest(holding: Holding) -> str | None:
     return None if holding.plan is None else holding.plan.held.digest
-
-
-def _claims(event: events.AgentVouched) -> Claims | None:
-    """What the credential of an entry says, verified as when it was entered; None if it was withdrawn."""
-    if not event.document:
-        return None
-    agent, key = parse_agent_id(event.agent), parse_multikey(event.key)
-    return verify_agent_credential(event.document.encode("utf-8"), agent, event.issuer, key)

@@ -89,8 +89,8 @@ async def then(store: Store, rules: Rules, index: int, decided: events.Decided, 
     authority = authority_of(decided, rules, need.chain)
     row = await _registered(store, decided.agent)
     if row is not None and decided.at < row.vouched_at:
-        missing.append("what the agent's credential said then is not kept")
-    authority = msgspec.structs.replace(authority, entity=vouched(authority.entity, row, decided.at))
+        missing.append("what was vouched for of the agent then is not kept")
+    authority = msgspec.structs.replace(authority, entity=vouched(authority.entity, row, decided.at, rules.attestors))
     return Then(call=call, authority=authority, known=known, need=need, missing=tuple(missing))
 
 

@@ -108,6 +108,10 @@ class Store(Protocol):
         """All rows of a kind, by id."""
         ...
 
+    async def last(self, kind: str, prefix: str, count: int) -> Sequence[tuple[str, Row]]:
+        """Of the rows of a kind whose ids begin so, the last `count`, the last one first."""
+        ...
+
     async def sync(self) -> int:
         """Everything committed so far has reached the disk; return how many entries that is."""
         ...

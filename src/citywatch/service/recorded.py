@@ -5,6 +5,7 @@ Decides nothing. INVARIANT: a code of a later version reads as a refusal, never 
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Mapping
 from typing import Final
 
@@ -17,7 +18,11 @@ from citywatch.core.enforce.needs import Known, Needs, Pin
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.verify import Authority
 from citywatch.core.errors import Code, Malformed
+from citywatch.core.identity.attestation import Attestation, verify_attestation
 from citywatch.core.identity.credential import Credential, Kind
+from citywatch.core.identity.vc import Claims, parse_multikey, verify_agent_credential
+from citywatch.core.names import parse_agent_id
+from citywatch.core.signature import parse_spki
 from citywatch.core.wire.jsonrpc import FROM_SERVER, Response, parse_message
 
 CODES: Final[Mapping[str, Code]] = {one.value: one for one in Code}
@@ -62,7 +67,7 @@ def authority_of(one: events.Decided, rules: Rules, chain: Chain | Reason | None
         return held
     domain = min(chain.caveats.audience or (rules.domain,))  # it was ours then, whatever it is called now
     trust = Trust(domain=domain, roots={chain.principal: (chain.root_thumb,)}, revoked=(), epoch=0)
-    asking = Asking(agent=one.agent, key=one.key, task=one.task)
+    asking = Asking(agent=one.agent, key=one.proved or one.key, task=one.task)
     return msgspec.structs.replace(held, delegated=authorise(chain, asking, trust, one.at))
 
 
@@ -74,7 +79,13 @@ def pin_of(one: events.Decided) -> Pin | None:
 def papers_of(one: events.Decided | events.PlanWritten) -> Credential:
     """Papers that hold at that instant and no other, for whoever had some."""
     return Credential(
-        agent=one.agent, key=one.key, kind=Kind.X509, not_before=one.at - 1, not_after=one.at + 1, digest=""
+        agent=one.agent,
+        key=one.key,
+        proved=one.proved if isinstance(one, events.Decided) else "",
+        kind=Kind.X509,
+        not_before=one.at - 1,
+        not_after=one.at + 1,
+        digest="",
     )
 
 
@@ -85,3 +96,19 @@ def response_of(body: bytes) -> Response | None:
     except Malformed:
         return None
     return message if isinstance(message, Response) else None
+
+
+def claims_of(event: events.AgentVouched) -> Claims | None:
+    """What the credential of an entry says, verified as when it was entered; None if it was withdrawn."""
+    if not event.document:
+        return None
+    agent, key = parse_agent_id(event.agent), parse_multikey(event.key)
+    return verify_agent_credential(event.document.encode("utf-8"), agent, event.issuer, key)
+
+
+def attestation_of(event: events.AgentAttested) -> Attestation | None:
+    """What the envelope of an entry says, verified as when it was entered; None if it was withdrawn."""
+    if not event.envelope:
+        return None
+    agent, key = parse_agent_id(event.agent), parse_spki(b64decode(event.key))
+    return verify_attestation(event.envelope.encode("utf-8"), agent, event.attestor, key)

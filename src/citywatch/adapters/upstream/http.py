@@ -61,6 +61,7 @@ class HttpUpstream:
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         head = f"{target} HTTP/1.1\r\nhost: {parts.netloc}\r\nuser-agent: citywatch\r\n"
         both = "accept: application/json, text/event-stream\r\n"
+        self._place = (parts.path.rstrip("/"), head.removeprefix(target))
         self._post = f"POST {head}{both}content-type: application/json\r\n"
         self._get = f"GET {head}accept: text/event-stream\r\n"
         self._delete = f"DELETE {head}{both}"
@@ -90,6 +91,7 @@ class HttpUpstream:
         # A subscription's answer is a stream without an end, like a GET's: bounded by the event, not in all.
         listening = headers.get("mcp-method") == "subscriptions/listen"
         answer = await self._exchange(caller, request, listening=listening, repeatable=repeatable)
+        answer.kinds = self.server.kinds
         if answer.status == 404 and session is not None:
             # SPEC: MCP 2025-11-25 basic/transports "Session Management": 404 means that the session is over.
             await answer.close()
@@ -132,15 +134,35 @@ class HttpUpstream:
         while any(connection.attached for connection in self._connections):
             await asyncio.sleep(0)
 
+    async def ask(
+        self,
+        caller: str,
+        verb: str,
+        below: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        *,
+        repeatable: bool,
+        token: AccessToken | None = None,
+    ) -> HttpAnswer:
+        """One request at a path below the server's address; for who has more than one address to speak to."""
+        path, rest = self._place
+        start = f"{verb} {path}{below}{rest}accept: application/json, application/a2a+json, text/event-stream\r\n"
+        secret = self._secret(token)
+        length = "" if body is None else f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        head = self._write_head(start + length, headers, None, secret)
+        request = head + b"\r\n" + (body or b"")
+        answer = await self._exchange(caller, request, listening=False, repeatable=repeatable)
+        answer.kinds = self.server.kinds
+        return answer
+
     # -- requests ----------------------------------------------------------------------------------------------------
 
     def _head(self, start: str, headers: Mapping[str, str], session: str | None, token: AccessToken | None) -> bytes:
         """The request's lines up to its length. The same few heads come again and again, so they are kept."""
-        if self.server.takes_tokens is (token is None):  # fails closed, both ways
-            raise Unavailable(Code.UPSTREAM_UNAVAILABLE, "no access token was written for this message")
+        secret = self._secret(token)
         if token is not None:
-            return self._write_head(start, headers, session, f"Bearer {token.text}")
-        secret = None if self._credential is None else self._credential()
+            return self._write_head(start, headers, session, secret)
         key = (start, session, secret, *headers.items())
         head = self._heads.get(key)
         if head is None:
@@ -148,6 +170,14 @@ class HttpUpstream:
                 self._heads.clear()
             head = self._heads[key] = self._write_head(start, headers, session, secret)
         return head
+
+    def _secret(self, token: AccessToken | None) -> str | None:
+        """What this message shows to the server."""
+        if self.server.takes_tokens is (token is None):  # fails closed, both ways
+            raise Unavailable(Code.UPSTREAM_UNAVAILABLE, "no access token was written for this message")
+        if token is not None:
+            return f"Bearer {token.text}"
+        return None if self._credential is None else self._credential()
 
     def _write_head(self, start: str, headers: Mapping[str, str], session: str | None, secret: str | None) -> bytes:
         lines = [start]

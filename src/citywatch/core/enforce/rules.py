@@ -61,6 +61,10 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     handles: Mapping[str, frozenset[Tool]] = {}
     """Of which tools each agent, by name, is given handles beyond what their manifests hide; a tool `*` is all of a
     server's."""
+    attestors: Mapping[str, str] = {}
+    """By the name of a builder, the thumb of the key under which its word counts on what agents run."""
+    attested_by: Mapping[str, str] = {}
+    """By the name of an agent, the attestor without whose word it does not act."""
 
 
 class ApprovedTool(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +117,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """The agents, by the name that the file gives them, that can be spoken to."""
     resources: Mapping[str, ResourceServer] = {}
     """The resource servers that agents go to by themselves."""
+    attestors: Mapping[str, str] = {}
+    attested_by: Mapping[str, str] = {}
 
     def knows(self, name: str) -> bool:
         """Whether this names something that the file configures: a server, a peer, or a resource."""
@@ -216,6 +222,8 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         roots=configured.roots,
         peers=configured.peers,
         resources=configured.resources,
+        attestors=configured.attestors,
+        attested_by=configured.attested_by,
         hiding={
             agent: {tool: _hidden(one) for tool, one in tools.items() if not chosen.isdisjoint((tool, (tool[0], "*")))}
             for agent, chosen in configured.handles.items()

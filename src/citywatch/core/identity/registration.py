@@ -13,13 +13,18 @@ from __future__ import annotations
 import msgspec
 
 from citywatch.core.errors import Code, Malformed
+from citywatch.core.identity.attestation import Attestation
 from citywatch.core.identity.vc import Claims
 
 
 class AgentRow(msgspec.Struct, frozen=True, kw_only=True):
     """One agent. `agent` is its SPIFFE ID, `keys` are RFC 7638 thumbprints; a revoked row stays and never revives.
 
-    `claims` are those of the credential that is held of it, verified; `vouched_at` is when they last changed.
+    Where another authority than ours vouches for its keys, `keys` is the SPIFFE ID that it vouches for and nothing
+    else (`Credential.key`).
+
+    `claims` are those of the credential that is held of it, verified, `attestation` is what a builder says of its
+    program; `vouched_at` is when either last changed.
     `void` are keys that were revoked alone. `halted` and `quarantined` are taken back by whoever said so.
     """
 
@@ -33,6 +38,16 @@ class AgentRow(msgspec.Struct, frozen=True, kw_only=True):
     void: tuple[str, ...] = ()
     halted: bool = False
     quarantined: bool = False
+    attestation: Attestation | None = None
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another authority than ours says which keys are this agent's."""
+        return bool(self.keys) and self.keys[0].startswith("spiffe://")
+
+    def holds(self, key: str) -> bool:
+        """Whether a link of a chain may name this key (a thumbprint) as the agent's."""
+        return key in self.keys or (self.elsewhere and key not in self.void)
 
     @property
     def refusal(self) -> Code | None:
@@ -53,6 +68,11 @@ class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
 def agent_key(name: str) -> tuple[str, str]:
     """Where an agent's row lies."""
     return ("agent", name)
+
+
+def issuer_key(key: str) -> tuple[str, str]:
+    """Where it lies that nobody believes this key (a Multikey) of an issuer of credentials any more."""
+    return ("issuer", key)
 
 
 def key_key(thumbprint: str) -> tuple[str, str]:

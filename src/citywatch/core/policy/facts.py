@@ -190,7 +190,7 @@ _TO_AGENT: Mapping[str, tuple[str, ...]] = {
 
 _TO_PEER: Mapping[str, tuple[str, ...]] = {
     "send_message": ("SendMessage", "SendStreamingMessage"),
-    "peer_task": ("GetTask", "CancelTask", "SubscribeToTask"),
+    "peer_task": ("GetTask", "ListTasks", "CancelTask", "SubscribeToTask"),
 }
 EXCHANGE = "exchange_token"
 GROUPS: tuple[str, ...] = (

@@ -25,6 +25,7 @@ import orjson
 
 from citywatch.core.errors import ADVICE, Code, Malformed, Refused
 from citywatch.core.wire.jsonrpc import Message
+from citywatch.core.wire.refusals import is_outage
 
 GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 CHAIN_TYPE: Final = "urn:citywatch:params:oauth:token-type:grant-chain"
@@ -103,8 +104,9 @@ def refusal(code: Code, detail: str) -> bytes:
 
 
 def turned_away(_: Message | None, code: Code, detail: str = "") -> bytes:
-    """Tell somebody who showed no good papers. SPEC: RFC 6749 §5.2: the client was not authenticated."""
-    return orjson.dumps({**orjson.loads(refusal(code, detail)), "error": "invalid_client"})
+    """Tell somebody who showed no good papers, or came when nobody could see to it. SPEC: RFC 6749 §5.2."""
+    error = "temporarily_unavailable" if is_outage(code.value) else "invalid_client"
+    return orjson.dumps({**orjson.loads(refusal(code, detail)), "error": error})
 
 
 def _form(body: bytes) -> dict[str, str]:
