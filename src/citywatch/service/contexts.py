@@ -239,7 +239,7 @@ def flowing(
     if need is None or flow is None:
         return ()
     if call.direction is Direction.TO_AGENT:
-        entering = entering_request(call, need.readers, hushed=need.hushed)
+        entering = entering_request(call, need.readers, hushed=need.hushed, followed=need.followed)
         item = item_of(entering, call.server, loaded, now, model)
         return (*entered(need.context, entering, item, loaded), *risen(need.around, item.label, loaded))
     used: Puts = ()

@@ -143,7 +143,7 @@ class Enforcer:
             call = filled.call  # INVARIANT: 7. From here on there are values, and no handles.
             need = needs(call, self.rules, now, credential.key, readings, self.verified)
             loaded = await self.store.load(need.rows, [(b.key, b.window) for b in need.budgets])
-            known = await self.snapshots.known(call, need, loaded, self.rules, taken=taken)
+            known = await self.snapshots.known(call, need, loaded, self.rules, now=now, taken=taken)
             if filled.broken is not None:
                 known = msgspec.structs.replace(known, broken=filled.broken)
             if attempt == 0 and self._refresh is not None and self._outdated(call, known.pin):
@@ -195,7 +195,7 @@ class Enforcer:
         """Take up a call that was allowed earlier (its reply comes by another request): who asks is verified anew."""
         now = self.clock.now_ms()
         need = needs(call, self.rules, now, credential.key)
-        known = await self.snapshots.known(call, need, await self.store.load(need.rows, ()), self.rules)
+        known = await self.snapshots.known(call, need, await self.store.load(need.rows, ()), self.rules, now=now)
         authority = verify(call, credential, known, now)
         return Judged(
             call=call, credential=credential, decision=_RECALLED, found=_RECALLED, authority=authority, known=known

@@ -83,6 +83,7 @@ def decided(
         redacted=redacted[:MAX_REDACTED],
         via=() if chain is None else (chain.principal, *(agent for agent, _ in chain.hops)),
         grants=() if chain is None else chain.hashes,
+        carriers=known.spread.carriers,
     )
     return encode_event(event)
 

@@ -18,9 +18,11 @@ import msgspec
 from citywatch.core import events
 from citywatch.core.call import Allow, Call, Decision, Deny, Direction
 from citywatch.core.enforce.admit import DISCLOSED
+from citywatch.core.enforce.carrying import Spread
 from citywatch.core.enforce.context import MAX_ITEMS, Context, Flow, FlowNeed, Ticket, home_of, item_key
 from citywatch.core.enforce.held import FREE, Holding, plan_key
 from citywatch.core.enforce.needs import Known, needs
+from citywatch.core.enforce.peers import thing_rows
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.vouched import vouched
 from citywatch.core.errors import Code
@@ -49,6 +51,7 @@ PASSING: Final = frozenset(
         Code.BUDGET_SPENT,
         Code.RATE_EXCEEDED,
         Code.RULE_MATCHED,
+        Code.PEER_TASK_UNKNOWN,
         Code.TOOL_CHANGED,
         Code.TOOL_NOT_APPROVED,
         Code.HANDLE_UNKNOWN,
@@ -74,9 +77,11 @@ async def then(store: Store, rules: Rules, index: int, decided: events.Decided, 
     flow = None
     if need.flow is not None:
         flow = await _flow(store, need.flow, index, decided, missing)
+    row = await _registered(store, decided.agent)
     known = Known(
         rules=rules,
-        agent=None,
+        agent=row,
+        things=await _things(store, call),
         session=None,
         pin=pin_of(decided),
         lost=None,
@@ -85,13 +90,20 @@ async def then(store: Store, rules: Rules, index: int, decided: events.Decided, 
         used={},
         reads=(),
         flow=flow,
+        spread=Spread(carriers=decided.carriers),
     )
     authority = authority_of(decided, rules, need.chain)
-    row = await _registered(store, decided.agent)
     if row is not None and decided.at < row.vouched_at:
         missing.append("what was vouched for of the agent then is not kept")
     authority = msgspec.structs.replace(authority, entity=vouched(authority.entity, row, decided.at, rules.attestors))
     return Then(call=call, authority=authority, known=known, need=need, missing=tuple(missing))
+
+
+async def _things(store: Store, call: Call) -> dict[tuple[str, str], str | None]:
+    """Whose the tasks and conversations are that a message goes on with: they change hands no more."""
+    keys = thing_rows(call)
+    rows = (await store.load(keys, ())).rows if keys else {}
+    return {key: msgspec.json.decode(rows[key].value, type=str) if key in rows else None for key in keys}
 
 
 async def _registered(store: Store, agent: str) -> AgentRow | None:

@@ -132,6 +132,7 @@ class FlowNeed(msgspec.Struct, frozen=True, kw_only=True):
     `readers` may see what a server's own message brings, for it came while the server worked on a call for their eyes.
     `traced` are the values of the call, as they were found.
     `hushed`: that message reached the agent without its words.
+    `leaves` are the fingerprints of the text that leaves with the call; `followed`: what enters is read with its own.
     """
 
     context: Key
@@ -146,6 +147,8 @@ class FlowNeed(msgspec.Struct, frozen=True, kw_only=True):
     readers: frozenset[str] | None = None
     traced: Traced | None = None
     hushed: bool = False
+    leaves: tuple[int, ...] = ()
+    followed: bool = False
 
     def rows(self) -> tuple[Key, ...]:
         named: Iterable[Key] = self.parties

@@ -15,6 +15,7 @@ import msgspec
 from citywatch.core.call import Call, Direction, Effect, Reason
 from citywatch.core.canonical import digest
 from citywatch.core.delegation.chain import Chain, Verified
+from citywatch.core.enforce.carrying import NOTHING, Spread, leaving
 from citywatch.core.enforce.chains import budget_key, chain_of, chain_rows, is_act
 from citywatch.core.enforce.context import Flow, FlowNeed, flow_need
 from citywatch.core.enforce.cursors import Issued, cursor_key, cursor_of
@@ -102,7 +103,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     `broken` says why a handle names nothing here; `issued` are the cursors that the server gave the agent. `chain` is
     what the call's links are together, or why they are no chain; `hops` are the agents that it went through,
     `withdrawn` what of it was revoked. `halted`: everything is stopped. `things` says to whom a peer gave what a
-    message goes on with.
+    message goes on with. `spread` is who carried on before what the call carries on.
     """
 
     rules: Rules
@@ -124,6 +125,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     issued: Issued | None = None
     halted: bool = False
     things: Mapping[Key, str | None] = {}
+    spread: Spread = NOTHING
 
 
 class BudgetNeed(msgspec.Struct, frozen=True):
@@ -268,6 +270,8 @@ def needs(
         hushed = rules.hushes(call.agent, call.server, call.about)
         hushed = hushed and is_hushed(call.method, call.arguments, call.body)
         flow = msgspec.structs.replace(flow, hushed=hushed)
+    if rules.follows:
+        flow = msgspec.structs.replace(flow, leaves=leaving(call, rules), followed=True)
     return msgspec.structs.replace(need, rows=(*need.rows, *flow.rows()), flow=flow)
 
 
