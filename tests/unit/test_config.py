@@ -40,9 +40,9 @@ from citywatch.core.manifest import (
 )
 
 DOMAIN = "trust_domain: acme.example\n"
-LOG_KEY = "north+bedb050a+AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g"
+LOG_KEY = "north+134265e7+AddamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea"
 SECRET = "sk-live-4242"
-VKEY = "north+fdc18f05+BAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g"
+VKEY = "north+9ab90cf2+BNdamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea"
 
 FULL = f"""\
 trust_domain: acme.example
@@ -186,6 +186,18 @@ BAD: list[tuple[str, str, str, str]] = [
         "peers.b.callers[0]",
         "no agent `x` in this file",
         "write one of a",
+    ),
+    (
+        PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    agent: §x\n",
+        "peers.b.agent",
+        "no agent `x` in this file",
+        "write one of a",
+    ),
+    (
+        PEER + "    url: http://127.0.0.1:9\n    §callers: [a]\n    agent: a\n",
+        "peers.b.callers",
+        "`a` is this peer itself",
+        "name those who speak to it",
     ),
     # other trust domains
     (

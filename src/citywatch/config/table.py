@@ -85,6 +85,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "url",
         "binding",
         "card",
+        "agent",
         "callers",
         "skills",
         "audience",
