@@ -247,6 +247,7 @@ def configured(settings: Settings) -> Configured:
         bound=frozenset(agent.name for agent in settings.agents.values() if agent.delegated_only),
         peers={name: peer.declared for name, peer in settings.peers.items()},
         ceilings={name: one.ceiling for name, one in settings.federation.items()},
+        resources=settings.resources,
         attestors={name: thumbprint(key) for name, key in attestor_keys(settings.attestors).items()},
         attested_by={one.name: one.attested_by for one in settings.agents.values() if one.attested_by is not None},
         handles={agent.name: frozenset(agent.handles) for agent in settings.agents.values() if agent.handles},

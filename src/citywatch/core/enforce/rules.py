@@ -15,7 +15,7 @@ import msgspec
 from citywatch.core.call import Effect
 from citywatch.core.flow.fields import Fields
 from citywatch.core.flow.prints import fingerprints
-from citywatch.core.manifest import SILENT, Budget, Ceiling, Clearance, Peer, Principal, ToolManifest
+from citywatch.core.manifest import SILENT, Budget, Ceiling, Clearance, Peer, Principal, ResourceServer, ToolManifest
 from citywatch.core.names import AgentId
 from citywatch.core.plan.formula import Rule
 from citywatch.core.plan.temporal import Automaton, compile_rule
@@ -62,6 +62,7 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     roots: frozenset[str] = frozenset()
     peers: Mapping[str, Peer] = {}
     ceilings: Mapping[str, Ceiling] = {}
+    resources: Mapping[str, ResourceServer] = {}
     handles: Mapping[str, frozenset[Tool]] = {}
     """Of which tools each agent, by name, is given handles beyond what their manifests hide; a tool `*` is all of a
     server's."""
@@ -123,6 +124,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """How far the words of other trust domains are believed, by domain."""
     peers: Mapping[str, Peer] = {}
     """The agents, by the name that the file gives them, that can be spoken to."""
+    resources: Mapping[str, ResourceServer] = {}
+    """The resource servers that agents go to by themselves."""
     follows: bool = False
     """Whether a policy or a rule asks how far a text has spread; or nobody takes its fingerprints."""
     boilerplate: frozenset[int] = frozenset()
@@ -131,8 +134,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     attested_by: Mapping[str, str] = {}
 
     def knows(self, name: str) -> bool:
-        """Whether this names something that the file configures: a server, or an agent that can be spoken to."""
-        return name in self.servers or name in self.peers
+        """Whether this names something that the file configures: a server, a peer, or a resource."""
+        return name in self.servers or name in self.peers or name in self.resources
 
     def shown(self, agent: str, server: str, tool: str | None) -> ApprovedTool | None:
         """An approved tool, as its replies are shown to this agent."""
@@ -185,6 +188,7 @@ def world_of(configured: Configured, definitions: Mapping[Tool, Definition]) -> 
             for server, tool in sorted(named)
         ),
         configured.peers,
+        configured.resources,
     )
 
 
@@ -232,6 +236,7 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         roots=configured.roots,
         peers=configured.peers,
         ceilings=configured.ceilings,
+        resources=configured.resources,
         follows=follows,
         boilerplate=_boilerplate(configured, definitions) if follows else frozenset(),
         attestors=configured.attestors,
