@@ -268,6 +268,17 @@ async def test_an_envelope_is_taken_once_and_for_its_own_message() -> None:
     assert sum(isinstance(one, events.Decided) for one in await city.events()) == 1
 
 
+async def test_whoever_is_revoked_leaves_no_row_of_an_envelope() -> None:
+    city = await Border().open()
+    params = city.enveloped("x", Label(frozenset(("principal:bob",)), None))
+    row = AgentRow(agent=GUEST, keys=(SENDER,), added_at=0, revoked=True)
+    await city.store.append(Append(puts=((agent_key("guest"), format_row(row)),)))
+    with pytest.raises(Refused) as refusal:
+        await city.comes(params)
+    assert refusal.value.code is Code.AGENT_REVOKED
+    assert not await city.store.scan("nonce")
+
+
 async def test_what_the_partners_gateway_wrote_goes_no_further() -> None:
     city = await Border().open()
     await city.comes(city.enveloped("x", Label(frozenset(("principal:bob",)), None)))

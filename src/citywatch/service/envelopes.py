@@ -22,6 +22,7 @@ from citywatch.core.enforce.chains import is_act
 from citywatch.core.enforce.peers import is_message
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.said import said_in
+from citywatch.core.enforce.verify import check_standing
 from citywatch.core.errors import CitywatchError, Code, Malformed, Refused
 from citywatch.core.identity.credential import Credential
 from citywatch.core.identity.envelope import (
@@ -38,9 +39,10 @@ from citywatch.core.identity.envelope import (
     message_digest,
     verify_envelope,
 )
+from citywatch.core.identity.registration import agent_key, parse_agent_row
 from citywatch.core.identity.x509 import gateway_id
 from citywatch.core.label import Label
-from citywatch.core.names import AgentId
+from citywatch.core.names import AgentId, parse_agent_id
 from citywatch.core.signature import P256Key, format_jwk, thumbprint
 from citywatch.core.wire import a2a
 from citywatch.core.wire.jsonrpc import FROM_SERVER, Request, parse_message
@@ -135,6 +137,10 @@ class Arrivals:
         )
         now = self._clock.now_ms()
         found = verify_envelope(token.encode("utf-8"), self._trusted(), arrived, now=now, leeway=self._leeway)
+        holder = agent_key(parse_agent_id(credential.agent).name)
+        row = (await self._store.load((holder,), ())).rows.get(holder)
+        registered = None if row is None else parse_agent_row(row.value)
+        check_standing(credential.agent, credential.key, registered, credential.proved)  # or it would leave rows here
         key = envelope_key(found.domain, found.envelope.name)
         if not await spend(self._store, key, found.envelope.expires):
             raise Refused(Code.ENVELOPE_REFUSED, "step 8: it came before")

@@ -17,7 +17,10 @@ from a2a.helpers.proto_helpers import new_text_message
 from a2a.types import AgentCard, GetTaskRequest, Role, SendMessageRequest, StreamResponse, TaskState
 from a2a.utils.errors import A2AError
 from a2a.utils.signing import InvalidSignaturesError, create_signature_verifier
+from joserfc import jws
+from joserfc.jwk import KeySet
 
+from citywatch.core.wire import a2a
 from tests.e2e.gateway.desk import HERE, Desk, listens, wait_for
 from tests.ports import free_port
 
@@ -39,7 +42,7 @@ class Mesh(Desk):
             file.read_text().replace("agents:\n", "agents:\n  visitor: {}\n")
             + "principals:\n  anna: {may: ['*']}\n"
             + f"peers:\n  billing:\n    url: http://127.0.0.1:{self.billing_port}/a2a\n    callers: [clerk]\n"
-            + f"    card: http://127.0.0.1:{self.billing_port}/.well-known/agent-card.json\n"
+            + f"    card: http://127.0.0.1:{self.billing_port}/.well-known/agent-card.json\n    envelope: true\n"
         )
         (folder / "policies" / "peers.cedar").write_text(POLICY)
         self.says("Invoice 7 is settled.")
@@ -98,6 +101,20 @@ async def say(client: Client, text: str, **metadata: str) -> list[StreamResponse
     request = SendMessageRequest(message=new_text_message(text, role=Role.ROLE_USER))
     request.metadata.update(metadata)
     return [one async for one in client.send_message(request)]
+
+
+async def test_a_message_comes_in_an_envelope_that_another_library_verifies(mesh: Mesh) -> None:
+    async with mesh.client() as client:
+        await say(client, "What of invoice 8?")
+    heard = json.loads((mesh.folder / "heard").read_text().splitlines()[-1])
+    token = heard["meta"][a2a.ENVELOPE]
+    keys = KeySet.import_key_set(httpx.get(f"http://127.0.0.1:{mesh.port}/citywatch/envelope-keys").json())
+    found = jws.deserialize_compact(token, keys, algorithms=["ES256"])
+    assert found.headers()["typ"] == "citywatch-envelope+jws"
+    said = json.loads(found.payload)
+    assert (said["iss"], said["sub"]) == ("spiffe://t.example/gateway", "spiffe://t.example/agent/clerk")
+    assert said["aud"] == f"http://127.0.0.1:{mesh.billing_port}/a2a"
+    assert said["label"]["origins"] == ["agent:spiffe://t.example/agent/clerk"]
 
 
 async def test_an_honest_message_passes_with_the_clients_and_servers_of_the_sdk(mesh: Mesh) -> None:
