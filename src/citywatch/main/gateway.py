@@ -26,7 +26,7 @@ from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
 from citywatch.core.identity.elsewhere import check_certificate
 from citywatch.core.policy.check import check_policies
 from citywatch.core.wire.jsonrpc import Limits
-from citywatch.main.access import access_routes, access_tokens, resources
+from citywatch.main.access import access_routes, access_tokens, keep_issuers, resources
 from citywatch.main.assembly import GATEWAY_TTL_MS, LEEWAY_MS, City, assumptions, load_rules, operator
 from citywatch.main.federation import neighbours
 from citywatch.main.peers import card_upstreams, cards, peer_upstreams
@@ -108,7 +108,17 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     looks = keep_looking((store.look, _look_at(publisher, say), _look_around(known, say)), LOOK_S)
     fresh = _keep_fresh(city, door, tls, known)
     forgets = (_forget(enforcer), _forget_nonces(city))
-    chores = (fresh, known.run(), watch.run(), publisher.run(PUBLISH_S), _fold(enforcer), *forgets, looks)
+    follows = keep_issuers(city.settings, enforcer, REFRESH_S)
+    chores = (
+        fresh,
+        known.run(),
+        watch.run(),
+        publisher.run(PUBLISH_S),
+        _fold(enforcer),
+        follows,
+        *forgets,
+        looks,
+    )
     tasks = [asyncio.create_task(chore) for chore in chores]
     broken = asyncio.Event()
     for task in tasks:
