@@ -146,7 +146,7 @@ class Federation:
         return await self._take(self._neighbours[domain], text, by, whatever=True)
 
     async def run(self) -> None:
-        """Look as often as each bundle says, until cancelled; what another process has just found is not asked again."""
+        """Look as often as each bundle says, until cancelled; what another process just found is not asked again."""
         loop = asyncio.get_running_loop()
         while True:
             for domain in self._neighbours:
