@@ -57,6 +57,7 @@ class Code(StrEnum):
     TASK_UNSUPPORTED = "task_unsupported"
     PUSH_UNSUPPORTED = "push_unsupported"
     PEER_TASK_UNKNOWN = "peer_task_unknown"
+    PEER_STOPPED = "peer_stopped"
     CARD_UNSUPPORTED = "card_unsupported"
     SESSION_UNKNOWN = "session_unknown"
     SESSION_LOST = "session_lost"
@@ -135,6 +136,7 @@ ADVICE: dict[Code, str] = {
     Code.TASK_UNSUPPORTED: "make the call without `task` and wait for its reply; this gateway carries no tasks",
     Code.PUSH_UNSUPPORTED: "wait for the reply, read the stream or ask with `GetTask`; this gateway takes no pushes",
     Code.PEER_TASK_UNKNOWN: "name a task or a conversation that this peer gave you; one of your own it numbers itself",
+    Code.PEER_STOPPED: "go on without this peer: its agent is not registered, or was revoked, stopped or put aside",
     Code.CARD_UNSUPPORTED: "use the agent's public card; this gateway serves no card but what a person approved",
     Code.SESSION_UNKNOWN: "start a new session with `initialize`",
     Code.SESSION_LOST: "the server's session ended; start a new one with `initialize`",

@@ -121,6 +121,8 @@ async def _policies(city: City, agents: Iterable[str]) -> list[str]:
         click.echo(f"assumes         {one}")
     if rules.temporal:
         click.echo(f"temporal rules  {len(rules.temporal)}, {', '.join(one.rule.name for one in rules.temporal[:8])}")
+    if rules.follows:
+        click.echo("spread of text  is counted, because a policy or a rule asks for it")
     for fallen in rules.policies.fallen_back:
         click.echo(f"                `{fallen}` is evaluated by cedarpy, which is slower")
     problems = [f"policy {mistake}" for mistake in check_policies(rules.policies.policies, rules.world)]
