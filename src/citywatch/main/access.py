@@ -18,13 +18,16 @@ from citywatch.adapters.upstream import HttpServer, HttpUpstream
 from citywatch.config import Exchanged, Http, Settings
 from citywatch.core.canonical import digest
 from citywatch.core.errors import CitywatchError, Malformed
+from citywatch.core.identity.bundle import TrustBundle
 from citywatch.core.identity.foreign import ForeignIssuer, parse_key_set
 from citywatch.core.wire.oauth import metadata_url
 from citywatch.service.access import KEYS_PATH, METADATA_PATH, AccessKeys, AccessTokens, Resource
 from citywatch.service.discovery import check_metadata
 from citywatch.service.enforcer import Enforcer
+from citywatch.service.exchange import Exchange
 from citywatch.service.ports import Chance, Clock
 from citywatch.service.rotation import AuthorityRow
+from citywatch.service.tokens import TokenExchange
 
 JSON = "application/json"
 MAX_KEY_FILE = 262_144
@@ -115,6 +118,16 @@ class GenerationKeys:
             for one in row.generations
         }
         return AccessKeys(self._signers[row.active], tuple(one.public for one in self._signers.values()))
+
+
+def handed_over(
+    settings: Settings, exchange: Exchange, bundle: Callable[[], TrustBundle], audience: str
+) -> TokenExchange | None:
+    """What hands tokens to agents; None where there is no resource server that they go to by themselves."""
+    tokens = exchange.outward.tokens
+    if tokens is None or not settings.resources:
+        return None
+    return TokenExchange(exchange.enforcer, tokens, bundle, audience)
 
 
 def access_routes(tokens: AccessTokens | None) -> dict[tuple[str, str], Route]:

@@ -26,7 +26,7 @@ from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
 from citywatch.core.identity.elsewhere import check_certificate
 from citywatch.core.policy.check import check_policies
 from citywatch.core.wire.jsonrpc import Limits
-from citywatch.main.access import access_routes, access_tokens, keep_issuers, resources
+from citywatch.main.access import access_routes, access_tokens, handed_over, keep_issuers, resources
 from citywatch.main.assembly import GATEWAY_TTL_MS, LEEWAY_MS, City, assumptions, load_rules, operator
 from citywatch.main.federation import neighbours
 from citywatch.main.joining import invitations
@@ -49,7 +49,6 @@ from citywatch.service.ports import Store, Upstream
 from citywatch.service.publisher import Publisher
 from citywatch.service.recovery import close_lost_calls, drop_expired, note_boot, note_start, note_stop
 from citywatch.service.tickets import Tickets
-from citywatch.service.tokens import TokenExchange
 from citywatch.service.waiting import Waiting
 from citywatch.service.watch import Watch
 
@@ -207,6 +206,7 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, w
         rules=lambda: enforcer.rules,
     )
     waiting = Waiting(store=enforcer.store, clock=city.clock, leeway_ms=lambda: enforcer.rules.leeway_ms)
+    handed = handed_over(city.settings, exchange, lambda: city.row().bundle(), city.audience)
     return Gateway(
         exchange=exchange,
         door=door,
@@ -220,18 +220,13 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, w
             **access_routes(exchange.outward.tokens),
         },
         cards=served.card,
-        proven={**proven_routes(plans, waiting), **token_route(_handed(city, exchange))},
+        proven={
+            **proven_routes(plans, waiting),
+            **token_route(handed),
+        },
         closed=lambda: _refused(publisher) or watch.stale(),
         hosts=_hosts(settings),
     )
-
-
-def _handed(city: City, exchange: Exchange) -> TokenExchange | None:
-    """What hands tokens to agents; None where there is no resource server that they go to by themselves."""
-    tokens = exchange.outward.tokens
-    if tokens is None or not city.settings.resources:
-        return None
-    return TokenExchange(exchange.enforcer, tokens, lambda: city.row().bundle(), city.audience)
 
 
 def _hosts(settings: Settings) -> frozenset[str]:

@@ -166,7 +166,7 @@ def _check_bound(claims: Mapping[str, Any], credential: Credential) -> None:
     confirmation = claims.get("cnf")
     if confirmation is None:
         return
-    proved: dict[str, str] = {"jkt": credential.key}
+    proved: dict[str, str] = {"jkt": credential.holder}
     if credential.kind is Kind.X509:
         raw = bytes.fromhex(credential.digest)
         proved["x5t#S256"] = urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
