@@ -20,6 +20,7 @@ from citywatch.core.wire.refusals import (
     turned_away,
 )
 from citywatch.core.wire.requests import (
+    ASSERTION,
     CHAIN,
     CONTINUING,
     ENVELOPE,
@@ -35,6 +36,7 @@ from citywatch.core.wire.requests import (
     read_message,
     read_server_message,
     shown_chain,
+    take_assertion,
     visible,
     with_chain,
     with_envelope,
@@ -54,6 +56,7 @@ from citywatch.core.wire.results import (
 )
 
 __all__ = [
+    "ASSERTION",
     "CHAIN",
     "CONTINUING",
     "ENVELOPE",
@@ -97,6 +100,7 @@ __all__ = [
     "refusal",
     "shown_chain",
     "status_of",
+    "take_assertion",
     "turned_away",
     "visible",
     "with_chain",

@@ -63,6 +63,8 @@ LABEL: Final = "citywatch/label"
 ENVELOPE: Final = "citywatch/envelope"
 """In `_meta`: what the gateway says of a call, signed, for servers that are declared to take it."""
 _OURS: Final = "citywatch/"
+ASSERTION: Final = "citywatch/assertion"
+"""In `_meta`: a token of a foreign issuer that says of whom it is. It goes no further than to us."""
 RESPONSE: Final = "response"
 CONTINUING: Final = frozenset(("inputResponses", "requestState"))
 """The parameters that continue a call; apart from them it is the same call again."""
@@ -182,7 +184,7 @@ def claimed_label(message: Message) -> Label | None:
     if type(meta) is not dict:
         return None
     for key in meta:
-        if key.startswith(_OURS) and key not in (TASK, CHAIN, LABEL):
+        if key.startswith(_OURS) and key not in (TASK, CHAIN, LABEL, ASSERTION):
             shown = "".join(letter if letter.isprintable() else "?" for letter in key[:80])
             raise Malformed(f"`{shown}` in `_meta` is written by a gateway")
     return read_label(meta, LABEL)
@@ -217,6 +219,21 @@ def without_chain(body: bytes) -> bytes:
         return body
     meta = {key: value for key, value in message.params["_meta"].items() if key not in (CHAIN, LABEL)}
     return format_message(msgspec.structs.replace(message, params={**message.params, "_meta": meta}))
+
+
+def take_assertion(message: Message) -> tuple[Message, str | None]:
+    """A message without the foreign token that it shows, and that token: nothing of it is kept or sent on."""
+    params = None if isinstance(message, Response) else message.params
+    meta = None if params is None else params.get("_meta")
+    if isinstance(message, Response) or params is None or type(meta) is not dict or ASSERTION not in meta:
+        return message, None
+    token = meta[ASSERTION]
+    if type(token) is not str:
+        raise Malformed(f"`{ASSERTION}` in `_meta` is a compact token")
+    rest = {key: value for key, value in meta.items() if key != ASSERTION}
+    without = {**params, "_meta": rest} if rest else {key: value for key, value in params.items() if key != "_meta"}
+    bare = msgspec.structs.replace(message, params=without)
+    return msgspec.structs.replace(bare, body=format_message(bare)), token
 
 
 def named_task(message: Message) -> str | None:
