@@ -20,6 +20,7 @@ PARTS = (
     "content",
     "flow",
     "gateway",
+    "a2a",
     "revoke",
     "fastmcp",
     "log",
