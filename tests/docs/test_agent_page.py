@@ -29,7 +29,7 @@ def run(program: str, folder: Path) -> str:
 
 
 def test_each_program_does_what_the_page_says(tmp_path: Path) -> None:
-    first, sync, waiting, chained = programs()
+    first, sync, waiting, chained, speaking, executing = programs()
     with ExitStack() as stack:
         desk = Desk(tmp_path, stack)
         file = desk.folder / "citywatch.yaml"
@@ -58,4 +58,7 @@ def test_each_program_does_what_the_page_says(tmp_path: Path) -> None:
         assert "nobody answered yet: " in run(here(waiting).replace("600", "0"), tmp_path)
         desk.run("task", "start", "router", "--as", "alice", "--grant", "router.json", "Look around")
         run(here(chained), tmp_path)
+        run(speaking, tmp_path)  # they define a function each; what those do is tests/e2e/gateway/test_sdk_peers.py's
+        calling = "\nimport asyncio, types\nprint(asyncio.run(execute(types.SimpleNamespace(metadata={}))))"
+        assert run(here(executing) + calling, tmp_path) == "for : looked at prices\n"
         assert "spiffe://acme.example/agent/billing" in desk.run("grant", "show", "billing.json").stdout

@@ -10,18 +10,23 @@ from citywatch.sdk.chain import Chain
 from citywatch.sdk.client import Client, Reply, Tool
 from citywatch.sdk.errors import ApprovalRequired, Denied, Failed, Refused, Unavailable
 from citywatch.sdk.papers import Certificate, Token
+from citywatch.sdk.peers import Answer, Peers
 from citywatch.sdk.sync import SyncClient
+from citywatch.sdk.sync_peers import SyncPeers
 
 __all__ = [
+    "Answer",
     "ApprovalRequired",
     "Certificate",
     "Chain",
     "Client",
     "Denied",
     "Failed",
+    "Peers",
     "Refused",
     "Reply",
     "SyncClient",
+    "SyncPeers",
     "Token",
     "Tool",
     "Unavailable",

@@ -7,7 +7,6 @@ and not by the call, and ends with the ticket.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -16,14 +15,14 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from citywatch.core.errors import Code, Malformed
+from citywatch.core.errors import Malformed
 from citywatch.core.wire import mcp
 from citywatch.sdk.chain import Chain
-from citywatch.sdk.errors import ApprovalRequired, Denied, Failed, away, raised
+from citywatch.sdk.door import let_through, own, ticket_state
+from citywatch.sdk.errors import Failed, away, raised
 from citywatch.sdk.http import http_client
 from citywatch.sdk.papers import Papers, check_place
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S, SLOWER = 0.5, 30.0, 1.5
 MAX_PAGES = 100
 
 
@@ -126,27 +125,20 @@ class Client:
         ticket expires, and is then sent once more.
         """
         sent = dict(arguments or {})
-        try:
-            return await self._call(name, sent)
-        except ApprovalRequired as asked:
-            if not wait or not asked.ticket:
-                raise
-            await self._answered(asked, patience_s)
-        return await self._call(name, sent)
+        return await let_through(lambda: self._call(name, sent), self.ticket, wait=wait, patience_s=patience_s)
 
     async def ticket(self, ticket: str) -> tuple[str, int]:
         """What became of a ticket (pending, approved, denied, used, expired) and when it expires, in milliseconds since
         the epoch. Asking spends nothing."""
-        value = await self._own("POST", "/citywatch/ticket", {"ticket": ticket})
-        return str(value.get("state")), int(value.get("expires") or 0)
+        return await ticket_state(self._http, self._parts, ticket)
 
     async def write_plan(self, plan: Mapping[str, Any]) -> Mapping[str, Any]:
         """Hold the agent to a plan of its own, before it reads anything (docs/reference/plans.md); says which holds."""
-        return await self._own("POST", "/citywatch/plan", plan)
+        return await own(self._http, self._parts, "POST", "/citywatch/plan", plan)
 
     async def plan(self) -> Mapping[str, Any]:
         """Digest and kind of the plan that the agent is held to."""
-        return await self._own("GET", "/citywatch/plan", None)
+        return await own(self._http, self._parts, "GET", "/citywatch/plan", None)
 
     async def _call(self, name: str, arguments: dict[str, Any]) -> Reply:
         from mcp import MCPError
@@ -166,40 +158,6 @@ class Client:
             failed=value.get("isError", False),
             content=content,
         )
-
-    async def _answered(self, asked: ApprovalRequired, patience_s: float | None) -> None:
-        """Return when the call may be sent again; raise what it will get otherwise."""
-        import anyio
-
-        end = None if patience_s is None else anyio.current_time() + patience_s
-        pause = FIRST_PAUSE_S
-        while True:
-            state, _ = await self.ticket(asked.ticket)
-            if state in ("approved", "used"):
-                return
-            if state == "denied":
-                denied = mcp.Told(code=Code.APPROVAL_DENIED.value, detail=asked.detail, ticket=asked.ticket)
-                raise Denied(denied) from None
-            if state != "pending" or (end is not None and anyio.current_time() + pause > end):
-                raise asked
-            await anyio.sleep(pause)
-            pause = min(pause * SLOWER, LONGEST_PAUSE_S)
-
-    async def _own(self, method: str, path: str, body: Mapping[str, Any] | None) -> Mapping[str, Any]:
-        import httpx2
-
-        try:
-            response = await self._http.request(method, f"{self._parts.scheme}://{self._parts.netloc}{path}", json=body)
-            value = json.loads(response.content)
-        except (httpx2.HTTPError, ValueError) as failure:
-            raise away(f"the gateway does not answer at {path}: {type(failure).__name__.lower()}") from None
-        if response.status_code == 200 and type(value) is dict:
-            return value
-        error = value.get("error") if type(value) is dict else None
-        told = mcp.read_error(error.get("data")) if type(error) is dict else None
-        if told is None:
-            raise away(f"the gateway does not answer at {path}: status {response.status_code}")
-        raise raised(told)
 
 
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:

@@ -1,7 +1,12 @@
-"""An agent as people write them with `a2a-sdk`, as `python billing_agent.py PORT FOLDER`: it says what `says` holds."""
+"""An agent as people write them with `a2a-sdk`, as `python billing_agent.py PORT FOLDER`: it says what `says` holds.
+
+`look:` has it look something up under what it was handed, by the papers that lie in the folder; `slow:` has it take its
+time until somebody cancels.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from pathlib import Path
@@ -22,7 +27,11 @@ from a2a.types import AgentCapabilities, AgentCard, AgentInterface, AgentSkill, 
 from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
 from starlette.applications import Starlette
 
+from citywatch.sdk import Client, Failed, Token
+from citywatch.sdk.hooks.a2a import received
+
 FOLDER = Path(sys.argv[2])
+STOPPED = asyncio.Event()
 
 
 class Billing(AgentExecutor):
@@ -33,6 +42,13 @@ class Billing(AgentExecutor):
         with (FOLDER / "heard").open("a") as file:
             file.write(json.dumps(MessageToDict(context.message) | {"meta": dict(context.metadata)}) + "\n")
         text = (FOLDER / "says").read_text()
+        if text.startswith("look:"):
+            text = await self._look(text.removeprefix("look:"), context)
+        if text.startswith("slow:"):
+            await event_queue.enqueue_event(new_task_from_user_message(context.message))
+            STOPPED.clear()
+            await STOPPED.wait()
+            return
         if not text.startswith("task:"):
             await event_queue.enqueue_event(new_text_message(text, role=Role.ROLE_AGENT))
             return
@@ -44,7 +60,21 @@ class Billing(AgentExecutor):
         await event_queue.enqueue_event(done)
 
     async def cancel(self, context: RequestContext, event_queue: EventQueue) -> None:
-        raise NotImplementedError
+        assert context.task_id is not None
+        assert context.context_id is not None
+        stopped = new_text_status_update_event(
+            context.task_id, context.context_id, TaskState.TASK_STATE_CANCELED, "stopped"
+        )
+        await event_queue.enqueue_event(stopped)
+        STOPPED.set()
+
+    async def _look(self, what: str, context: RequestContext) -> str:
+        url, token = (FOLDER / "papers").read_text().split()
+        try:
+            async with Client(url, papers=Token(token), chain=received(context).chain) as desk:
+                return (await desk.call("look", {"what": what})).text
+        except Failed as failure:
+            return failure.code
 
 
 def card(port: int) -> AgentCard:

@@ -11,7 +11,9 @@ INVARIANTS
 2. What is not in the table is refused; push notifications are refused by name (ADR 24).
 3. A part has one content, and it is in the message: a link is fetched by nobody, for whoever wrote it chose where to.
 4. The members of our metadata that only a gateway may write are taken from no agent.
-5. A task or conversation that a request goes on with is among those that it names (`things`): all of ours look like
+5. What a sender hands on (`HANDED`, a chain for the receiver) is a part of what it says: whoever may not see the one
+   may not see the other, or links would be a way around.
+6. A task or conversation that a request goes on with is among those that it names (`things`): all of ours look like
    one client to a peer, so whose it is, nobody but us can tell.
 SPEC: A2A 1.0 (a2a.proto, and §9 JSON-RPC binding).
 """
@@ -19,7 +21,7 @@ SPEC: A2A 1.0 (a2a.proto, and §9 JSON-RPC binding).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -38,13 +40,16 @@ CHAIN: Final = "citywatch/chain"
 SKILL: Final = "citywatch/skill"
 SENDER: Final = "citywatch/sender"
 HOPS: Final = "citywatch/hops"
+HANDED: Final = "citywatch/handed"
 OURS: Final = "citywatch/"
+DOMAIN: Final = "citywatch"
 MAX_LINKS: Final = 8
 MAX_PARTS: Final = 256
 _TASK: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _SKILL: Final = re.compile(r"[A-Za-z0-9._/@+-]{1,128}\Z")
 __all__ = [
     "CHAIN",
+    "HANDED",
     "HOPS",
     "REVISION",
     "SENDER",
@@ -61,6 +66,7 @@ __all__ = [
     "given",
     "is_last",
     "methods",
+    "read_info",
     "read_request",
     "refusal",
     "sends",
@@ -136,8 +142,10 @@ def read_request(message: Message) -> Reading:
     params = message.params or _EMPTY
     _members(params, row.params, row.required, row.method)
     metadata = params.get("metadata", _EMPTY)
-    _own_only(metadata, (TASK, CHAIN, SKILL) if row.sends else (TASK, CHAIN))
+    _own_only(metadata, (TASK, CHAIN, SKILL, HANDED) if row.sends else (TASK, CHAIN))
     things = _sent(params) if row.sends else _named(params)
+    if HANDED in metadata:
+        _links(metadata, HANDED)
     skill = metadata.get(SKILL)
     if skill is not None and not (type(skill) is str and _SKILL.match(skill)):
         raise Malformed(f"`{SKILL}` in `metadata` is the id of a skill")
@@ -156,7 +164,7 @@ def visible(params: Mapping[str, Any]) -> Mapping[str, Any]:
     metadata = params.get("metadata")
     if metadata is None:
         return params
-    kept = {key: value for key, value in metadata.items() if not key.startswith(OURS)}
+    kept = {key: value for key, value in metadata.items() if key == HANDED or not key.startswith(OURS)}
     rest = {key: value for key, value in params.items() if key != "metadata"}
     return {**rest, "metadata": kept} if kept else rest
 
@@ -281,11 +289,13 @@ def _task(metadata: Mapping[str, Any]) -> str | None:
 
 
 def _chain(metadata: Mapping[str, Any]) -> tuple[str, ...]:
-    if CHAIN not in metadata:
-        return ()
-    links = metadata[CHAIN]
+    return _links(metadata, CHAIN) if CHAIN in metadata else ()
+
+
+def _links(metadata: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    links = metadata[key]
     if type(links) is not list or not 0 < len(links) <= MAX_LINKS or not all(type(one) is str for one in links):
-        raise Malformed(f"`{CHAIN}` in `metadata` is a list of one to {MAX_LINKS} links")
+        raise Malformed(f"`{key}` in `metadata` is a list of one to {MAX_LINKS} links")
     return tuple(links)
 
 
@@ -322,13 +332,37 @@ _NUMBERS: Final = {
 }
 
 
-def refusal(rpc_id: Id | None, code: Code, number: int, detail: str = "", decision: str | None = None) -> bytes:
+def refusal(
+    rpc_id: Id | None,
+    code: Code,
+    number: int,
+    detail: str = "",
+    decision: str | None = None,
+    *,
+    policies: Sequence[str] = (),
+    ticket: str = "",
+) -> bytes:
     """Tell whoever asked why not, in the shape that A2A gives errors: `data` is a list of typed details."""
+    more = {"detail": detail, "policies": "\n".join(policies), "ticket": ticket}
     told = {"code": code.value, "advice": ADVICE[code], **({} if decision is None else {"decision": decision})}
-    info = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": code.name, "domain": "citywatch"}
+    told |= {key: value for key, value in more.items() if value}
+    info = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": code.name, "domain": DOMAIN}
     error = {
         "code": _NUMBERS.get(code, number),
         "message": f"citywatch: {code.value}: {detail or ADVICE[code]}",
         "data": [{**info, "metadata": told}],
     }
     return orjson.dumps({"jsonrpc": "2.0", "id": rpc_id, "error": error})
+
+
+def read_info(data: Any) -> Mapping[str, Any]:
+    """Of an error's details, what a refusal says: code, detail, policies, ticket, decision; empty where none is ours.
+
+    `google.rpc.ErrorInfo` holds texts alone: the policies stand in one, a line each.
+    """
+    for one in data if type(data) is list else ():
+        told = one.get("metadata") if type(one) is dict and one.get("domain") == DOMAIN else None
+        if type(told) is dict:
+            named = told.get("policies")
+            return {**told, "policies": named.split("\n") if type(named) is str and named else []}
+    return _EMPTY

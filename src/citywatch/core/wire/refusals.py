@@ -121,7 +121,8 @@ def refusal(call: Call, code: Code, detail: str = "", *, policies: Sequence[str]
     if call.rpc_id is None:
         return b""
     if call.revision == a2a.REVISION:
-        return a2a.refusal(call.rpc_id, code, error_number(code), detail, call.id)
+        named = policies[:MAX_POLICIES]
+        return a2a.refusal(call.rpc_id, code, error_number(code), detail, call.id, policies=named, ticket=ticket)
     if call.method != "tools/call" or code in _FAULTS:
         more = {"policies": list(policies[:MAX_POLICIES]), "ticket": ticket}
         told = {key: value for key, value in more.items() if value}
@@ -149,7 +150,8 @@ def read_refusal(result: Any) -> Told | None:
 
 
 def read_error(data: Any) -> Told | None:
-    """What the `data` of a JSON-RPC error says of a refusal, if it is one of ours."""
+    """What the `data` of a JSON-RPC error says of a refusal, if it is one of ours: an object in MCP, a list in A2A."""
+    data = a2a.read_info(data) if type(data) is list else data
     if type(data) is not dict:
         return None
     return _told(*(data.get(name) for name in ("code", "detail", "policies", "ticket", "decision")))

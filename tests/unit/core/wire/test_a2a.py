@@ -45,6 +45,15 @@ def test_a_message_names_its_skill_its_task_and_what_it_goes_on_with() -> None:
     assert reading.row.sends
 
 
+def test_what_is_handed_on_is_said_like_the_rest_of_a_message() -> None:
+    reading = a2a.read_request(send({a2a.TASK: "t1", a2a.CHAIN: ["a"], a2a.HANDED: ["a", "b"]}))
+    assert reading.chain == ("a",)
+    assert reading.arguments["metadata"] == {a2a.HANDED: ["a", "b"]}
+    for wrong in ("a", [], ["a"] * 9, [7]):
+        assert "is a list of one to" in refused(send({a2a.HANDED: wrong}))
+    assert "is written by a gateway" in refused(request("GetTask", id="t", metadata={a2a.HANDED: ["a"]}))
+
+
 def test_a_request_about_a_task_names_it() -> None:
     reading = a2a.read_request(request("GetTask", id="t1", historyLength=2))
     assert (reading.name, reading.things) == ("t1", (("task", "t1"),))

@@ -149,3 +149,16 @@ def test_members_of_a_wrong_type_are_left_out() -> None:
     meta = {"citywatch/code": "later", "citywatch/detail": 7, "citywatch/policies": ["a", 1], "citywatch/ticket": []}
     assert mcp.read_refusal({"isError": True, "_meta": meta}) == mcp.Told(code="later", policies=("a",))
     assert mcp.read_error({"code": "later", "policies": "a"}) == mcp.Told(code="later")
+
+
+@pytest.mark.parametrize(("policies", "ticket"), [((), ""), (("one, two", "three"), "t-1")])
+def test_a_refused_message_says_to_an_agent_what_a_refused_call_says(policies: tuple[str, ...], ticket: str) -> None:
+    raw = mcp.refusal(
+        call("SendMessage", revision="a2a/1.0"), Code.APPROVAL_REQUIRED, "why", policies=policies, ticket=ticket
+    )
+    data = told(raw)["error"]["data"]
+    assert all(type(value) is str for value in data[0]["metadata"].values()), "google.rpc.ErrorInfo holds texts"
+    wanted = mcp.Told(code="approval_required", detail="why", policies=policies, ticket=ticket, decision="c-1")
+    assert mcp.read_error(data) == wanted
+    assert mcp.read_error([{**data[0], "domain": "other.example"}]) is None
+    assert mcp.read_error([7, {"domain": "citywatch", "metadata": 7}]) is None

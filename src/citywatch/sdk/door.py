@@ -1,0 +1,80 @@
+"""The gateway's own door: what became of a ticket, which plan holds; and waiting until a person has answered.
+
+Decides nothing. INVARIANT: waiting asks for the ticket and not by the call, and ends with the ticket.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+from urllib.parse import SplitResult
+
+from citywatch.core.errors import Code
+from citywatch.core.wire import mcp
+from citywatch.sdk.errors import ApprovalRequired, Denied, away, raised
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S, SLOWER = 0.5, 30.0, 1.5
+Given = TypeVar("Given")
+
+
+async def own(http: Any, place: SplitResult, method: str, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What the gateway answers at a path of its own; `Refused` or `Unavailable` otherwise."""
+    import httpx2
+
+    try:
+        response = await http.request(method, f"{place.scheme}://{place.netloc}{path}", json=body)
+        value = json.loads(response.content)
+    except (httpx2.HTTPError, ValueError) as failure:
+        raise away(f"the gateway does not answer at {path}: {type(failure).__name__.lower()}") from None
+    if response.status_code == 200 and type(value) is dict:
+        return value
+    error = value.get("error") if type(value) is dict else None
+    told = mcp.read_error(error.get("data")) if type(error) is dict else None
+    if told is None:
+        raise away(f"the gateway does not answer at {path}: status {response.status_code}")
+    raise raised(told)
+
+
+async def ticket_state(http: Any, place: SplitResult, ticket: str) -> tuple[str, int]:
+    """What became of a ticket and when it expires, in milliseconds since the epoch."""
+    value = await own(http, place, "POST", "/citywatch/ticket", {"ticket": ticket})
+    return str(value.get("state")), int(value.get("expires") or 0)
+
+
+async def let_through(
+    send: Callable[[], Awaitable[Given]],
+    state_of: Callable[[str], Awaitable[tuple[str, int]]],
+    *,
+    wait: bool,
+    patience_s: float | None,
+) -> Given:
+    """What `send` gives; with `wait` it is sent once more, word for word, after a person let it through."""
+    try:
+        return await send()
+    except ApprovalRequired as asked:
+        if not wait or not asked.ticket:
+            raise
+        await _answered(asked, state_of, patience_s)
+    return await send()
+
+
+async def _answered(
+    asked: ApprovalRequired, state_of: Callable[[str], Awaitable[tuple[str, int]]], patience_s: float | None
+) -> None:
+    """Return when the call may be sent again; raise what it will get otherwise."""
+    import anyio
+
+    end = None if patience_s is None else anyio.current_time() + patience_s
+    pause = FIRST_PAUSE_S
+    while True:
+        state, _ = await state_of(asked.ticket)
+        if state in ("approved", "used"):
+            return
+        if state == "denied":
+            denied = mcp.Told(code=Code.APPROVAL_DENIED.value, detail=asked.detail, ticket=asked.ticket)
+            raise Denied(denied) from None
+        if state != "pending" or (end is not None and anyio.current_time() + pause > end):
+            raise asked
+        await anyio.sleep(pause)
+        pause = min(pause * SLOWER, LONGEST_PAUSE_S)

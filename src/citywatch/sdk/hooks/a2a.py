@@ -1,0 +1,117 @@
+"""The `a2a-sdk`. To speak: `http_client` shows papers and raises what was refused, `carrying` says what it is about.
+
+    async with http_client(url, papers) as http:
+        client = await create_client(card, ClientConfig(httpx_client=http), [carrying(chain, skill="invoice")])
+
+To be spoken to: `received` says in an executor who asks, for which task, and what was handed on to act under.
+
+    async with Client(desk, papers=papers, chain=received(context).chain) as tools: ...
+
+Decides nothing. INVARIANTS: a chain that was handed on is read before it is used, and what is none is refused here; a
+token is shown to the gateway alone, wherever a card leads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from citywatch.core.errors import Malformed
+from citywatch.core.wire import a2a, mcp
+from citywatch.sdk.chain import Chain
+from citywatch.sdk.errors import raised
+from citywatch.sdk.papers import Papers, Token, check_place
+
+__all__ = ["Received", "carrying", "http_client", "received"]
+
+
+class Received(msgspec.Struct, frozen=True, kw_only=True):
+    """What came beside a message: `sender` is a SPIFFE ID and `hops` how many agents the task came through, both in the
+    gateway's words; `chain` was handed on by the sender, for this agent to act under."""
+
+    sender: str
+    task: str | None
+    skill: str | None
+    hops: int | None
+    chain: Chain | None
+
+
+def http_client(url: str, papers: Papers, timeout_s: float = 300.0) -> Any:
+    """An `httpx.AsyncClient` for the gateway at this URL that shows these papers, and raises `Refused` or another
+    `Failed` for what was refused; `Malformed` if anybody would see the papers."""
+    import httpx
+
+    gateway = httpx.URL(url)
+
+    class Shown(httpx.Auth):
+        def auth_flow(self, request: httpx.Request) -> Any:
+            there = (request.url.scheme, request.url.host, request.url.port)
+            if isinstance(papers, Token) and there == (gateway.scheme, gateway.host, gateway.port):
+                request.headers["Authorization"] = papers.shown()
+            yield request
+
+    async def checked(response: httpx.Response) -> None:
+        if not response.headers.get("content-type", "").startswith("application/json"):
+            return
+        told = _refusal(await response.aread())
+        if told is not None:
+            raise raised(told)
+
+    context = check_place(urlsplit(url), papers)
+    return httpx.AsyncClient(
+        auth=Shown(),
+        verify=context or True,
+        event_hooks={"response": [checked]},
+        timeout=timeout_s,
+        trust_env=False,
+    )
+
+
+def carrying(chain: Chain | None = None, *, skill: str | None = None, handed: Chain | None = None) -> Any:
+    """An interceptor: each message is made under `chain` for its task, is for `skill`, and hands on `handed`."""
+    from a2a.client.interceptors import ClientCallInterceptor
+
+    own: dict[str, Any] = {} if chain is None else {a2a.TASK: chain.task, a2a.CHAIN: list(chain.links)}
+    told = own | ({} if skill is None else {a2a.SKILL: skill})
+    told |= {} if handed is None else {a2a.HANDED: list(handed.links)}
+
+    class Carrying(ClientCallInterceptor):
+        async def before(self, args: Any) -> None:
+            if args.method.startswith("send_message"):
+                args.input.metadata.update(told)
+            elif own and hasattr(args.input, "metadata"):
+                args.input.metadata.update(own)
+
+        async def after(self, args: Any) -> None:
+            """What comes back is left as it is."""
+
+    return Carrying()
+
+
+def received(context: Any) -> Received:
+    """What an executor's `RequestContext` says of its sender; `Malformed` or `Refused` for a chain that is none."""
+    metadata: Mapping[str, Any] = context.metadata
+    links, hops = metadata.get(a2a.HANDED), metadata.get(a2a.HOPS)
+    if links is not None and not (type(links) is list and all(type(one) is str for one in links)):
+        raise Malformed(f"`{a2a.HANDED}` holds no chain")
+    chain = None if links is None else Chain(tuple(links))
+    return Received(
+        sender=str(metadata.get(a2a.SENDER, "")),
+        task=metadata.get(a2a.TASK),
+        skill=metadata.get(a2a.SKILL),
+        hops=None if hops is None else int(hops),
+        chain=chain,
+    )
+
+
+def _refusal(body: bytes) -> mcp.Told | None:
+    try:
+        value = json.loads(body)
+    except ValueError:
+        return None
+    error = value.get("error") if type(value) is dict else None
+    return mcp.read_error(error.get("data")) if type(error) is dict else None
