@@ -1065,6 +1065,10 @@ BAD: list[tuple[str, str, str, str]] = [
             ("connections", 1, 100_000),
             ("sessions_per_agent", 1, 10_000),
             ("max_in_flight", 1, 100_000),
+            ("max_hops", 1, 64),
+            ("calls_per_caller", 1, 10_000),
+            ("calls_per_upstream", 1, 100_000),
+            ("breaker_failures", 1, 1_000),
         )
     ),
     # witnesses

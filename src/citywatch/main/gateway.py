@@ -19,6 +19,7 @@ from citywatch.adapters.gateway.serve import Address, Listeners
 from citywatch.adapters.tls import GatewayTls
 from citywatch.adapters.weights import content_digest, content_model
 from citywatch.core import events
+from citywatch.core.enforce.breaker import Patience
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
 from citywatch.core.policy.check import check_policies
@@ -27,6 +28,7 @@ from citywatch.main.assembly import GATEWAY_TTL_MS, LEEWAY_MS, City, assumptions
 from citywatch.main.peers import card_upstreams, cards, peer_upstreams
 from citywatch.main.routes import card_routes, proven_routes, routes
 from citywatch.service.alarm import Alarm, WatchedStore, keep_looking
+from citywatch.service.bulkheads import Guarded, Places
 from citywatch.service.cards import Cards
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.exchange import Exchange
@@ -77,7 +79,7 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
         city.store, Alarm("calls are refused, because they cannot be recorded", "calls are recorded again", say)
     )
     enforcer = _enforcer(city, rules, store)
-    upstreams = build_upstreams(city.place) | peer_upstreams(city.settings)
+    upstreams = _guarded(city, build_upstreams(city.place) | peer_upstreams(city.settings))
     where_cards_are = card_upstreams(city.settings)
     messages = Messages(store, city.clock, LEEWAY_MS)
     door = Door(lambda: city.row().bundle(), city.audience, messages)
@@ -157,6 +159,16 @@ def _enforcer(city: City, rules: Rules, store: Store) -> Enforcer:
         model=content_model(),
     )
     return enforcer
+
+
+def _guarded(city: City, upstreams: Mapping[str, Upstream]) -> dict[str, Upstream]:
+    """Each behind a bulkhead and a breaker of its own."""
+    limits = city.settings.limits
+    places = Places(
+        per_caller=limits.calls_per_caller, in_all=limits.calls_per_upstream, wait_ms=limits.call_wait_ms
+    )
+    patience = Patience(failures=limits.breaker_failures, rest_ms=limits.breaker_rest_ms)
+    return {name: Guarded(name, upstream, city.clock, places, patience) for name, upstream in upstreams.items()}
 
 
 def _exchange(city: City, enforcer: Enforcer, upstreams: Mapping[str, Upstream]) -> Exchange:

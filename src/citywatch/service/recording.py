@@ -17,6 +17,7 @@ from citywatch.service import entries, memories
 from citywatch.service.contexts import asking, flowing
 from citywatch.service.judged import Judged
 from citywatch.service.ports import Append, Loaded, NewEntry, Payload, Puts, Reads, Spend
+from citywatch.service.trees import reaching
 
 
 def recording(
@@ -59,6 +60,7 @@ def recording(
             *puts,
             *flowing(call, need.flow, known.flow, judged.found, loaded, now, model),
             *memories.of_call(call, need, known, now),
+            *reaching(call, known, now),
         )
         if allowed
         else asking(call, need.flow, known.flow, judged.decision, now),

@@ -38,6 +38,7 @@ from citywatch.core.enforce.offers import Offers
 from citywatch.core.enforce.past import Event, task_rows
 from citywatch.core.enforce.peers import THING, thing_rows
 from citywatch.core.enforce.rules import Rules
+from citywatch.core.enforce.trees import REACHED, Reached, reached_rows
 from citywatch.core.identity.registration import AgentRow
 from citywatch.core.plan.temporal import Memory
 from citywatch.service.contexts import Contexts
@@ -59,6 +60,7 @@ ROW_TYPES: dict[str, Any] = {
     WITHDRAWN: bool,
     "cursors": Issued,
     THING: str,
+    REACHED: Reached,
     "halt": bool,
 }
 Counted = tuple[Puts, Reads, tuple[tuple[str, Session], ...]]
@@ -95,6 +97,7 @@ class Snapshots:
             taken=taken or (need.asked is not None and need.asked in loaded.rows),
             used=loaded.used,
             things={key: self.decode(key, loaded) for key in thing_rows(call)},
+            reached={key: self.decode(key, loaded) for key in reached_rows(call, rules)},
             reads=(*versions_of(need.rows, loaded), *read),
         )
         chain = need.chain

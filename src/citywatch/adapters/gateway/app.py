@@ -303,6 +303,8 @@ class Gateway:
 
     async def _deliver(self, send: Send, receive: Receive, outcome: Outcome) -> None:
         extra = [] if outcome.session is None else [(b"mcp-session-id", outcome.session.encode())]
+        if outcome.retry_s:
+            extra.append((b"retry-after", b"%d" % outcome.retry_s))
         if outcome.stream is None:
             await _write(send, outcome.status, outcome.body, JSON if outcome.body else None, extra)
             return

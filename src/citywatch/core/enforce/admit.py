@@ -29,6 +29,7 @@ INVARIANTS
    (`released`).
 13. An act under a chain keeps every caveat of every link, and an agent that is bound to chains acts under one
    (`granted`).
+14. A message goes no further than its task's tree may grow, with a chain or without (`trees`).
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ from citywatch.core.enforce.released import approved, disclosed_to, releases
 from citywatch.core.enforce.rules import ApprovedTool
 from citywatch.core.enforce.steering import Steering
 from citywatch.core.enforce.suspicion import suspected
+from citywatch.core.enforce.trees import too_far
 from citywatch.core.enforce.verify import Authority
 from citywatch.core.errors import Code, Refused
 from citywatch.core.manifest import audience_of
@@ -76,6 +78,8 @@ def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int)
     """Say whether this call may be forwarded, and why."""
     unclear = _taken(known) or _broken(known)
     stranger = unspoken(call, known.rules, known.agent, known.things)
+    chained = 0 if authority.delegated is None else len(authority.delegated.hops)
+    stranger = stranger or too_far(call, known.rules, known.branches, chained)  # INVARIANT: 14.
     beyond = unclear or stranger or _approved(call, known) or granted(call, authority, known)  # INVARIANT: 13.
     refused = beyond or _uninvited(call, known, now) or _repeated(known, now)
     if refused is not None:

@@ -24,6 +24,7 @@ from citywatch.core.enforce.invitation import Invitation
 from citywatch.core.enforce.past import Event, event_of
 from citywatch.core.enforce.peers import thing_rows
 from citywatch.core.enforce.rules import ApprovedTool, Rules
+from citywatch.core.enforce.trees import Branch, Reached, reached_rows
 from citywatch.core.flow.readings import Readings
 from citywatch.core.identity.registration import AgentRow
 from citywatch.core.plan.temporal import Memory
@@ -102,7 +103,8 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     `broken` says why a handle names nothing here; `issued` are the cursors that the server gave the agent. `chain` is
     what the call's links are together, or why they are no chain; `hops` are the agents that it went through,
     `withdrawn` what of it was revoked. `halted`: everything is stopped. `things` says to whom a peer gave what a
-    message goes on with.
+    message goes on with. `reached` says in which trees its agent stands, and in which whom it speaks to; `branches` are
+    those that it belongs to (`trees`).
     """
 
     rules: Rules
@@ -124,6 +126,8 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     issued: Issued | None = None
     halted: bool = False
     things: Mapping[Key, str | None] = {}
+    reached: Mapping[Key, Reached | None] = {}
+    branches: tuple[Branch, ...] = ()
 
 
 class BudgetNeed(msgspec.Struct, frozen=True):
@@ -290,6 +294,7 @@ def _steered(call: Call, rules: Rules) -> ApprovedTool | None:
 def _needs(call: Call, rules: Rules, now: int) -> Needs:
     name = agent_name(call)
     rows: list[Key] = [agent_key(name), HALT, *(() if call.task is None else (task_key(call.task),)), *thing_rows(call)]
+    rows += reached_rows(call, rules)
     if call.session is not None:
         rows.append(session_key(call.session))
     if call.direction is _TO_AGENT and call.rpc_id is not None:

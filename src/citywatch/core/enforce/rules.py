@@ -7,7 +7,7 @@ both digests stand in every decision's entry; a tool's effect comes from its ope
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -36,6 +36,10 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     value: Mapping[str, Any]
 
 
+MAX_HOPS: Final = 8
+HOP_MEMORY_MS: Final = 600_000
+
+
 class Configured(msgspec.Struct, frozen=True, kw_only=True):
     """What the operator's file says, in the terms of the gates. `digest` names all of it; `observe` is
     `unsafe_observe`.
@@ -57,6 +61,8 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     bound: frozenset[str] = frozenset()
     roots: frozenset[str] = frozenset()
     peers: Mapping[str, Peer] = {}
+    max_hops: int = MAX_HOPS
+    hop_memory_ms: int = HOP_MEMORY_MS
     handles: Mapping[str, frozenset[Tool]] = {}
     """Of which tools each agent, by name, is given handles beyond what their manifests hide; a tool `*` is all of a
     server's."""
@@ -110,6 +116,12 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """By an agent's name, the tools of which it is given more handles than others are, as they hide."""
     peers: Mapping[str, Peer] = {}
     """The agents, by the name that the file gives them, that can be spoken to."""
+    heard: frozenset[str] = frozenset()
+    """Those agents of ours, by their own names, that can be spoken to."""
+    max_hops: int = MAX_HOPS
+    """How many agents a message may have come through."""
+    hop_memory_ms: int = HOP_MEMORY_MS
+    """For how long what an agent does may belong to what it was told."""
 
     def knows(self, name: str) -> bool:
         """Whether this names something that the file configures: a server, or an agent that can be spoken to."""
@@ -211,6 +223,9 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         bound=configured.bound,
         roots=configured.roots,
         peers=configured.peers,
+        heard=frozenset(peer.agent for peer in configured.peers.values() if peer.agent),
+        max_hops=configured.max_hops,
+        hop_memory_ms=configured.hop_memory_ms,
         hiding={
             agent: {tool: _hidden(one) for tool, one in tools.items() if not chosen.isdisjoint((tool, (tool[0], "*")))}
             for agent, chosen in configured.handles.items()
