@@ -31,7 +31,7 @@ class Slow(MemoryUpstream):
         self.busy = Counter[str]()
         self.most = Counter[str]()
 
-    async def send(self, caller: str, *arguments: object, **named: object) -> MemoryAnswer:  # type: ignore[override]
+    async def send(self, caller: str, *arguments: object, **named: object) -> MemoryAnswer:
         self.busy[caller] += 1
         self.most[caller] = max(self.most[caller], self.busy[caller])
         self.most["all"] = max(self.most["all"], self.busy.total())
@@ -128,7 +128,7 @@ class Stream(MemoryAnswer):
 
 async def test_a_stream_has_its_place_until_it_is_closed_and_counts_as_answered_once_it_speaks() -> None:
     class Streaming(MemoryUpstream):
-        async def send(self, *arguments: object, **named: object) -> MemoryAnswer:  # type: ignore[override]
+        async def send(self, *arguments: object, **named: object) -> MemoryAnswer:
             return Stream()
 
     clock = MemoryClock()
@@ -147,7 +147,7 @@ async def test_a_stream_that_dies_before_its_first_word_is_a_failure_and_one_tha
     speaks: bool,
 ) -> None:
     class Dying(MemoryUpstream):
-        async def send(self, *arguments: object, **named: object) -> MemoryAnswer:  # type: ignore[override]
+        async def send(self, *arguments: object, **named: object) -> MemoryAnswer:
             gone = Unavailable(Code.UPSTREAM_UNAVAILABLE, "it went away")
             return MemoryAnswer([(b"{}", None)] if speaks else [], media="sse", dies=gone)
 

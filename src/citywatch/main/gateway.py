@@ -164,9 +164,7 @@ def _enforcer(city: City, rules: Rules, store: Store) -> Enforcer:
 def _guarded(city: City, upstreams: Mapping[str, Upstream]) -> dict[str, Upstream]:
     """Each behind a bulkhead and a breaker of its own."""
     limits = city.settings.limits
-    places = Places(
-        per_caller=limits.calls_per_caller, in_all=limits.calls_per_upstream, wait_ms=limits.call_wait_ms
-    )
+    places = Places(per_caller=limits.calls_per_caller, in_all=limits.calls_per_upstream, wait_ms=limits.call_wait_ms)
     patience = Patience(failures=limits.breaker_failures, rest_ms=limits.breaker_rest_ms)
     return {name: Guarded(name, upstream, city.clock, places, patience) for name, upstream in upstreams.items()}
 

@@ -62,22 +62,21 @@ class Guarded:
         except Unavailable:
             self._leave(caller)
             raise
-        place = _Place(self, caller, turn)
+        place, came, stream = _Place(self, caller, turn), Came.LEFT, None
         try:
             answer = await self._upstream.send(caller, body, headers, session, repeatable=repeatable)
+            came = Came.FAILED if answer.media == "none" and answer.status >= 500 else Came.ANSWERED
+            stream = _Stream(answer, place) if answer.media == "sse" else None
         except Unavailable as failure:
-            place.leave(Came.LEFT if failure.code in OURS else Came.FAILED)
+            came = Came.LEFT if failure.code in OURS else Came.FAILED
             raise
         except Refused:
-            place.leave(Came.ANSWERED)
+            came = Came.ANSWERED
             raise
-        except BaseException:
-            place.leave(Came.LEFT)
-            raise
-        if answer.media == "sse":
-            return _Stream(answer, place)
-        place.leave(Came.FAILED if answer.media == "none" and answer.status >= 500 else Came.ANSWERED)
-        return answer
+        finally:
+            if stream is None:  # INVARIANT: 2.
+                place.leave(came)
+        return answer if stream is None else stream
 
     async def listen(self, caller: str, headers: Mapping[str, str], session: str | None) -> Answer:
         """An open ear is no call under way: it takes no place."""
