@@ -23,7 +23,7 @@ from citywatch.config.principals import principals
 from citywatch.config.reader import Notes, duration, each, flag, integer, named, shown, size, some, text, url, where
 from citywatch.config.readers import reader
 from citywatch.config.servers import loopback, server
-from citywatch.config.settings import ConfigError, Limits, Listen, PeerAgent, Program, Server, Settings, Witness
+from citywatch.config.settings import Agent, ConfigError, Limits, Listen, PeerAgent, Program, Server, Settings, Witness
 from citywatch.config.table import Section, table
 from citywatch.core.enforce.own import SERVER as OWN
 from citywatch.core.enforce.own import TOOLS as OWN_TOOLS
@@ -67,7 +67,11 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         section.wrong("servers", f"`{OWN}` is the gateway's own server", "give this one another name")
     _one_user_each(notes, root)
     asks = section.maybe("reader", reader)
-    spoken_to: Mapping[str, PeerAgent] = section.get("peers", peers(_people(root)["agent"], {OWN, *servers}), {})
+    ours: Mapping[str, Agent] = section.get("agents", agents({OWN: OWN_TOOLS, **_declared(root)}), {})
+    seen_by = {name: agent.audience for name, agent in ours.items()}
+    spoken_to: Mapping[str, PeerAgent] = section.get(
+        "peers", peers(_people(root)["agent"], {OWN, *servers}, seen_by), {}
+    )
     witnesses, quorum = _witnesses(section)
     observe = section.get(OBSERVE, flag, False)
     settings = Settings(
@@ -77,7 +81,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         state=section.get("state", where, os.path.normpath(os.path.join(notes.folder, ".citywatch"))),
         policies=section.get("policies", where, os.path.normpath(os.path.join(notes.folder, "policies"))),
         origin=section.get("origin", _origin, f"{domain}/citywatch"),
-        agents=section.get("agents", agents({OWN: OWN_TOOLS, **_declared(root)}), {}),
+        agents=ours,
         servers=servers,
         principals=section.get("principals", principals(_declared(root)), {}),
         reader=asks,

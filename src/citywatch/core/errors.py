@@ -56,6 +56,7 @@ class Code(StrEnum):
     TASK_UNSUPPORTED = "task_unsupported"
     PUSH_UNSUPPORTED = "push_unsupported"
     PEER_TASK_UNKNOWN = "peer_task_unknown"
+    PEER_STOPPED = "peer_stopped"
     SESSION_UNKNOWN = "session_unknown"
     SESSION_LOST = "session_lost"
     ID_IN_USE = "id_in_use"
@@ -135,6 +136,7 @@ ADVICE: dict[Code, str] = {
     Code.TASK_UNSUPPORTED: "make the call without `task` and wait for its reply; this gateway carries no tasks",
     Code.PUSH_UNSUPPORTED: "wait for the reply, read the stream or ask with `GetTask`; this gateway takes no pushes",
     Code.PEER_TASK_UNKNOWN: "name a task or a conversation that this peer gave you; one of your own it numbers itself",
+    Code.PEER_STOPPED: "go on without this peer: its agent is not registered, or was revoked, stopped or put aside",
     Code.SESSION_UNKNOWN: "start a new session with `initialize`",
     Code.SESSION_LOST: "the server's session ended; start a new one with `initialize`",
     Code.ID_IN_USE: "give each request of a session an id of its own; an earlier one with this id is still open",
@@ -199,8 +201,8 @@ class Unavailable(CitywatchError):
     """The world did not co-operate (disk, upstream, lock); the caller may retry, nothing was let through.
 
     `detail` is shown to whoever asked and stands in the log, which strangers read. What it does not say of this
-    machine (paths, accounts, variables) is `operator`'s, and goes to the operator's terminal alone. `retry_s` is how many
-    seconds to wait before another try, 0 if that is not known.
+    machine (paths, accounts, variables) is `operator`'s, and goes to the operator's terminal alone. `retry_s` is how
+    many seconds to wait before another try, 0 if that is not known.
     """
 
     def __init__(self, code: Code, detail: str = "", operator: str = "", retry_s: int = 0) -> None:

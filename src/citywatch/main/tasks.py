@@ -67,8 +67,8 @@ def start(
     others are asked about, and what it binds needs no other source. It holds until it expires; until then another task
     can only narrow it.
 
-    With `--calls`, or `task_calls` under `limits`, all calls and messages that descend from the task draw on one budget:
-    those of the agents that it is handed on to, or that are spoken to for it, as well.
+    With `--calls`, or `task_calls` under `limits`, all calls and messages that descend from the task draw on one
+    budget: those of the agents that it is handed on to, or that are spoken to for it, as well.
 
     With `--grant` the agent also gets a grant to act for this task, which it can hand on to other agents, in part or
     whole (`citywatch grant hand-on`).

@@ -23,6 +23,7 @@ from citywatch.core import events
 from citywatch.core.call import Ask, Call, Decision, Direction, Effect
 from citywatch.core.content.model import Model
 from citywatch.core.enforce.context import Context, carried_over, context_key
+from citywatch.core.enforce.hearing import hearing_of
 from citywatch.core.enforce.held import Holding, holder_of, plan_key, progress_key, take_up
 from citywatch.core.enforce.needs import Known, Needs, effect_of, needs
 from citywatch.core.enforce.rules import Rules
@@ -32,9 +33,7 @@ from citywatch.core.enforce.vouched import vouched
 from citywatch.core.errors import CitywatchError, Malformed, Refused
 from citywatch.core.identity.credential import Credential
 from citywatch.core.identity.registration import AgentRow, agent_key, format_row, parse_agent_row
-from citywatch.core.identity.vc import Claims, parse_multikey, verify_agent_credential
 from citywatch.core.log.entry import Unknown, decode_event, payload_digest
-from citywatch.core.names import parse_agent_id
 from citywatch.core.plan.contract import Plan, begin
 from citywatch.core.plan.narrow import NotAdopted
 from citywatch.core.wire import mcp
@@ -44,7 +43,17 @@ from citywatch.service.handles import refilled
 from citywatch.service.judged import Judged
 from citywatch.service.plans import Plans
 from citywatch.service.ports import Append, Payload, Puts, Spend, Store
-from citywatch.service.recorded import Then, authority_of, papers_of, pin_of, recorded, response_of, ticket_of
+from citywatch.service.recorded import (
+    Then,
+    authority_of,
+    claims_of,
+    holders_of,
+    known_then,
+    papers_of,
+    recorded,
+    response_of,
+    ticket_of,
+)
 from citywatch.service.shadow import RecordedChance, RecordedClock, ShadowRows
 from citywatch.service.tasks import Tasks
 from citywatch.service.tickets import Tickets
@@ -167,6 +176,7 @@ class Fold:
             self._open[one.call] = judged
             if (one.agent, one.key) in self._dark.contexts and effect_of(self._rules, call) is not Effect.READ:
                 self._dark.servers.add(one.server)  # what it wrote carries what is not known
+                self._dark.told(one, "an agent told it something out of a context that is not known")
         return self._now
 
     def _decide(
@@ -177,7 +187,7 @@ class Fold:
         one = self._now.event
         authority = authority_of(one, self._rules, need.chain)
         authority = msgspec.structs.replace(authority, entity=vouched(authority.entity, known.agent, one.at))
-        known = msgspec.structs.replace(known, pin=pin_of(one), lost=None, invited=None, taken=False, broken=None)
+        known = known_then(one, call, known)
         remembers = bool(self._rules.temporal)
         self._now = msgspec.structs.replace(
             self._now,
@@ -201,6 +211,7 @@ class Fold:
         if not one.forwarded:
             return
         self._open[one.call] = one
+        self._dark.told(one, "what another agent told it was erased")
         self._dark.past = "an earlier call, which a rule about the past may speak of, was erased"
         if call.direction is Direction.TO_AGENT:
             self._dark.context(one.agent, one.key, "a server's message to it was erased")
@@ -239,7 +250,7 @@ class Fold:
             await self._put(event.agent, msgspec.structs.replace(row, revoked=True, reason=event.reason))
         elif isinstance(event, events.AgentVouched):
             row = await self._agent(event.agent)
-            await self._put(event.agent, msgspec.structs.replace(row, claims=_claims(event), vouched_at=event.at))
+            await self._put(event.agent, msgspec.structs.replace(row, claims=claims_of(event), vouched_at=event.at))
         elif isinstance(event, events.KeyReplaced):
             await self._renewed(event)
         elif event.__struct_config__.tag not in IDLE:
@@ -268,6 +279,9 @@ class Fold:
             self._dark.context(one.agent, key, f"a reply that it was given would be withheld ({settled.code.value})")
         if one.server in self._dark.servers:
             self._dark.context(one.agent, key, "what an erased call wrote may have come back to it")
+        hearing = hearing_of(judged.call, self._rules, judged.known.hearer)
+        if hearing is not None and (why := self._dark.heard(hearing.agent)):
+            self._dark.context(one.agent, key, why)
 
     async def _task(self, index: int, event: events.TaskStarted) -> None:
         body = await self._payload(index, event.body)
@@ -370,9 +384,10 @@ class Fold:
 
     async def _stand(self, one: events.Decided | events.PlanWritten) -> None:
         """Whoever is in an entry held that key when it was written, whether or not the log began before they did."""
-        row = await self._agent(one.agent)
-        if one.key not in row.keys or row.revoked:
-            await self._put(one.agent, msgspec.structs.replace(row, keys=(*row.keys, one.key), revoked=False))
+        for agent, key in holders_of(one):
+            row = await self._agent(agent)
+            if key not in (*row.keys, *row.void) or row.revoked:
+                await self._put(agent, msgspec.structs.replace(row, keys=(*row.keys, key), revoked=False))
 
     def _darken(self, row: AgentRow, why: str) -> None:
         for key in row.keys:
@@ -383,11 +398,3 @@ class Fold:
 
 def _digest(holding: Holding) -> str | None:
     return None if holding.plan is None else holding.plan.held.digest
-
-
-def _claims(event: events.AgentVouched) -> Claims | None:
-    """What the credential of an entry says, verified as when it was entered; None if it was withdrawn."""
-    if not event.document:
-        return None
-    agent, key = parse_agent_id(event.agent), parse_multikey(event.key)
-    return verify_agent_credential(event.document.encode("utf-8"), agent, event.issuer, key)

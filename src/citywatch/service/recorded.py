@@ -13,11 +13,15 @@ import msgspec
 from citywatch.core import events
 from citywatch.core.call import Allow, Ask, Call, Decision, Deny, Reason
 from citywatch.core.delegation.chain import Asking, Chain, Trust, authorise
-from citywatch.core.enforce.needs import Known, Needs, Pin
+from citywatch.core.enforce.needs import Key, Known, Needs, Pin
+from citywatch.core.enforce.peers import owner_of, thing_rows
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.verify import Authority
 from citywatch.core.errors import Code, Malformed
 from citywatch.core.identity.credential import Credential, Kind
+from citywatch.core.identity.registration import AgentRow
+from citywatch.core.identity.vc import Claims, parse_multikey, verify_agent_credential
+from citywatch.core.names import parse_agent_id
 from citywatch.core.wire.jsonrpc import FROM_SERVER, Response, parse_message
 
 CODES: Final[Mapping[str, Code]] = {one.value: one for one in Code}
@@ -69,6 +73,35 @@ def authority_of(one: events.Decided, rules: Rules, chain: Chain | Reason | None
 def pin_of(one: events.Decided) -> Pin | None:
     """The approval of its tool."""
     return None if one.pin is None else Pin(digest=one.pin, by="", at=0)
+
+
+def holders_of(one: events.Decided | events.PlanWritten) -> tuple[tuple[str, str], ...]:
+    """The agents of an entry, each with a key that it held: who acted, and the agent of ours that was spoken to."""
+    told = [context.split("\n") for context in one.hears] if isinstance(one, events.Decided) else []
+    return ((one.agent, one.key), *((pair[0], pair[1]) for pair in told if len(pair) == 2))
+
+
+def known_then(one: events.Decided, call: Call, known: Known) -> Known:
+    """What was known, as far as only the entry itself can tell."""
+    things = things_of(one, call, known.agent)
+    return msgspec.structs.replace(
+        known, pin=pin_of(one), lost=None, invited=None, taken=False, broken=None, things=things
+    )
+
+
+def things_of(one: events.Decided, call: Call, agent: AgentRow | None) -> Mapping[Key, str | None]:
+    """Whose the tasks and conversations were that a message goes on with: its sender's, or the entry says otherwise."""
+    if agent is None or one.code == Code.PEER_TASK_UNKNOWN:
+        return {}
+    return {key: owner_of(agent) for key in thing_rows(call)}
+
+
+def claims_of(event: events.AgentVouched) -> Claims | None:
+    """What the credential of an entry says, verified as when it was entered; None if it was withdrawn."""
+    if not event.document:
+        return None
+    agent, key = parse_agent_id(event.agent), parse_multikey(event.key)
+    return verify_agent_credential(event.document.encode("utf-8"), agent, event.issuer, key)
 
 
 def papers_of(one: events.Decided | events.PlanWritten) -> Credential:

@@ -14,8 +14,16 @@ from citywatch.core.enforce.needs import BudgetNeed, Known, Needs, agent_name
 from citywatch.core.enforce.peers import receiver_of
 from citywatch.core.enforce.trees import NOBODY, Reached, branches, hops_of, payer, possible_tasks, reached_key, spoken
 from citywatch.service.judged import Judged
-from citywatch.service.ports import Puts, Store
+from citywatch.service.ports import Key, Puts, Store
 from citywatch.service.snapshots import Snapshots, versions_of
+
+
+class Crowded(Exception):
+    """Somebody else spoke to the same agent meanwhile: what is kept of it has changed."""
+
+    def __init__(self, key: Key) -> None:
+        super().__init__(key)
+        self.key = key
 
 
 async def joined(

@@ -44,6 +44,7 @@ from citywatch.core.enforce.approval import MAX_SHOWN, Shown, answerers, covers,
 from citywatch.core.enforce.context import Flow
 from citywatch.core.enforce.facts import facts_of
 from citywatch.core.enforce.granted import granted
+from citywatch.core.enforce.hearing import unheard
 from citywatch.core.enforce.invitation import check_invited
 from citywatch.core.enforce.needs import PINNED, TOOL_CALL, Known, Needs
 from citywatch.core.enforce.past import Ruled, ruled
@@ -77,7 +78,7 @@ class Secret(msgspec.Struct, frozen=True):
 def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int) -> Decision:
     """Say whether this call may be forwarded, and why."""
     unclear = _taken(known) or _broken(known)
-    stranger = unspoken(call, known.rules, known.agent, known.things)
+    stranger = unspoken(call, known.rules, known.agent, known.things) or unheard(call, known.rules, known.hearer)
     chained = 0 if authority.delegated is None else len(authority.delegated.hops)
     stranger = stranger or too_far(call, known.rules, known.branches, chained)  # INVARIANT: 14.
     beyond = unclear or stranger or _approved(call, known) or granted(call, authority, known)  # INVARIANT: 13.

@@ -18,11 +18,12 @@ from citywatch.core.delegation.chain import Chain, Verified
 from citywatch.core.enforce.chains import budget_key, chain_of, chain_rows, is_act
 from citywatch.core.enforce.context import Flow, FlowNeed, flow_need
 from citywatch.core.enforce.cursors import Issued, cursor_key, cursor_of
-from citywatch.core.enforce.held import TaskRow, task_key
+from citywatch.core.enforce.hearing import hearing_of
+from citywatch.core.enforce.held import TaskRow, holder_of, plan_key, progress_key, task_key
 from citywatch.core.enforce.hush import is_hushed
 from citywatch.core.enforce.invitation import Invitation
 from citywatch.core.enforce.past import Event, event_of
-from citywatch.core.enforce.peers import thing_rows
+from citywatch.core.enforce.peers import receiver_of, thing_rows
 from citywatch.core.enforce.rules import ApprovedTool, Rules
 from citywatch.core.enforce.trees import Branch, Reached, reached_rows
 from citywatch.core.flow.readings import Readings
@@ -103,8 +104,8 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     `broken` says why a handle names nothing here; `issued` are the cursors that the server gave the agent. `chain` is
     what the call's links are together, or why they are no chain; `hops` are the agents that it went through,
     `withdrawn` what of it was revoked. `halted`: everything is stopped. `things` says to whom a peer gave what a
-    message goes on with. `reached` says in which trees its agent stands, and in which whom it speaks to; `branches` are
-    those that it belongs to (`trees`).
+    message goes on with, `hearer` is the agent of ours that it is spoken to. `reached` says in which trees its agent
+    stands, and in which whom it speaks to; `branches` are those that it belongs to (`trees`).
     """
 
     rules: Rules
@@ -128,6 +129,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     things: Mapping[Key, str | None] = {}
     reached: Mapping[Key, Reached | None] = {}
     branches: tuple[Branch, ...] = ()
+    hearer: AgentRow | None = None
 
 
 class BudgetNeed(msgspec.Struct, frozen=True):
@@ -247,13 +249,14 @@ def needs(
     key: str = "",
     readings: Readings | None = None,
     verified: Verified | None = None,
+    hearer: AgentRow | None = None,
 ) -> Needs:
     """Say which rows judge this call: who calls, in which session, which pin, which earlier call, which budgets.
 
     `key` is the thumbprint that the request proves: what that key has received decides what its values may steer.
     Not whether an agent's JSON-RPC id is in use: the row of one that is not is in no memory. The append asks.
     `readings` is where the decision will look for the values of the call as they were read; `verified` remembers the
-    chains that were shown before.
+    chains that were shown before. `hearer` is the row of the agent of ours that is spoken to.
     """
     need = _with_chain(call, _needs(call, rules, now), chain_of(call, verified, rules.roots))
     if cursor_of(call, rules) is not None:
@@ -272,6 +275,10 @@ def needs(
         hushed = rules.hushes(call.agent, call.server, call.about)
         hushed = hushed and is_hushed(call.method, call.arguments, call.body)
         flow = msgspec.structs.replace(flow, hushed=hushed)
+    if (hearing := hearing_of(call, rules, hearer)) is not None:
+        holder = holder_of(call.agent, call.task if isolated else None)
+        plan = (plan_key(holder), progress_key(holder)) if hearing.handed else ()
+        flow = msgspec.structs.replace(flow, hearing=hearing, plan=plan)
     return msgspec.structs.replace(need, rows=(*need.rows, *flow.rows()), flow=flow)
 
 
@@ -295,6 +302,8 @@ def _needs(call: Call, rules: Rules, now: int) -> Needs:
     name = agent_name(call)
     rows: list[Key] = [agent_key(name), HALT, *(() if call.task is None else (task_key(call.task),)), *thing_rows(call)]
     rows += reached_rows(call, rules)
+    if (spoken_to := receiver_of(call, rules)) is not None and spoken_to != name:
+        rows.append(agent_key(spoken_to))
     if call.session is not None:
         rows.append(session_key(call.session))
     if call.direction is _TO_AGENT and call.rpc_id is not None:

@@ -80,7 +80,7 @@ class Entering(msgspec.Struct, frozen=True):
     """A message about to enter a context: its leaves, and the rows that say what earlier writes brought to it.
 
     `carried` is what the handles of the call may have brought to its reply; `inputs` what a derived value in it follows
-    from.
+    from. `said` is the label of all of it, where an agent of ours said it.
     """
 
     source: str
@@ -92,6 +92,7 @@ class Entering(msgspec.Struct, frozen=True):
     overlong: bool = False
     carried: Label = BOTTOM
     inputs: Inputs | None = None
+    said: Label | None = None
 
     def rows(self) -> tuple[Key, ...]:
         """What must be read, beside the context's own row, before this enters."""
@@ -101,6 +102,8 @@ class Entering(msgspec.Struct, frozen=True):
     def item(self, server: str, shaped: Label, at: int, model: Model | None = None) -> Item:
         """What enters; with a model, what a third party can have written of it is scanned, once and here."""
         item = read_reply(self.walk, digest(self.body), self.reading(server, shaped), at)
+        if self.said is not None:  # all of it, a number too: who said it chose it
+            item = msgspec.structs.replace(item, label=join(item.label, self.said))
         if model is None:
             return item
         pairs = enumerate(zip(self.walk.leaves, item.parts, strict=False))  # bytes stand behind the leaves
@@ -114,7 +117,7 @@ class Entering(msgspec.Struct, frozen=True):
         return Reading(
             source=self.source,
             trusted=Label(frozenset((f"server:{server}",)), None),
-            untrusted=Label(frozenset((f"outside:{self.source}",)), None),
+            untrusted=Label(frozenset((f"outside:{self.source}",)), None) if self.said is None else self.said,
             shaped=shaped,
             carried=self.carried,
             about=self.about,
@@ -173,8 +176,8 @@ def entering_reply(call: Call, response: Response, rules: Rules) -> Entering | N
     )  # as in `veiling`: what is not a field that may be shown is a handle
     if tool is None or response.result is None:
         value = response.result if response.error is None else response.error
-        undeclared = SPOKEN if is_message(call) else NOTHING_DECLARED
-        walk = ALL_HIDDEN.walk(value) if hides else _undeclared(value, undeclared)
+        fields = SPOKEN if is_message(call) else NOTHING_DECLARED
+        walk = ALL_HIDDEN.walk(value) if hides else undeclared(value, fields)
         unseen = hides or response.error == HIDDEN_ERROR
         if tool is not None and not unseen:  # an error may say anything of what would have come
             walk = msgspec.structs.replace(walk, readers=tool.fields.readers)
@@ -268,12 +271,12 @@ def entering_request(call: Call, readers: frozenset[str] | None = None, *, hushe
     It is for `readers` alone: while a server works on a call, it may tell of what will stand in the reply. `hushed`:
     its words were taken out (`hush`), and what is left says nothing.
     """
-    walk = ALL_HIDDEN.walk(call.arguments) if hushed else _undeclared(call.arguments)
+    walk = ALL_HIDDEN.walk(call.arguments) if hushed else undeclared(call.arguments)
     walk = msgspec.structs.replace(walk, readers=readers)
     return Entering(f"{call.server}/{call.method}", call.body, walk, ())
 
 
-def _undeclared(value: Any, fields: Fields = NOTHING_DECLARED) -> Walk:
+def undeclared(value: Any, fields: Fields = NOTHING_DECLARED) -> Walk:
     """Whatever no manifest speaks of, with the bytes in it."""
     walk = fields.walk(value)
     blobs, more = find_blobs(value, "$")

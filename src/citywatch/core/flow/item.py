@@ -26,6 +26,8 @@ MAX_CHARS: Final = 64 << 10
 MAX_NAMES: Final = 512
 """Names of one item that are kept beside its typed tokens."""
 MAX_PROMPT: Final = 64 << 10
+SPEAKER: Final = "agent:"
+"""What the source of an item begins with that an agent of ours said; no server's name has a colon."""
 INJECTION: Final = "injection"
 """The kind of stretch that takes ways to pass away."""
 
@@ -73,6 +75,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     folded, or nothing if it was too much or too long to be what a person said (`overlong`).
     `injection` and `advice` are what a scan said of the text that a third party can have written: it permits nothing.
     `call` is the call that brought it, or a prompt's task; `shaped`: earlier writes reached what it speaks of.
+    `handed`: a prompt that another agent was given, and that came with a message under its task.
     """
 
     digest: str
@@ -88,6 +91,16 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     call: str = ""
     shaped: bool = False
     overlong: bool = False
+    handed: bool = False
+
+    @property
+    def is_said(self) -> bool:
+        """Whether an agent of ours said this; its label is then all that can have shaped what it says."""
+        return self.source.startswith(SPEAKER)
+
+    def speaks_for(self, task: str | None) -> bool:
+        """Whether a person's words may count in a call under this task: those that were handed on, in theirs alone."""
+        return not self.handed or self.call == task
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
