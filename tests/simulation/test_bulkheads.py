@@ -52,9 +52,11 @@ async def ask(one: Guarded, caller: str) -> Code | None:
     try:
         await one.send(caller, b"", {}, None, repeatable=False)
     except Unavailable as failure:
-        assert failure.retry_s or failure.code is Code.UPSTREAM_TIMEOUT
-        return failure.code
-    return None
+        refused = failure
+    else:
+        return None
+    assert refused.retry_s or refused.code is Code.UPSTREAM_TIMEOUT
+    return refused.code
 
 
 async def test_who_ties_up_a_slow_server_ties_up_its_own_places_alone() -> None:
@@ -64,7 +66,7 @@ async def test_who_ties_up_a_slow_server_ties_up_its_own_places_alone() -> None:
     mallory = [asyncio.ensure_future(ask(door, "mallory")) for _ in range(50)]
     await asyncio.sleep(0.001)
     honest = [asyncio.ensure_future(ask(door, "clerk")) for _ in range(3)]
-    refused = [code for code in await asyncio.gather(*mallory[3:])]
+    refused = list(await asyncio.gather(*mallory[3:]))
     assert refused == [Code.UPSTREAM_CROWDED] * 47
     slow.let.set()
     assert await asyncio.gather(*honest) == [None] * 3

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
 
 import msgspec
 import pytest
@@ -283,7 +282,7 @@ async def test_the_log_tells_of_each_refusal_and_folds_to_the_same() -> None:
 def test_however_they_speak_no_more_than_the_budget_and_no_further_than_the_hops(
     said: list[tuple[str, str, bool]], max_hops: int
 ) -> None:
-    """Whoever speaks to whom, with one task in the town: its budget is all that descends from it, and depth is bounded."""
+    """Whoever speaks to whom, with one task in the town: its budget is all that comes of it, and depth is bounded."""
 
     async def run() -> None:
         mesh = await Mesh(max_hops).open()

@@ -11,7 +11,7 @@ PATIENCE = Patience(failures=3, rest_ms=100)
 
 
 class Diary:
-    """All that happened, in order: `("asked", now)` for a call that went out, `("came", call, what, now)` for its end."""
+    """All that happened, in order: `("asked", now)` where a call went out, `("came", call, what, now)` for its end."""
 
     def __init__(self, patience: Patience) -> None:
         self.patience = patience
