@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
 from citywatch.core.call import Direction
 from citywatch.core.errors import Malformed
-from citywatch.core.manifest import SILENT, ToolManifest
+from citywatch.core.manifest import SILENT, Peer, ToolManifest
 from citywatch.core.names import AgentId
 from citywatch.core.policy.arguments import ArgumentMap, argument_map, cedar_type
 from citywatch.core.policy.facts import (
@@ -74,7 +75,10 @@ class Act(msgspec.Struct, frozen=True):
 
 
 class World(msgspec.Struct, frozen=True):
-    """All that exists for policies. `tools` is keyed by (server, tool); `schema` is the JSON form of Cedar's schema."""
+    """All that exists for policies. `tools` is keyed by (server, tool); `schema` is the JSON form of Cedar's schema.
+
+    `peers` are the agents that can be spoken to, as the file declares them.
+    """
 
     agents: tuple[Entity, ...]
     servers: tuple[Entity, ...]
@@ -82,10 +86,14 @@ class World(msgspec.Struct, frozen=True):
     acts: tuple[Act, ...]
     entities: Mapping[Uid, Entity]
     schema: str
+    peers: Mapping[str, Peer] = {}
 
 
 def build_world(
-    agents: Iterable[AgentFacts], servers: Iterable[str], tools: Iterable[ToolFacts], peers: Iterable[str] = ()
+    agents: Iterable[AgentFacts],
+    servers: Iterable[str],
+    tools: Iterable[ToolFacts],
+    peers: Mapping[str, Peer] = MappingProxyType({}),
 ) -> World:
     """Put together what policies can speak of. Raises `Malformed`: an attribute of two types, a tool of no server."""
     people = tuple(agent_entity(agent.id, agent.roles, agent.attributes) for agent in agents)
@@ -109,7 +117,8 @@ def build_world(
     roles = (entity(uid) for uid in sorted({uid for agent in people for uid in agent.line if uid.type == ROLE}))
     everything = (*people, *places.values(), *heard, *roles, *groups, *(act.action for act in acts))
     schema = json.dumps(_schema(people, acts))
-    return World(people, tuple(places.values()), maps, tuple(acts), {found.uid: found for found in everything}, schema)
+    entities = {found.uid: found for found in everything}
+    return World(people, tuple(places.values()), maps, tuple(acts), entities, schema, peers)
 
 
 _STRING = {"type": "String"}
