@@ -17,6 +17,7 @@ PARTS = (
     "plan",
     "chain",
     "message",
+    "access",
     "content",
     "flow",
     "gateway",

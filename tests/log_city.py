@@ -84,6 +84,9 @@ class SteppedStore:
     async def scan(self, *args: Any) -> Any:
         raise NotImplementedError
 
+    async def last(self, *args: Any) -> Any:
+        raise NotImplementedError
+
     async def payload(self, index: int) -> Any:
         return await self._store.payload(index)
 

@@ -97,9 +97,16 @@ class World:
         bounds: Bounds | None = None,
         url: str | None = None,
         ca: str | None = None,
+        takes_tokens: bool = False,
     ) -> HttpUpstream:
-        where = url or f"http://127.0.0.1:{self.port}/mcp"
-        server = HttpServer(name="world", url=where, ca=ca, patience=patience or Patience(), bounds=bounds or Bounds())
+        server = HttpServer(
+            name="world",
+            url=url or f"http://127.0.0.1:{self.port}/mcp",
+            ca=ca,
+            takes_tokens=takes_tokens,
+            patience=patience or Patience(),
+            bounds=bounds or Bounds(),
+        )
         return HttpUpstream(server, credential)
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from citywatch.adapters.memory import MemoryAnswer
 from citywatch.core.errors import Code, Unavailable
+from citywatch.core.identity.access import AccessToken
 
 
 class Ran(NamedTuple):
@@ -45,7 +46,14 @@ class World:
         self.answered: list[Ran] = []
 
     async def send(
-        self, caller: str, body: bytes, headers: Mapping[str, str], session: str | None, *, repeatable: bool
+        self,
+        caller: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        session: str | None,
+        *,
+        repeatable: bool,
+        token: AccessToken | None = None,
     ) -> MemoryAnswer:
         asked = json.loads(body)
         if asked["method"] != "tools/call":
@@ -55,10 +63,14 @@ class World:
         reply = {"jsonrpc": "2.0", "id": asked["id"], "result": result_of(ran)}
         return MemoryAnswer([(json.dumps(reply, ensure_ascii=False).encode(), None)])
 
-    async def listen(self, caller: str, headers: Mapping[str, str], session: str | None) -> MemoryAnswer:
+    async def listen(
+        self, caller: str, headers: Mapping[str, str], session: str | None, *, token: AccessToken | None = None
+    ) -> MemoryAnswer:
         raise Unavailable(Code.UPSTREAM_UNAVAILABLE, "this world never speaks unasked")
 
-    async def end(self, caller: str, headers: Mapping[str, str], session: str) -> int:
+    async def end(
+        self, caller: str, headers: Mapping[str, str], session: str, *, token: AccessToken | None = None
+    ) -> int:
         return 200
 
     def callers(self) -> tuple[str, ...]:

@@ -238,6 +238,17 @@ async def test_scan_lists_a_kind_by_id(store: Store) -> None:
     assert found[1][1] == (await store.load([("agent", "a")], [])).rows["agent", "a"]
 
 
+async def test_the_last_rows_of_a_prefix_come_last_first(store: Store) -> None:
+    names = ["a\n1", "a\n2", "a\n3\n\U0010ffff", "a", "a\rx", "b\n9", "ab\n1"]
+    await store.append(Append(puts=tuple((("agent", name), name.encode()) for name in names)))
+    await store.append(Append(puts=((("pin", "a\n4"), b"other"), (("agent", "a\n2"), None))))
+    found = list(await store.last("agent", "a\n", 9))
+    assert [name for name, _ in found] == ["a\n3\n\U0010ffff", "a\n1"]
+    assert found[1][1] == (await store.load([("agent", "a\n1")], [])).rows["agent", "a\n1"]
+    assert [name for name, _ in await store.last("agent", "a\n", 1)] == ["a\n3\n\U0010ffff"]
+    assert list(await store.last("agent", "c", 9)) == []
+
+
 async def test_sync_counts_the_entries_on_the_disk(store: Store) -> None:
     await store.append(Append(entries=(leaf(0), leaf(1))))
     assert await store.sync() == 2

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
+import httpx
 import hypothesis.strategies as st
 import pytest
+from a2a.client.transports.rest import RestTransport
 from a2a.server.routes.jsonrpc_dispatcher import JsonRpcDispatcher
 from a2a.types import a2a_pb2 as sdk
 from a2a.utils.errors import JSON_RPC_ERROR_CODE_MAP
@@ -14,7 +17,7 @@ from google.protobuf.json_format import MessageToDict, ParseDict, ParseError  # 
 from hypothesis import given
 
 from citywatch.core.errors import Code, Malformed, Refused
-from citywatch.core.wire import a2a
+from citywatch.core.wire import a2a, a2a_rest
 from citywatch.core.wire.jsonrpc import FROM_AGENT, Request, Response, format_message, parse_message
 from tests.property.test_a2a import RESULTS, WHOLE, damaged
 
@@ -43,6 +46,7 @@ RESULT_TYPES: dict[str, type] = {
     "SendStreamingMessage": sdk.StreamResponse,
     "SubscribeToTask": sdk.StreamResponse,
     "GetTask": sdk.Task,
+    "ListTasks": sdk.ListTasksResponse,
     "CancelTask": sdk.Task,
 }
 
@@ -63,9 +67,61 @@ def test_every_method_of_the_sdk_is_read_or_refused_by_name() -> None:
         except Malformed:
             pass
     pushes = {name for name in JsonRpcDispatcher.METHOD_TO_MODEL if "Push" in name}
-    unknown = {"ListTasks", "GetExtendedAgentCard"}
-    assert refused == {(one, Code.PUSH_UNSUPPORTED) for one in pushes} | {(one, Code.METHOD_UNKNOWN) for one in unknown}
+    unknown = {"GetExtendedAgentCard"}
+    assert refused == {(one, Code.PUSH_UNSUPPORTED) for one in pushes} | {
+        (one, Code.CARD_UNSUPPORTED) for one in unknown
+    }
     assert {row.method for row in a2a.methods()} == set(JsonRpcDispatcher.METHOD_TO_MODEL) - pushes - unknown
+
+
+class Recorder(httpx.AsyncBaseTransport):
+    """What a client of the SDK puts on the wire over HTTP+JSON."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.read = a2a_rest.read(
+            request.method,
+            request.url.raw_path.partition(b"?")[0],
+            request.url.query,
+            list(request.headers.raw),
+            await request.aread(),
+            FROM_AGENT,
+        )
+        return httpx.Response(200, json={})
+
+
+@given(MESSAGES, WORDS, st.integers(0, 100))
+def test_what_the_sdk_asks_over_http_json_is_what_it_asks_over_json_rpc(
+    message: sdk.Message, context: str, count: int
+) -> None:
+    async def asked() -> None:
+        recorder = Recorder()
+        async with httpx.AsyncClient(transport=recorder) as http:
+            rest = RestTransport(http, sdk.AgentCard(), "https://x.example/a2a")
+            rest.url = "https://x.example"
+            for call, request in (
+                (rest.send_message, sdk.SendMessageRequest(message=message)),
+                (rest.get_task, sdk.GetTaskRequest(id="t-1", history_length=count)),
+                (rest.list_tasks, sdk.ListTasksRequest(context_id=context, page_size=count, include_artifacts=True)),
+                (rest.cancel_task, sdk.CancelTaskRequest(id="t-1")),
+                (rest.create_task_push_notification_config, sdk.TaskPushNotificationConfig(task_id="t", url=context)),
+                (
+                    rest.get_task_push_notification_config,
+                    sdk.GetTaskPushNotificationConfigRequest(task_id="t", id="c"),
+                ),
+                (
+                    rest.list_task_push_notification_configs,
+                    sdk.ListTaskPushNotificationConfigsRequest(task_id="t", page_size=count),
+                ),
+                (
+                    rest.delete_task_push_notification_config,
+                    sdk.DeleteTaskPushNotificationConfigRequest(task_id="t", id="c"),
+                ),
+            ):
+                await call(request)
+                assert (recorder.read.params or {}) == MessageToDict(request)
+                assert JsonRpcDispatcher.METHOD_TO_MODEL[recorder.read.method] is type(request)
+
+    asyncio.run(asked())
 
 
 @given(MESSAGES, st.dictionaries(WORDS, ANYTHING, max_size=2))

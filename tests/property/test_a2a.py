@@ -16,7 +16,7 @@ from citywatch.core.errors import Malformed, Refused
 from citywatch.core.flow.fields import Fields
 from citywatch.core.flow.item import Item
 from citywatch.core.label import BOTTOM
-from citywatch.core.wire import a2a
+from citywatch.core.wire import a2a, a2a_rest
 from citywatch.core.wire.jsonrpc import FROM_AGENT, Request, Response, parse_message
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
@@ -51,6 +51,7 @@ RESULTS: dict[str, Any] = {
     "SendStreamingMessage": {"artifactUpdate": {"taskId": "t", "contextId": "c", "artifact": TASK["artifacts"][0]}},  # type: ignore[index]
     "SubscribeToTask": {"statusUpdate": {"taskId": "t", "contextId": "c", "status": TASK["status"]}},
     "GetTask": TASK,
+    "ListTasks": {"tasks": [TASK], "nextPageToken": "", "pageSize": 1, "totalSize": 1},
     "CancelTask": TASK,
 }
 NAMES = st.sampled_from(
@@ -150,6 +151,64 @@ def edited(message: Request, hops: int | None) -> Request:
         return Request(message.id, message.method, params)
     params["metadata"] = metadata | {a2a.SENDER: "spiffe://d/agent/a"} | ({} if hops is None else {a2a.HOPS: hops})
     return Request(message.id, message.method, params)
+
+
+PLAIN = st.from_regex(r"[A-Za-z0-9_-]{1,8}", fullmatch=True)
+PARAMS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
+    "SendMessage": st.just(WHOLE),
+    "SendStreamingMessage": st.just(WHOLE),
+    "GetTask": st.fixed_dictionaries({"id": PLAIN}, optional={"historyLength": st.integers(0, 99)}),
+    "ListTasks": st.fixed_dictionaries(
+        {},
+        optional={
+            "contextId": st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
+            "pageSize": st.integers(1, 100),
+            "includeArtifacts": st.booleans(),
+        },
+    ),
+    "CancelTask": st.fixed_dictionaries({"id": PLAIN}, optional={"metadata": st.just({"a": [1]})}),
+    "SubscribeToTask": st.fixed_dictionaries({"id": PLAIN}),
+    "CreateTaskPushNotificationConfig": st.fixed_dictionaries({"taskId": PLAIN, "url": TEXT}),
+    "GetTaskPushNotificationConfig": st.fixed_dictionaries({"taskId": PLAIN, "id": PLAIN}),
+    "ListTaskPushNotificationConfigs": st.fixed_dictionaries({"taskId": PLAIN}, optional={"pageToken": TEXT}),
+    "DeleteTaskPushNotificationConfig": st.fixed_dictionaries({"taskId": PLAIN, "id": PLAIN}),
+    "GetExtendedAgentCard": st.just({}),
+}
+
+
+@given(st.sampled_from(a2a_rest.ROUTES).flatmap(lambda one: st.tuples(st.just(one.method), PARAMS[one.method])))
+def test_what_is_written_for_a_peer_over_http_reads_as_what_was_judged(case: tuple[str, dict[str, Any]]) -> None:
+    method, params = case
+    verb, target, body = a2a_rest.write(Request(5, method, params))
+    path, _, query = target.partition("?")
+    assert target.isascii()
+    assert not set(target) & set(" \r\n#")
+    found = a2a_rest.read(verb, path.encode(), query.encode(), [], body or b"", FROM_AGENT)
+    assert (found.method, found.params) == (method, params)
+
+
+@given(
+    st.sampled_from(["GET", "POST", "DELETE"]), st.binary(max_size=30), st.binary(max_size=30), st.binary(max_size=30)
+)
+def test_any_request_over_http_is_one_or_is_refused(verb: str, path: bytes, query: bytes, body: bytes) -> None:
+    for where in (path, b"/tasks/" + path, b"/tasks", b"/message:send"):
+        try:
+            found = a2a_rest.read(verb, where, query, [], body, FROM_AGENT)
+        except (Malformed, Refused):
+            continue
+        assert parse_message(found.body, FROM_AGENT) == found
+
+
+@given(st.integers(200, 599), st.binary(max_size=60) | damaged({"error": {"code": 1, "message": "", "details": [{}]}}))
+def test_any_answer_over_http_is_one_or_malformed(status: int, given_: Any) -> None:
+    raw = given_ if isinstance(given_, bytes) else json.dumps(given_).encode()
+    for kind in ("message", "error"):
+        try:
+            message = parse_message(a2a_rest.heard(1, status, raw, FROM_AGENT), FROM_AGENT)
+            assert isinstance(message, Response)
+            assert isinstance(parse_message(a2a_rest.streamed(1, kind, raw, FROM_AGENT), FROM_AGENT), Response)
+        except Malformed:
+            continue
 
 
 @given(st.sampled_from(sorted(RESULTS)).flatmap(lambda method: st.tuples(st.just(method), damaged(RESULTS[method]))))

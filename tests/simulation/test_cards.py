@@ -19,7 +19,7 @@ from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
 from citywatch.core.identity.registration import AgentRow, agent_key, format_row
 from citywatch.core.wire.a2a_card import check_card
 from citywatch.core.wire.mcp import Definition
-from citywatch.service.cards import Cards
+from citywatch.service.cards import Cards, Spoken
 from citywatch.service.ports import Append
 from citywatch.service.tools import approvals, approve, compare
 from tests.simulation.city import AGENT, DOMAIN, KEY
@@ -39,7 +39,9 @@ class CardCity(PeerCity):
         self.status = 200
         where = MemoryUpstream(lambda _: MemoryAnswer([(json.dumps(self.offered).encode(), None)], status=self.status))
         signer = KeySigner(ec.generate_private_key(ec.SECP256R1()))
-        self.cards = Cards(self.enforcer, {"stranger": where, "billing": where}, {"stranger": URL}, signer)
+        self.cards = Cards(
+            self.enforcer, {"stranger": where, "billing": where}, {"stranger": Spoken(URL, "JSONRPC")}, signer
+        )
 
     async def accept(self) -> CardCity:
         one = Definition(kind="card", name="", value=check_card(self.offered, URL))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 import pytest
@@ -62,7 +62,7 @@ class Town(City):
         )
         self.enforcer.rules = self.rules(LIST, NOTE)
 
-    async def begin(self, root: Caveats = ANYTHING, depth: int = 3) -> Town:
+    async def begin(self, root: Caveats = ANYTHING, depth: int = 3) -> Self:
         """Anna gives the router a task, and a grant for it."""
         await self.settle_in(LIST, NOTE)
         rows = [

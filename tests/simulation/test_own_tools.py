@@ -59,7 +59,7 @@ class AskingCity(HidingCity):
             for one in tools
         }
         self.enforcer.rules = build_rules(self.configured, definitions, self.policies)
-        self.exchange.upstreams = {"bank": self.upstream, SERVER: Desk(self.reader)}
+        self.exchange.outward.upstreams = {"bank": self.upstream, SERVER: Desk(self.reader)}
 
     async def open(self) -> AskingCity:
         await self.settle_in(*self.offered)

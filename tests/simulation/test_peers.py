@@ -115,7 +115,7 @@ def code(told: Mapping[str, Any]) -> str | None:
     """The code of a refusal, None for an answer."""
     if "error" not in told:
         return None
-    found: str = told["error"]["data"][0]["metadata"]["code"]
+    found: str = told["error"]["data"][-1]["metadata"]["code"]
     return found
 
 

@@ -168,4 +168,4 @@ async def test_a_decision_is_judged_again_with_the_credential_of_then(town: Town
     town.clock.advance(1)
     await town.vouching.withdraw("clerk", "operator")
     later = await then(town.store, town.enforcer.rules, index, decided, call)
-    assert later.missing == ("what the agent's credential said then is not kept",)
+    assert later.missing == ("what was vouched for of the agent then is not kept",)

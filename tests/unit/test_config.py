@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 
+import msgspec
 import pytest
 
 from citywatch.config import (
     KEYS,
     ConfigError,
+    Exchanged,
     FromEnvironment,
     FromFile,
     Http,
@@ -117,7 +119,14 @@ def witness(body: str, tail: str = "witness_quorum: 1\n") -> str:
 
 
 TRANSFER = "servers.ledger.tools.transfer"
+ED25519_KEY = "MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
+IDENTITY_KEY = "MCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+ATTESTOR = f"{DOMAIN}attestors:\n  ci: "
+ASK_FOR_KEY = "write the base64 of a public key's PEM on one line: `openssl pkey -in KEY -pubout`, without the dashes"
 PEER = f"{DOMAIN}agents: {{a: {{}}}}\npeers:\n  b:\n"
+KINDS_OF_KEYS = "use an Ed25519 key, or one on P-256"
+ISSUER = "issuer: https://gateway.acme.example\n"
+TOKENS = "url: http://127.0.0.1/\ncredential: {exchange: {resource: https://a.example"
 INLINE = "a credential is never written into this file"
 FROM = "write {env: NAME} or {file: path}, and change the secret if this file was shared"
 LINES = "write `key: value` lines, indented below this key"
@@ -201,6 +210,18 @@ BAD: list[tuple[str, str, str, str]] = [
         "write it as http://127.0.0.1:9001/mcp or https://host/mcp",
     ),
     (
+        PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    binding: §GRPC\n",
+        "peers.b.binding",
+        "`GRPC` is not a choice here",
+        "write one of JSONRPC, HTTP+JSON",
+    ),
+    (
+        PEER + "    §url: http://127.0.0.1:9/?a=b\n    callers: [a]\n    binding: HTTP+JSON\n",
+        "peers.b.url",
+        "requests over HTTP+JSON go to addresses below it, and it has a query",
+        "remove the query",
+    ),
+    (
         PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    skills: §[]\n",
         "peers.b.skills",
         "an empty list",
@@ -243,14 +264,48 @@ BAD: list[tuple[str, str, str, str]] = [
         "`b` is a server of this file too",
         "give the peer another name",
     ),
+    (ATTESTOR + "§{}\n", "attestors.ci", "`key` is missing", "write `key: MCowBQYDK2VwAyEA…`"),
+    (ATTESTOR + f"{{§url: x, key: {ED25519_KEY}}}\n", "attestors.ci", "unknown key `url`", "write one of key"),
+    (ATTESTOR + "{key: §-----BEGIN}\n", "attestors.ci.key", "not a public key in base64", ASK_FOR_KEY),
+    (ATTESTOR + "{key: §MCow}\n", "attestors.ci.key", "the bytes are not a public key that we know", KINDS_OF_KEYS),
+    (
+        ATTESTOR + f"{{key: §{IDENTITY_KEY}}}\n",
+        "attestors.ci.key",
+        "an Ed25519 public key is of small order",
+        KINDS_OF_KEYS,
+    ),
+    (
+        ATTESTOR + f"{{key: {ED25519_KEY}}}\n  cd: {{§key: {ED25519_KEY}}}\n",
+        "attestors.cd.key",
+        "this is the key of `ci` too",
+        "give each attestor a key of its own",
+    ),
+    (
+        f"{DOMAIN}attestors: {{§c/i: {{key: {ED25519_KEY}}}}}\n",
+        "attestors",
+        "`c/i` is not a name for an attestor",
+        "use letters, digits, dots, dashes, underscores, at most 128",
+    ),
+    (
+        agent("attested_by: §ci"),
+        "agents.billing.attested_by",
+        "no attestor `ci` in this file",
+        "name it under `attestors:` with its key",
+    ),
+    (
+        agent("attested_by: §builde") + f"attestors: {{builder: {{key: {ED25519_KEY}}}}}\n",
+        "agents.billing.attested_by",
+        "no attestor `builde` in this file",
+        "did you mean `builder`?",
+    ),
     (f"{DOMAIN}§agent: {{}}\n", "", "unknown key `agent`", "did you mean `agents`?"),
     (
         f"{DOMAIN}§zzz: 1\n",
         "",
         "unknown key `zzz`",
         "write one of trust_domain, listen, names, state, policies, temporal_rules, plan_templates, origin, "
-        "agents, servers, peers, principals, audiences, reader, content, limits, witnesses, witness_quorum, "
-        "unsafe_observe",
+        "issuer, agents, servers, peers, attestors, principals, audiences, reader, content, limits, witnesses, "
+        "witness_quorum, unsafe_observe",
     ),
     (f"{DOMAIN}listen: §[]\n", "listen", "an empty list", "name at least one, or remove the key"),
     (
@@ -561,19 +616,62 @@ BAD: list[tuple[str, str, str, str]] = [
         server(f"url: http://127.0.0.1/\ncredential: {{§{SECRET}: }}"),
         "servers.ledger.credential",
         "an unknown key",
-        "write `env` or `file`",
+        "write `env` or `file` or `exchange`",
     ),
     (
         server(f"url: http://127.0.0.1/\ncredential: {{§token: {SECRET}}}"),
         "servers.ledger.credential",
         "an unknown key",
-        "write `env` or `file`",
+        "write `env` or `file` or `exchange`",
     ),
     (
         server(f"url: http://127.0.0.1/\ncredential: {{env: §{SECRET}}}"),
         "servers.ledger.credential.env",
         "not the name of an environment variable",
         "use letters, digits, underscores",
+    ),
+    (
+        server("url: http://127.0.0.1/\ncredential: {exchange: §yes}"),
+        "servers.ledger.credential.exchange",
+        "expected a mapping",
+        LINES,
+    ),
+    (
+        server("url: http://127.0.0.1/\ncredential: {exchange: §{}}"),
+        "servers.ledger.credential.exchange",
+        "`resource` is missing",
+        "write `resource: https://ledger.acme.example/mcp`",
+    ),
+    (
+        server("url: http://127.0.0.1/\ncredential: {exchange: {resource: §'http://ledger.acme.example/mcp'}}"),
+        "servers.ledger.credential.exchange.resource",
+        "plain http, and not on this machine",
+        "write it with https",
+    ),
+    (
+        server(TOKENS + ", scopes: [§'a b']}}", ISSUER),
+        "servers.ledger.credential.exchange.scopes[0]",
+        "`a b` is no scope",
+        "write one word, without spaces, quotes and backslashes",
+    ),
+    (
+        server(TOKENS + "}}").replace("serv", "§serv"),
+        "servers",
+        "`ledger` takes access tokens, and nobody issues them",
+        "write the address at which servers reach this gateway, such as `issuer: https://gateway.acme.example`",
+    ),
+    (
+        server(TOKENS + "}}", ISSUER).replace("serv", "§serv")
+        + "  other:\n    url: http://127.0.0.1:1/\n    credential: {exchange: {resource: 'https://A.example:443/'}}\n",
+        "servers",
+        "`ledger` and `other` are one resource: each could use a token that the other was shown",
+        "give each server a resource of its own",
+    ),
+    (
+        f"{DOMAIN}issuer: §https://acme.example/gateway\n",
+        "issuer",
+        "an issuer with a path",
+        "write the scheme and the host alone, https://gateway.example",
     ),
     (
         server("url: http://127.0.0.1/\ncredential: {file: §~/secret}"),
@@ -906,6 +1004,24 @@ BAD: list[tuple[str, str, str, str]] = [
     ),
     (f"{DOMAIN}reader: {{url: 'http://127.0.0.1/v1', model: m, credential: §sk}}\n", "reader.credential", INLINE, FROM),
     (
+        f"{DOMAIN}reader: {{url: 'http://127.0.0.1/v1', model: m, credential: {{§exchange: {{}}}}}}\n",
+        "reader.credential",
+        "an unknown key",
+        "write `env` or `file`",
+    ),
+    (
+        f"{DOMAIN}reader: {{url: 'http://127.0.0.1/v1', model: m, credential: {{env: §'no name'}}}}\n",
+        "reader.credential.env",
+        "not the name of an environment variable",
+        "use letters, digits, underscores",
+    ),
+    (
+        f"{DOMAIN}reader: {{url: 'http://127.0.0.1/v1', model: m, credential: {{file: §7}}}}\n",
+        "reader.credential.file",
+        "expected text, found a number",
+        "put it in quotes",
+    ),
+    (
         f"{DOMAIN}reader: {{url: 'http://127.0.0.1/v1', model: m, ca: §7}}\n",
         "reader.ca",
         "expected text, found a number",
@@ -1168,6 +1284,16 @@ def test_a_bad_input_gives_its_message_at_its_place(text: str, path: str, messag
     assert mistakes(text) == (Mistake(line, column, path, message, advice),)
 
 
+def test_a_server_is_shown_tokens_for_its_resource() -> None:
+    text = server(TOKENS + "/mcp, scopes: [mcp]}}", ISSUER)
+    settings = parse_settings(text, "/srv")
+    reach = settings.servers["ledger"].reach
+    assert isinstance(reach, Http)
+    assert reach.credential == Exchanged(resource="https://a.example/mcp", scopes=("mcp",))
+    assert settings.issuer == "https://gateway.acme.example"
+    assert manifest_digest(settings) != manifest_digest(msgspec.structs.replace(settings, issuer="https://b.example"))
+
+
 def test_no_message_repeats_a_secret() -> None:
     carriers = [marked(text)[0] for text, *_ in BAD if SECRET in text]
     carriers.append(program(f"env: {{{SECRET}: [x]}}"))  # a wrong name and a wrong value: the path of the second
@@ -1184,7 +1310,7 @@ def test_every_key_has_a_bad_input() -> None:
         missing = re.match(r"`(\w+)` is missing", message)
         for shape in (path, f"{path}.{missing[1]}" if missing else path):
             shape = re.sub(r"\[\d+\]", "[]", shape)
-            shape = re.sub(r"^(agents|servers|peers|principals)\.[^.]+", r"\1.*", shape)
+            shape = re.sub(r"^(agents|servers|peers|attestors|principals)\.[^.]+", r"\1.*", shape)
             shape = re.sub(r"\.output\.\$\.status\b", ".output.*", shape)
             shape = re.sub(r"\.(tools|parameters|budgets|env)\.(?!from\b)[^.]+", r".\1.*", shape)
             seen.add(shape)
@@ -1349,6 +1475,12 @@ def test_the_digest_names_what_is_declared_and_hides_literal_values() -> None:
         ("LEDGER_TOKEN", "LEDGER_TOKEN2"),
     ):
         assert changed(old, new), old
+    attested = f"attestors: {{ci: {{key: {ED25519_KEY}}}}}\n"
+    assert changed("limits:", f"{attested}limits:")
+    believed = manifest_digest(parse_settings(FULL + attested, "/srv/gate"))
+    demanded = FULL.replace("    svid_ttl: 10m", "    attested_by: ci\n    svid_ttl: 10m") + attested
+    assert manifest_digest(parse_settings(demanded, "/srv/gate")) != believed
+    assert parse_settings(demanded, "/srv/gate").agents["billing"].attested_by == "ci"
     assert not changed("LANG: C.UTF-8", "LANG: C")
     assert not changed("depth: 32", "depth: 33")
     assert not changed("  billing:\n", "  # a comment\n  billing:\n")

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from citywatch.core.errors import Unavailable
+from citywatch.core.identity.access import AccessToken
 from citywatch.service.ports import (
     Append,
     Appended,
@@ -114,6 +115,10 @@ class MemoryStore:
     async def scan(self, kind: str) -> Sequence[tuple[str, Row]]:
         await self._give_way()
         return sorted(((id_, row) for (of, id_), row in self._now.rows.items() if of == kind), key=lambda pair: pair[0])
+
+    async def last(self, kind: str, prefix: str, count: int) -> Sequence[tuple[str, Row]]:
+        found = [pair for pair in await self.scan(kind) if pair[0].startswith(prefix)]
+        return found[::-1][:count]
 
     async def sync(self) -> int:
         await self._give_way()
@@ -241,29 +246,44 @@ class MemoryAnswer:
 
 
 class MemoryUpstream:
-    """`service.ports.Upstream` that answers with `answer(body)` and keeps what it was sent, by caller."""
+    """`service.ports.Upstream` that answers with `answer(body)` and keeps what it was sent, and with which tokens."""
 
     def __init__(self, answer: Callable[[bytes], MemoryAnswer]) -> None:
         self.sent: list[tuple[str, bytes]] = []
+        self.tokens: list[AccessToken | None] = []
         self.ended: list[tuple[str, str]] = []
         self.dismissed: list[str] = []
         self.closed = False
         self._answer = answer
 
     async def send(
-        self, caller: str, body: bytes, headers: Mapping[str, str], session: str | None, *, repeatable: bool
+        self,
+        caller: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        session: str | None,
+        *,
+        repeatable: bool,
+        token: AccessToken | None = None,
     ) -> MemoryAnswer:
         await asyncio.sleep(0)
         self.sent.append((caller, body))
+        self.tokens.append(token)
         return self._answer(body)
 
-    async def listen(self, caller: str, headers: Mapping[str, str], session: str | None) -> MemoryAnswer:
+    async def listen(
+        self, caller: str, headers: Mapping[str, str], session: str | None, *, token: AccessToken | None = None
+    ) -> MemoryAnswer:
         await asyncio.sleep(0)
+        self.tokens.append(token)
         return self._answer(b"")
 
-    async def end(self, caller: str, headers: Mapping[str, str], session: str) -> int:
+    async def end(
+        self, caller: str, headers: Mapping[str, str], session: str, *, token: AccessToken | None = None
+    ) -> int:
         await asyncio.sleep(0)
         self.ended.append((caller, session))
+        self.tokens.append(token)
         return 200
 
     def callers(self) -> Sequence[str]:

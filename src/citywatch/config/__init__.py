@@ -3,11 +3,13 @@
 Reads no file, looks at no environment, knows no adapter: `main` does, and `main` alone imports this package.
 """
 
+from citywatch.config.attestors import attestor_keys
 from citywatch.config.draft import Draft, draft_manifests
 from citywatch.config.file import parse_settings
 from citywatch.config.settings import (
     Agent,
     ConfigError,
+    Exchanged,
     FromEnvironment,
     FromFile,
     Http,
@@ -29,6 +31,7 @@ __all__ = [
     "Agent",
     "ConfigError",
     "Draft",
+    "Exchanged",
     "FromEnvironment",
     "FromFile",
     "Http",
@@ -41,6 +44,7 @@ __all__ = [
     "Server",
     "Settings",
     "Witness",
+    "attestor_keys",
     "draft_manifests",
     "manifest_digest",
     "parse_settings",

@@ -38,14 +38,15 @@ _GIVEN = {
     "name": "the agent's SPIFFE ID",
     "domain": "the agent's SPIFFE ID",
     "credential": "what was vouched for of the agent",
+    "attested": "what was attested of the agent's program",
 }
 _TTL = duration("1m", "24h")
 EVERY = "*"
 ISOLATIONS = ("process", "task")
 
 
-def agents(declared: Declared) -> Reader[dict[str, Agent]]:
-    """All agents; `declared` names the tools of each server in the file."""
+def agents(declared: Declared, attestors: Collection[str] = ()) -> Reader[dict[str, Agent]]:
+    """All agents; `declared` names the tools of each server in the file, `attestors` those whose word can be asked."""
 
     others = {server: tools for server, tools in declared.items() if server != OWN}
     first: dict[str, tuple[type, str]] = {}
@@ -67,6 +68,7 @@ def agents(declared: Declared) -> Reader[dict[str, Agent]]:
             budgets=section.get("budgets", _budgets(declared), {}),
             isolation=section.get("isolation", one_of(ISOLATIONS), plain.isolation),
             delegated_only=section.get("delegated_only", flag, False),
+            attested_by=section.maybe("attested_by", _attestor(attestors)),
             audience=section.maybe("audience", audience),
             content=section.get("content", content, {}),
             handles=section.get("handles", each(_tool(others, EVERY)), ()),
@@ -84,6 +86,18 @@ def audience(notes: Notes, node: Node, path: str) -> tuple[str, ...] | None:
         notes.wrong(node, path, f"`{EVERYBODY}` stands beside others", f"name the audiences, or write [{EVERYBODY}]")
         return None
     return names
+
+
+def _attestor(known: Collection[str]) -> Reader[str]:
+    def read(notes: Notes, node: Node, path: str) -> str | None:
+        name = text(notes, node, path)
+        if name is not None and name not in known:
+            advice = instead(name, known) if known else "name it under `attestors:` with its key"
+            notes.wrong(node, path, f"no attestor {shown(name)} in this file", advice)
+            return None
+        return name
+
+    return read
 
 
 def _attribute_name(notes: Notes, node: Node, path: str) -> str | None:

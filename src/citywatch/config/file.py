@@ -11,10 +11,11 @@ import binascii
 import hashlib
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from ipaddress import ip_address
 
 from citywatch.config.agents import Declared, agents
+from citywatch.config.attestors import attestors
 from citywatch.config.audiences import audiences
 from citywatch.config.content import content
 from citywatch.config.document import Node, Scalar, Table, parse_document
@@ -23,8 +24,20 @@ from citywatch.config.principals import principals
 from citywatch.config.reader import Notes, duration, each, flag, integer, named, shown, size, some, text, url, where
 from citywatch.config.readers import reader
 from citywatch.config.servers import loopback, server
-from citywatch.config.settings import Agent, ConfigError, Limits, Listen, PeerAgent, Program, Server, Settings, Witness
+from citywatch.config.settings import (
+    Agent,
+    ConfigError,
+    Http,
+    Limits,
+    Listen,
+    PeerAgent,
+    Program,
+    Server,
+    Settings,
+    Witness,
+)
 from citywatch.config.table import Section, table
+from citywatch.config.tokens import check_resources, issuer
 from citywatch.core.enforce.own import SERVER as OWN
 from citywatch.core.enforce.own import TOOLS as OWN_TOOLS
 from citywatch.core.names import parse_domain, parse_segment
@@ -67,11 +80,13 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         section.wrong("servers", f"`{OWN}` is the gateway's own server", "give this one another name")
     _one_user_each(notes, root)
     asks = section.maybe("reader", reader)
-    ours: Mapping[str, Agent] = section.get("agents", agents({OWN: OWN_TOOLS, **_declared(root)}), {})
+    ours: Mapping[str, Agent] = section.get("agents", agents({OWN: OWN_TOOLS, **_declared(root)}, _attestors(root)), {})
     seen_by = {name: agent.audience for name, agent in ours.items()}
     spoken_to: Mapping[str, PeerAgent] = section.get(
         "peers", peers(_people(root)["agent"], {OWN, *servers}, seen_by), {}
     )
+    named_issuer = section.maybe("issuer", issuer)
+    check_resources(section, _over_http(servers, spoken_to), named_issuer)
     witnesses, quorum = _witnesses(section)
     observe = section.get(OBSERVE, flag, False)
     settings = Settings(
@@ -82,6 +97,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         policies=section.get("policies", where, os.path.normpath(os.path.join(notes.folder, "policies"))),
         origin=section.get("origin", _origin, f"{domain}/citywatch"),
         agents=ours,
+        attestors=section.get("attestors", attestors, {}),
         servers=servers,
         principals=section.get("principals", principals(_declared(root)), {}),
         reader=asks,
@@ -99,6 +115,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         observe=observe,
         temporal_rules=section.maybe("temporal_rules", where),
         plan_templates=section.maybe("plan_templates", where),
+        issuer=named_issuer,
     )
     where_to = "name the people whose words steer acts under `principals`, or remove `{}`"
     hiding = [name for name, one in servers.items() if any(tool.hides for tool in one.tools.values())]
@@ -112,6 +129,13 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
     return settings if domain is not None else None
 
 
+def _over_http(servers: Mapping[str, Server], peers: Mapping[str, PeerAgent]) -> Iterator[tuple[str, Http]]:
+    for name, one in servers.items():
+        if isinstance(one.reach, Http):
+            yield name, one.reach
+    yield from ((name, peer.reach) for name, peer in peers.items())
+
+
 def _members(node: Node | None) -> dict[str, Node]:
     pairs = node.pairs if isinstance(node, Table) else []
     return {key.value: value for key, value in pairs if isinstance(key, Scalar)}
@@ -121,6 +145,11 @@ def _declared(root: Node) -> Declared:
     """The names of the servers and tools that stand in the file, whether or not they could be read."""
     servers = _members(_members(root).get("servers"))
     return {name: _members(_members(node).get("tools")).keys() for name, node in servers.items()}
+
+
+def _attestors(root: Node) -> Collection[str]:
+    """The names of attestors that stand in the file, whether or not their keys could be read."""
+    return _members(_members(root).get("attestors")).keys()
 
 
 def _people(root: Node) -> dict[str, Collection[str]]:

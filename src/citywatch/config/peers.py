@@ -7,11 +7,11 @@ to a peer without being named there; a caller that is named is an agent of the f
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from urllib.parse import urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from citywatch.config.agents import audience
 from citywatch.config.document import Node, Table
-from citywatch.config.reader import Notes, Reader, duration, instead, named, shown, some, text, url
+from citywatch.config.reader import Notes, Reader, duration, instead, named, one_of, shown, some, text, url
 from citywatch.config.servers import reach_over_http
 from citywatch.config.settings import PeerAgent
 from citywatch.config.table import Section, table
@@ -19,6 +19,7 @@ from citywatch.core.manifest import EVERYBODY, Peer
 from citywatch.core.names import parse_segment
 
 CARD = "/.well-known/agent-card.json"
+BINDINGS = ("JSONRPC", "HTTP+JSON")
 
 
 def peers(
@@ -38,6 +39,11 @@ def peers(
         reach = reach_over_http(section)
         callers = section.need("callers", some(_agent(agents)), "[router]")
         skills = section.get("skills", some(text), ())
+        binding = section.get("binding", one_of(BINDINGS), BINDINGS[0])
+        if reach is not None and binding != BINDINGS[0] and urlsplit(reach.url).query:
+            section.wrong(
+                "url", "requests over HTTP+JSON go to addresses below it, and it has a query", "remove the query"
+            )
         timeout = section.get("timeout", duration("100ms", "10m"), 30_000)
         agent = section.get("agent", _agent(agents), "")
         seen_by = section.get("audience", audience, audiences.get(agent) or (EVERYBODY,))
@@ -49,6 +55,7 @@ def peers(
         return PeerAgent(
             name=name,
             reach=reach,
+            binding=binding,
             card=reach.url.rstrip("/") + CARD if card is None else urlunsplit(card),
             timeout_ms=timeout,
             declared=Peer(callers=callers, skills=skills, audience=seen_by, agent=agent),

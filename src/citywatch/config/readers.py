@@ -22,7 +22,7 @@ def reader(notes: Notes, node: Node, path: str) -> Reader | None:
     parts = section.need("url", url, "http://127.0.0.1:11434/v1")
     model = section.need("model", text, "qwen3:4b")
     plain = section.get("unsafe_plain_http", flag, False)
-    found = credential(notes, *section.at("credential")) if section.has("credential") else None
+    found = credential(notes, *section.at("credential"), "reader.credential") if section.has("credential") else None
     audience = section.get("audience", some(text), (EVERYBODY,))
     timeout, ca = section.get("timeout", duration("100ms", "10m"), 30_000), section.maybe("ca", where)
     if parts is None or model is None:

@@ -28,8 +28,9 @@ from citywatch.config.reader import (
     variable,
     where,
 )
-from citywatch.config.settings import FromEnvironment, FromFile, Http, Program, Server
+from citywatch.config.settings import Exchanged, FromEnvironment, FromFile, Http, Program, Server
 from citywatch.config.table import Section, table
+from citywatch.config.tokens import exchanged
 from citywatch.core.call import Effect
 from citywatch.core.errors import Malformed
 from citywatch.core.flow.fields import parse_path
@@ -79,7 +80,7 @@ def reach_over_http(section: Section) -> Http | None:
     """How something that has a `url` is reached, with our credential and an authority of its own."""
     parts = section.need("url", url, "http://127.0.0.1:9001/mcp")
     plain = section.get("unsafe_plain_http", flag, False)
-    secret = credential(section.notes, *section.at("credential")) if section.has("credential") else None
+    secret = shown_there(section.notes, *section.at("credential")) if section.has("credential") else None
     ca = section.maybe("ca", where)
     if parts is None:
         return None
@@ -106,14 +107,22 @@ def loopback(host: str) -> bool:
         return False
 
 
-def credential(notes: Notes, node: Node, path: str) -> FromEnvironment | FromFile | None:
+def shown_there(notes: Notes, node: Node, path: str) -> FromEnvironment | FromFile | Exchanged | None:
+    """What a server is shown: a credential by its place, or `{exchange: …}`, a token of ours for each message."""
+    if isinstance(node, Table) and [key.value for key, _ in node.pairs if isinstance(key, Scalar)] == ["exchange"]:
+        section = Section(notes, node, path, "servers.*.credential")
+        return section.maybe("exchange", exchanged)
+    return credential(notes, node, path, "servers.*.credential")
+
+
+def credential(notes: Notes, node: Node, path: str, shape: str) -> FromEnvironment | FromFile | None:
     """By its place, `{env: NAME}` or `{file: path}`, and never inline."""
     if isinstance(node, Unread):
         return None
     if not isinstance(node, Table) or len(node.pairs) != 1:
         notes.wrong(node, path, _INLINE, _FROM)
         return None
-    section = Section(notes, node, path, "servers.*.credential", secret=True)
+    section = Section(notes, node, path, shape, secret=True)
     if section.has("env"):
         name = section.need("env", variable, "NAME")
         return FromEnvironment(name) if name is not None else None

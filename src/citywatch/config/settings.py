@@ -55,7 +55,8 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
 
     `handles`: of which (server, tool) it is given handles for all that is not a server's own data for everybody.
     `isolation`: `process`, or `task` where the program around the model is trusted to keep its tasks apart.
-    `delegated_only`: it has no rights of its own, and acts only under a chain of grants.
+    `delegated_only`: it has no rights of its own, and acts only under a chain of grants. `attested_by`: it acts, and
+    its program gets papers, only while this attestor vouches for it.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     budgets: Mapping[tuple[str, str], tuple[Budget, ...]] = {}
     isolation: str = "process"
     delegated_only: bool = False
+    attested_by: str | None = None
     audience: tuple[str, ...] | None = None
     content: Mapping[str, Delivery] = {}
     handles: tuple[tuple[str, str], ...] = ()
@@ -83,11 +85,19 @@ class FromFile(msgspec.Struct, frozen=True, tag="file"):
     path: str
 
 
+class Exchanged(msgspec.Struct, frozen=True, kw_only=True, tag="exchange"):
+    """An access token that the gateway writes for each message. `resource` is its audience (RFC 8707), `scopes` are
+    those that every token has."""
+
+    resource: str
+    scopes: tuple[str, ...] = ()
+
+
 class Http(msgspec.Struct, frozen=True, kw_only=True, tag="http"):
     """A server reached over HTTP. `ca` is a PEM file that alone is trusted for it; None means the system's."""
 
     url: str
-    credential: FromEnvironment | FromFile | None = None
+    credential: FromEnvironment | FromFile | Exchanged | None = None
     ca: str | None = None
     unsafe_plain_http: bool = False
 
@@ -111,10 +121,12 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PeerAgent(msgspec.Struct, frozen=True, kw_only=True):
-    """An agent that others speak to over A2A: where it listens, where its card is, and who may speak to it."""
+    """An agent that others speak to over A2A: where it listens and in which binding, where its card is, and who may
+    speak to it."""
 
     name: str
     reach: Http
+    binding: str
     card: str
     timeout_ms: int
     declared: Peer
@@ -176,7 +188,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     `observe` is `unsafe_observe`: refusals are written down and not enforced.
     `temporal_rules` is a file of rules about what happened before, `plan_templates` a folder of plans with parameters;
-    None: there are none.
+    None: there are none. `attestors` are public keys of builders by their name: a SubjectPublicKeyInfo in base64.
     """
 
     trust_domain: str
@@ -198,6 +210,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     temporal_rules: str | None = None
     plan_templates: str | None = None
     peers: Mapping[str, PeerAgent] = {}
+    attestors: Mapping[str, str] = {}
+    issuer: str | None = None
 
 
 def manifest_digest(settings: Settings) -> str:
@@ -226,6 +240,8 @@ def manifest_digest(settings: Settings) -> str:
             del plain["handles"]
         if not agent.delegated_only:
             del plain["delegated_only"]
+        if agent.attested_by is None:
+            del plain["attested_by"]
         plain["budgets"] = {
             f"{server}/{tool}": msgspec.to_builtins(budgets) for (server, tool), budgets in agent.budgets.items()
         }
@@ -239,6 +255,10 @@ def manifest_digest(settings: Settings) -> str:
         declared["principals"] = msgspec.to_builtins(settings.principals)
     if settings.peers:
         declared["peers"] = msgspec.to_builtins(settings.peers)
+    if settings.attestors:
+        declared["attestors"] = dict(settings.attestors)
+    if settings.issuer is not None:
+        declared["issuer"] = settings.issuer
     if settings.content:
         declared["content"] = msgspec.to_builtins(settings.content)
     return digest(canonical(declared))

@@ -34,6 +34,7 @@ class Code(StrEnum):
     AGENT_UNKNOWN = "agent_unknown"
     AGENT_REVOKED = "agent_revoked"
     WORKLOAD_CHANGED = "workload_changed"
+    NOT_ATTESTED = "not_attested"
     AGENT_QUARANTINED = "agent_quarantined"
     KEY_REVOKED = "key_revoked"
     HALTED = "halted"
@@ -57,6 +58,7 @@ class Code(StrEnum):
     PUSH_UNSUPPORTED = "push_unsupported"
     PEER_TASK_UNKNOWN = "peer_task_unknown"
     PEER_STOPPED = "peer_stopped"
+    CARD_UNSUPPORTED = "card_unsupported"
     SESSION_UNKNOWN = "session_unknown"
     SESSION_LOST = "session_lost"
     ID_IN_USE = "id_in_use"
@@ -116,6 +118,7 @@ ADVICE: dict[Code, str] = {
     Code.AGENT_UNKNOWN: "the operator adds this agent with `citywatch agent add`",
     Code.AGENT_REVOKED: "stop; the operator has revoked this agent",
     Code.WORKLOAD_CHANGED: "the operator looks at what changed and runs `citywatch agent measure` if it is meant",
+    Code.NOT_ATTESTED: "the operator holds what the builder attests of this program, with `citywatch agent attest`",
     Code.AGENT_QUARANTINED: "stop; the operator is looking into what this agent did",
     Code.KEY_REVOKED: "stop; the operator has revoked this key",
     Code.HALTED: "stop and wait; the operator has stopped this and says when it may go on",
@@ -137,6 +140,7 @@ ADVICE: dict[Code, str] = {
     Code.PUSH_UNSUPPORTED: "wait for the reply, read the stream or ask with `GetTask`; this gateway takes no pushes",
     Code.PEER_TASK_UNKNOWN: "name a task or a conversation that this peer gave you; one of your own it numbers itself",
     Code.PEER_STOPPED: "go on without this peer: its agent is not registered, or was revoked, stopped or put aside",
+    Code.CARD_UNSUPPORTED: "use the agent's public card; this gateway serves no card but what a person approved",
     Code.SESSION_UNKNOWN: "start a new session with `initialize`",
     Code.SESSION_LOST: "the server's session ended; start a new one with `initialize`",
     Code.ID_IN_USE: "give each request of a session an id of its own; an earlier one with this id is still open",

@@ -145,6 +145,27 @@ class AgentVouched(Event, frozen=True, kw_only=True, tag="agent_vouched"):
     by: str
 
 
+class AgentAttested(Event, frozen=True, kw_only=True, tag="agent_attested"):
+    """From now on this envelope is held of what an agent runs, by this attestor; nothing, if they are empty.
+
+    `key` is the attestor's, a SubjectPublicKeyInfo in base64.
+    """
+
+    agent: str
+    attestor: str
+    key: str
+    envelope: str
+    by: str
+
+
+class IssuerDistrusted(Event, frozen=True, kw_only=True, tag="issuer_distrusted"):
+    """No credential counts any more that this key (a Multikey) signed; each one that was held has its own entry."""
+
+    key: str
+    by: str
+    reason: str
+
+
 class KeyRevoked(Event, frozen=True, kw_only=True, tag="key_revoked"):
     """One key of an agent is void from the next request on, and so are the papers that were issued to it."""
 
@@ -466,6 +487,8 @@ AnyEvent = (
     | Rejected
     | AgentAdded
     | AgentVouched
+    | AgentAttested
+    | IssuerDistrusted
     | AgentRevoked
     | KeyRevoked
     | Halted

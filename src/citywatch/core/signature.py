@@ -123,6 +123,11 @@ def parse_spki(der: bytes) -> Key:
     raise Malformed("a public key is neither Ed25519 nor P-256")
 
 
+def format_spki(key: Key) -> bytes:
+    """The inverse of `parse_spki`."""
+    return key.native.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
 def parse_jwk(jwk: Mapping[str, object], *, use: str) -> Key:
     """Import a public JWK for verification. `use` is what the key must be for, if it says: `sig`, or SPIFFE's names."""
     if _PRIVATE & jwk.keys():

@@ -55,6 +55,7 @@ def cli(ctx: click.Context, config: Path) -> None:
 def _register() -> None:
     from citywatch.main import (
         agents,
+        attest,
         authority,
         blast,
         calls,
@@ -83,6 +84,7 @@ def _register() -> None:
         check.register,
         run.register,
         agents.register,
+        attest.register,
         authority.register,
         connect.register,
         workload.register,

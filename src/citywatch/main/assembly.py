@@ -22,12 +22,14 @@ from citywatch.adapters.tls import GatewayTls, TlsKey
 from citywatch.adapters.upstream import HttpServer, HttpUpstream, Patience, StdioServer
 from citywatch.adapters.witness import HttpWitness
 from citywatch.config import (
+    Exchanged,
     FromEnvironment,
     Http,
     Program,
     Reader,
     Server,
     Settings,
+    attestor_keys,
     manifest_digest,
 )
 from citywatch.core.canonical import canonical, digest
@@ -45,6 +47,7 @@ from citywatch.core.plan.rules import format_rules, needs_contexts, parse_rules
 from citywatch.core.policy.cedar import Policy, Source, parse_policies
 from citywatch.core.policy.world import AgentFacts
 from citywatch.core.signature import parse_spki, thumbprint
+from citywatch.main.access import key_name
 from citywatch.main.peers import secret_at
 from citywatch.main.place import Place, Replica, open_state
 from citywatch.service.admin import Admin
@@ -144,7 +147,7 @@ class City:
 
     def discard_generation(self, number: int) -> None:
         """Remove the keys of a retired generation: whoever has not heard of its end would still believe them."""
-        for name in _generation_names(number):
+        for name in (*_generation_names(number), key_name(number)):
             self.keys.remove(name)
 
     @property
@@ -250,6 +253,8 @@ def configured(settings: Settings) -> Configured:
         peers={name: peer.declared for name, peer in settings.peers.items()},
         max_hops=settings.limits.max_hops,
         hop_memory_ms=settings.limits.hop_memory_ms,
+        attestors={name: thumbprint(key) for name, key in attestor_keys(settings.attestors).items()},
+        attested_by={one.name: one.attested_by for one in settings.agents.values() if one.attested_by is not None},
         handles={agent.name: frozenset(agent.handles) for agent in settings.agents.values() if agent.handles},
     )
 
@@ -353,8 +358,12 @@ def _upstream(place: Place, server: Server) -> Upstream:
     seconds = server.timeout_ms / 1000
     patience = Patience(first_byte=seconds, total=max(seconds, Patience().total))
     if isinstance(server.reach, Http):
-        settings = HttpServer(name=server.name, url=server.reach.url, ca=server.reach.ca, patience=patience)
-        return HttpUpstream(settings, secret_at(server.reach.credential))
+        reach = server.reach
+        takes_tokens = isinstance(reach.credential, Exchanged)
+        settings = HttpServer(
+            name=server.name, url=reach.url, ca=reach.ca, takes_tokens=takes_tokens, patience=patience
+        )
+        return HttpUpstream(settings, secret_at(reach.credential))
     from citywatch.adapters.upstream import StdioUpstream
 
     return StdioUpstream(_stdio(place, server.name, server.reach, patience))

@@ -155,18 +155,21 @@ def _may_permit(rules: Rules, agents: Iterable[str]) -> bool:
 async def _server(city: City, name: str, upstream: Upstream, approved: Sequence[Approved], *, vouched: bool) -> str:
     """Say how a server stands; return whether it is `closed` to others, `open` to them or `silent`."""
     from citywatch.core.enforce.pinning import Standing
-    from citywatch.service.survey import survey
+    from citywatch.main.asking import offered_by
     from citywatch.service.tools import compare
 
     tools = sum(1 for one in approved if (one.server, one.kind) == (name, "tool"))
     try:
-        offered = compare(name, (await survey(upstream, city.audience)).definitions, approved)
+        found, remark = await offered_by(city, name, upstream)
+        offered = compare(name, found.definitions, approved)
     except CitywatchError as failure:
         click.echo(f"server          {name}: {tools} tools approved; it does not answer: {failure}")
         standing = "silent"
     else:
         waiting = sum(1 for one in offered if one.standing is not Standing.APPROVED)
         click.echo(f"server          {name}: {tools} tools approved, {waiting} definitions await approval")
+        if remark:
+            click.echo(f"                {remark}")
         standing = "closed"
     finally:
         await upstream.close()

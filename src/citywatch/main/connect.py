@@ -55,7 +55,7 @@ def connect(
     signs: bool,
     server: str | None,
 ) -> None:
-    """Hold an agent's key, renew its papers, and lend them to an MCP client on this machine that can do neither.
+    """Hold an agent's key, renew its papers, and lend them to an MCP or A2A client on this machine that can do neither.
 
     Over https the gateway proves itself. Over plain http it has to be root's, yours or --gateway-user's: anybody else
     who holds its port gets nothing.
@@ -188,7 +188,7 @@ async def _listen(relay: Relay, name: str, gateway: str, listen: str) -> None:
     bridge = LoopbackBridge(relay)
     bound = await bridge.open(host.strip("[]"), int(port))
     try:
-        click.echo(f"ready: http://{host}:{bound}/mcp/SERVER is {gateway}/mcp/SERVER for `{name}`")
+        click.echo(f"ready: http://{host}:{bound}/mcp/SERVER is {gateway}/mcp/SERVER for `{name}`, and so is /a2a/PEER")
         await asyncio.Event().wait()
     finally:
         await bridge.close()

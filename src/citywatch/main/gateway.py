@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -18,15 +19,18 @@ from citywatch.adapters.gateway.protocol import Bounds
 from citywatch.adapters.gateway.serve import Address, Listeners
 from citywatch.adapters.tls import GatewayTls
 from citywatch.adapters.weights import content_digest, content_model
+from citywatch.config import Settings
 from citywatch.core import events
 from citywatch.core.enforce.breaker import Patience
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
 from citywatch.core.policy.check import check_policies
 from citywatch.core.wire.jsonrpc import Limits
+from citywatch.main.access import access_routes, access_tokens, resources
 from citywatch.main.assembly import GATEWAY_TTL_MS, LEEWAY_MS, City, assumptions, build_upstreams, load_rules, operator
 from citywatch.main.peers import card_upstreams, cards, peer_upstreams
 from citywatch.main.routes import card_routes, proven_routes, routes
+from citywatch.service.access import AccessTokens
 from citywatch.service.alarm import Alarm, WatchedStore, keep_looking
 from citywatch.service.bulkheads import Guarded, Places
 from citywatch.service.cards import Cards
@@ -83,7 +87,8 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     where_cards_are = card_upstreams(city.settings)
     messages = Messages(store, city.clock, LEEWAY_MS)
     door = Door(lambda: city.row().bundle(), city.audience, messages)
-    exchange = _exchange(city, enforcer, upstreams)
+    tokens = access_tokens(city.settings, city.keys, city.row, city.clock, city.chance)
+    exchange = _exchange(city, enforcer, upstreams, tokens)
     watch = Watch(city.store, exchange.listening, city.settings.limits.max_staleness_ms / 1000)
     await watch.look()
     served = cards(city.settings, city.keys, enforcer, where_cards_are)
@@ -169,10 +174,12 @@ def _guarded(city: City, upstreams: Mapping[str, Upstream]) -> dict[str, Upstrea
     return {name: Guarded(name, upstream, city.clock, places, patience) for name, upstream in upstreams.items()}
 
 
-def _exchange(city: City, enforcer: Enforcer, upstreams: Mapping[str, Upstream]) -> Exchange:
+def _exchange(
+    city: City, enforcer: Enforcer, upstreams: Mapping[str, Upstream], tokens: AccessTokens | None
+) -> Exchange:
     limits = city.settings.limits
     replies = Limits(size=limits.reply_bytes, depth=limits.depth, nodes=limits.nodes)
-    return Exchange(enforcer, upstreams, replies, limits.sessions_per_agent)
+    return Exchange(enforcer, upstreams, replies, limits.sessions_per_agent, tokens)
 
 
 def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, watch: Watch, served: Cards) -> Gateway:
@@ -192,12 +199,23 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, w
         limits=Limits(size=limits.request_bytes, depth=limits.depth, nodes=limits.nodes),
         body_time=limits.body_time_ms / 1000,
         max_in_flight=limits.max_in_flight,
-        routes={**routes(city.issuer, publisher, enforcing=not settings.observe), **card_routes(served)},
+        routes={
+            **routes(city.issuer, publisher, enforcing=not settings.observe),
+            **card_routes(served),
+            **access_routes(exchange.outward.tokens),
+        },
         cards=served.card,
         proven=proven_routes(plans, waiting),
         closed=lambda: _refused(publisher) or watch.stale(),
-        hosts=frozenset({"localhost", "127.0.0.1", "::1", *settings.names, *(one.host for one in settings.listen)}),
+        hosts=_hosts(settings),
     )
+
+
+def _hosts(settings: Settings) -> frozenset[str]:
+    """Under which names we are asked, the one that servers know as their tokens' issuer among them."""
+    issuer = (urlsplit(settings.issuer).hostname or "") if settings.issuer is not None else "localhost"
+    own = {"localhost", "127.0.0.1", "::1", issuer, *settings.names, *(one.host for one in settings.listen)}
+    return frozenset(own)
 
 
 def _refused(publisher: Publisher) -> Unavailable | None:
@@ -314,6 +332,9 @@ def _says(
         for server in rules.servers:
             says.append(f"{server:12} {'https' if address.tls else 'http'}://{host}:{port}/mcp/{server}")
     says += [f"{peer:12} over A2A, at /a2a/{peer} of the same addresses" for peer in rules.peers]
+    if city.settings.issuer is not None:
+        shown = ", ".join(sorted(resources(city.settings))) or "nobody"
+        says.append(f"issuer       {city.settings.issuer}, of access tokens for {shown}")
     says.append(f"policies     {len(rules.policies.policies)} ({rules.policies.digest[:16]})")
     says.append(f"tools        {len(rules.tools)} approved")
     says += [f"UNSAFE       {name}" for name in city.settings.unsafe]

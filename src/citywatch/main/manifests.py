@@ -93,8 +93,8 @@ def read_definitions(source: Path) -> list[dict[str, Any]]:
 
 async def _known(place: Place, server: str, offered: bool) -> list[dict[str, Any]]:
     """What is approved of a server; what it offers where that was asked for, or nothing is approved."""
+    from citywatch.main.asking import offered_by
     from citywatch.main.assembly import build_upstreams, open_city
-    from citywatch.service.survey import survey
     from citywatch.service.tools import approvals
 
     async with open_city(place) as city:
@@ -103,7 +103,7 @@ async def _known(place: Place, server: str, offered: bool) -> list[dict[str, Any
             return sorted(approved, key=lambda one: str(one.get("name")))
         upstreams = build_upstreams(place)
         try:
-            found = await survey(upstreams[server], city.audience)
+            found, _ = await offered_by(city, server, upstreams[server])
         finally:
             for upstream in upstreams.values():
                 await upstream.close()

@@ -8,25 +8,35 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 
 from citywatch.adapters.keys import KeyKind, SecretDirectory, open_key
-from citywatch.adapters.upstream import HttpServer, HttpUpstream, Patience
+from citywatch.adapters.upstream import HttpServer, HttpUpstream, Patience, RestUpstream
 from citywatch.adapters.upstream.credential import Credential, from_environment, from_file
-from citywatch.config import FromEnvironment, FromFile, PeerAgent, Settings
+from citywatch.config import Exchanged, FromEnvironment, FromFile, PeerAgent, Settings
 from citywatch.core.errors import CitywatchError
+from citywatch.core.wire.a2a_rest import BINDING
+from citywatch.core.wire.jsonrpc import Limits
 from citywatch.core.wire.mcp import Definition
-from citywatch.service.cards import Cards, offered_card
+from citywatch.service.cards import Cards, Spoken, offered_card
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.ports import Upstream
 
 CARDS_KEY = "cards.pem"
+EVENTS = frozenset(("message", "error"))
+"""A peer that fails in the middle of a stream says so in an event of its own kind."""
 
 
 def peer_upstreams(settings: Settings) -> dict[str, Upstream]:
-    """Each peer at its own address, and nowhere else."""
-    return {name: _at(peer, peer.reach.url) for name, peer in settings.peers.items()}
+    """Each peer at its own address, in the binding that it speaks, and nowhere else."""
+    limits = settings.limits
+    replies = Limits(size=limits.reply_bytes, depth=limits.depth, nodes=limits.nodes)
+    found: dict[str, Upstream] = {}
+    for name, peer in settings.peers.items():
+        http = _at(peer, peer.reach.url, isinstance(peer.reach.credential, Exchanged))
+        found[name] = RestUpstream(http, replies) if peer.binding == BINDING else http
+    return found
 
 
 def card_upstreams(settings: Settings) -> dict[str, Upstream]:
-    """Where each peer's card is."""
+    """Where each peer's card is. It is asked for without a token: a card is for whoever would speak to the peer."""
     return {name: _at(peer, peer.card) for name, peer in settings.peers.items()}
 
 
@@ -44,20 +54,21 @@ async def offered_cards(settings: Settings, caller: str) -> AsyncIterator[tuple[
 
 def cards(settings: Settings, keys: SecretDirectory, enforcer: Enforcer, upstreams: Mapping[str, Upstream]) -> Cards:
     """What serves the cards, under a key of their own."""
-    urls = {name: peer.reach.url for name, peer in settings.peers.items()}
-    return Cards(enforcer, upstreams, urls, open_key(keys, CARDS_KEY, KeyKind.P256))
+    spoken = {name: Spoken(peer.reach.url, peer.binding) for name, peer in settings.peers.items()}
+    return Cards(enforcer, upstreams, spoken, open_key(keys, CARDS_KEY, KeyKind.P256))
 
 
-def secret_at(place: FromEnvironment | FromFile | None) -> Credential | None:
-    """What gives a credential each time it is needed."""
-    if place is None:
+def secret_at(place: FromEnvironment | FromFile | Exchanged | None) -> Credential | None:
+    """What gives a credential each time it is needed; None where there is none, or a token for each message."""
+    if place is None or isinstance(place, Exchanged):
         return None
     return from_environment(place.name) if isinstance(place, FromEnvironment) else from_file(place.path)
 
 
-def _at(peer: PeerAgent, url: str) -> Upstream:
+def _at(peer: PeerAgent, url: str, takes_tokens: bool = False) -> HttpUpstream:
     seconds = peer.timeout_ms / 1000
     patience = Patience(first_byte=seconds, total=max(seconds, Patience().total))
-    return HttpUpstream(
-        HttpServer(name=peer.name, url=url, ca=peer.reach.ca, patience=patience), secret_at(peer.reach.credential)
+    server = HttpServer(
+        name=peer.name, url=url, ca=peer.reach.ca, takes_tokens=takes_tokens, patience=patience, kinds=EVENTS
     )
+    return HttpUpstream(server, secret_at(peer.reach.credential))

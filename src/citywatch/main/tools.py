@@ -94,9 +94,9 @@ async def _compare(place: Place, server: str | None) -> tuple[list[str], list[An
 
 async def _surveyed(city: Any, server: str | None) -> tuple[list[str], list[Any]]:
     """Ask the chosen servers (all of them, if none is named) and compare; a server that fails is named, not fatal."""
+    from citywatch.main.asking import offered_by
     from citywatch.main.assembly import build_upstreams
     from citywatch.main.peers import offered_cards
-    from citywatch.service.survey import survey
     from citywatch.service.tools import approvals, compare, dropped_offers
 
     upstreams = build_upstreams(city.place)
@@ -109,7 +109,9 @@ async def _surveyed(city: Any, server: str | None) -> tuple[list[str], list[Any]
     for name, upstream in sorted(upstreams.items()):
         try:
             if server in (None, name):
-                offered = await survey(upstream, city.audience)
+                offered, remark = await offered_by(city, name, upstream)
+                if remark:
+                    click.echo(f"{name}: {remark}", err=True)
                 compared += compare(name, offered.definitions, approved)
                 if dropped := await dropped_offers(city.store, name):
                     note = "more definitions than are remembered, so they were not reported one by one"

@@ -175,9 +175,12 @@ async def _end(began: Run, nobody: P256Key) -> None:
 
 def workloads(city: City) -> Workloads:
     """Programs and their papers, in this city."""
+    from citywatch.config import attestor_keys
+    from citywatch.core.signature import thumbprint
     from citywatch.main.assembly import LEEWAY_MS
     from citywatch.service.workload import Workloads
 
+    agents = city.settings.agents
     return Workloads(
         store=city.store,
         clock=city.clock,
@@ -186,6 +189,8 @@ def workloads(city: City) -> Workloads:
         bundle=lambda: city.row().bundle(),
         lifetimes=city.lifetimes,
         leeway_ms=LEEWAY_MS,
+        attested_by=lambda name: agents[name].attested_by if name in agents else None,
+        attestors={name: thumbprint(key) for name, key in attestor_keys(city.settings.attestors).items()},
     )
 
 

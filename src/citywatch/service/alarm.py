@@ -74,6 +74,7 @@ class WatchedStore:
         self._alarm = alarm
         self.load = store.load
         self.scan = store.scan
+        self.last = store.last
         self.sync = store.sync
         self.entries = store.entries
         self.payload = store.payload

@@ -22,6 +22,7 @@ import msgspec
 
 from citywatch.core.enforce.breaker import Breaker, Came, Patience, Resting, ask, told
 from citywatch.core.errors import Code, Refused, Unavailable
+from citywatch.core.identity.access import AccessToken
 from citywatch.service.ports import Answer, Clock, Upstream
 
 OURS = frozenset((Code.OVERLOADED, Code.DRAINING, Code.UPSTREAM_CROWDED, Code.CIRCUIT_OPEN))
@@ -51,7 +52,14 @@ class Guarded:
         self._breakers: dict[str, Breaker] = {}
 
     async def send(
-        self, caller: str, body: bytes, headers: Mapping[str, str], session: str | None, *, repeatable: bool
+        self,
+        caller: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        session: str | None,
+        *,
+        repeatable: bool,
+        token: AccessToken | None = None,
     ) -> Answer:
         found = ask(self._breakers.get(caller, _CLOSED), self._patience, self._clock.now_ms())
         if isinstance(found, Resting):  # before it waits for a place, and once it has one
@@ -64,7 +72,7 @@ class Guarded:
             raise
         place, came, stream = _Place(self, caller, turn), Came.LEFT, None
         try:
-            answer = await self._upstream.send(caller, body, headers, session, repeatable=repeatable)
+            answer = await self._upstream.send(caller, body, headers, session, repeatable=repeatable, token=token)
             came = Came.FAILED if answer.media == "none" and answer.status >= 500 else Came.ANSWERED
             stream = _Stream(answer, place) if answer.media == "sse" else None
         except Unavailable as failure:
@@ -78,12 +86,16 @@ class Guarded:
                 place.leave(came)
         return answer if stream is None else stream
 
-    async def listen(self, caller: str, headers: Mapping[str, str], session: str | None) -> Answer:
+    async def listen(
+        self, caller: str, headers: Mapping[str, str], session: str | None, *, token: AccessToken | None = None
+    ) -> Answer:
         """An open ear is no call under way: it takes no place."""
-        return await self._upstream.listen(caller, headers, session)
+        return await self._upstream.listen(caller, headers, session, token=token)
 
-    async def end(self, caller: str, headers: Mapping[str, str], session: str) -> int:
-        return await self._upstream.end(caller, headers, session)
+    async def end(
+        self, caller: str, headers: Mapping[str, str], session: str, *, token: AccessToken | None = None
+    ) -> int:
+        return await self._upstream.end(caller, headers, session, token=token)
 
     def callers(self) -> Sequence[str]:
         return self._upstream.callers()

@@ -55,16 +55,23 @@ async def offered_card(upstream: Upstream, url: str, caller: str) -> Definition:
     return Definition(kind=KIND, name="", value=a2a_card.check_card(value, url))
 
 
+class Spoken(msgspec.Struct, frozen=True):
+    """Where a peer takes messages, and in which binding."""
+
+    url: str
+    binding: str
+
+
 class Cards:
     """Serves the cards of this gateway's peers."""
 
     def __init__(
-        self, enforcer: Enforcer, upstreams: Mapping[str, Upstream], urls: Mapping[str, str], signer: Signer
+        self, enforcer: Enforcer, upstreams: Mapping[str, Upstream], spoken: Mapping[str, Spoken], signer: Signer
     ) -> None:
-        """`upstreams` are where the cards are, `urls` where the peers take messages."""
+        """`upstreams` are where the cards are, `spoken` where and how the peers take messages."""
         self._enforcer = enforcer
         self._upstreams = upstreams
-        self._urls = urls
+        self._spoken = spoken
         self._signer = signer
 
     def key(self) -> bytes:
@@ -86,7 +93,7 @@ class Cards:
         if declared is None or name not in declared.callers:
             raise Refused(Code.SERVER_UNKNOWN, f"`{peer[:80]}` is no peer of `{name}`")
         try:
-            one = await offered_card(self._upstreams[peer], self._urls[peer], credential.agent)
+            one = await offered_card(self._upstreams[peer], self._spoken[peer].url, credential.agent)
             digest = definition_digest(definition_bytes(one.value))
         except Malformed as failure:
             raise Refused(Code.REPLY_MALFORMED, str(failure)) from None
@@ -99,7 +106,9 @@ class Cards:
             raise Refused(Code.TOOL_NOT_APPROVED, "nobody approved this agent's card")
         if pin.digest != digest or pin.offered is not None:
             raise Refused(Code.TOOL_CHANGED, "this agent's card changed after approval")
-        return self._signed(a2a_card.served(one.value, here, declared.skills))
+        at = self._spoken[peer]
+        a2a_card.check_spoken(one.value, at.url, at.binding)
+        return self._signed(a2a_card.served(one.value, here, declared.skills, at.binding))
 
     def _signed(self, card: dict[str, Any]) -> bytes:
         """# SPEC: A2A 1.0 §8.4: a JWS over the canonical card without its signatures, the payload detached."""
@@ -107,7 +116,10 @@ class Cards:
         protected = _b64url(canonical({"alg": "ES256", "kid": kid, "typ": "JOSE"}))
         r, s = decode_dss_signature(self._signer.sign(f"{protected}.{_b64url(canonical(card))}".encode()))
         signature = _b64url(r.to_bytes(32, "big") + s.to_bytes(32, "big"))
-        return msgspec.json.encode({**card, "signatures": [{"protected": protected, "signature": signature}]})
+        # What is required stands there even if it is empty; the canonical form leaves it out.
+        return msgspec.json.encode(
+            {"capabilities": {}, **card, "signatures": [{"protected": protected, "signature": signature}]}
+        )
 
 
 def _b64url(data: bytes) -> str:

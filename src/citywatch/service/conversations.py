@@ -41,7 +41,7 @@ class Conversations:
         return Outcome(status=answer.status, media="sse", stream=self._stream(judged, answer), abandon=abandon)
 
     async def _stream(self, judged: Judged, answer: Answer) -> AsyncGenerator[Delivery, None]:
-        index = 0
+        index, rests = 0, False
         over: tuple[Code, str] | None = (Code.ABANDONED, LEFT)
         messages, stream = answer.messages(), self._listening.open(judged)
         try:
@@ -56,12 +56,15 @@ class Conversations:
                     over = None
                     yield Delivery(mcp.refusal(judged.call, settled.code, settled.detail))
                     return
-                last = a2a.is_last(response)
+                last, rests = a2a.is_last(response), a2a.may_be_last(response)
                 if last:
                     over = None
                 yield Delivery(settled.body)
                 if last:
                     return
+            if rests:
+                over = None
+                return
             over = (Code.UPSTREAM_UNAVAILABLE, "the stream ended before the peer was done")
             yield Delivery(mcp.refusal(judged.call, *over))
         except (Malformed, Refused, Unavailable) as failure:

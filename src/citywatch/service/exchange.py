@@ -20,13 +20,16 @@ from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
 from citywatch.core.wire import a2a, mcp
 from citywatch.core.wire.jsonrpc import Limits, Response
+from citywatch.service.access import AccessTokens
 from citywatch.service.conversations import Conversations
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.greetings import Greetings
 from citywatch.service.judged import Judged
 from citywatch.service.listening import Listening
+from citywatch.service.listing import Listing
+from citywatch.service.outward import Outward, upstream_session
 from citywatch.service.ports import Answer, Upstream
-from citywatch.service.questions import Questions, caller_of, reason_of, upstream_session
+from citywatch.service.questions import Questions, reason_of
 from citywatch.service.replies import Outcome, Replies
 from citywatch.service.streams import GONE, Streams
 from citywatch.service.trees import told_hops
@@ -39,32 +42,40 @@ class Exchange:
     """Carries judged calls to their servers and settled replies back."""
 
     def __init__(
-        self, enforcer: Enforcer, upstreams: Mapping[str, Upstream], limits: Limits, max_sessions: int
+        self,
+        enforcer: Enforcer,
+        upstreams: Mapping[str, Upstream],
+        limits: Limits,
+        max_sessions: int,
+        tokens: AccessTokens | None = None,
     ) -> None:
+        """`tokens` writes what those servers are shown that take access tokens of ours."""
         self.enforcer = enforcer
-        self.upstreams = upstreams
-        self.questions = Questions(enforcer, upstreams)
+        self.outward = outward = Outward(upstreams, tokens)
+        self.questions = Questions(enforcer, outward)
         self.replies = Replies(enforcer, self.questions, limits)
         self.listening = Listening(enforcer, upstreams)
         self.streams = Streams(enforcer, self.questions, self.replies, self.listening, limits)
         self.conversations = Conversations(enforcer, self.replies, self.listening, limits)
-        self.greetings = Greetings(enforcer, upstreams, self.questions, self.replies, limits, max_sessions)
+        self.listing = Listing(enforcer, outward, self.replies)
+        self.greetings = Greetings(enforcer, outward, self.questions, self.replies, limits, max_sessions)
+
+    @property
+    def upstreams(self) -> Mapping[str, Upstream]:
+        """The servers that calls can go to."""
+        return self.outward.upstreams
 
     async def request(self, call: Call, credential: Credential, headers: Mapping[str, str]) -> Outcome:
         """Run the whole sequence for a request that expects a reply."""
         judged = await self.enforcer.judge(call, credential)
         if not judged.allowed:
             return self.replies.told(judged, *reason_of(judged))
-        upstream = self.upstreams[call.server]
-        session = upstream_session(judged)
         try:
             try:
-                answer = await upstream.send(
-                    caller_of(judged),
-                    forwarded(judged),
-                    _told_by(judged, headers),
-                    session,
-                    repeatable=_repeatable(judged),
+                if is_message(call) and call.method == a2a.LIST:
+                    return await self._listed(judged, headers)
+                answer = await self.outward.send(
+                    judged, forwarded(judged), _told_by(judged, headers), repeatable=_repeatable(judged)
                 )
             except (Unavailable, Refused) as failure:
                 outcome = await self.replies.failed(judged, failure.code, failure.detail)
@@ -78,6 +89,14 @@ class Exchange:
         except asyncio.CancelledError:
             await self.enforcer.closing.abandon(call, GONE)
             raise
+
+    async def _listed(self, judged: Judged, headers: Mapping[str, str]) -> Outcome:
+        """What we know of the tasks that a peer has for its caller: one reply, made of several."""
+        try:
+            response = await self.listing.response(judged, headers)
+        except Malformed as failure:
+            raise Refused(Code.REPLY_MALFORMED, str(failure)) from None
+        return Outcome(status=200, media="json", body=await self.replies.settle(judged, response, 0))
 
     async def _answered(self, judged: Judged, answer: Answer) -> Outcome:
         """What became of a forwarded request: a whole reply, a stream, or only a status."""
@@ -113,9 +132,7 @@ class Exchange:
         judged = await self.enforcer.judge(call, credential)
         if not judged.allowed:
             return Outcome(status=403, media="none")
-        answer = await self.upstreams[call.server].send(
-            caller_of(judged), forwarded(judged), headers, upstream_session(judged), repeatable=_repeatable(judged)
-        )
+        answer = await self.outward.send(judged, forwarded(judged), headers, repeatable=_repeatable(judged))
         await answer.close()
         return Outcome(status=answer.status, media="none")
 
@@ -133,9 +150,7 @@ class Exchange:
             settled = await self.enforcer.settle(judged, response, 0, ((key, None),), ((key, version),))
             if isinstance(settled, Withheld):
                 raise Refused(settled.code, settled.detail)
-            answer = await self.upstreams[call.server].send(
-                caller_of(judged), settled.body, headers, upstream_session(judged), repeatable=False
-            )
+            answer = await self.outward.send(judged, settled.body, headers, repeatable=False)
             await answer.close()
             return Outcome(status=answer.status, media="none")
 
@@ -147,7 +162,7 @@ class Exchange:
         if not judged.allowed:
             return Outcome(status=403, media="none")
         try:
-            answer = await self.upstreams[call.server].listen(caller_of(judged), headers, upstream_session(judged))
+            answer = await self.outward.listen(judged, headers)
         except asyncio.CancelledError:
             await unhindered(self.enforcer.closing.fail(judged, Code.ABANDONED, GONE, 0))
             raise
@@ -164,7 +179,7 @@ class Exchange:
         if not judged.allowed:
             return Outcome(status=403, media="none")
         session = upstream_session(judged)
-        status = 200 if session is None else await self.upstreams[call.server].end(caller_of(judged), headers, session)
+        status = 200 if session is None else await self.outward.end(judged, session, headers)
         return Outcome(status=status, media="none")
 
     async def _ended(self, call: Call, session: str, credential: Credential) -> Judged:

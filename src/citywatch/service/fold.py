@@ -29,7 +29,6 @@ from citywatch.core.enforce.needs import Known, Needs, effect_of, needs
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.settle import Withheld
 from citywatch.core.enforce.verify import Authority
-from citywatch.core.enforce.vouched import vouched
 from citywatch.core.errors import CitywatchError, Malformed, Refused
 from citywatch.core.identity.credential import Credential
 from citywatch.core.identity.registration import AgentRow, agent_key, format_row, parse_agent_row
@@ -45,13 +44,14 @@ from citywatch.service.plans import Plans
 from citywatch.service.ports import Append, Payload, Puts, Spend, Store
 from citywatch.service.recorded import (
     Then,
-    authority_of,
+    attestation_of,
     claims_of,
     holders_of,
     known_then,
     papers_of,
     recorded,
     response_of,
+    standing_of,
     ticket_of,
 )
 from citywatch.service.shadow import RecordedChance, RecordedClock, ShadowRows
@@ -64,7 +64,7 @@ REPLICA: Final = "fold"
 IDLE: Final = frozenset(
     "resolved rejected authority_changed credential_issued tool_approved tool_changed offers_dropped started stopped "
     "gap policy_loaded erased label_released grant_rooted grant_withdrawn key_revoked halted resumed "
-    "tool_withdrawn quarantined quarantine_lifted program_measured program_started".split()
+    "tool_withdrawn quarantined quarantine_lifted program_measured program_started issuer_distrusted".split()
 )
 """Tags of entries that change nothing which a decision of this fold rests on: pins stand in the entries themselves, and
 a label that a call let down is let down again. By tags: a log may hold entries of a version beside this one."""
@@ -185,8 +185,7 @@ class Fold:
         """Note what was known, have it judged, and say what was recorded. # INVARIANT: 1."""
         assert self._now is not None
         one = self._now.event
-        authority = authority_of(one, self._rules, need.chain)
-        authority = msgspec.structs.replace(authority, entity=vouched(authority.entity, known.agent, one.at))
+        authority = standing_of(one, self._rules, need.chain, known.agent)
         known = known_then(one, call, known)
         remembers = bool(self._rules.temporal)
         self._now = msgspec.structs.replace(
@@ -251,6 +250,9 @@ class Fold:
         elif isinstance(event, events.AgentVouched):
             row = await self._agent(event.agent)
             await self._put(event.agent, msgspec.structs.replace(row, claims=claims_of(event), vouched_at=event.at))
+        elif isinstance(event, events.AgentAttested):
+            row = msgspec.structs.replace(await self._agent(event.agent), attestation=attestation_of(event))
+            await self._put(event.agent, msgspec.structs.replace(row, vouched_at=event.at))
         elif isinstance(event, events.KeyReplaced):
             await self._renewed(event)
         elif event.__struct_config__.tag not in IDLE:

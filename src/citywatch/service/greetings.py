@@ -7,7 +7,6 @@ that opens it, and it is counted in that transaction; one session too many ends 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from contextlib import suppress
 
 import msgspec
@@ -18,8 +17,9 @@ from citywatch.core.wire import jsonrpc, mcp
 from citywatch.core.wire.jsonrpc import Limits, Response
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.judged import Judged
-from citywatch.service.ports import Answer, Puts, Reads, Upstream
-from citywatch.service.questions import Questions, caller_of
+from citywatch.service.outward import Outward
+from citywatch.service.ports import Answer, Puts, Reads
+from citywatch.service.questions import Questions
 from citywatch.service.replies import Outcome, Replies
 
 END_S = 2.0
@@ -33,14 +33,14 @@ class Greetings:
     def __init__(
         self,
         enforcer: Enforcer,
-        upstreams: Mapping[str, Upstream],
+        outward: Outward,
         questions: Questions,
         replies: Replies,
         limits: Limits,
         max_sessions: int,
     ) -> None:
         self._enforcer = enforcer
-        self._upstreams = upstreams
+        self._outward = outward
         self._questions = questions
         self._replies = replies
         self._limits = limits
@@ -60,7 +60,7 @@ class Greetings:
                     await self._drop(judged, one, row)
                 return Outcome(status=answer.status, media="json", body=body, session=session)
         with suppress(CitywatchError):  # the server need not keep what the agent will not get
-            await self._upstreams[judged.call.server].end(caller_of(judged), {}, answer.session or "")
+            await self._outward.end(judged, answer.session or "", {})
         raise Refused(Code.OVERLOADED, "too many sessions are being opened at once")
 
     async def streamed(self, judged: Judged, answer: Answer) -> Outcome:
@@ -96,9 +96,6 @@ class Greetings:
         """See to what a session that made room for another leaves behind, here and at its server, which need not
         answer."""
         await self._questions.forget(session)
-        upstream = self._upstreams.get(row.server)
-        if upstream is None or row.upstream is None:
-            return
         with suppress(CitywatchError, TimeoutError):
             async with asyncio.timeout(END_S):
-                await upstream.end(caller_of(judged), {}, row.upstream)
+                await self._outward.drop(judged, row)

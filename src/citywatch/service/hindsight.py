@@ -23,7 +23,6 @@ from citywatch.core.enforce.held import FREE, Holding, plan_key
 from citywatch.core.enforce.needs import Known, needs
 from citywatch.core.enforce.peers import receiver_of
 from citywatch.core.enforce.rules import Rules
-from citywatch.core.enforce.vouched import vouched
 from citywatch.core.errors import Code
 from citywatch.core.flow.history import History
 from citywatch.core.flow.item import Item
@@ -35,7 +34,7 @@ from citywatch.service.contexts import context_of, held_to, parties_of
 from citywatch.service.entries import MAX_POLICIES, MAX_SOURCES
 from citywatch.service.handles import refilled
 from citywatch.service.ports import Loaded, Store
-from citywatch.service.recorded import Then, authority_of, holders_of, pin_of, things_of
+from citywatch.service.recorded import Then, holders_of, pin_of, standing_of, things_of
 from citywatch.service.rejections import MAX_DETAIL
 
 SLICE: Final = 512
@@ -92,10 +91,9 @@ async def then(store: Store, rules: Rules, index: int, decided: events.Decided, 
         reads=(),
         flow=flow,
     )
-    authority = authority_of(decided, rules, need.chain)
+    authority = standing_of(decided, rules, need.chain, row)
     if row is not None and decided.at < row.vouched_at:
-        missing.append("what the agent's credential said then is not kept")
-    authority = msgspec.structs.replace(authority, entity=vouched(authority.entity, row, decided.at))
+        missing.append("what was vouched for of the agent then is not kept")
     return Then(call=call, authority=authority, known=known, need=need, missing=tuple(missing))
 
 

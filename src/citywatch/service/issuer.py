@@ -29,6 +29,7 @@ from citywatch.core.identity.renewal import (
     spend_proof,
     verify_renewal,
 )
+from citywatch.core.identity.workload import parse_workload, workload_key
 from citywatch.core.log.entry import encode_event
 from citywatch.core.names import AgentId, parse_segment
 from citywatch.core.signature import P256Key, thumbprint
@@ -129,7 +130,7 @@ class Issuer:
     async def _try_renew(self, request: UnprovenRenewal) -> Papers | None:
         """Verify against one snapshot and issue if it still holds at the commit; None if it does not."""
         name = request.agent.name
-        wanted = [agent_key(name), proofs_key(request.thumbprint)]
+        wanted = [agent_key(name), proofs_key(request.thumbprint), workload_key(name)]
         if request.next_key is not None:
             following = thumbprint(request.next_key)
             wanted += [
@@ -141,6 +142,9 @@ class Issuer:
         row = None if stored is None else parse_agent_row(stored.value)
         now = self._clock.now_ms()
         renewal = verify_renewal(request, row, audience=self._audience, now=now, leeway=self._leeway)
+        if (program := rows.get(workload_key(name))) and parse_workload(program.value).key == request.thumbprint:
+            # Here nobody measures it again, and a key of its own choice would outlive the run.
+            raise Refused(Code.WORKLOAD_CHANGED, "what `citywatch run` has started gets its papers at its own socket")
         before = parse_proofs(None if proofs is None else proofs.value)
         spent = spend_proof(before, renewal, now=now, leeway=self._leeway)
         entries: list[NewEntry] = []

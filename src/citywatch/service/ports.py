@@ -11,6 +11,7 @@ from typing import Protocol
 import msgspec
 
 from citywatch.core.flow.question import Question
+from citywatch.core.identity.access import AccessToken
 
 Key = tuple[str, str]
 """A row's kind and id: `("agent", "billing")`, `("pin", "crm\\ntool\\nget")`, `("session", "...")`."""
@@ -105,6 +106,10 @@ class Store(Protocol):
 
     async def scan(self, kind: str) -> Sequence[tuple[str, Row]]:
         """All rows of a kind, by id."""
+        ...
+
+    async def last(self, kind: str, prefix: str, count: int) -> Sequence[tuple[str, Row]]:
+        """Of the rows of a kind whose ids begin so, the last `count`, the last one first."""
         ...
 
     async def sync(self) -> int:
@@ -231,22 +236,35 @@ class Upstream(Protocol):
 
     `caller` names an agent as it was registered: who is given its name later is another caller. `headers` are MCP's own
     (`mcp-*`, `last-event-id`) and trace context, lower-case;
-    any other name is a defect of the caller's and raises `ValueError`: credentials come from the adapter's own source.
+    any other name is a defect of the caller's and raises `ValueError`: credentials come from the adapter's own source,
+    or are a `token` that we wrote for this message. A server that takes tokens is sent nothing without one, and no
+    other is ever shown one.
     `session` is the id that an earlier answer of *this* upstream gave this caller. Raises `Unavailable` when the server
     does not answer, `Refused(SESSION_LOST)` when it no longer knows the session.
     """
 
     async def send(
-        self, caller: str, body: bytes, headers: Mapping[str, str], session: str | None, *, repeatable: bool
+        self,
+        caller: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        session: str | None,
+        *,
+        repeatable: bool,
+        token: AccessToken | None = None,
     ) -> Answer:
         """Forward one JSON-RPC message. Only with `repeatable` may it reach the server twice (a dead connection)."""
         ...
 
-    async def listen(self, caller: str, headers: Mapping[str, str], session: str | None) -> Answer:
+    async def listen(
+        self, caller: str, headers: Mapping[str, str], session: str | None, *, token: AccessToken | None = None
+    ) -> Answer:
         """Open the stream on which the server speaks unasked (HTTP GET)."""
         ...
 
-    async def end(self, caller: str, headers: Mapping[str, str], session: str) -> int:
+    async def end(
+        self, caller: str, headers: Mapping[str, str], session: str, *, token: AccessToken | None = None
+    ) -> int:
         """End a session (HTTP DELETE); return the status the server gave, or would give."""
         ...
 

@@ -8,8 +8,6 @@ that id is refused until then.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import msgspec
 
 from citywatch.core.call import Call, Direction
@@ -19,7 +17,8 @@ from citywatch.core.wire import jsonrpc, mcp
 from citywatch.core.wire.jsonrpc import Notification, Request
 from citywatch.service.enforcer import WAITING, Enforcer
 from citywatch.service.judged import Judged
-from citywatch.service.ports import Append, Puts, Upstream
+from citywatch.service.outward import Outward
+from citywatch.service.ports import Append, Puts
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,9 +30,9 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
 class Questions:
     """Judges what servers ask of agents, and keeps what waits."""
 
-    def __init__(self, enforcer: Enforcer, upstreams: Mapping[str, Upstream]) -> None:
+    def __init__(self, enforcer: Enforcer, outward: Outward) -> None:
         self.enforcer = enforcer
-        self.upstreams = upstreams
+        self.outward = outward
 
     async def to_agent(
         self, judged: Judged, message: Request | Notification, redacted: tuple[str, ...] = ()
@@ -62,13 +61,8 @@ class Questions:
         """Tell the server that its question was not put."""
         if asked.rpc_id is None:
             return
-        answer = await self.upstreams[judged.call.server].send(
-            caller_of(judged),
-            mcp.refusal(asked, code, detail),
-            {"mcp-protocol-version": judged.call.revision},
-            upstream_session(judged),
-            repeatable=False,
-        )
+        headers = {"mcp-protocol-version": judged.call.revision}
+        answer = await self.outward.send(judged, mcp.refusal(asked, code, detail), headers, repeatable=False)
         await answer.close()
 
     async def judge(
@@ -143,18 +137,6 @@ def format_waiting(call: Call) -> bytes:
 def parse_waiting(value: bytes) -> Call:
     """The inverse of `format_waiting`."""
     return msgspec.json.decode(value, type=Waiting).call
-
-
-def caller_of(judged: Judged) -> str:
-    """Whom an upstream serves: an agent as it was registered. Whoever is given the name later gets nothing that was
-    kept for it, no connection and no running program."""
-    row = judged.known.agent
-    return judged.call.agent if row is None else f"{judged.call.agent}#{row.added_at}"
-
-
-def upstream_session(judged: Judged) -> str | None:
-    """The server's own name of the session that a call was made in."""
-    return None if judged.known.session is None else judged.known.session.upstream
 
 
 def reason_of(judged: Judged) -> tuple[Code, str]:

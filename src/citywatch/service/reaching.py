@@ -121,7 +121,10 @@ async def _reached(store: Store, rules: Rules, agent: str, now: int, premises: I
     row = await _registered(store, agent)
     pins = await _pins(store)
     authority = Authority(
-        agent=row.agent, name=agent, key=row.keys[0], entity=vouched(rules.agent(row.agent, agent), row, now)
+        agent=row.agent,
+        name=agent,
+        key=row.keys[0],
+        entity=vouched(rules.agent(row.agent, agent), row, now, rules.attestors),
     )
     found = list(premises)
     acts = merged(Survey(rules, authority, premise, pins, now).acts() for premise in found)

@@ -5,6 +5,7 @@ Decides nothing. INVARIANT: a code of a later version reads as a refusal, never 
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Mapping
 from typing import Final
 
@@ -17,11 +18,14 @@ from citywatch.core.enforce.needs import Key, Known, Needs, Pin
 from citywatch.core.enforce.peers import owner_of, thing_rows
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.verify import Authority
+from citywatch.core.enforce.vouched import vouched
 from citywatch.core.errors import Code, Malformed
+from citywatch.core.identity.attestation import Attestation, verify_attestation
 from citywatch.core.identity.credential import Credential, Kind
 from citywatch.core.identity.registration import AgentRow
 from citywatch.core.identity.vc import Claims, parse_multikey, verify_agent_credential
 from citywatch.core.names import parse_agent_id
+from citywatch.core.signature import parse_spki
 from citywatch.core.wire.jsonrpc import FROM_SERVER, Response, parse_message
 
 CODES: Final[Mapping[str, Code]] = {one.value: one for one in Code}
@@ -70,6 +74,12 @@ def authority_of(one: events.Decided, rules: Rules, chain: Chain | Reason | None
     return msgspec.structs.replace(held, delegated=authorise(chain, asking, trust, one.at))
 
 
+def standing_of(one: events.Decided, rules: Rules, chain: Chain | Reason | None, row: AgentRow | None) -> Authority:
+    """The same, with what was vouched for of whoever acted."""
+    held = authority_of(one, rules, chain)
+    return msgspec.structs.replace(held, entity=vouched(held.entity, row, one.at, rules.attestors))
+
+
 def pin_of(one: events.Decided) -> Pin | None:
     """The approval of its tool."""
     return None if one.pin is None else Pin(digest=one.pin, by="", at=0)
@@ -96,14 +106,6 @@ def things_of(one: events.Decided, call: Call, agent: AgentRow | None) -> Mappin
     return {key: owner_of(agent) for key in thing_rows(call)}
 
 
-def claims_of(event: events.AgentVouched) -> Claims | None:
-    """What the credential of an entry says, verified as when it was entered; None if it was withdrawn."""
-    if not event.document:
-        return None
-    agent, key = parse_agent_id(event.agent), parse_multikey(event.key)
-    return verify_agent_credential(event.document.encode("utf-8"), agent, event.issuer, key)
-
-
 def papers_of(one: events.Decided | events.PlanWritten) -> Credential:
     """Papers that hold at that instant and no other, for whoever had some."""
     return Credential(
@@ -118,3 +120,19 @@ def response_of(body: bytes) -> Response | None:
     except Malformed:
         return None
     return message if isinstance(message, Response) else None
+
+
+def claims_of(event: events.AgentVouched) -> Claims | None:
+    """What the credential of an entry says, verified as when it was entered; None if it was withdrawn."""
+    if not event.document:
+        return None
+    agent, key = parse_agent_id(event.agent), parse_multikey(event.key)
+    return verify_agent_credential(event.document.encode("utf-8"), agent, event.issuer, key)
+
+
+def attestation_of(event: events.AgentAttested) -> Attestation | None:
+    """What the envelope of an entry says, verified as when it was entered; None if it was withdrawn."""
+    if not event.envelope:
+        return None
+    agent, key = parse_agent_id(event.agent), parse_spki(b64decode(event.key))
+    return verify_attestation(event.envelope.encode("utf-8"), agent, event.attestor, key)

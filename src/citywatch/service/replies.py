@@ -16,7 +16,7 @@ from citywatch.core.call import Call
 from citywatch.core.enforce.deliver import Places, deliver
 from citywatch.core.enforce.invitation import invite
 from citywatch.core.enforce.needs import invited_key, session_key, waiting_key
-from citywatch.core.enforce.peers import is_message, owner_of, thing_key
+from citywatch.core.enforce.peers import is_message, listed_key, owner_of, thing_key
 from citywatch.core.enforce.settle import Released, Withheld
 from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.wire import a2a, jsonrpc, mcp
@@ -28,11 +28,13 @@ from citywatch.service.questions import Questions, policies_of, reason_of
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """One message for the agent's stream; empty bytes with an id only prime resumption."""
+    """One message for the agent's stream; empty bytes with an id only prime resumption. `kind` is the event's, if it
+    is no plain message."""
 
     body: bytes
     event_id: str | None = None
     retry_ms: int | None = None
+    kind: str = ""
 
 
 class Outcome(msgspec.Struct, kw_only=True):
@@ -112,7 +114,29 @@ class Replies:
 
     async def heard(self, judged: Judged, response: Response, index: int) -> Released | Withheld:
         """Settle what another agent says; the tasks and conversations that it names are the caller's from then on."""
-        return await self._enforcer.settle(judged, response, index, _given(judged, response))
+        return await self._enforcer.settle(judged, response, index, await self._given(judged, response))
+
+    async def _given(self, judged: Judged, response: Response) -> Puts:
+        """The rows that say whose the tasks and conversations are that a peer names in its reply.
+
+        # INVARIANT: what was given to somebody stays theirs: a peer that repeats an id to another gives nothing away.
+        """
+        call, agent = judged.call, judged.known.agent
+        try:
+            a2a.check_reply(call.method, response)
+        except Malformed:
+            return ()  # `settle` says so
+        named = [one for one in a2a.given(response) if one not in call.things]
+        if agent is None or not named:
+            return ()
+        loaded = await self._enforcer.store.load([thing_key(call.server, *one) for one in named], ())
+        fresh = [one for one in named if thing_key(call.server, *one) not in loaded.rows]
+        owner, now = owner_of(agent), self._enforcer.clock.now_ms()
+        value, context = msgspec.json.encode(owner), a2a.conversation(response)
+        return (
+            *((thing_key(call.server, *one), value) for one in fresh),
+            *((listed_key(call.server, owner, now, name), context.encode()) for kind, name in fresh if kind == "task"),
+        )
 
     def _told(self, judged: Judged, settled: Released | Withheld) -> bytes:
         return mcp.refusal(judged.call, settled.code, settled.detail) if isinstance(settled, Withheld) else settled.body
@@ -135,16 +159,3 @@ class Replies:
             return None
         original = await self._enforcer.recall(parked, judged.credential)
         return await self.settle(original, response, 0, ((key, None),), ((key, version),))
-
-
-def _given(judged: Judged, response: Response) -> Puts:
-    """The rows that say whose the tasks and conversations are that a peer names in its reply."""
-    agent = judged.known.agent
-    try:
-        a2a.check_reply(judged.call.method, response)
-    except Malformed:
-        return ()  # `settle` says so
-    if agent is None:
-        return ()
-    value = msgspec.json.encode(owner_of(agent))
-    return tuple((thing_key(judged.call.server, kind, name), value) for kind, name in a2a.given(response))

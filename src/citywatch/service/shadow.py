@@ -31,6 +31,9 @@ class ShadowRows:
     async def scan(self, kind: str) -> Sequence[tuple[str, Row]]:
         return await self._rows.scan(kind)
 
+    async def last(self, kind: str, prefix: str, count: int) -> Sequence[tuple[str, Row]]:
+        return await self._rows.last(kind, prefix, count)
+
     async def sync(self) -> int:
         return await self._rows.sync()
 

@@ -8,7 +8,7 @@ list that breaks off, loops or is malformed raises, so that nothing can hide beh
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -16,6 +16,7 @@ import msgspec
 
 from citywatch.core.enforce.needs import TOOL_CALL
 from citywatch.core.errors import CitywatchError, Code, Malformed, Refused, Unavailable
+from citywatch.core.identity.access import AccessToken
 from citywatch.core.wire import jsonrpc, mcp
 from citywatch.core.wire.jsonrpc import FROM_SERVER, Response
 from citywatch.service.ports import Upstream
@@ -29,6 +30,7 @@ NOBODYS_TOOL = "citywatch-check"
 
 LISTS = ("tools/list", "prompts/list", "resources/templates/list")
 _META = "io.modelcontextprotocol/"
+Shown = Callable[[str], AccessToken | None]
 _CLIENT = {"name": "citywatch", "version": "1"}
 
 
@@ -39,9 +41,17 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     definitions: tuple[mcp.Definition, ...]
 
 
-async def survey(upstream: Upstream, caller: str) -> Survey:
-    """Ask a server for everything it defines. Raises `Unavailable` or `Refused` when it does not answer in full."""
-    asker = _Asker(upstream, caller)
+def no_token(method: str) -> AccessToken | None:
+    """What most servers are shown of us."""
+    return None
+
+
+async def survey(upstream: Upstream, caller: str, shown: Shown = no_token) -> Survey:
+    """Ask a server for everything it defines. Raises `Unavailable` or `Refused` when it does not answer in full.
+
+    `shown` writes the access token for a message, for a server that takes some.
+    """
+    asker = _Asker(upstream, caller, shown)
     try:
         opening = await asker.open()
         found = list(mcp.definitions(*opening))
@@ -53,8 +63,8 @@ async def survey(upstream: Upstream, caller: str) -> Survey:
     names = [(definition.kind, definition.name) for definition in found]
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        shown = json.dumps(twice[1][:80])[1:-1]  # a server's word, and this goes to the operator's terminal
-        raise Refused(Code.REPLY_MALFORMED, f"the server defines {twice[0]} `{shown}` twice")
+        word = json.dumps(twice[1][:80])[1:-1]  # a server's word, and this goes to the operator's terminal
+        raise Refused(Code.REPLY_MALFORMED, f"the server defines {twice[0]} `{word}` twice")
     return Survey(revision=asker.revision, definitions=tuple(found))
 
 
@@ -89,9 +99,10 @@ def _served(method: str, response: Response) -> bool:
 class _Asker:
     """One conversation with one server."""
 
-    def __init__(self, upstream: Upstream, caller: str) -> None:
+    def __init__(self, upstream: Upstream, caller: str, shown: Shown = no_token) -> None:
         self.upstream = upstream
         self.caller = caller
+        self.shown = shown
         self.revision = MODERN
         self.session: str | None = None
         self._next = 0
@@ -148,7 +159,8 @@ class _Asker:
 
     async def close(self) -> None:
         if self.session is not None:
-            await self.upstream.end(self.caller, {"mcp-protocol-version": self.revision}, self.session)
+            headers = {"mcp-protocol-version": self.revision}
+            await self.upstream.end(self.caller, headers, self.session, token=self.shown("transport/end"))
 
     async def _ask(self, method: str, params: dict[str, Any]) -> Response | None:
         response = await self._reply(method, params)
@@ -160,7 +172,12 @@ class _Asker:
         self._next += 1
         request = {"jsonrpc": "2.0", "id": self._next, "method": method, "params": self._params(params)}
         answer = await self.upstream.send(
-            self.caller, msgspec.json.encode(request), self._headers(method), self.session, repeatable=True
+            self.caller,
+            msgspec.json.encode(request),
+            self._headers(method),
+            self.session,
+            repeatable=True,
+            token=self.shown(method),
         )
         try:
             async for raw, _ in answer.messages():
@@ -175,7 +192,9 @@ class _Asker:
 
     async def _tell(self, method: str) -> None:
         body = msgspec.json.encode({"jsonrpc": "2.0", "method": method})
-        answer = await self.upstream.send(self.caller, body, self._headers(method), self.session, repeatable=True)
+        answer = await self.upstream.send(
+            self.caller, body, self._headers(method), self.session, repeatable=True, token=self.shown(method)
+        )
         await answer.close()
 
     def _params(self, params: dict[str, Any]) -> dict[str, Any]:

@@ -1,13 +1,16 @@
-"""What is vouched for of an agent: a credential, issued here or by a named issuer, held with its registration.
+"""What is vouched for of an agent: a credential of a named issuer, and a builder's word on what it runs.
 
-Decides nothing of what a credential means; `core.identity.vc` verifies it, policies read it.
-INVARIANTS: only a credential that was verified is held; holding and withdrawing have their entry in the same
-transaction, on the disk before this returns; the next decision sees it, for each reads the agent's row.
+Decides nothing of what they mean; `core.identity.vc` and `core.identity.attestation` verify them, policies and
+`service.workload` read them.
+INVARIANTS: only what was verified is held; holding and withdrawing have their entry in the same transaction, on the
+disk before this returns; the next decision sees it, for each reads the agent's row. Nothing is held of an issuer's key
+that is not believed any more, and distrusting one takes back what it signed: begun again, it finishes.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from base64 import b64encode
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -15,7 +18,17 @@ import rfc8785
 
 from citywatch.core import events
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
-from citywatch.core.identity.registration import AgentRow, agent_key, format_row, parse_agent_row
+from citywatch.core.identity.attestation import PAYLOAD_TYPE, Attestation, Said, format_statement, verify_attestation
+from citywatch.core.identity.dsse import format_envelope, pae
+from citywatch.core.identity.registration import (
+    AgentRow,
+    KeyRow,
+    agent_key,
+    format_row,
+    issuer_key,
+    parse_agent_row,
+)
+from citywatch.core.identity.token import format_moment
 from citywatch.core.identity.vc import (
     CONTEXT,
     TYPES,
@@ -27,10 +40,12 @@ from citywatch.core.identity.vc import (
 )
 from citywatch.core.log.entry import encode_event
 from citywatch.core.names import AgentId, parse_segment
-from citywatch.core.signature import Ed25519Key, parse_spki
-from citywatch.service.ports import Append, Appended, Clock, NewEntry, Signer, Store
+from citywatch.core.signature import Ed25519Key, Key, format_spki, parse_spki, thumbprint
+from citywatch.service.ports import Append, Appended, Clock, NewEntry, Reads, Signer, Store
 
 MAX_CONFLICTS = 3
+Change = Callable[[AgentRow, int], tuple[AgentRow, events.Event]]
+"""An agent's row and the time become the row that is kept, and its entry."""
 
 
 class Statement(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +61,15 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
 def issuer_of(domain: str) -> str:
     """The name under which a trust domain's own authority issues credentials."""
     return f"spiffe://{domain}/authority"
+
+
+def attest(said: Said, signer: Signer) -> bytes:
+    """What a builder says of what an agent runs, signed: a DSSE envelope around an in-toto statement."""
+    payload = format_statement(said)
+    key = parse_spki(signer.public)
+    envelope = format_envelope(PAYLOAD_TYPE, payload, signer.sign(pae(PAYLOAD_TYPE, payload)), thumbprint(key))
+    verify_attestation(envelope, said.agent, "", key)  # what we would not accept, we do not hand out
+    return envelope
 
 
 class Vouching:
@@ -66,14 +90,14 @@ class Vouching:
             "@context": list(CONTEXT),
             "type": list(TYPES),
             "issuer": issuer,
-            "validFrom": _written(now),
-            "validUntil": _written(now + ttl),
+            "validFrom": format_moment(now),
+            "validUntil": format_moment(now + ttl),
             "credentialSubject": {"id": str(self._agent(name)), **said},
         }
         proof: dict[str, Any] = {
             "type": "DataIntegrityProof",
             "cryptosuite": "eddsa-jcs-2022",
-            "created": _written(now),
+            "created": format_moment(now),
             "verificationMethod": f"{issuer}#{format_multikey(key)}",
             "proofPurpose": "assertionMethod",
             "@context": list(CONTEXT),
@@ -86,36 +110,101 @@ class Vouching:
     async def hold(self, name: str, document: bytes, issuer: str, key: Ed25519Key, by: str) -> Claims:
         """Keep what `issuer` says of an agent in place of what was kept; `Malformed` if it is not the issuer's word."""
         claims = verify_agent_credential(document, self._agent(name), issuer, key)
-        await self._keep(name, claims, key, document.decode("utf-8"), by)
+        where = issuer_key(claims.key)
+        stored = (await self._store.load([where], [])).rows.get(where)
+        if stored is not None:
+            raise Refused(Code.CREDENTIAL_UNTRUSTED, "this key of an issuer is not believed any more")
+        await self._keep(name, self._vouched(claims, document.decode("utf-8"), by), ((where, 0),))
         return claims
 
     async def withdraw(self, name: str, by: str) -> None:
-        """Keep nothing of an agent any more: policies see no claim from its next request on."""
-        await self._keep(name, None, None, "", by)
+        """Keep no credential of an agent any more: policies see no claim from its next request on."""
+        await self._keep(name, self._vouched(None, "", by))
 
-    async def _keep(self, name: str, claims: Claims | None, key: Ed25519Key | None, document: str, by: str) -> None:
+    async def hold_attestation(self, name: str, envelope: bytes, attestor: str, key: Key, by: str) -> Attestation:
+        """Keep what `attestor` says of what an agent runs in place of what was kept; `Malformed` if it does not."""
+        found = verify_attestation(envelope, self._agent(name), attestor, key)
+        shown = b64encode(format_spki(key)).decode()
+        await self._keep(name, self._attested(found, shown, envelope.decode("utf-8"), by))
+        return found
+
+    async def withdraw_attestation(self, name: str, by: str) -> None:
+        """Keep no attestation of an agent any more, from its next request and its program's next paper on."""
+        await self._keep(name, self._attested(None, "", "", by))
+
+    async def distrust(self, key: Ed25519Key, by: str, reason: str) -> tuple[str, ...]:
+        """Believe this key of an issuer no more, and take back each credential that it signed; return whose they were.
+
+        1. nothing new of it is held · 2. what is held is withdrawn, agent by agent. A row from before keys were kept is
+        taken back too, unless its issuer is our own authority: whoever signed it, it can be held again.
+        """
+        shown = format_multikey(key)
+        where = issuer_key(shown)
+        if (await self._store.load([where], [])).rows.get(where) is None:  # 1
+            event = events.IssuerDistrusted(
+                at=self._clock.now_ms(), replica=self._replica, key=shown, by=by, reason=reason
+            )
+            put = Append(
+                entries=(NewEntry(encode_event(event)),),
+                reads=((where, 0),),
+                puts=((where, format_row(KeyRow(agent=""))),),
+                sync=True,
+            )
+            await self._store.append(put)  # who was before us has put the same
+        found = []
+        for name, row in await self._store.scan("agent"):  # 2
+            claims = parse_agent_row(row.value).claims
+            if claims is not None and (
+                claims.key == shown or (not claims.key and claims.issuer != issuer_of(self._domain))
+            ):
+                await self._keep(name, self._vouched(None, "", by), revoked=True)
+                found.append(name)
+        return tuple(found)
+
+    def _vouched(self, claims: Claims | None, document: str, by: str) -> Change:
+        def change(row: AgentRow, now: int) -> tuple[AgentRow, events.Event]:
+            event = events.AgentVouched(
+                at=now,
+                replica=self._replica,
+                agent=row.agent,
+                issuer="" if claims is None else claims.issuer,
+                key="" if claims is None else claims.key,
+                document=document,
+                by=by,
+            )
+            return msgspec.structs.replace(row, claims=claims, vouched_at=now), event
+
+        return change
+
+    def _attested(self, found: Attestation | None, key: str, envelope: str, by: str) -> Change:
+        def change(row: AgentRow, now: int) -> tuple[AgentRow, events.Event]:
+            event = events.AgentAttested(
+                at=now,
+                replica=self._replica,
+                agent=row.agent,
+                attestor="" if found is None else found.attestor,
+                key=key,
+                envelope=envelope,
+                by=by,
+            )
+            return msgspec.structs.replace(row, attestation=found, vouched_at=now), event
+
+        return change
+
+    async def _keep(self, name: str, change: Change, beside: Reads = (), *, revoked: bool = False) -> None:
+        """Change an agent's row with its entry. `beside` has to be unchanged too; `revoked`: a revoked agent's too."""
         where = agent_key(parse_segment(name, "agent name"))
         for _ in range(MAX_CONFLICTS):
             stored = (await self._store.load([where], [])).rows.get(where)
             if stored is None:
                 raise Refused(Code.AGENT_UNKNOWN, f"no agent `{name}` is registered")
             row = parse_agent_row(stored.value)
-            if row.revoked:
+            if row.revoked and not revoked:
                 raise Refused(Code.AGENT_REVOKED, f"the agent `{name}` is revoked")
-            now = self._clock.now_ms()
-            event = events.AgentVouched(
-                at=now,
-                replica=self._replica,
-                agent=row.agent,
-                issuer="" if claims is None else claims.issuer,
-                key="" if key is None else format_multikey(key),
-                document=document,
-                by=by,
-            )
-            kept: AgentRow = msgspec.structs.replace(row, claims=claims, vouched_at=now)
+            kept, event = change(row, self._clock.now_ms())
             append = Append(
                 entries=(NewEntry(encode_event(event)),),
-                reads=((where, stored.version),),
+                reads=((where, stored.version), *beside),
                 puts=((where, format_row(kept)),),
                 sync=True,
             )
@@ -132,7 +221,3 @@ def _ed25519(signer: Signer) -> Ed25519Key:
     if not isinstance(key, Ed25519Key):
         raise Malformed("credentials are signed with an Ed25519 key")
     return key
-
-
-def _written(ms: int) -> str:
-    return f"{datetime.fromtimestamp(ms // 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -2,20 +2,22 @@
 
 Decides that only a registered program of an agent in good standing gets papers, and that its key is void when its run
 is over. How the program is measured and who asks on its socket is the adapter's.
-INVARIANTS: the files are measured again for each paper, and no paper leaves for a program that changed; no paper leaves
-before its entry is committed and synced, in a transaction that read the agent's row and the program's; what an earlier
-run's key has received, the next one's has (the account may have kept it); an account is one agent's for good.
+INVARIANTS: the files are measured again for each paper, and no paper leaves for a program that changed; where the agent
+needs an attestor's word, none leaves without it for this very program; no paper leaves before its entry is committed
+and synced, in a transaction that read the agent's row and the program's; what an earlier run's key has received, the
+next one's has (the account may have kept it); an account is one agent's for good.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
 from citywatch.core import events
 from citywatch.core.enforce.context import Context, carried_over, context_key
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
+from citywatch.core.identity.attestation import check_program
 from citywatch.core.identity.bundle import TrustBundle
 from citywatch.core.identity.credential import Credential, check_time
 from citywatch.core.identity.jwt import verify_jwt_svid
@@ -64,7 +66,10 @@ class Workloads:
         bundle: Callable[[], TrustBundle],
         lifetimes: Callable[[str], Lifetimes],
         leeway_ms: int,
+        attested_by: Callable[[str], str | None],
+        attestors: Mapping[str, str],
     ) -> None:
+        """`attested_by` says by name whose word an agent needs; `attestors` are their keys' thumbs, by their names."""
         self.store = store
         self.clock = clock
         self.replica = replica
@@ -72,6 +77,8 @@ class Workloads:
         self.bundle = bundle
         self.lifetimes = lifetimes
         self.leeway = leeway_ms
+        self._attested_by = attested_by
+        self._attestors = attestors
 
     async def register(
         self, name: str, measured: Measured, by: str, is_taken: Callable[[int], bool]
@@ -83,6 +90,7 @@ class Workloads:
         shown = measured_digest(measured)
         for _ in range(MAX_CONFLICTS):
             agent, version = await self.registered(name)
+            self.check_attested(name, agent, shown)
             before = (await self.store.load([workload_key(name)], [])).rows.get(workload_key(name))
             reads: list[tuple[Key, int]] = [(agent_key(name), version)]
             reads.append((workload_key(name), 0 if before is None else before.version))
@@ -115,7 +123,7 @@ class Workloads:
         following = thumbprint(key)
         for _ in range(MAX_CONFLICTS):
             found = await self.standing(name)
-            check_measured(found.program, await measure())
+            await self.check_program(name, found, measure)
             event = events.ProgramStarted(
                 at=self.clock.now_ms(),
                 replica=self.replica,
@@ -158,6 +166,16 @@ class Workloads:
             raise Refused(row.refusal, f"nothing is issued to the agent `{name}`")
         return row, stored.version
 
+    async def check_program(self, name: str, found: Standing, measure: Measure) -> None:
+        """Raise `Refused` unless the program is what was measured and, where an attestor's word is needed, attested."""
+        check_measured(found.program, await measure())
+        self.check_attested(name, found.agent, measured_digest(found.program.measured))
+
+    def check_attested(self, name: str, agent: AgentRow, measured: str) -> None:
+        """Raise `Refused` where an agent needs an attestor's word on its program, and it is not held."""
+        if (by := self._attested_by(name)) is not None:
+            check_program(agent.attestation, by, self._attestors, measured, self.clock.now_ms())
+
     async def _free_account(self, is_taken: Callable[[int], bool]) -> int:
         given = {number for number, _ in await self.store.scan("account")}
         for uid in ACCOUNTS:
@@ -190,13 +208,15 @@ class Run:
         return self._city.clock.now_ms()
 
     async def check(self) -> Standing:
-        """1. the agent stands · 2. its key is this run's · 3. the files are what was measured; `Refused` otherwise."""
+        """1. the agent stands · 2. its key is this run's · 3. the files are what was measured · 4. and what was
+        attested, if it has to be; `Refused` otherwise.
+        """
         found = await self._city.standing(self.agent.name)  # 1
         if self._thumb not in found.agent.keys:  # 2
             raise Refused(Code.KEY_NOT_REGISTERED, "another run of this agent has begun, or its key was replaced")
         if self._thumb in found.agent.void:
             raise Refused(Code.KEY_REVOKED)
-        check_measured(found.program, await self._measure())  # 3
+        await self._city.check_program(self.agent.name, found, self._measure)  # 3, 4
         return found
 
     async def certificate(self) -> Issued:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -20,6 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from citywatch.adapters.keys import SecretDirectory, load_key
 
 ROOT = os.geteuid() == 0
 AGENT = Path(__file__).with_name("agent.py")
@@ -318,6 +323,49 @@ def marked(marker: str) -> list[str]:
         except OSError:
             continue
     return found
+
+
+def test_an_agent_that_needs_a_builder_s_word_runs_only_what_was_attested(home: Home) -> None:
+    keys = home.folder / "builder"
+    keys.mkdir(mode=0o700)
+    (keys / "ci.pem").write_bytes(
+        Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    (keys / "ci.pem").chmod(0o600)
+    public = base64.b64encode(load_key(SecretDirectory(keys), "ci.pem", None).public).decode()
+    file = home.folder / "citywatch.yaml"
+    file.write_text(
+        CONFIG.replace("{svid_ttl", "{attested_by: ci, svid_ttl") + f"attestors: {{ci: {{key: {public}}}}}\n"
+    )
+    lines = ("--pass", "PYTHONPATH", "--", *home.command("stream"))
+    refused = home.cli("agent", "measure", "billing", *lines, check=False)
+    assert (refused.returncode, "not_attested" in refused.stderr) == (1, True)
+
+    made = home.cli("agent", "attest", "billing", "--key", str(keys / "ci.pem"), "--builder", "ci/7", *lines).stdout
+    envelope = home.folder / "billing.json"
+    envelope.write_text(made)
+    assert "attests 1 programs" in home.cli("agent", "attest", "billing", "--envelope", "billing.json").stdout
+    home.measure("stream")
+    process = home.start("stream")
+    until(process, "serial")
+    tell(process, "token")
+    assert until(process, "token")["token"].endswith("/agent/billing")
+
+    home.cli("agent", "attest", "billing", "--withdraw")
+    assert "PERMISSION_DENIED" in until(process, "ended")["ended"]
+    assert process.wait(30) == 1
+    code, _, error = home.run("stream")
+    assert (code, "not_attested" in error) == (1, True)
+
+    payload = json.loads(made)
+    payload["payload"] = payload["payload"][:-8] + "AAAAAAA="
+    envelope.write_text(json.dumps(payload))
+    forged = home.cli("agent", "attest", "billing", "--envelope", "billing.json", check=False)
+    assert (forged.returncode, "did not sign" in forged.stderr or "one form" in forged.stderr) == (2, True)
+    for bad in (("--key", str(keys / "ci.pem")), (), ("--withdraw", "--envelope", "billing.json")):
+        assert home.cli("agent", "attest", "billing", *bad, check=False).returncode == 2
+    unknown = home.cli("agent", "attest", "billing", "--envelope", "billing.json", "--by", "cd", check=False)
+    assert "no attestor `cd`" in unknown.stderr
 
 
 def test_without_root_it_says_that_it_cannot(home: Home) -> None:

@@ -8,21 +8,24 @@ from collections.abc import Mapping
 import msgspec
 import pytest
 
+from citywatch.adapters.keys import KeySigner
 from citywatch.core.enforce.context import Context, context_key, home_of
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.events import CredentialIssued, KeyReplaced, ProgramMeasured, ProgramStarted
+from citywatch.core.identity.attestation import Said
 from citywatch.core.identity.jwt import verify_jwt_svid
 from citywatch.core.identity.registration import agent_key, format_row, parse_agent_row
 from citywatch.core.identity.workload import Measured, check_measured, measured_digest, parse_workload, workload_key
 from citywatch.core.identity.x509 import verify_x509_svid
 from citywatch.core.label import BOTTOM, Label
-from citywatch.core.signature import thumbprint
+from citywatch.core.signature import parse_spki, thumbprint
 from citywatch.service.authority import Authority, p256
 from citywatch.service.freshness import Freshness
 from citywatch.service.issuer import Lifetimes
 from citywatch.service.ports import Append
+from citywatch.service.vouching import Vouching, attest
 from citywatch.service.workload import ACCOUNTS, Run, Workloads
-from tests.identity_city import BILLING, GATEWAY, HOUR, LEEWAY, City, signer
+from tests.identity_city import BILLING, DOMAIN, GATEWAY, HOUR, LEEWAY, City, signer
 
 
 def program(files: Mapping[str, str] | None = None, **changed: tuple[str, ...] | str) -> Measured:
@@ -36,6 +39,8 @@ class World(City):
     def __init__(self) -> None:
         super().__init__()
         self.there = program()
+        self.attested_by: str | None = None
+        self.attestors: dict[str, str] = {}
         self.workloads = Workloads(
             store=self.store,
             clock=self.clock,
@@ -44,6 +49,8 @@ class World(City):
             bundle=lambda: self.bundle,
             lifetimes=lambda name: Lifetimes(HOUR, HOUR // 4),
             leeway_ms=LEEWAY,
+            attested_by=lambda name: self.attested_by,
+            attestors=self.attestors,
         )
         self.down = False
         self.number = 1
@@ -114,6 +121,51 @@ async def test_a_program_that_changed_gets_no_papers(changed: Measured) -> None:
     assert await code_of(run.token(GATEWAY)) is Code.WORKLOAD_CHANGED
     await city.workloads.register("billing", changed, "alice", lambda _: False)
     assert (await city.begin()).agent == BILLING
+
+
+async def attest_program(city: World, by: KeySigner, measured: Measured) -> None:
+    now = city.clock.now_ms()
+    said = Said(
+        agent=BILLING, builder="ci", program=measured_digest(measured), files=(), built_at=now, until=now + HOUR
+    )
+    vouching = Vouching(store=city.store, clock=city.clock, replica="r1", domain=DOMAIN)
+    await vouching.hold_attestation("billing", attest(said, by), "ci", parse_spki(by.public), "alice")
+
+
+async def test_an_agent_that_needs_an_attestor_s_word_gets_papers_only_for_the_program_that_was_attested() -> None:
+    ci, changed = signer(), program({"/srv/agent.py": "b" * 64})
+    city = await World().ready()
+    city.attested_by, city.attestors["ci"] = "ci", thumbprint(parse_spki(ci.public))
+    assert await code_of(city.begin()) is Code.NOT_ATTESTED
+    await attest_program(city, ci, city.there)
+    run = await city.begin()
+    assert (await run.certificate()).not_after > city.clock.now_ms()
+    city.there = changed
+    assert await code_of(city.workloads.register("billing", changed, "alice", lambda _: False)) is Code.NOT_ATTESTED
+    city.there = program()
+    await attest_program(city, ci, changed)  # it is not what runs
+    assert await code_of(run.certificate()) is Code.NOT_ATTESTED
+    assert await code_of(run.token(GATEWAY)) is Code.NOT_ATTESTED
+    await attest_program(city, ci, program())
+    assert (await run.token(GATEWAY)).not_after > city.clock.now_ms()
+    city.clock.advance(HOUR)
+    assert await code_of(run.certificate()) is Code.NOT_ATTESTED, "what was attested has ended"
+    await attest_program(city, ci, program())
+    city.attestors.clear()
+    assert await code_of(run.certificate()) is Code.NOT_ATTESTED, "nobody believes it any more"
+
+
+async def test_what_has_begun_does_not_renew_elsewhere_under_a_key_that_outlives_it() -> None:
+    # the attack: the program has its key from its socket, and asks the gateway for papers for one of its own choice
+    city = await World().ready()
+    own, chosen = signer(), signer()
+    run = await city.workloads.begin("billing", p256(own.public), city.measure, "alice")
+    for following in (None, chosen):
+        proof = city.proof(own, nonce=f"{following is None!s:>20}", following=following)
+        assert await code_of(city.issuer.renew(proof)) is Code.WORKLOAD_CHANGED
+    assert await city.keys() == (thumbprint(p256(own.public)),)
+    await run.end(p256(signer().public))
+    assert await code_of(city.issuer.renew(city.proof(own, nonce="e" * 20))) is Code.KEY_NOT_REGISTERED
 
 
 async def test_who_was_never_measured_or_is_revoked_does_not_begin() -> None:

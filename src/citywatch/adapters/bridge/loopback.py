@@ -11,22 +11,23 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import uvicorn
 from uvicorn.server import ServerState
 
-from citywatch.adapters.bridge.relay import Relay, answered
+from citywatch.adapters.bridge.relay import Relay, answered, is_card, led_back
 from citywatch.core.errors import CitywatchError, Code, Malformed, Refused, Unavailable
-from citywatch.core.wire import jsonrpc, mcp
+from citywatch.core.wire import a2a_card, a2a_rest, jsonrpc, mcp
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 MAX_BODY_BYTES = 16 << 20
+MAX_CARD_BYTES = 1 << 20
 _LIMITS = jsonrpc.Limits(size=MAX_BODY_BYTES, depth=128, nodes=1_000_000)
 
 
@@ -103,14 +104,16 @@ class LoopbackBridge:
             if not asked.cancelled():
                 asked.result()
         except CitywatchError as failure:
-            await _say(send, *_words(failure, body))
+            await _say(send, *_words(failure, body, scope["raw_path"]))
 
     async def _pass(self, scope: Scope, send: Send, body: bytes) -> None:
-        method = scope["method"].encode("ascii")
-        reply = await self._relay.ask(
-            method, scope["raw_path"], scope["headers"], body if method == b"POST" or body else None
-        )
+        method, query = scope["method"].encode("ascii"), scope["query_string"]
+        path = scope["raw_path"] + (b"?" + query if query else b"")
+        reply = await self._relay.ask(method, path, scope["headers"], body if method == b"POST" or body else None)
         try:
+            if is_card(scope["raw_path"]) and reply.status == 200:
+                await _say(send, 200, led_back(await reply.read(MAX_CARD_BYTES), _here(scope)), answered(reply))
+                return
             await send({"type": "http.response.start", "status": reply.status, "headers": answered(reply)})
             with suppress(Unavailable):  # the head is sent: all that can be told of a broken stream is that it ends
                 async for chunk in reply.chunks():
@@ -139,9 +142,18 @@ async def _until_gone(receive: Receive) -> None:
         pass
 
 
-def _words(failure: CitywatchError, body: bytes) -> tuple[int, bytes]:
-    """A status and a JSON-RPC error that names the request, if it can be read."""
+def _here(scope: Scope) -> str:
+    """The agent's address as the client reached us for its card; `_is_local` has seen to the name."""
+    host = next(value for name, value in scope["headers"] if name == b"host").decode("latin-1")
+    path: str = scope["raw_path"].decode("ascii")
+    return f"http://{host}{path.removesuffix(a2a_card.PATH)}"
+
+
+def _words(failure: CitywatchError, body: bytes, path: bytes) -> tuple[int, bytes]:
+    """A status and an error in the binding that was asked in; over JSON-RPC it names the request, if it can be read."""
     code = failure.code if isinstance(failure, Refused | Unavailable) else Code.MALFORMED
+    if path.startswith(b"/a2a/") and path.count(b"/") > 2:
+        return a2a_rest.turned_away(code, str(failure))
     try:
         message: jsonrpc.Message | None = jsonrpc.parse_message(body, _LIMITS)
     except Malformed:
@@ -150,8 +162,9 @@ def _words(failure: CitywatchError, body: bytes) -> tuple[int, bytes]:
     return max(status, 400), mcp.turned_away(message, code, str(failure))
 
 
-async def _say(send: Send, status: int, body: bytes) -> None:
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode("ascii"))]
+async def _say(send: Send, status: int, body: bytes, more: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    own = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode("ascii"))]
+    headers = [*own, *(one for one in more if one[0] != b"content-type")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

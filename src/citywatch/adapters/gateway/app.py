@@ -22,7 +22,7 @@ from citywatch.core.call import Call, Direction
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
 from citywatch.core.identity.renewal import MAX_REQUEST_BYTES
-from citywatch.core.wire import a2a, jsonrpc, mcp
+from citywatch.core.wire import jsonrpc, mcp
 from citywatch.core.wire.jsonrpc import Id, Limits, Request, Response
 from citywatch.service.exchange import END, Exchange
 from citywatch.service.replies import Delivery, Outcome
@@ -112,7 +112,7 @@ class Gateway:
             await self._mcp(path[5:], scope, receive, send, peer)
             return
         if path.startswith("/a2a/"):
-            await self._a2a(path[5:], scope, receive, send, peer)
+            await self._a2a(scope, receive, send, peer)
             return
         proven = self.proven.get((scope["method"], path))
         if proven is not None:
@@ -194,34 +194,43 @@ class Gateway:
 
     # -- A2A ---------------------------------------------------------------------------------------------------------
 
-    async def _a2a(self, path: str, scope: Scope, receive: Receive, send: Send, peer: Peer) -> None:
-        """One request at `/a2a/<peer>`, or for its card; whatever goes wrong becomes one typed answer."""
-        message: jsonrpc.Message | None = None
-        name, card, rest = path.partition(peers.CARD)
+    async def _a2a(self, scope: Scope, receive: Receive, send: Send, peer: Peer) -> None:
+        """One request at or below `/a2a/<peer>`, or for its card; whatever goes wrong becomes one typed answer."""
+        asked = peers.Asked(scope["method"], scope["raw_path"], scope["query_string"], scope["headers"])
         try:
             approach = self.door.approach(scope, peer)
             if (why := self.closed()) is not None:
                 raise why
-            name = name.rstrip("/")
-            if name not in self.exchange.enforcer.rules.peers or rest:
-                raise Refused(Code.SERVER_UNKNOWN, f"`{name[:80]}` is not an agent of this gateway's file")
-            if card and scope["method"] == "GET" and self.cards is not None:
+            if asked.peer not in self.exchange.enforcer.rules.peers:
+                raise Refused(Code.SERVER_UNKNOWN, f"`{asked.peer[:80]}` is not an agent of this gateway's file")
+            if asked.allow is not None or (asked.is_card and self.cards is None):
+                await _write(send, 405, b"", extra=[(b"allow", asked.allow or b"POST")])
+                return
+            if asked.is_card and self.cards is not None:
                 host = next(value for key, value in scope["headers"] if key == b"host").decode("latin-1")
-                here = f"{scope['scheme']}://{host}/a2a/{name}"
-                await _write(send, 200, await self.cards(name, await approach.enter(b""), here))
+                here = f"{scope['scheme']}://{host}/a2a/{asked.peer}"
+                await self._card(send, await self.cards(asked.peer, await approach.enter(b""), here), scope["headers"])
                 return
-            if card or scope["method"] != "POST":
-                await _write(send, 405, b"", extra=[(b"allow", b"GET" if card else b"POST")])
-                return
-            raw = await self._body(receive, self.limits.size, asyncio.timeout(self.body_time))
+            raw = b""
+            if asked.verb == "POST":
+                raw = await self._body(receive, self.limits.size, asyncio.timeout(self.body_time))
             credential = await approach.enter(raw)
-            message = jsonrpc.parse_message(raw, self.limits)
-            outcome = await peers.said(self.exchange, name, scope["headers"], message, credential)
+            outcome = await peers.said(self.exchange, asked, asked.read(raw, self.limits), credential)
         except (Malformed, Refused, Unavailable) as failure:
-            revision = None if card else a2a.REVISION
-            await self._turn_away(send, failure, message, peer, name, worded=peers.turned_away, revision=revision)
+            await self._turn_away(
+                send, failure, asked.message, peer, asked.peer, worded=asked.turned_away, statuses=asked.status
+            )
             return
-        await self._deliver(send, receive, outcome)
+        await self._deliver(send, receive, outcome, asked.media(outcome.status))
+
+    async def _card(self, send: Send, card: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        """# SPEC: A2A 1.0 §8.6: a card names its version; each use asks again whether it is still the approved one."""
+        tag = peers.etag(card)
+        extra = [(b"etag", tag), (b"cache-control", b"private, max-age=0, must-revalidate")]
+        if any(name == b"if-none-match" and value == tag for name, value in headers):
+            await _write(send, 304, b"", None, extra)
+            return
+        await _write(send, 200, card, extra=extra)
 
     async def _post(
         self, server: str, headers: list[tuple[bytes, bytes]], message: jsonrpc.Message, credential: Credential
@@ -301,12 +310,12 @@ class Gateway:
 
     # -- writing back ------------------------------------------------------------------------------------------------
 
-    async def _deliver(self, send: Send, receive: Receive, outcome: Outcome) -> None:
+    async def _deliver(self, send: Send, receive: Receive, outcome: Outcome, media: bytes = JSON) -> None:
         extra = [] if outcome.session is None else [(b"mcp-session-id", outcome.session.encode())]
         if outcome.retry_s:
             extra.append((b"retry-after", b"%d" % outcome.retry_s))
         if outcome.stream is None:
-            await _write(send, outcome.status, outcome.body, JSON if outcome.body else None, extra)
+            await _write(send, outcome.status, outcome.body, media if outcome.body else None, extra)
             return
         headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store"), *extra]
         begun = False
@@ -332,7 +341,7 @@ class Gateway:
         *,
         said_by: int = 200,
         worded: Callable[[jsonrpc.Message | None, Code, str], bytes] = mcp.turned_away,
-        revision: str | None = None,
+        statuses: Callable[[Code], int] = mcp.status_of,
     ) -> None:
         """Answer and record a request that did not become a call, or that could not be judged.
 
@@ -343,7 +352,7 @@ class Gateway:
             await self.exchange.enforcer.rejections.add(code, detail, peer.address.rpartition(":")[0], server)
         except Unavailable:
             code, detail = Code.STORE_UNAVAILABLE, ""
-        found = mcp.status_of(code, revision)
+        found = statuses(code)
         status = said_by if found == 200 else found
         extra = [(b"www-authenticate", b"Bearer")] if status == 401 else []
         await _write(send, status, worded(message, code, detail), JSON, extra)
@@ -359,6 +368,8 @@ def _host_of(authority: str) -> str:
 def _event(delivery: Delivery) -> bytes:
     """One server-sent event. Our bodies hold no raw line breaks: JSON escapes them."""
     head = b"" if delivery.event_id is None else b"id: " + delivery.event_id.encode() + b"\n"
+    if delivery.kind:
+        head += b"event: " + delivery.kind.encode() + b"\n"
     if delivery.retry_ms is not None:
         head += b"retry: %d\n" % delivery.retry_ms
     return head + b"data: " + _one_line(delivery.body) + b"\n\n"

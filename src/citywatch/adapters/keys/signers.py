@@ -66,17 +66,25 @@ def create_key(directory: SecretDirectory, name: str, kind: KeyKind) -> KeySigne
     return KeySigner(key)
 
 
-def load_key(directory: SecretDirectory, name: str, kind: KeyKind) -> KeySigner:
-    """Read a key that was kept; `Malformed` if the file is not private or holds anything but such a key."""
+def load_key(directory: SecretDirectory, name: str, kind: KeyKind | None) -> KeySigner:
+    """Read a key that was kept; `Malformed` if the file is not private or holds anything but such a key.
+
+    None: a key of either kind.
+    """
     try:
         key = load_pem_private_key(directory.read(name), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it is encrypted
         raise Malformed(f"`{directory.path / name}` does not hold an unencrypted PKCS#8 key in PEM") from None
-    if isinstance(key, Ed25519PrivateKey) and kind is KeyKind.ED25519:
+    if isinstance(key, Ed25519PrivateKey) and kind in (KeyKind.ED25519, None):
         return KeySigner(key)
-    if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1) and kind is KeyKind.P256:
+    if (
+        isinstance(key, ec.EllipticCurvePrivateKey)
+        and isinstance(key.curve, ec.SECP256R1)
+        and kind in (KeyKind.P256, None)
+    ):
         return KeySigner(key)
-    raise Malformed(f"`{directory.path / name}` does not hold a {kind.value} key")
+    wanted = "an Ed25519 or a P-256" if kind is None else f"a {kind.value}"
+    raise Malformed(f"`{directory.path / name}` does not hold {wanted} key")
 
 
 def open_key(directory: SecretDirectory, name: str, kind: KeyKind) -> KeySigner:

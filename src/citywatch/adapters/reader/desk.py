@@ -18,6 +18,7 @@ from citywatch.core.flow.derivation import derive_value
 from citywatch.core.flow.handle import as_text
 from citywatch.core.flow.question import Answer, check_answer, list_values, parse_question
 from citywatch.core.flow.tokens import Kind
+from citywatch.core.identity.access import AccessToken
 from citywatch.core.wire.mcp import LEGACY, MODERN
 from citywatch.core.wire.requests import PROTOCOL_VERSION
 from citywatch.service.ports import Reader
@@ -53,7 +54,14 @@ class Desk:
         self.definitions = own_definitions(asks=reader is not None)
 
     async def send(
-        self, caller: str, body: bytes, headers: Mapping[str, str], session: str | None, *, repeatable: bool
+        self,
+        caller: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        session: str | None,
+        *,
+        repeatable: bool,
+        token: AccessToken | None = None,
     ) -> Said:
         asked = orjson.loads(body)
         if "id" not in asked or "method" not in asked:
@@ -80,10 +88,14 @@ class Desk:
             said["result"] |= COMPLETE
         return Said(orjson.dumps(said))
 
-    async def listen(self, caller: str, headers: Mapping[str, str], session: str | None) -> Said:
+    async def listen(
+        self, caller: str, headers: Mapping[str, str], session: str | None, *, token: AccessToken | None = None
+    ) -> Said:
         raise Unavailable(Code.UPSTREAM_UNAVAILABLE, "this server never speaks unasked")
 
-    async def end(self, caller: str, headers: Mapping[str, str], session: str) -> int:
+    async def end(
+        self, caller: str, headers: Mapping[str, str], session: str, *, token: AccessToken | None = None
+    ) -> int:
         return 200
 
     def callers(self) -> Sequence[str]:

@@ -109,6 +109,14 @@ class Ledger:
         found = self._run("SELECT id, version, value FROM row WHERE kind = ? ORDER BY id", (kind,))
         return [(id_, Row(version, value)) for id_, version, value in found]
 
+    def last(self, kind: str, prefix: str, count: int) -> list[tuple[str, Row]]:
+        # No id begins with more than its prefix does, and the greatest code point follows whatever may.
+        found = self._run(
+            "SELECT id, version, value FROM row WHERE kind = ? AND id >= ? AND id < ? ORDER BY id DESC LIMIT ?",
+            (kind, prefix, prefix + "\U0010ffff", count),
+        )
+        return [(id_, Row(version, value)) for id_, version, value in found]
+
     def entries(self, start: int, stop: int) -> list[bytes]:
         found = self._run("SELECT leaf FROM entry WHERE idx >= ? AND idx < ? ORDER BY idx", (start, stop))
         return [leaf for (leaf,) in found]

@@ -97,6 +97,9 @@ class SqliteStore:
     async def scan(self, kind: str) -> Sequence[tuple[str, Row]]:
         return await self._reading(lambda: self._ledger.scan(kind))
 
+    async def last(self, kind: str, prefix: str, count: int) -> Sequence[tuple[str, Row]]:
+        return await self._reading(lambda: self._ledger.last(kind, prefix, count))
+
     async def entries(self, start: int, stop: int) -> Sequence[bytes]:
         """The leaves, read in pieces so that a long read does not hold up the loop."""
         found: list[bytes] = []

@@ -1,4 +1,4 @@
-"""MCP servers, reached over HTTP or as programs: the port `Upstream`, twice.
+"""MCP servers, reached over HTTP or as programs, and agents: the port `Upstream`, three times.
 
 Decides nothing about messages; `core.wire` reads them and `core.enforce` judges them.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from citywatch.adapters.upstream.credential import Credential, from_environment, from_file
 from citywatch.adapters.upstream.http import HttpUpstream
+from citywatch.adapters.upstream.rest import RestUpstream
 from citywatch.adapters.upstream.sandbox import check_apart
 from citywatch.adapters.upstream.settings import Bounds, HttpServer, Patience, StdioServer
 from citywatch.adapters.upstream.stdio import StdioUpstream
@@ -17,6 +18,7 @@ __all__ = [
     "HttpServer",
     "HttpUpstream",
     "Patience",
+    "RestUpstream",
     "StdioServer",
     "StdioUpstream",
     "check_apart",

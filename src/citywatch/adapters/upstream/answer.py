@@ -15,9 +15,12 @@ from collections.abc import AsyncIterator
 from typing import Final, Protocol
 
 from citywatch.core.errors import Code, Malformed, Unavailable
-from citywatch.core.wire.sse import EventParser
+from citywatch.core.wire.sse import Event, EventParser
 
 PAUSE_ABOVE: Final = 256 * 1024
+MESSAGES: Final = frozenset(("message",))
+"""The kinds of events that are read of a stream."""
+_JSON: Final = ("application/json", "application/a2a+json")
 _MAX_SESSION: Final = 1024
 _PLAIN: Final = re.compile(rb"[\x21-\x7e]+\Z")
 
@@ -56,6 +59,7 @@ class HttpAnswer:
         "body",
         "complete",
         "kind",
+        "kinds",
         "media",
         "queued",
         "ready",
@@ -72,6 +76,7 @@ class HttpAnswer:
         self.body: bytes | None = None
         self.retry_ms: int | None = None
         self.kind = ""
+        self.kinds = MESSAGES
         self.ready = ready
         self.complete = False
         self.size = 0
@@ -99,6 +104,18 @@ class HttpAnswer:
             if self.body is not None:
                 yield self.body, None
             return
+        async for event in self._events():
+            # Other kinds of events are not MCP's; an id without data primes resumption. A2A's errors have a kind too.
+            if event.kind in self.kinds and (event.data or event.id is not None):
+                yield event.data, event.id
+
+    async def events(self) -> AsyncIterator[tuple[str, bytes]]:
+        """Kind and data of each event of a stream."""
+        async for event in self._events():
+            if event.kind in self.kinds and event.data:
+                yield event.kind, event.data
+
+    async def _events(self) -> AsyncIterator[Event]:
         parser = EventParser(self._limit)
         while (piece := await self._next()) is not None:
             try:
@@ -109,9 +126,7 @@ class HttpAnswer:
             for event in events:
                 if event.retry_ms is not None:
                     self.retry_ms = event.retry_ms
-                # Other kinds of events are not MCP's; an id without data primes resumption.
-                if event.kind == "message" and (event.data or event.id is not None):
-                    yield event.data, event.id
+                yield event
 
     async def close(self) -> None:
         if not self.complete and self._source is not None:
@@ -185,7 +200,7 @@ class HttpAnswer:
             raise Unavailable(
                 Code.UPSTREAM_UNAVAILABLE, f"the server refused the gateway's credential (status {self.status})"
             )
-        if self.kind == "application/json" and body and self.status != 202:
+        if self.kind in _JSON and body and self.status != 202:
             self.media, self.body = "json", body
         elif self.status < 400 and body and self.status != 202:
             raise Unavailable(Code.REPLY_MALFORMED, "the server answered with neither JSON nor events")

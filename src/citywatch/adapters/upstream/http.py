@@ -2,7 +2,8 @@
 
 Decides nothing about messages. INVARIANTS: a connection never serves two callers; a request that may not be repeated
 leaves this machine at most once; the caller's headers are not forwarded, only MCP's own, made from the judged body; our
-credential goes to the configured server and nowhere else.
+credential goes to the configured server and nowhere else; a server that takes access tokens is sent nothing without one
+that was written for this very message.
 SPEC: MCP basic/transports "Streamable HTTP"; RFC 9110 §5.5, §9.2.2 (what may be repeated).
 """
 
@@ -21,6 +22,7 @@ from citywatch.adapters.upstream.connection import Connection
 from citywatch.adapters.upstream.credential import Credential
 from citywatch.adapters.upstream.settings import HttpServer
 from citywatch.core.errors import Code, Refused, Unavailable
+from citywatch.core.identity.access import AccessToken
 
 _TRACE: Final = frozenset(("last-event-id", "traceparent", "tracestate", "a2a-version"))
 _NAME: Final = re.compile(r"mcp-[a-z0-9!#$%&'*+.^_`|~-]{1,256}\Z")
@@ -49,6 +51,8 @@ class HttpUpstream:
         plain = _URL.match(server.url) and parts.scheme in ("http", "https") and parts.hostname
         if not plain or "@" in parts.netloc or parts.fragment:
             raise ValueError(f"`{server.name}` needs an http or https URL without credentials or fragment")
+        if server.takes_tokens and credential is not None:
+            raise ValueError(f"`{server.name}` is shown tokens or a credential, not both")
         self.server = server
         self._credential = credential
         self._host = parts.hostname or ""
@@ -57,6 +61,7 @@ class HttpUpstream:
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         head = f"{target} HTTP/1.1\r\nhost: {parts.netloc}\r\nuser-agent: citywatch\r\n"
         both = "accept: application/json, text/event-stream\r\n"
+        self._place = (parts.path.rstrip("/"), head.removeprefix(target))
         self._post = f"POST {head}{both}content-type: application/json\r\n"
         self._get = f"GET {head}accept: text/event-stream\r\n"
         self._delete = f"DELETE {head}{both}"
@@ -69,32 +74,44 @@ class HttpUpstream:
     # -- the port ----------------------------------------------------------------------------------------------------
 
     async def send(
-        self, caller: str, body: bytes, headers: Mapping[str, str], session: str | None, *, repeatable: bool
+        self,
+        caller: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        session: str | None,
+        *,
+        repeatable: bool,
+        token: AccessToken | None = None,
     ) -> HttpAnswer:
         if headers.get("mcp-method") == "notifications/cancelled":
             # A stateless server sees all agents as one client, us, and ids are the agents' choice: one could cancel
             # another's call. SPEC: there, closing the response cancels, and a notification may be dropped.
             return HttpAnswer.accepted()
-        request = b"%scontent-length: %d\r\n\r\n%s" % (self._head(self._post, headers, session), len(body), body)
+        request = b"%scontent-length: %d\r\n\r\n%s" % (self._head(self._post, headers, session, token), len(body), body)
         # A subscription's answer is a stream without an end, like a GET's: bounded by the event, not in all.
         listening = headers.get("mcp-method") == "subscriptions/listen"
         answer = await self._exchange(caller, request, listening=listening, repeatable=repeatable)
+        answer.kinds = self.server.kinds
         if answer.status == 404 and session is not None:
             # SPEC: MCP 2025-11-25 basic/transports "Session Management": 404 means that the session is over.
             await answer.close()
             raise Refused(Code.SESSION_LOST)
         return answer
 
-    async def listen(self, caller: str, headers: Mapping[str, str], session: str | None) -> HttpAnswer:
-        request = self._head(self._get, headers, session) + b"\r\n"
+    async def listen(
+        self, caller: str, headers: Mapping[str, str], session: str | None, *, token: AccessToken | None = None
+    ) -> HttpAnswer:
+        request = self._head(self._get, headers, session, token) + b"\r\n"
         answer = await self._exchange(caller, request, listening=True, repeatable=True)
         if answer.status == 404 and session is not None:
             await answer.close()
             raise Refused(Code.SESSION_LOST)
         return answer
 
-    async def end(self, caller: str, headers: Mapping[str, str], session: str) -> int:
-        request = self._head(self._delete, headers, session) + b"content-length: 0\r\n\r\n"
+    async def end(
+        self, caller: str, headers: Mapping[str, str], session: str, *, token: AccessToken | None = None
+    ) -> int:
+        request = self._head(self._delete, headers, session, token) + b"content-length: 0\r\n\r\n"
         answer = await self._exchange(caller, request, listening=False, repeatable=True)
         await answer.close()
         return answer.status
@@ -117,11 +134,35 @@ class HttpUpstream:
         while any(connection.attached for connection in self._connections):
             await asyncio.sleep(0)
 
+    async def ask(
+        self,
+        caller: str,
+        verb: str,
+        below: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        *,
+        repeatable: bool,
+        token: AccessToken | None = None,
+    ) -> HttpAnswer:
+        """One request at a path below the server's address; for who has more than one address to speak to."""
+        path, rest = self._place
+        start = f"{verb} {path}{below}{rest}accept: application/json, application/a2a+json, text/event-stream\r\n"
+        secret = self._secret(token)
+        length = "" if body is None else f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        head = self._write_head(start + length, headers, None, secret)
+        request = head + b"\r\n" + (body or b"")
+        answer = await self._exchange(caller, request, listening=False, repeatable=repeatable)
+        answer.kinds = self.server.kinds
+        return answer
+
     # -- requests ----------------------------------------------------------------------------------------------------
 
-    def _head(self, start: str, headers: Mapping[str, str], session: str | None) -> bytes:
+    def _head(self, start: str, headers: Mapping[str, str], session: str | None, token: AccessToken | None) -> bytes:
         """The request's lines up to its length. The same few heads come again and again, so they are kept."""
-        secret = None if self._credential is None else self._credential()
+        secret = self._secret(token)
+        if token is not None:
+            return self._write_head(start, headers, session, secret)
         key = (start, session, secret, *headers.items())
         head = self._heads.get(key)
         if head is None:
@@ -129,6 +170,14 @@ class HttpUpstream:
                 self._heads.clear()
             head = self._heads[key] = self._write_head(start, headers, session, secret)
         return head
+
+    def _secret(self, token: AccessToken | None) -> str | None:
+        """What this message shows to the server."""
+        if self.server.takes_tokens is (token is None):  # fails closed, both ways
+            raise Unavailable(Code.UPSTREAM_UNAVAILABLE, "no access token was written for this message")
+        if token is not None:
+            return f"Bearer {token.text}"
+        return None if self._credential is None else self._credential()
 
     def _write_head(self, start: str, headers: Mapping[str, str], session: str | None, secret: str | None) -> bytes:
         lines = [start]

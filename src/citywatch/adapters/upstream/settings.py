@@ -39,13 +39,19 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HttpServer(msgspec.Struct, frozen=True, kw_only=True):
-    """A server behind a URL. `ca` is a file of certificates that replaces the system's trust, for `https` only."""
+    """A server behind a URL. `ca` is a file of certificates that replaces the system's trust, for `https` only.
+
+    `takes_tokens`: each message is shown an access token that we wrote for it, and no credential of ours. `kinds` are
+    the kinds of events that are read of its streams.
+    """
 
     name: str
     url: str
     ca: str | None = None
+    takes_tokens: bool = False
     patience: Patience = Patience()
     bounds: Bounds = Bounds()
+    kinds: frozenset[str] = frozenset(("message",))
 
 
 class StdioServer(msgspec.Struct, frozen=True, kw_only=True):

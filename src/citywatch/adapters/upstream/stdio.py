@@ -20,6 +20,7 @@ from citywatch.adapters.upstream.conversation import Conversation, Pending
 from citywatch.adapters.upstream.mailbox import Mailbox
 from citywatch.adapters.upstream.settings import StdioServer
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
+from citywatch.core.identity.access import AccessToken
 from citywatch.core.wire.jsonrpc import Limits, Notification, Request, Response, parse_message
 
 _TICK: Final = 0.25
@@ -95,7 +96,14 @@ class StdioUpstream:
     # -- the port ----------------------------------------------------------------------------------------------------
 
     async def send(
-        self, caller: str, body: bytes, headers: Mapping[str, str], session: str | None, *, repeatable: bool
+        self,
+        caller: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        session: str | None,
+        *,
+        repeatable: bool,
+        token: AccessToken | None = None,
     ) -> StdioAnswer:
         message = parse_message(body, self._limits)
         if isinstance(message, Request):
@@ -112,14 +120,18 @@ class StdioUpstream:
             talk.reply(message)
         return StdioAnswer(202)
 
-    async def listen(self, caller: str, headers: Mapping[str, str], session: str | None) -> StdioAnswer:
+    async def listen(
+        self, caller: str, headers: Mapping[str, str], session: str | None, *, token: AccessToken | None = None
+    ) -> StdioAnswer:
         if session is None:
             return StdioAnswer(405)
         talk = await self._serving(caller, session)
         mailbox = talk.listen()
         return StdioAnswer(409) if mailbox is None else StdioAnswer(200, talk, mailbox)
 
-    async def end(self, caller: str, headers: Mapping[str, str], session: str) -> int:
+    async def end(
+        self, caller: str, headers: Mapping[str, str], session: str, *, token: AccessToken | None = None
+    ) -> int:
         program = self._sessions.pop((caller, session), None)
         if program is None or program.child is None:
             return 404

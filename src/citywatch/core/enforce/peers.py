@@ -24,6 +24,7 @@ from citywatch.core.wire import a2a
 
 Key = tuple[str, str]
 THING = "peer"
+LISTED = "listed"
 
 
 def is_message(call: Call) -> bool:
@@ -40,6 +41,16 @@ def receiver_of(call: Call, rules: Rules) -> str | None:
 def thing_key(server: str, kind: str, name: str) -> Key:
     """Where it is kept to whom a peer gave a task or a conversation; no part but the last can hold a newline."""
     return (THING, f"{server}\n{kind}\n{name}")
+
+
+def listed_prefix(server: str, owner: str) -> str:
+    """How the ids of the rows begin in which the tasks stand that a peer gave to this agent, the oldest first."""
+    return f"{server}\n{owner}\n"
+
+
+def listed_key(server: str, owner: str, now: int, task: str) -> Key:
+    """Where a task stands in the list of whoever it was given to at `now`; the row's value is its conversation."""
+    return (LISTED, f"{listed_prefix(server, owner)}{now:015d}\n{task}")
 
 
 def thing_rows(call: Call) -> tuple[Key, ...]:

@@ -66,6 +66,10 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     handles: Mapping[str, frozenset[Tool]] = {}
     """Of which tools each agent, by name, is given handles beyond what their manifests hide; a tool `*` is all of a
     server's."""
+    attestors: Mapping[str, str] = {}
+    """By the name of a builder, the thumb of the key under which its word counts on what agents run."""
+    attested_by: Mapping[str, str] = {}
+    """By the name of an agent, the attestor without whose word it does not act."""
 
 
 class ApprovedTool(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,6 +126,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """How many agents a message may have come through."""
     hop_memory_ms: int = HOP_MEMORY_MS
     """For how long what an agent does may belong to what it was told."""
+    attestors: Mapping[str, str] = {}
+    attested_by: Mapping[str, str] = {}
 
     def knows(self, name: str) -> bool:
         """Whether this names something that the file configures: a server, or an agent that can be spoken to."""
@@ -226,6 +232,8 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         heard=frozenset(peer.agent for peer in configured.peers.values() if peer.agent),
         max_hops=configured.max_hops,
         hop_memory_ms=configured.hop_memory_ms,
+        attestors=configured.attestors,
+        attested_by=configured.attested_by,
         hiding={
             agent: {tool: _hidden(one) for tool, one in tools.items() if not chosen.isdisjoint((tool, (tool[0], "*")))}
             for agent, chosen in configured.handles.items()

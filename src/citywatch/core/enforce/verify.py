@@ -17,8 +17,10 @@ from citywatch.core.delegation.chain import Asking, Delegated, authorise
 from citywatch.core.enforce.chains import trust_of
 from citywatch.core.enforce.held import TaskRow
 from citywatch.core.enforce.needs import Known, agent_name
+from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.vouched import vouched
 from citywatch.core.errors import Code, Refused
+from citywatch.core.identity.attestation import is_attested
 from citywatch.core.identity.credential import Credential, check_time
 from citywatch.core.identity.registration import AgentRow
 from citywatch.core.policy.facts import Entity
@@ -39,7 +41,8 @@ def verify(call: Call, credential: Credential, known: Known, now: int) -> Author
 
     1. The credential is inside its validity at `now` (milliseconds).
     2. It names the agent the call is made for.
-    3. The agent is registered, and not revoked, quarantined or stopped; neither is everything, or the call's task.
+    3. The agent is registered, and not revoked, quarantined or stopped; neither is everything, or the call's task. If
+       it acts only with an attestor's word, that word is held and counts.
     4. The key it proves is one the agent is registered with.
     5. The session, if the call names one, was opened by this agent at this server.
     6. The task, if the call names one, is not over and, without a chain, was given to this agent as it is registered.
@@ -49,6 +52,7 @@ def verify(call: Call, credential: Credential, known: Known, now: int) -> Author
     if credential.agent != call.agent:  # 2
         raise Refused(Code.CREDENTIAL_BAD_NAME, "the credential names another agent")
     row = check_standing(credential.agent, credential.key, known.agent)  # 3, 4
+    check_attested(agent_name(call), row, known.rules, now)
     check_halts(known.task, everything=known.halted)
     if call.session is not None:  # 5
         session = known.session
@@ -71,7 +75,7 @@ def verify(call: Call, credential: Credential, known: Known, now: int) -> Author
         agent=credential.agent,
         name=name,
         key=credential.key,
-        entity=vouched(known.rules.agent(credential.agent, name), row, now),
+        entity=vouched(known.rules.agent(credential.agent, name), row, now, known.rules.attestors),
         delegated=delegated,
     )
 
@@ -84,6 +88,13 @@ def _delegated(call: Call, credential: Credential, known: Known, now: int) -> De
         return None
     trust = trust_of(chain, known.rules.domain, known.rules.roots, known.task, known.hops, known.withdrawn)
     return authorise(chain, Asking(agent=credential.agent, key=credential.key, task=call.task), trust, now)
+
+
+def check_attested(name: str, row: AgentRow, rules: Rules, now: int) -> None:
+    """Raise `Refused(NOT_ATTESTED)` for an agent that needs an attestor's word, unless it is held and counts now."""
+    needed = rules.attested_by.get(name) if rules.attested_by else None
+    if needed is not None and not is_attested(row.attestation, needed, rules.attestors, now):
+        raise Refused(Code.NOT_ATTESTED)
 
 
 def check_halts(task: TaskRow | None, *, everything: bool) -> None:

@@ -7,7 +7,8 @@ It is what holds where TLS ends before us: at a proxy, a load balancer, another 
 Narrower than RFC 9421, so that two readers cannot differ: one signature, written in the one form that RFC 8941 writes;
 components without parameters; the algorithm is that of the key in the token, and `alg` and `keyid` may only repeat it.
 Covered is all that decides: `@method`, `@authority`, `@request-target`, `workload-identity-token`, `content-digest` if
-there is a body, and, where they are sent, `authorization`, `last-event-id` and every `mcp-*` and `a2a-*` header.
+there is a body, and, where they are sent, `authorization`, `last-event-id` and every `mcp-*`, `a2a-*`
+and `citywatch-*` header.
 
 INVARIANTS: any bytes give a `MessageProof` or `Refused`; it speaks of a body only by `check_body`; a proof lives for a
 minute at most.
@@ -195,7 +196,7 @@ def _described(covered: Covered, token: BoundToken) -> tuple[int, int, str]:
 
 def must_be_covered(name: str) -> bool:
     """Whether a header, where it is sent, steers what is done: then whoever relays a message may not set it."""
-    return name in _IF_SENT or name.startswith(("mcp-", "a2a-"))
+    return name in _IF_SENT or name.startswith(("mcp-", "a2a-", "citywatch-"))
 
 
 def component_values(head: Head, components: Sequence[str]) -> dict[str, str]:

@@ -13,13 +13,15 @@ from __future__ import annotations
 import msgspec
 
 from citywatch.core.errors import Code, Malformed
+from citywatch.core.identity.attestation import Attestation
 from citywatch.core.identity.vc import Claims
 
 
 class AgentRow(msgspec.Struct, frozen=True, kw_only=True):
     """One agent. `agent` is its SPIFFE ID, `keys` are RFC 7638 thumbprints; a revoked row stays and never revives.
 
-    `claims` are those of the credential that is held of it, verified; `vouched_at` is when they last changed.
+    `claims` are those of the credential that is held of it, verified, `attestation` is what a builder says of its
+    program; `vouched_at` is when either last changed.
     `void` are keys that were revoked alone. `halted` and `quarantined` are taken back by whoever said so.
     """
 
@@ -33,6 +35,7 @@ class AgentRow(msgspec.Struct, frozen=True, kw_only=True):
     void: tuple[str, ...] = ()
     halted: bool = False
     quarantined: bool = False
+    attestation: Attestation | None = None
 
     @property
     def refusal(self) -> Code | None:
@@ -53,6 +56,11 @@ class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
 def agent_key(name: str) -> tuple[str, str]:
     """Where an agent's row lies."""
     return ("agent", name)
+
+
+def issuer_key(key: str) -> tuple[str, str]:
+    """Where it lies that nobody believes this key (a Multikey) of an issuer of credentials any more."""
+    return ("issuer", key)
 
 
 def key_key(thumbprint: str) -> tuple[str, str]:

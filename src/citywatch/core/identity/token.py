@@ -14,7 +14,9 @@ included").
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 import msgspec
@@ -25,6 +27,7 @@ from citywatch.core.signature import P256Key, parse_b64url, verify_jws
 MAX_TOKEN_BYTES = 8192
 ALGORITHM = "ES256"
 SIGNATURE_BYTES = 64
+_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _LATEST = 2**40  # seconds, some 34,000 years: later than any date, and milliseconds of it stay below 2**53
 
 
@@ -104,3 +107,19 @@ def time_claim(claims: Mapping[str, Any], name: str) -> int:
     if type(value) is not int or not 0 <= value < _LATEST:  # `type`, because True is an int to isinstance
         raise Malformed(f"the claim `{name}` is missing or not whole seconds since the epoch")
     return value * 1000
+
+
+def moment_claim(claims: Mapping[str, Any], name: str) -> int:
+    """The claim, a moment of UTC to the second (RFC 3339), as milliseconds; `Malformed` for everything else."""
+    text = text_claim(claims, name)
+    try:
+        if _MOMENT.fullmatch(text):
+            return int(datetime.fromisoformat(text).timestamp()) * 1000
+    except ValueError:
+        pass
+    raise Malformed(f"the claim `{name}` is not a moment such as 2026-01-31T12:00:00Z")
+
+
+def format_moment(ms: int) -> str:
+    """The inverse of `moment_claim`, to the second."""
+    return f"{datetime.fromtimestamp(ms // 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -17,9 +17,7 @@ SPEC: W3C VC Data Model 2.0 §4, VC Data Integrity 1.0 §4, VC Data Integrity Ed
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -27,7 +25,7 @@ import rfc8785
 
 from citywatch.core.canonical import digest
 from citywatch.core.errors import Malformed
-from citywatch.core.identity.token import parse_object, text_claim
+from citywatch.core.identity.token import moment_claim, parse_object, text_claim
 from citywatch.core.names import AgentId
 from citywatch.core.signature import Ed25519Key, parse_ed25519_key, verify_ed25519
 
@@ -40,14 +38,14 @@ MAX_BYTES: Final = 16_384
 MAX_CAPABILITIES: Final = 256
 _ALPHABET: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _ED25519: Final = b"\xed\x01"
-_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _OPTIONAL: Final = ("model", "configuration", "prompt")
 
 
 class Claims(msgspec.Struct, frozen=True, kw_only=True):
     """What an issuer says of an agent. Empty texts are claims that were not made; times are milliseconds.
 
-    `digest` is the SHA-256 of the document as it was shown, in hex.
+    `digest` is the SHA-256 of the document as it was shown, in hex. `key` is the issuer's, as a Multikey; empty in rows
+    from before it was kept.
     """
 
     agent: str
@@ -60,6 +58,7 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
     not_before: int
     not_after: int
     digest: str
+    key: str = ""
 
 
 def verify_agent_credential(document: bytes, agent: AgentId, issuer: str, key: Ed25519Key) -> Claims:
@@ -82,9 +81,10 @@ def verify_agent_credential(document: bytes, agent: AgentId, issuer: str, key: E
         owner=text_claim(subject, "owner"),
         **{name: text_claim(subject, name) for name in _OPTIONAL if name in subject},
         capabilities=_capabilities(subject.get("capabilities", [])),
-        not_before=_moment(value, "validFrom"),
-        not_after=_moment(value, "validUntil"),
+        not_before=moment_claim(value, "validFrom"),
+        not_after=moment_claim(value, "validUntil"),
         digest=digest(document),
+        key=format_multikey(key),
     )
 
 
@@ -173,13 +173,3 @@ def _capabilities(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or len(value) > MAX_CAPABILITIES:
         raise Malformed(f"`capabilities` is a list of at most {MAX_CAPABILITIES} texts")
     return tuple(text_claim({"capabilities": one}, "capabilities") for one in value)
-
-
-def _moment(value: Mapping[str, Any], name: str) -> int:
-    text = text_claim(value, name)
-    try:
-        if _MOMENT.fullmatch(text):
-            return int(datetime.fromisoformat(text).timestamp()) * 1000
-    except ValueError:
-        pass
-    raise Malformed(f"the credential's `{name}` is not a moment such as 2026-01-31T12:00:00Z")

@@ -136,6 +136,18 @@ _CREDENTIAL_TYPE = {
 }
 
 
+ATTESTED = "attested"
+"""The attribute of an agent that holds what a builder says of what it runs; the file cannot set it."""
+_ATTESTED_TYPE = {
+    "type": "Record",
+    "required": False,
+    "attributes": {
+        **{name: {"type": "String", "required": True} for name in ("by", "kind", "builder")},
+        "subjects": {"type": "Set", "element": dict(_STRING), "required": True},
+    },
+}
+
+
 def _context(own: Mapping[str, Any]) -> dict[str, Any]:
     common = {"now": {"type": "Long"}, "time": {"type": "Extension", "name": "datetime"}}
     return {"type": "Record", "attributes": {**common, **own}}
@@ -178,7 +190,7 @@ def attribute_types(agents: Sequence[Entity]) -> dict[str, Any]:
     types = {
         name: {**kind, "required": all(name in agent.attributes for agent in agents)} for name, kind in found.items()
     }
-    return {**types, CREDENTIAL: _CREDENTIAL_TYPE}
+    return {**types, CREDENTIAL: _CREDENTIAL_TYPE, ATTESTED: _ATTESTED_TYPE}
 
 
 def _attribute_type(value: Any) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""A2A 1.0 over JSON-RPC: what an agent asks of another, what that one may answer, and how a no is worded.
+"""A2A 1.0: what an agent asks of another, as JSON-RPC says it. `a2a_rest` reads the other binding into the same.
 
 Decides which methods, parameters and shapes exist; it decides nothing about permission. An agent's request carries no
 member that is not named here: ProtoJSON readers know a field under two names (`taskId` and `task_id`), and a request
 that we read by the one must not be read by the other.
 
-`a2a_results` says what a peer may answer; whoever stands outside of `core.wire` has both from here.
+`a2a_results` says what a peer may answer, `a2a_errors` how a no is worded; whoever stands outside of `core.wire` has
+them from here.
 
 INVARIANTS
 1. Any bytes give a reading, `Malformed` or `Refused`, never another error.
@@ -26,12 +27,22 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
-import orjson
 
 from citywatch.core.call import Call, Effect
-from citywatch.core.errors import ADVICE, Code, Malformed, Refused
-from citywatch.core.wire.a2a_results import PLAIN_ID, WORDS, check_part, check_reply, given, is_last
-from citywatch.core.wire.jsonrpc import Id, Message, Request, format_message
+from citywatch.core.errors import Code, Malformed, Refused
+from citywatch.core.wire.a2a_errors import read_info, refusal
+from citywatch.core.wire.a2a_list import LIST, read_filter
+from citywatch.core.wire.a2a_results import (
+    PLAIN_ID,
+    WORDS,
+    check_part,
+    check_reply,
+    conversation,
+    given,
+    is_last,
+    may_be_last,
+)
+from citywatch.core.wire.jsonrpc import Message, Request, format_message
 
 REVISION: Final = "a2a/1.0"
 VERSION: Final = "1.0"
@@ -42,7 +53,6 @@ SENDER: Final = "citywatch/sender"
 HOPS: Final = "citywatch/hops"
 HANDED: Final = "citywatch/handed"
 OURS: Final = "citywatch/"
-DOMAIN: Final = "citywatch"
 MAX_LINKS: Final = 8
 MAX_PARTS: Final = 256
 _TASK: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
@@ -51,6 +61,7 @@ __all__ = [
     "CHAIN",
     "HANDED",
     "HOPS",
+    "LIST",
     "REVISION",
     "SENDER",
     "SKILL",
@@ -62,10 +73,12 @@ __all__ = [
     "carries",
     "check_reply",
     "check_version",
+    "conversation",
     "effect_of",
     "forwarded",
     "given",
     "is_last",
+    "may_be_last",
     "methods",
     "read_info",
     "read_request",
@@ -73,6 +86,7 @@ __all__ = [
     "sends",
     "streams",
     "visible",
+    "with_chain",
 ]
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 
@@ -142,14 +156,18 @@ def read_request(message: Message) -> Reading:
         raise Malformed("an A2A message is a request, with an `id`")
     if message.method in _PUSH:
         raise Refused(Code.PUSH_UNSUPPORTED, f"`{message.method}` is not carried by this gateway")
+    if message.method == _EXTENDED:
+        raise Refused(Code.CARD_UNSUPPORTED, "what an agent adds to its card for some callers, nobody approved")
     row = _METHODS.get(message.method)
     if row is None:
         raise Refused(Code.METHOD_UNKNOWN, f"`{_printable(message.method)}` is not a method of A2A {VERSION} here")
-    params = message.params or _EMPTY
+    params = message.params or {}
     _members(params, row.params, row.required, row.method)
     metadata = params.get("metadata", _EMPTY)
     _own_only(metadata, (TASK, CHAIN, SKILL, HANDED) if row.sends else (TASK, CHAIN))
     things = _sent(params) if row.sends else _named(params)
+    if row.method == LIST:
+        read_filter(params)
     if HANDED in metadata:
         _links(metadata, HANDED)
     skill = metadata.get(SKILL)
@@ -191,6 +209,19 @@ def forwarded(call: Call, hops: int | None) -> bytes:
     return format_message(Request(call.rpc_id, call.method, params))
 
 
+def with_chain(message: Message, task: str, links: Sequence[str]) -> Message:
+    """The same request under a chain; one that shows a chain of its own stays as it is."""
+    if not isinstance(message, Request):
+        return message
+    params = message.params or {}
+    metadata = params.get("metadata", {})
+    if type(metadata) is not dict or CHAIN in metadata:
+        return message
+    shown = {**params, "metadata": {**metadata, TASK: task, CHAIN: list(links)}}
+    changed = msgspec.structs.replace(message, params=shown)
+    return msgspec.structs.replace(changed, body=format_message(changed))
+
+
 # ---- what an agent may send --------------------------------------------------------------------------------------
 
 # `method | effect | parameters`; `!` marks a required one. The effect is read against the method.
@@ -198,13 +229,15 @@ _TABLE: Final = """
 SendMessage          | irreversible | message:object! configuration:object metadata:object
 SendStreamingMessage | irreversible | message:object! configuration:object metadata:object
 GetTask              | read         | id:text! historyLength:integer metadata:object
+ListTasks            | read         | contextId:text status:text pageSize:integer pageToken:text historyLength:integer statusTimestampAfter:text includeArtifacts:flag metadata:object
 CancelTask           | write        | id:text! metadata:object
 SubscribeToTask      | read         | id:text! metadata:object
-"""
+"""  # noqa: E501
 _PUSH: Final = frozenset(
     f"{verb}TaskPushNotificationConfig{end}"
     for verb, end in (("Create", ""), ("Get", ""), ("List", "s"), ("Delete", ""))
 )
+_EXTENDED: Final = "GetExtendedAgentCard"
 _SENDING: Final = frozenset(("SendMessage", "SendStreamingMessage"))
 _CARRYING: Final = _SENDING | {"CancelTask"}
 """The methods whose parameters have `metadata` in the specification; in the others it is for us alone."""
@@ -270,7 +303,7 @@ def _sent(params: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def _named(params: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    return _identified([("task", params["id"])])
+    return _identified([("task", params["id"])] if "id" in params else [])
 
 
 def _identified(found: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
@@ -324,51 +357,3 @@ def _texts(value: list[Any], what: str) -> list[str]:
 
 def _printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text[:80])
-
-
-# ---- how a no is worded ------------------------------------------------------------------------------------------
-
-# SPEC: A2A 1.0 §5.4; what it has no number for is one of ours, as in MCP.
-_NUMBERS: Final = {
-    Code.MALFORMED: -32602,
-    Code.METHOD_UNKNOWN: -32601,
-    Code.REVISION_UNSUPPORTED: -32009,
-    Code.PUSH_UNSUPPORTED: -32003,
-    Code.PEER_TASK_UNKNOWN: -32001,
-}
-
-
-def refusal(
-    rpc_id: Id | None,
-    code: Code,
-    number: int,
-    detail: str = "",
-    decision: str | None = None,
-    *,
-    policies: Sequence[str] = (),
-    ticket: str = "",
-) -> bytes:
-    """Tell whoever asked why not, in the shape that A2A gives errors: `data` is a list of typed details."""
-    more = {"detail": detail, "policies": "\n".join(policies), "ticket": ticket}
-    told = {"code": code.value, "advice": ADVICE[code], **({} if decision is None else {"decision": decision})}
-    told |= {key: value for key, value in more.items() if value}
-    info = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": code.name, "domain": DOMAIN}
-    error = {
-        "code": _NUMBERS.get(code, number),
-        "message": f"citywatch: {code.value}: {detail or ADVICE[code]}",
-        "data": [{**info, "metadata": told}],
-    }
-    return orjson.dumps({"jsonrpc": "2.0", "id": rpc_id, "error": error})
-
-
-def read_info(data: Any) -> Mapping[str, Any]:
-    """Of an error's details, what a refusal says: code, detail, policies, ticket, decision; empty where none is ours.
-
-    `google.rpc.ErrorInfo` holds texts alone: the policies stand in one, a line each.
-    """
-    for one in data if type(data) is list else ():
-        told = one.get("metadata") if type(one) is dict and one.get("domain") == DOMAIN else None
-        if type(told) is dict:
-            named = told.get("policies")
-            return {**told, "policies": named.split("\n") if type(named) is str and named else []}
-    return _EMPTY

@@ -1,10 +1,11 @@
 """An agent's card, as its peer offers it and as we serve it.
 
 Decides whether a value is a card that a person can approve, and what of an approved one callers see: our address in the
-place of the peer's, no way around us, no word that a reader of cards would not know. A card of A2A 0.3 is read too.
+place of the peer's, no way around us, no word that a reader of cards would not know. A card of A2A 0.3 is read and can
+be approved, for a person wants to know what it says; its agent is not spoken to, and that is said (`check_spoken`).
 INVARIANTS: a card that leads elsewhere than to the configured address is malformed; what is served holds nothing that
-the approved card does not, but our address and the signature; it has one canonical form, that of `a2a-sdk`: without
-members that are empty or false.
+the approved card does not, but our address, the bindings in which we take messages and the signature; what is signed
+has one canonical form, that of `a2a-sdk`: without members that are empty or false.
 SPEC: A2A 1.0 §8 (agent cards, JWS over RFC 8785); 0.3 §5.5.
 """
 
@@ -14,11 +15,12 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from citywatch.core.errors import Malformed
+from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.wire.a2a import VERSION
 
 PATH: Final = "/.well-known/agent-card.json"
-BINDING: Final = "JSONRPC"
+BINDINGS: Final = ("JSONRPC", "HTTP+JSON")
+"""What a peer may speak; an agent is served both, whichever that is (ADR 31)."""
 MAX_SKILLS: Final = 256
 _TEXTS: Final = ("name", "description", "version")
 _KEPT: Final = (*_TEXTS, "documentationUrl", "iconUrl")
@@ -47,19 +49,36 @@ def check_card(value: object, url: str) -> dict[str, Any]:
             _texts(skill.get(name, []), name)
     ids = [one["id"] for one in skills]
     _expect(len(set(ids)) == len(ids), "two skills have one id")
-    addresses = _addresses(card)
-    _expect(bool(addresses), f"it offers no {BINDING} of A2A {VERSION}")
-    _expect(url.rstrip("/") in addresses, f"it leads elsewhere than to {url}")
+    _expect(bool(_interfaces(card)), "it says nowhere where the agent is")
+    _expect(_at(card, url, None), f"it leads elsewhere than to {url}")
     return card
 
 
-def served(card: Mapping[str, Any], url: str, skills: tuple[str, ...]) -> dict[str, Any]:
-    """A checked card as its callers see it: our address, and those `skills` that are offered here (none named: all)."""
+def check_spoken(card: Mapping[str, Any], url: str, binding: str) -> None:
+    """Raise `Refused` unless this card's agent takes A2A 1.0 in this binding at the configured address."""
+    if not _at(card, url, (binding, VERSION)):
+        said = ", ".join(sorted({f"{one} {version}" for _, one, version in _interfaces(card)}))
+        detail = f"this gateway speaks A2A {VERSION} over {binding} there; the agent's card offers {said[:200]}"
+        raise Refused(Code.REVISION_UNSUPPORTED, detail)
+
+
+def served(
+    card: Mapping[str, Any], url: str, skills: tuple[str, ...], binding: str = BINDINGS[0], *, pushes: bool = False
+) -> dict[str, Any]:
+    """A checked card as its callers see it: our address, and those `skills` that are offered here (none named: all).
+
+    `binding` is the peer's own, and so the first one; `pushes`: the caller can have them sent.
+    """
     capabilities = card.get("capabilities", {})
     told: dict[str, Any] = {name: card[name] for name in _KEPT if type(card.get(name)) is str}
     told |= {name: card[name] for name in _MODES if name in card}
-    told["supportedInterfaces"] = [{"url": url, "protocolBinding": BINDING, "protocolVersion": VERSION}]
-    told["capabilities"] = {"streaming": capabilities.get("streaming") is True}
+    spoken = sorted(BINDINGS, key=lambda one: one != binding)
+    told["supportedInterfaces"] = [{"url": url, "protocolBinding": one, "protocolVersion": VERSION} for one in spoken]
+    told["capabilities"] = {
+        name: True
+        for name, offered in (("streaming", True), ("pushNotifications", pushes))
+        if offered and capabilities.get(name) is True
+    }
     told["skills"] = [
         {name: one[name] for name in (*_SKILL_TEXTS, *_SKILL_LISTS) if name in one}
         for one in card["skills"]
@@ -70,20 +89,33 @@ def served(card: Mapping[str, Any], url: str, skills: tuple[str, ...]) -> dict[s
     return plain
 
 
-def _addresses(card: Mapping[str, Any]) -> set[str]:
-    """Where the card says that JSON-RPC is taken; in one of 0.3 that is `url`, if it prefers that."""
-    found = set()
+def _at(card: Mapping[str, Any], url: str, spoken: tuple[str, str] | None) -> bool:
+    """Whether the card names this address, in this binding and version (None: in any)."""
+    return any(
+        address == url.rstrip("/") and spoken in (None, (binding, version))
+        for address, binding, version in _interfaces(card)
+    )
+
+
+def _interfaces(card: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Address, binding and version of each way to speak to the agent. SPEC: 0.3 §5.5.5: there `url` is the first."""
     interfaces = card.get("supportedInterfaces", [])
     _expect(type(interfaces) is list, "`supportedInterfaces` is no list")
-    for one in interfaces:
-        said = _object(one, "an interface")
-        address = said.get("url")
-        if said.get("protocolBinding") == BINDING and said.get("protocolVersion") == VERSION and type(address) is str:
-            found.add(address.rstrip("/"))
-    old = card.get("url")
-    if not interfaces and type(old) is str and card.get("preferredTransport", BINDING) == BINDING:
-        found.add(old.rstrip("/"))
-    return found
+    more = card.get("additionalInterfaces", []) if not interfaces else []
+    _expect(type(more) is list, "`additionalInterfaces` is no list")
+    found = [_words(one, ("url", "protocolBinding", "protocolVersion")) for one in interfaces]
+    if not interfaces and type(card.get("url")) is str:
+        version = card.get("protocolVersion")
+        old = version if type(version) is str else "0.3"
+        told = {"url": card["url"], "transport": card.get("preferredTransport", BINDINGS[0])}
+        found = [(*_words(one, ("url", "transport"))[:2], old) for one in (told, *more)]
+    return [(address.rstrip("/"), binding, version) for address, binding, version in found]
+
+
+def _words(value: object, names: tuple[str, ...]) -> tuple[str, str, str]:
+    said = _object(value, "an interface")
+    words = [one if type(one := said.get(name)) is str else "" for name in names]
+    return words[0], words[1], words[2] if len(words) > 2 else ""
 
 
 def _plain(value: Any) -> Any:

@@ -66,13 +66,31 @@ def given(response: Response) -> tuple[tuple[str, str], ...]:
     return tuple(dict.fromkeys(found))
 
 
+def conversation(response: Response) -> str:
+    """The conversation that a checked reply belongs to, empty if it says none."""
+    found = (value.get("contextId") for value in _bodies(response.result or {}))
+    return next((one for one in found if type(one) is str and PLAIN_ID.match(one)), "")
+
+
 def is_last(response: Response) -> bool:
-    """Whether a stream has nothing to say after this: a message, a failure, or a task that is over or waits."""
+    """Whether a stream has nothing to say after this: a message, a failure, or a task that is over."""
+    return _state(response) in (None, *_OVER)
+
+
+def may_be_last(response: Response) -> bool:
+    """Whether a stream may end here: after the last message, or where the task waits for somebody."""
+    return _state(response) in (None, *_RESTING)
+
+
+def _state(response: Response) -> str | None:
+    """The state in which this message says that the task is: none at all after a message or a failure, empty for a
+    piece of an artifact."""
     result = response.result
     if result is None or "message" in result:
-        return True
+        return None
     body = result.get("task") or result.get("statusUpdate")
-    return body is not None and body["status"]["state"] in _RESTING
+    state: str = "" if body is None else body["status"]["state"]
+    return state
 
 
 def _bodies(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -97,7 +115,7 @@ def _checked_status(value: object) -> None:
     _expect(type(value) is dict, "a status is no object")
     assert isinstance(value, dict)
     state = value.get("state")
-    _expect(type(state) is str and state in _STATES, "a status has no known `state`")
+    _expect(type(state) is str and state in STATES, "a status has no known `state`")
     if "message" in value:
         _checked_message(value["message"])
 
@@ -133,11 +151,19 @@ def _checked_piece(value: object) -> None:
 
 _SENT: Final[Mapping[str, Callable[[object], None]]] = {"task": _checked_task, "message": _checked_message}
 _STREAMED: Final = {**_SENT, "statusUpdate": _checked_update, "artifactUpdate": _checked_piece}
-_STATES: Final = frozenset(
+STATES: Final = frozenset(
     f"TASK_STATE_{one}"
     for one in "SUBMITTED WORKING COMPLETED FAILED CANCELED INPUT_REQUIRED REJECTED AUTH_REQUIRED".split()
 )
-_RESTING: Final = _STATES - {"TASK_STATE_SUBMITTED", "TASK_STATE_WORKING"}
+_WAITING: Final = frozenset(("TASK_STATE_INPUT_REQUIRED", "TASK_STATE_AUTH_REQUIRED"))
+_RESTING: Final = STATES - {"TASK_STATE_SUBMITTED", "TASK_STATE_WORKING"}
+_OVER: Final = _RESTING - _WAITING
+
+
+def _checked_list(result: Mapping[str, Any]) -> None:
+    _expect(type(result.get("tasks")) is list, "`tasks` is no list")
+    for one in result["tasks"]:
+        _checked_task(one)
 
 
 def _one_of(kinds: Mapping[str, Callable[[object], None]]) -> Callable[[Mapping[str, Any]], None]:
@@ -154,5 +180,6 @@ _CHECKS: Final[Mapping[str, Callable[[Mapping[str, Any]], None]]] = {
     "SendStreamingMessage": _one_of(_STREAMED),
     "SubscribeToTask": _one_of(_STREAMED),
     "GetTask": _checked_task,
+    "ListTasks": _checked_list,
     "CancelTask": _checked_task,
 }

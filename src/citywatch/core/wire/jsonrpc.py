@@ -24,6 +24,10 @@ from citywatch.core.errors import Malformed
 Id = str | int
 """A request's id. MCP forbids null; we refuse floats and booleans, which peers compare in different ways."""
 
+REFUSED: Final = 1403
+UNAVAILABLE: Final = 1503
+"""Our own codes in errors: JSON-RPC, MCP and A2A reserve -32768 to -32000."""
+
 _MAX_ID_TEXT: Final = 512
 _MAX_METHOD: Final = 128
 _MAX_DIGITS: Final = 1024

@@ -20,13 +20,9 @@ import orjson
 from citywatch.core.call import Call
 from citywatch.core.errors import ADVICE, Code
 from citywatch.core.wire import a2a
-from citywatch.core.wire.jsonrpc import Id, Message, Request
+from citywatch.core.wire.jsonrpc import REFUSED, UNAVAILABLE, Id, Message, Request
 from citywatch.core.wire.methods import LEGACY, MODERN
 from citywatch.core.wire.requests import PROTOCOL_VERSION
-
-REFUSED: Final = 1403
-UNAVAILABLE: Final = 1503
-"""Our own JSON-RPC codes: JSON-RPC and MCP reserve -32768 to -32000."""
 
 CODE_META: Final = "citywatch/code"
 DECISION_META: Final = "citywatch/decision"

@@ -20,6 +20,7 @@ from cryptography.x509.oid import NameOID
 
 from citywatch.adapters.upstream import Bounds, HttpServer, HttpUpstream, Patience
 from citywatch.core.errors import Code, Unavailable
+from citywatch.core.identity.access import AccessToken
 from tests.upstream_world import (
     ASK,
     EVENTS,
@@ -498,3 +499,32 @@ async def test_a_server_over_tls_must_be_who_it_is_trusted_to_be(
                 await upstream.send("a", ASK, {}, None, repeatable=False)
             assert there.seen == []
         await upstream.close()
+
+
+# ---- access tokens -----------------------------------------------------------------------------------------------
+
+
+async def test_a_server_that_takes_tokens_is_sent_nothing_without_one_and_no_other_is_ever_shown_one() -> None:
+    token = AccessToken("at.of.ours", "d" * 64, 0)
+    async with world(says(response())) as there:
+        plain, taking = there.upstream(), there.upstream(takes_tokens=True)
+        await plain.send("a", ASK, {}, None, repeatable=False)
+        for ask in (
+            taking.send("a", ASK, {}, None, repeatable=False),
+            taking.listen("a", {}, None),
+            taking.end("a", {}, "s"),
+            plain.send("a", ASK, {}, None, repeatable=False, token=token),
+        ):
+            with pytest.raises(Unavailable, match="no access token"):
+                await ask
+        await taking.send("a", ASK, {}, None, repeatable=False, token=token)
+        assert await taking.end("a", {}, "s", token=AccessToken("another.of.ours", "d" * 64, 0)) == 200
+        shown = [seen.header("authorization") for seen in there.seen]
+        assert shown == [None, "Bearer at.of.ours", "Bearer another.of.ours"]
+        await plain.close()
+        await taking.close()
+
+
+def test_a_server_is_shown_tokens_or_a_credential() -> None:
+    with pytest.raises(ValueError, match="not both"):
+        HttpUpstream(HttpServer(name="x", url="http://127.0.0.1:1/", takes_tokens=True), lambda: "Bearer x")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from citywatch.core.errors import Malformed
-from citywatch.core.wire.a2a_card import check_card, served
+from citywatch.core.errors import Code, Malformed, Refused
+from citywatch.core.wire.a2a_card import check_card, check_spoken, served
 
 URL = "https://billing.example/a2a"
 SKILL = {"id": "invoice", "name": "Invoice", "description": "Tells what is owed.", "tags": ["money"], "examples": []}
@@ -38,7 +38,8 @@ def test_a_card_is_shown_with_our_address_and_nothing_that_leads_around_us() -> 
         "defaultInputModes": ["text/plain"],
         "capabilities": {"streaming": True},
         "supportedInterfaces": [
-            {"url": "https://gate.example/a2a/billing", "protocolBinding": "JSONRPC", "protocolVersion": "1.0"}
+            {"url": "https://gate.example/a2a/billing", "protocolBinding": one, "protocolVersion": "1.0"}
+            for one in ("JSONRPC", "HTTP+JSON")
         ],
         "skills": [{key: value for key, value in SKILL.items() if value}],
     }
@@ -46,11 +47,33 @@ def test_a_card_is_shown_with_our_address_and_nothing_that_leads_around_us() -> 
     assert "capabilities" not in served(CARD | {"capabilities": {}}, URL, ())
 
 
-def test_a_card_of_0_3_is_read() -> None:
-    old = {key: value for key, value in CARD.items() if key != "supportedInterfaces"}
-    assert check_card(old | {"url": URL + "/"}, URL)
-    with pytest.raises(Malformed):
-        check_card(old | {"url": URL, "preferredTransport": "GRPC"}, URL)
+def test_a_card_of_0_3_is_read_and_its_agent_is_not_spoken_to() -> None:
+    old = {key: value for key, value in CARD.items() if key != "supportedInterfaces"} | {"protocolVersion": "0.3.0"}
+    for said in (
+        {"url": URL + "/"},
+        {"url": URL, "preferredTransport": "GRPC"},
+        {"url": "https://billing.example/grpc", "additionalInterfaces": [{"url": URL, "transport": "HTTP+JSON"}]},
+    ):
+        card = check_card(old | said, URL)
+        with pytest.raises(
+            Refused, match=r"speaks A2A 1\.0 over JSONRPC there; the agent's card offers .*0\.3\.0"
+        ) as found:
+            check_spoken(card, URL, "JSONRPC")
+        assert found.value.code is Code.REVISION_UNSUPPORTED
+    with pytest.raises(Malformed, match="leads elsewhere"):
+        check_card(old | {"url": "https://evil.example"}, URL)
+    with pytest.raises(Malformed, match="additionalInterfaces"):
+        check_card(old | {"url": URL, "additionalInterfaces": 1}, URL)
+
+
+def test_an_agent_is_spoken_to_in_the_binding_that_its_card_names_for_the_address() -> None:
+    check_spoken(CARD, URL, "JSONRPC")
+    with pytest.raises(Refused):
+        check_spoken(CARD, URL, "HTTP+JSON")
+    rest = CARD | {"supportedInterfaces": [{"url": URL, "protocolBinding": "HTTP+JSON", "protocolVersion": "1.0"}]}
+    check_spoken(rest, URL, "HTTP+JSON")
+    told = served(rest, "https://gate.example/a2a/billing", (), "HTTP+JSON")
+    assert [one["protocolBinding"] for one in told["supportedInterfaces"]] == ["HTTP+JSON", "JSONRPC"]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +90,7 @@ def test_a_card_of_0_3_is_read() -> None:
         ({"defaultInputModes": "text"}, "`defaultInputModes`"),
         ({"supportedInterfaces": {}}, "`supportedInterfaces`"),
         ({"supportedInterfaces": [1]}, "an interface"),
-        ({"supportedInterfaces": []}, "offers no JSONRPC"),
+        ({"supportedInterfaces": []}, "nowhere where the agent is"),
         (
             {
                 "supportedInterfaces": [

@@ -1,0 +1,95 @@
+"""Access tokens, put together: the keys of each generation of the authority, and for which servers they are written.
+
+Decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from citywatch.adapters.gateway.app import Route
+from citywatch.adapters.keys import KeyKind, KeySigner, SecretDirectory, open_key
+from citywatch.adapters.upstream import HttpServer, HttpUpstream
+from citywatch.config import Exchanged, Http, Settings
+from citywatch.core.wire.oauth import metadata_url
+from citywatch.service.access import KEYS_PATH, METADATA_PATH, AccessKeys, AccessTokens, Resource
+from citywatch.service.discovery import check_metadata
+from citywatch.service.ports import Chance, Clock
+from citywatch.service.rotation import AuthorityRow
+
+JSON = "application/json"
+
+
+def resources(settings: Settings) -> dict[str, Resource]:
+    """By the name of a server or peer that is shown tokens: its resource."""
+    return {
+        name: Resource(identifier=reach.credential.resource, scopes=reach.credential.scopes)
+        for name, reach in _over_http(settings)
+        if isinstance(reach.credential, Exchanged)
+    }
+
+
+def access_tokens(
+    settings: Settings, keys: SecretDirectory, row: Callable[[], AuthorityRow], clock: Clock, chance: Chance
+) -> AccessTokens | None:
+    """What writes the tokens that servers are shown; None where this gateway issues none."""
+    if settings.issuer is None:
+        return None
+    signing = GenerationKeys(keys, row).now
+    return AccessTokens(issuer=settings.issuer, resources=resources(settings), keys=signing, clock=clock, chance=chance)
+
+
+async def check_published(settings: Settings, name: str, caller: str) -> str:
+    """Hold what a server publishes of itself as a resource against the file; return a remark, raise what differs."""
+    reach = dict(_over_http(settings)).get(name)
+    if reach is None or not isinstance(reach.credential, Exchanged) or settings.issuer is None:
+        return ""
+    resource = reach.credential.resource
+    upstream = HttpUpstream(HttpServer(name=name, url=metadata_url(reach.url, resource), ca=reach.ca), None)
+    try:
+        return await check_metadata(upstream, caller, resource, settings.issuer)
+    finally:
+        await upstream.close()
+
+
+def key_name(generation: int) -> str:
+    """The file of the key that signs access tokens while this generation of the authority signs papers."""
+    return f"authority-{generation}-access.pem"
+
+
+class GenerationKeys:
+    """The keys of all generations that are believed, by the authority's row as it stands."""
+
+    def __init__(self, keys: SecretDirectory, row: Callable[[], AuthorityRow]) -> None:
+        self._keys = keys
+        self._row = row
+        self._signers: dict[int, KeySigner] = {}
+
+    def now(self) -> AccessKeys:
+        row = self._row()
+        self._signers = {
+            one.number: self._signers.get(one.number) or open_key(self._keys, key_name(one.number), KeyKind.P256)
+            for one in row.generations
+        }
+        return AccessKeys(self._signers[row.active], tuple(one.public for one in self._signers.values()))
+
+
+def access_routes(tokens: AccessTokens | None) -> dict[tuple[str, str], Route]:
+    """Where servers find who issues their tokens, and the keys that verify them. Neither is a secret."""
+    if tokens is None:
+        return {}
+
+    async def metadata(_: bytes) -> tuple[int, str, bytes]:
+        return 200, JSON, tokens.metadata()
+
+    async def keys(_: bytes) -> tuple[int, str, bytes]:
+        return 200, JSON, tokens.key_set()
+
+    return {("GET", METADATA_PATH): metadata, ("GET", KEYS_PATH): keys}
+
+
+def _over_http(settings: Settings) -> Iterator[tuple[str, Http]]:
+    for name, server in settings.servers.items():
+        if isinstance(server.reach, Http):
+            yield name, server.reach
+    yield from ((name, peer.reach) for name, peer in settings.peers.items())
