@@ -62,6 +62,7 @@ def _register() -> None:
         check,
         connect,
         contexts,
+        demo,
         federation,
         grants,
         halts,
@@ -82,6 +83,7 @@ def _register() -> None:
 
     parts: list[Callable[[click.Group], None]] = [
         setup.register,
+        demo.register,
         check.register,
         run.register,
         agents.register,
