@@ -19,6 +19,7 @@ from citywatch.config.attestors import attestors
 from citywatch.config.audiences import audiences
 from citywatch.config.content import content
 from citywatch.config.document import Node, Scalar, Table, parse_document
+from citywatch.config.federation import federation
 from citywatch.config.peers import peers
 from citywatch.config.principals import principals
 from citywatch.config.reader import Notes, duration, each, flag, integer, named, shown, size, some, text, url, where
@@ -80,7 +81,9 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         section.wrong("servers", f"`{OWN}` is the gateway's own server", "give this one another name")
     _one_user_each(notes, root)
     asks = section.maybe("reader", reader)
-    ours: Mapping[str, Agent] = section.get("agents", agents({OWN: OWN_TOOLS, **_declared(root)}, _attestors(root)), {})
+    ours: Mapping[str, Agent] = section.get(
+        "agents", agents({OWN: OWN_TOOLS, **_declared(root)}, _attestors(root), _domains(root)), {}
+    )
     seen_by = {name: agent.audience for name, agent in ours.items()}
     spoken_to: Mapping[str, PeerAgent] = section.get(
         "peers", peers(_people(root)["agent"], {OWN, *servers}, seen_by), {}
@@ -102,6 +105,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         principals=section.get("principals", principals(_declared(root)), {}),
         reader=asks,
         peers=spoken_to,
+        federation=section.get("federation", federation(domain or ""), {}),
         content=section.get("content", content, {}),
         limits=section.get("limits", _limits, Limits()),
         witnesses=witnesses,
@@ -145,6 +149,11 @@ def _declared(root: Node) -> Declared:
     """The names of the servers and tools that stand in the file, whether or not they could be read."""
     servers = _members(_members(root).get("servers"))
     return {name: _members(_members(node).get("tools")).keys() for name, node in servers.items()}
+
+
+def _domains(root: Node) -> Collection[str]:
+    """The other trust domains that are believed, whether or not they could be read."""
+    return _members(_members(root).get("federation")).keys()
 
 
 def _attestors(root: Node) -> Collection[str]:

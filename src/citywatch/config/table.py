@@ -30,6 +30,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "agents",
         "servers",
         "peers",
+        "federation",
         "attestors",
         "principals",
         "audiences",
@@ -41,6 +42,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "unsafe_observe",
     ),
     "agents.*": (
+        "spiffe_id",
         "roles",
         "attributes",
         "budgets",
@@ -75,6 +77,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "servers.*.tools.*.parameters.*": ("type", "scale", "role", "party", "adds"),
     "servers.*.tools.*.output.*": ("label", "party", "key", "readers", "handle", "deliver"),
     "servers.*.tools.*.parts": ("label", "readers"),
+    "federation.*": ("bundle", "endpoint", "profile", "endpoint_id", "ca", "refresh", "max_age"),
     "peers.*": (
         "url",
         "binding",

@@ -61,6 +61,7 @@ def decided(
         direction=call.direction.value,
         agent=call.agent,
         key=credential.key,
+        proved=credential.proved,
         server=call.server,
         method=call.method,
         name=call.name,

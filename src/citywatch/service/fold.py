@@ -46,6 +46,7 @@ from citywatch.service.recorded import (
     Then,
     attestation_of,
     claims_of,
+    digest_of,
     holders_of,
     known_then,
     papers_of,
@@ -64,7 +65,8 @@ REPLICA: Final = "fold"
 IDLE: Final = frozenset(
     "resolved rejected authority_changed credential_issued tool_approved tool_changed offers_dropped started stopped "
     "gap policy_loaded erased label_released grant_rooted grant_withdrawn key_revoked halted resumed "
-    "tool_withdrawn quarantined quarantine_lifted program_measured program_started issuer_distrusted".split()
+    "tool_withdrawn quarantined quarantine_lifted program_measured program_started issuer_distrusted bundle_believed "
+    "bundle_refused".split()
 )
 """Tags of entries that change nothing which a decision of this fold rests on: pins stand in the entries themselves, and
 a label that a call let down is let down again. By tags: a log may hold entries of a version beside this one."""
@@ -309,7 +311,7 @@ class Fold:
         kept = self._plans.get(event.plan or "")
         for plan in (None, None if kept is None or kept.plan is None else kept.plan.held.plan):
             after = take_up(plan, event.task, event.principal, *before, event.at)
-            if not isinstance(after, NotAdopted) and _digest(after[0]) == event.plan:
+            if not isinstance(after, NotAdopted) and digest_of(after[0]) == event.plan:
                 return plan
         return None
 
@@ -319,7 +321,7 @@ class Fold:
         plan, progress = plan_key(holder), progress_key(holder)
         dark = event.agent in self._dark.plans
         holding, _ = held_to(holder, await self._rows.load((plan, progress), ()))
-        if _digest(holding) == event.plan and not dark:
+        if digest_of(holding) == event.plan and not dark:
             return
         kept = self._plans.get(event.plan or "")
         if event.plan is None:  # lifted just now: what people said up to here entitles to nothing any more
@@ -374,7 +376,7 @@ class Fold:
     async def _payload(self, index: int, digest: str | None) -> bytes | None:
         """The body that an entry names; None if it was erased, never kept, or is not the one."""
         kept: Payload | None = await self._log.payload(index)
-        return kept.body if kept is not None and payload_digest(kept.salt, kept.body) == digest else None
+        return kept.body if kept is not None and payloaddigest_of(kept.salt, kept.body) == digest else None
 
     async def _agent(self, agent: str) -> AgentRow:
         key = agent_key(agent.rpartition("/")[2])
@@ -396,7 +398,3 @@ class Fold:
             self._dark.context(row.agent, key, why)
         if not row.keys:
             self._dark.everything = why  # the log does not say which contexts those are
-
-
-def _digest(holding: Holding) -> str | None:
-    return None if holding.plan is None else holding.plan.held.digest

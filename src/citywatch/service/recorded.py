@@ -14,6 +14,7 @@ import msgspec
 from citywatch.core import events
 from citywatch.core.call import Allow, Ask, Call, Decision, Deny, Reason
 from citywatch.core.delegation.chain import Asking, Chain, Trust, authorise
+from citywatch.core.enforce.held import Holding
 from citywatch.core.enforce.needs import Key, Known, Needs, Pin
 from citywatch.core.enforce.peers import owner_of, thing_rows
 from citywatch.core.enforce.rules import Rules
@@ -70,7 +71,7 @@ def authority_of(one: events.Decided, rules: Rules, chain: Chain | Reason | None
         return held
     domain = min(chain.caveats.audience or (rules.domain,))  # it was ours then, whatever it is called now
     trust = Trust(domain=domain, roots={chain.principal: (chain.root_thumb,)}, revoked=(), epoch=0)
-    asking = Asking(agent=one.agent, key=one.key, task=one.task)
+    asking = Asking(agent=one.agent, key=one.proved or one.key, task=one.task)
     return msgspec.structs.replace(held, delegated=authorise(chain, asking, trust, one.at))
 
 
@@ -106,10 +107,21 @@ def things_of(one: events.Decided, call: Call, agent: AgentRow | None) -> Mappin
     return {key: owner_of(agent) for key in thing_rows(call)}
 
 
+def digest_of(holding: Holding) -> str | None:
+    """The plan that an agent is held to, as an entry names it."""
+    return None if holding.plan is None else holding.plan.held.digest
+
+
 def papers_of(one: events.Decided | events.PlanWritten) -> Credential:
     """Papers that hold at that instant and no other, for whoever had some."""
     return Credential(
-        agent=one.agent, key=one.key, kind=Kind.X509, not_before=one.at - 1, not_after=one.at + 1, digest=""
+        agent=one.agent,
+        key=one.key,
+        proved=one.proved if isinstance(one, events.Decided) else "",
+        kind=Kind.X509,
+        not_before=one.at - 1,
+        not_after=one.at + 1,
+        digest="",
     )
 
 

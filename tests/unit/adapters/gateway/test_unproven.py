@@ -11,6 +11,7 @@ from citywatch.adapters.gateway.app import UNPROVEN_BODY, UNPROVEN_PLACES, Gatew
 from citywatch.adapters.gateway.door import Door
 from citywatch.adapters.gateway.protocol import Peer
 from citywatch.core import events
+from citywatch.core.identity.elsewhere import Domains
 from citywatch.core.wire.jsonrpc import FROM_SERVER
 from citywatch.service.exchange import Exchange
 from tests.identity_city import GATEWAY, signer
@@ -62,7 +63,7 @@ async def gateway() -> AsyncIterator[tuple[Gateway, City, Papers]]:
 
     opened = Gateway(
         exchange=Exchange(city.enforcer, {"bank": city.upstream}, FROM_SERVER, 3),
-        door=Door(lambda: papers.bundle, GATEWAY, papers.messages),
+        door=Door(lambda: Domains(home=papers.bundle), GATEWAY, papers.messages),
         limits=FROM_SERVER,
         body_time=60,
         max_in_flight=8,
