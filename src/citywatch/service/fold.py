@@ -376,7 +376,7 @@ class Fold:
     async def _payload(self, index: int, digest: str | None) -> bytes | None:
         """The body that an entry names; None if it was erased, never kept, or is not the one."""
         kept: Payload | None = await self._log.payload(index)
-        return kept.body if kept is not None and payloaddigest_of(kept.salt, kept.body) == digest else None
+        return kept.body if kept is not None and payload_digest(kept.salt, kept.body) == digest else None
 
     async def _agent(self, agent: str) -> AgentRow:
         key = agent_key(agent.rpartition("/")[2])
