@@ -78,7 +78,7 @@ async def _check(place: Place, closed: Sequence[str]) -> list[str]:
             problems.append("no agent is registered: `citywatch agent add NAME`")
         problems += await _policies(city, agents)
         if not settings.servers and not settings.peers:
-            problems.append("no server and no peer is configured: nothing would be protected")
+            problems.append("no server is configured: nothing would be protected")
         approved = await approvals(city.store)
         standings = set()
         for name, upstream in build_upstreams(place).items():
