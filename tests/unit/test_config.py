@@ -432,10 +432,9 @@ BAD: list[tuple[str, str, str, str]] = [
         f"{DOMAIN}§zzz: 1\n",
         "",
         "unknown key `zzz`",
-        "write one of trust_domain, listen, names, state, policies, temporal_rules, plan_templates, origin, "
-        "issuer, agents, servers, peers, federation, attestors, principals, audiences, reader, content, limits, "
-        "witnesses, "
-        "witness_quorum, unsafe_observe",
+        "write one of trust_domain, listen, names, state, policies, temporal_rules, plan_templates, boilerplate, "
+        "origin, issuer, agents, servers, peers, federation, attestors, principals, audiences, reader, content, "
+        "limits, witnesses, witness_quorum, unsafe_observe",
     ),
     (f"{DOMAIN}listen: §[]\n", "listen", "an empty list", "name at least one, or remove the key"),
     (
@@ -1084,6 +1083,7 @@ BAD: list[tuple[str, str, str, str]] = [
         "expected text, found a list",
         "write one text",
     ),
+    (f"{DOMAIN}boilerplate: §7\n", "boilerplate", "expected text, found a number", "put it in quotes"),
     (f"{DOMAIN}plan_templates: §7\n", "plan_templates", "expected text, found a number", "put it in quotes"),
     # principals
     (

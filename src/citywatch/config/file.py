@@ -119,6 +119,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         observe=observe,
         temporal_rules=section.maybe("temporal_rules", where),
         plan_templates=section.maybe("plan_templates", where),
+        boilerplate=section.maybe("boilerplate", where),
         issuer=named_issuer,
     )
     where_to = "name the people whose words steer acts under `principals`, or remove `{}`"

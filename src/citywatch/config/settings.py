@@ -208,8 +208,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The whole file. Paths are resolved; `unsafe` names every dangerous option that is on.
 
     `observe` is `unsafe_observe`: refusals are written down and not enforced.
-    `temporal_rules` is a file of rules about what happened before, `plan_templates` a folder of plans with parameters;
-    None: there are none. `attestors` are public keys of builders by their name: a SubjectPublicKeyInfo in base64.
+    `temporal_rules` is a file of rules about what happened before, `plan_templates` a folder of plans with parameters,
+    `boilerplate` one of texts that agents may say to each other as often as they like; None: there are none.
+    `attestors` are public keys of builders by their name: a SubjectPublicKeyInfo in base64.
     """
 
     trust_domain: str
@@ -230,6 +231,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     observe: bool = False
     temporal_rules: str | None = None
     plan_templates: str | None = None
+    boilerplate: str | None = None
     peers: Mapping[str, PeerAgent] = {}
     federation: Mapping[str, Neighbour] = {}
     attestors: Mapping[str, str] = {}

@@ -25,6 +25,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "policies",
         "temporal_rules",
         "plan_templates",
+        "boilerplate",
         "origin",
         "issuer",
         "agents",

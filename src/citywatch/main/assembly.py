@@ -31,13 +31,12 @@ from citywatch.core.identity.x509 import gateway_id
 from citywatch.core.log.checkpoint import format_note_key, parse_note_key
 from citywatch.core.manifest import Clearance
 from citywatch.core.plan.formula import Rule
-from citywatch.core.plan.notes import BadRules
-from citywatch.core.plan.rules import format_rules, needs_contexts, parse_rules
-from citywatch.core.policy.cedar import Policy, Source, parse_policies
+from citywatch.core.plan.rules import format_rules
 from citywatch.core.policy.world import AgentFacts
 from citywatch.core.signature import parse_spki, thumbprint
 from citywatch.main.access import key_name
 from citywatch.main.place import Place, Replica, open_state
+from citywatch.main.texts import read_boilerplate, read_policies, read_temporal_rules
 from citywatch.main.upstreams import own_server
 from citywatch.service.admin import Admin
 from citywatch.service.authority import Authority, Generation, found_generation, p256
@@ -222,7 +221,7 @@ def operator() -> str:
 
 def configured(settings: Settings) -> Configured:
     """The settings in the terms of the gates; raises `Malformed` with all mistakes of the temporal rules."""
-    temporal = read_temporal_rules(settings)
+    temporal, boilerplate = read_temporal_rules(settings), read_boilerplate(settings)
     return Configured(
         domain=settings.trust_domain,
         agents=tuple(
@@ -231,7 +230,8 @@ def configured(settings: Settings) -> Configured:
         ),
         servers={**{name: server.tools for name, server in settings.servers.items()}, **own_server(settings)},
         budgets={agent.name: agent.budgets for agent in settings.agents.values() if agent.budgets},
-        digest=declared_digest(manifest_digest(settings), temporal),
+        digest=declared_digest(manifest_digest(settings), temporal, boilerplate),
+        boilerplate=boilerplate,
         leeway_ms=LEEWAY_MS,
         principals=settings.principals,
         clearances={
@@ -252,47 +252,12 @@ def configured(settings: Settings) -> Configured:
     )
 
 
-def declared_digest(manifest: str, temporal: tuple[Rule, ...]) -> str:
-    """What names all that decisions rest on beside policies; as before rules were known, where there are none."""
-    if not temporal:
+def declared_digest(manifest: str, temporal: tuple[Rule, ...], boilerplate: tuple[str, ...] = ()) -> str:
+    """What names all that decisions rest on beside policies; as before these were known, where there are none."""
+    if not temporal and not boilerplate:
         return manifest
-    return digest(b"citywatch/declared/v1\n" + canonical([manifest, format_rules(temporal)]))
-
-
-def read_temporal_rules(settings: Settings) -> tuple[Rule, ...]:
-    """The rules of the file that `temporal_rules` names; raises `Malformed` with a line and column for each mistake."""
-    if settings.temporal_rules is None:
-        return ()
-    file = Path(settings.temporal_rules)
-    try:
-        rules = parse_rules(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as failure:
-        raise Malformed(f"the temporal rules in `{file}` cannot be read: {failure}") from None
-    except BadRules as failure:
-        lines = (
-            f"{file.name}: {': '.join(part for part in (one.where, one.what) if part)}" for one in failure.mistakes
-        )
-        raise Malformed("\n".join(lines)) from None
-    blind = () if settings.principals else tuple(rule.name for rule in rules if needs_contexts(rule))
-    if blind:
-        raise Malformed(
-            f"{file.name}: {', '.join(f'`{name}`' for name in blind)}: origins, tasks and principals are known, and "
-            "people can be asked, only where `principals` are declared"
-        )
-    return rules
-
-
-def read_policies(settings: Settings) -> tuple[Policy, ...]:
-    """Every `*.cedar` of the policies folder; raises `Malformed` with all mistakes of all files."""
-    folder = Path(settings.policies)
-    try:
-        files = sorted(folder.glob("*.cedar"))
-        sources = [Source(str(file.relative_to(folder)), file.read_text(encoding="utf-8")) for file in files]
-    except (OSError, UnicodeDecodeError) as failure:
-        raise Malformed(f"the policies in `{folder}` cannot be read: {failure}") from None
-    if not sources:
-        raise Malformed(f"there is no *.cedar file in `{folder}`: nothing would be permitted")
-    return parse_policies(sources)
+    texts = [[digest(text.encode()) for text in boilerplate]] if boilerplate else []
+    return digest(b"citywatch/declared/v1\n" + canonical([manifest, format_rules(temporal), *texts]))
 
 
 async def approved_definitions(store: Store) -> dict[Tool, Definition]:

@@ -124,6 +124,8 @@ async def _policies(city: City, agents: Iterable[str]) -> list[str]:
         click.echo(f"assumes         {one}")
     if rules.temporal:
         click.echo(f"temporal rules  {len(rules.temporal)}, {', '.join(one.rule.name for one in rules.temporal[:8])}")
+    if rules.follows:
+        click.echo("spread of text  is counted, because a policy or a rule asks for it")
     cards = {one.server for one in await approvals(city.store) if one.kind == CARD}
     for line in told(rules, cards):
         click.echo(line)

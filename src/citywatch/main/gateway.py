@@ -37,6 +37,7 @@ from citywatch.service.access import AccessTokens
 from citywatch.service.alarm import Alarm, WatchedStore, keep_looking
 from citywatch.service.bulkheads import Guarded, Places
 from citywatch.service.cards import Cards
+from citywatch.service.carried import drop_carried
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.exchange import Exchange
 from citywatch.service.federation import Federation
@@ -292,12 +293,13 @@ async def _fold(enforcer: Enforcer) -> None:
 
 
 async def _forget(enforcer: Enforcer) -> None:
-    """Drop what is over at the start and now and then: what handles stood for, what temporal rules remember."""
+    """Drop what is over at the start and now and then: what handles stood for, who carried what on, past events."""
     while True:
         with suppress(CitywatchError):
             now = enforcer.clock.now_ms()
             await drop_shelves(enforcer.store, now)
             await drop_memories(enforcer.store, enforcer.rules, now)
+            await drop_carried(enforcer.store, now)
         await asyncio.sleep(FORGET_S)
 
 

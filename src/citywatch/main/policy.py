@@ -158,7 +158,7 @@ async def _why_logged(place: Place, call: str) -> None:
     name = decided.agent.rpartition("/")[2]
     authority = Authority(agent=decided.agent, name=name, key=decided.key, entity=rules.agent(decided.agent, name))
     try:
-        facts = facts_of(rebuild(decided, payload.body), authority, rules, decided.at)
+        facts = facts_of(rebuild(decided, payload.body), authority, rules, decided.at, len(decided.carriers))
     except Refused as refusal:
         click.echo(f"refused before any policy was asked: {refusal.code.value}: {refusal.detail}")
         return

@@ -252,11 +252,11 @@ def flowing(
     if need is None or flow is None:
         return ()
     if call.direction is Direction.TO_AGENT:
-        entering = entering_request(call, need.readers, hushed=need.hushed)
+        entering = entering_request(call, need.readers, hushed=need.hushed, followed=need.followed)
         item = item_of(entering, call.server, loaded, now, model)
         return (*entered(need.context, entering, item, loaded), *risen(need.around, item.label, loaded))
     if need.hearing is not None:
-        return hearing_puts(call, need.hearing, flow, loaded, now, model)
+        return hearing_puts(call, need.hearing, need, flow, loaded, now, model)
     used: Puts = ()
     done = progressed(call, flow, now)
     if done is not None:
@@ -269,12 +269,12 @@ def flowing(
 
 
 def hearing_puts(
-    call: Call, hearing: Hearing, flow: Flow, loaded: Loaded, now: int, model: Model | None = None
+    call: Call, hearing: Hearing, need: FlowNeed, flow: Flow, loaded: Loaded, now: int, model: Model | None = None
 ) -> Puts:
     """What an agent of ours has in its contexts once it was told something: that, and the words of whose task it is."""
     if not hearing.carries:
         return ()
-    item, words = overheard(call, flow, now, model), handed_on(call, flow)
+    item, words = overheard(call, flow, now, model, followed=need.followed), handed_on(call, flow)
     puts: Puts = risen(hearing.around, item.label, loaded)
     for number, key in enumerate(hearing.contexts):
         context, entering = context_of(key, loaded), [item]

@@ -157,7 +157,7 @@ class Enforcer:
             hearer, hears = await self.snapshots.hearer(call, self.rules)
             need = needs(call, self.rules, now, credential.key, readings, self.verified, hearer)
             loaded = await self.store.load(need.rows, [(b.key, b.window) for b in need.budgets])
-            known = await self.snapshots.known(call, need, loaded, self.rules, taken=taken)
+            known = await self.snapshots.known(call, need, loaded, self.rules, now=now, taken=taken)
             need, known = await joined(self.store, self.snapshots, call, need, known, now)
             if filled.broken is not None:
                 known = msgspec.structs.replace(known, broken=filled.broken)
@@ -212,7 +212,7 @@ class Enforcer:
         """Take up a call that was allowed earlier (its reply comes by another request): who asks is verified anew."""
         now = self.clock.now_ms()
         need = needs(call, self.rules, now, credential.key)
-        known = await self.snapshots.known(call, need, await self.store.load(need.rows, ()), self.rules)
+        known = await self.snapshots.known(call, need, await self.store.load(need.rows, ()), self.rules, now=now)
         authority = verify(call, credential, known, now)
         return Judged(
             call=call, credential=credential, decision=_RECALLED, found=_RECALLED, authority=authority, known=known

@@ -18,10 +18,11 @@ import msgspec
 from citywatch.core import events
 from citywatch.core.call import Allow, Call, Decision, Deny, Direction
 from citywatch.core.enforce.admit import DISCLOSED
+from citywatch.core.enforce.carrying import Spread
 from citywatch.core.enforce.context import MAX_ITEMS, Context, Flow, FlowNeed, Ticket, home_of, item_key
 from citywatch.core.enforce.held import FREE, Holding, plan_key
 from citywatch.core.enforce.needs import Known, needs
-from citywatch.core.enforce.peers import receiver_of
+from citywatch.core.enforce.peers import receiver_of, thing_rows
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.errors import Code
 from citywatch.core.flow.history import History
@@ -34,7 +35,7 @@ from citywatch.service.contexts import context_of, held_to, parties_of
 from citywatch.service.entries import MAX_POLICIES, MAX_SOURCES
 from citywatch.service.handles import refilled
 from citywatch.service.ports import Loaded, Store
-from citywatch.service.recorded import Then, holders_of, pin_of, standing_of, things_of
+from citywatch.service.recorded import Then, holders_of, pin_of, standing_of
 from citywatch.service.rejections import MAX_DETAIL
 
 SLICE: Final = 512
@@ -50,6 +51,7 @@ PASSING: Final = frozenset(
         Code.HOPS_EXCEEDED,
         Code.RATE_EXCEEDED,
         Code.RULE_MATCHED,
+        Code.PEER_TASK_UNKNOWN,
         Code.TOOL_CHANGED,
         Code.TOOL_NOT_APPROVED,
         Code.HANDLE_UNKNOWN,
@@ -80,7 +82,7 @@ async def then(store: Store, rules: Rules, index: int, decided: events.Decided, 
     known = Known(
         rules=rules,
         agent=row,
-        things=things_of(decided, call, row),
+        things=await _things(store, call),
         hearer=hearer,
         session=None,
         pin=pin_of(decided),
@@ -90,11 +92,19 @@ async def then(store: Store, rules: Rules, index: int, decided: events.Decided, 
         used={},
         reads=(),
         flow=flow,
+        spread=Spread(carriers=decided.carriers),
     )
     authority = standing_of(decided, rules, need.chain, row)
     if row is not None and decided.at < row.vouched_at:
         missing.append("what was vouched for of the agent then is not kept")
     return Then(call=call, authority=authority, known=known, need=need, missing=tuple(missing))
+
+
+async def _things(store: Store, call: Call) -> dict[tuple[str, str], str | None]:
+    """Whose the tasks and conversations are that a message goes on with: they change hands no more."""
+    keys = thing_rows(call)
+    rows = (await store.load(keys, ())).rows if keys else {}
+    return {key: msgspec.json.decode(rows[key].value, type=str) if key in rows else None for key in keys}
 
 
 async def _registered(store: Store, agent: str) -> AgentRow | None:

@@ -13,7 +13,9 @@ import msgspec
 
 from citywatch.core.call import Call
 from citywatch.core.delegation.chain import Chain
+from citywatch.core.enforce.carrying import NOTHING, PRINT, Carried, Spread, looked_up, print_key, spread_of
 from citywatch.core.enforce.chains import WITHDRAWN, chain_rows
+from citywatch.core.enforce.context import Flow
 from citywatch.core.enforce.cursors import Issued, cursor_key
 from citywatch.core.enforce.held import TaskRow, task_key
 from citywatch.core.enforce.invitation import Invitation, read_invitation
@@ -62,6 +64,7 @@ ROW_TYPES: dict[str, Any] = {
     THING: str,
     REACHED: Reached,
     "halt": bool,
+    PRINT: Carried,
 }
 Counted = tuple[Puts, Reads, tuple[tuple[str, Session], ...]]
 """What adds a session to an agent's: the change, what it was read from, and the sessions that it ends."""
@@ -75,13 +78,17 @@ class Snapshots:
         self._contexts = contexts
         self._decoded: dict[Key, tuple[int, Any]] = {}
 
-    async def known(self, call: Call, need: Needs, loaded: Loaded, rules: Rules, *, taken: bool = False) -> Known:
+    async def known(
+        self, call: Call, need: Needs, loaded: Loaded, rules: Rules, *, now: int, taken: bool = False
+    ) -> Known:
         """What this call's decision may depend on. `taken`: its id was seen in use a moment ago."""
         flow = None if need.flow is None else await self._contexts.flow(need.flow, loaded)
         invited = None if need.invited is None else read_invitation(self.decode(need.invited, loaded))
         if flow is not None and invited is not None:
             flow = msgspec.structs.replace(flow, continues=invited.call)
         past, read = await self.past(need.event, rules, "" if flow is None else flow.context.task, loaded)
+        spread, more = await self._spread(call, need, flow, now)
+        read = (*read, *more)
         known = Known(
             flow=flow,
             past=past,
@@ -100,6 +107,7 @@ class Snapshots:
             reached={key: self.decode(key, loaded) for key in reached_rows(call, rules)},
             hearer=self._hearer(call, rules, loaded),
             reads=(*versions_of(need.rows, loaded), *read),
+            spread=spread,
         )
         chain = need.chain
         if not isinstance(chain, Chain):
@@ -124,6 +132,16 @@ class Snapshots:
         name = receiver_of(call, rules)
         found: AgentRow | None = None if name is None else self.decode(agent_key(name), loaded)
         return found
+
+    async def _spread(self, call: Call, need: Needs, flow: Flow | None, now: int) -> tuple[Spread, Reads]:
+        """Who carried on what the call carries on, and what was read beside `loaded`: which rows, the history tells."""
+        if flow is None or need.flow is None or not need.flow.leaves:
+            return NOTHING, ()
+        found = looked_up(need.flow.leaves, flow.history)
+        keys = tuple(print_key(one) for one in found)
+        loaded = await self._store.load(keys, ())
+        rows = {key: self.decode(key, loaded) for key in keys if key in loaded.rows}
+        return spread_of(found, flow.history, rows, agent_name(call), now), versions_of(keys, loaded)
 
     async def past(
         self, event: Event | None, rules: Rules, task: str, loaded: Loaded

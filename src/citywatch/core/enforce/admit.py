@@ -89,13 +89,13 @@ def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int)
     if isinstance(plan, Deny):
         return plan
     try:
-        facts = facts_of(call, authority, known.rules, now)
+        facts = facts_of(call, authority, known.rules, now, known.spread.count)
     except Refused as refusal:
         return Deny(Reason(refusal.code, detail=refusal.detail))
     decision = decide(known.rules.policies, facts)
     if type(decision) is not Allow:
         return decision
-    past = ruled(need.event, known.rules, known.flow, known.past, call, now)  # INVARIANT: 10.
+    past = ruled(need.event, known.rules, known.flow, known.past, call, now, known.spread.count)  # INVARIANT: 10.
     if isinstance(past, Deny):
         return _budget(known, need) or past
     secret = _budget(known, need) or _secret(call, known)

@@ -161,6 +161,7 @@ class FlowNeed(msgspec.Struct, frozen=True, kw_only=True):
     `traced` are the values of the call, as they were found.
     `hushed`: that message reached the agent without its words.
     `hearing`: the agent of ours that is spoken to. `task` is the one that the call names.
+    `leaves` are the fingerprints of the text that leaves with the call; `followed`: what enters is read with its own.
     """
 
     context: Key
@@ -177,6 +178,8 @@ class FlowNeed(msgspec.Struct, frozen=True, kw_only=True):
     hushed: bool = False
     hearing: Hearing | None = None
     task: str | None = None
+    leaves: tuple[int, ...] = ()
+    followed: bool = False
 
     def rows(self) -> tuple[Key, ...]:
         named: Iterable[Key] = self.parties

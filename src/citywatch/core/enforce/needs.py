@@ -15,6 +15,7 @@ import msgspec
 from citywatch.core.call import Call, Direction, Effect, Reason
 from citywatch.core.canonical import digest
 from citywatch.core.delegation.chain import Chain, Verified
+from citywatch.core.enforce.carrying import NOTHING, Spread, leaving
 from citywatch.core.enforce.chains import budget_key, chain_of, chain_rows, is_act
 from citywatch.core.enforce.context import Flow, FlowNeed, flow_need
 from citywatch.core.enforce.cursors import Issued, cursor_key, cursor_of
@@ -106,6 +107,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     `withdrawn` what of it was revoked. `halted`: everything is stopped. `things` says to whom a peer gave what a
     message goes on with, `hearer` is the agent of ours that it is spoken to. `reached` says in which trees its agent
     stands, and in which whom it speaks to; `branches` are those that it belongs to (`trees`).
+    `spread` is who carried on before what the call carries on.
     """
 
     rules: Rules
@@ -130,6 +132,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     reached: Mapping[Key, Reached | None] = {}
     branches: tuple[Branch, ...] = ()
     hearer: AgentRow | None = None
+    spread: Spread = NOTHING
 
 
 class BudgetNeed(msgspec.Struct, frozen=True):
@@ -279,6 +282,8 @@ def needs(
         holder = holder_of(call.agent, call.task if isolated else None)
         plan = (plan_key(holder), progress_key(holder)) if hearing.handed else ()
         flow = msgspec.structs.replace(flow, hearing=hearing, plan=plan)
+    if rules.follows:
+        flow = msgspec.structs.replace(flow, leaves=leaving(call, rules), followed=True)
     return msgspec.structs.replace(need, rows=(*need.rows, *flow.rows()), flow=flow)
 
 

@@ -80,7 +80,7 @@ class Entering(msgspec.Struct, frozen=True):
     """A message about to enter a context: its leaves, and the rows that say what earlier writes brought to it.
 
     `carried` is what the handles of the call may have brought to its reply; `inputs` what a derived value in it follows
-    from. `said` is the label of all of it, where an agent of ours said it.
+    from. `said` is the label of all of it, where an agent of ours said it. `followed`: its fingerprints are counted.
     """
 
     source: str
@@ -93,6 +93,7 @@ class Entering(msgspec.Struct, frozen=True):
     carried: Label = BOTTOM
     inputs: Inputs | None = None
     said: Label | None = None
+    followed: bool = False
 
     def rows(self) -> tuple[Key, ...]:
         """What must be read, beside the context's own row, before this enters."""
@@ -101,7 +102,7 @@ class Entering(msgspec.Struct, frozen=True):
 
     def item(self, server: str, shaped: Label, at: int, model: Model | None = None) -> Item:
         """What enters; with a model, what a third party can have written of it is scanned, once and here."""
-        item = read_reply(self.walk, digest(self.body), self.reading(server, shaped), at)
+        item = read_reply(self.walk, digest(self.body), self.reading(server, shaped), at, followed=self.followed)
         if self.said is not None:  # all of it, a number too: who said it chose it
             item = msgspec.structs.replace(item, label=join(item.label, self.said))
         if model is None:
@@ -168,6 +169,11 @@ class Entering(msgspec.Struct, frozen=True):
 
 def entering_reply(call: Call, response: Response, rules: Rules) -> Entering | None:
     """What a released reply brings in; None for an agent's own answers and for definitions, which a person approved."""
+    found = _entering_reply(call, response, rules)
+    return found if found is None or not rules.follows else msgspec.structs.replace(found, followed=True)
+
+
+def _entering_reply(call: Call, response: Response, rules: Rules) -> Entering | None:
     if call.direction is Direction.TO_AGENT or (call.method in mcp.OFFERING and response.error is None):
         return None
     tool = rules.shown(call.agent, call.server, call.name) if call.method == TOOL_CALL else None
@@ -265,7 +271,9 @@ def _with(walk: Walk, more: Beside, tool: ApprovedTool, *, vouched: bool) -> Wal
     )
 
 
-def entering_request(call: Call, readers: frozenset[str] | None = None, *, hushed: bool = False) -> Entering:
+def entering_request(
+    call: Call, readers: frozenset[str] | None = None, *, hushed: bool = False, followed: bool = False
+) -> Entering:
     """What a server's own message brings in: all of it is text of that server's making.
 
     It is for `readers` alone: while a server works on a call, it may tell of what will stand in the reply. `hushed`:
@@ -273,7 +281,7 @@ def entering_request(call: Call, readers: frozenset[str] | None = None, *, hushe
     """
     walk = ALL_HIDDEN.walk(call.arguments) if hushed else undeclared(call.arguments)
     walk = msgspec.structs.replace(walk, readers=readers)
-    return Entering(f"{call.server}/{call.method}", call.body, walk, ())
+    return Entering(f"{call.server}/{call.method}", call.body, walk, (), followed=followed)
 
 
 def undeclared(value: Any, fields: Fields = NOTHING_DECLARED) -> Walk:

@@ -47,9 +47,9 @@ def heard(entering: Entering, agent: str, label: Label) -> Entering:
     return msgspec.structs.replace(entering, source=f"{SPEAKER}{agent}", said=label)
 
 
-def overheard(call: Call, flow: Flow, at: int, model: Model | None = None) -> Item:
-    """What a message brings to whoever hears it."""
-    entering = Entering("", call.body, undeclared(call.arguments, SPOKEN), (), call=call.id)
+def overheard(call: Call, flow: Flow, at: int, model: Model | None = None, *, followed: bool = False) -> Item:
+    """What a message brings to whoever hears it. `followed`: its fingerprints are counted."""
+    entering = Entering("", call.body, undeclared(call.arguments, SPOKEN), (), call=call.id, followed=followed)
     return heard(entering, call.agent, said_in(call, flow)).item(call.server, BOTTOM, at, model)
 
 
