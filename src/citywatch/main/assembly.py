@@ -246,6 +246,7 @@ def configured(settings: Settings) -> Configured:
         peers={name: peer.declared for name, peer in settings.peers.items()},
         max_hops=settings.limits.max_hops,
         hop_memory_ms=settings.limits.hop_memory_ms,
+        resources=settings.resources,
         attestors={name: thumbprint(key) for name, key in attestor_keys(settings.attestors).items()},
         attested_by={one.name: one.attested_by for one in settings.agents.values() if one.attested_by is not None},
         handles={agent.name: frozenset(agent.handles) for agent in settings.agents.values() if agent.handles},

@@ -15,7 +15,7 @@ import msgspec
 from citywatch.core.call import Effect
 from citywatch.core.flow.fields import Fields
 from citywatch.core.flow.prints import fingerprints
-from citywatch.core.manifest import SILENT, Budget, Clearance, Peer, Principal, ToolManifest
+from citywatch.core.manifest import SILENT, Budget, Clearance, Peer, Principal, ResourceServer, ToolManifest
 from citywatch.core.names import AgentId
 from citywatch.core.plan.formula import Rule
 from citywatch.core.plan.temporal import Automaton, compile_rule
@@ -67,6 +67,7 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     peers: Mapping[str, Peer] = {}
     max_hops: int = MAX_HOPS
     hop_memory_ms: int = HOP_MEMORY_MS
+    resources: Mapping[str, ResourceServer] = {}
     handles: Mapping[str, frozenset[Tool]] = {}
     """Of which tools each agent, by name, is given handles beyond what their manifests hide; a tool `*` is all of a
     server's."""
@@ -132,6 +133,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """How many agents a message may have come through."""
     hop_memory_ms: int = HOP_MEMORY_MS
     """For how long what an agent does may belong to what it was told."""
+    resources: Mapping[str, ResourceServer] = {}
+    """The resource servers that agents go to by themselves."""
     follows: bool = False
     """Whether a policy or a rule asks how far a text has spread; or nobody takes its fingerprints."""
     boilerplate: frozenset[int] = frozenset()
@@ -140,8 +143,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     attested_by: Mapping[str, str] = {}
 
     def knows(self, name: str) -> bool:
-        """Whether this names something that the file configures: a server, or an agent that can be spoken to."""
-        return name in self.servers or name in self.peers
+        """Whether this names something that the file configures: a server, a peer, or a resource."""
+        return name in self.servers or name in self.peers or name in self.resources
 
     def shown(self, agent: str, server: str, tool: str | None) -> ApprovedTool | None:
         """An approved tool, as its replies are shown to this agent."""
@@ -194,6 +197,7 @@ def world_of(configured: Configured, definitions: Mapping[Tool, Definition]) -> 
             for server, tool in sorted(named)
         ),
         configured.peers,
+        configured.resources,
     )
 
 
@@ -243,6 +247,7 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         heard=frozenset(peer.agent for peer in configured.peers.values() if peer.agent),
         max_hops=configured.max_hops,
         hop_memory_ms=configured.hop_memory_ms,
+        resources=configured.resources,
         follows=follows,
         boilerplate=_boilerplate(configured, definitions) if follows else frozenset(),
         attestors=configured.attestors,
