@@ -270,8 +270,9 @@ def needs(
     if not rules.principals:
         return need
     isolated = rules.is_isolated(call.agent)
-    alike = need.likeness or likeness(call)
-    flow = flow_need(call, _steered(call, rules), alike, key, readings, isolated=isolated)
+    steered = _steered(call, rules)
+    alike = "" if steered is None else need.likeness or likeness(call)  # what is no tool call has no ticket
+    flow = flow_need(call, steered, alike, key, readings, isolated=isolated)
     if call.about is not None and (tool := rules.tools.get((call.server, call.about))) is not None:
         flow = msgspec.structs.replace(flow, readers=tool.fields.readers)
     if call.direction is Direction.TO_AGENT and call.rpc_id is None:

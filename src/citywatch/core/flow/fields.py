@@ -107,6 +107,42 @@ class Fields:
 
     def walk(self, value: Any) -> Walk:
         """Meet every leaf of a JSON value, each with the declaration that holds for it."""
+        return self._undeclared(value) if not self._rules else self.walk_slowly(value)
+
+    def _undeclared(self, value: Any) -> Walk:
+        """The same where nothing is declared: every leaf is a third party's, for everybody."""
+        leaves: list[Leaf] = []
+        parents: list[int] = []
+        words, heard = self._words, False
+        pending: list[tuple[str, str, int, Any]] = [("$", "", -1, value)]
+        while pending:
+            path, name, record, inside = pending.pop()
+            if len(leaves) >= MAX_LEAVES:
+                return Walk(tuple(leaves), tuple(parents), True)
+            if isinstance(inside, dict):
+                number, children = len(parents), []
+                parents.append(record)
+                for key, item in inside.items():
+                    where = _clip(path + _step(key))
+                    children.append((where, _clip(key), number, item))
+                    if key in words:
+                        if heard:
+                            continue
+                        heard = True
+                    if len(leaves) >= MAX_LEAVES:
+                        return Walk(tuple(leaves), tuple(parents), True)
+                    leaves.append(Leaf(where, "", -1, key, UNTRUSTED))
+                pending.extend(reversed(children))
+            elif isinstance(inside, list):
+                pending.extend(
+                    (_clip(f"{path}[{at}]"), name, record, item) for at, item in reversed(list(enumerate(inside)))
+                )
+            elif inside is not None and not (heard and type(inside) is str and inside in words):
+                leaves.append(Leaf(path, name, record, inside, UNTRUSTED))
+        return Walk(tuple(leaves), tuple(parents), False)
+
+    def walk_slowly(self, value: Any) -> Walk:
+        """The same, with whatever is declared."""
         leaves: list[Leaf] = []
         parents: list[int] = []
         words, heard = self._words, False
