@@ -60,7 +60,15 @@ async def ask(one: Guarded, caller: str) -> Code | None:
 
 
 async def test_who_ties_up_a_slow_server_ties_up_its_own_places_alone() -> None:
-    """The attack: one caller opens as many calls as it can at a server that does not answer."""
+    """The attack: one caller opens as many calls as it can at a server that does not answer. With nothing but a bound
+    for all together it takes every place, and nobody else gets one."""
+    free = guarded(Slow(), places=Places(per_caller=50, in_all=8, wait_ms=20))
+    mallory = [asyncio.ensure_future(ask(free, "mallory")) for _ in range(50)]
+    await asyncio.sleep(0.001)
+    assert await ask(free, "clerk") == Code.UPSTREAM_CROWDED
+    for one in mallory:
+        one.cancel()
+
     slow = Slow()
     door = guarded(slow)
     mallory = [asyncio.ensure_future(ask(door, "mallory")) for _ in range(50)]
