@@ -5,8 +5,9 @@ policy that reads the message, principals and so the flow of labels, the scan of
 message committed and the first one synced. Every message and every reply has words of its own.
 
 `a2a.cpu_us` is user and system time of the gateway's process, its threads and chores included, by message, before a
-stub; some agents speak at once, each one message at a time. `alone` is one agent, whose every message waits for a sync
-of its own; `mtls` is over TLS with a certificate of each agent; `chain` shows a chain of two links with each message.
+stub; its ratio is to that of an `a2a-sdk` server, asked directly by the same clients in the same rounds. Some agents
+speak at once, each one message at a time. `alone` is one agent, whose every message waits for a sync of its own; `mtls`
+is over TLS with a certificate of each agent; `granted` names a task with a budget and shows its grant.
 `a2a.added_p50_ms` is the median through the gateway less the median direct, by turns, same client, same connection
 kept, before a server of `a2a-sdk`. Run it: `python -m bench.a2a`.
 """
@@ -18,10 +19,13 @@ import importlib.util
 import json
 import os
 import ssl
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +34,9 @@ import msgspec
 from bench.decide import row
 from bench.gateway import free_port, make, pem, spawn
 
-AGENTS, ROUNDS, EACH, ALONE, TIMED = 16, 5, 200, 600, 300
+AGENTS, ROUNDS, EACH, ALONE, TIMED = 16, 5, 100, 300, 200
 WARM = 40
+PEER = "a2a_sdk.cpu_us"
 DOMAIN = "bench.example"
 POLICY = """
 @id("talk") permit(
@@ -155,14 +160,17 @@ class Town:
         spawn(stack, folder, [sys.executable, "-m", "bench.a2a", "stub", str(self.stub)], self.stub)
         self.has_sdk = importlib.util.find_spec("a2a") is not None
         if self.has_sdk:
-            spawn(stack, folder, [sys.executable, "-m", "bench.a2a", "sdk", str(self.sdk)], self.sdk)
+            self.peer = spawn(stack, folder, [sys.executable, "-m", "bench.a2a", "sdk", str(self.sdk)], self.sdk)
         self.gateway = spawn(stack, folder, [sys.executable, "-m", "citywatch", "up"], self.http)
 
     async def _set_up(self) -> None:
         from citywatch.adapters.keys import KeyKind, SecretDirectory, open_key
-        from citywatch.main.assembly import open_city
+        from citywatch.core.delegation.caveats import ANYTHING
+        from citywatch.main.assembly import load_rules, open_city
+        from citywatch.main.grants import grants_of
         from citywatch.main.place import read_place
         from citywatch.service.authority import p256
+        from citywatch.service.tasks import Tasks
 
         (self.folder / "policies").mkdir()
         (self.folder / "policies" / "talk.cedar").write_text(POLICY)
@@ -178,7 +186,12 @@ class Town:
             },
         }
         (self.folder / "citywatch.yaml").write_text(json.dumps(config))
-        async with open_city(read_place(self.folder / "citywatch.yaml")) as city:
+        place = read_place(self.folder / "citywatch.yaml")
+        async with open_city(place) as city:
+            rules, grants = await load_rules(place.settings, city.store), grants_of(city)
+            tasks = Tasks(
+                store=city.store, clock=city.clock, chance=city.chance, replica=city.replica.name, rules=rules
+            )
             for name in self.names:
                 secrets = SecretDirectory(make(self.folder / name))
                 key = open_key(secrets, "key.pem", KeyKind.P256)
@@ -186,9 +199,12 @@ class Town:
                 self.tokens[name] = (await city.issuer.token(name)).value.decode()
                 certificate = await city.issuer.certificate(name, p256(key.public))
                 (self.folder / name / "cert.pem").write_text(pem(certificate.value))
+                task = await tasks.start("anna", name, "Ask what is owed.", "bench", calls=1_000_000)
+                link = await grants.root(task, ANYTHING, 3_600_000, 1, "bench")
+                self.tasks[name] = {"citywatch/task": task, "citywatch/chain": [link]}
 
-    async def speaker(self, name: str, peer: str = "stub", *, tls: bool = False, chain: bool = False) -> Speaker:
-        metadata = self.tasks[name] if chain else {}
+    async def speaker(self, name: str, peer: str = "stub", *, tls: bool = False, granted: bool = False) -> Speaker:
+        metadata = self.tasks[name] if granted else {}
         if not tls:
             headers = {"authorization": f"Bearer {self.tokens[name]}"}
             return await Speaker(self.http, f"/a2a/{peer}", headers, metadata).open()
@@ -197,27 +213,36 @@ class Town:
         context.load_cert_chain(self.folder / name / "cert.pem", self.folder / name / "key.pem")
         return await Speaker(self.https, f"/a2a/{peer}", {}, metadata).open(context)
 
-    def spent(self) -> float:
-        """Seconds of user and system time of the gateway's process so far."""
-        fields = Path(f"/proc/{self.gateway.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+    async def direct(self, _: str) -> Speaker:
+        """A connection to the server of `a2a-sdk` itself."""
+        return await Speaker(self.sdk, "/a2a", {}, {}).open()
 
 
-async def cpu(town: Town, speakers: list[Speaker], each: int) -> list[float]:
-    """Microseconds by message, in each round."""
+def spent(process: subprocess.Popen[bytes]) -> float:
+    """Seconds of user and system time of a process so far."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+Opening = Callable[[str], Awaitable[Speaker]]
+
+
+async def cpu(process: subprocess.Popen[bytes], names: list[str], opening: Opening, each: int) -> float:
+    """Microseconds of a process by message, once its connections are warm."""
+    speakers = [await opening(name) for name in names]  # anew each time: an unused connection is closed
     await asyncio.gather(*(one.talk(WARM) for one in speakers))
-    found = []
-    for _ in range(ROUNDS):
-        before = town.spent()
-        await asyncio.gather(*(one.talk(each) for one in speakers))
-        found.append(1e6 * (town.spent() - before) / (each * len(speakers)))
-    return found
+    before = spent(process)
+    await asyncio.gather(*(one.talk(each) for one in speakers))
+    taken = 1e6 * (spent(process) - before) / (each * len(speakers))
+    for one in speakers:
+        one.writer.close()
+    return taken
 
 
 async def added(town: Town) -> tuple[list[float], list[float]]:
     """Median milliseconds through the gateway and direct, by turns."""
     ours = await town.speaker(town.names[0], "sdk")
-    direct = await Speaker(town.sdk, "/a2a", {}, {}).open()
+    direct = await town.direct("")
     await asyncio.gather(ours.talk(WARM), direct.talk(WARM))
     both: tuple[list[float], list[float]] = ([], [])
     for _ in range(ROUNDS):
@@ -228,24 +253,32 @@ async def added(town: Town) -> tuple[list[float], list[float]]:
 
 
 async def measure(town: Town) -> list[dict[str, Any]]:
-    speakers = [await town.speaker(name) for name in town.names]
-    together = await cpu(town, speakers, EACH)
-    alone = await cpu(town, speakers[:1], ALONE)
-    mtls = await cpu(town, [await town.speaker(name, tls=True) for name in town.names], EACH)
+    """All rows, each kind once in every round: a slower minute of the machine is slower for all."""
+    kinds: dict[str, tuple[subprocess.Popen[bytes], list[str], Opening, int]] = {
+        "a2a.cpu_us": (town.gateway, town.names, town.speaker, EACH),
+        "a2a.alone_cpu_us": (town.gateway, town.names[:1], town.speaker, ALONE),
+        "a2a.mtls_cpu_us": (town.gateway, town.names, partial(town.speaker, tls=True), EACH),
+        "a2a.granted_cpu_us": (town.gateway, town.names, partial(town.speaker, granted=True), EACH),
+    }
+    if town.has_sdk:
+        kinds[PEER] = (town.peer, town.names, town.direct, EACH // 4)
+    rounds = [{name: await cpu(*kind) for name, kind in kinds.items()} for _ in range(ROUNDS)]
+    found = {name: [one[name] for one in rounds] for name in kinds}
+    floor = found.get(PEER)
+    against = PEER if floor else ""
     rows = [
-        row("a2a.cpu_us", together, "us", AGENTS * EACH * ROUNDS),
-        row("a2a.alone_cpu_us", alone, "us", ALONE * ROUNDS),
-        row("a2a.mtls_cpu_us", mtls, "us", AGENTS * EACH * ROUNDS),
+        row(name, found[name], "us", ROUNDS * each * len(names), *(("",) if name == PEER else (against, floor)))
+        for name, (_, names, _, each) in kinds.items()
     ]
     if not town.has_sdk:
         print("bench.a2a: nothing added was measured, for want of a2a-sdk (`make test` installs it)")
         return rows
-    ours, direct = await added(town)
-    more = [one - other for one, other in zip(ours, direct, strict=True)]
+    ours, alone = await added(town)
+    more = [one - other for one, other in zip(ours, alone, strict=True)]
     return [
         *rows,
         row("a2a.added_p50_ms", more, "ms", TIMED * ROUNDS, "a2a-sdk direct"),
-        row("a2a.alone_p50_ms", ours, "ms", TIMED * ROUNDS, "a2a-sdk direct", direct),
+        row("a2a.alone_p50_ms", ours, "ms", TIMED * ROUNDS, "a2a-sdk direct", alone),
     ]
 
 
