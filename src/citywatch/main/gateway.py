@@ -21,7 +21,6 @@ from citywatch.adapters.tls import GatewayTls
 from citywatch.adapters.weights import content_digest, content_model
 from citywatch.config import Settings
 from citywatch.core import events
-from citywatch.core.enforce.breaker import Patience
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
 from citywatch.core.identity.elsewhere import check_certificate
@@ -33,10 +32,9 @@ from citywatch.main.federation import neighbours
 from citywatch.main.joining import invitations
 from citywatch.main.peers import card_upstreams, cards, peer_upstreams
 from citywatch.main.routes import card_routes, join_routes, proven_routes, routes, token_route
-from citywatch.main.upstreams import build_upstreams
+from citywatch.main.upstreams import build_upstreams, guarded
 from citywatch.service.access import AccessTokens
 from citywatch.service.alarm import Alarm, WatchedStore, keep_looking
-from citywatch.service.bulkheads import Guarded, Places
 from citywatch.service.cards import Cards
 from citywatch.service.carried import drop_carried
 from citywatch.service.enforcer import Enforcer
@@ -92,7 +90,7 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
         city.store, Alarm("calls are refused, because they cannot be recorded", "calls are recorded again", say)
     )
     enforcer = _enforcer(city, rules, store)
-    upstreams = _guarded(city, build_upstreams(city.place) | peer_upstreams(city.settings))
+    upstreams = guarded(city.settings, city.clock, build_upstreams(city.place) | peer_upstreams(city.settings))
     where_cards_are = card_upstreams(city.settings)
     messages = Messages(store, city.clock, LEEWAY_MS)
     known = neighbours(city)
@@ -178,14 +176,6 @@ def _enforcer(city: City, rules: Rules, store: Store) -> Enforcer:
         model=content_model(),
     )
     return enforcer
-
-
-def _guarded(city: City, upstreams: Mapping[str, Upstream]) -> dict[str, Upstream]:
-    """Each behind a bulkhead and a breaker of its own."""
-    limits = city.settings.limits
-    places = Places(per_caller=limits.calls_per_caller, in_all=limits.calls_per_upstream, wait_ms=limits.call_wait_ms)
-    patience = Patience(failures=limits.breaker_failures, rest_ms=limits.breaker_rest_ms)
-    return {name: Guarded(name, upstream, city.clock, places, patience) for name, upstream in upstreams.items()}
 
 
 def _exchange(

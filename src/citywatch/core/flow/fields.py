@@ -172,7 +172,7 @@ class Fields:
                     self._child(node, f"[{number}]", None, node.name, record, item)
                     for number, item in reversed(list(enumerate(inside)))
                 )
-            elif inside is not None and not (heard and type(inside) is str and inside in words):
+            elif inside is not None and not (heard and isinstance(inside, str) and inside in words):
                 leaves.append(Leaf(node.path, node.name, node.record, inside, node.output, self._readers(node)))
         return Walk(tuple(leaves), tuple(parents), False)
 
