@@ -74,10 +74,10 @@ def ask(breaker: Breaker, patience: Patience, now: int) -> Through | Resting:
     """Whether a call may go out now."""
     if not breaker.opened:
         return Through(breaker, breaker.turn)
-    if breaker.since <= now < breaker.until:  # a clock that was put back ends the rest instead of prolonging it
-        return Resting(breaker.until - now)
     if breaker.trying:
         return Resting(patience.rest_ms)
+    if breaker.since <= now < breaker.until:  # a clock that was put back ends the rest instead of prolonging it
+        return Resting(breaker.until - now)
     trying = msgspec.structs.replace(breaker, trying=True, turn=breaker.turn + 1)
     return Through(trying, trying.turn)
 
