@@ -28,7 +28,7 @@ def main(when: str, number: int, arguments: list[str]) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return outcome
 
-    SqliteStore.append = doomed  # type: ignore[method-assign]
+    SqliteStore.append = doomed  # type: ignore[method-assign,assignment]
     cli(arguments)
 
 
