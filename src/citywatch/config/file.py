@@ -35,7 +35,7 @@ from citywatch.config.settings import (
     Witness,
 )
 from citywatch.config.table import Section, table
-from citywatch.config.tokens import check_resources, issuer
+from citywatch.config.tokens import check_resources, issuer, resources
 from citywatch.core.enforce.own import SERVER as OWN
 from citywatch.core.enforce.own import TOOLS as OWN_TOOLS
 from citywatch.core.errors import Malformed
@@ -87,7 +87,8 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         "peers", peers(_people(root)["agent"], {OWN, *servers}, seen_by), {}
     )
     named_issuer = section.maybe("issuer", issuer)
-    check_resources(section, _over_http(servers, spoken_to), named_issuer)
+    beyond = section.get("resources", resources({OWN, *servers, *spoken_to}), {})
+    check_resources(section, _over_http(servers, spoken_to), beyond, named_issuer)
     witnesses, quorum = _witnesses(section)
     observe = section.get(OBSERVE, flag, False)
     settings = Settings(
@@ -119,6 +120,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         plan_templates=section.maybe("plan_templates", where),
         boilerplate=section.maybe("boilerplate", where),
         issuer=named_issuer,
+        resources=beyond,
     )
     where_to = "name the people whose words steer acts under `principals`, or remove `{}`"
     hiding = [name for name, one in servers.items() if any(tool.hides for tool in one.tools.values())]
