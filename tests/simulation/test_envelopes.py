@@ -78,7 +78,7 @@ class Border(Mesh):
             "items": {"count": 0, "newest": [], "before": None},
             "task": "theirs", "chain": None, "hops": 0, "traceparent": None,
         } | claims  # fmt: skip
-        sent = {a2a.ENVELOPE: written(said), a2a.SENDER: SENDER, a2a.HOPS: 1, a2a.TASK: "theirs"}
+        sent = {a2a.ENVELOPE: written(said), a2a.SENDER: SENDER, a2a.HOPS: 7, a2a.TASK: "theirs"}
         return {**params, "metadata": sent}
 
     async def comes(self, params: dict[str, Any], agent: str = GUEST, key: str = SENDER) -> str | None:
@@ -107,7 +107,7 @@ async def test_a_message_goes_out_with_what_shaped_it_signed_by_our_gateway() ->
     token = params["metadata"][a2a.ENVELOPE]
     arrived = Arrived(message=digest_of("SendMessage", params), sender=AGENT, receiver=TELLER)
     found = verify_envelope(token.encode(), {DOMAIN: KEYS}, arrived, now=city.clock.now_ms(), leeway=0).envelope
-    assert (found.sender, found.receiver, found.task, found.hops) == (AGENT, TELLER, task, 0)
+    assert (found.sender, found.receiver, found.task, found.hops) == (AGENT, TELLER, task, 1)
     assert found.label.origins == frozenset(("principal:alice", "outside:bank/inbox"))
     assert (found.items.count, len(found.items.newest), found.items.before) == (2, 2, None)
     params["message"]["parts"][0]["text"] = "hello!"
@@ -283,7 +283,7 @@ async def test_what_the_partners_gateway_wrote_goes_no_further() -> None:
     city = await Border().open()
     await city.comes(city.enveloped("x", Label(frozenset(("principal:bob",)), None)))
     told = sent(city)["metadata"]
-    assert (told[a2a.SENDER], a2a.HOPS in told, a2a.TASK in told) == (GUEST, False, False)
+    assert (told[a2a.SENDER], told[a2a.HOPS], a2a.TASK in told) == (GUEST, 1, False)
     ours = json.loads(_payload(told[a2a.ENVELOPE]))
     assert (ours["iss"], ours["sub"], ours["task"]) == (f"spiffe://{DOMAIN}/gateway", GUEST, None)
 

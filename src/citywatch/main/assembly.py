@@ -247,6 +247,8 @@ def configured(settings: Settings) -> Configured:
         bound=frozenset(agent.name for agent in settings.agents.values() if agent.delegated_only),
         peers={name: peer.declared for name, peer in settings.peers.items()},
         ceilings={name: one.ceiling for name, one in settings.federation.items()},
+        max_hops=settings.limits.max_hops,
+        hop_memory_ms=settings.limits.hop_memory_ms,
         resources=settings.resources,
         issuers=read_issuers(settings),
         attestors={name: thumbprint(key) for name, key in attestor_keys(settings.attestors).items()},

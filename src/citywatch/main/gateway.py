@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -19,7 +18,6 @@ from citywatch.adapters.gateway.protocol import Bounds
 from citywatch.adapters.gateway.serve import Address, Listeners
 from citywatch.adapters.tls import GatewayTls
 from citywatch.adapters.weights import content_digest, content_model
-from citywatch.config import Settings
 from citywatch.core import events
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
@@ -32,8 +30,8 @@ from citywatch.main.envelopes import arrivals, envelope_routes, envelopes
 from citywatch.main.federation import neighbours
 from citywatch.main.joining import invitations
 from citywatch.main.peers import card_upstreams, cards, peer_upstreams
-from citywatch.main.routes import card_routes, join_routes, proven_routes, routes, token_route
-from citywatch.main.upstreams import build_upstreams
+from citywatch.main.routes import card_routes, hosts, join_routes, proven_routes, routes, token_route
+from citywatch.main.upstreams import build_upstreams, guarded
 from citywatch.service.access import AccessTokens
 from citywatch.service.alarm import Alarm, WatchedStore, keep_looking
 from citywatch.service.cards import Cards
@@ -90,8 +88,8 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
         city.store, Alarm("calls are refused, because they cannot be recorded", "calls are recorded again", say)
     )
     enforcer = _enforcer(city, rules, store)
-    upstreams = build_upstreams(city.place) | peer_upstreams(city.settings)
-    where_cards_are = card_upstreams(city.settings)
+    upstreams = guarded(city.settings, city.clock, build_upstreams(city.place) | peer_upstreams(city))
+    where_cards_are = card_upstreams(city)
     messages = Messages(store, city.clock, LEEWAY_MS)
     known = neighbours(city)
     await _meet(city, known)
@@ -229,15 +227,8 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, w
             **token_route(handed),
         },
         closed=lambda: _refused(publisher) or watch.stale(),
-        hosts=_hosts(settings),
+        hosts=hosts(settings),
     )
-
-
-def _hosts(settings: Settings) -> frozenset[str]:
-    """Under which names we are asked, the one that servers know as their tokens' issuer among them."""
-    issuer = (urlsplit(settings.issuer).hostname or "") if settings.issuer is not None else "localhost"
-    own = {"localhost", "127.0.0.1", "::1", issuer, *settings.names, *(one.host for one in settings.listen)}
-    return frozenset(own)
 
 
 def _refused(publisher: Publisher) -> Unavailable | None:

@@ -6,10 +6,12 @@ Decides nothing; `service` does. A handler takes the body and returns a status, 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 import msgspec
 
 from citywatch.adapters.gateway.app import ProvenRoute, Route
+from citywatch.config import Settings
 from citywatch.core.errors import Malformed
 from citywatch.core.identity.credential import Credential
 from citywatch.core.plan.contract import Held
@@ -117,3 +119,10 @@ def _held(held: Held | None) -> bytes:
     if held is not None:
         told = {"plan": held.digest, "kind": held.kind.value, "assumes": held.kind.assumes}
     return msgspec.json.encode(told)
+
+
+def hosts(settings: Settings) -> frozenset[str]:
+    """Under which names we are asked, the one that servers know as their tokens' issuer among them."""
+    issuer = (urlsplit(settings.issuer).hostname or "") if settings.issuer is not None else "localhost"
+    own = {"localhost", "127.0.0.1", "::1", issuer, *settings.names, *(one.host for one in settings.listen)}
+    return frozenset(own)

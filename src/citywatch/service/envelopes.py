@@ -50,6 +50,7 @@ from citywatch.service.authority import bare_signature, p256
 from citywatch.service.judged import Judged
 from citywatch.service.messages import spend
 from citywatch.service.ports import Clock, Key, Signer, Store
+from citywatch.service.trees import told_hops
 
 Keys = Mapping[str, Mapping[str, P256Key]]
 """The keys for envelopes of each trust domain, by `kid`."""
@@ -107,7 +108,7 @@ class Envelopes:
             ),
             task=call.task,
             chain=None if chain is None else chain.hashes[-1],
-            hops=0 if chain is None else min(len(chain.hops), MAX_HOPS),
+            hops=min(told_hops(judged) or 0, MAX_HOPS),
             trace=as_trace(_meta(params).get("traceparent")),
         )
         try:

@@ -13,7 +13,6 @@ import asyncio
 from collections.abc import Mapping
 
 from citywatch.core.call import Call
-from citywatch.core.delegation.chain import Chain
 from citywatch.core.enforce.needs import is_synced, session_key, waiting_key
 from citywatch.core.enforce.peers import is_message
 from citywatch.core.enforce.settle import Withheld
@@ -34,6 +33,7 @@ from citywatch.service.ports import Answer, Upstream
 from citywatch.service.questions import Questions, reason_of
 from citywatch.service.replies import Outcome, Replies
 from citywatch.service.streams import GONE, Streams
+from citywatch.service.trees import told_hops
 from citywatch.service.unhindered import unhindered
 
 END = "transport/end"
@@ -88,7 +88,9 @@ class Exchange:
                     judged, forwarded(judged, envelope), told, repeatable=_repeatable(judged)
                 )
             except (Unavailable, Refused) as failure:
-                return await self.replies.failed(judged, failure.code, failure.detail)
+                outcome = await self.replies.failed(judged, failure.code, failure.detail)
+                outcome.retry_s = failure.retry_s if isinstance(failure, Unavailable) else 0
+                return outcome
             try:
                 return await self._answered(judged, answer)
             except (Malformed, Refused) as failure:
@@ -201,8 +203,7 @@ def forwarded(judged: Judged, envelope: str | None = None) -> bytes:
     """What a server is sent: the message that was judged, without the chain that was shown to us, in its envelope."""
     call = judged.call
     if is_message(call):
-        chain = judged.known.chain
-        return a2a.forwarded(call, len(chain.hops) if isinstance(chain, Chain) else None, envelope)
+        return a2a.forwarded(call, told_hops(judged), envelope)
     body = mcp.without_chain(call.body) if call.chain or call.tightened is not None else call.body
     return body if envelope is None else mcp.with_envelope(body, envelope)
 

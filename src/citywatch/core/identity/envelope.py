@@ -51,8 +51,8 @@ class Items(msgspec.Struct, frozen=True, kw_only=True):
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     """What is said of one message. `message` is its digest, times are milliseconds.
 
-    `chain` is the hash of the last link of the sender's chain, `hops` the number of agents that the task came through
-    (0: no chain says so).
+    `chain` is the hash of the last link of the sender's chain, `hops` the number of agents that it came through (0:
+    nobody knows).
     """
 
     issuer: str

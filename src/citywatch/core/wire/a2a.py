@@ -33,9 +33,18 @@ from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.label import Label
 from citywatch.core.wire.a2a_errors import read_info, refusal
 from citywatch.core.wire.a2a_list import LIST, read_filter
-from citywatch.core.wire.a2a_results import PLAIN_ID, check_part, check_reply, conversation, given, is_last, may_be_last
-from citywatch.core.wire.claimed import read_label
-from citywatch.core.wire.jsonrpc import FROM_SERVER, Message, Request, format_message, parse_message
+from citywatch.core.wire.a2a_results import (
+    PLAIN_ID,
+    WORDS,
+    check_part,
+    check_reply,
+    conversation,
+    given,
+    is_last,
+    may_be_last,
+)
+from citywatch.core.wire.claimed import read_label, read_token
+from citywatch.core.wire.jsonrpc import Message, Request, format_message
 
 REVISION: Final = "a2a/1.0"
 VERSION: Final = "1.0"
@@ -52,8 +61,6 @@ ENVELOPE: Final = "urn:citywatch:envelope:1"
 _OURS: Final = (TASK, CHAIN, SKILL, HANDED, LABEL)
 """Of our members, those that an agent may write."""
 _GATEWAYS: Final = (ENVELOPE, SENDER, HOPS)
-_KEPT_BACK: Final = frozenset((CHAIN, LABEL, *_GATEWAYS))
-MAX_ENVELOPE: Final = 8_192
 MAX_LINKS: Final = 8
 MAX_PARTS: Final = 256
 _TASK: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
@@ -70,6 +77,7 @@ __all__ = [
     "SKILL",
     "TASK",
     "VERSION",
+    "WORDS",
     "Method",
     "Reading",
     "carries",
@@ -188,7 +196,7 @@ def read_request(message: Message) -> Reading:
         task=None if passed_on and CHAIN not in metadata else _task(metadata),
         chain=_chain(metadata),
         tightened=read_label(metadata, LABEL),
-        envelope=_envelope(metadata),
+        envelope=read_token(metadata, ENVELOPE),
     )
 
 
@@ -207,20 +215,15 @@ def forwarded(call: Call, hops: int | None, envelope: str | None = None) -> byte
 
     `hops` is the number of agents that its task came through, None where no chain says so.
     """
-    message = parse_message(call.body, FROM_SERVER)
-    if not isinstance(message, Request):
+    if call.rpc_id is None:
         raise Malformed("an A2A message is a request, with an `id`")
-    params = message.params or {}
-    if call.method not in _CARRYING:
-        kept = {key: value for key, value in params.items() if key != "metadata"}
-        return format_message(msgspec.structs.replace(message, params=kept))
-    metadata = {key: value for key, value in params.get("metadata", {}).items() if key not in _KEPT_BACK}
-    if call.task is None:
-        metadata.pop(TASK, None)
-    told = {**metadata, SENDER: call.agent, **({} if hops is None else {HOPS: hops})}
-    if envelope is not None:
-        told[ENVELOPE] = envelope
-    return format_message(msgspec.structs.replace(message, params={**params, "metadata": told}))
+    params = {key: value for key, value in call.arguments.items() if key != "metadata"}
+    if call.method in _CARRYING:
+        skill = call.name if call.method in _SENDING else None
+        ours = {SKILL: skill, TASK: call.task, SENDER: call.agent, HOPS: hops, ENVELOPE: envelope}
+        told = {key: value for key, value in ours.items() if value is not None}
+        params["metadata"] = {**call.arguments.get("metadata", _EMPTY), **told}
+    return format_message(Request(call.rpc_id, call.method, params))
 
 
 def with_chain(message: Message, task: str, links: Sequence[str]) -> Message:
@@ -329,13 +332,6 @@ def _identified(found: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
 
 def _is_ours(key: str) -> bool:
     return key.startswith(OURS) or key == ENVELOPE
-
-
-def _envelope(metadata: Mapping[str, Any]) -> str | None:
-    token = metadata.get(ENVELOPE)
-    if token is not None and not (type(token) is str and 0 < len(token) <= MAX_ENVELOPE):
-        raise Malformed(f"`{ENVELOPE}` in `metadata` is a compact JWS of at most {MAX_ENVELOPE} characters")
-    return token
 
 
 def _own_only(metadata: Mapping[str, Any], may: tuple[str, ...]) -> None:
