@@ -69,7 +69,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     the server asked in its reply to an earlier, otherwise identical call. `filled` are the handles that the agent
     wrote: arguments and body hold their values. `task` is the one that the agent names, `chain` the links that
     it shows. `about` is the tool on whose stream a server's own message came. `things` are the tasks and conversations
-    with another agent that a message goes on with.
+    with another agent that a message goes on with; `type` is the one that a message says it has.
     """
 
     id: str
@@ -89,6 +89,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     about: str | None = None
     chain: tuple[str, ...] = ()
     things: tuple[tuple[str, str], ...] = ()
+    type: str = ""
 
 
 class Reason(msgspec.Struct, frozen=True):

@@ -33,6 +33,7 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     callers: tuple[str, ...]
     skills: tuple[str, ...] = ()
     audience: tuple[str, ...] = (EVERYBODY,)
+    free_text: bool = True
 
 
 class ParameterType(StrEnum):

@@ -1,8 +1,8 @@
 """Whether a call goes through: the gates, in order. This is the place.
 
-    an id of its own → handles that name something → an agent that may be spoken to → approval of the tool → what the
-    chain leaves → an earlier, identical call of unknown outcome → what the plan refuses → policy → budget → what
-    temporal rules say of what happened before → who would read it → who may steer the act,
+    an id of its own → handles that name something → an agent that may be spoken to → a message that it takes →
+    approval of the tool → what the chain leaves → an earlier, identical call of unknown outcome → what the plan refuses
+    → policy → budget → what temporal rules say of what happened before → who would read it → who may steer the act,
     and whether it is a step of the plan
 
 Decides on an `Authority` and a frozen `Known` alone; it never looks at what a server says of itself.
@@ -53,6 +53,7 @@ from citywatch.core.enforce.released import approved, disclosed_to, releases
 from citywatch.core.enforce.rules import ApprovedTool
 from citywatch.core.enforce.steering import Steering
 from citywatch.core.enforce.suspicion import suspected
+from citywatch.core.enforce.typed import unfit
 from citywatch.core.enforce.verify import Authority
 from citywatch.core.errors import Code, Refused
 from citywatch.core.manifest import audience_of
@@ -76,7 +77,9 @@ def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int)
     """Say whether this call may be forwarded, and why."""
     unclear = _taken(known) or _broken(known)
     stranger = unspoken(call, known.rules, known.agent, known.things)
-    beyond = unclear or stranger or _approved(call, known) or granted(call, authority, known)  # INVARIANT: 13.
+    beyond = (
+        unclear or stranger or unfit(call, known.rules) or _approved(call, known) or granted(call, authority, known)
+    )  # INVARIANT: 13.
     refused = beyond or _uninvited(call, known, now) or _repeated(known, now)
     if refused is not None:
         return refused

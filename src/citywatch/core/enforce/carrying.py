@@ -25,6 +25,7 @@ from typing import Any, Final
 import msgspec
 
 from citywatch.core.call import Call, Direction, Effect
+from citywatch.core.enforce.chains import are_links
 from citywatch.core.enforce.peers import is_message
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.flow.history import History
@@ -82,7 +83,7 @@ def leaving(call: Call, rules: Rules) -> tuple[int, ...]:
     """The fingerprints of the text that leaves an agent with a call; none for a call that only reads."""
     if call.direction is not _TO_SERVER or not _takes_along(call, rules):
         return ()
-    text = said_in(call.arguments)
+    text = said_in(_words(call))
     return () if len(text) < GRAM else tuple(fingerprints(text[:MAX_TEXT]) - rules.boilerplate)
 
 
@@ -91,6 +92,14 @@ def _takes_along(call: Call, rules: Rules) -> bool:
         return a2a.sends(call.method)
     tool = rules.tools.get((call.server, call.name or "")) if call.method == "tools/call" else None
     return tool is not None and tool.effect is not _READ
+
+
+def _words(call: Call) -> Mapping[str, Any]:
+    """What a call says. A chain that is handed on is the same from hand to hand, and says what its grammar can."""
+    metadata = call.arguments.get("metadata") if is_message(call) else None
+    if not isinstance(metadata, Mapping) or not are_links(metadata.get(a2a.HANDED, ())):
+        return call.arguments
+    return {**call.arguments, "metadata": {key: one for key, one in metadata.items() if key != a2a.HANDED}}
 
 
 def said_in(value: Any) -> str:

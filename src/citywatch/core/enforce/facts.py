@@ -35,7 +35,7 @@ def facts_of(call: Call, authority: Authority, rules: Rules, now: int, spread: i
         peer = rules.world.entities.get(Uid(PEER, call.server))
         if peer is None:
             raise Refused(Code.SERVER_UNKNOWN)
-        context = peer_context(call.name, text_of(call.arguments), now, spread)
+        context = peer_context(call.name, text_of(call.arguments), now, spread, call.type)
         return Facts(authority.entity, peer_action(call.method), peer, context)
     near, far = authority.entity, _server(call, rules)
     if call.direction is Direction.TO_AGENT:

@@ -101,7 +101,7 @@ def build_world(
         acts.append(Act(action, Direction.TO_SERVER, people, (places[tool.server],), context))
     heard = tuple(peer_entity(name) for name in peers)
     if heard:
-        said = _context({"spread": _LONG, "params": _STRING, "name": _STRING})
+        said = _context({"spread": _LONG, "params": _STRING, "name": _STRING, "type": _STRING})
         acts += [Act(action, Direction.TO_SERVER, people, heard, said, PEER) for action in PEER_ACTIONS.values()]
     groups = (entity(Uid(ACTION, name)) for name in GROUPS)
     roles = (entity(uid) for uid in sorted({uid for agent in people for uid in agent.line if uid.type == ROLE}))
