@@ -186,6 +186,18 @@ BAD: list[tuple[str, str, str, str]] = [
         "no agent `x` in this file",
         "write one of a",
     ),
+    (
+        PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    agent: §x\n",
+        "peers.b.agent",
+        "no agent `x` in this file",
+        "write one of a",
+    ),
+    (
+        PEER + "    url: http://127.0.0.1:9\n    §callers: [a]\n    agent: a\n",
+        "peers.b.callers",
+        "`a` is this peer itself",
+        "name those who speak to it",
+    ),
     # other trust domains
     (
         f"{DOMAIN}federation: {{acme.example: §{{bundle: a.json}}}}\n",

@@ -25,7 +25,18 @@ from citywatch.config.principals import principals
 from citywatch.config.reader import Notes, duration, each, flag, integer, named, shown, size, some, text, url, where
 from citywatch.config.readers import reader
 from citywatch.config.servers import loopback, server
-from citywatch.config.settings import ConfigError, Http, Limits, Listen, PeerAgent, Program, Server, Settings, Witness
+from citywatch.config.settings import (
+    Agent,
+    ConfigError,
+    Http,
+    Limits,
+    Listen,
+    PeerAgent,
+    Program,
+    Server,
+    Settings,
+    Witness,
+)
 from citywatch.config.table import Section, table
 from citywatch.config.tokens import check_resources, issuer
 from citywatch.core.enforce.own import SERVER as OWN
@@ -70,7 +81,13 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         section.wrong("servers", f"`{OWN}` is the gateway's own server", "give this one another name")
     _one_user_each(notes, root)
     asks = section.maybe("reader", reader)
-    spoken_to: Mapping[str, PeerAgent] = section.get("peers", peers(_people(root)["agent"], {OWN, *servers}), {})
+    ours: Mapping[str, Agent] = section.get(
+        "agents", agents({OWN: OWN_TOOLS, **_declared(root)}, _attestors(root), _domains(root)), {}
+    )
+    seen_by = {name: agent.audience for name, agent in ours.items()}
+    spoken_to: Mapping[str, PeerAgent] = section.get(
+        "peers", peers(_people(root)["agent"], {OWN, *servers}, seen_by), {}
+    )
     named_issuer = section.maybe("issuer", issuer)
     check_resources(section, _over_http(servers, spoken_to), named_issuer)
     witnesses, quorum = _witnesses(section)
@@ -82,7 +99,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         state=section.get("state", where, os.path.normpath(os.path.join(notes.folder, ".citywatch"))),
         policies=section.get("policies", where, os.path.normpath(os.path.join(notes.folder, "policies"))),
         origin=section.get("origin", _origin, f"{domain}/citywatch"),
-        agents=section.get("agents", agents({OWN: OWN_TOOLS, **_declared(root)}, _attestors(root), _domains(root)), {}),
+        agents=ours,
         attestors=section.get("attestors", attestors, {}),
         servers=servers,
         principals=section.get("principals", principals(_declared(root)), {}),

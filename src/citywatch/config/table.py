@@ -83,6 +83,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "url",
         "binding",
         "card",
+        "agent",
         "callers",
         "skills",
         "audience",

@@ -58,6 +58,7 @@ class Code(StrEnum):
     PUSH_UNSUPPORTED = "push_unsupported"
     PEER_TASK_UNKNOWN = "peer_task_unknown"
     MESSAGE_UNFIT = "message_unfit"
+    PEER_STOPPED = "peer_stopped"
     CARD_UNSUPPORTED = "card_unsupported"
     SESSION_UNKNOWN = "session_unknown"
     SESSION_LOST = "session_lost"
@@ -136,6 +137,7 @@ ADVICE: dict[Code, str] = {
     Code.TASK_UNSUPPORTED: "make the call without `task` and wait for its reply; this gateway carries no tasks",
     Code.PUSH_UNSUPPORTED: "wait for the reply, read the stream or ask with `GetTask`; this gateway takes no pushes",
     Code.PEER_TASK_UNKNOWN: "name a task or a conversation that this peer gave you; one of your own it numbers itself",
+    Code.PEER_STOPPED: "go on without this peer: its agent is not registered, or was revoked, stopped or put aside",
     Code.CARD_UNSUPPORTED: "use the agent's public card; this gateway serves no card but what a person approved",
     Code.MESSAGE_UNFIT: "send a type of message that this peer takes, as one `data` part that fits the type's schema",
     Code.SESSION_UNKNOWN: "start a new session with `initialize`",

@@ -38,7 +38,7 @@ from citywatch.core.enforce.needs import (
 )
 from citywatch.core.enforce.offers import Offers
 from citywatch.core.enforce.past import Event, task_rows
-from citywatch.core.enforce.peers import THING, thing_rows
+from citywatch.core.enforce.peers import THING, receiver_of, thing_rows
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.identity.registration import AgentRow
 from citywatch.core.plan.temporal import Memory
@@ -102,6 +102,7 @@ class Snapshots:
             taken=taken or (need.asked is not None and need.asked in loaded.rows),
             used=loaded.used,
             things={key: self.decode(key, loaded) for key in thing_rows(call)},
+            hearer=self._hearer(call, rules, loaded),
             reads=(*versions_of(need.rows, loaded), *read),
             spread=spread,
         )
@@ -115,6 +116,19 @@ class Snapshots:
             hops={key: self.decode(key, loaded) for key in rows if key[0] == "agent"},
             withdrawn=frozenset(key[1] for key in rows if key[0] == WITHDRAWN and key in loaded.rows),
         )
+
+    async def hearer(self, call: Call, rules: Rules) -> tuple[AgentRow | None, Reads]:
+        """The agent of ours that a call is spoken to, as it is registered now, and what that was read from."""
+        name = receiver_of(call, rules)
+        if name is None:
+            return None, ()
+        loaded = await self._store.load((agent_key(name),), ())
+        return self._hearer(call, rules, loaded), versions_of((agent_key(name),), loaded)
+
+    def _hearer(self, call: Call, rules: Rules, loaded: Loaded) -> AgentRow | None:
+        name = receiver_of(call, rules)
+        found: AgentRow | None = None if name is None else self.decode(agent_key(name), loaded)
+        return found
 
     async def _spread(self, call: Call, need: Needs, flow: Flow | None, now: int) -> tuple[Spread, Reads]:
         """Who carried on what the call carries on, and what was read beside `loaded`: which rows, the history tells."""

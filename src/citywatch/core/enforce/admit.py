@@ -43,6 +43,7 @@ from citywatch.core.enforce.approval import MAX_SHOWN, Shown, answerers, covers,
 from citywatch.core.enforce.context import Flow
 from citywatch.core.enforce.facts import facts_of
 from citywatch.core.enforce.granted import granted
+from citywatch.core.enforce.hearing import unheard
 from citywatch.core.enforce.invitation import check_invited
 from citywatch.core.enforce.needs import PINNED, TOOL_CALL, Known, Needs
 from citywatch.core.enforce.past import Ruled, ruled
@@ -76,10 +77,9 @@ class Secret(msgspec.Struct, frozen=True):
 def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int) -> Decision:
     """Say whether this call may be forwarded, and why."""
     unclear = _taken(known) or _broken(known)
-    stranger = unspoken(call, known.rules, known.agent, known.things)
-    beyond = (
-        unclear or stranger or unfit(call, known.rules) or _approved(call, known) or granted(call, authority, known)
-    )  # INVARIANT: 13.
+    stranger = unspoken(call, known.rules, known.agent, known.things) or unfit(call, known.rules)
+    stranger = stranger or unheard(call, known.rules, known.hearer)
+    beyond = unclear or stranger or _approved(call, known) or granted(call, authority, known)  # INVARIANT: 13.
     refused = beyond or _uninvited(call, known, now) or _repeated(known, now)
     if refused is not None:
         return refused

@@ -27,6 +27,8 @@ MAX_CHARS: Final = 64 << 10
 MAX_NAMES: Final = 512
 """Names of one item that are kept beside its typed tokens."""
 MAX_PROMPT: Final = 64 << 10
+SPEAKER: Final = "agent:"
+"""What the source of an item begins with that an agent of ours said; no server's name has a colon."""
 MAX_FOLLOWED: Final = 1 << 20
 """Characters of one item whose fingerprints are taken."""
 INJECTION: Final = "injection"
@@ -76,6 +78,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     folded, or nothing if it was too much or too long to be what a person said (`overlong`).
     `injection` and `advice` are what a scan said of the text that a third party can have written: it permits nothing.
     `call` is the call that brought it, or a prompt's task; `shaped`: earlier writes reached what it speaks of.
+    `handed`: a prompt that another agent was given, and that came with a message under its task.
     `prints` are the fingerprints of what a third party can have written of it, `own` those of what a server vouches
     for, packed, where somebody counts them.
     """
@@ -93,8 +96,18 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     call: str = ""
     shaped: bool = False
     overlong: bool = False
+    handed: bool = False
     prints: bytes = b""
     own: bytes = b""
+
+    @property
+    def is_said(self) -> bool:
+        """Whether an agent of ours said this; its label is then all that can have shaped what it says."""
+        return self.source.startswith(SPEAKER)
+
+    def speaks_for(self, task: str | None) -> bool:
+        """Whether a person's words may count in a call under this task: those that were handed on, in theirs alone."""
+        return not self.handed or self.call == task
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
