@@ -129,6 +129,14 @@ class AgentAdded(Event, frozen=True, kw_only=True, tag="agent_added"):
     by: str
 
 
+class AgentInvited(Event, frozen=True, kw_only=True, tag="agent_invited"):
+    """Whoever holds the invitation, which is kept nowhere, can join as this agent, once, until `until`."""
+
+    agent: str
+    until: int
+    by: str
+
+
 class AgentRevoked(Event, frozen=True, kw_only=True, tag="agent_revoked"):
     """An agent's papers are void from the next request on."""
 
@@ -417,13 +425,15 @@ class PartiesForgotten(Event, frozen=True, kw_only=True, tag="parties_forgotten"
 
 
 class CredentialIssued(Event, frozen=True, kw_only=True, tag="credential_issued"):
-    """An SVID was issued; `kind` is x509, jwt or wit, `digest` hashes it, the secret itself is nowhere."""
+    """An SVID was issued, or an agent was handed a token; `kind` is x509, jwt, wit or access, `digest` hashes it, the
+    secret itself is nowhere. `call` is the one that asked for it."""
 
     agent: str
     key: str
     kind: str
     digest: str
     not_after: int
+    call: str = ""
 
 
 class ToolApproved(Event, frozen=True, kw_only=True, tag="tool_approved"):
@@ -506,6 +516,7 @@ AnyEvent = (
     | AgentVouched
     | AgentAttested
     | IssuerDistrusted
+    | AgentInvited
     | AgentRevoked
     | KeyRevoked
     | Halted

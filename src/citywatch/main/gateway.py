@@ -29,8 +29,9 @@ from citywatch.core.wire.jsonrpc import Limits
 from citywatch.main.access import access_routes, access_tokens, resources
 from citywatch.main.assembly import GATEWAY_TTL_MS, LEEWAY_MS, City, assumptions, load_rules, operator
 from citywatch.main.federation import neighbours
+from citywatch.main.joining import invitations
 from citywatch.main.peers import card_upstreams, cards, peer_upstreams
-from citywatch.main.routes import card_routes, proven_routes, routes
+from citywatch.main.routes import card_routes, join_routes, proven_routes, routes, token_route
 from citywatch.main.upstreams import build_upstreams
 from citywatch.service.access import AccessTokens
 from citywatch.service.alarm import Alarm, WatchedStore, keep_looking
@@ -40,12 +41,15 @@ from citywatch.service.enforcer import Enforcer
 from citywatch.service.exchange import Exchange
 from citywatch.service.federation import Federation
 from citywatch.service.handles import drop_shelves
+from citywatch.service.joining import drop_invitations
 from citywatch.service.memories import drop_memories
 from citywatch.service.messages import Messages, drop_nonces
 from citywatch.service.plans import Plans
 from citywatch.service.ports import Store, Upstream
 from citywatch.service.publisher import Publisher
 from citywatch.service.recovery import close_lost_calls, drop_expired, note_boot, note_start, note_stop
+from citywatch.service.tickets import Tickets
+from citywatch.service.tokens import TokenExchange
 from citywatch.service.waiting import Waiting
 from citywatch.service.watch import Watch
 
@@ -130,6 +134,7 @@ async def _recover(city: City, publisher: Publisher) -> Before:
     power_was_lost = await note_boot(city.store, city.clock, city.replica.name, city.boot, published)
     lost = await close_lost_calls(city.store, city.clock, city.replica.name, city.replica.is_dead)
     await drop_expired(city.store, city.clock)
+    await Tickets(store=city.store, clock=city.clock, replica=city.replica.name).index()
     return Before(published, lost, power_was_lost)
 
 
@@ -200,14 +205,23 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, w
         max_in_flight=limits.max_in_flight,
         routes={
             **routes(city.issuer, publisher, enforcing=not settings.observe),
+            **join_routes(invitations(city)),
             **card_routes(served),
             **access_routes(exchange.outward.tokens),
         },
         cards=served.card,
-        proven=proven_routes(plans, waiting),
+        proven={**proven_routes(plans, waiting), **token_route(_handed(city, exchange))},
         closed=lambda: _refused(publisher) or watch.stale(),
         hosts=_hosts(settings),
     )
+
+
+def _handed(city: City, exchange: Exchange) -> TokenExchange | None:
+    """What hands tokens to agents; None where there is no resource server that they go to by themselves."""
+    tokens = exchange.outward.tokens
+    if tokens is None or not city.settings.resources:
+        return None
+    return TokenExchange(exchange.enforcer, tokens, lambda: city.row().bundle(), city.audience)
 
 
 def _hosts(settings: Settings) -> frozenset[str]:
@@ -289,6 +303,7 @@ async def _forget(enforcer: Enforcer) -> None:
             now = enforcer.clock.now_ms()
             await drop_shelves(enforcer.store, now)
             await drop_memories(enforcer.store, enforcer.rules, now)
+            await drop_invitations(enforcer.store, now)
             await drop_carried(enforcer.store, now)
         await asyncio.sleep(FORGET_S)
 
@@ -360,7 +375,7 @@ def _says(
             says.append(f"{server:12} {'https' if address.tls else 'http'}://{host}:{port}/mcp/{server}")
     says += [f"{peer:12} over A2A, at /a2a/{peer} of the same addresses" for peer in rules.peers]
     if city.settings.issuer is not None:
-        shown = ", ".join(sorted(resources(city.settings))) or "nobody"
+        shown = ", ".join(sorted((*resources(city.settings), *city.settings.resources))) or "nobody"
         says.append(f"issuer       {city.settings.issuer}, of access tokens for {shown}")
     says.append(f"policies     {len(rules.policies.policies)} ({rules.policies.digest[:16]})")
     says.append(f"tools        {len(rules.tools)} approved")

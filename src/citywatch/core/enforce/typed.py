@@ -23,7 +23,7 @@ from citywatch.core.wire import a2a
 MAX_TOLD = 16
 
 
-def unfit(call: Call, rules: Rules) -> Deny | None:
+def mistyped(call: Call, rules: Rules) -> Deny | None:
     """Refuse what is no message that this peer takes; None for a call that is no message."""
     peer = rules.peers.get(call.server) if is_message(call) and a2a.sends(call.method) else None
     if peer is None:
