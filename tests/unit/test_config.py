@@ -195,6 +195,13 @@ BAD: list[tuple[str, str, str, str]] = [
         "write one of a",
     ),
     (
+        f"{DOMAIN}agents: {{a: {{}}, c: {{}}}}\npeers:\n  b:\n"
+        "    url: https://b.example\n    callers: [a]\n    agent: c\n    §ca: ca.pem\n",
+        "peers.b.ca",
+        "an agent of this file shows papers of our own authority",
+        "remove `ca`, or `agent`",
+    ),
+    (
         PEER + "    url: http://127.0.0.1:9\n    §callers: [a]\n    agent: a\n",
         "peers.b.callers",
         "`a` is this peer itself",
