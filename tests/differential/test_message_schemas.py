@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from citywatch.core.wire.checks import MAX_EXACT
 from citywatch.core.wire.schema import DRAFT, read_schema
