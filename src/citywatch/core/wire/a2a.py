@@ -231,7 +231,7 @@ def forwarded(call: Call, hops: int | None) -> bytes:
     params = {key: value for key, value in call.arguments.items() if key != "metadata"}
     if call.method in _CARRYING:
         skill = call.name if call.method in _SENDING else None
-        ours = {SKILL: skill, TASK: call.task, SENDER: call.agent, HOPS: hops}
+        ours = {SKILL: skill, TYPE: call.type or None, TASK: call.task, SENDER: call.agent, HOPS: hops}
         told = {key: value for key, value in ours.items() if value is not None}
         params["metadata"] = {**call.arguments.get("metadata", _EMPTY), **told}
     return format_message(Request(call.rpc_id, call.method, params))
