@@ -118,9 +118,9 @@ def items(value: Any) -> bool:
     return isinstance(before, str) and HASH.match(before) is not None
 
 
-def message_digest(method: str, params: dict[str, Any], skill: str | None) -> str:
+def message_digest(method: str, params: dict[str, Any], skill: str | None, kind: str | None) -> str:
     """The digest of a message; `params` are without what gateways write. No integer in it needs more than 53 bits."""
-    named = rfc8785.dumps({"method": method, "params": params, "skill": skill})
+    named = rfc8785.dumps({"method": method, "params": params, "skill": skill, "type": kind})
     return sha256(b"citywatch/envelope/message/v1\n" + named).hexdigest()
 
 

@@ -99,6 +99,7 @@ class PeerCity(FlowCity):
             chain=reading.chain,
             things=reading.things,
             tightened=reading.tightened,
+            type=reading.type,
         )
 
     async def say(self, method: str = "SendMessage", peer: str = "billing", agent: str = AGENT, **params: Any) -> Any:

@@ -51,5 +51,5 @@ def test_every_step_is_failed_by_some_vector_and_some_are_good() -> None:
 
 @pytest.mark.parametrize("message", VECTORS["messages"])
 def test_each_message_has_the_digest_that_its_vector_names(message: dict[str, Any]) -> None:
-    found = message_digest(message["method"], message["params"], message["skill"])
-    assert found == message["digest"] == law.message_digest(message["method"], message["params"], message["skill"])
+    said = [message[name] for name in ("method", "params", "skill", "type")]
+    assert message_digest(*said) == message["digest"] == law.message_digest(*said)

@@ -54,10 +54,12 @@ def rebuild(decided: Decided, body: bytes) -> Call:
     chain: tuple[str, ...] = ()
     things: tuple[tuple[str, str], ...] = ()
     tightened = brought = None
+    kind = ""
     if body and decided.revision == a2a.REVISION:
         message = parse_message(body, FROM_SERVER)
         reading = a2a.read_request(message)
         arguments, chain, things = dict(reading.arguments), reading.chain, reading.things
+        kind = reading.type
         rpc_id = message.id if isinstance(message, Request) else None
         tightened = reading.tightened
         brought = None if reading.envelope is None else read_envelope(reading.envelope.encode("utf-8")).label
@@ -84,6 +86,7 @@ def rebuild(decided: Decided, body: bytes) -> Call:
         things=things,
         tightened=tightened,
         brought=brought,
+        type=kind,
         asserted=_asserted(decided),
     )
 

@@ -169,10 +169,10 @@ def envelope_key(domain: str, name: str) -> Key:
 
 def digest_of(method: str, params: Mapping[str, Any]) -> str:
     """The digest of a message, A2A's or MCP's, without what gateways write beside it."""
-    skill = _meta(params).get(a2a.SKILL)
+    skill, kind = (one if isinstance(one := _meta(params).get(key), str) else None for key in (a2a.SKILL, a2a.TYPE))
     kept = {key: value for key, value in a2a.visible(params).items() if key != "_meta"}
     try:
-        return message_digest(method, kept, skill if isinstance(skill, str) else None)
+        return message_digest(method, kept, skill, kind)
     except Malformed as failure:
         raise Refused(Code.MALFORMED, f"the message has no digest: {failure}") from None
 

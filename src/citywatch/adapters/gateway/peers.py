@@ -123,6 +123,7 @@ async def said(exchange: Exchange, asked: Asked, message: Message, credential: C
         things=reading.things,
         tightened=reading.tightened,
         brought=brought,
+        type=reading.type,
     )
     return asked.told(await exchange.request(call, credential, {"a2a-version": a2a.VERSION}))
 

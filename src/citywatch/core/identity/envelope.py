@@ -85,9 +85,9 @@ class Arrived(msgspec.Struct, frozen=True, kw_only=True):
     receiver: str
 
 
-def message_digest(method: str, params: Mapping[str, Any], skill: str | None = None) -> str:
-    """What names a message: its method, its skill, and its parameters without the metadata that gateways write."""
-    named = {"method": method, "params": dict(params), "skill": skill}
+def message_digest(method: str, params: Mapping[str, Any], skill: str | None = None, kind: str | None = None) -> str:
+    """What names a message: method, skill, type, and its parameters without the metadata that gateways write."""
+    named = {"method": method, "params": dict(params), "skill": skill, "type": kind}
     return digest(b"citywatch/envelope/message/v1\n" + canonical(named))
 
 

@@ -7,6 +7,8 @@ that we read by the one must not be read by the other.
 `a2a_results` says what a peer may answer, `a2a_errors` how a no is worded; whoever stands outside of `core.wire` has
 them from here.
 
+Past 400 lines, and one thing because what an agent may send, and what of it goes on, is one table with its checks.
+
 INVARIANTS
 1. Any bytes give a reading, `Malformed` or `Refused`, never another error.
 2. What is not in the table is refused; push notifications are refused by name (ADR 24).
@@ -51,6 +53,7 @@ VERSION: Final = "1.0"
 TASK: Final = "citywatch/task"
 CHAIN: Final = "citywatch/chain"
 SKILL: Final = "citywatch/skill"
+TYPE: Final = "citywatch/type"
 SENDER: Final = "citywatch/sender"
 HOPS: Final = "citywatch/hops"
 HANDED: Final = "citywatch/handed"
@@ -58,12 +61,14 @@ LABEL: Final = "citywatch/label"
 OURS: Final = "citywatch/"
 ENVELOPE: Final = "urn:citywatch:envelope:1"
 """The URI of our extension: under it a gateway puts the envelope of a message (docs/reference/envelope.md)."""
-_OURS: Final = (TASK, CHAIN, SKILL, HANDED, LABEL)
+_OURS: Final = (TASK, CHAIN, SKILL, TYPE, HANDED, LABEL)
 """Of our members, those that an agent may write."""
 _GATEWAYS: Final = (ENVELOPE, SENDER, HOPS)
 MAX_LINKS: Final = 8
 MAX_PARTS: Final = 256
 _TASK: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+_TYPE: Final = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+_MEDIA: Final = re.compile(r"[A-Za-z0-9.+*-]{1,64}/[A-Za-z0-9.+*-]{1,64}\Z")
 _SKILL: Final = re.compile(r"[A-Za-z0-9._/@+-]{1,128}\Z")
 __all__ = [
     "CHAIN",
@@ -76,6 +81,7 @@ __all__ = [
     "SENDER",
     "SKILL",
     "TASK",
+    "TYPE",
     "VERSION",
     "WORDS",
     "Method",
@@ -83,6 +89,7 @@ __all__ = [
     "carries",
     "check_reply",
     "check_version",
+    "content_of",
     "conversation",
     "effect_of",
     "forwarded",
@@ -118,7 +125,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     `arguments` is what policy may see: the parameters without our own metadata. `things` are the tasks and
     conversations that the request goes on with, as `(kind, id)`. `task` and `chain` are the sender's own, as in MCP.
     `tightened` is what it adds to the label of its own words, `envelope` that of another trust domain's gateway, as
-    it came: nothing of it is believed yet.
+    it came: nothing of it is believed yet. `type` is a message's, empty if it names none.
     """
 
     row: Method
@@ -129,6 +136,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     chain: tuple[str, ...]
     tightened: Label | None = None
     envelope: str | None = None
+    type: str = ""
 
 
 def methods() -> tuple[Method, ...]:
@@ -188,6 +196,9 @@ def read_request(message: Message) -> Reading:
     skill = metadata.get(SKILL)
     if skill is not None and not (type(skill) is str and _SKILL.match(skill)):
         raise Malformed(f"`{SKILL}` in `metadata` is the id of a skill")
+    kind = metadata.get(TYPE, "")
+    if TYPE in metadata and not (type(kind) is str and _TYPE.match(kind)):
+        raise Malformed(f"`{TYPE}` in `metadata` is the name of a type of message")
     return Reading(
         row=row,
         name=skill if row.sends else params.get("id"),
@@ -197,7 +208,25 @@ def read_request(message: Message) -> Reading:
         chain=_chain(metadata),
         tightened=read_label(metadata, LABEL),
         envelope=read_token(metadata, ENVELOPE),
+        type=kind,
     )
+
+
+def content_of(arguments: Mapping[str, Any]) -> Any:
+    """The one value that a typed message carries; `Malformed` where it carries any other word that its sender chose."""
+    metadata, message = arguments.get("metadata", _EMPTY), arguments["message"]
+    modes = arguments.get("configuration", _EMPTY).get("acceptedOutputModes", ())
+    beside = (message.get("metadata"), message.get("extensions"), metadata.keys() - {HANDED})
+    if any(beside) or not PLAIN_ID.match(message["messageId"]) or not all(_MEDIA.match(one) for one in modes):
+        raise Malformed(
+            "a typed message says nothing beside its content: no metadata, no extensions, ids that are words"
+        )
+    (part, *more) = message["parts"]
+    if more or not part.keys() <= {"data", "mediaType"} or "data" not in part:
+        raise Malformed("a typed message has one part, which is `data`")
+    if part.get("mediaType", "application/json") != "application/json":
+        raise Malformed("the `mediaType` of a typed message's part is `application/json` or absent")
+    return part["data"]
 
 
 def visible(params: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -220,7 +249,14 @@ def forwarded(call: Call, hops: int | None, envelope: str | None = None) -> byte
     params = {key: value for key, value in call.arguments.items() if key != "metadata"}
     if call.method in _CARRYING:
         skill = call.name if call.method in _SENDING else None
-        ours = {SKILL: skill, TASK: call.task, SENDER: call.agent, HOPS: hops, ENVELOPE: envelope}
+        ours = {
+            SKILL: skill,
+            TYPE: call.type or None,
+            TASK: call.task,
+            SENDER: call.agent,
+            HOPS: hops,
+            ENVELOPE: envelope,
+        }
         told = {key: value for key, value in ours.items() if value is not None}
         params["metadata"] = {**call.arguments.get("metadata", _EMPTY), **told}
     return format_message(Request(call.rpc_id, call.method, params))
