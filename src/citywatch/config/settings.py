@@ -164,6 +164,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_in_flight: int = 1024
 
 
+class Spire(msgspec.Struct, frozen=True):
+    """Whose Workload API (a Unix socket's path) gives this gateway its papers, and what it is called there."""
+
+    socket: str
+    spiffe_id: str
+
+
 class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
     """Another trust domain whose papers are believed, and where its bundle comes from.
 
@@ -220,6 +227,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     boilerplate: str | None = None
     peers: Mapping[str, PeerAgent] = {}
     federation: Mapping[str, Neighbour] = {}
+    spire: Spire | None = None
     attestors: Mapping[str, str] = {}
     issuer: str | None = None
 
@@ -228,6 +236,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         agent = self.agents.get(name)
         elsewhere = "" if agent is None else agent.spiffe_id
         return AgentId(parse_spiffe_id(elsewhere).domain if elsewhere else self.trust_domain, name)
+
+    def called(self, name: str) -> str:
+        """The SPIFFE ID under which another authority than ours vouches for an agent of the file; empty for ours."""
+        agent = self.agents.get(name)
+        if agent is None or agent.spiffe_id:
+            return "" if agent is None else agent.spiffe_id
+        return "" if self.spire is None else str(self.agent_id(name))
 
 
 def manifest_digest(settings: Settings) -> str:
@@ -273,6 +288,8 @@ def manifest_digest(settings: Settings) -> str:
         declared["principals"] = msgspec.to_builtins(settings.principals)
     if settings.peers:
         declared["peers"] = msgspec.to_builtins(settings.peers)
+    if settings.spire is not None:
+        declared["spire"] = msgspec.to_builtins(settings.spire)
     if settings.federation:
         declared["federation"] = msgspec.to_builtins(settings.federation)
     if settings.attestors:

@@ -32,6 +32,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "servers",
         "peers",
         "federation",
+        "authority",
         "attestors",
         "principals",
         "audiences",
@@ -78,6 +79,8 @@ KEYS: dict[str, tuple[str, ...]] = {
     "servers.*.tools.*.parameters.*": ("type", "scale", "role", "party", "adds"),
     "servers.*.tools.*.output.*": ("label", "party", "key", "readers", "handle", "deliver"),
     "servers.*.tools.*.parts": ("label", "readers"),
+    "authority": ("spire",),
+    "authority.spire": ("socket", "spiffe_id"),
     "federation.*": ("bundle", "endpoint", "profile", "endpoint_id", "ca", "refresh", "max_age"),
     "peers.*": (
         "url",

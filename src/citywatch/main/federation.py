@@ -107,17 +107,15 @@ def neighbours(city: City) -> Federation:
         source = HttpsSource(configured.endpoint, proof, FETCH_S)
         return Neighbour(configured.domain, source, configured.max_age_ms, configured.refresh_ms, beginning)
 
+    settings = city.settings
     return Federation(
         store=city.store,
         clock=city.clock,
         replica=city.replica.name,
         neighbours={name: one(each) for name, each in city.settings.federation.items()},
         home=city.bundle,
-        named={
-            agent.spiffe_id: str(city.settings.agent_id(name))
-            for name, agent in city.settings.agents.items()
-            if agent.spiffe_id
-        },
+        named={called: str(settings.agent_id(name)) for name in settings.agents if (called := settings.called(name))},
+        until=None if city.outside is None else city.outside.until,
     )
 
 
