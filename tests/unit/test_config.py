@@ -41,9 +41,9 @@ from citywatch.core.manifest import (
 )
 
 DOMAIN = "trust_domain: acme.example\n"
-LOG_KEY = "north+bedb050a+AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g"
+LOG_KEY = "north+134265e7+AddamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea"
 SECRET = "sk-live-4242"
-VKEY = "north+fdc18f05+BAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g"
+VKEY = "north+9ab90cf2+BNdamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea"
 
 FULL = f"""\
 trust_domain: acme.example

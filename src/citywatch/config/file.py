@@ -6,9 +6,6 @@ plain HTTP is served on literal loopback addresses only; all mistakes that can b
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -41,13 +38,14 @@ from citywatch.config.table import Section, table
 from citywatch.config.tokens import check_resources, issuer
 from citywatch.core.enforce.own import SERVER as OWN
 from citywatch.core.enforce.own import TOOLS as OWN_TOOLS
+from citywatch.core.errors import Malformed
+from citywatch.core.log.checkpoint import Kind, parse_note_key
 from citywatch.core.names import parse_domain, parse_segment
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*\Z")
 OBSERVE = "unsafe_observe"
 _LISTEN = (Listen(False, "127.0.0.1", 8460),)
-_COSIGNATURE = 0x04  # SPEC: C2SP tlog-cosignature, timestamped Ed25519; a log's own key (0x01) is no witness
 
 
 def parse_settings(content: str, base: str | os.PathLike[str]) -> Settings:
@@ -299,18 +297,15 @@ def _witness(notes: Notes, node: Node, path: str) -> Witness | None:
 
 
 def _verifier_key(notes: Notes, node: Node, path: str) -> str | None:
-    """A key as `citywatch witness` prints it. SPEC: C2SP signed-note, "verifier keys"."""
+    """A key as `citywatch witness` prints it; a log's own is no witness's. SPEC: C2SP signed-note, "verifier keys"."""
     word = text(notes, node, path)
     if word is None:
         return None
-    name, _, rest = word.partition("+")
-    stamp, _, encoded = rest.partition("+")
     try:
-        key = base64.b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    known = len(key) == 33 and key[0] == _COSIGNATURE
-    if not name or " " in name or not known or stamp != hashlib.sha256(name.encode() + b"\n" + key).hexdigest()[:8]:
+        witness = parse_note_key(word).kind is Kind.WITNESS
+    except Malformed:
+        witness = False
+    if not witness:
         notes.wrong(node, path, "not a witness's key", "copy the whole line that `citywatch witness` prints as its key")
         return None
     return word

@@ -45,6 +45,7 @@ from citywatch.service.plans import Plans
 from citywatch.service.ports import Store, Upstream
 from citywatch.service.publisher import Publisher
 from citywatch.service.recovery import close_lost_calls, drop_expired, note_boot, note_start, note_stop
+from citywatch.service.tickets import Tickets
 from citywatch.service.waiting import Waiting
 from citywatch.service.watch import Watch
 
@@ -126,6 +127,7 @@ async def _recover(city: City, publisher: Publisher) -> Before:
     power_was_lost = await note_boot(city.store, city.clock, city.replica.name, city.boot, published)
     lost = await close_lost_calls(city.store, city.clock, city.replica.name, city.replica.is_dead)
     await drop_expired(city.store, city.clock)
+    await Tickets(store=city.store, clock=city.clock, replica=city.replica.name).index()
     return Before(published, lost, power_was_lost)
 
 

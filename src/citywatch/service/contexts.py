@@ -33,6 +33,7 @@ from citywatch.core.enforce.context import (
     home_of,
     item_key,
     onward,
+    ticket_id_key,
 )
 from citywatch.core.enforce.held import FREE, Holding, plan_key, progress_key
 from citywatch.core.enforce.planned import progressed
@@ -309,7 +310,8 @@ def asking(call: Call, need: FlowNeed | None, flow: Flow | None, decision: Decis
         shown=decision.shown,
         discloses=decision.discloses,
     )
-    return ((need.ticket, msgspec.json.encode(ticket)),)
+    found = ((need.ticket, msgspec.json.encode(ticket)), (ticket_id_key(name), msgspec.json.encode(need.ticket[1])))
+    return found if flow.ticket is None else (*found, (ticket_id_key(flow.ticket.id), None))
 
 
 def waiting_ticket(call: Call, need: FlowNeed | None, flow: Flow | None, decision: Decision, now: int) -> str:

@@ -17,7 +17,9 @@ from typing import Any
 from citywatch.adapters.gateway import peers
 from citywatch.adapters.gateway.anteroom import Anteroom
 from citywatch.adapters.gateway.door import Door
+from citywatch.adapters.gateway.event import format_event
 from citywatch.adapters.gateway.protocol import Peer
+from citywatch.adapters.gateway.shares import Shares
 from citywatch.core.call import Call, Direction
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
@@ -25,7 +27,7 @@ from citywatch.core.identity.renewal import MAX_REQUEST_BYTES
 from citywatch.core.wire import jsonrpc, mcp
 from citywatch.core.wire.jsonrpc import Id, Limits, Request, Response
 from citywatch.service.exchange import END, Exchange
-from citywatch.service.replies import Delivery, Outcome
+from citywatch.service.replies import Outcome
 from citywatch.service.streams import LISTEN
 
 Scope = MutableMapping[str, Any]
@@ -38,6 +40,7 @@ JSON = b"application/json"
 UNPROVEN_BODY = MAX_REQUEST_BYTES
 """The largest body that is taken from a peer without papers: a renewal's."""
 UNPROVEN_PLACES = 64
+PLACES_OF_AN_AGENT = 8
 
 
 class _TooSlow(Exception):
@@ -77,6 +80,7 @@ class Gateway:
         self.closed = closed
         self.in_flight = 0
         self.anteroom = Anteroom(UNPROVEN_PLACES)
+        self.shares = Shares(PLACES_OF_AN_AGENT)
         self.draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -128,7 +132,7 @@ class Gateway:
                 body = await self._body(receive, UNPROVEN_BODY, self.anteroom.place(self.body_time))
             status, media, reply = await route(body)
         except (Malformed, Refused, Unavailable) as failure:
-            await self._turn_away(send, failure, None, peer, "")
+            await self._turn_away(send, failure, None, peer, "", said_by=_status(failure))
             return
         await _write(send, status, reply, media.encode())
 
@@ -139,11 +143,12 @@ class Gateway:
             if (why := self.closed()) is not None:
                 raise why
             body = b""
-            if scope["method"] == "POST":
-                body = await self._body(receive, self.limits.size, asyncio.timeout(self.body_time))
-            status, media, reply = await route(await approach.enter(body), body)
+            with self.shares.place(approach.agent):
+                if scope["method"] == "POST":
+                    body = await self._body(receive, self.limits.size, asyncio.timeout(self.body_time))
+                status, media, reply = await route(await approach.enter(body), body)
         except (Malformed, Refused, Unavailable) as failure:
-            await self._turn_away(send, failure, None, peer, "", said_by=403)
+            await self._turn_away(send, failure, None, peer, "", said_by=_status(failure))
             return
         await _write(send, status, reply, media.encode())
 
@@ -321,7 +326,7 @@ class Gateway:
             await send({"type": "http.response.start", "status": outcome.status, "headers": headers})
             begun = True
             async for delivery in outcome.stream:
-                await send({"type": "http.response.body", "body": _event(delivery), "more_body": True})
+                await send({"type": "http.response.body", "body": format_event(delivery), "more_body": True})
         finally:
             if begun or outcome.abandon is None:
                 await outcome.stream.aclose()
@@ -363,28 +368,14 @@ def _host_of(authority: str) -> str:
     return authority.partition(":")[0].lower()
 
 
-def _event(delivery: Delivery) -> bytes:
-    """One server-sent event. Our bodies hold no raw line breaks: JSON escapes them."""
-    head = b"" if delivery.event_id is None else b"id: " + delivery.event_id.encode() + b"\n"
-    if delivery.kind:
-        head += b"event: " + delivery.kind.encode() + b"\n"
-    if delivery.retry_ms is not None:
-        head += b"retry: %d\n" % delivery.retry_ms
-    return head + b"data: " + _one_line(delivery.body) + b"\n\n"
-
-
-def _one_line(body: bytes) -> bytes:
-    """Line breaks that only some readers know, as JSON escapes; in JSON they can stand in strings alone."""
-    if body.isascii():
-        return body
-    for raw, escaped in ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085")):
-        body = body.replace(raw, escaped)
-    return body
-
-
 def _said(failure: Malformed | Refused | Unavailable) -> tuple[Code, str]:
     """Code and detail; where there is no detail, the sender is told the code's advice."""
     return (Code.MALFORMED, str(failure)) if isinstance(failure, Malformed) else (failure.code, failure.detail)
+
+
+def _status(failure: Exception) -> int:
+    """Of what is said at an address of our own, where no JSON-RPC says for itself that it is a refusal."""
+    return 503 if isinstance(failure, Unavailable) else 403
 
 
 async def _write(

@@ -35,6 +35,14 @@ class Approach:
         self._proof = proof
         self._messages = messages
 
+    @property
+    def agent(self) -> str:
+        """Whose request it is, as far as its head proves; what a message and a credential say agrees."""
+        shown = self._credential if self._proof is None else self._proof.credential
+        if shown is None:
+            raise Refused(Code.CREDENTIAL_MISSING)
+        return shown.agent
+
     async def enter(self, body: bytes) -> Credential:
         """The credential that the whole request proves; a signed message's is spent with it."""
         if self._proof is not None:

@@ -292,6 +292,11 @@ def ticket_key(likeness: str) -> Key:
     return ("ticket", likeness)
 
 
+def ticket_id_key(name: str) -> Key:
+    """Where it is kept which row a ticket of that id lies in: who waits for it knows nothing but the id."""
+    return ("ticket_id", name)
+
+
 def written_key(server: str, thing: str = "") -> Key:
     """Where the origins are kept that writes brought to one object of a server, or (no object) to all of it."""
     return ("written", f"{server}\n{fold(thing)[:MAX_WHOLE] if thing else thing}")

@@ -24,7 +24,9 @@ MANY = 2000
 class Request:
     """One HTTP request whose body arrives when we say so."""
 
-    def __init__(self, gateway: Gateway, path: str = "/citywatch/renew") -> None:
+    def __init__(
+        self, gateway: Gateway, path: str = "/citywatch/renew", more: Sequence[tuple[bytes, bytes]] = ()
+    ) -> None:
         self.read = 0
         self.status: int | None = None
         self._coming: asyncio.Queue[tuple[bytes, bool]] = asyncio.Queue()
@@ -32,7 +34,7 @@ class Request:
             "type": "http",
             "method": "POST",
             "path": path,
-            "headers": [(b"host", b"localhost")],
+            "headers": [(b"host", b"localhost"), *more],
             "state": {"peer": Peer("127.0.0.1:9", None)},
         }
         self.task = asyncio.ensure_future(gateway(scope, self._receive, self._send))
