@@ -171,6 +171,7 @@ def certificate(file: Path, names: tuple[str, ...], out: Path | None) -> None:
     async def run() -> None:
         async with open_city(place) as city:
             for name, folder in folders.items():
+                city.row()  # before a folder is asked for that nobody may have written
                 secrets = SecretDirectory(folder)
                 key = load_key(secrets, "key.pem", KeyKind.P256)
                 issued = await city.issuer.certificate(name, p256(key.public))

@@ -11,10 +11,11 @@ SPEC: SPIFFE Workload API §5.2 and §6.2.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Final, Protocol
 
 import msgspec
+from cryptography import x509
 
 from citywatch.core import events
 from citywatch.core.canonical import digest
@@ -72,9 +73,15 @@ class Outside:
         self._bundle = TrustBundle(domain=domain, certificates=(), keys={}, sequence=0, refresh_hint=HINT_S)
         self._lost_at: int | None = None
         self._first = asyncio.Event()
-        self.failed = ""
+        self._one_at_a_time = asyncio.Lock()
+        self._failed: dict[str, str] = {}
         self.changed: Callable[[], None] = lambda: None
         """Called each time that papers or bundle are other ones."""
+
+    @property
+    def failed(self) -> str:
+        """Why nothing new comes, or what came and was not ours; empty while all is well."""
+        return "; ".join(self._failed.values())
 
     def bundle(self) -> TrustBundle:
         """Whom our own domain believes; without any authority before the first papers."""
@@ -103,48 +110,55 @@ class Outside:
     async def run(self) -> None:
         """Follow both streams until cancelled; one that ends is begun again."""
         async with asyncio.TaskGroup() as both:
-            both.create_task(self._follow(self._follow_papers))
-            both.create_task(self._follow(self._follow_keys))
+            both.create_task(self._follow("papers", self._follow_papers))
+            both.create_task(self._follow("keys", self._follow_keys))
 
-    async def _follow(self, once: Callable[[], object]) -> None:
+    async def _follow(self, what: str, once: Callable[[], Awaitable[None]]) -> None:
         while True:
             try:
-                await once()  # type: ignore[misc]
+                await once()
             except CitywatchError as failure:
-                self.failed = str(failure)
+                self._failed[what] = str(failure)
                 self._lost_at = self._clock.now_ms() if self._lost_at is None else self._lost_at
             await asyncio.sleep(RETRY_S)
 
     async def _follow_papers(self) -> None:
         async for papers in self._identity.papers():
-            bundle = self._bundle_with(papers)
+            authorities = self._authorities(papers)
+            bundle = msgspec.structs.replace(self._bundle, certificates=authorities)
             if papers.spiffe_id != self._spiffe_id:
                 raise Malformed(f"{self._identity.name} calls us `{papers.spiffe_id[:80]}`, not `{self._spiffe_id}`")
             if verify_leaf(papers.chain, bundle).name != self._spiffe_id:
                 raise Malformed(f"{self._identity.name} gives a certificate that is another's")
-            await self._believe(bundle)
+            await self._believe(certificates=authorities)
             self._papers = papers
-            self._here()
+            self._here("papers")
             self._first.set()
 
     async def _follow_keys(self) -> None:
         async for bundles in self._identity.token_bundles():
             text = bundles.get(f"spiffe://{self._domain}")
             found = parse_bundle(text, self._domain).keys if text is not None else {}
-            await self._believe(msgspec.structs.replace(self._bundle, keys=found))
-            self._here()
+            await self._believe(keys=found)
+            self._here("keys")
 
-    def _here(self) -> None:
-        self._lost_at, self.failed = None, ""
+    def _here(self, what: str) -> None:
+        self._failed.pop(what, None)
+        if not self._failed:
+            self._lost_at = None
         self.changed()
 
-    def _bundle_with(self, papers: OwnPapers) -> TrustBundle:
+    def _authorities(self, papers: OwnPapers) -> tuple[x509.Certificate, ...]:
         if not papers.authorities:
             raise Malformed(f"{self._identity.name} gives no authority of ours")
-        certificates = tuple(parse_authority_certificate(der, self._domain) for der in papers.authorities)
-        return msgspec.structs.replace(self._bundle, certificates=certificates)
+        return tuple(parse_authority_certificate(der, self._domain) for der in papers.authorities)
 
-    async def _believe(self, bundle: TrustBundle) -> None:
+    async def _believe(self, **changed: object) -> None:
+        """One change at a time: certificates and keys come on streams of their own."""
+        async with self._one_at_a_time:
+            await self._record(msgspec.structs.replace(self._bundle, **changed))
+
+    async def _record(self, bundle: TrustBundle) -> None:
         if format_bundle(bundle) == format_bundle(self._bundle):
             return
         text = format_bundle(bundle)
