@@ -25,6 +25,7 @@ from citywatch.core.identity.certificate import parse_authority_certificate
 from citywatch.core.identity.elsewhere import FOR_GOOD
 from citywatch.core.identity.x509 import verify_leaf
 from citywatch.core.log.entry import encode_event
+from citywatch.core.signature import P256Key
 from citywatch.service.ports import Append, Clock, NewEntry, Store
 
 MAX_AGE_MS: Final = 86_400_000
@@ -70,7 +71,7 @@ class Outside:
         self._clock = clock
         self._replica = replica
         self._papers: OwnPapers | None = None
-        self._bundle = TrustBundle(domain=domain, certificates=(), keys={}, sequence=0, refresh_hint=HINT_S)
+        self._bundle = bundle_of_certificates(domain, ())
         self._lost_at: int | None = None
         self._first = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
@@ -125,7 +126,7 @@ class Outside:
     async def _follow_papers(self) -> None:
         async for papers in self._identity.papers():
             authorities = self._authorities(papers)
-            bundle = msgspec.structs.replace(self._bundle, certificates=authorities)
+            bundle = bundle_of_certificates(self._domain, authorities)
             if papers.spiffe_id != self._spiffe_id:
                 raise Malformed(f"{self._identity.name} calls us `{papers.spiffe_id[:80]}`, not `{self._spiffe_id}`")
             if verify_leaf(papers.chain, bundle).name != self._spiffe_id:
@@ -153,10 +154,20 @@ class Outside:
             raise Malformed(f"{self._identity.name} gives no authority of ours")
         return tuple(parse_authority_certificate(der, self._domain) for der in papers.authorities)
 
-    async def _believe(self, **changed: object) -> None:
+    async def _believe(
+        self, *, certificates: tuple[x509.Certificate, ...] | None = None, keys: Mapping[str, P256Key] | None = None
+    ) -> None:
         """One change at a time: certificates and keys come on streams of their own."""
         async with self._one_at_a_time:
-            await self._record(msgspec.structs.replace(self._bundle, **changed))
+            before = self._bundle
+            after = TrustBundle(
+                domain=before.domain,
+                certificates=before.certificates if certificates is None else certificates,
+                keys=before.keys if keys is None else keys,
+                sequence=0,
+                refresh_hint=HINT_S,
+            )
+            await self._record(after)
 
     async def _record(self, bundle: TrustBundle) -> None:
         if format_bundle(bundle) == format_bundle(self._bundle):
@@ -172,3 +183,8 @@ class Outside:
         )
         await self._store.append(Append(entries=(NewEntry(encode_event(event)),), sync=True))
         self._bundle = bundle
+
+
+def bundle_of_certificates(domain: str, certificates: tuple[x509.Certificate, ...]) -> TrustBundle:
+    """A bundle that judges certificates and no token."""
+    return TrustBundle(domain=domain, certificates=certificates, keys={}, sequence=0, refresh_hint=HINT_S)
