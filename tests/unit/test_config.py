@@ -201,6 +201,18 @@ BAD: list[tuple[str, str, str, str]] = [
     ),
     # other trust domains
     (
+        f"{DOMAIN}servers: {{b: {{url: https://a.example/mcp, spiffe_id: §gateway}}}}\n",
+        "servers.b.spiffe_id",
+        "`gateway` is not a SPIFFE ID",
+        "write spiffe://<trust-domain>/<path>",
+    ),
+    (
+        PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    §spiffe_id: spiffe://p.example/gateway\n",
+        "peers.b.spiffe_id",
+        "it is proved over https, by its trust domain's bundle",
+        "write https, and no `ca`",
+    ),
+    (
         f"{DOMAIN}authority: §{{}}\n",
         "authority",
         "`spire` is missing",

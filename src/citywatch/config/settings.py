@@ -8,6 +8,7 @@ only the name of the place it comes from; everything dangerous that was switched
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -103,6 +104,7 @@ class Http(msgspec.Struct, frozen=True, kw_only=True, tag="http"):
     credential: FromEnvironment | FromFile | Exchanged | None = None
     ca: str | None = None
     unsafe_plain_http: bool = False
+    spiffe_id: str = ""
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True, tag="program"):
@@ -253,6 +255,7 @@ def manifest_digest(settings: Settings) -> str:
     servers = {}
     for name, server in settings.servers.items():
         plain = msgspec.to_builtins(server)
+        _leave_out_unsaid(plain["reach"])
         if isinstance(server.reach, Program):
             plain["reach"]["env"] = {
                 key: value.name if isinstance(value, FromEnvironment) else None
@@ -287,7 +290,10 @@ def manifest_digest(settings: Settings) -> str:
     if settings.principals:
         declared["principals"] = msgspec.to_builtins(settings.principals)
     if settings.peers:
-        declared["peers"] = msgspec.to_builtins(settings.peers)
+        peers: dict[str, Any] = msgspec.to_builtins(settings.peers)
+        for plain in peers.values():
+            _leave_out_unsaid(plain["reach"])
+        declared["peers"] = peers
     if settings.spire is not None:
         declared["spire"] = msgspec.to_builtins(settings.spire)
     if settings.federation:
@@ -299,3 +305,9 @@ def manifest_digest(settings: Settings) -> str:
     if settings.content:
         declared["content"] = msgspec.to_builtins(settings.content)
     return digest(canonical(declared))
+
+
+def _leave_out_unsaid(reach: dict[str, Any]) -> None:
+    """As before it could be said, so that digests of then are digests of now."""
+    if not reach.get("spiffe_id"):
+        reach.pop("spiffe_id", None)

@@ -100,12 +100,11 @@ def neighbours(city: City) -> Federation:
     def one(configured: Configured) -> Neighbour:
         beginning = None if configured.bundle is None else partial(read_bundle_file, Path(configured.bundle))
         if configured.endpoint is None:
-            return Neighbour(
-                configured.domain, FileSource(configured.bundle or ""), configured.max_age_ms, configured.refresh_ms
-            )
+            source = FileSource(configured.bundle or "")
+            return Neighbour(configured.domain, source, configured.max_age_ms, configured.refresh_ms, beginning)
         proof = _spiffe_proof(city, configured) if configured.endpoint_id else web_proof(configured.ca)
-        source = HttpsSource(configured.endpoint, proof, FETCH_S)
-        return Neighbour(configured.domain, source, configured.max_age_ms, configured.refresh_ms, beginning)
+        endpoint = HttpsSource(configured.endpoint, proof, FETCH_S)
+        return Neighbour(configured.domain, endpoint, configured.max_age_ms, configured.refresh_ms, beginning)
 
     settings = city.settings
     return Federation(

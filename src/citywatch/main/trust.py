@@ -17,6 +17,7 @@ from citywatch.core.errors import CitywatchError, Malformed
 from citywatch.core.identity.elsewhere import check_certificate
 from citywatch.main.assembly import GATEWAY_TTL_MS, City, operator
 from citywatch.main.federation import neighbours
+from citywatch.main.pins import Pins
 from citywatch.service.alarm import Alarm
 from citywatch.service.messages import Messages
 from citywatch.service.outside import Outside
@@ -67,6 +68,10 @@ class Trust:
         if self._outside is not None:
             self._outside.changed = self._changed
         return self._tls
+
+    def pins(self) -> Pins:
+        """How this gateway proves itself, and what it asks, where it calls others by SPIFFE IDs."""
+        return Pins(self._city, self._known.domains)
 
     def judge(self) -> Callable[[bytes], None] | None:
         """What holds a certificate against its own domain's bundle; None where only our own authority is believed."""
