@@ -14,14 +14,14 @@ from citywatch.core.enforce.own import SERVER as OWN
 from citywatch.core.enforce.own import own_tools
 from citywatch.core.errors import Malformed
 from citywatch.core.manifest import ToolManifest
-from citywatch.main.peers import secret_at
+from citywatch.main.peers import Pins, secret_at
 from citywatch.main.place import Place
 from citywatch.service.ports import Upstream
 
 
-def build_upstreams(place: Place) -> dict[str, Upstream]:
-    """The configured servers, ready to be called."""
-    upstreams = {name: _upstream(place, server) for name, server in place.settings.servers.items()}
+def build_upstreams(place: Place, pins: Pins) -> dict[str, Upstream]:
+    """The configured servers, ready to be called; `pins` prove those that are known by a SPIFFE ID."""
+    upstreams = {name: _upstream(place, server, pins) for name, server in place.settings.servers.items()}
     if _has_handles(place.settings):
         upstreams[OWN] = Desk(_reader(place.settings.reader))
     if any(isinstance(server.reach, Program) for server in place.settings.servers.values()):
@@ -51,7 +51,7 @@ def _reader(settings: Reader | None) -> Endpoint | None:
     return Endpoint(settings.url, settings.model, secret_at(settings.credential), timeout_s=seconds, ca=settings.ca)
 
 
-def _upstream(place: Place, server: Server) -> Upstream:
+def _upstream(place: Place, server: Server, pins: Pins) -> Upstream:
     seconds = server.timeout_ms / 1000
     patience = Patience(first_byte=seconds, total=max(seconds, Patience().total))
     if isinstance(server.reach, Http):
@@ -60,7 +60,8 @@ def _upstream(place: Place, server: Server) -> Upstream:
         settings = HttpServer(
             name=server.name, url=reach.url, ca=reach.ca, takes_tokens=takes_tokens, patience=patience
         )
-        return HttpUpstream(settings, secret_at(reach.credential))
+        pin = pins.of(reach.spiffe_id) if reach.spiffe_id else None
+        return HttpUpstream(settings, secret_at(reach.credential), pin)
     from citywatch.adapters.upstream import StdioUpstream
 
     return StdioUpstream(_stdio(place, server.name, server.reach, patience))

@@ -13,8 +13,8 @@ import asyncio
 import re
 import ssl
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from citywatch.adapters.upstream.answer import Broken, HttpAnswer
@@ -32,6 +32,14 @@ _TICK: Final = 0.25
 _MAX_HEADS: Final = 1024
 
 
+class Pin(Protocol):
+    """What makes a TLS connection the server's: a context, and a check that raises `Refused` after the handshake."""
+
+    context: ssl.SSLContext
+
+    def check(self, handshake: ssl.SSLObject) -> object: ...
+
+
 class _Pool:
     """The connections of one caller. `open` counts those being opened and in use too."""
 
@@ -46,7 +54,10 @@ class _Pool:
 class HttpUpstream:
     """One server over HTTP. Made and used in one event loop."""
 
-    def __init__(self, server: HttpServer, credential: Credential | None) -> None:
+    def __init__(
+        self, server: HttpServer, credential: Credential | None, pin: Callable[[], Awaitable[Pin]] | None = None
+    ) -> None:
+        """`pin` is asked for each new connection, where a SPIFFE ID and no host's name proves the server."""
         parts = urlsplit(server.url)
         plain = _URL.match(server.url) and parts.scheme in ("http", "https") and parts.hostname
         if not plain or "@" in parts.netloc or parts.fragment:
@@ -58,6 +69,9 @@ class HttpUpstream:
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._tls = _tls(server.ca) if parts.scheme == "https" else None
+        if pin is not None and self._tls is None:
+            raise ValueError(f"`{server.name}` has no TLS to prove itself in")
+        self._pin = pin
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         head = f"{target} HTTP/1.1\r\nhost: {parts.netloc}\r\nuser-agent: citywatch\r\n"
         both = "accept: application/json, text/event-stream\r\n"
@@ -253,13 +267,20 @@ class HttpUpstream:
         self._connections.add(connection)
         try:
             async with asyncio.timeout(patience.connect):
-                await loop.create_connection(
+                pin = None if self._pin is None else await self._pin()
+                transport, _ = await loop.create_connection(
                     lambda: connection,
                     self._host,
                     self._port,
-                    ssl=self._tls,
+                    ssl=self._tls if pin is None else pin.context,
                     server_hostname=self._host if self._tls is not None else None,
                 )
+                if pin is not None:  # INVARIANT: before anything of ours is sent
+                    pin.check(transport.get_extra_info("ssl_object"))
+        except Refused as failure:
+            unproved = Unavailable(Code.UPSTREAM_UNAVAILABLE, f"`{self.server.name}` is another: {failure.detail}")
+            connection.end(unproved)
+            raise unproved from None
         except (OSError, TimeoutError) as failure:
             self.lost(connection)
             why = "took too long" if isinstance(failure, TimeoutError) else type(failure).__name__
