@@ -132,6 +132,7 @@ KINDS_OF_KEYS = "use an Ed25519 key, or one on P-256"
 ISSUER = "issuer: https://gateway.acme.example\n"
 TOKENS = "url: http://127.0.0.1/\ncredential: {exchange: {resource: https://a.example"
 DEPOT = "a: {resource: https://a.example, scopes: [x]}"
+IDP = "issuer: https://i.example, audience: b, keys: k.json"
 INLINE = "a credential is never written into this file"
 FROM = "write {env: NAME} or {file: path}, and change the secret if this file was shared"
 LINES = "write `key: value` lines, indented below this key"
@@ -193,6 +194,13 @@ BAD: list[tuple[str, str, str, str]] = [
         "peers.b.agent",
         "no agent `x` in this file",
         "write one of a",
+    ),
+    (
+        f"{DOMAIN}agents: {{a: {{}}, c: {{}}}}\npeers:\n  b:\n"
+        "    url: https://b.example\n    callers: [a]\n    agent: c\n    §ca: ca.pem\n",
+        "peers.b.ca",
+        "an agent of this file shows papers of our own authority",
+        "remove `ca`, or `agent`",
     ),
     (
         PEER + "    url: http://127.0.0.1:9\n    §callers: [a]\n    agent: a\n",
@@ -484,9 +492,8 @@ BAD: list[tuple[str, str, str, str]] = [
         "",
         "unknown key `zzz`",
         "write one of trust_domain, listen, names, state, policies, temporal_rules, plan_templates, boilerplate, "
-        "origin, issuer, resources, agents, servers, peers, federation, authority, attestors, principals, audiences, "
-        "reader, "
-        "content, limits, witnesses, witness_quorum, unsafe_observe",
+        "origin, issuer, resources, issuers, agents, servers, peers, federation, authority, attestors, principals, "
+        "audiences, reader, content, limits, witnesses, witness_quorum, unsafe_observe",
     ),
     (f"{DOMAIN}listen: §[]\n", "listen", "an empty list", "name at least one, or remove the key"),
     (
@@ -894,6 +901,30 @@ BAD: list[tuple[str, str, str, str]] = [
         "servers",
         "agents are given tokens for `a`, which is `ledger`: they would go around the gateway",
         "give each server a resource of its own",
+    ),
+    (
+        f"{DOMAIN}issuers: {{a: §{{audience: b, keys: k.json}}}}\n",
+        "issuers.a",
+        "`issuer` is missing",
+        "write `issuer: https://idp.acme.example`",
+    ),
+    (
+        f"{DOMAIN}issuers: {{a: §{{issuer: https://i.example, keys: k.json}}}}\n",
+        "issuers.a",
+        "`audience` is missing",
+        "write `audience: https://gateway.acme.example`",
+    ),
+    (
+        f"{DOMAIN}issuers: {{a: {{issuer: https://i.example, audience: b, keys: §~/k.json}}}}\n",
+        "issuers.a.keys",
+        "`~` and `$` are not expanded in a path",
+        "write the path itself, or one from here",
+    ),
+    (
+        f"{DOMAIN}issuers: §{{a: {{{IDP}}}, b: {{{IDP}}}}}\n",
+        "issuers",
+        "two issuers have one `issuer`",
+        "keep one of them: which keys hold would be a guess",
     ),
     (
         f"{DOMAIN}issuer: §https://acme.example/gateway\n",
@@ -1406,7 +1437,7 @@ BAD: list[tuple[str, str, str, str]] = [
             "expected a duration",
             "write a number and a unit, such as 500ms, 30s, 5m, 1h, 1d",
         )
-        for key in ("header_time", "body_time", "max_staleness")
+        for key in ("header_time", "body_time", "max_staleness", "hop_memory", "call_wait", "breaker_rest")
     ),
     *(
         (
@@ -1422,7 +1453,17 @@ BAD: list[tuple[str, str, str, str]] = [
             ("connections", 1, 100_000),
             ("sessions_per_agent", 1, 10_000),
             ("max_in_flight", 1, 100_000),
+            ("max_hops", 1, 64),
+            ("calls_per_caller", 1, 10_000),
+            ("calls_per_upstream", 1, 100_000),
+            ("breaker_failures", 1, 1_000),
         )
+    ),
+    (
+        f"{DOMAIN}limits: {{task_calls: §-1}}\n",
+        "limits.task_calls",
+        "`-1` is out of range",
+        "write a number from 0 to 10000000",
     ),
     # witnesses
     (
@@ -1530,7 +1571,7 @@ def test_every_key_has_a_bad_input() -> None:
         for shape in (path, f"{path}.{missing[1]}" if missing else path):
             shape = re.sub(r"\[\d+\]", "[]", shape)
             shape = re.sub(r"^federation\.\w+\.example", "federation.*", shape)
-            shape = re.sub(r"^(agents|servers|peers|attestors|principals|resources)\.[^.]+", r"\1.*", shape)
+            shape = re.sub(r"^(agents|servers|peers|attestors|principals|resources|issuers)\.[^.]+", r"\1.*", shape)
             shape = re.sub(r"\.output\.\$\.status\b", ".output.*", shape)
             shape = re.sub(r"\.(tools|parameters|budgets|env)\.(?!from\b)[^.]+", r".\1.*", shape)
             seen.add(shape)

@@ -56,6 +56,7 @@ class Decided(Event, frozen=True, kw_only=True, tag="decided"):
     via: tuple[str, ...] = ()  # by the chain that the agent showed: the principal, and the agents down to this one
     grants: tuple[str, ...] = ()  # the hashes of the chain's links
     hears: tuple[str, ...] = ()  # the contexts of the agent of ours that it speaks to; what it carries enters them
+    asserted: tuple[str, ...] = ()  # by a foreign issuer, which is first: the subject, then who acts for it
     carriers: tuple[str, ...] = ()  # the agents that carried on what the call carries on, its own last
     proved: str = ""  # the thumbprint behind `key`, where that is a name which another authority vouches for
 
@@ -301,7 +302,8 @@ class TaskStarted(Event, frozen=True, kw_only=True, tag="task_started"):
     """A principal gave an agent a task over their own session. `body` is the salted digest of the prompt.
 
     `plan` is the digest of the plan that holds from here on, one that came with this task or an earlier one; `kind`
-    says who vouches for it: signed, template or written.
+    says who vouches for it: signed, template or written. `calls` is how many may be made for it in all, 0 for any
+    number.
     """
 
     task: str
@@ -312,6 +314,7 @@ class TaskStarted(Event, frozen=True, kw_only=True, tag="task_started"):
     plan: str | None = None
     kind: str | None = None
     template: str | None = None
+    calls: int = 0
 
 
 class GrantRooted(Event, frozen=True, kw_only=True, tag="grant_rooted"):

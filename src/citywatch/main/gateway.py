@@ -24,13 +24,13 @@ from citywatch.core.enforce.rules import Rules
 from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
 from citywatch.core.policy.check import check_policies
 from citywatch.core.wire.jsonrpc import Limits
-from citywatch.main.access import access_routes, access_tokens, resources
+from citywatch.main.access import access_routes, access_tokens, handed_over, keep_issuers, resources
 from citywatch.main.assembly import LEEWAY_MS, City, assumptions, load_rules, operator
 from citywatch.main.joining import invitations
 from citywatch.main.peers import card_upstreams, cards, peer_upstreams
 from citywatch.main.routes import card_routes, join_routes, proven_routes, routes, token_route
-from citywatch.main.trust import Trust
-from citywatch.main.upstreams import build_upstreams
+from citywatch.main.trust import REFRESH_S, Trust
+from citywatch.main.upstreams import build_upstreams, guarded
 from citywatch.service.access import AccessTokens
 from citywatch.service.alarm import Alarm, WatchedStore, keep_looking
 from citywatch.service.cards import Cards
@@ -46,7 +46,6 @@ from citywatch.service.ports import Store, Upstream
 from citywatch.service.publisher import Publisher
 from citywatch.service.recovery import close_lost_calls, drop_expired, note_boot, note_start, note_stop
 from citywatch.service.tickets import Tickets
-from citywatch.service.tokens import TokenExchange
 from citywatch.service.waiting import Waiting
 from citywatch.service.watch import Watch
 
@@ -89,8 +88,8 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     trust = Trust(city)
     await trust.begin()
     pins = trust.pins()
-    upstreams = build_upstreams(city.place, pins) | peer_upstreams(city.settings, pins)
-    where_cards_are = card_upstreams(city.settings, pins)
+    upstreams = guarded(city.settings, city.clock, build_upstreams(city.place, pins) | peer_upstreams(city, pins))
+    where_cards_are = card_upstreams(city, pins)
     messages = Messages(store, city.clock, LEEWAY_MS)
     door = trust.door(messages)
     tokens = access_tokens(city.settings, city.keys, city.row, city.clock, city.chance)
@@ -104,7 +103,8 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     opened = await listeners.open(addresses, None if tls is None else tls.context, trust.judge())
     looks = keep_looking((store.look, _look_at(publisher, say), trust.look_around(say)), LOOK_S)
     forgets = (_forget(enforcer), _forget_nonces(city))
-    chores = (*trust.chores(say), watch.run(), publisher.run(PUBLISH_S), _fold(enforcer), *forgets, looks)
+    follows = keep_issuers(city.settings, enforcer, REFRESH_S)
+    chores = (*trust.chores(say), watch.run(), publisher.run(PUBLISH_S), _fold(enforcer), follows, *forgets, looks)
     tasks = [asyncio.create_task(chore) for chore in chores]
     broken = asyncio.Event()
     for task in tasks:
@@ -192,6 +192,7 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, w
         rules=lambda: enforcer.rules,
     )
     waiting = Waiting(store=enforcer.store, clock=city.clock, leeway_ms=lambda: enforcer.rules.leeway_ms)
+    handed = handed_over(city.settings, exchange, lambda: city.row().bundle(), city.audience)
     return Gateway(
         exchange=exchange,
         door=door,
@@ -205,18 +206,13 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, w
             **access_routes(exchange.outward.tokens),
         },
         cards=served.card,
-        proven={**proven_routes(plans, waiting), **token_route(_handed(city, exchange))},
+        proven={
+            **proven_routes(plans, waiting),
+            **token_route(handed),
+        },
         closed=lambda: _refused(publisher) or watch.stale(),
         hosts=_hosts(settings),
     )
-
-
-def _handed(city: City, exchange: Exchange) -> TokenExchange | None:
-    """What hands tokens to agents; None where there is no resource server that they go to by themselves."""
-    tokens = exchange.outward.tokens
-    if tokens is None or not city.settings.resources:
-        return None
-    return TokenExchange(exchange.enforcer, tokens, lambda: city.row().bundle(), city.audience)
 
 
 def _hosts(settings: Settings) -> frozenset[str]:

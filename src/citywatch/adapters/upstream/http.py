@@ -14,13 +14,14 @@ import re
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final
 from urllib.parse import urlsplit
 
 from citywatch.adapters.upstream.answer import Broken, HttpAnswer
 from citywatch.adapters.upstream.connection import Connection
 from citywatch.adapters.upstream.credential import Credential
 from citywatch.adapters.upstream.settings import HttpServer
+from citywatch.adapters.upstream.trust import Pin, tls, tls_of
 from citywatch.core.errors import Code, Refused, Unavailable
 from citywatch.core.identity.access import AccessToken
 
@@ -30,14 +31,6 @@ _URL: Final = re.compile(r"[\x21-\x7e]+\Z")
 _VALUE: Final = re.compile(r"[\x20-\x7e\x80-\xff]*\Z")
 _TICK: Final = 0.25
 _MAX_HEADS: Final = 1024
-
-
-class Pin(Protocol):
-    """What makes a TLS connection the server's: a context, and a check that raises `Refused` after the handshake."""
-
-    context: ssl.SSLContext
-
-    def check(self, handshake: ssl.SSLObject) -> object: ...
 
 
 class _Pool:
@@ -68,10 +61,13 @@ class HttpUpstream:
         self._credential = credential
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
-        self._tls = _tls(server.ca) if parts.scheme == "https" else None
+        self._tls = tls(server.ca) if parts.scheme == "https" else None
         if pin is not None and self._tls is None:
             raise ValueError(f"`{server.name}` has no TLS to prove itself in")
         self._pin = pin
+        self._authorities: tuple[bytes, ...] | None = None
+        if server.shown is not None and self._tls is None:
+            raise ValueError(f"`{server.name}` shows nothing without https")
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         head = f"{target} HTTP/1.1\r\nhost: {parts.netloc}\r\nuser-agent: citywatch\r\n"
         both = "accept: application/json, text/event-stream\r\n"
@@ -212,13 +208,25 @@ class HttpUpstream:
         kept = self._take_idle(caller)
         if kept is not None:
             try:
-                return await kept.ask(request, listening=listening)
+                return await self._ask(kept, request, listening=listening)
             except Broken as failure:
                 # A kept connection may have been closed by the other side while our bytes were under way. Whether they
                 # arrived nobody knows, so only what may happen twice is asked again, and only on silence.
                 if failure.heard or not repeatable:
                     raise
-        connection = await self._connect(caller)
+        return await self._ask(await self._connect(caller), request, listening=listening)
+
+    async def _ask(self, connection: Connection, request: bytes, *, listening: bool) -> HttpAnswer:
+        """Ask, once it is known to be who it has to be. # INVARIANT: until then nothing is sent."""
+        if self.server.shown is not None:
+            try:
+                await self.server.shown.check(connection.certificate)
+            except BaseException as failure:
+                connection.end(Broken("it is not who it has to be", False))
+                if isinstance(failure, Refused):
+                    why = failure.detail or failure.code.value
+                    raise Unavailable(Code.UPSTREAM_UNAVAILABLE, f"`{self.server.name}` is a stranger: {why}") from None
+                raise
         return await connection.ask(request, listening=listening)
 
     # -- the pool ----------------------------------------------------------------------------------------------------
@@ -272,7 +280,7 @@ class HttpUpstream:
                     lambda: connection,
                     self._host,
                     self._port,
-                    ssl=self._tls if pin is None else pin.context,
+                    ssl=self._context() if pin is None else pin.context,
                     server_hostname=self._host if self._tls is not None else None,
                 )
                 if pin is not None:  # INVARIANT: before anything of ours is sent
@@ -292,6 +300,15 @@ class HttpUpstream:
             connection.end(Unavailable(Code.DRAINING))
         self._tick()
         return connection
+
+    def _context(self) -> ssl.SSLContext | None:
+        """What TLS trusts there now: where it is said whom the server has to be, that one's authorities alone."""
+        if self._tls is None or self.server.shown is None:
+            return self._tls
+        authorities = tuple(self.server.shown.authorities())
+        if authorities != self._authorities:
+            self._tls, self._authorities = tls_of(authorities), authorities
+        return self._tls
 
     async def _wait(self, pool: _Pool) -> Connection | None:
         waiter: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
@@ -364,11 +381,3 @@ class HttpUpstream:
         self._ticking = bool(self._connections)
         if self._ticking:
             loop.call_later(_TICK, self._schedule)
-
-
-def _tls(ca: str | None) -> ssl.SSLContext:
-    """One context for the server's life: to make one takes tens of milliseconds."""
-    context = ssl.create_default_context(cafile=ca)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    return context

@@ -15,6 +15,7 @@ import msgspec
 from citywatch.core.call import Effect
 from citywatch.core.flow.fields import Fields
 from citywatch.core.flow.prints import fingerprints
+from citywatch.core.identity.foreign import ForeignIssuer
 from citywatch.core.manifest import SILENT, Budget, Clearance, Peer, Principal, ResourceServer, ToolManifest
 from citywatch.core.names import AgentId
 from citywatch.core.plan.formula import Rule
@@ -40,6 +41,10 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     value: Mapping[str, Any]
 
 
+MAX_HOPS: Final = 8
+HOP_MEMORY_MS: Final = 600_000
+
+
 class Configured(msgspec.Struct, frozen=True, kw_only=True):
     """What the operator's file says, in the terms of the gates. `digest` names all of it; `observe` is
     `unsafe_observe`.
@@ -61,7 +66,11 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     bound: frozenset[str] = frozenset()
     roots: frozenset[str] = frozenset()
     peers: Mapping[str, Peer] = {}
+    max_hops: int = MAX_HOPS
+    hop_memory_ms: int = HOP_MEMORY_MS
     resources: Mapping[str, ResourceServer] = {}
+    issuers: Mapping[str, ForeignIssuer] = {}
+    """By their `iss`, those whose word of whoever calls is recorded."""
     handles: Mapping[str, frozenset[Tool]] = {}
     """Of which tools each agent, by name, is given handles beyond what their manifests hide; a tool `*` is all of a
     server's."""
@@ -121,8 +130,16 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """By an agent's name, the tools of which it is given more handles than others are, as they hide."""
     peers: Mapping[str, Peer] = {}
     """The agents, by the name that the file gives them, that can be spoken to."""
+    heard: frozenset[str] = frozenset()
+    """Those agents of ours, by their own names, that can be spoken to."""
+    max_hops: int = MAX_HOPS
+    """How many agents a message may have come through."""
+    hop_memory_ms: int = HOP_MEMORY_MS
+    """For how long what an agent does may belong to what it was told."""
     resources: Mapping[str, ResourceServer] = {}
     """The resource servers that agents go to by themselves."""
+    issuers: Mapping[str, ForeignIssuer] = {}
+    """By their `iss`, those whose word of whoever calls is recorded."""
     follows: bool = False
     """Whether a policy or a rule asks how far a text has spread; or nobody takes its fingerprints."""
     boilerplate: frozenset[int] = frozenset()
@@ -186,6 +203,7 @@ def world_of(configured: Configured, definitions: Mapping[Tool, Definition]) -> 
         ),
         configured.peers,
         configured.resources,
+        asserted=bool(configured.issuers),
     )
 
 
@@ -232,7 +250,11 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         bound=configured.bound,
         roots=configured.roots,
         peers=configured.peers,
+        heard=frozenset(peer.agent for peer in configured.peers.values() if peer.agent),
+        max_hops=configured.max_hops,
+        hop_memory_ms=configured.hop_memory_ms,
         resources=configured.resources,
+        issuers=configured.issuers,
         follows=follows,
         boilerplate=_boilerplate(configured, definitions) if follows else frozenset(),
         attestors=configured.attestors,

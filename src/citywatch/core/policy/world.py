@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
 from citywatch.core.call import Direction
 from citywatch.core.errors import Malformed
-from citywatch.core.manifest import SILENT, ToolManifest
+from citywatch.core.manifest import SILENT, Peer, ToolManifest
 from citywatch.core.names import AgentId
 from citywatch.core.policy.arguments import ArgumentMap, argument_map, cedar_type
 from citywatch.core.policy.facts import (
     ACTION,
     AGENT,
+    ASSERTED,
     GROUPS,
     NAMED,
     PEER,
@@ -77,7 +79,10 @@ class Act(msgspec.Struct, frozen=True):
 
 
 class World(msgspec.Struct, frozen=True):
-    """All that exists for policies. `tools` is keyed by (server, tool); `schema` is the JSON form of Cedar's schema."""
+    """All that exists for policies. `tools` is keyed by (server, tool); `schema` is the JSON form of Cedar's schema.
+
+    `peers` are the agents that can be spoken to, as the file declares them.
+    """
 
     agents: tuple[Entity, ...]
     servers: tuple[Entity, ...]
@@ -85,14 +90,17 @@ class World(msgspec.Struct, frozen=True):
     acts: tuple[Act, ...]
     entities: Mapping[Uid, Entity]
     schema: str
+    peers: Mapping[str, Peer] = {}
 
 
 def build_world(
     agents: Iterable[AgentFacts],
     servers: Iterable[str],
     tools: Iterable[ToolFacts],
-    peers: Iterable[str] = (),
+    peers: Mapping[str, Peer] = MappingProxyType({}),
     resources: Iterable[str] = (),
+    *,
+    asserted: bool = False,
 ) -> World:
     """Put together what policies can speak of. Raises `Malformed`: an attribute of two types, a tool of no server."""
     people = tuple(agent_entity(agent.id, agent.roles, agent.attributes) for agent in agents)
@@ -117,8 +125,11 @@ def build_world(
     groups = (entity(Uid(ACTION, name)) for name in GROUPS)
     roles = (entity(uid) for uid in sorted({uid for agent in people for uid in agent.line if uid.type == ROLE}))
     everything = (*people, *places.values(), *heard, *beyond, *roles, *groups, *(act.action for act in acts))
+    if asserted:
+        acts = [_with_asserted(act) for act in acts]
     schema = json.dumps(_schema(people, acts))
-    return World(people, tuple(places.values()), maps, tuple(acts), {found.uid: found for found in everything}, schema)
+    entities = {found.uid: found for found in everything}
+    return World(people, tuple(places.values()), maps, tuple(acts), entities, schema, peers)
 
 
 _STRING, _LONG = {"type": "String"}, {"type": "Long"}
@@ -148,9 +159,27 @@ _ATTESTED_TYPE = {
 }
 
 
+_ASSERTED_TYPE = {
+    "type": "Record",
+    "required": False,
+    "attributes": {
+        **{name: {"type": "String", "required": True} for name in ("issuer", "subject", "actor")},
+        "actors": {"type": "Set", "element": dict(_STRING), "required": True},
+    },
+}
+
+
 def _context(own: Mapping[str, Any]) -> dict[str, Any]:
     common = {"now": {"type": "Long"}, "time": {"type": "Extension", "name": "datetime"}}
     return {"type": "Record", "attributes": {**common, **own}}
+
+
+def _with_asserted(act: Act) -> Act:
+    """The same act, in whose context there may be what a foreign issuer asserts."""
+    attributes = {**act.context["attributes"], ASSERTED: _ASSERTED_TYPE}
+    return Act(
+        act.action, act.direction, act.principals, act.resources, {**act.context, "attributes": attributes}, act.far
+    )
 
 
 def _method_act(found: tuple[Direction, str, Entity], agents: tuple[Entity, ...], servers: tuple[Entity, ...]) -> Act:
