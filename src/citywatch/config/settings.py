@@ -135,7 +135,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 
 class PeerAgent(msgspec.Struct, frozen=True, kw_only=True):
     """An agent that others speak to over A2A: where it listens and in which binding, where its card is, and who may
-    speak to it."""
+    speak to it. `messages` are the files of the schemas that its types of messages have."""
 
     name: str
     reach: Http
@@ -143,6 +143,7 @@ class PeerAgent(msgspec.Struct, frozen=True, kw_only=True):
     card: str
     timeout_ms: int
     declared: Peer
+    messages: Mapping[str, str] = {}
 
 
 class Reader(msgspec.Struct, frozen=True, kw_only=True):
@@ -316,6 +317,7 @@ def manifest_digest(settings: Settings) -> str:
     if settings.peers:
         peers: dict[str, Any] = msgspec.to_builtins(settings.peers)
         for plain in peers.values():
+            del plain["messages"]  # what those files say is named beside this
             _leave_out_unsaid(plain["reach"])
         declared["peers"] = peers
     if settings.spire is not None:
