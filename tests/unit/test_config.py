@@ -124,6 +124,7 @@ ED25519_KEY = "MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
 IDENTITY_KEY = "MCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 ATTESTOR = f"{DOMAIN}attestors:\n  ci: "
 ASK_FOR_KEY = "write the base64 of a public key's PEM on one line: `openssl pkey -in KEY -pubout`, without the dashes"
+PROVING = "    url: https://127.0.0.1:9/a2a\n    agent: c\n    svid: true\n    callers: [a]\n"
 PEER = f"{DOMAIN}agents: {{a: {{}}}}\npeers:\n  b:\n"
 NEAR = f"{DOMAIN}federation:\n  p.example:\n"
 FOREIGN = f"{DOMAIN}federation: {{p.example: {{bundle: p.json}}}}\nagents:\n  a: "
@@ -198,6 +199,12 @@ BAD: list[tuple[str, str, str, str]] = [
         "peers.b.callers",
         "`a` is this peer itself",
         "name those who speak to it",
+    ),
+    (
+        PEER + "    url: https://127.0.0.1:9/a2a\n    callers: [a]\n    §svid: true\n",
+        "peers.b.svid",
+        "nobody says whose certificate it is",
+        "name the agent that the peer is, under `agent`",
     ),
     # other trust domains
     (
@@ -1704,3 +1711,15 @@ def test_each_audience_of_a_circle_is_named() -> None:
         ("audiences.a", "`a` is a member of itself"),
         ("audiences.b", "`b` is a member of itself"),
     ]
+
+
+def test_a_certificate_is_asked_of_a_peer_that_can_show_one() -> None:
+    head = f"{DOMAIN}agents: {{a: {{}}, c: {{}}}}\npeers:\n  b:\n"
+    assert parse_settings(head + PROVING, "/x").peers["b"].svid
+    for changed, where in (
+        (PROVING.replace("    agent: c\n", ""), "peers.b.svid"),
+        (PROVING.replace("https", "http"), "peers.b.svid"),
+        (PROVING + "    card: http://127.0.0.1:9/card\n", "peers.b.svid"),
+        (PROVING + "    ca: ca.pem\n", "peers.b.ca"),
+    ):
+        assert [one.path for one in mistakes(head + changed)] == [where], changed

@@ -125,7 +125,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 
 class PeerAgent(msgspec.Struct, frozen=True, kw_only=True):
     """An agent that others speak to over A2A: where it listens and in which binding, where its card is, and who may
-    speak to it."""
+    speak to it. `svid`: it proves by its own certificate that it is the agent it is said to be."""
 
     name: str
     reach: Http
@@ -133,6 +133,7 @@ class PeerAgent(msgspec.Struct, frozen=True, kw_only=True):
     card: str
     timeout_ms: int
     declared: Peer
+    svid: bool = False
 
 
 class Reader(msgspec.Struct, frozen=True, kw_only=True):

@@ -86,6 +86,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "binding",
         "card",
         "agent",
+        "svid",
         "callers",
         "skills",
         "audience",

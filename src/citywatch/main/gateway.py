@@ -29,7 +29,7 @@ from citywatch.core.wire.jsonrpc import Limits
 from citywatch.main.access import access_routes, access_tokens, resources
 from citywatch.main.assembly import GATEWAY_TTL_MS, LEEWAY_MS, City, assumptions, load_rules, operator
 from citywatch.main.federation import neighbours
-from citywatch.main.peers import card_upstreams, cards, peer_upstreams
+from citywatch.main.peers import card_upstreams, cards, peer_upstreams, proofs
 from citywatch.main.routes import card_routes, proven_routes, routes, token_route
 from citywatch.main.upstreams import build_upstreams
 from citywatch.service.access import AccessTokens
@@ -88,8 +88,9 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
         city.store, Alarm("calls are refused, because they cannot be recorded", "calls are recorded again", say)
     )
     enforcer = _enforcer(city, rules, store)
-    upstreams = build_upstreams(city.place) | peer_upstreams(city.settings)
-    where_cards_are = card_upstreams(city.settings)
+    proof = proofs(city.settings, city.bundle, city.clock.now_ms, LEEWAY_MS)
+    upstreams = build_upstreams(city.place) | peer_upstreams(city.settings, proof)
+    where_cards_are = card_upstreams(city.settings, proof)
     messages = Messages(store, city.clock, LEEWAY_MS)
     known = neighbours(city)
     await _meet(city, known)

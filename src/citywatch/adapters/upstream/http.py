@@ -13,7 +13,7 @@ import asyncio
 import re
 import ssl
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -21,7 +21,7 @@ from citywatch.adapters.upstream.answer import Broken, HttpAnswer
 from citywatch.adapters.upstream.connection import Connection
 from citywatch.adapters.upstream.credential import Credential
 from citywatch.adapters.upstream.settings import HttpServer
-from citywatch.core.errors import Code, Refused, Unavailable
+from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
 from citywatch.core.identity.access import AccessToken
 
 _TRACE: Final = frozenset(("last-event-id", "traceparent", "tracestate", "a2a-version"))
@@ -30,6 +30,11 @@ _URL: Final = re.compile(r"[\x21-\x7e]+\Z")
 _VALUE: Final = re.compile(r"[\x20-\x7e\x80-\xff]*\Z")
 _TICK: Final = 0.25
 _MAX_HEADS: Final = 1024
+
+
+Proof = Callable[[], tuple[ssl.SSLContext, Callable[[ssl.SSLObject], object]]]
+"""For one connection: the context that it is made under, and what is asked of the other end once the handshake is done;
+raises `Malformed` or `Refused`."""
 
 
 class _Pool:
@@ -46,7 +51,8 @@ class _Pool:
 class HttpUpstream:
     """One server over HTTP. Made and used in one event loop."""
 
-    def __init__(self, server: HttpServer, credential: Credential | None) -> None:
+    def __init__(self, server: HttpServer, credential: Credential | None, proof: Proof | None = None) -> None:
+        """`proof` takes the place of the server's `ca`: the other end has to show a certificate of a name of ours."""
         parts = urlsplit(server.url)
         plain = _URL.match(server.url) and parts.scheme in ("http", "https") and parts.hostname
         if not plain or "@" in parts.netloc or parts.fragment:
@@ -57,7 +63,8 @@ class HttpUpstream:
         self._credential = credential
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
-        self._tls = _tls(server.ca) if parts.scheme == "https" else None
+        self._tls = _tls(server.ca) if parts.scheme == "https" and proof is None else None
+        self._proof = proof
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         head = f"{target} HTTP/1.1\r\nhost: {parts.netloc}\r\nuser-agent: citywatch\r\n"
         both = "accept: application/json, text/event-stream\r\n"
@@ -253,13 +260,21 @@ class HttpUpstream:
         self._connections.add(connection)
         try:
             async with asyncio.timeout(patience.connect):
-                await loop.create_connection(
+                tls, check = (self._tls, None) if self._proof is None else self._proof()
+                transport, _ = await loop.create_connection(
                     lambda: connection,
                     self._host,
                     self._port,
-                    ssl=self._tls,
-                    server_hostname=self._host if self._tls is not None else None,
+                    ssl=tls,
+                    server_hostname=self._host if tls is not None else None,
                 )
+                if check is not None:  # before anything is said: the credential too is for whom was meant
+                    check(transport.get_extra_info("ssl_object"))
+        except CitywatchError as failure:
+            self.lost(connection)
+            connection.end(Broken("it did not prove who it is", False))
+            detail = f"`{self.server.name}` did not prove itself: {failure}"
+            raise Unavailable(Code.UPSTREAM_UNAVAILABLE, detail) from None
         except (OSError, TimeoutError) as failure:
             self.lost(connection)
             why = "took too long" if isinstance(failure, TimeoutError) else type(failure).__name__
