@@ -29,8 +29,9 @@ from citywatch.core.wire.jsonrpc import Limits
 from citywatch.main.access import access_routes, access_tokens, resources
 from citywatch.main.assembly import GATEWAY_TTL_MS, LEEWAY_MS, City, assumptions, load_rules, operator
 from citywatch.main.federation import neighbours
+from citywatch.main.joining import invitations
 from citywatch.main.peers import card_upstreams, cards, peer_upstreams, proofs
-from citywatch.main.routes import card_routes, proven_routes, routes, token_route
+from citywatch.main.routes import card_routes, join_routes, proven_routes, routes, token_route
 from citywatch.main.upstreams import build_upstreams
 from citywatch.service.access import AccessTokens
 from citywatch.service.alarm import Alarm, WatchedStore, keep_looking
@@ -40,6 +41,7 @@ from citywatch.service.enforcer import Enforcer
 from citywatch.service.exchange import Exchange
 from citywatch.service.federation import Federation
 from citywatch.service.handles import drop_shelves
+from citywatch.service.joining import drop_invitations
 from citywatch.service.memories import drop_memories
 from citywatch.service.messages import Messages, drop_nonces
 from citywatch.service.plans import Plans
@@ -204,6 +206,7 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, w
         max_in_flight=limits.max_in_flight,
         routes={
             **routes(city.issuer, publisher, enforcing=not settings.observe),
+            **join_routes(invitations(city)),
             **card_routes(served),
             **access_routes(exchange.outward.tokens),
         },
@@ -301,6 +304,7 @@ async def _forget(enforcer: Enforcer) -> None:
             now = enforcer.clock.now_ms()
             await drop_shelves(enforcer.store, now)
             await drop_memories(enforcer.store, enforcer.rules, now)
+            await drop_invitations(enforcer.store, now)
             await drop_carried(enforcer.store, now)
         await asyncio.sleep(FORGET_S)
 

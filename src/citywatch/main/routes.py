@@ -18,6 +18,7 @@ from citywatch.core.wire.jsonrpc import Limits, parse_json
 from citywatch.service.access import TOKEN_PATH
 from citywatch.service.cards import Cards
 from citywatch.service.issuer import Issuer
+from citywatch.service.joining import Invitations
 from citywatch.service.plans import Plans
 from citywatch.service.publisher import Publisher
 from citywatch.service.tokens import TokenExchange
@@ -54,6 +55,15 @@ def routes(issuer: Issuer, publisher: Publisher, *, enforcing: bool) -> Mapping[
         ("POST", "/citywatch/renew"): renew,
         ("GET", "/citywatch/health"): health,
     }
+
+
+def join_routes(invitations: Invitations) -> Mapping[tuple[str, str], Route]:
+    """Where an agent that was invited gets its first papers."""
+
+    async def join(body: bytes) -> tuple[int, str, bytes]:
+        return 200, JSON, await invitations.join(body)
+
+    return {("POST", "/citywatch/join"): join}
 
 
 def card_routes(cards: Cards) -> Mapping[tuple[str, str], Route]:
