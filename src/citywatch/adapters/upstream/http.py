@@ -277,7 +277,9 @@ class HttpUpstream:
             raise Unavailable(Code.UPSTREAM_UNAVAILABLE, detail) from None
         except (OSError, TimeoutError) as failure:
             self.lost(connection)
+            unproven = self._proof is not None and isinstance(failure, ssl.SSLError)
             why = "took too long" if isinstance(failure, TimeoutError) else type(failure).__name__
+            why = "it did not prove itself" if unproven else why
             raise Unavailable(Code.UPSTREAM_UNAVAILABLE, f"`{self.server.name}` cannot be reached: {why}") from None
         except BaseException:
             self.lost(connection)

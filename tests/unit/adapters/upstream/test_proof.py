@@ -68,7 +68,7 @@ async def test_whoever_else_listens_there_is_told_nothing(town: Town, tmp_path: 
     ):
         async with world(says(response()), ssl=context) as there:
             upstream = proving(town, there, name)
-            with pytest.raises(Unavailable):
+            with pytest.raises(Unavailable, match="did not prove itself"):
                 await upstream.send("a", ASK, {}, None, repeatable=False)
             assert there.seen == []
             await upstream.close()
