@@ -124,7 +124,6 @@ ED25519_KEY = "MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
 IDENTITY_KEY = "MCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 ATTESTOR = f"{DOMAIN}attestors:\n  ci: "
 ASK_FOR_KEY = "write the base64 of a public key's PEM on one line: `openssl pkey -in KEY -pubout`, without the dashes"
-PROVING = "    url: https://127.0.0.1:9/a2a\n    agent: c\n    svid: true\n    callers: [a]\n"
 PEER = f"{DOMAIN}agents: {{a: {{}}}}\npeers:\n  b:\n"
 NEAR = f"{DOMAIN}federation:\n  p.example:\n"
 FOREIGN = f"{DOMAIN}federation: {{p.example: {{bundle: p.json}}}}\nagents:\n  a: "
@@ -132,6 +131,7 @@ KINDS_OF_KEYS = "use an Ed25519 key, or one on P-256"
 ISSUER = "issuer: https://gateway.acme.example\n"
 TOKENS = "url: http://127.0.0.1/\ncredential: {exchange: {resource: https://a.example"
 DEPOT = "a: {resource: https://a.example, scopes: [x]}"
+IDP = "issuer: https://i.example, audience: b, keys: k.json"
 INLINE = "a credential is never written into this file"
 FROM = "write {env: NAME} or {file: path}, and change the secret if this file was shared"
 LINES = "write `key: value` lines, indented below this key"
@@ -195,16 +195,17 @@ BAD: list[tuple[str, str, str, str]] = [
         "write one of a",
     ),
     (
+        f"{DOMAIN}agents: {{a: {{}}, c: {{}}}}\npeers:\n  b:\n"
+        "    url: https://b.example\n    callers: [a]\n    agent: c\n    §ca: ca.pem\n",
+        "peers.b.ca",
+        "an agent of this file shows papers of our own authority",
+        "remove `ca`, or `agent`",
+    ),
+    (
         PEER + "    url: http://127.0.0.1:9\n    §callers: [a]\n    agent: a\n",
         "peers.b.callers",
         "`a` is this peer itself",
         "name those who speak to it",
-    ),
-    (
-        PEER + "    url: https://127.0.0.1:9/a2a\n    callers: [a]\n    §svid: true\n",
-        "peers.b.svid",
-        "nobody says whose certificate it is",
-        "name the agent that the peer is, under `agent`",
     ),
     # other trust domains
     (
@@ -441,8 +442,8 @@ BAD: list[tuple[str, str, str, str]] = [
         "",
         "unknown key `zzz`",
         "write one of trust_domain, listen, names, state, policies, temporal_rules, plan_templates, boilerplate, "
-        "origin, issuer, resources, agents, servers, peers, federation, attestors, principals, audiences, reader, "
-        "content, limits, witnesses, witness_quorum, unsafe_observe",
+        "origin, issuer, resources, issuers, agents, servers, peers, federation, attestors, principals, audiences, "
+        "reader, content, limits, witnesses, witness_quorum, unsafe_observe",
     ),
     (f"{DOMAIN}listen: §[]\n", "listen", "an empty list", "name at least one, or remove the key"),
     (
@@ -850,6 +851,30 @@ BAD: list[tuple[str, str, str, str]] = [
         "servers",
         "agents are given tokens for `a`, which is `ledger`: they would go around the gateway",
         "give each server a resource of its own",
+    ),
+    (
+        f"{DOMAIN}issuers: {{a: §{{audience: b, keys: k.json}}}}\n",
+        "issuers.a",
+        "`issuer` is missing",
+        "write `issuer: https://idp.acme.example`",
+    ),
+    (
+        f"{DOMAIN}issuers: {{a: §{{issuer: https://i.example, keys: k.json}}}}\n",
+        "issuers.a",
+        "`audience` is missing",
+        "write `audience: https://gateway.acme.example`",
+    ),
+    (
+        f"{DOMAIN}issuers: {{a: {{issuer: https://i.example, audience: b, keys: §~/k.json}}}}\n",
+        "issuers.a.keys",
+        "`~` and `$` are not expanded in a path",
+        "write the path itself, or one from here",
+    ),
+    (
+        f"{DOMAIN}issuers: §{{a: {{{IDP}}}, b: {{{IDP}}}}}\n",
+        "issuers",
+        "two issuers have one `issuer`",
+        "keep one of them: which keys hold would be a guess",
     ),
     (
         f"{DOMAIN}issuer: §https://acme.example/gateway\n",
@@ -1362,7 +1387,7 @@ BAD: list[tuple[str, str, str, str]] = [
             "expected a duration",
             "write a number and a unit, such as 500ms, 30s, 5m, 1h, 1d",
         )
-        for key in ("header_time", "body_time", "max_staleness")
+        for key in ("header_time", "body_time", "max_staleness", "hop_memory", "call_wait", "breaker_rest")
     ),
     *(
         (
@@ -1378,7 +1403,17 @@ BAD: list[tuple[str, str, str, str]] = [
             ("connections", 1, 100_000),
             ("sessions_per_agent", 1, 10_000),
             ("max_in_flight", 1, 100_000),
+            ("max_hops", 1, 64),
+            ("calls_per_caller", 1, 10_000),
+            ("calls_per_upstream", 1, 100_000),
+            ("breaker_failures", 1, 1_000),
         )
+    ),
+    (
+        f"{DOMAIN}limits: {{task_calls: §-1}}\n",
+        "limits.task_calls",
+        "`-1` is out of range",
+        "write a number from 0 to 10000000",
     ),
     # witnesses
     (
@@ -1486,7 +1521,7 @@ def test_every_key_has_a_bad_input() -> None:
         for shape in (path, f"{path}.{missing[1]}" if missing else path):
             shape = re.sub(r"\[\d+\]", "[]", shape)
             shape = re.sub(r"^federation\.\w+\.example", "federation.*", shape)
-            shape = re.sub(r"^(agents|servers|peers|attestors|principals|resources)\.[^.]+", r"\1.*", shape)
+            shape = re.sub(r"^(agents|servers|peers|attestors|principals|resources|issuers)\.[^.]+", r"\1.*", shape)
             shape = re.sub(r"\.output\.\$\.status\b", ".output.*", shape)
             shape = re.sub(r"\.(tools|parameters|budgets|env)\.(?!from\b)[^.]+", r".\1.*", shape)
             seen.add(shape)
@@ -1711,15 +1746,3 @@ def test_each_audience_of_a_circle_is_named() -> None:
         ("audiences.a", "`a` is a member of itself"),
         ("audiences.b", "`b` is a member of itself"),
     ]
-
-
-def test_a_certificate_is_asked_of_a_peer_that_can_show_one() -> None:
-    head = f"{DOMAIN}agents: {{a: {{}}, c: {{}}}}\npeers:\n  b:\n"
-    assert parse_settings(head + PROVING, "/x").peers["b"].svid
-    for changed, where in (
-        (PROVING.replace("    agent: c\n", ""), "peers.b.svid"),
-        (PROVING.replace("https", "http"), "peers.b.svid"),
-        (PROVING + "    card: http://127.0.0.1:9/card\n", "peers.b.svid"),
-        (PROVING + "    ca: ca.pem\n", "peers.b.ca"),
-    ):
-        assert [one.path for one in mistakes(head + changed)] == [where], changed

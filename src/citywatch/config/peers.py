@@ -1,20 +1,19 @@
 """The `peers` part of the file: agents that others speak to over A2A, and who may.
 
 Decides which declarations of a peer make sense. INVARIANTS: nobody can be spoken to without an entry, and nobody speaks
-to a peer without being named there; a caller that is named is an agent of the file, and so is the one that the peer is;
-a peer that is to prove an agent's key is reached by nothing that could not ask for it.
+to a peer without being named there; a caller that is named is an agent of the file, and so is the one that the peer is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from citywatch.config.agents import audience
 from citywatch.config.document import Node, Table
-from citywatch.config.reader import Notes, Reader, duration, flag, instead, named, one_of, shown, some, text, url
+from citywatch.config.reader import Notes, Reader, duration, instead, named, one_of, shown, some, text, url
 from citywatch.config.servers import reach_over_http
-from citywatch.config.settings import Http, PeerAgent
+from citywatch.config.settings import PeerAgent
 from citywatch.config.table import Section, table
 from citywatch.core.manifest import EVERYBODY, Peer
 from citywatch.core.names import parse_segment
@@ -53,9 +52,8 @@ def peers(
             return None
         if agent in callers:
             section.wrong("callers", f"`{agent}` is this peer itself", "name those who speak to it")
-        svid = section.get("svid", flag, False)
-        if svid:
-            _provable(section, agent, reach, card)
+        if agent and section.has("ca"):
+            section.wrong("ca", "an agent of this file shows papers of our own authority", "remove `ca`, or `agent`")
         return PeerAgent(
             name=name,
             reach=reach,
@@ -63,20 +61,9 @@ def peers(
             card=reach.url.rstrip("/") + CARD if card is None else urlunsplit(card),
             timeout_ms=timeout,
             declared=Peer(callers=callers, skills=skills, audience=seen_by, agent=agent),
-            svid=svid,
         )
 
     return table(named(lambda name: parse_segment(name, "name for a peer")), peer)
-
-
-def _provable(section: Section, agent: str, reach: Http, card: SplitResult | None) -> None:
-    """Whether a certificate of that agent can be asked for at all."""
-    if not agent:
-        section.wrong("svid", "nobody says whose certificate it is", "name the agent that the peer is, under `agent`")
-    if not reach.url.startswith("https://") or (card is not None and card.scheme != "https"):
-        section.wrong("svid", "a certificate is shown over https alone", "reach the peer and its card by https")
-    if reach.ca is not None:
-        section.wrong("ca", "an agent's certificate is of this trust domain's authority", "remove `ca` or `svid`")
 
 
 def _agent(agents: Collection[str]) -> Reader[str]:

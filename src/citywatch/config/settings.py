@@ -96,6 +96,14 @@ class Exchanged(msgspec.Struct, frozen=True, kw_only=True, tag="exchange"):
     scopes: tuple[str, ...] = ()
 
 
+class KnownIssuer(msgspec.Struct, frozen=True, kw_only=True):
+    """A foreign issuer whose word of whoever calls is recorded: its `iss`, our name at it, the file with its keys."""
+
+    issuer: str
+    audience: str
+    keys: str
+
+
 class Http(msgspec.Struct, frozen=True, kw_only=True, tag="http"):
     """A server reached over HTTP. `ca` is a PEM file that alone is trusted for it; None means the system's."""
 
@@ -125,7 +133,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 
 class PeerAgent(msgspec.Struct, frozen=True, kw_only=True):
     """An agent that others speak to over A2A: where it listens and in which binding, where its card is, and who may
-    speak to it. `svid`: it proves by its own certificate that it is the agent it is said to be."""
+    speak to it."""
 
     name: str
     reach: Http
@@ -133,7 +141,6 @@ class PeerAgent(msgspec.Struct, frozen=True, kw_only=True):
     card: str
     timeout_ms: int
     declared: Peer
-    svid: bool = False
 
 
 class Reader(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,7 +156,13 @@ class Reader(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What one gateway process puts up with. Sizes are bytes, times milliseconds."""
+    """What one gateway process puts up with. Sizes are bytes, times milliseconds.
+
+    `max_hops` is how many agents a message may have come through, `hop_memory` for how long what an agent does may
+    belong to what it was told; `task_calls` is the budget of a task that names none, 0 for none. An agent may have
+    `calls_per_caller` calls open at one server or peer, all agents `calls_per_upstream`; one more waits for
+    `call_wait_ms`. After `breaker_failures` in a row a caller leaves a server alone for `breaker_rest_ms`.
+    """
 
     request_bytes: int = 4 << 20
     reply_bytes: int = 16 << 20
@@ -163,6 +176,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     connections: int = 1024
     sessions_per_agent: int = 32
     max_in_flight: int = 1024
+    max_hops: int = 8
+    hop_memory_ms: int = 600_000
+    task_calls: int = 0
+    calls_per_caller: int = 32
+    calls_per_upstream: int = 256
+    call_wait_ms: int = 1_000
+    breaker_failures: int = 5
+    breaker_rest_ms: int = 5_000
 
 
 class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
@@ -224,6 +245,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     attestors: Mapping[str, str] = {}
     issuer: str | None = None
     resources: Mapping[str, ResourceServer] = {}
+    issuers: Mapping[str, KnownIssuer] = {}
 
     def agent_id(self, name: str) -> AgentId:
         """The agent that has this name in the file; one of another trust domain is of that one, by its name here."""
@@ -281,6 +303,8 @@ def manifest_digest(settings: Settings) -> str:
         declared["federation"] = msgspec.to_builtins(settings.federation)
     if settings.attestors:
         declared["attestors"] = dict(settings.attestors)
+    if settings.issuers:
+        declared["issuers"] = msgspec.to_builtins(settings.issuers)
     if settings.issuer is not None:
         declared["issuer"] = settings.issuer
     if settings.content:

@@ -26,11 +26,11 @@ from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
 from citywatch.core.identity.elsewhere import check_certificate
 from citywatch.core.policy.check import check_policies
 from citywatch.core.wire.jsonrpc import Limits
-from citywatch.main.access import access_routes, access_tokens, resources
+from citywatch.main.access import access_routes, access_tokens, handed_over, keep_issuers, resources
 from citywatch.main.assembly import GATEWAY_TTL_MS, LEEWAY_MS, City, assumptions, load_rules, operator
 from citywatch.main.federation import neighbours
 from citywatch.main.joining import invitations
-from citywatch.main.peers import card_upstreams, cards, peer_upstreams, proofs
+from citywatch.main.peers import card_upstreams, cards, peer_upstreams
 from citywatch.main.routes import card_routes, join_routes, proven_routes, routes, token_route
 from citywatch.main.upstreams import build_upstreams
 from citywatch.service.access import AccessTokens
@@ -49,7 +49,6 @@ from citywatch.service.ports import Store, Upstream
 from citywatch.service.publisher import Publisher
 from citywatch.service.recovery import close_lost_calls, drop_expired, note_boot, note_start, note_stop
 from citywatch.service.tickets import Tickets
-from citywatch.service.tokens import TokenExchange
 from citywatch.service.waiting import Waiting
 from citywatch.service.watch import Watch
 
@@ -90,9 +89,8 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
         city.store, Alarm("calls are refused, because they cannot be recorded", "calls are recorded again", say)
     )
     enforcer = _enforcer(city, rules, store)
-    proof = proofs(city.settings, city.bundle, city.clock.now_ms, LEEWAY_MS)
-    upstreams = build_upstreams(city.place) | peer_upstreams(city.settings, proof)
-    where_cards_are = card_upstreams(city.settings, proof)
+    upstreams = build_upstreams(city.place) | peer_upstreams(city)
+    where_cards_are = card_upstreams(city)
     messages = Messages(store, city.clock, LEEWAY_MS)
     known = neighbours(city)
     await _meet(city, known)
@@ -111,7 +109,17 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     looks = keep_looking((store.look, _look_at(publisher, say), _look_around(known, say)), LOOK_S)
     fresh = _keep_fresh(city, door, tls, known)
     forgets = (_forget(enforcer), _forget_nonces(city))
-    chores = (fresh, known.run(), watch.run(), publisher.run(PUBLISH_S), _fold(enforcer), *forgets, looks)
+    follows = keep_issuers(city.settings, enforcer, REFRESH_S)
+    chores = (
+        fresh,
+        known.run(),
+        watch.run(),
+        publisher.run(PUBLISH_S),
+        _fold(enforcer),
+        follows,
+        *forgets,
+        looks,
+    )
     tasks = [asyncio.create_task(chore) for chore in chores]
     broken = asyncio.Event()
     for task in tasks:
@@ -198,6 +206,7 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, w
         rules=lambda: enforcer.rules,
     )
     waiting = Waiting(store=enforcer.store, clock=city.clock, leeway_ms=lambda: enforcer.rules.leeway_ms)
+    handed = handed_over(city.settings, exchange, lambda: city.row().bundle(), city.audience)
     return Gateway(
         exchange=exchange,
         door=door,
@@ -211,18 +220,13 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, w
             **access_routes(exchange.outward.tokens),
         },
         cards=served.card,
-        proven={**proven_routes(plans, waiting), **token_route(_handed(city, exchange))},
+        proven={
+            **proven_routes(plans, waiting),
+            **token_route(handed),
+        },
         closed=lambda: _refused(publisher) or watch.stale(),
         hosts=_hosts(settings),
     )
-
-
-def _handed(city: City, exchange: Exchange) -> TokenExchange | None:
-    """What hands tokens to agents; None where there is no resource server that they go to by themselves."""
-    tokens = exchange.outward.tokens
-    if tokens is None or not city.settings.resources:
-        return None
-    return TokenExchange(exchange.enforcer, tokens, lambda: city.row().bundle(), city.audience)
 
 
 def _hosts(settings: Settings) -> frozenset[str]:

@@ -95,8 +95,7 @@ async def _compare(place: Place, server: str | None) -> tuple[list[str], list[An
 async def _surveyed(city: Any, server: str | None) -> tuple[list[str], list[Any]]:
     """Ask the chosen servers (all of them, if none is named) and compare; a server that fails is named, not fatal."""
     from citywatch.main.asking import offered_by
-    from citywatch.main.assembly import LEEWAY_MS
-    from citywatch.main.peers import offered_cards, proofs
+    from citywatch.main.peers import offered_cards
     from citywatch.main.upstreams import build_upstreams
     from citywatch.service.tools import approvals, compare, dropped_offers
 
@@ -123,8 +122,7 @@ async def _surveyed(city: Any, server: str | None) -> tuple[list[str], list[Any]
             click.echo(f"{name}: not surveyed: {why}", err=True)
         finally:
             await upstream.close()
-    proof = proofs(city.settings, city.bundle, city.clock.now_ms, LEEWAY_MS)
-    async for name, found in offered_cards(city.settings, city.audience, proof):
+    async for name, found in offered_cards(city, city.audience):
         if server not in (None, name):
             continue
         if isinstance(found, CitywatchError):

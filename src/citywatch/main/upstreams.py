@@ -9,12 +9,12 @@ import os
 
 from citywatch.adapters.reader import Desk, Endpoint
 from citywatch.adapters.upstream import HttpServer, HttpUpstream, Patience, StdioServer
-from citywatch.config import Exchanged, FromEnvironment, Http, Program, Reader, Server, Settings
+from citywatch.adapters.upstream.credential import Credential, from_environment, from_file
+from citywatch.config import Exchanged, FromEnvironment, FromFile, Http, Program, Reader, Server, Settings
 from citywatch.core.enforce.own import SERVER as OWN
 from citywatch.core.enforce.own import own_tools
 from citywatch.core.errors import Malformed
 from citywatch.core.manifest import ToolManifest
-from citywatch.main.peers import secret_at
 from citywatch.main.place import Place
 from citywatch.service.ports import Upstream
 
@@ -85,3 +85,10 @@ def _stdio(place: Place, name: str, program: Program, patience: Patience) -> Std
         private=(str(place.state.resolve()),),
         patience=patience,
     )
+
+
+def secret_at(place: FromEnvironment | FromFile | Exchanged | None) -> Credential | None:
+    """What gives a credential each time it is needed; None where there is none, or a token for each message."""
+    if place is None or isinstance(place, Exchanged):
+        return None
+    return from_environment(place.name) if isinstance(place, FromEnvironment) else from_file(place.path)

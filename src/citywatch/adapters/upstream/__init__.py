@@ -6,7 +6,7 @@ Decides nothing about messages; `core.wire` reads them and `core.enforce` judges
 from __future__ import annotations
 
 from citywatch.adapters.upstream.credential import Credential, from_environment, from_file
-from citywatch.adapters.upstream.http import HttpUpstream, Proof
+from citywatch.adapters.upstream.http import HttpUpstream
 from citywatch.adapters.upstream.rest import RestUpstream
 from citywatch.adapters.upstream.sandbox import check_apart
 from citywatch.adapters.upstream.settings import Bounds, HttpServer, Patience, StdioServer
@@ -18,7 +18,6 @@ __all__ = [
     "HttpServer",
     "HttpUpstream",
     "Patience",
-    "Proof",
     "RestUpstream",
     "StdioServer",
     "StdioUpstream",

@@ -13,7 +13,7 @@ import asyncio
 import re
 import ssl
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -21,7 +21,7 @@ from citywatch.adapters.upstream.answer import Broken, HttpAnswer
 from citywatch.adapters.upstream.connection import Connection
 from citywatch.adapters.upstream.credential import Credential
 from citywatch.adapters.upstream.settings import HttpServer
-from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
+from citywatch.core.errors import Code, Refused, Unavailable
 from citywatch.core.identity.access import AccessToken
 
 _TRACE: Final = frozenset(("last-event-id", "traceparent", "tracestate", "a2a-version"))
@@ -30,11 +30,6 @@ _URL: Final = re.compile(r"[\x21-\x7e]+\Z")
 _VALUE: Final = re.compile(r"[\x20-\x7e\x80-\xff]*\Z")
 _TICK: Final = 0.25
 _MAX_HEADS: Final = 1024
-
-
-Proof = Callable[[], tuple[ssl.SSLContext, Callable[[ssl.SSLObject], object]]]
-"""For one connection: the context that it is made under, and what is asked of the other end once the handshake is done;
-raises `Malformed` or `Refused`."""
 
 
 class _Pool:
@@ -51,8 +46,7 @@ class _Pool:
 class HttpUpstream:
     """One server over HTTP. Made and used in one event loop."""
 
-    def __init__(self, server: HttpServer, credential: Credential | None, proof: Proof | None = None) -> None:
-        """`proof` takes the place of the server's `ca`: the other end has to show a certificate of a name of ours."""
+    def __init__(self, server: HttpServer, credential: Credential | None) -> None:
         parts = urlsplit(server.url)
         plain = _URL.match(server.url) and parts.scheme in ("http", "https") and parts.hostname
         if not plain or "@" in parts.netloc or parts.fragment:
@@ -63,8 +57,10 @@ class HttpUpstream:
         self._credential = credential
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
-        self._tls = _tls(server.ca) if parts.scheme == "https" and proof is None else None
-        self._proof = proof
+        self._tls = _tls(server.ca) if parts.scheme == "https" else None
+        self._authorities: tuple[bytes, ...] | None = None
+        if server.shown is not None and self._tls is None:
+            raise ValueError(f"`{server.name}` shows nothing without https")
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         head = f"{target} HTTP/1.1\r\nhost: {parts.netloc}\r\nuser-agent: citywatch\r\n"
         both = "accept: application/json, text/event-stream\r\n"
@@ -205,13 +201,25 @@ class HttpUpstream:
         kept = self._take_idle(caller)
         if kept is not None:
             try:
-                return await kept.ask(request, listening=listening)
+                return await self._ask(kept, request, listening=listening)
             except Broken as failure:
                 # A kept connection may have been closed by the other side while our bytes were under way. Whether they
                 # arrived nobody knows, so only what may happen twice is asked again, and only on silence.
                 if failure.heard or not repeatable:
                     raise
-        connection = await self._connect(caller)
+        return await self._ask(await self._connect(caller), request, listening=listening)
+
+    async def _ask(self, connection: Connection, request: bytes, *, listening: bool) -> HttpAnswer:
+        """Ask, once it is known to be who it has to be. # INVARIANT: until then nothing is sent."""
+        if self.server.shown is not None:
+            try:
+                await self.server.shown.check(connection.certificate)
+            except BaseException as failure:
+                connection.end(Broken("it is not who it has to be", False))
+                if isinstance(failure, Refused):
+                    why = failure.detail or failure.code.value
+                    raise Unavailable(Code.UPSTREAM_UNAVAILABLE, f"`{self.server.name}` is a stranger: {why}") from None
+                raise
         return await connection.ask(request, listening=listening)
 
     # -- the pool ----------------------------------------------------------------------------------------------------
@@ -260,26 +268,16 @@ class HttpUpstream:
         self._connections.add(connection)
         try:
             async with asyncio.timeout(patience.connect):
-                tls, check = (self._tls, None) if self._proof is None else self._proof()
-                transport, _ = await loop.create_connection(
+                await loop.create_connection(
                     lambda: connection,
                     self._host,
                     self._port,
-                    ssl=tls,
-                    server_hostname=self._host if tls is not None else None,
+                    ssl=self._context(),
+                    server_hostname=self._host if self._tls is not None else None,
                 )
-                if check is not None:  # before anything is said: the credential too is for whom was meant
-                    check(transport.get_extra_info("ssl_object"))
-        except CitywatchError as failure:
-            self.lost(connection)
-            connection.end(Broken("it did not prove who it is", False))
-            detail = f"`{self.server.name}` did not prove itself: {failure}"
-            raise Unavailable(Code.UPSTREAM_UNAVAILABLE, detail) from None
         except (OSError, TimeoutError) as failure:
             self.lost(connection)
-            unproven = self._proof is not None and isinstance(failure, ssl.SSLError)
             why = "took too long" if isinstance(failure, TimeoutError) else type(failure).__name__
-            why = "it did not prove itself" if unproven else why
             raise Unavailable(Code.UPSTREAM_UNAVAILABLE, f"`{self.server.name}` cannot be reached: {why}") from None
         except BaseException:
             self.lost(connection)
@@ -288,6 +286,15 @@ class HttpUpstream:
             connection.end(Unavailable(Code.DRAINING))
         self._tick()
         return connection
+
+    def _context(self) -> ssl.SSLContext | None:
+        """What TLS trusts there now: where it is said whom the server has to be, that one's authorities alone."""
+        if self._tls is None or self.server.shown is None:
+            return self._tls
+        authorities = tuple(self.server.shown.authorities())
+        if authorities != self._authorities:
+            self._tls, self._authorities = _tls_of(authorities), authorities
+        return self._tls
 
     async def _wait(self, pool: _Pool) -> Connection | None:
         waiter: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
@@ -367,4 +374,15 @@ def _tls(ca: str | None) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _tls_of(authorities: Sequence[bytes]) -> ssl.SSLContext:
+    """TLS to who is known by a SPIFFE ID, which no host's name stands for. SPEC: X509-SVID §5."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = False  # `shown` asks whom the certificate names
+    context.set_alpn_protocols(["http/1.1"])
+    if authorities:
+        context.load_verify_locations(cadata=b"".join(authorities))
     return context
