@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from urllib.parse import urlunsplit
 
 from citywatch.config.content import content
 from citywatch.config.document import Items, Node, Scalar
@@ -24,7 +25,9 @@ from citywatch.config.reader import (
     shown,
     some,
     text,
+    url,
 )
+from citywatch.config.servers import loopback
 from citywatch.config.settings import Agent
 from citywatch.config.table import Section, table
 from citywatch.core.enforce.own import SERVER as OWN
@@ -68,6 +71,7 @@ def agents(declared: Declared, attestors: Collection[str] = ()) -> Reader[dict[s
             budgets=section.get("budgets", _budgets(declared), {}),
             isolation=section.get("isolation", one_of(ISOLATIONS), plain.isolation),
             delegated_only=section.get("delegated_only", flag, False),
+            push=section.maybe("push", push_address),
             attested_by=section.maybe("attested_by", _attestor(attestors)),
             audience=section.maybe("audience", audience),
             content=section.get("content", content, {}),
@@ -77,6 +81,17 @@ def agents(declared: Declared, attestors: Collection[str] = ()) -> Reader[dict[s
         )
 
     return table(named(lambda name: parse_segment(name, "name for an agent")), agent)
+
+
+def push_address(notes: Notes, node: Node, path: str) -> str | None:
+    """An address that is pushed to: over https, or on this machine by its number."""
+    parts = url(notes, node, path)
+    if parts is None:
+        return None
+    if parts.scheme == "http" and not loopback(parts.hostname or ""):
+        notes.wrong(node, path, "pushes would go out in plain text", "write https, or http://127.0.0.1:port/")
+        return None
+    return urlunsplit(parts)
 
 
 def audience(notes: Notes, node: Node, path: str) -> tuple[str, ...] | None:

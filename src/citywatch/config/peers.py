@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from urllib.parse import urlsplit, urlunsplit
 
-from citywatch.config.agents import audience
+from citywatch.config.agents import audience, push_address
 from citywatch.config.document import Node, Table
 from citywatch.config.reader import Notes, Reader, duration, instead, named, one_of, shown, some, text, url
 from citywatch.config.servers import reach_over_http
@@ -42,6 +42,7 @@ def peers(agents: Collection[str], servers: Collection[str]) -> Reader[dict[str,
         timeout = section.get("timeout", duration("100ms", "10m"), 30_000)
         seen_by = section.get("audience", audience, (EVERYBODY,))
         card = section.get("card", url, None)
+        push = section.maybe("push", push_address)
         if reach is None or callers is None:
             return None
         return PeerAgent(
@@ -50,7 +51,7 @@ def peers(agents: Collection[str], servers: Collection[str]) -> Reader[dict[str,
             binding=binding,
             card=reach.url.rstrip("/") + CARD if card is None else urlunsplit(card),
             timeout_ms=timeout,
-            declared=Peer(callers=callers, skills=skills, audience=seen_by),
+            declared=Peer(callers=callers, skills=skills, audience=seen_by, push=push or ""),
         )
 
     return table(named(lambda name: parse_segment(name, "name for a peer")), peer)

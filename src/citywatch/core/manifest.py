@@ -27,12 +27,15 @@ def audience_of(names: tuple[str, ...]) -> frozenset[str] | None:
 class Peer(msgspec.Struct, frozen=True, kw_only=True):
     """Another agent that can be spoken to: by whom, and for which skills (none named: for anything).
 
-    `audience` are those who may see what it is told.
+    `audience` are those who may see what it is told. `push` is our own address, as it reaches us with its pushes
+    (empty: none are taken), `pushes` where those of each caller go.
     """
 
     callers: tuple[str, ...]
     skills: tuple[str, ...] = ()
     audience: tuple[str, ...] = (EVERYBODY,)
+    push: str = ""
+    pushes: Mapping[str, str] = {}
 
 
 class ParameterType(StrEnum):

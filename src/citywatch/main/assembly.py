@@ -39,7 +39,7 @@ from citywatch.core.enforce.rules import Configured, Definition, Rules, Tool, bu
 from citywatch.core.errors import Malformed
 from citywatch.core.identity.x509 import gateway_id
 from citywatch.core.log.checkpoint import format_note_key, parse_note_key
-from citywatch.core.manifest import Clearance, ToolManifest
+from citywatch.core.manifest import Clearance, Peer, ToolManifest
 from citywatch.core.names import AgentId
 from citywatch.core.plan.formula import Rule
 from citywatch.core.plan.notes import BadRules
@@ -250,11 +250,17 @@ def configured(settings: Settings) -> Configured:
         temporal=temporal,
         isolated=frozenset(agent.name for agent in settings.agents.values() if agent.isolation == "task"),
         bound=frozenset(agent.name for agent in settings.agents.values() if agent.delegated_only),
-        peers={name: peer.declared for name, peer in settings.peers.items()},
+        peers={name: pushing(peer.declared, settings) for name, peer in settings.peers.items()},
         attestors={name: thumbprint(key) for name, key in attestor_keys(settings.attestors).items()},
         attested_by={one.name: one.attested_by for one in settings.agents.values() if one.attested_by is not None},
         handles={agent.name: frozenset(agent.handles) for agent in settings.agents.values() if agent.handles},
     )
+
+
+def pushing(peer: Peer, settings: Settings) -> Peer:
+    """A peer as it was declared, with where those of its callers take pushes who take any."""
+    found = ((name, settings.agents[name].push) for name in peer.callers)
+    return msgspec.structs.replace(peer, pushes={name: push for name, push in found if push is not None})
 
 
 def declared_digest(manifest: str, temporal: tuple[Rule, ...]) -> str:

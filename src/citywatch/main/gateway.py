@@ -27,7 +27,7 @@ from citywatch.core.policy.check import check_policies
 from citywatch.core.wire.jsonrpc import Limits
 from citywatch.main.access import access_routes, access_tokens, resources
 from citywatch.main.assembly import GATEWAY_TTL_MS, LEEWAY_MS, City, assumptions, build_upstreams, load_rules, operator
-from citywatch.main.peers import card_upstreams, cards, peer_upstreams
+from citywatch.main.peers import card_upstreams, cards, peer_upstreams, push_taker, recipients
 from citywatch.main.routes import card_routes, proven_routes, routes
 from citywatch.service.access import AccessTokens
 from citywatch.service.alarm import Alarm, WatchedStore, keep_looking
@@ -38,7 +38,7 @@ from citywatch.service.handles import drop_shelves
 from citywatch.service.memories import drop_memories
 from citywatch.service.messages import Messages, drop_nonces
 from citywatch.service.plans import Plans
-from citywatch.service.ports import Store, Upstream
+from citywatch.service.ports import Recipient, Store, Upstream
 from citywatch.service.publisher import Publisher
 from citywatch.service.recovery import close_lost_calls, drop_expired, note_boot, note_start, note_stop
 from citywatch.service.waiting import Waiting
@@ -86,7 +86,8 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     messages = Messages(store, city.clock, LEEWAY_MS)
     door = Door(lambda: city.row().bundle(), city.audience, messages)
     tokens = access_tokens(city.settings, city.keys, city.row, city.clock, city.chance)
-    exchange = _exchange(city, enforcer, upstreams, tokens)
+    told = recipients(city.settings)
+    exchange = _exchange(city, enforcer, upstreams, tokens, told)
     watch = Watch(city.store, exchange.listening, city.settings.limits.max_staleness_ms / 1000)
     await watch.look()
     served = cards(city.settings, city.keys, enforcer, where_cards_are)
@@ -112,6 +113,8 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
         await asyncio.gather(*tasks, return_exceptions=True)
         for upstream in (*upstreams.values(), *where_cards_are.values()):
             await upstream.close()
+        for recipient in told.values():
+            await recipient.close()
         await _leave(city, publisher)
 
 
@@ -165,11 +168,15 @@ def _enforcer(city: City, rules: Rules, store: Store) -> Enforcer:
 
 
 def _exchange(
-    city: City, enforcer: Enforcer, upstreams: Mapping[str, Upstream], tokens: AccessTokens | None
+    city: City,
+    enforcer: Enforcer,
+    upstreams: Mapping[str, Upstream],
+    tokens: AccessTokens | None,
+    told: Mapping[str, Recipient],
 ) -> Exchange:
     limits = city.settings.limits
     replies = Limits(size=limits.reply_bytes, depth=limits.depth, nodes=limits.nodes)
-    return Exchange(enforcer, upstreams, replies, limits.sessions_per_agent, tokens)
+    return Exchange(enforcer, upstreams, replies, limits.sessions_per_agent, tokens, told)
 
 
 def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, watch: Watch, served: Cards) -> Gateway:
@@ -195,6 +202,7 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, w
             **access_routes(exchange.outward.tokens),
         },
         cards=served.card,
+        pushed=push_taker(exchange),
         proven=proven_routes(plans, waiting),
         closed=lambda: _refused(publisher) or watch.stale(),
         hosts=_hosts(settings),
@@ -202,9 +210,10 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, w
 
 
 def _hosts(settings: Settings) -> frozenset[str]:
-    """Under which names we are asked, the one that servers know as their tokens' issuer among them."""
+    """Under which names we are asked, those that servers know as their tokens' issuer and peers push to among them."""
     issuer = (urlsplit(settings.issuer).hostname or "") if settings.issuer is not None else "localhost"
-    own = {"localhost", "127.0.0.1", "::1", issuer, *settings.names, *(one.host for one in settings.listen)}
+    pushed = [urlsplit(peer.declared.push).hostname or "" for peer in settings.peers.values() if peer.declared.push]
+    own = {"localhost", "127.0.0.1", "::1", issuer, *pushed, *settings.names, *(one.host for one in settings.listen)}
     return frozenset(own)
 
 

@@ -5,10 +5,12 @@ Decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
+from citywatch.adapters.gateway.peers import Pushed
 from citywatch.adapters.keys import KeyKind, SecretDirectory, open_key
-from citywatch.adapters.upstream import HttpServer, HttpUpstream, Patience, RestUpstream
+from citywatch.adapters.upstream import HttpRecipient, HttpServer, HttpUpstream, Patience, RestUpstream
 from citywatch.adapters.upstream.credential import Credential, from_environment, from_file
 from citywatch.config import Exchanged, FromEnvironment, FromFile, PeerAgent, Settings
 from citywatch.core.errors import CitywatchError
@@ -17,6 +19,7 @@ from citywatch.core.wire.jsonrpc import Limits
 from citywatch.core.wire.mcp import Definition
 from citywatch.service.cards import Cards, Spoken, offered_card
 from citywatch.service.enforcer import Enforcer
+from citywatch.service.exchange import Exchange
 from citywatch.service.ports import Upstream
 
 CARDS_KEY = "cards.pem"
@@ -33,6 +36,24 @@ def peer_upstreams(settings: Settings) -> dict[str, Upstream]:
         http = _at(peer, peer.reach.url, isinstance(peer.reach.credential, Exchanged))
         found[name] = RestUpstream(http, replies) if peer.binding == BINDING else http
     return found
+
+
+def recipients(settings: Settings) -> dict[str, HttpRecipient]:
+    """Where each agent takes its pushes, by its name."""
+    return {
+        name: HttpRecipient(HttpUpstream(HttpServer(name=name, url=agent.push, kinds=frozenset()), None))
+        for name, agent in settings.agents.items()
+        if agent.push is not None
+    }
+
+
+def push_taker(exchange: Exchange) -> Pushed:
+    """What takes a push: first who pushes, then what."""
+
+    async def taken(address: str, secrets: Sequence[str]) -> Callable[[bytes], Awaitable[None]]:
+        return partial(exchange.pushes.receive, await exchange.pushes.known(address, secrets))
+
+    return taken
 
 
 def card_upstreams(settings: Settings) -> dict[str, Upstream]:

@@ -7,7 +7,7 @@ one that its caller leaves as abandoned.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from citywatch.core.enforce.settle import Withheld
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
@@ -20,6 +20,7 @@ from citywatch.service.ports import Answer
 from citywatch.service.replies import Delivery, Outcome, Replies
 from citywatch.service.unhindered import unhindered
 
+First = Callable[[Response], Awaitable[None]]
 LEFT = "the caller went away before the peer was done"
 
 
@@ -32,15 +33,15 @@ class Conversations:
         self._replies = replies
         self._limits = limits
 
-    def begin(self, judged: Judged, answer: Answer) -> Outcome:
-        """The stream, and what must be done if nobody ever begins to read it."""
+    def begin(self, judged: Judged, answer: Answer, first: First | None = None) -> Outcome:
+        """The stream, and what must be done if nobody ever begins to read it; `first` is told its first message."""
 
         async def abandon() -> None:
             await unhindered(self._over(judged, answer, 0, (Code.ABANDONED, LEFT)))
 
-        return Outcome(status=answer.status, media="sse", stream=self._stream(judged, answer), abandon=abandon)
+        return Outcome(status=answer.status, media="sse", stream=self._stream(judged, answer, first), abandon=abandon)
 
-    async def _stream(self, judged: Judged, answer: Answer) -> AsyncGenerator[Delivery, None]:
+    async def _stream(self, judged: Judged, answer: Answer, first: First | None) -> AsyncGenerator[Delivery, None]:
         index, rests = 0, False
         over: tuple[Code, str] | None = (Code.ABANDONED, LEFT)
         messages, stream = answer.messages(), self._listening.open(judged)
@@ -51,6 +52,8 @@ class Conversations:
                     continue
                 response = self._read(judged, raw)
                 settled = await self._replies.heard(judged, response, index)
+                if first is not None and index == 0:
+                    await first(response)
                 index += 1
                 if isinstance(settled, Withheld):
                     over = None

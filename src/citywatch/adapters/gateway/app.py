@@ -18,6 +18,7 @@ from citywatch.adapters.gateway import peers
 from citywatch.adapters.gateway.anteroom import Anteroom
 from citywatch.adapters.gateway.door import Door
 from citywatch.adapters.gateway.protocol import Peer
+from citywatch.adapters.gateway.writing import JSON, Send, format_delivery, write
 from citywatch.core.call import Call, Direction
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
@@ -25,16 +26,14 @@ from citywatch.core.identity.renewal import MAX_REQUEST_BYTES
 from citywatch.core.wire import jsonrpc, mcp
 from citywatch.core.wire.jsonrpc import Id, Limits, Request, Response
 from citywatch.service.exchange import END, Exchange
-from citywatch.service.replies import Delivery, Outcome
+from citywatch.service.replies import Outcome
 from citywatch.service.streams import LISTEN
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Route = Callable[[bytes], Awaitable[tuple[int, str, bytes]]]
 ProvenRoute = Callable[[Credential, bytes], Awaitable[tuple[int, str, bytes]]]
 
-JSON = b"application/json"
 UNPROVEN_BODY = MAX_REQUEST_BYTES
 """The largest body that is taken from a peer without papers: a renewal's."""
 UNPROVEN_PLACES = 64
@@ -60,6 +59,7 @@ class Gateway:
         closed: Callable[[], Unavailable | None],
         proven: Mapping[tuple[str, str], ProvenRoute] = {},
         cards: peers.Cards | None = None,
+        pushed: peers.Pushed | None = None,
     ) -> None:
         """`closed` gives the reason why nothing may go through just now, if there is one.
 
@@ -73,6 +73,7 @@ class Gateway:
         self.routes = routes
         self.proven = proven
         self.cards = cards
+        self.pushed = pushed
         self.hosts = hosts
         self.closed = closed
         self.in_flight = 0
@@ -86,7 +87,7 @@ class Gateway:
         calls = scope["path"].startswith(("/mcp/", "/a2a/"))
         if self.draining or (calls and self.in_flight >= self.max_in_flight):
             code = Code.DRAINING if self.draining else Code.OVERLOADED
-            await _write(send, 503, mcp.turned_away(None, code))
+            await write(send, 503, mcp.turned_away(None, code))
             return
         peer: Peer = scope["state"]["peer"]
         self.in_flight += calls
@@ -95,7 +96,7 @@ class Gateway:
             await self._route(scope, receive, send, peer)
         except _TooSlow:
             extra = [(b"connection", b"close")]
-            await _write(send, 408, b'{"error":"the body took too long"}', JSON, extra)
+            await write(send, 408, b'{"error":"the body took too long"}', JSON, extra)
         except asyncio.CancelledError:
             # The caller went away, or we are stopping; whatever was forwarded has been closed in the log.
             return
@@ -105,7 +106,7 @@ class Gateway:
 
     async def _route(self, scope: Scope, receive: Receive, send: Send, peer: Peer) -> None:
         if not self._addressed_to_us(scope["headers"]):
-            await _write(send, 403, b'{"error":"this host or origin is not the gateway\'s"}')
+            await write(send, 403, b'{"error":"this host or origin is not the gateway\'s"}')
             return
         path: str = scope["path"]
         if path.startswith("/mcp/"):
@@ -114,13 +115,16 @@ class Gateway:
         if path.startswith("/a2a/"):
             await self._a2a(scope, receive, send, peer)
             return
+        if path.startswith(peers.PUSH) and self.pushed is not None:
+            await self._push(self.pushed, scope, receive, send, peer)
+            return
         proven = self.proven.get((scope["method"], path))
         if proven is not None:
             await self._proven(proven, scope, receive, send, peer)
             return
         route = self.routes.get((scope["method"], path))
         if route is None:
-            await _write(send, 404, b'{"error":"not found"}')
+            await write(send, 404, b'{"error":"not found"}')
             return
         try:
             body = b""
@@ -130,7 +134,7 @@ class Gateway:
         except (Malformed, Refused, Unavailable) as failure:
             await self._turn_away(send, failure, None, peer, "")
             return
-        await _write(send, status, reply, media.encode())
+        await write(send, status, reply, media.encode())
 
     async def _proven(self, route: ProvenRoute, scope: Scope, receive: Receive, send: Send, peer: Peer) -> None:
         """An address of our own that only somebody with papers may use; who that is, the handler is told."""
@@ -145,7 +149,7 @@ class Gateway:
         except (Malformed, Refused, Unavailable) as failure:
             await self._turn_away(send, failure, None, peer, "", said_by=403)
             return
-        await _write(send, status, reply, media.encode())
+        await write(send, status, reply, media.encode())
 
     def _addressed_to_us(self, headers: list[tuple[bytes, bytes]]) -> bool:
         """Whether Host, and Origin if a browser sent one, are names of ours.
@@ -185,7 +189,7 @@ class Gateway:
                 credential = await approach.enter(b"")
                 outcome = await self._session(server, scope["headers"], method, credential)
             else:
-                await _write(send, 405, b"", extra=[(b"allow", b"POST, GET, DELETE")])
+                await write(send, 405, b"", extra=[(b"allow", b"POST, GET, DELETE")])
                 return
         except (Malformed, Refused, Unavailable) as failure:
             await self._turn_away(send, failure, message, peer, server)
@@ -204,7 +208,7 @@ class Gateway:
             if asked.peer not in self.exchange.enforcer.rules.peers:
                 raise Refused(Code.SERVER_UNKNOWN, f"`{asked.peer[:80]}` is not an agent of this gateway's file")
             if asked.allow is not None or (asked.is_card and self.cards is None):
-                await _write(send, 405, b"", extra=[(b"allow", asked.allow or b"POST")])
+                await write(send, 405, b"", extra=[(b"allow", asked.allow or b"POST")])
                 return
             if asked.is_card and self.cards is not None:
                 host = next(value for key, value in scope["headers"] if key == b"host").decode("latin-1")
@@ -223,14 +227,26 @@ class Gateway:
             return
         await self._deliver(send, receive, outcome, asked.media(outcome.status))
 
+    async def _push(self, pushed: peers.Pushed, scope: Scope, receive: Receive, send: Send, peer: Peer) -> None:
+        """What a peer pushes: it has no papers of ours, but the address and the secret of one configuration."""
+        try:
+            if (why := self.closed()) is not None:
+                raise why
+            take = await pushed(*peers.shown(scope["method"], scope["path"], scope["headers"]))
+            await take(await self._body(receive, self.limits.size, self.anteroom.place(self.body_time)))
+        except (Malformed, Refused, Unavailable) as failure:
+            await self._turn_away(send, failure, None, peer, "", worded=peers.push_refused, statuses=peers.push_status)
+            return
+        await write(send, 204, b"", None)
+
     async def _card(self, send: Send, card: bytes, headers: list[tuple[bytes, bytes]]) -> None:
         """# SPEC: A2A 1.0 §8.6: a card names its version; each use asks again whether it is still the approved one."""
         tag = peers.etag(card)
         extra = [(b"etag", tag), (b"cache-control", b"private, max-age=0, must-revalidate")]
         if any(name == b"if-none-match" and value == tag for name, value in headers):
-            await _write(send, 304, b"", None, extra)
+            await write(send, 304, b"", None, extra)
             return
-        await _write(send, 200, card, extra=extra)
+        await write(send, 200, card, extra=extra)
 
     async def _post(
         self, server: str, headers: list[tuple[bytes, bytes]], message: jsonrpc.Message, credential: Credential
@@ -313,7 +329,7 @@ class Gateway:
     async def _deliver(self, send: Send, receive: Receive, outcome: Outcome, media: bytes = JSON) -> None:
         extra = [] if outcome.session is None else [(b"mcp-session-id", outcome.session.encode())]
         if outcome.stream is None:
-            await _write(send, outcome.status, outcome.body, media if outcome.body else None, extra)
+            await write(send, outcome.status, outcome.body, media if outcome.body else None, extra)
             return
         headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store"), *extra]
         begun = False
@@ -321,7 +337,7 @@ class Gateway:
             await send({"type": "http.response.start", "status": outcome.status, "headers": headers})
             begun = True
             async for delivery in outcome.stream:
-                await send({"type": "http.response.body", "body": _event(delivery), "more_body": True})
+                await send({"type": "http.response.body", "body": format_delivery(delivery), "more_body": True})
         finally:
             if begun or outcome.abandon is None:
                 await outcome.stream.aclose()
@@ -353,7 +369,7 @@ class Gateway:
         found = statuses(code)
         status = said_by if found == 200 else found
         extra = [(b"www-authenticate", b"Bearer")] if status == 401 else []
-        await _write(send, status, worded(message, code, detail), JSON, extra)
+        await write(send, status, worded(message, code, detail), JSON, extra)
 
 
 def _host_of(authority: str) -> str:
@@ -363,37 +379,6 @@ def _host_of(authority: str) -> str:
     return authority.partition(":")[0].lower()
 
 
-def _event(delivery: Delivery) -> bytes:
-    """One server-sent event. Our bodies hold no raw line breaks: JSON escapes them."""
-    head = b"" if delivery.event_id is None else b"id: " + delivery.event_id.encode() + b"\n"
-    if delivery.kind:
-        head += b"event: " + delivery.kind.encode() + b"\n"
-    if delivery.retry_ms is not None:
-        head += b"retry: %d\n" % delivery.retry_ms
-    return head + b"data: " + _one_line(delivery.body) + b"\n\n"
-
-
-def _one_line(body: bytes) -> bytes:
-    """Line breaks that only some readers know, as JSON escapes; in JSON they can stand in strings alone."""
-    if body.isascii():
-        return body
-    for raw, escaped in ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085")):
-        body = body.replace(raw, escaped)
-    return body
-
-
 def _said(failure: Malformed | Refused | Unavailable) -> tuple[Code, str]:
     """Code and detail; where there is no detail, the sender is told the code's advice."""
     return (Code.MALFORMED, str(failure)) if isinstance(failure, Malformed) else (failure.code, failure.detail)
-
-
-async def _write(
-    send: Send, status: int, body: bytes, media: bytes | None = JSON, extra: list[tuple[bytes, bytes]] | None = None
-) -> None:
-    headers = [(b"content-length", str(len(body)).encode())]
-    if media is not None and body:
-        headers.append((b"content-type", media))
-    if extra:
-        headers += extra
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -42,7 +42,7 @@ class HttpServer(msgspec.Struct, frozen=True, kw_only=True):
     """A server behind a URL. `ca` is a file of certificates that replaces the system's trust, for `https` only.
 
     `takes_tokens`: each message is shown an access token that we wrote for it, and no credential of ours. `kinds` are
-    the kinds of events that are read of its streams.
+    the kinds of events that are read of its streams; without any, nothing but the status is read of its answers.
     """
 
     name: str

@@ -179,6 +179,12 @@ _TO_AGENT: Mapping[str, tuple[str, ...]] = {
 
 _TO_PEER: Mapping[str, tuple[str, ...]] = {
     "send_message": ("SendMessage", "SendStreamingMessage"),
+    "peer_push": (
+        "CreateTaskPushNotificationConfig",
+        "GetTaskPushNotificationConfig",
+        "ListTaskPushNotificationConfigs",
+        "DeleteTaskPushNotificationConfig",
+    ),
     "peer_task": ("GetTask", "ListTasks", "CancelTask", "SubscribeToTask"),
 }
 GROUPS: tuple[str, ...] = (CALL_TOOL.id, *(effect.value for effect in Effect), *_TO_SERVER, *_TO_AGENT, *_TO_PEER)
