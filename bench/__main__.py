@@ -20,6 +20,7 @@ PARTS = (
     "access",
     "content",
     "flow",
+    "worm",
     "gateway",
     "revoke",
     "fastmcp",

@@ -22,7 +22,8 @@ from packaging.utils import canonicalize_name
 
 from tools.findings import ROOT, Finding, python_files, report
 
-OWN = "citywatch"
+OWN = ("citywatch", "examples")
+"""Ours; the wheel carries the examples along."""
 ALONE = ("starter",)
 """Folders whose files are run by themselves and never imported by the rest."""
 ELSEWHERE = {"agents": "openai-agents", "pydantic_ai": "pydantic-ai-slim"}
@@ -80,7 +81,7 @@ def third_parties(tree: ast.Module) -> Iterator[tuple[int, str, bool]]:
                 names = [name]
         for name in names:
             module = name.split(".")[0]
-            if module != OWN and module not in sys.stdlib_module_names:
+            if module not in OWN and module not in sys.stdlib_module_names:
                 yield getattr(node, "lineno", 1), module, id(node) not in inside
 
 

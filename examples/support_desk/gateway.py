@@ -1,110 +1,33 @@
 """citywatch in front of the desk, driven as its operator would: by its own commands, in a folder of its own.
 
-Decides nothing, imports nothing of citywatch: what it knows of it is what the commands print.
-INVARIANT: no secret passes through a command line or a file that this module writes.
+Decides nothing. INVARIANT: no secret passes through a command line or a file that this module writes.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from examples.support_desk.agent import Http, Place
 from examples.support_desk.services import ROOT, Desk, documents_command, token_variable
+from examples.support_desk.station import CommandFailed, Show, Station, free_port
 
 HERE = Path(__file__).resolve().parent
 PORTS = {"crm": 9001, "ledger": 9002, "tickets": 9003}
 AGENT = "support"
-VERIFIER = ROOT / "spec" / "verify_log.py"
-Filter = Callable[[str], str]
 
 
-class CommandFailed(Exception):
-    """A command ended badly; the message is what it printed."""
+class Gateway(Station):
+    """The desk's folder; `show` is told of each command."""
 
-
-class Gateway:
-    """One folder with `citywatch.yaml`, policies and state, and the commands run in it. `show` is told of each."""
-
-    def __init__(self, folder: Path, desk: Desk, show: Callable[[tuple[str, ...], str], None]) -> None:
-        self.folder = folder
-        self._show = show
-        self._environment = {**os.environ, **{token_variable(name): token for name, token in desk.tokens.items()}}
-        self.port = _free_port()
+    def __init__(self, folder: Path, desk: Desk, show: Show) -> None:
+        secrets = {token_variable(name): token for name, token in desk.tokens.items()}
+        super().__init__(folder, free_port(), {**os.environ, **secrets}, show)
         folder.mkdir(parents=True)
         shutil.copytree(HERE / "policies", folder / "policies")
         (folder / "citywatch.yaml").write_text(filled((HERE / "citywatch.yaml").read_text(), desk, self.port))
-
-    def run(self, *words: str, show: Filter | None = None, shown: bool = True) -> str:
-        """Run one command of citywatch and return what it printed; `show` cuts what a person is shown of it."""
-        command = (sys.executable, "-m", "citywatch", *words)
-        return self._execute(("citywatch", *words), command, 0, show or _as_it_is if shown else None)
-
-    def verify(self, export: str, key: str, expect: int = 0) -> str:
-        """Run the independent verifier, one file that sees nothing of citywatch, by the key that it is given."""
-        command = (sys.executable, "-I", str(VERIFIER), "export", export, "--key", key)
-        words = ("python", "spec/verify_log.py", *command[3:-1], f"{key[:34]}…")
-        return self._execute(words, command, expect, _as_it_is)
-
-    def decision(self, call: str) -> dict[str, Any]:
-        """What the log has on one call: the decision with its code and policies."""
-        entries = [
-            json.loads(line)
-            for line in self.run("log", "show", "--call", call, "--json", shown=False).split("\n")
-            if line
-        ]
-        return next((entry for entry in entries if entry["type"] == "decided"), {})
-
-    def _execute(self, words: tuple[str, ...], command: tuple[str, ...], expect: int, show: Filter | None) -> str:
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        if show is not None:
-            self._show(words, show(done.stdout.replace(f"{self.folder}/", "")))
-        if done.returncode != expect:
-            raise CommandFailed(f"`{' '.join(words)}` ended with {done.returncode}:\n{done.stdout}")
-        return done.stdout
-
-    @contextmanager
-    def up(self) -> Iterator[None]:
-        """The gateway serving inside the block; told to drain at its end."""
-        output = self.folder / "up.log"
-        with output.open("wb") as log:
-            process = subprocess.Popen(
-                (sys.executable, "-m", "citywatch", "up"),
-                cwd=self.folder,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-            try:
-                self._await_port(process, output)
-                yield
-            finally:
-                process.terminate()
-                try:
-                    process.wait(20)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
 
     def places(self, token: str) -> Mapping[str, Place]:
         """The same servers as the agent reaches them now: by its own identity, with no server's token."""
@@ -112,31 +35,6 @@ class Gateway:
         return {
             name: Http(f"http://127.0.0.1:{self.port}/mcp/{name}", headers) for name in (*sorted(PORTS), "documents")
         }
-
-    def _await_port(self, process: subprocess.Popen[bytes], output: Path) -> None:
-        deadline = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < deadline:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 0.2).close()
-            except OSError:
-                time.sleep(0.05)
-            else:
-                return
-        raise CommandFailed(f"`citywatch up` did not open its port:\n{output.read_text(errors='replace')}")
-
-
-def _as_it_is(output: str) -> str:
-    return output
-
-
-def _free_port() -> int:
-    """A port that is ours until this process ends: bound and never listening, it goes to nobody else by chance."""
-    held = socket.socket()
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the gateway does: so it may listen there
-    held.bind(("127.0.0.1", 0))
-    port = int(held.getsockname()[1])
-    held.detach()
-    return port
 
 
 def filled(text: str, desk: Desk, port: int) -> str:

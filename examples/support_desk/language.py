@@ -11,6 +11,7 @@ INVARIANT: any text gives a list, never an error, and the same text always gives
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,8 @@ SENSES: dict[str, tuple[str, ...]] = {
     "change": ("update", "change", "set", "correct", "modify", "edit", "replace", "rewrite"),
     "list": ("list", "enumerate", "show"),
     "make": ("create", "add", "register", "file"),
+    "restore": ("reset", "unlock", "restore", "renew", "reactivate"),
+    "approve": ("approve", "accept", "release", "confirm", "sign off"),
     "remove": ("delete", "remove", "erase", "drop", "cancel", "close"),
 }
 VERBS = frozenset(verb for verbs in SENSES.values() for verb in verbs)
@@ -65,6 +68,9 @@ PREPOSITIONS = frozenset(
 )
 DETERMINERS = frozenset("the a an this that these those my our your his her its their any each every".split())
 EMPTY = frozenset("of who which whom whose it is was are were has have been be there here user me us him them".split())
+
+WHOLE = frozenset("this whole entire same".split())
+TEXTS = frozenset("message text note mail letter instruction notice".split())
 
 NOUNS: tuple[frozenset[str], ...] = (
     frozenset({"reference", "note", "memo", "purpose", "remark", "subject"}),
@@ -121,15 +127,19 @@ class Phrase:
     value: Token | None
     text: str
     label: tuple[str, ...] = ()
+    itself: bool = False
+    """Whether it speaks of the text that it stands in: "this message", "the whole text"."""
 
 
 @dataclass(frozen=True)
 class Imperative:
-    """One order: the verb in its base form and the phrases that say what, to whom, how much."""
+    """One order: the verb in its base form and the phrases that say what, to whom, how much; `source` is all of the
+    text that it stands in."""
 
     verb: str
     phrases: tuple[Phrase, ...]
     text: str = field(compare=False)
+    source: str = field(compare=False, default="")
 
 
 def stem(word: str) -> str:
@@ -179,7 +189,9 @@ def imperatives(text: str) -> list[Imperative]:
             front = sentence[:begin] if number == 0 else []
             parts = (*phrases(sentence[after:stop]), *(p for p in phrases(front) if p.lead and p.value))
             found.append(Imperative(verb, parts, " ".join(t.text for t in sentence[begin:stop]).strip()))
-    return [order for order in found if order.phrases]  # a verb alone ("open") says nothing to do
+    return [
+        replace(order, source=order.source or text) for order in found if order.phrases
+    ]  # a verb alone ("open") says nothing to do
 
 
 def phrases(sentence: list[Token]) -> tuple[Phrase, ...]:
@@ -194,7 +206,8 @@ def phrases(sentence: list[Token]) -> tuple[Phrase, ...]:
             found[-1] = replace(found[-1], label=kept)
         elif value is not None or kept:
             text = " ".join(w for w in words if w.lower() not in DETERMINERS)
-            found.append(Phrase(lead, kept, value, value.value if value else text))
+            itself = value is None and _speaks_of_itself([word.lower() for word in words])
+            found.append(Phrase(lead, kept, value, value.value if value else text, itself=itself))
         lead, words = "", []
 
     for token in sentence:
@@ -210,6 +223,10 @@ def phrases(sentence: list[Token]) -> tuple[Phrase, ...]:
             flush()
     flush()
     return tuple(found)
+
+
+def _speaks_of_itself(words: list[str]) -> bool:
+    return any(one in WHOLE and stem(two) in TEXTS for one, two in itertools.pairwise(words))
 
 
 def _token(kind: str, raw: str) -> Token:

@@ -3,6 +3,7 @@
 Decides which call an imperative asks for, from names, descriptions and JSON schemas alone. Knows no particular tool.
 A parameter is filled by what the order says (a value of its shape, a label, a preposition of its name) or by a thing
 that it refers to ("the date of the invoice") and that was read before.
+A parameter called `instruction` takes the order itself, in its own words, with what it speaks of.
 INVARIANT: a call is given only if every required parameter is filled with a value that its schema admits.
 """
 
@@ -17,6 +18,7 @@ from typing import Any
 from examples.support_desk.language import Imperative, Phrase, Token, akin, alike, stem
 
 Json = dict[str, Any]
+INSTRUCTION = "instruction"
 
 
 @dataclass(frozen=True)
@@ -85,11 +87,11 @@ def find_call(order: Imperative, tools: Sequence[Tool], facts: Sequence[Fact]) -
     said = frozenset(word for phrase in order.phrases for word in (*phrase.words, *phrase.label))
     for tool in tools:
         verb = _verb_score(order.verb, tool)
-        filled = _fill(order.phrases, tool, facts) if verb else None
+        filled = _fill(order, tool, facts) if verb else None
         if filled is None:
             continue
         arguments, strength = filled
-        score = 10 * verb + 6 * len(said & tool.words) + strength
+        score = 10 * verb + 6 * len(said & tool.words) + len(said & tool.description) + strength
         if best is None or score > best[0]:
             best = (score, tool.name, arguments)
     return None if best is None else (best[1], best[2])
@@ -107,12 +109,15 @@ def _verb_score(verb: str, tool: Tool) -> int:
     return 0
 
 
-def _fill(phrases: Sequence[Phrase], tool: Tool, facts: Sequence[Fact]) -> tuple[Json, int] | None:
+def _fill(order: Imperative, tool: Tool, facts: Sequence[Fact]) -> tuple[Json, int] | None:
     """Pair phrases with parameters, strongest pair first; each is used once."""
     pairs: list[tuple[int, int, int, object]] = []
     for column, parameter in enumerate(tool.parameters):
-        for row, phrase in enumerate(phrases):
-            offer = _offer(phrase, parameter, facts)
+        if parameter.name == INSTRUCTION:
+            pairs.append((0, -len(order.phrases), -column, instruction(order, facts)))
+            continue
+        for row, phrase in enumerate(order.phrases):
+            offer = _itself(order, phrase, parameter) if phrase.itself else _offer(phrase, parameter, facts)
             if offer is not None:
                 pairs.append((offer[0], -row, -column, offer[1]))
     arguments: Json = {}
@@ -127,6 +132,24 @@ def _fill(phrases: Sequence[Phrase], tool: Tool, facts: Sequence[Fact]) -> tuple
     if any(p.required and p.name not in arguments for p in tool.parameters):
         return None
     return {p.name: arguments[p.name] for p in tool.parameters if p.name in arguments}, strength
+
+
+def instruction(order: Imperative, facts: Sequence[Fact]) -> str:
+    """An order as it is passed on: all of the text, if it speaks of that; else its words, with the records that these
+    speak of."""
+    if any(phrase.itself for phrase in order.phrases):
+        return order.source
+    said = frozenset(word for phrase in order.phrases if phrase.value is None for word in phrase.words)
+    about = [fact for fact in facts if fact.record & said]
+    lines = [f"{' '.join(sorted(fact.field))}: {fact.value}" for fact in about if str(fact.value) not in order.text]
+    return "\n".join((f"{order.text}.", *dict.fromkeys(lines)))
+
+
+def _itself(order: Imperative, phrase: Phrase, parameter: Parameter) -> tuple[int, object] | None:
+    if parameter.shaped or _admit(parameter.schema, order.source, None) is None:
+        return None
+    named = any(alike(word) & frozenset(phrase.words) for word in parameter.words)
+    return (4 + named, order.source)
 
 
 def _offer(phrase: Phrase, parameter: Parameter, facts: Sequence[Fact]) -> tuple[int, object] | None:

@@ -21,10 +21,11 @@ from pathlib import Path
 
 from examples.support_desk import scenario, world
 from examples.support_desk.agent import Place, Transcript, run_agent
-from examples.support_desk.gateway import AGENT, CommandFailed, Gateway
+from examples.support_desk.gateway import AGENT, Gateway
 from examples.support_desk.model import Model, ModelError, ObedientModel, choose_model
 from examples.support_desk.screen import Screen, standard
 from examples.support_desk.services import Desk, open_desk
+from examples.support_desk.station import CommandFailed
 from examples.support_desk.tampering import NothingToTamper, flip_one_byte
 from examples.support_desk.telling import Run, called, compare, show_run, what
 from examples.support_desk.wording import Attack, draw_attack

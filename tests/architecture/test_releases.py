@@ -26,6 +26,7 @@ REPLACERS = {
     "service/contexts.py": {"add_item", "risen"},
     "service/quarantine.py": {"_frozen"},
     "core/enforce/clearing.py": {"cleared"},
+    "core/enforce/receive.py": {"item"},
 }
 RECEIPTS = {"core/flow/release.py": {"release"}}
 

@@ -78,7 +78,9 @@ def attempt(chance: Random, here: FlowCity) -> Call:
 
 async def known_of(here: FlowCity, call: Call) -> Known:
     need = needs(call, here.enforcer.rules, here.clock.now_ms(), KEY)
-    return await here.enforcer.snapshots.known(call, need, await here.store.load(need.rows, ()), here.enforcer.rules)
+    loaded = await here.store.load(need.rows, ())
+    now = here.clock.now_ms()
+    return await here.enforcer.snapshots.known(call, need, loaded, here.enforcer.rules, now=now)
 
 
 async def lived(chance: Random, seen: Counter[str]) -> None:

@@ -115,3 +115,18 @@ async def test_what_is_no_card_is_withheld_and_no_answer_is_said_so() -> None:
     assert await city.refused() == Code.REPLY_MALFORMED
     city.status = 500
     assert await city.refused() == Code.UPSTREAM_UNAVAILABLE
+
+
+async def test_a_card_that_points_elsewhere_is_no_card_and_leads_nobody_there() -> None:
+    """The peer, or whoever answers at its address, says that it is to be reached at the attacker's from now on."""
+    city = await opened()
+    elsewhere = "https://evil.example/a2a"
+    interfaces = [{"url": elsewhere, "protocolBinding": "JSONRPC", "protocolVersion": "1.0"}]
+    city.offered = {**CARD, "supportedInterfaces": interfaces}
+    assert await city.refused() is Code.REPLY_MALFORMED
+    beside = [*CARD["supportedInterfaces"], *interfaces]
+    city.offered = {**CARD, "supportedInterfaces": beside}
+    assert await city.refused() is Code.TOOL_CHANGED, "what nobody approved is withheld, our address beside it or not"
+    told = await (await city.accept()).card()
+    assert {one["url"] for one in told["supportedInterfaces"]} == {HERE}
+    assert "evil.example" not in json.dumps(told), "and approved by mistake, it still leads to us alone"

@@ -12,6 +12,7 @@ from citywatch.adapters.gateway.app import Gateway
 from citywatch.adapters.gateway.door import Door
 from citywatch.adapters.gateway.protocol import Peer
 from citywatch.core import events
+from citywatch.core.identity.elsewhere import Domains
 from citywatch.core.identity.message import TOKEN_HEADER, Head
 from citywatch.core.identity.x509 import gateway_id
 from citywatch.core.names import AgentId
@@ -42,7 +43,7 @@ class Open:
     def replica(self) -> Gateway:
         return Gateway(
             exchange=self.town.exchange,
-            door=Door(lambda: self.bundle, GATEWAY, Messages(self.town.store, self.town.clock, 0)),
+            door=Door(lambda: Domains(home=self.bundle), GATEWAY, Messages(self.town.store, self.town.clock, 0)),
             limits=FROM_AGENT,
             body_time=60,
             max_in_flight=8,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from citywatch.adapters.memory import MemoryAnswer
+from citywatch.adapters.memory import MemoryAnswer, MemoryStore
+from citywatch.core.enforce.context import ticket_id_key
 from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.identity.registration import AgentRow, agent_key, format_row
-from citywatch.service.ports import Append
+from citywatch.service.ports import Append, Key, Loaded
 from citywatch.service.waiting import Waiting
 from tests.simulation.city import AGENT, code_of
 from tests.simulation.flow_city import ANN, MALLORY, FlowCity
@@ -111,3 +113,57 @@ async def test_a_server_words_no_refusal_of_the_gateways() -> None:
     here.answer = answer
     told = await here.act("pay", to=ANN, amount=100.5)
     assert told["result"] == {**forged, "_meta": {"note": "mine"}}
+
+
+class Counting:
+    """A store that counts the rows that are read of it, and lets nobody read all of a kind."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self.read = 0
+
+    async def load(self, keys: Sequence[Key], budgets: Sequence[tuple[str, int]]) -> Loaded:
+        self.read += len(keys)
+        return await self._store.load(keys, budgets)
+
+    async def scan(self, kind: str) -> Any:
+        raise AssertionError(f"all rows of the kind {kind} are read")
+
+
+async def test_asking_costs_the_same_however_many_tickets_there_are() -> None:
+    here = await read_letter()
+    mine = await asked(here)
+    counting = Counting(here.store)
+    asking = Waiting(store=counting, clock=here.clock, leeway_ms=lambda: 0)  # type: ignore[arg-type]
+    await asking.present(here.credential(), mine)
+    alone, counting.read = counting.read, 0
+    for amount in range(901, 931):
+        await here.act("pay", to=MALLORY, amount=amount)
+    assert len(await here.tickets.pending()) > 30
+    await asking.present(here.credential(), mine)
+    assert counting.read == alone
+    with pytest.raises(Malformed, match="no such ticket"):
+        await asking.present(here.credential(), "t-unknown")
+
+
+async def test_when_a_like_call_asks_again_the_id_of_before_is_none() -> None:
+    here = await read_letter()
+    first = await asked(here)
+    here.clock.advance(DAY)
+    second = await asked(here)
+    assert second != first
+    assert (await waiting(here).present(here.credential(), second))[0] == "pending"
+    with pytest.raises(Malformed, match="no such ticket"):
+        await waiting(here).present(here.credential(), first)
+    assert [id_ for id_, _ in await here.store.scan("ticket_id")] == [second]
+
+
+async def test_a_ticket_from_before_there_was_an_index_is_found_once_it_is_made() -> None:
+    here = await read_letter()
+    name = await asked(here)
+    await here.store.append(Append(puts=((ticket_id_key(name), None),)))
+    with pytest.raises(Malformed, match="no such ticket"):
+        await waiting(here).present(here.credential(), name)
+    assert (await here.tickets.find(name)).id == name, "a person's question makes the index"
+    assert (await waiting(here).present(here.credential(), name))[0] == "pending"
+    assert await here.tickets.index() == 0

@@ -20,6 +20,7 @@ from citywatch.config import (
     Limits,
     Listen,
     Mistake,
+    Neighbour,
     Program,
     Settings,
     manifest_digest,
@@ -39,9 +40,9 @@ from citywatch.core.manifest import (
 )
 
 DOMAIN = "trust_domain: acme.example\n"
-LOG_KEY = "north+bedb050a+AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g"
+LOG_KEY = "north+134265e7+AddamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea"
 SECRET = "sk-live-4242"
-VKEY = "north+fdc18f05+BAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g"
+VKEY = "north+9ab90cf2+BNdamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea"
 
 FULL = f"""\
 trust_domain: acme.example
@@ -124,6 +125,8 @@ IDENTITY_KEY = "MCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 ATTESTOR = f"{DOMAIN}attestors:\n  ci: "
 ASK_FOR_KEY = "write the base64 of a public key's PEM on one line: `openssl pkey -in KEY -pubout`, without the dashes"
 PEER = f"{DOMAIN}agents: {{a: {{}}}}\npeers:\n  b:\n"
+NEAR = f"{DOMAIN}federation:\n  p.example:\n"
+FOREIGN = f"{DOMAIN}federation: {{p.example: {{bundle: p.json}}}}\nagents:\n  a: "
 KINDS_OF_KEYS = "use an Ed25519 key, or one on P-256"
 ISSUER = "issuer: https://gateway.acme.example\n"
 TOKENS = "url: http://127.0.0.1/\ncredential: {exchange: {resource: https://a.example"
@@ -182,6 +185,144 @@ BAD: list[tuple[str, str, str, str]] = [
         "peers.b.callers[0]",
         "no agent `x` in this file",
         "write one of a",
+    ),
+    (
+        PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    agent: §x\n",
+        "peers.b.agent",
+        "no agent `x` in this file",
+        "write one of a",
+    ),
+    (
+        PEER + "    url: http://127.0.0.1:9\n    §callers: [a]\n    agent: a\n",
+        "peers.b.callers",
+        "`a` is this peer itself",
+        "name those who speak to it",
+    ),
+    # other trust domains
+    (
+        f"{DOMAIN}federation: {{acme.example: §{{bundle: a.json}}}}\n",
+        "federation.acme.example",
+        "this is our own trust domain",
+        "remove it",
+    ),
+    (
+        f"{DOMAIN}federation: {{§P.example: {{bundle: a.json}}}}\n",
+        "federation",
+        "`P.example` is not a trust domain",
+        "use lower-case letters, digits, dots, dashes, underscores",
+    ),
+    (
+        NEAR + "    §max_age: 1h\n",
+        "federation.p.example",
+        "nothing says where its bundle is",
+        "write `bundle: <file>` or `endpoint: <url>`",
+    ),
+    (NEAR + "    bundle: §7\n", "federation.p.example.bundle", "expected text, found a number", "put it in quotes"),
+    (
+        NEAR + "    endpoint: §http://p.example/b\n    profile: https_web\n",
+        "federation.p.example.endpoint",
+        "a bundle over plain HTTP is anybody's",
+        "write an https URL",
+    ),
+    (
+        NEAR + "    §endpoint: https://p.example/b\n",
+        "federation.p.example",
+        "`profile` is missing",
+        "write `profile: https_web` or `profile: https_spiffe`",
+    ),
+    (
+        NEAR + "    endpoint: https://p.example/b\n    profile: §https_wep\n",
+        "federation.p.example.profile",
+        "`https_wep` is not a choice here",
+        "did you mean `https_web`? write one of https_web, https_spiffe",
+    ),
+    (
+        NEAR + "    §endpoint: https://p.example/b\n    profile: https_spiffe\n    bundle: p.json\n",
+        "federation.p.example",
+        "`endpoint_id` is missing",
+        "write `endpoint_id: spiffe://partner.example/gateway`",
+    ),
+    (
+        NEAR + "    §endpoint: https://p.example/b\n    profile: https_spiffe\n"
+        "    endpoint_id: spiffe://p.example/gateway\n",
+        "federation.p.example",
+        "`bundle` is missing: nothing proves the endpoint the first time",
+        "add the file",
+    ),
+    (
+        NEAR + "    endpoint: https://p.example/b\n    profile: https_spiffe\n    bundle: p.json\n"
+        "    endpoint_id: §spiffe://q.example/gateway\n",
+        "federation.p.example.endpoint_id",
+        "the endpoint is not of `p.example`",
+        "name one of its own",
+    ),
+    (
+        NEAR + "    endpoint: https://p.example/b\n    profile: https_web\n"
+        "    §endpoint_id: spiffe://p.example/gateway\n",
+        "federation.p.example.endpoint_id",
+        "with https_web the endpoint proves its host's name",
+        "write `profile: https_spiffe`",
+    ),
+    (
+        NEAR + "    endpoint: https://p.example/b\n    profile: https_spiffe\n    bundle: p.json\n"
+        "    endpoint_id: spiffe://p.example/gateway\n    §ca: web.pem\n",
+        "federation.p.example.ca",
+        "with https_spiffe the domain's own bundle is what is trusted",
+        "remove it",
+    ),
+    (
+        NEAR + "    bundle: p.json\n    §ca: web.pem\n",
+        "federation.p.example.ca",
+        "this is about an endpoint, and there is none",
+        "write `endpoint: <url>`",
+    ),
+    (
+        NEAR + "    bundle: p.json\n    refresh: §2\n",
+        "federation.p.example.refresh",
+        "expected a duration",
+        "write a number and a unit, such as 500ms, 30s, 5m, 1h, 1d",
+    ),
+    (
+        NEAR + "    bundle: p.json\n    max_age: §1s\n",
+        "federation.p.example.max_age",
+        "this duration is out of range",
+        "write a time from 1m to 366d",
+    ),
+    (
+        FOREIGN + "{spiffe_id: §https://p.example/a}\n",
+        "agents.a.spiffe_id",
+        "`https://p.example/a` is not a SPIFFE ID",
+        "write spiffe://<trust-domain>/<path>",
+    ),
+    (
+        FOREIGN + "{spiffe_id: §spiffe://p.example}\n",
+        "agents.a.spiffe_id",
+        "`spiffe://p.example` names no workload",
+        "write spiffe://<trust-domain>/<path>",
+    ),
+    (
+        FOREIGN + "{spiffe_id: §spiffe://p.exampel/a}\n",
+        "agents.a.spiffe_id",
+        "no trust domain `p.exampel` is believed in this file",
+        "did you mean `p.example`?",
+    ),
+    (
+        DOMAIN + "agents: {a: {spiffe_id: §spiffe://acme.example/a}}\n",
+        "agents.a.spiffe_id",
+        "no trust domain `acme.example` is believed in this file",
+        "name it under `federation.acme.example`",
+    ),
+    (
+        FOREIGN + "{spiffe_id: spiffe://p.example/a}\n  b: {§spiffe_id: spiffe://p.example/a}\n",
+        "agents.b.spiffe_id",
+        "`a` has this SPIFFE ID too",
+        "name each agent once",
+    ),
+    (
+        FOREIGN + "{spiffe_id: spiffe://p.example/a, §svid_ttl: 5m}\n",
+        "agents.a.svid_ttl",
+        "another authority issues this agent's papers",
+        "remove it",
     ),
     (PEER + "    §callers: [a]\n", "peers.b", "`url` is missing", "write `url: http://127.0.0.1:9001/mcp`"),
     (PEER + "    §url: http://127.0.0.1:9\n", "peers.b", "`callers` is missing", "write `callers: [router]`"),
@@ -303,9 +444,9 @@ BAD: list[tuple[str, str, str, str]] = [
         f"{DOMAIN}§zzz: 1\n",
         "",
         "unknown key `zzz`",
-        "write one of trust_domain, listen, names, state, policies, temporal_rules, plan_templates, origin, "
-        "issuer, agents, servers, peers, attestors, principals, audiences, reader, content, limits, witnesses, "
-        "witness_quorum, unsafe_observe",
+        "write one of trust_domain, listen, names, state, policies, temporal_rules, plan_templates, boilerplate, "
+        "origin, issuer, agents, servers, peers, federation, attestors, principals, audiences, reader, content, "
+        "limits, witnesses, witness_quorum, unsafe_observe",
     ),
     (f"{DOMAIN}listen: §[]\n", "listen", "an empty list", "name at least one, or remove the key"),
     (
@@ -954,6 +1095,7 @@ BAD: list[tuple[str, str, str, str]] = [
         "expected text, found a list",
         "write one text",
     ),
+    (f"{DOMAIN}boilerplate: §7\n", "boilerplate", "expected text, found a number", "put it in quotes"),
     (f"{DOMAIN}plan_templates: §7\n", "plan_templates", "expected text, found a number", "put it in quotes"),
     # principals
     (
@@ -1300,6 +1442,7 @@ def test_every_key_has_a_bad_input() -> None:
         missing = re.match(r"`(\w+)` is missing", message)
         for shape in (path, f"{path}.{missing[1]}" if missing else path):
             shape = re.sub(r"\[\d+\]", "[]", shape)
+            shape = re.sub(r"^federation\.\w+\.example", "federation.*", shape)
             shape = re.sub(r"^(agents|servers|peers|attestors|principals)\.[^.]+", r"\1.*", shape)
             shape = re.sub(r"\.output\.\$\.status\b", ".output.*", shape)
             shape = re.sub(r"\.(tools|parameters|budgets|env)\.(?!from\b)[^.]+", r".\1.*", shape)
@@ -1386,6 +1529,25 @@ def test_a_full_file_gives_the_values_it_says() -> None:
     assert settings.limits == Limits(request_bytes=1 << 20, header_time_ms=500, depth=32)
     assert settings.witnesses[0].url == "http://127.0.0.1:8470"
     assert settings.unsafe == ("servers.remote.unsafe_plain_http", "servers.scratch.unsafe_same_user")
+
+
+def test_a_neighbour_and_its_agents_are_what_the_file_says() -> None:
+    near = (
+        FOREIGN
+        + """{spiffe_id: spiffe://p.example/ns/x/router, roles: [guest]}
+  b: {}
+"""
+    )
+    settings = parse_settings(near, "/srv/gate")
+    assert settings.federation["p.example"] == Neighbour(domain="p.example", bundle="/srv/gate/p.json")
+    assert str(settings.agent_id("a")) == "spiffe://p.example/agent/a"
+    assert (
+        str(settings.agent_id("b"))
+        == str(settings.agent_id("c")).replace("/c", "/b")
+        == "spiffe://acme.example/agent/b"
+    )
+    assert manifest_digest(settings) != manifest_digest(parse_settings(near.replace("router", "rooter"), "/srv/gate"))
+    assert manifest_digest(settings) != manifest_digest(parse_settings(near.replace("p.json", "q.json"), "/srv/gate"))
 
 
 def test_observing_is_off_unless_it_is_switched_on_and_is_named_and_in_the_digest_then() -> None:

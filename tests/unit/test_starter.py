@@ -57,7 +57,7 @@ def test_what_is_commented_out_is_without_a_mistake_too() -> None:
     """Only commented lines that hold a key or a list item are configuration; the others are prose."""
     shown = re.sub(r"^( *)# ((?:  )*(?:- \{|\w+:( |$)).*)", r"\1\2", TEXT, flags=re.MULTILINE)
     shown = shown.replace(
-        "<what `citywatch witness` prints>", "north+fdc18f05+BAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g"
+        "<what `citywatch witness` prints>", "north+9ab90cf2+BNdamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea"
     )
     settings = parse_settings(shown, "/srv/gate")
     assert isinstance(settings.servers["documents"].reach, Program)

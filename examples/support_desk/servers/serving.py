@@ -51,7 +51,7 @@ def serve(build: Callable[[Path], MCPServer], token_variable: str, *, json_respo
         parser.error(f"set {token_variable}: a server of the desk never runs without a token")
     app = build(options.data).streamable_http_app(json_response=json_response)
     config = uvicorn.Config(
-        _guarded(app, token), log_level="warning", access_log=False, timeout_graceful_shutdown=1, lifespan="on"
+        guarded(app, token), log_level="warning", access_log=False, timeout_graceful_shutdown=1, lifespan="on"
     )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", options.port)) as listener:
@@ -61,7 +61,8 @@ def serve(build: Callable[[Path], MCPServer], token_variable: str, *, json_respo
         server.run(sockets=[listener])
 
 
-def _guarded(app: ASGIApp, token: str) -> ASGIApp:
+def guarded(app: ASGIApp, token: str) -> ASGIApp:
+    """The same application, for callers who know the token."""
     expected = f"Bearer {token}".encode()
 
     async def guard(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,9 +1,11 @@
 """TLS at both ends: the gateway shows its SVID and asks for an agent's; an agent checks the gateway's.
 
-Decides which handshakes succeed: TLS 1.3, and of client certificates only such as our trust domain's authority issued.
-Whom a certificate names, and whether it still may act, is asked again of each request (`core.identity`).
+Decides which handshakes succeed: TLS 1.3, and of client certificates only such as an authority issued whose trust
+domain is believed. The library knows no trust domains and would take one authority's word for any name: so what a
+certificate says is held against its own domain's bundle as soon as the handshake is done (`gateway.secure`), before
+anything is read. Whom it names, and whether that one still may act, is asked again of each request (`core.identity`).
 
-INVARIANTS: only the trust bundle is trusted, never the system's authorities; a connection lives under the certificate
+INVARIANTS: only trust bundles are trusted, never the system's authorities; a connection lives under the certificate
 and the bundle that were installed when it began, and the next one under today's, without a restart; no session is
 resumed, so that every connection has shown its papers; the gateway's own key is drawn here for one certificate, lives
 as long as that one is shown, and is on no disk that anybody could copy.
@@ -26,7 +28,7 @@ from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.identity.bundle import TrustBundle
 from citywatch.core.identity.certificate import format_certificate
 from citywatch.core.identity.credential import GatewayCredential, check_time
-from citywatch.core.identity.x509 import verify_gateway_svid
+from citywatch.core.identity.x509 import verify_gateway_svid, verify_leaf
 
 
 class TlsKey:
@@ -64,20 +66,38 @@ class GatewayTls:
 
     def __init__(self) -> None:
         self._current: ssl.SSLContext | None = None
+        self._shown: tuple[Sequence[bytes], TlsKey] | None = None
         self.context = _server_context()
         # Called in each handshake, also of clients that name no host. What the listener holds has no certificate at
         # all: a handshake before the first `install` fails.
         self.context.sni_callback = self._show_current
 
-    def install(self, chain: Sequence[bytes], key: TlsKey, bundle: TrustBundle) -> None:
-        """Show this certificate (DER, leaf first) and believe this bundle from the next connection on.
+    def install(
+        self, chain: Sequence[bytes], key: TlsKey, bundle: TrustBundle, others: Sequence[TrustBundle] = ()
+    ) -> None:
+        """Show this certificate (DER, leaf first) and believe these bundles from the next connection on.
 
         `key` is the leaf's. Raises `Malformed` if they do not belong together; then everything stays as it was.
         """
         context = _server_context()
         _trust(context, bundle)
+        for other in others:
+            if other.certificates:
+                _trust(context, other)
         key.load(context, chain)
-        self._current = context
+        self._current, self._shown = context, (chain, key)
+
+    def believe(self, bundle: TrustBundle, others: Sequence[TrustBundle]) -> None:
+        """Believe these bundles from the next connection on, and show what was shown before."""
+        if self._shown is not None:
+            self.install(*self._shown, bundle, others)
+
+    def lend(self, context: ssl.SSLContext) -> None:
+        """Put what is shown now into a context in which we are the client; `Malformed` before anything is shown."""
+        if self._shown is None:
+            raise Malformed("there is no certificate to show yet")
+        chain, key = self._shown
+        key.load(context, chain)
 
     def _show_current(self, handshake: ssl.SSLObject, host: str | None, outer: ssl.SSLContext) -> int | None:
         if self._current is None:
@@ -121,6 +141,45 @@ class GatewayPin:
         gateway = verify_gateway_svid([leaf], self._bundle)
         check_time(gateway, self._now(), self._leeway)
         return gateway
+
+
+class SpiffePin:
+    """Our side where we are the client of somebody in another trust domain: it must prove one SPIFFE ID.
+
+    `context` trusts that domain's bundle and nothing else; with `shown` we prove ourselves as well.
+    """
+
+    def __init__(
+        self,
+        bundle: TrustBundle,
+        spiffe_id: str,
+        now: Callable[[], int],
+        leeway_ms: int,
+        *,
+        shown: GatewayTls | None = None,
+    ) -> None:
+        """`now` gives milliseconds since the epoch; `shown` is our own side, whose present certificate is shown."""
+        self._bundle = bundle
+        self._spiffe_id = spiffe_id
+        self._now = now
+        self._leeway = leeway_ms
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self.context.check_hostname = False  # a SPIFFE ID is asked for, wherever it is reached
+        _harden(self.context)
+        _trust(self.context, bundle)
+        if shown is not None:
+            shown.lend(self.context)
+
+    def check(self, handshake: ssl.SSLObject) -> None:
+        """Return after a handshake with whom was meant; `Refused` if it was another's."""
+        der = handshake.getpeercert(binary_form=True)
+        if der is None:
+            raise Refused(Code.CREDENTIAL_MISSING, "the other end showed no certificate")
+        leaf = verify_leaf([der], self._bundle)
+        if leaf.name != self._spiffe_id:  # anybody of that domain holds a certificate of the same authority
+            raise Refused(Code.CREDENTIAL_BAD_NAME, f"the other end is not `{self._spiffe_id}`")
+        if not leaf.not_before - self._leeway <= self._now() < leaf.not_after + self._leeway:
+            raise Refused(Code.CREDENTIAL_EXPIRED, "the other end's certificate is not valid now")
 
 
 def _server_context() -> ssl.SSLContext:

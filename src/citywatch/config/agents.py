@@ -32,7 +32,7 @@ from citywatch.config.settings import Agent
 from citywatch.config.table import Section, table
 from citywatch.core.enforce.own import SERVER as OWN
 from citywatch.core.manifest import EVERYBODY, Budget
-from citywatch.core.names import parse_segment
+from citywatch.core.names import parse_segment, parse_spiffe_id
 
 Attribute = str | bool | int | tuple[str, ...]
 Declared = Mapping[str, Collection[str]]
@@ -48,9 +48,13 @@ EVERY = "*"
 ISOLATIONS = ("process", "task")
 
 
-def agents(declared: Declared, attestors: Collection[str] = ()) -> Reader[dict[str, Agent]]:
-    """All agents; `declared` names the tools of each server in the file, `attestors` those whose word can be asked."""
+def agents(
+    declared: Declared, attestors: Collection[str] = (), domains: Collection[str] = ()
+) -> Reader[dict[str, Agent]]:
+    """All agents; `declared` names the tools of each server in the file, `attestors` those whose word can be asked,
+    `domains` the other trust domains whose authorities may vouch for an agent."""
 
+    called: dict[str, str] = {}
     others = {server: tools for server, tools in declared.items() if server != OWN}
     first: dict[str, tuple[type, str]] = {}
 
@@ -64,8 +68,15 @@ def agents(declared: Declared, attestors: Collection[str] = ()) -> Reader[dict[s
 
         section = Section(notes, node, path, "agents.*")
         plain = Agent(name=name)
+        foreign = section.get("spiffe_id", spiffe_id(domains), "")
+        if foreign and (other := called.setdefault(foreign, name)) != name:
+            section.wrong("spiffe_id", f"`{other}` has this SPIFFE ID too", "name each agent once")
+        for key in ("svid_ttl", "token_ttl"):
+            if foreign and section.has(key):
+                section.wrong(key, "another authority issues this agent's papers", "remove it")
         return Agent(
             name=name,
+            spiffe_id=foreign,
             roles=section.get("roles", each(named(lambda role: parse_segment(role, "role"))), ()),
             attributes=section.get("attributes", table(_attribute_name, attribute), {}),
             budgets=section.get("budgets", _budgets(declared), {}),
@@ -92,6 +103,21 @@ def push_address(notes: Notes, node: Node, path: str) -> str | None:
         notes.wrong(node, path, "pushes would go out in plain text", "write https, or http://127.0.0.1:port/")
         return None
     return urlunsplit(parts)
+
+
+def spiffe_id(domains: Collection[str]) -> Reader[str]:
+    """The SPIFFE ID of an agent of one of these trust domains."""
+
+    def read(notes: Notes, node: Node, path: str) -> str | None:
+        found = named(lambda word: str(parse_spiffe_id(word)))(notes, node, path)
+        if found is not None and parse_spiffe_id(found).domain not in domains:
+            domain = parse_spiffe_id(found).domain
+            known = instead(domain, domains) if domains else f"name it under `federation.{domain}`"
+            notes.wrong(node, path, f"no trust domain {shown(domain)} is believed in this file", known)
+            return None
+        return found
+
+    return read
 
 
 def audience(notes: Notes, node: Node, path: str) -> tuple[str, ...] | None:

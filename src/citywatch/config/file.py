@@ -6,9 +6,6 @@ plain HTTP is served on literal loopback addresses only; all mistakes that can b
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -19,23 +16,36 @@ from citywatch.config.attestors import attestors
 from citywatch.config.audiences import audiences
 from citywatch.config.content import content
 from citywatch.config.document import Node, Scalar, Table, parse_document
+from citywatch.config.federation import federation
 from citywatch.config.peers import peers
 from citywatch.config.principals import principals
 from citywatch.config.reader import Notes, duration, each, flag, integer, named, shown, size, some, text, url, where
 from citywatch.config.readers import reader
 from citywatch.config.servers import loopback, server
-from citywatch.config.settings import ConfigError, Http, Limits, Listen, PeerAgent, Program, Server, Settings, Witness
+from citywatch.config.settings import (
+    Agent,
+    ConfigError,
+    Http,
+    Limits,
+    Listen,
+    PeerAgent,
+    Program,
+    Server,
+    Settings,
+    Witness,
+)
 from citywatch.config.table import Section, table
 from citywatch.config.tokens import check_resources, issuer
 from citywatch.core.enforce.own import SERVER as OWN
 from citywatch.core.enforce.own import TOOLS as OWN_TOOLS
+from citywatch.core.errors import Malformed
+from citywatch.core.log.checkpoint import Kind, parse_note_key
 from citywatch.core.names import parse_domain, parse_segment
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*\Z")
 OBSERVE = "unsafe_observe"
 _LISTEN = (Listen(False, "127.0.0.1", 8460),)
-_COSIGNATURE = 0x04  # SPEC: C2SP tlog-cosignature, timestamped Ed25519; a log's own key (0x01) is no witness
 
 
 def parse_settings(content: str, base: str | os.PathLike[str]) -> Settings:
@@ -69,7 +79,13 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         section.wrong("servers", f"`{OWN}` is the gateway's own server", "give this one another name")
     _one_user_each(notes, root)
     asks = section.maybe("reader", reader)
-    spoken_to: Mapping[str, PeerAgent] = section.get("peers", peers(_people(root)["agent"], {OWN, *servers}), {})
+    ours: Mapping[str, Agent] = section.get(
+        "agents", agents({OWN: OWN_TOOLS, **_declared(root)}, _attestors(root), _domains(root)), {}
+    )
+    seen_by = {name: agent.audience for name, agent in ours.items()}
+    spoken_to: Mapping[str, PeerAgent] = section.get(
+        "peers", peers(_people(root)["agent"], {OWN, *servers}, seen_by), {}
+    )
     named_issuer = section.maybe("issuer", issuer)
     check_resources(section, _over_http(servers, spoken_to), named_issuer)
     witnesses, quorum = _witnesses(section)
@@ -81,12 +97,13 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         state=section.get("state", where, os.path.normpath(os.path.join(notes.folder, ".citywatch"))),
         policies=section.get("policies", where, os.path.normpath(os.path.join(notes.folder, "policies"))),
         origin=section.get("origin", _origin, f"{domain}/citywatch"),
-        agents=section.get("agents", agents({OWN: OWN_TOOLS, **_declared(root)}, _attestors(root)), {}),
+        agents=ours,
         attestors=section.get("attestors", attestors, {}),
         servers=servers,
         principals=section.get("principals", principals(_declared(root)), {}),
         reader=asks,
         peers=spoken_to,
+        federation=section.get("federation", federation(domain or ""), {}),
         content=section.get("content", content, {}),
         limits=section.get("limits", _limits, Limits()),
         witnesses=witnesses,
@@ -100,6 +117,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         observe=observe,
         temporal_rules=section.maybe("temporal_rules", where),
         plan_templates=section.maybe("plan_templates", where),
+        boilerplate=section.maybe("boilerplate", where),
         issuer=named_issuer,
     )
     where_to = "name the people whose words steer acts under `principals`, or remove `{}`"
@@ -130,6 +148,11 @@ def _declared(root: Node) -> Declared:
     """The names of the servers and tools that stand in the file, whether or not they could be read."""
     servers = _members(_members(root).get("servers"))
     return {name: _members(_members(node).get("tools")).keys() for name, node in servers.items()}
+
+
+def _domains(root: Node) -> Collection[str]:
+    """The other trust domains that are believed, whether or not they could be read."""
+    return _members(_members(root).get("federation")).keys()
 
 
 def _attestors(root: Node) -> Collection[str]:
@@ -254,18 +277,15 @@ def _witness(notes: Notes, node: Node, path: str) -> Witness | None:
 
 
 def _verifier_key(notes: Notes, node: Node, path: str) -> str | None:
-    """A key as `citywatch witness` prints it. SPEC: C2SP signed-note, "verifier keys"."""
+    """A key as `citywatch witness` prints it; a log's own is no witness's. SPEC: C2SP signed-note, "verifier keys"."""
     word = text(notes, node, path)
     if word is None:
         return None
-    name, _, rest = word.partition("+")
-    stamp, _, encoded = rest.partition("+")
     try:
-        key = base64.b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    known = len(key) == 33 and key[0] == _COSIGNATURE
-    if not name or " " in name or not known or stamp != hashlib.sha256(name.encode() + b"\n" + key).hexdigest()[:8]:
+        witness = parse_note_key(word).kind is Kind.WITNESS
+    except Malformed:
+        witness = False
+    if not witness:
         notes.wrong(node, path, "not a witness's key", "copy the whole line that `citywatch witness` prints as its key")
         return None
     return word

@@ -1,12 +1,12 @@
 """The `peers` part of the file: agents that others speak to over A2A, and who may.
 
 Decides which declarations of a peer make sense. INVARIANTS: nobody can be spoken to without an entry, and nobody speaks
-to a peer without being named there; a caller that is named is an agent of the file.
+to a peer without being named there; a caller that is named is an agent of the file, and so is the one that the peer is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit, urlunsplit
 
 from citywatch.config.agents import audience, push_address
@@ -22,8 +22,13 @@ CARD = "/.well-known/agent-card.json"
 BINDINGS = ("JSONRPC", "HTTP+JSON")
 
 
-def peers(agents: Collection[str], servers: Collection[str]) -> Reader[dict[str, PeerAgent]]:
-    """All peers; `agents` are the names of the file's agents, `servers` those that no peer may have."""
+def peers(
+    agents: Collection[str], servers: Collection[str], audiences: Mapping[str, tuple[str, ...] | None]
+) -> Reader[dict[str, PeerAgent]]:
+    """All peers; `agents` are the names of the file's agents, `servers` those that no peer may have.
+
+    `audiences` says who sees what each agent sees: whoever tells an agent of ours something tells them.
+    """
 
     def peer(notes: Notes, node: Node, path: str, name: str) -> PeerAgent | None:
         section = Section(notes, node, path, "peers.*")
@@ -32,7 +37,7 @@ def peers(agents: Collection[str], servers: Collection[str]) -> Reader[dict[str,
         if not isinstance(node, Table):
             return None
         reach = reach_over_http(section)
-        callers = section.need("callers", some(_caller(agents)), "[router]")
+        callers = section.need("callers", some(_agent(agents)), "[router]")
         skills = section.get("skills", some(text), ())
         binding = section.get("binding", one_of(BINDINGS), BINDINGS[0])
         if reach is not None and binding != BINDINGS[0] and urlsplit(reach.url).query:
@@ -40,24 +45,27 @@ def peers(agents: Collection[str], servers: Collection[str]) -> Reader[dict[str,
                 "url", "requests over HTTP+JSON go to addresses below it, and it has a query", "remove the query"
             )
         timeout = section.get("timeout", duration("100ms", "10m"), 30_000)
-        seen_by = section.get("audience", audience, (EVERYBODY,))
+        agent = section.get("agent", _agent(agents), "")
+        seen_by = section.get("audience", audience, audiences.get(agent) or (EVERYBODY,))
         card = section.get("card", url, None)
         push = section.maybe("push", push_address)
         if reach is None or callers is None:
             return None
+        if agent in callers:
+            section.wrong("callers", f"`{agent}` is this peer itself", "name those who speak to it")
         return PeerAgent(
             name=name,
             reach=reach,
             binding=binding,
             card=reach.url.rstrip("/") + CARD if card is None else urlunsplit(card),
             timeout_ms=timeout,
-            declared=Peer(callers=callers, skills=skills, audience=seen_by, push=push or ""),
+            declared=Peer(callers=callers, skills=skills, audience=seen_by, agent=agent, push=push or ""),
         )
 
     return table(named(lambda name: parse_segment(name, "name for a peer")), peer)
 
 
-def _caller(agents: Collection[str]) -> Reader[str]:
+def _agent(agents: Collection[str]) -> Reader[str]:
     def read(notes: Notes, node: Node, path: str) -> str | None:
         name = text(notes, node, path)
         if name is not None and name not in agents:

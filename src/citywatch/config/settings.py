@@ -14,6 +14,7 @@ import msgspec
 from citywatch.core.canonical import canonical, digest
 from citywatch.core.errors import Malformed
 from citywatch.core.manifest import EVERYBODY, Budget, Delivery, Peer, Principal, ToolManifest
+from citywatch.core.names import AgentId, parse_spiffe_id
 
 
 class Mistake(msgspec.Struct, frozen=True, order=True):
@@ -55,11 +56,13 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
 
     `handles`: of which (server, tool) it is given handles for all that is not a server's own data for everybody.
     `isolation`: `process`, or `task` where the program around the model is trusted to keep its tasks apart.
+    `spiffe_id`: what another authority than ours calls it; empty for an agent to which we issue papers.
     `delegated_only`: it has no rights of its own, and acts only under a chain of grants. `attested_by`: it acts, and
     its program gets papers, only while this attestor vouches for it. `push`: where it takes what peers push to it.
     """
 
     name: str
+    spiffe_id: str = ""
     roles: tuple[str, ...] = ()
     attributes: Mapping[str, str | bool | int | tuple[str, ...]] = {}
     budgets: Mapping[tuple[str, str], tuple[Budget, ...]] = {}
@@ -162,6 +165,24 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_in_flight: int = 1024
 
 
+class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
+    """Another trust domain whose papers are believed, and where its bundle comes from.
+
+    `bundle` is a file; with an `endpoint`, the one to begin with. `endpoint_id` is the SPIFFE ID that the endpoint has
+    to prove (profile `https_spiffe`; empty: `https_web`), `ca` a PEM file that alone is trusted for `https_web`.
+    `refresh_ms`: look at least so often, whatever the bundle's hint says (0: as the hint says). `max_age_ms`: after so
+    long without a look that found it, its papers are refused.
+    """
+
+    domain: str
+    bundle: str | None = None
+    endpoint: str | None = None
+    endpoint_id: str = ""
+    ca: str | None = None
+    refresh_ms: int = 0
+    max_age_ms: int = 86_400_000
+
+
 class Witness(msgspec.Struct, frozen=True, kw_only=True):
     """Who cosigns the log. `key` is a verifier key as C2SP signed-note writes it: `<name>+<hash>+<base64>`."""
 
@@ -174,8 +195,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The whole file. Paths are resolved; `unsafe` names every dangerous option that is on.
 
     `observe` is `unsafe_observe`: refusals are written down and not enforced.
-    `temporal_rules` is a file of rules about what happened before, `plan_templates` a folder of plans with parameters;
-    None: there are none. `attestors` are public keys of builders by their name: a SubjectPublicKeyInfo in base64.
+    `temporal_rules` is a file of rules about what happened before, `plan_templates` a folder of plans with parameters,
+    `boilerplate` one of texts that agents may say to each other as often as they like; None: there are none.
+    `attestors` are public keys of builders by their name: a SubjectPublicKeyInfo in base64.
     """
 
     trust_domain: str
@@ -196,9 +218,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     observe: bool = False
     temporal_rules: str | None = None
     plan_templates: str | None = None
+    boilerplate: str | None = None
     peers: Mapping[str, PeerAgent] = {}
+    federation: Mapping[str, Neighbour] = {}
     attestors: Mapping[str, str] = {}
     issuer: str | None = None
+
+    def agent_id(self, name: str) -> AgentId:
+        """The agent that has this name in the file; one of another trust domain is of that one, by its name here."""
+        agent = self.agents.get(name)
+        elsewhere = "" if agent is None else agent.spiffe_id
+        return AgentId(parse_spiffe_id(elsewhere).domain if elsewhere else self.trust_domain, name)
 
 
 def manifest_digest(settings: Settings) -> str:
@@ -225,6 +255,8 @@ def manifest_digest(settings: Settings) -> str:
             del plain["isolation"]  # as before there was another, so that digests of then are digests of now
         if not agent.handles:
             del plain["handles"]
+        if not agent.spiffe_id:
+            del plain["spiffe_id"]
         if not agent.delegated_only:
             del plain["delegated_only"]
         if agent.attested_by is None:
@@ -242,6 +274,8 @@ def manifest_digest(settings: Settings) -> str:
         declared["principals"] = msgspec.to_builtins(settings.principals)
     if settings.peers:
         declared["peers"] = msgspec.to_builtins(settings.peers)
+    if settings.federation:
+        declared["federation"] = msgspec.to_builtins(settings.federation)
     if settings.attestors:
         declared["attestors"] = dict(settings.attestors)
     if settings.issuer is not None:

@@ -59,6 +59,7 @@ class Code(StrEnum):
     PUSH_ADDRESS_UNKNOWN = "push_address_unknown"
     PUSH_UNKNOWN = "push_unknown"
     PEER_TASK_UNKNOWN = "peer_task_unknown"
+    PEER_STOPPED = "peer_stopped"
     CARD_UNSUPPORTED = "card_unsupported"
     SESSION_UNKNOWN = "session_unknown"
     SESSION_LOST = "session_lost"
@@ -139,6 +140,7 @@ ADVICE: dict[Code, str] = {
     Code.PEER_TASK_UNKNOWN: "name a task or a conversation that this peer gave you; one of your own it numbers itself",
     Code.PUSH_ADDRESS_UNKNOWN: "name the address that the operator's file gives this agent for pushes (`push`)",
     Code.PUSH_UNKNOWN: "push once what a task of this configuration did, with the credential that came with it",
+    Code.PEER_STOPPED: "go on without this peer: its agent is not registered, or was revoked, stopped or put aside",
     Code.CARD_UNSUPPORTED: "use the agent's public card; this gateway serves no card but what a person approved",
     Code.SESSION_UNKNOWN: "start a new session with `initialize`",
     Code.SESSION_LOST: "the server's session ended; start a new one with `initialize`",

@@ -55,6 +55,9 @@ class Decided(Event, frozen=True, kw_only=True, tag="decided"):
     redacted: tuple[str, ...] = ()  # what was taken out of a server's message before it was judged, and how often
     via: tuple[str, ...] = ()  # by the chain that the agent showed: the principal, and the agents down to this one
     grants: tuple[str, ...] = ()  # the hashes of the chain's links
+    hears: tuple[str, ...] = ()  # the contexts of the agent of ours that it speaks to; what it carries enters them
+    carriers: tuple[str, ...] = ()  # the agents that carried on what the call carries on, its own last
+    proved: str = ""  # the thumbprint behind `key`, where that is a name which another authority vouches for
 
     @property
     def verdict(self) -> str:
@@ -267,6 +270,23 @@ class AuthorityChanged(Event, frozen=True, kw_only=True, tag="authority_changed"
     certificate: str
     bundle: str
     by: str
+
+
+class BundleBelieved(Event, frozen=True, kw_only=True, tag="bundle_believed"):
+    """From now on another trust domain's papers are judged by this bundle. `by`: its endpoint or file, an operator."""
+
+    domain: str
+    sequence: int
+    bundle: str
+    by: str
+
+
+class BundleRefused(Event, frozen=True, kw_only=True, tag="bundle_refused"):
+    """A bundle that another trust domain's endpoint or file gave was not believed; the one before it still is."""
+
+    domain: str
+    by: str
+    detail: str
 
 
 class TaskStarted(Event, frozen=True, kw_only=True, tag="task_started"):
@@ -498,6 +518,8 @@ AnyEvent = (
     | ProgramMeasured
     | ProgramStarted
     | AuthorityChanged
+    | BundleBelieved
+    | BundleRefused
     | TaskStarted
     | TaskEnded
     | GrantRooted

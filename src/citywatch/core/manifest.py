@@ -27,13 +27,15 @@ def audience_of(names: tuple[str, ...]) -> frozenset[str] | None:
 class Peer(msgspec.Struct, frozen=True, kw_only=True):
     """Another agent that can be spoken to: by whom, and for which skills (none named: for anything).
 
-    `audience` are those who may see what it is told. `push` is our own address, as it reaches us with its pushes
-    (empty: none are taken), `pushes` where those of each caller go.
+    `audience` are those who may see what it is told. `agent` is the name of the agent of ours that it is; none: it is
+    a third party, whoever runs it. `push` is our own address, as it reaches us with its pushes (empty: none are taken),
+    `pushes` where those of each caller go.
     """
 
     callers: tuple[str, ...]
     skills: tuple[str, ...] = ()
     audience: tuple[str, ...] = (EVERYBODY,)
+    agent: str = ""
     push: str = ""
     pushes: Mapping[str, str] = {}
 

@@ -44,6 +44,29 @@ def parse_segment(text: str, what: str = "name") -> str:
     return text
 
 
+class SpiffeId(msgspec.Struct, frozen=True, order=True):
+    """A name that a trust domain gave to whatever it likes: `spiffe://<domain>/<segment>/<segment>...`."""
+
+    domain: str
+    path: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "/".join((f"spiffe://{self.domain}", *self.path))
+
+
+def parse_spiffe_id(text: str) -> SpiffeId:
+    """Parse the SPIFFE ID of a workload of any trust domain; raise `Malformed` for every other text.
+
+    The trust domain's own ID, without a path, names its authority and no workload.
+    """
+    if len(text) > MAX_ID_BYTES or not text.startswith("spiffe://"):
+        raise Malformed(f"`{text[:80]}` is not a SPIFFE ID: write spiffe://<trust-domain>/<path>")
+    domain, *path = text[len("spiffe://") :].split("/")
+    if not path:
+        raise Malformed(f"`{text[:80]}` names no workload: write spiffe://<trust-domain>/<path>")
+    return SpiffeId(parse_domain(domain), tuple(parse_segment(one, "segment of a SPIFFE ID") for one in path))
+
+
 def parse_agent_id(text: str) -> AgentId:
     """Parse a SPIFFE ID that names an agent of any trust domain; raise `Malformed` for every other text."""
     if len(text) > MAX_ID_BYTES or not text.startswith("spiffe://"):

@@ -62,6 +62,8 @@ def _register() -> None:
         check,
         connect,
         contexts,
+        demo,
+        federation,
         grants,
         halts,
         log,
@@ -81,11 +83,13 @@ def _register() -> None:
 
     parts: list[Callable[[click.Group], None]] = [
         setup.register,
+        demo.register,
         check.register,
         run.register,
         agents.register,
         attest.register,
         authority.register,
+        federation.register,
         connect.register,
         workload.register,
         tools.register,

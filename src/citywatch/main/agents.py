@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from citywatch.main.place import read_place
+from citywatch.main.place import Place, read_place
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -23,35 +23,49 @@ def agent() -> None:
 
 
 @agent.command()
-@click.argument("name")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Where to put the agent's folder.  [default: agents/NAME]")
 @click.pass_obj
-def add(file: Path, name: str, out: Path | None) -> None:
-    """Register an agent: draw its key, and write what its program needs into a folder of its own (mode 0700)."""
+def add(file: Path, names: tuple[str, ...], out: Path | None) -> None:
+    """Register agents: draw a key for each, and write what its program needs into a folder of its own (mode 0700)."""
     from citywatch.adapters.keys import KeyKind, SecretDirectory, open_key, replace_key
     from citywatch.core.identity.papers import format_introduction
     from citywatch.core.names import AgentId
     from citywatch.main.assembly import open_city, operator
 
     place = read_place(file)
-    folder = out or place.file.resolve().parent / "agents" / name
+    folders = _folders(place, names, out)
 
     async def run() -> None:
         async with open_city(place) as city:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            secrets = SecretDirectory(folder)
-            before = dict(await city.admin.list_agents()).get(name)
-            draw = open_key if before is None or not before.revoked else replace_key  # a revoked key never returns
-            key = draw(secrets, "key.pem", KeyKind.P256)
-            row = await city.admin.add_agent(name, key.public, operator())
-            introduction = city.issuer.introduction(AgentId(city.settings.trust_domain, name))
-            secrets.replace("introduction.json", format_introduction(introduction))
-            click.echo(f"added {row.agent} (key {row.keys[-1]})")
-            click.echo(f"its key and papers are in {folder}; give that folder to the agent and to nobody else")
-            if name not in city.settings.agents:
-                click.echo(f"note: `{name}` is not under `agents:` in {place.file}, so it has no roles", err=True)
+            for name, folder in folders.items():
+                configured = city.settings.agents.get(name)
+                if configured is not None and configured.spiffe_id:
+                    known = await city.admin.readmit(city.settings.agent_id(name), configured.spiffe_id, operator())
+                    click.echo(f"added {known.agent}, whose papers name {configured.spiffe_id}")
+                    click.echo("its own authority gives it keys and papers; there is no folder to hand over")
+                    continue
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                secrets = SecretDirectory(folder)
+                before = dict(await city.admin.list_agents()).get(name)
+                draw = open_key if before is None or not before.revoked else replace_key  # a revoked key never returns
+                key = draw(secrets, "key.pem", KeyKind.P256)
+                row = await city.admin.add_agent(name, key.public, operator())
+                introduction = city.issuer.introduction(AgentId(city.settings.trust_domain, name))
+                secrets.replace("introduction.json", format_introduction(introduction))
+                click.echo(f"added {row.agent} (key {row.keys[-1]})")
+                click.echo(f"its key and papers are in {folder}; give that folder to the agent and to nobody else")
+                if name not in city.settings.agents:
+                    click.echo(f"note: `{name}` is not under `agents:` in {place.file}, so it has no roles", err=True)
 
     asyncio.run(run())
+
+
+def _folders(place: Place, names: tuple[str, ...], out: Path | None) -> dict[str, Path]:
+    """Where each agent's papers go: no two agents in one folder."""
+    if out is not None and len(names) > 1:
+        raise click.UsageError("--out is one agent's folder: name one agent")
+    return {name: out or place.file.resolve().parent / "agents" / name for name in names}
 
 
 @agent.command("list")
@@ -134,11 +148,11 @@ def token(file: Path, name: str, kind: str, out: Path | None) -> None:
 
 
 @agent.command()
-@click.argument("name")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @click.option("--out", type=click.Path(path_type=Path), help="The agent's folder.  [default: agents/NAME]")
 @click.pass_obj
-def certificate(file: Path, name: str, out: Path | None) -> None:
-    """Write a short-lived certificate (X.509-SVID) for an agent that does mTLS: svid.pem, and bundle.pem to trust.
+def certificate(file: Path, names: tuple[str, ...], out: Path | None) -> None:
+    """Write a short-lived certificate (X.509-SVID) for agents that do mTLS: svid.pem, and bundle.pem to trust.
 
     Also brings introduction.json up to date, for an agent that was away while the authority rotated.
     """
@@ -152,20 +166,23 @@ def certificate(file: Path, name: str, out: Path | None) -> None:
     from citywatch.service.authority import p256
 
     place = read_place(file)
-    folder = out or place.file.resolve().parent / "agents" / name
+    folders = _folders(place, names, out)
 
     async def run() -> None:
         async with open_city(place) as city:
-            secrets = SecretDirectory(folder)
-            key = load_key(secrets, "key.pem", KeyKind.P256)
-            issued = await city.issuer.certificate(name, p256(key.public))
-            secrets.replace("svid.pem", ssl.DER_cert_to_PEM_cert(issued.value).encode("ascii"))
-            authorities = map(format_certificate, city.row().bundle().certificates)
-            secrets.replace("bundle.pem", "".join(map(ssl.DER_cert_to_PEM_cert, authorities)).encode("ascii"))
-            introduction = city.issuer.introduction(AgentId(city.settings.trust_domain, name))
-            secrets.replace("introduction.json", format_introduction(introduction))
-        until = datetime.fromtimestamp(issued.not_after / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
-        click.echo(f"wrote {folder}/svid.pem (until {until}) and {folder}/bundle.pem; the key is {folder}/key.pem")
+            for name, folder in folders.items():
+                secrets = SecretDirectory(folder)
+                key = load_key(secrets, "key.pem", KeyKind.P256)
+                issued = await city.issuer.certificate(name, p256(key.public))
+                secrets.replace("svid.pem", ssl.DER_cert_to_PEM_cert(issued.value).encode("ascii"))
+                authorities = map(format_certificate, city.row().bundle().certificates)
+                secrets.replace("bundle.pem", "".join(map(ssl.DER_cert_to_PEM_cert, authorities)).encode("ascii"))
+                introduction = city.issuer.introduction(AgentId(city.settings.trust_domain, name))
+                secrets.replace("introduction.json", format_introduction(introduction))
+                until = datetime.fromtimestamp(issued.not_after / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+                click.echo(
+                    f"wrote {folder}/svid.pem (until {until}) and {folder}/bundle.pem; the key is {folder}/key.pem"
+                )
 
     asyncio.run(run())
 

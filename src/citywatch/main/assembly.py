@@ -6,8 +6,7 @@ Decides nothing about calls. INVARIANT: everything dangerous that the settings s
 from __future__ import annotations
 
 import getpass
-import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,46 +14,35 @@ import msgspec
 
 from citywatch.adapters.files import LogDirectory
 from citywatch.adapters.keys import CheckpointSigner, KeyKind, KeySigner, SecretDirectory, load_key, open_key
-from citywatch.adapters.reader import Desk, Endpoint
 from citywatch.adapters.sqlite import SqliteStore, open_store
 from citywatch.adapters.system import SystemChance, SystemClock
 from citywatch.adapters.tls import GatewayTls, TlsKey
-from citywatch.adapters.upstream import HttpServer, HttpUpstream, Patience, StdioServer
 from citywatch.adapters.witness import HttpWitness
 from citywatch.config import (
-    Exchanged,
-    FromEnvironment,
-    Http,
-    Program,
-    Reader,
-    Server,
     Settings,
     attestor_keys,
     manifest_digest,
 )
 from citywatch.core.canonical import canonical, digest
-from citywatch.core.enforce.own import SERVER as OWN
-from citywatch.core.enforce.own import own_tools
 from citywatch.core.enforce.rules import Configured, Definition, Rules, Tool, build_rules
 from citywatch.core.errors import Malformed
+from citywatch.core.identity.bundle import TrustBundle
 from citywatch.core.identity.x509 import gateway_id
 from citywatch.core.log.checkpoint import format_note_key, parse_note_key
-from citywatch.core.manifest import Clearance, Peer, ToolManifest
-from citywatch.core.names import AgentId
+from citywatch.core.manifest import Clearance, Peer
 from citywatch.core.plan.formula import Rule
-from citywatch.core.plan.notes import BadRules
-from citywatch.core.plan.rules import format_rules, needs_contexts, parse_rules
-from citywatch.core.policy.cedar import Policy, Source, parse_policies
+from citywatch.core.plan.rules import format_rules
 from citywatch.core.policy.world import AgentFacts
 from citywatch.core.signature import parse_spki, thumbprint
 from citywatch.main.access import key_name
-from citywatch.main.peers import secret_at
 from citywatch.main.place import Place, Replica, open_state
+from citywatch.main.texts import read_boilerplate, read_policies, read_temporal_rules
+from citywatch.main.upstreams import own_server
 from citywatch.service.admin import Admin
 from citywatch.service.authority import Authority, Generation, found_generation, p256
 from citywatch.service.entries import HONEST_RUNTIME
 from citywatch.service.issuer import Issuer, Lifetimes
-from citywatch.service.ports import Store, Upstream
+from citywatch.service.ports import Store
 from citywatch.service.publisher import Publisher, log_note_key
 from citywatch.service.rotation import AuthorityRow, found_authority, load_authority
 from citywatch.service.tools import approvals
@@ -102,7 +90,7 @@ class City:
             clock=self.clock,
             replica=self.replica.name,
             authority=self.authority,
-            bundle=lambda: self.row().bundle(),
+            bundle=self.bundle,
             audience=self.audience,
             lifetimes=self.lifetimes,
             leeway_ms=LEEWAY_MS,
@@ -113,6 +101,10 @@ class City:
         if self.authority_row is None:
             raise Malformed("the authority is not founded yet")
         return self.authority_row
+
+    def bundle(self) -> TrustBundle:
+        """Whom our own trust domain believes, as it stood when it was last looked at."""
+        return self.row().bundle()
 
     def authority(self) -> Authority:
         """The authority with the keys of its active generation."""
@@ -167,13 +159,13 @@ class City:
         files = LogDirectory(self.place.tiles)
         return Publisher(store=self.store, files=files, signer=signer, origin=origin, witnesses=witnesses)
 
-    async def renew_gateway(self, tls: GatewayTls) -> None:
+    async def renew_gateway(self, tls: GatewayTls, others: Iterable[TrustBundle] = ()) -> None:
         """Give the gateway a fresh key, and a certificate for the names it is reached by; on record first."""
         key = TlsKey()
         hosts = {one.host for one in self.settings.listen if one.host not in ("0.0.0.0", "::")}  # noqa: S104
         names = sorted({"localhost", "127.0.0.1", *hosts, *self.settings.names})
         issued = await self.issuer.gateway(p256(key.public), names, GATEWAY_TTL_MS)
-        tls.install([issued.value], key, self.row().bundle())
+        tls.install([issued.value], key, self.bundle(), tuple(others))
 
     def speaks_for_principals(self) -> KeySigner:
         """The key that signs the first link of a chain in a principal's name; the same for every process here."""
@@ -229,16 +221,17 @@ def operator() -> str:
 
 def configured(settings: Settings) -> Configured:
     """The settings in the terms of the gates; raises `Malformed` with all mistakes of the temporal rules."""
-    temporal = read_temporal_rules(settings)
+    temporal, boilerplate = read_temporal_rules(settings), read_boilerplate(settings)
     return Configured(
         domain=settings.trust_domain,
         agents=tuple(
-            AgentFacts(id=AgentId(settings.trust_domain, agent.name), roles=agent.roles, attributes=agent.attributes)
+            AgentFacts(id=settings.agent_id(agent.name), roles=agent.roles, attributes=agent.attributes)
             for agent in settings.agents.values()
         ),
-        servers={**{name: server.tools for name, server in settings.servers.items()}, **_own_server(settings)},
+        servers={**{name: server.tools for name, server in settings.servers.items()}, **own_server(settings)},
         budgets={agent.name: agent.budgets for agent in settings.agents.values() if agent.budgets},
-        digest=declared_digest(manifest_digest(settings), temporal),
+        digest=declared_digest(manifest_digest(settings), temporal, boilerplate),
+        boilerplate=boilerplate,
         leeway_ms=LEEWAY_MS,
         principals=settings.principals,
         clearances={
@@ -263,47 +256,12 @@ def pushing(peer: Peer, settings: Settings) -> Peer:
     return msgspec.structs.replace(peer, pushes={name: push for name, push in found if push is not None})
 
 
-def declared_digest(manifest: str, temporal: tuple[Rule, ...]) -> str:
-    """What names all that decisions rest on beside policies; as before rules were known, where there are none."""
-    if not temporal:
+def declared_digest(manifest: str, temporal: tuple[Rule, ...], boilerplate: tuple[str, ...] = ()) -> str:
+    """What names all that decisions rest on beside policies; as before these were known, where there are none."""
+    if not temporal and not boilerplate:
         return manifest
-    return digest(b"citywatch/declared/v1\n" + canonical([manifest, format_rules(temporal)]))
-
-
-def read_temporal_rules(settings: Settings) -> tuple[Rule, ...]:
-    """The rules of the file that `temporal_rules` names; raises `Malformed` with a line and column for each mistake."""
-    if settings.temporal_rules is None:
-        return ()
-    file = Path(settings.temporal_rules)
-    try:
-        rules = parse_rules(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as failure:
-        raise Malformed(f"the temporal rules in `{file}` cannot be read: {failure}") from None
-    except BadRules as failure:
-        lines = (
-            f"{file.name}: {': '.join(part for part in (one.where, one.what) if part)}" for one in failure.mistakes
-        )
-        raise Malformed("\n".join(lines)) from None
-    blind = () if settings.principals else tuple(rule.name for rule in rules if needs_contexts(rule))
-    if blind:
-        raise Malformed(
-            f"{file.name}: {', '.join(f'`{name}`' for name in blind)}: origins, tasks and principals are known, and "
-            "people can be asked, only where `principals` are declared"
-        )
-    return rules
-
-
-def read_policies(settings: Settings) -> tuple[Policy, ...]:
-    """Every `*.cedar` of the policies folder; raises `Malformed` with all mistakes of all files."""
-    folder = Path(settings.policies)
-    try:
-        files = sorted(folder.glob("*.cedar"))
-        sources = [Source(str(file.relative_to(folder)), file.read_text(encoding="utf-8")) for file in files]
-    except (OSError, UnicodeDecodeError) as failure:
-        raise Malformed(f"the policies in `{folder}` cannot be read: {failure}") from None
-    if not sources:
-        raise Malformed(f"there is no *.cedar file in `{folder}`: nothing would be permitted")
-    return parse_policies(sources)
+    texts = [[digest(text.encode()) for text in boilerplate]] if boilerplate else []
+    return digest(b"citywatch/declared/v1\n" + canonical([manifest, format_rules(temporal), *texts]))
 
 
 async def approved_definitions(store: Store) -> dict[Tool, Definition]:
@@ -324,74 +282,6 @@ async def load_rules(settings: Settings, store: Store, roots: frozenset[str] = f
 def assumptions(rules: Rules) -> tuple[str, ...]:
     """What is assumed beside *havoc*, of whom; it stands in the log each time that a gateway starts."""
     return tuple(f"{HONEST_RUNTIME} of {name}: its program keeps its tasks apart" for name in sorted(rules.isolated))
-
-
-def build_upstreams(place: Place) -> dict[str, Upstream]:
-    """The configured servers, ready to be called."""
-    upstreams = {name: _upstream(place, server) for name, server in place.settings.servers.items()}
-    if _has_handles(place.settings):
-        upstreams[OWN] = Desk(_reader(place.settings.reader))
-    if any(isinstance(server.reach, Program) for server in place.settings.servers.values()):
-        from citywatch.adapters.upstream import StdioUpstream, check_apart
-
-        check_apart(one.server for one in upstreams.values() if isinstance(one, StdioUpstream))
-    return upstreams
-
-
-def _has_handles(settings: Settings) -> bool:
-    """Whether agents are given handles, so that there is something to ask about."""
-    hides = any(tool.hides for server in settings.servers.values() for tool in server.tools.values())
-    return hides or any(agent.handles for agent in settings.agents.values())
-
-
-def _own_server(settings: Settings) -> dict[str, dict[str, ToolManifest]]:
-    """The gateway's own server, where there are handles to ask about."""
-    if not _has_handles(settings):
-        return {}
-    return {OWN: own_tools(None if settings.reader is None else settings.reader.audience)}
-
-
-def _reader(settings: Reader | None) -> Endpoint | None:
-    if settings is None:
-        return None
-    seconds = settings.timeout_ms / 1000
-    return Endpoint(settings.url, settings.model, secret_at(settings.credential), timeout_s=seconds, ca=settings.ca)
-
-
-def _upstream(place: Place, server: Server) -> Upstream:
-    seconds = server.timeout_ms / 1000
-    patience = Patience(first_byte=seconds, total=max(seconds, Patience().total))
-    if isinstance(server.reach, Http):
-        reach = server.reach
-        takes_tokens = isinstance(reach.credential, Exchanged)
-        settings = HttpServer(
-            name=server.name, url=reach.url, ca=reach.ca, takes_tokens=takes_tokens, patience=patience
-        )
-        return HttpUpstream(settings, secret_at(reach.credential))
-    from citywatch.adapters.upstream import StdioUpstream
-
-    return StdioUpstream(_stdio(place, server.name, server.reach, patience))
-
-
-def _stdio(place: Place, name: str, program: Program, patience: Patience) -> StdioServer:
-    environment: dict[str, str] = {}
-    for key, value in program.env.items():
-        if isinstance(value, FromEnvironment):
-            if value.name not in os.environ:
-                raise Malformed(f"server `{name}` wants `{value.name}` from the environment, and it is not set")
-            environment[key] = os.environ[value.name]
-        else:
-            environment[key] = value
-    return StdioServer(
-        name=name,
-        command=program.command,
-        env=environment,
-        cwd=program.cwd,
-        user=program.user,
-        unsafe_same_user=program.user is None,
-        private=(str(place.state.resolve()),),
-        patience=patience,
-    )
 
 
 def _generation_names(number: int) -> tuple[str, str]:

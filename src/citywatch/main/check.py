@@ -20,6 +20,7 @@ from citywatch.main.place import Place, read_place
 if TYPE_CHECKING:
     from citywatch.core.enforce.rules import Rules
     from citywatch.core.manifest import ToolManifest
+    from citywatch.core.names import AgentId
     from citywatch.main.assembly import City
     from citywatch.service.ports import Upstream
     from citywatch.service.tools import Approved
@@ -50,7 +51,8 @@ def check(file: Path, closed: tuple[str, ...]) -> None:
 
 
 async def _check(place: Place, closed: Sequence[str]) -> list[str]:
-    from citywatch.main.assembly import build_upstreams, open_city
+    from citywatch.main.assembly import open_city
+    from citywatch.main.upstreams import build_upstreams
     from citywatch.service.tools import approvals
 
     settings = place.settings
@@ -119,23 +121,22 @@ async def _policies(city: City, agents: Iterable[str]) -> list[str]:
         click.echo(f"assumes         {one}")
     if rules.temporal:
         click.echo(f"temporal rules  {len(rules.temporal)}, {', '.join(one.rule.name for one in rules.temporal[:8])}")
+    if rules.follows:
+        click.echo("spread of text  is counted, because a policy or a rule asks for it")
     for fallen in rules.policies.fallen_back:
         click.echo(f"                `{fallen}` is evaluated by cedarpy, which is slower")
     problems = [f"policy {mistake}" for mistake in check_policies(rules.policies.policies, rules.world)]
-    if not _may_permit(rules, agents):
+    if not _may_permit(rules, map(city.settings.agent_id, agents)):
         problems.append("no policy could ever permit an agent to call a tool: every call would be refused")
     return problems
 
 
-def _may_permit(rules: Rules, agents: Iterable[str]) -> bool:
+def _may_permit(rules: Rules, agents: Iterable[AgentId]) -> bool:
     """Whether some tool could be permitted to somebody; before there are both, whether anything could."""
-    from citywatch.core.names import AgentId
     from citywatch.core.policy.possible import possible
 
     asked = [
-        possible(
-            rules.policies, rules.agent(str(AgentId(rules.domain, agent)), agent), tool.action, rules.servers[name]
-        )
+        possible(rules.policies, rules.agent(str(agent), agent.name), tool.action, rules.servers[name])
         for agent in agents
         for (name, _), tool in rules.tools.items()
     ]

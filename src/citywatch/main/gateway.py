@@ -23,17 +23,22 @@ from citywatch.config import Settings
 from citywatch.core import events
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
+from citywatch.core.identity.elsewhere import check_certificate
 from citywatch.core.policy.check import check_policies
 from citywatch.core.wire.jsonrpc import Limits
 from citywatch.main.access import access_routes, access_tokens, resources
-from citywatch.main.assembly import GATEWAY_TTL_MS, LEEWAY_MS, City, assumptions, build_upstreams, load_rules, operator
+from citywatch.main.assembly import GATEWAY_TTL_MS, LEEWAY_MS, City, assumptions, load_rules, operator
+from citywatch.main.federation import neighbours
 from citywatch.main.peers import card_upstreams, cards, peer_upstreams, push_taker, recipients
 from citywatch.main.routes import card_routes, proven_routes, routes
+from citywatch.main.upstreams import build_upstreams
 from citywatch.service.access import AccessTokens
 from citywatch.service.alarm import Alarm, WatchedStore, keep_looking
 from citywatch.service.cards import Cards
+from citywatch.service.carried import drop_carried
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.exchange import Exchange
+from citywatch.service.federation import Federation
 from citywatch.service.handles import drop_shelves
 from citywatch.service.memories import drop_memories
 from citywatch.service.messages import Messages, drop_nonces
@@ -41,6 +46,7 @@ from citywatch.service.plans import Plans
 from citywatch.service.ports import Recipient, Store, Upstream
 from citywatch.service.publisher import Publisher
 from citywatch.service.recovery import close_lost_calls, drop_expired, note_boot, note_start, note_stop
+from citywatch.service.tickets import Tickets
 from citywatch.service.waiting import Waiting
 from citywatch.service.watch import Watch
 
@@ -84,7 +90,9 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     upstreams = build_upstreams(city.place) | peer_upstreams(city.settings)
     where_cards_are = card_upstreams(city.settings)
     messages = Messages(store, city.clock, LEEWAY_MS)
-    door = Door(lambda: city.row().bundle(), city.audience, messages)
+    known = neighbours(city)
+    await _meet(city, known)
+    door = Door(known.domains, city.audience, messages)
     tokens = access_tokens(city.settings, city.keys, city.row, city.clock, city.chance)
     told = recipients(city.settings)
     exchange = _exchange(city, enforcer, upstreams, tokens, told)
@@ -92,13 +100,15 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     await watch.look()
     served = cards(city.settings, city.keys, enforcer, where_cards_are)
     listeners = _listeners(city, _gateway(city, exchange, door, publisher, watch, served))
-    tls = await _tls(city)
+    tls = await _tls(city, known)
+    known.changed = lambda: _believe(city, known, door, tls)
     addresses = [Address(listen.host, listen.port, listen.tls) for listen in city.settings.listen]
-    opened = await listeners.open(addresses, None if tls is None else tls.context)
-    looks = keep_looking((store.look, _look_at(publisher, say)), LOOK_S)
-    fresh = _keep_fresh(city, door, tls)
+    judge = _judge(known) if city.settings.federation else None
+    opened = await listeners.open(addresses, None if tls is None else tls.context, judge)
+    looks = keep_looking((store.look, _look_at(publisher, say), _look_around(known, say)), LOOK_S)
+    fresh = _keep_fresh(city, door, tls, known)
     forgets = (_forget(enforcer), _forget_nonces(city))
-    chores = (fresh, watch.run(), publisher.run(PUBLISH_S), _fold(enforcer), *forgets, looks)
+    chores = (fresh, known.run(), watch.run(), publisher.run(PUBLISH_S), _fold(enforcer), *forgets, looks)
     tasks = [asyncio.create_task(chore) for chore in chores]
     broken = asyncio.Event()
     for task in tasks:
@@ -124,6 +134,7 @@ async def _recover(city: City, publisher: Publisher) -> Before:
     power_was_lost = await note_boot(city.store, city.clock, city.replica.name, city.boot, published)
     lost = await close_lost_calls(city.store, city.clock, city.replica.name, city.replica.is_dead)
     await drop_expired(city.store, city.clock)
+    await Tickets(store=city.store, clock=city.clock, replica=city.replica.name).index()
     return Before(published, lost, power_was_lost)
 
 
@@ -228,12 +239,39 @@ def _listeners(city: City, gateway: Gateway) -> Listeners:
     return Listeners(gateway, bounds, limits.connections)
 
 
-async def _tls(city: City) -> GatewayTls | None:
+async def _tls(city: City, known: Federation) -> GatewayTls | None:
     if not any(listen.tls for listen in city.settings.listen):
         return None
     tls = GatewayTls()
-    await city.renew_gateway(tls)
+    await city.renew_gateway(tls, known.bundles().values())
     return tls
+
+
+async def _meet(city: City, known: Federation) -> None:
+    """Know the other trust domains as anybody here did last, and put on file whom the file names of them."""
+    await known.load()
+    for name, agent in city.settings.agents.items():
+        if agent.spiffe_id:
+            await city.admin.recognise(city.settings.agent_id(name), agent.spiffe_id, operator())
+
+
+def _believe(city: City, known: Federation, door: Door, tls: GatewayTls | None) -> None:
+    door.forget()
+    if tls is not None:
+        tls.believe(city.bundle(), tuple(known.bundles().values()))
+
+
+def _judge(known: Federation) -> Callable[[bytes], None]:
+    return lambda der: check_certificate([der], known.domains())
+
+
+def _look_around(known: Federation, say: Callable[[str], None]) -> Callable[[], Awaitable[None]]:
+    federation = Alarm("another trust domain's bundle is not to be had", "every bundle is to be had again", say)
+
+    async def look() -> None:
+        federation.rest() if not known.failed else federation.ring("; ".join(known.failed.values()))
+
+    return look
 
 
 def _look_at(publisher: Publisher, say: Callable[[str], None]) -> Callable[[], Awaitable[None]]:
@@ -256,12 +294,13 @@ async def _fold(enforcer: Enforcer) -> None:
 
 
 async def _forget(enforcer: Enforcer) -> None:
-    """Drop what is over at the start and now and then: what handles stood for, what temporal rules remember."""
+    """Drop what is over at the start and now and then: what handles stood for, who carried what on, past events."""
     while True:
         with suppress(CitywatchError):
             now = enforcer.clock.now_ms()
             await drop_shelves(enforcer.store, now)
             await drop_memories(enforcer.store, enforcer.rules, now)
+            await drop_carried(enforcer.store, now)
         await asyncio.sleep(FORGET_S)
 
 
@@ -273,7 +312,7 @@ async def _forget_nonces(city: City) -> None:
         await asyncio.sleep(NONCES_S)
 
 
-async def _keep_fresh(city: City, door: Door, tls: GatewayTls | None) -> None:
+async def _keep_fresh(city: City, door: Door, tls: GatewayTls | None, known: Federation) -> None:
     """Renew the gateway's key and certificate; see if another process rotated the authority, and believe that."""
     renewed = city.clock.now_ms()
     shown = city.row().sequence
@@ -286,7 +325,7 @@ async def _keep_fresh(city: City, door: Door, tls: GatewayTls | None) -> None:
                 door.forget()
             if tls is not None and (after != shown or is_due(city.clock.now_ms(), renewed)):
                 now = city.clock.now_ms()
-                await city.renew_gateway(tls)
+                await city.renew_gateway(tls, known.bundles().values())
                 renewed, shown = now, after
         except (CitywatchError, OSError):
             continue  # store or disk are away for a moment: calls are refused by the append meanwhile

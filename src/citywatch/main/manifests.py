@@ -94,7 +94,8 @@ def read_definitions(source: Path) -> list[dict[str, Any]]:
 async def _known(place: Place, server: str, offered: bool) -> list[dict[str, Any]]:
     """What is approved of a server; what it offers where that was asked for, or nothing is approved."""
     from citywatch.main.asking import offered_by
-    from citywatch.main.assembly import build_upstreams, open_city
+    from citywatch.main.assembly import open_city
+    from citywatch.main.upstreams import build_upstreams
     from citywatch.service.tools import approvals
 
     async with open_city(place) as city:

@@ -107,7 +107,6 @@ def _tables(place: Place) -> list[Any]:
 
 
 async def _why_described(place: Place, agent: str, tool: str, arguments: str) -> None:
-    from citywatch.core.names import AgentId
     from citywatch.core.policy.facts import SERVER, Facts, tool_context
     from citywatch.core.policy.values import Uid
     from citywatch.main.assembly import load_rules, open_city
@@ -123,7 +122,7 @@ async def _why_described(place: Place, agent: str, tool: str, arguments: str) ->
     except ValueError as failure:
         raise Malformed(f"the arguments are not JSON: {failure}") from None
     facts = Facts(
-        rules.agent(str(AgentId(place.settings.trust_domain, agent)), agent),
+        rules.agent(str(place.settings.agent_id(agent)), agent),
         approved.action,
         rules.world.entities[Uid(SERVER, server)],
         tool_context(name, approved.arguments.read(given), now),
@@ -159,7 +158,7 @@ async def _why_logged(place: Place, call: str) -> None:
     name = decided.agent.rpartition("/")[2]
     authority = Authority(agent=decided.agent, name=name, key=decided.key, entity=rules.agent(decided.agent, name))
     try:
-        facts = facts_of(rebuild(decided, payload.body), authority, rules, decided.at)
+        facts = facts_of(rebuild(decided, payload.body), authority, rules, decided.at, len(decided.carriers))
     except Refused as refusal:
         click.echo(f"refused before any policy was asked: {refusal.code.value}: {refusal.detail}")
         return

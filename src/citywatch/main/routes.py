@@ -22,6 +22,8 @@ from citywatch.service.publisher import Publisher
 from citywatch.service.waiting import Waiting
 
 JSON = "application/json"
+BUNDLE_ENDPOINT = "/.well-known/spiffe-bundle"
+"""Where other trust domains find our bundle. SPEC: SPIFFE Federation §5.2: without any authentication."""
 TICKET_LIMITS = Limits(size=1_024, depth=2, nodes=8)
 PLAN_LIMITS = Limits(size=128 * 1024, depth=32, nodes=20_000)
 
@@ -46,6 +48,7 @@ def routes(issuer: Issuer, publisher: Publisher, *, enforcing: bool) -> Mapping[
 
     return {
         ("GET", "/citywatch/bundle"): bundle,
+        ("GET", BUNDLE_ENDPOINT): bundle,
         ("POST", "/citywatch/renew"): renew,
         ("GET", "/citywatch/health"): health,
     }

@@ -95,8 +95,8 @@ async def _compare(place: Place, server: str | None) -> tuple[list[str], list[An
 async def _surveyed(city: Any, server: str | None) -> tuple[list[str], list[Any]]:
     """Ask the chosen servers (all of them, if none is named) and compare; a server that fails is named, not fatal."""
     from citywatch.main.asking import offered_by
-    from citywatch.main.assembly import build_upstreams
     from citywatch.main.peers import offered_cards
+    from citywatch.main.upstreams import build_upstreams
     from citywatch.service.tools import approvals, compare, dropped_offers
 
     upstreams = build_upstreams(city.place)

@@ -108,7 +108,7 @@ def _policies(past: Then, decided: Decided) -> tuple[str, ...]:
     if decided.code not in POLICY_CODES:
         return ()
     try:
-        facts = facts_of(past.call, past.authority, past.known.rules, decided.at)
+        facts = facts_of(past.call, past.authority, past.known.rules, decided.at, past.known.spread.count)
     except Refused as refusal:
         return (f"refused before any policy was asked: {refusal.code.value}: {refusal.detail}",)
     return explain_policies(past.known.rules.policies, facts)
@@ -125,6 +125,11 @@ def lines(told: Told) -> Iterator[str]:
     yield f"{_agent(one)} wanted {_shown(act)} ({one.effect}): {_verdict(one)}{_code(one)}"
     if one.via:
         yield f"for {_shown(' -> '.join(one.via))}"
+    if one.carriers:
+        before = ", ".join(_shown(name) for name in one.carriers[:-1])
+        yield f"its text had come to {_agent(one)} from outside" + (
+            f"; carried on before by {before}" if before else ""
+        )
     yield ""
     explained = told.explanation
     if explained is None or told.again != "same":

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult
 
 from citywatch.core.errors import Code
 from citywatch.core.wire import mcp
-from citywatch.sdk.errors import ApprovalRequired, Denied, away, raised
+from citywatch.sdk.errors import ApprovalRequired, Denied, Unavailable, away, raised
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S, SLOWER = 0.5, 30.0, 1.5
 Given = TypeVar("Given")
@@ -68,7 +68,12 @@ async def _answered(
     end = None if patience_s is None else anyio.current_time() + patience_s
     pause = FIRST_PAUSE_S
     while True:
-        state, _ = await state_of(asked.ticket)
+        try:
+            state, _ = await state_of(asked.ticket)
+        except Unavailable as busy:
+            if busy.code != Code.OVERLOADED.value:
+                raise
+            state = "pending"  # this agent asks too often at once: later
         if state in ("approved", "used"):
             return
         if state == "denied":

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import msgspec
 
 from citywatch.core import events
-from citywatch.core.errors import Code, Refused, Unavailable
+from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.registration import (
     AgentRow,
     KeyRow,
@@ -23,7 +23,7 @@ from citywatch.core.identity.registration import (
     parse_agent_row,
 )
 from citywatch.core.log.entry import encode_event
-from citywatch.core.names import AgentId, parse_segment
+from citywatch.core.names import AgentId, parse_segment, parse_spiffe_id
 from citywatch.core.signature import thumbprint
 from citywatch.service.authority import p256
 from citywatch.service.ports import Append, Appended, Clock, Key, NewEntry, Store
@@ -72,6 +72,50 @@ class Admin:
                 return row
         raise Unavailable(Code.CONFLICT, f"the agent `{name}` was not added: it kept changing")
 
+    async def recognise(self, agent: AgentId, spiffe_id: str, by: str) -> AgentRow:
+        """Register an agent for whose keys another authority vouches, under the SPIFFE ID that it vouches for.
+
+        Who is registered so already stays as it is, revoked or not. `Refused(CONFLICT)` for a name that is another's.
+        """
+        if str(parse_spiffe_id(spiffe_id)) != spiffe_id or parse_spiffe_id(spiffe_id).domain != agent.domain:
+            raise Malformed(f"`{spiffe_id[:80]}` is not of the trust domain `{agent.domain}`")
+        for _ in range(MAX_CONFLICTS):
+            stored = (await self._store.load([agent_key(agent.name)], [])).rows.get(agent_key(agent.name))
+            before = None if stored is None else parse_agent_row(stored.value)
+            if before is not None and (before.agent, before.keys) == (str(agent), (spiffe_id,)):
+                return before
+            if before is not None and not before.revoked:
+                raise Refused(
+                    Code.CONFLICT, f"the agent `{agent.name}` is registered as another: revoke that one first"
+                )
+            if before is not None and before.quarantined:
+                raise Refused(Code.CONFLICT, f"the agent `{agent.name}` is in quarantine: lift that first")
+            now = self._clock.now_ms()
+            row = AgentRow(
+                agent=str(agent), keys=(spiffe_id,), added_at=now, halted=before is not None and before.halted
+            )
+            event = events.AgentAdded(at=now, replica=self._replica, agent=str(agent), key=spiffe_id, by=by)
+            reads = ((agent_key(agent.name), 0 if stored is None else stored.version),)
+            if await self._commit(event, reads, ((agent_key(agent.name), format_row(row)),)):
+                return row
+        raise Unavailable(Code.CONFLICT, f"the agent `{agent.name}` was not added: it kept changing")
+
+    async def readmit(self, agent: AgentId, spiffe_id: str, by: str) -> AgentRow:
+        """Let an agent of another authority come back after it was revoked, at the operator's word."""
+        stored = (await self._store.load([agent_key(agent.name)], [])).rows.get(agent_key(agent.name))
+        row = None if stored is None else parse_agent_row(stored.value)
+        if stored is None or row is None or not row.revoked or row.keys != (spiffe_id,):
+            return await self.recognise(agent, spiffe_id, by)
+        if row.quarantined:
+            raise Refused(Code.CONFLICT, f"the agent `{agent.name}` is in quarantine: lift that first")
+        now = self._clock.now_ms()
+        after = msgspec.structs.replace(row, agent=str(agent), revoked=False, reason="", added_at=now)
+        event = events.AgentAdded(at=now, replica=self._replica, agent=str(agent), key=spiffe_id, by=by)
+        reads = ((agent_key(agent.name), stored.version),)
+        if not await self._commit(event, reads, ((agent_key(agent.name), format_row(after)),)):
+            raise Unavailable(Code.CONFLICT, f"the agent `{agent.name}` was not added: it changed in the same moment")
+        return after
+
     async def revoke_agent(self, name: str, reason: str, by: str) -> AgentRow:
         """Void all papers of an agent; a second revocation changes nothing. `Refused(AGENT_UNKNOWN)` for a stranger."""
         for _ in range(MAX_CONFLICTS):
@@ -102,7 +146,7 @@ class Admin:
             row = parse_agent_row(stored.value)
             if key in row.void:
                 return row
-            if key not in row.keys:
+            if not row.holds(key) or key.startswith("spiffe://"):
                 raise Refused(Code.KEY_NOT_REGISTERED, f"the agent `{name[:80]}` has no key `{key[:80]}`")
             left = tuple(one for one in row.keys if one != key)
             row = msgspec.structs.replace(row, keys=left, void=(*row.void, key))

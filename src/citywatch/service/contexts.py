@@ -25,6 +25,7 @@ from citywatch.core.enforce.context import (
     Context,
     Flow,
     FlowNeed,
+    Hearing,
     Key,
     Party,
     Ticket,
@@ -32,10 +33,12 @@ from citywatch.core.enforce.context import (
     home_of,
     item_key,
     onward,
+    ticket_id_key,
 )
 from citywatch.core.enforce.held import FREE, Holding, plan_key, progress_key
 from citywatch.core.enforce.planned import progressed
 from citywatch.core.enforce.receive import Entering, entering_request
+from citywatch.core.enforce.said import handed_on, overheard
 from citywatch.core.enforce.veiling import Veiled, shelf_key
 from citywatch.core.errors import Code
 from citywatch.core.flow.history import History
@@ -102,6 +105,7 @@ class Contexts:
             held=self._held(need.plan[0], loaded) if need.plan else FREE,
             progress=_progress(need.plan[1], loaded) if need.plan else None,
             readings=self.readings(need.context),
+            task=need.task,
         )
 
     def _held(self, key: Key, loaded: Loaded) -> Holding:
@@ -179,6 +183,16 @@ def add_item(key: Key, context: Context, item: Item) -> Puts:
     )
 
 
+def add_items(key: Key, context: Context, items: Iterable[Item]) -> Puts:
+    """The same with several, in their order."""
+    puts: dict[Key, bytes | None] = {}
+    for item in items:
+        added = add_item(key, context, item)
+        puts |= dict(added)
+        context = msgspec.json.decode(puts[key] or b"", type=Context)
+    return tuple(puts.items())
+
+
 def risen(keys: Sequence[Key], label: Label, loaded: Loaded) -> Puts:
     """The contexts that do not have all of a label yet, with it. What brought it is kept elsewhere: it is found in
     none of these, which only taints."""
@@ -239,9 +253,11 @@ def flowing(
     if need is None or flow is None:
         return ()
     if call.direction is Direction.TO_AGENT:
-        entering = entering_request(call, need.readers, hushed=need.hushed)
+        entering = entering_request(call, need.readers, hushed=need.hushed, followed=need.followed)
         item = item_of(entering, call.server, loaded, now, model)
         return (*entered(need.context, entering, item, loaded), *risen(need.around, item.label, loaded))
+    if need.hearing is not None:
+        return hearing_puts(call, need.hearing, need, flow, loaded, now, model)
     used: Puts = ()
     done = progressed(call, flow, now)
     if done is not None:
@@ -251,6 +267,23 @@ def flowing(
     named = name_parties(call, need, flow, decision, loaded, now)
     behind = (one.label for one in call.filled)
     return (*taint_written(call, need, flow, loaded, behind), *named, *used)
+
+
+def hearing_puts(
+    call: Call, hearing: Hearing, need: FlowNeed, flow: Flow, loaded: Loaded, now: int, model: Model | None = None
+) -> Puts:
+    """What an agent of ours has in its contexts once it was told something: that, and the words of whose task it is."""
+    if not hearing.carries:
+        return ()
+    item, words = overheard(call, flow, now, model, followed=need.followed), handed_on(call, flow)
+    puts: Puts = risen(hearing.around, item.label, loaded)
+    for number, key in enumerate(hearing.contexts):
+        context, entering = context_of(key, loaded), [item]
+        if words is not None and hearing.handed[number] not in loaded.rows:
+            puts += ((hearing.handed[number], b"true"),)
+            entering.insert(0, words)
+        puts += add_items(key, context, entering)
+    return puts
 
 
 def asking(call: Call, need: FlowNeed | None, flow: Flow | None, decision: Decision, now: int) -> Puts:
@@ -277,7 +310,8 @@ def asking(call: Call, need: FlowNeed | None, flow: Flow | None, decision: Decis
         shown=decision.shown,
         discloses=decision.discloses,
     )
-    return ((need.ticket, msgspec.json.encode(ticket)),)
+    found = ((need.ticket, msgspec.json.encode(ticket)), (ticket_id_key(name), msgspec.json.encode(need.ticket[1])))
+    return found if flow.ticket is None else (*found, (ticket_id_key(flow.ticket.id), None))
 
 
 def waiting_ticket(call: Call, need: FlowNeed | None, flow: Flow | None, decision: Decision, now: int) -> str:

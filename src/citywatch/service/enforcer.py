@@ -33,6 +33,7 @@ from citywatch.core.delegation.chain import Verified
 from citywatch.core.enforce.admit import admit
 from citywatch.core.enforce.context import context_key, context_of_call
 from citywatch.core.enforce.deliver import Places, as_delivered, deliver
+from citywatch.core.enforce.hearing import hearing_of, unheard
 from citywatch.core.enforce.needs import (
     PINNED,
     TOOL_CALL,
@@ -47,8 +48,10 @@ from citywatch.core.enforce.needs import (
 )
 from citywatch.core.enforce.observe import observed
 from citywatch.core.enforce.past import Event, event_of, reply_of
+from citywatch.core.enforce.peers import is_message
 from citywatch.core.enforce.receive import Entering, entering_reply
 from citywatch.core.enforce.rules import Rules
+from citywatch.core.enforce.said import heard, said_by
 from citywatch.core.enforce.settle import Released, Withheld, check_stands, reply_rows, settle, standing_rows
 from citywatch.core.enforce.veiling import hiding_tool, veil_reply
 from citywatch.core.enforce.verify import Authority, verify
@@ -130,7 +133,7 @@ class Enforcer:
 
         Raises `Unavailable` when the decision cannot be recorded; then nothing may be forwarded.
         """
-        async with self._in_turn(call, credential):
+        async with await self._in_turn(call, credential):
             return await self._judge(call, credential, puts, redacted)
 
     async def _judge(self, asked: Call, credential: Credential, puts: Puts, redacted: tuple[str, ...]) -> Judged:
@@ -141,9 +144,10 @@ class Enforcer:
             now = self.clock.now_ms()
             filled = await filling(self.store, asked, self._context(asked, credential), self.rules, now)
             call = filled.call  # INVARIANT: 7. From here on there are values, and no handles.
-            need = needs(call, self.rules, now, credential.key, readings, self.verified)
+            hearer, hears = await self.snapshots.hearer(call, self.rules)
+            need = needs(call, self.rules, now, credential.key, readings, self.verified, hearer)
             loaded = await self.store.load(need.rows, [(b.key, b.window) for b in need.budgets])
-            known = await self.snapshots.known(call, need, loaded, self.rules, taken=taken)
+            known = await self.snapshots.known(call, need, loaded, self.rules, now=now, taken=taken)
             if filled.broken is not None:
                 known = msgspec.structs.replace(known, broken=filled.broken)
             if attempt == 0 and self._refresh is not None and self._outdated(call, known.pin):
@@ -174,7 +178,7 @@ class Enforcer:
                 loaded,
                 now,
                 puts,
-                (*opening, *filled.reads),
+                (*opening, *filled.reads, *hears),
                 salt=self.chance.salt(),
                 replica=self.replica,
                 model=self.model,
@@ -197,7 +201,7 @@ class Enforcer:
         """
         now = self.clock.now_ms()
         need = needs(call, self.rules, now, credential.key)
-        known = await self.snapshots.known(call, need, await self.store.load(need.rows, ()), self.rules)
+        known = await self.snapshots.known(call, need, await self.store.load(need.rows, ()), self.rules, now=now)
         authority = verify(call, credential, known, now, standing=standing)
         return Judged(
             call=call, credential=credential, decision=_RECALLED, found=_RECALLED, authority=authority, known=known
@@ -230,7 +234,7 @@ class Enforcer:
         `once` are rows, with their versions, that must be unchanged: a question is answered once (`Refused`), a session
         counted once (`Unavailable(CONFLICT)`).
         """
-        async with self._in_turn(judged.call, judged.credential):
+        async with await self._in_turn(judged.call, judged.credential):
             return await self._settle(judged, response, index, puts, once, known)
 
     async def _settle(
@@ -249,15 +253,23 @@ class Enforcer:
         for _ in range(MAX_CONFLICTS):
             now = self.clock.now_ms()
             entering = entering_reply(call, given, rules) if rules.principals else None
+            hearer, heard_of = await self.snapshots.hearer(call, rules)
+            hearing = hearing_of(call, rules, hearer)
             flowed = (context,) if answering else () if entering is None else (context, *around, *entering.rows())
+            flowed = (*flowed, *(() if hearing is None else hearing.contexts))
             judging = reply_rows(call, given, judged.authority)
             rows = (*judging, *flowed, *(() if event is None else event.rows))
             loaded = await self.store.load(rows, ())  # from memory: its own agent's row was read a moment ago
             home = context_of(context, loaded)
+            if entering is not None and hearing is not None:
+                said = said_by(hearing.agent, [context_of(key, loaded) for key in hearing.contexts])
+                entering = heard(entering, hearing.agent, said)
             past, read = await self.snapshots.past(event, self.rules, home.task, loaded)
             known = {key: self.snapshots.decode(key, loaded) for key in judging}
             label = join(home.label, home.before) if answering else BOTTOM
             settled = as_delivered(settle(call, judged.authority, shown, rules, known, label), delivered, rules.observe)
+            if (silent := unheard(call, rules, hearer)) is not None:
+                settled = Withheld(code=silent.reason.code, detail=silent.reason.detail)
             salt = self.chance.salt()
             entry = entries.settled(
                 call, response, settled, index, salt=salt, replica=self.replica, now=now, veiled=veiled
@@ -268,7 +280,7 @@ class Enforcer:
                         NewEntry(entry, Payload(salt, response.body)),
                         *entries.reported(call.server, settled.report, replica=self.replica, now=now),
                     ),
-                    reads=(*once, *versions_of(rows, loaded), *read),
+                    reads=(*once, *heard_of, *versions_of(rows, loaded), *read),
                     puts=(
                         (open_key(call), None),
                         *settled.report.puts,
@@ -318,16 +330,22 @@ class Enforcer:
 
     # -- in order, and up to date ------------------------------------------------------------------------------------
 
-    def _in_turn(self, call: Call, credential: Credential) -> AbstractAsyncContextManager[object]:
+    async def _in_turn(self, call: Call, credential: Credential) -> AbstractAsyncContextManager[object]:
         """Calls and replies of one context go one after the other, where what entered it counts, and so do those that
-        one temporal rule counts together: they would collide in the store."""
-        keys = [self._context(call, credential), *self._around(call, credential)] if self.rules.principals else []
+        one temporal rule counts together: they would collide in the store.
+
+        All are taken in one order: two agents that speak to each other wait for each other's contexts.
+        """
+        keys = {self._context(call, credential), *self._around(call, credential)} if self.rules.principals else set()
         if self.rules.temporal:
             event = event_of(call, self.rules, effect_of(self.rules, call).value)
-            keys += sorted(set(event.rows)) if event is not None else []
+            keys |= set(event.rows) if event is not None else set()
+        if is_message(call):
+            hearing = hearing_of(call, self.rules, (await self.snapshots.hearer(call, self.rules))[0])
+            keys |= set() if hearing is None else {*hearing.contexts, *hearing.around}
         if len(keys) > 1:
-            return self.contexts.locks(keys)
-        return self.contexts.lock(keys[0]) if keys else nullcontext()
+            return self.contexts.locks(sorted(keys))
+        return self.contexts.lock(keys.pop()) if keys else nullcontext()
 
     def _context(self, call: Call, credential: Credential) -> Key:
         """The context that a call is made in."""

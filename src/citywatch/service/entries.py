@@ -10,6 +10,7 @@ from citywatch.core import events
 from citywatch.core.call import Allow, Call, Decision, Deny, Release
 from citywatch.core.delegation.chain import Chain
 from citywatch.core.enforce.filling import note_of
+from citywatch.core.enforce.hearing import hearing_of
 from citywatch.core.enforce.needs import Known, effect_of
 from citywatch.core.enforce.offers import Report
 from citywatch.core.enforce.settle import Released, Withheld
@@ -52,6 +53,7 @@ def decided(
     """
     reason = None if isinstance(decision, Allow) else decision.reason
     chain = known.chain if isinstance(known.chain, Chain) else None
+    hearing = hearing_of(call, known.rules, known.hearer)
     event = events.Decided(
         at=now,
         replica=replica,
@@ -59,6 +61,7 @@ def decided(
         direction=call.direction.value,
         agent=call.agent,
         key=credential.key,
+        proved=credential.proved,
         server=call.server,
         method=call.method,
         name=call.name,
@@ -82,6 +85,8 @@ def decided(
         redacted=redacted[:MAX_REDACTED],
         via=() if chain is None else (chain.principal, *(agent for agent, _ in chain.hops)),
         grants=() if chain is None else chain.hashes,
+        hears=() if hearing is None else hearing.told,
+        carriers=known.spread.carriers,
     )
     return encode_event(event)
 
@@ -90,7 +95,8 @@ def _assumes(call: Call, known: Known) -> tuple[str, ...]:
     """What the decision rests on beside *havoc*, which holds whatever the model does."""
     plan = None if known.flow is None else known.flow.held.plan
     written = () if plan is None or plan.held.kind is not Kind.WRITTEN else (plan.held.kind.assumes,)
-    apart = known.flow is not None and call.task is not None and known.rules.is_isolated(call.agent)
+    names = (call.agent, *(() if known.hearer is None else (known.hearer.agent,)))
+    apart = known.flow is not None and call.task is not None and any(known.rules.is_isolated(one) for one in names)
     return (*written, HONEST_RUNTIME) if apart else written
 
 

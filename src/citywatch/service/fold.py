@@ -23,12 +23,12 @@ from citywatch.core import events
 from citywatch.core.call import Ask, Call, Decision, Direction, Effect
 from citywatch.core.content.model import Model
 from citywatch.core.enforce.context import Context, carried_over, context_key
+from citywatch.core.enforce.hearing import hearing_of
 from citywatch.core.enforce.held import Holding, holder_of, plan_key, progress_key, take_up
 from citywatch.core.enforce.needs import Known, Needs, effect_of, needs
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.settle import Withheld
 from citywatch.core.enforce.verify import Authority
-from citywatch.core.enforce.vouched import vouched
 from citywatch.core.errors import CitywatchError, Malformed, Refused
 from citywatch.core.identity.credential import Credential
 from citywatch.core.identity.registration import AgentRow, agent_key, format_row, parse_agent_row
@@ -45,12 +45,14 @@ from citywatch.service.ports import Append, Payload, Puts, Spend, Store
 from citywatch.service.recorded import (
     Then,
     attestation_of,
-    authority_of,
     claims_of,
+    digest_of,
+    holders_of,
+    known_then,
     papers_of,
-    pin_of,
     recorded,
     response_of,
+    standing_of,
     ticket_of,
 )
 from citywatch.service.shadow import RecordedChance, RecordedClock, ShadowRows
@@ -63,7 +65,8 @@ REPLICA: Final = "fold"
 IDLE: Final = frozenset(
     "resolved rejected authority_changed credential_issued tool_approved tool_changed offers_dropped started stopped "
     "gap policy_loaded erased label_released grant_rooted grant_withdrawn key_revoked halted resumed "
-    "tool_withdrawn quarantined quarantine_lifted program_measured program_started issuer_distrusted".split()
+    "tool_withdrawn quarantined quarantine_lifted program_measured program_started issuer_distrusted bundle_believed "
+    "bundle_refused".split()
 )
 """Tags of entries that change nothing which a decision of this fold rests on: pins stand in the entries themselves, and
 a label that a call let down is let down again. By tags: a log may hold entries of a version beside this one."""
@@ -175,6 +178,7 @@ class Fold:
             self._open[one.call] = judged
             if (one.agent, one.key) in self._dark.contexts and effect_of(self._rules, call) is not Effect.READ:
                 self._dark.servers.add(one.server)  # what it wrote carries what is not known
+                self._dark.told(one, "an agent told it something out of a context that is not known")
         return self._now
 
     def _decide(
@@ -183,11 +187,8 @@ class Fold:
         """Note what was known, have it judged, and say what was recorded. # INVARIANT: 1."""
         assert self._now is not None
         one = self._now.event
-        authority = authority_of(one, self._rules, need.chain)
-        authority = msgspec.structs.replace(
-            authority, entity=vouched(authority.entity, known.agent, one.at, self._rules.attestors)
-        )
-        known = msgspec.structs.replace(known, pin=pin_of(one), lost=None, invited=None, taken=False, broken=None)
+        authority = standing_of(one, self._rules, need.chain, known.agent)
+        known = known_then(one, call, known)
         remembers = bool(self._rules.temporal)
         self._now = msgspec.structs.replace(
             self._now,
@@ -211,6 +212,7 @@ class Fold:
         if not one.forwarded:
             return
         self._open[one.call] = one
+        self._dark.told(one, "what another agent told it was erased")
         self._dark.past = "an earlier call, which a rule about the past may speak of, was erased"
         if call.direction is Direction.TO_AGENT:
             self._dark.context(one.agent, one.key, "a server's message to it was erased")
@@ -281,6 +283,9 @@ class Fold:
             self._dark.context(one.agent, key, f"a reply that it was given would be withheld ({settled.code.value})")
         if one.server in self._dark.servers:
             self._dark.context(one.agent, key, "what an erased call wrote may have come back to it")
+        hearing = hearing_of(judged.call, self._rules, judged.known.hearer)
+        if hearing is not None and (why := self._dark.heard(hearing.agent)):
+            self._dark.context(one.agent, key, why)
 
     async def _task(self, index: int, event: events.TaskStarted) -> None:
         body = await self._payload(index, event.body)
@@ -304,7 +309,7 @@ class Fold:
         kept = self._plans.get(event.plan or "")
         for plan in (None, None if kept is None or kept.plan is None else kept.plan.held.plan):
             after = take_up(plan, event.task, event.principal, *before, event.at)
-            if not isinstance(after, NotAdopted) and _digest(after[0]) == event.plan:
+            if not isinstance(after, NotAdopted) and digest_of(after[0]) == event.plan:
                 return plan
         return None
 
@@ -314,7 +319,7 @@ class Fold:
         plan, progress = plan_key(holder), progress_key(holder)
         dark = event.agent in self._dark.plans
         holding, _ = held_to(holder, await self._rows.load((plan, progress), ()))
-        if _digest(holding) == event.plan and not dark:
+        if digest_of(holding) == event.plan and not dark:
             return
         kept = self._plans.get(event.plan or "")
         if event.plan is None:  # lifted just now: what people said up to here entitles to nothing any more
@@ -381,16 +386,13 @@ class Fold:
 
     async def _stand(self, one: events.Decided | events.PlanWritten) -> None:
         """Whoever is in an entry held that key when it was written, whether or not the log began before they did."""
-        row = await self._agent(one.agent)
-        if one.key not in row.keys or row.revoked:
-            await self._put(one.agent, msgspec.structs.replace(row, keys=(*row.keys, one.key), revoked=False))
+        for agent, key in holders_of(one):
+            row = await self._agent(agent)
+            if key not in (*row.keys, *row.void) or row.revoked:
+                await self._put(agent, msgspec.structs.replace(row, keys=(*row.keys, key), revoked=False))
 
     def _darken(self, row: AgentRow, why: str) -> None:
         for key in row.keys:
             self._dark.context(row.agent, key, why)
         if not row.keys:
             self._dark.everything = why  # the log does not say which contexts those are
-
-
-def _digest(holding: Holding) -> str | None:
-    return None if holding.plan is None else holding.plan.held.digest

@@ -18,11 +18,12 @@ import msgspec
 from citywatch.core import events
 from citywatch.core.call import Allow, Call, Decision, Deny, Direction
 from citywatch.core.enforce.admit import DISCLOSED
+from citywatch.core.enforce.carrying import Spread
 from citywatch.core.enforce.context import MAX_ITEMS, Context, Flow, FlowNeed, Ticket, home_of, item_key
 from citywatch.core.enforce.held import FREE, Holding, plan_key
 from citywatch.core.enforce.needs import Known, needs
+from citywatch.core.enforce.peers import receiver_of, thing_rows
 from citywatch.core.enforce.rules import Rules
-from citywatch.core.enforce.vouched import vouched
 from citywatch.core.errors import Code
 from citywatch.core.flow.history import History
 from citywatch.core.flow.item import Item
@@ -34,7 +35,7 @@ from citywatch.service.contexts import context_of, held_to, parties_of
 from citywatch.service.entries import MAX_POLICIES, MAX_SOURCES
 from citywatch.service.handles import refilled
 from citywatch.service.ports import Loaded, Store
-from citywatch.service.recorded import Then, authority_of, pin_of
+from citywatch.service.recorded import Then, holders_of, pin_of, standing_of
 from citywatch.service.rejections import MAX_DETAIL
 
 SLICE: Final = 512
@@ -49,6 +50,7 @@ PASSING: Final = frozenset(
         Code.BUDGET_SPENT,
         Code.RATE_EXCEEDED,
         Code.RULE_MATCHED,
+        Code.PEER_TASK_UNKNOWN,
         Code.TOOL_CHANGED,
         Code.TOOL_NOT_APPROVED,
         Code.HANDLE_UNKNOWN,
@@ -61,7 +63,8 @@ PASSING: Final = frozenset(
 async def then(store: Store, rules: Rules, index: int, decided: events.Decided, call: Call) -> Then:
     """Put together what the decision at this index of the log rested on."""
     call, lacking = await refilled(store, decided, call, "what stood behind its handles is not kept any more")
-    need = needs(call, rules, decided.at, decided.key)
+    hearer = await _heard_by(store, rules, call, decided)
+    need = needs(call, rules, decided.at, decided.key, hearer=hearer)
     missing = [lacking] if lacking else []
     if decided.policy != rules.policies.digest:
         missing.append("the policies have changed since")
@@ -74,9 +77,12 @@ async def then(store: Store, rules: Rules, index: int, decided: events.Decided, 
     flow = None
     if need.flow is not None:
         flow = await _flow(store, need.flow, index, decided, missing)
+    row = await _registered(store, decided.agent)
     known = Known(
         rules=rules,
-        agent=None,
+        agent=row,
+        things=await _things(store, call),
+        hearer=hearer,
         session=None,
         pin=pin_of(decided),
         lost=None,
@@ -85,19 +91,37 @@ async def then(store: Store, rules: Rules, index: int, decided: events.Decided, 
         used={},
         reads=(),
         flow=flow,
+        spread=Spread(carriers=decided.carriers),
     )
-    authority = authority_of(decided, rules, need.chain)
-    row = await _registered(store, decided.agent)
+    authority = standing_of(decided, rules, need.chain, row)
     if row is not None and decided.at < row.vouched_at:
         missing.append("what was vouched for of the agent then is not kept")
-    authority = msgspec.structs.replace(authority, entity=vouched(authority.entity, row, decided.at, rules.attestors))
     return Then(call=call, authority=authority, known=known, need=need, missing=tuple(missing))
+
+
+async def _things(store: Store, call: Call) -> dict[tuple[str, str], str | None]:
+    """Whose the tasks and conversations are that a message goes on with: they change hands no more."""
+    keys = thing_rows(call)
+    rows = (await store.load(keys, ())).rows if keys else {}
+    return {key: msgspec.json.decode(rows[key].value, type=str) if key in rows else None for key in keys}
 
 
 async def _registered(store: Store, agent: str) -> AgentRow | None:
     key = agent_key(agent.rpartition("/")[2])
     found = (await store.load((key,), ())).rows.get(key)
     return None if found is None else parse_agent_row(found.value)
+
+
+async def _heard_by(store: Store, rules: Rules, call: Call, decided: events.Decided) -> AgentRow | None:
+    """The agent of ours that was spoken to, in the standing that it had: it was heard, or the entry says otherwise."""
+    name = receiver_of(call, rules)
+    if name is None or decided.code == Code.PEER_STOPPED:
+        return None
+    agent = f"spiffe://{rules.domain}/agent/{name}"
+    row = await _registered(store, agent)
+    held = tuple(key for name, key in holders_of(decided)[1:] if name == agent)
+    keys = held or (() if row is None else row.keys)
+    return AgentRow(agent=agent, keys=keys or ("",), added_at=0)
 
 
 def agrees(decided: events.Decided, decision: Decision) -> bool:
@@ -138,6 +162,7 @@ async def _flow(store: Store, need: FlowNeed, index: int, decided: events.Decide
         ticket=_ticket(decided),
         held=held,
         progress=progress,
+        task=decided.task,
     )
 
 
@@ -181,10 +206,16 @@ def _brought(item: Item, arrival: _Arrival) -> bool:
 async def _before(store: Store, index: int, agent: str, key: str, task: str | None) -> _Past:
     """What came before this entry. `task` is the one that the plan follows, where the agent keeps its tasks apart."""
     past = _Past()
-    arrived, calls = past.arrived, set()
+    arrived, calls, started = past.arrived, set(), dict[str, int]()
     for start in range(0, index, SLICE):
         for leaf in await store.entries(start, min(start + SLICE, index)):
             event = decode_event(leaf)
+            if isinstance(event, events.TaskStarted):
+                started[event.task] = event.at
+            if isinstance(event, events.Decided) and event.forwarded and _hears(event, agent):
+                if event.task in started:  # whose words may have come along
+                    arrived.append((started[event.task], event.task))
+                arrived.append((event.at, event.call))
             if isinstance(event, events.TaskStarted) and event.agent == agent:
                 arrived.append((event.at, event.task))
                 if task in (None, event.task):
@@ -200,6 +231,10 @@ async def _before(store: Store, index: int, agent: str, key: str, task: str | No
             elif isinstance(event, events.Settled) and event.call in calls and event.outcome == "released":
                 arrived.append((event.at, event.call))
     return past
+
+
+def _hears(event: events.Decided, agent: str) -> bool:
+    return any(context.partition("\n")[0] == agent for context in event.hears)
 
 
 async def _items(store: Store, home: tuple[str, str], count: int) -> list[Item]:

@@ -27,7 +27,7 @@ def of_call(call: Call, need: Needs, known: Known, now: int) -> Puts:
     """What is remembered once this call is let through."""
     if need.event is None:
         return ()
-    return _puts(known.rules, known.past, happening_of(need.event, known.flow, call, now))
+    return _puts(known.rules, known.past, happening_of(need.event, known.flow, call, now, known.spread.count))
 
 
 def of_reply(

@@ -29,7 +29,7 @@ FLOOR: Key = ("nonces", "floor")
 
 def nonce_key(proof: MessageProof) -> Key:
     """Where it is kept that a message was taken: a thumbprint has one length, so no two pairs meet."""
-    return ("nonce", f"{proof.credential.key}\n{proof.nonce}")
+    return ("nonce", f"{proof.credential.holder}\n{proof.nonce}")
 
 
 class Messages:
@@ -51,7 +51,8 @@ class Messages:
         for _ in range(MAX_CONFLICTS):
             loaded = await self._store.load((key, FLOOR, holder), ())
             row = loaded.rows.get(holder)
-            check_standing(credential.agent, credential.key, None if row is None else parse_agent_row(row.value))
+            found = None if row is None else parse_agent_row(row.value)
+            check_standing(credential.agent, credential.key, found, credential.proved)
             if key in loaded.rows or proof.expires <= _floor(loaded):
                 raise Refused(Code.CREDENTIAL_EXPIRED, "the message was sent before")
             reads = ((key, 0), (FLOOR, _version(loaded)))

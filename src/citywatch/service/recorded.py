@@ -14,12 +14,16 @@ import msgspec
 from citywatch.core import events
 from citywatch.core.call import Allow, Ask, Call, Decision, Deny, Reason
 from citywatch.core.delegation.chain import Asking, Chain, Trust, authorise
-from citywatch.core.enforce.needs import Known, Needs, Pin
+from citywatch.core.enforce.held import Holding
+from citywatch.core.enforce.needs import Key, Known, Needs, Pin
+from citywatch.core.enforce.peers import owner_of, thing_rows
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.verify import Authority
+from citywatch.core.enforce.vouched import vouched
 from citywatch.core.errors import Code, Malformed
 from citywatch.core.identity.attestation import Attestation, verify_attestation
 from citywatch.core.identity.credential import Credential, Kind
+from citywatch.core.identity.registration import AgentRow
 from citywatch.core.identity.vc import Claims, parse_multikey, verify_agent_credential
 from citywatch.core.names import parse_agent_id
 from citywatch.core.signature import parse_spki
@@ -67,8 +71,14 @@ def authority_of(one: events.Decided, rules: Rules, chain: Chain | Reason | None
         return held
     domain = min(chain.caveats.audience or (rules.domain,))  # it was ours then, whatever it is called now
     trust = Trust(domain=domain, roots={chain.principal: (chain.root_thumb,)}, revoked=(), epoch=0)
-    asking = Asking(agent=one.agent, key=one.key, task=one.task)
+    asking = Asking(agent=one.agent, key=one.proved or one.key, task=one.task)
     return msgspec.structs.replace(held, delegated=authorise(chain, asking, trust, one.at))
+
+
+def standing_of(one: events.Decided, rules: Rules, chain: Chain | Reason | None, row: AgentRow | None) -> Authority:
+    """The same, with what was vouched for of whoever acted."""
+    held = authority_of(one, rules, chain)
+    return msgspec.structs.replace(held, entity=vouched(held.entity, row, one.at, rules.attestors))
 
 
 def pin_of(one: events.Decided) -> Pin | None:
@@ -76,10 +86,42 @@ def pin_of(one: events.Decided) -> Pin | None:
     return None if one.pin is None else Pin(digest=one.pin, by="", at=0)
 
 
+def holders_of(one: events.Decided | events.PlanWritten) -> tuple[tuple[str, str], ...]:
+    """The agents of an entry, each with a key that it held: who acted, and the agent of ours that was spoken to."""
+    told = [context.split("\n") for context in one.hears] if isinstance(one, events.Decided) else []
+    return ((one.agent, one.key), *((pair[0], pair[1]) for pair in told if len(pair) == 2))
+
+
+def known_then(one: events.Decided, call: Call, known: Known) -> Known:
+    """What was known, as far as only the entry itself can tell."""
+    things = things_of(one, call, known.agent)
+    return msgspec.structs.replace(
+        known, pin=pin_of(one), lost=None, invited=None, taken=False, broken=None, things=things
+    )
+
+
+def things_of(one: events.Decided, call: Call, agent: AgentRow | None) -> Mapping[Key, str | None]:
+    """Whose the tasks and conversations were that a message goes on with: its sender's, or the entry says otherwise."""
+    if agent is None or one.code == Code.PEER_TASK_UNKNOWN:
+        return {}
+    return {key: owner_of(agent) for key in thing_rows(call)}
+
+
+def digest_of(holding: Holding) -> str | None:
+    """The plan that an agent is held to, as an entry names it."""
+    return None if holding.plan is None else holding.plan.held.digest
+
+
 def papers_of(one: events.Decided | events.PlanWritten) -> Credential:
     """Papers that hold at that instant and no other, for whoever had some."""
     return Credential(
-        agent=one.agent, key=one.key, kind=Kind.X509, not_before=one.at - 1, not_after=one.at + 1, digest=""
+        agent=one.agent,
+        key=one.key,
+        proved=one.proved if isinstance(one, events.Decided) else "",
+        kind=Kind.X509,
+        not_before=one.at - 1,
+        not_after=one.at + 1,
+        digest="",
     )
 
 

@@ -2,7 +2,8 @@
 
 Decides nothing; `enforcer` commits it. INVARIANTS
 1. The entry commits against each row that the decision was read from, or not at all.
-2. A refusal spends what the call would have spent, and changes nothing else but that a person may be asked.
+2. A refusal spends what the call would have spent, and changes nothing else but that a person may be asked, and that
+   whoever tried to carry a text on is known to have.
 3. Of a call that changes anything, or answers a server, the entry is synced.
 """
 
@@ -55,15 +56,20 @@ def recording(
         reads=(*known.reads, *opening) if allowed else known.reads,
         spends=tuple(Spend(b.key, b.window, b.limit, observing or not allowed) for b in need.budgets),
         puts=(
+            *_carrying(known),
             *_open(call, need, known, replica),
             *puts,
             *flowing(call, need.flow, known.flow, judged.found, loaded, now, model),
             *memories.of_call(call, need, known, now),
         )
         if allowed
-        else asking(call, need.flow, known.flow, judged.decision, now),
+        else (*_carrying(known), *asking(call, need.flow, known.flow, judged.decision, now)),
         sync=allowed and is_synced(known.rules, call),
     )
+
+
+def _carrying(known: Known) -> Puts:
+    return tuple((key, msgspec.json.encode(row)) for key, row in known.spread.rows.items())
 
 
 def _open(call: Call, need: Needs, known: Known, replica: str) -> Puts:

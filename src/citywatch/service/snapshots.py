@@ -13,7 +13,9 @@ import msgspec
 
 from citywatch.core.call import Call
 from citywatch.core.delegation.chain import Chain
+from citywatch.core.enforce.carrying import NOTHING, PRINT, Carried, Spread, looked_up, print_key, spread_of
 from citywatch.core.enforce.chains import WITHDRAWN, chain_rows
+from citywatch.core.enforce.context import Flow
 from citywatch.core.enforce.cursors import Issued, cursor_key
 from citywatch.core.enforce.held import TaskRow, task_key
 from citywatch.core.enforce.invitation import Invitation, read_invitation
@@ -36,7 +38,7 @@ from citywatch.core.enforce.needs import (
 )
 from citywatch.core.enforce.offers import Offers
 from citywatch.core.enforce.past import Event, task_rows
-from citywatch.core.enforce.peers import THING, thing_rows
+from citywatch.core.enforce.peers import THING, receiver_of, thing_rows
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.identity.registration import AgentRow
 from citywatch.core.plan.temporal import Memory
@@ -60,6 +62,7 @@ ROW_TYPES: dict[str, Any] = {
     "cursors": Issued,
     THING: str,
     "halt": bool,
+    PRINT: Carried,
 }
 Counted = tuple[Puts, Reads, tuple[tuple[str, Session], ...]]
 """What adds a session to an agent's: the change, what it was read from, and the sessions that it ends."""
@@ -73,13 +76,17 @@ class Snapshots:
         self._contexts = contexts
         self._decoded: dict[Key, tuple[int, Any]] = {}
 
-    async def known(self, call: Call, need: Needs, loaded: Loaded, rules: Rules, *, taken: bool = False) -> Known:
+    async def known(
+        self, call: Call, need: Needs, loaded: Loaded, rules: Rules, *, now: int, taken: bool = False
+    ) -> Known:
         """What this call's decision may depend on. `taken`: its id was seen in use a moment ago."""
         flow = None if need.flow is None else await self._contexts.flow(need.flow, loaded)
         invited = None if need.invited is None else read_invitation(self.decode(need.invited, loaded))
         if flow is not None and invited is not None:
             flow = msgspec.structs.replace(flow, continues=invited.call)
         past, read = await self.past(need.event, rules, "" if flow is None else flow.context.task, loaded)
+        spread, more = await self._spread(call, need, flow, now)
+        read = (*read, *more)
         known = Known(
             flow=flow,
             past=past,
@@ -95,7 +102,9 @@ class Snapshots:
             taken=taken or (need.asked is not None and need.asked in loaded.rows),
             used=loaded.used,
             things={key: self.decode(key, loaded) for key in thing_rows(call)},
+            hearer=self._hearer(call, rules, loaded),
             reads=(*versions_of(need.rows, loaded), *read),
+            spread=spread,
         )
         chain = need.chain
         if not isinstance(chain, Chain):
@@ -107,6 +116,29 @@ class Snapshots:
             hops={key: self.decode(key, loaded) for key in rows if key[0] == "agent"},
             withdrawn=frozenset(key[1] for key in rows if key[0] == WITHDRAWN and key in loaded.rows),
         )
+
+    async def hearer(self, call: Call, rules: Rules) -> tuple[AgentRow | None, Reads]:
+        """The agent of ours that a call is spoken to, as it is registered now, and what that was read from."""
+        name = receiver_of(call, rules)
+        if name is None:
+            return None, ()
+        loaded = await self._store.load((agent_key(name),), ())
+        return self._hearer(call, rules, loaded), versions_of((agent_key(name),), loaded)
+
+    def _hearer(self, call: Call, rules: Rules, loaded: Loaded) -> AgentRow | None:
+        name = receiver_of(call, rules)
+        found: AgentRow | None = None if name is None else self.decode(agent_key(name), loaded)
+        return found
+
+    async def _spread(self, call: Call, need: Needs, flow: Flow | None, now: int) -> tuple[Spread, Reads]:
+        """Who carried on what the call carries on, and what was read beside `loaded`: which rows, the history tells."""
+        if flow is None or need.flow is None or not need.flow.leaves:
+            return NOTHING, ()
+        found = looked_up(need.flow.leaves, flow.history)
+        keys = tuple(print_key(one) for one in found)
+        loaded = await self._store.load(keys, ())
+        rows = {key: self.decode(key, loaded) for key in keys if key in loaded.rows}
+        return spread_of(found, flow.history, rows, agent_name(call), now), versions_of(keys, loaded)
 
     async def past(
         self, event: Event | None, rules: Rules, task: str, loaded: Loaded

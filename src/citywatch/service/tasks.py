@@ -67,7 +67,7 @@ class Tasks:
         for _ in range(MAX_CONFLICTS):
             row, version = await self._registered(agent)
             task, now, salt = self._chance.call_id(), self._clock.now_ms(), self._chance.salt()
-            item = read_prompt(prompt, digest(body), principal, now, task)
+            item = read_prompt(prompt, digest(body), principal, now, task, followed=True)
             if self._model is not None:
                 item = advised(item, [(0, prompt)], Channel.USER, self._model)
             kind = Kind.SIGNED if template is None else Kind.TEMPLATE

@@ -13,7 +13,7 @@ import msgspec
 
 from citywatch.core import events
 from citywatch.core.enforce.approval import Answer, noted
-from citywatch.core.enforce.context import Ticket, ticket_key
+from citywatch.core.enforce.context import Ticket, ticket_id_key, ticket_key
 from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.log.entry import encode_event
 from citywatch.service.ports import Append, Appended, Clock, NewEntry, Row, Store
@@ -106,15 +106,41 @@ class Tickets:
         )
         return Append(reads=((key, 0 if row is None else row.version),), puts=((key, msgspec.json.encode(answer)),))
 
+    async def index(self) -> int:
+        """Give tickets from before they were found by their id a row that names theirs; return how many."""
+        put = 0
+        for likeness, _, ticket in await self._all():
+            key = ticket_id_key(ticket.id)
+            if key not in (await self._store.load((key,), ())).rows:
+                await self._store.append(Append(reads=((key, 0),), puts=((key, msgspec.json.encode(likeness)),)))
+                put += 1
+        return put
+
     async def _find(self, name: str) -> tuple[str, Row, Ticket]:
-        for found in await self._all():
-            if found[2].id == name:
-                return found
-        raise Malformed(f"there is no ticket `{name[:40]}`: `citywatch tickets list` shows those that wait")
+        found = await find_ticket(self._store, name)
+        if found is None and await self.index():
+            found = await find_ticket(self._store, name)
+        if found is None:
+            raise Malformed(f"there is no ticket `{name[:40]}`: `citywatch tickets list` shows those that wait")
+        return found
 
     async def _all(self) -> list[tuple[str, Row, Ticket]]:
         rows = await self._store.scan("ticket")
         return [(likeness, row, msgspec.json.decode(row.value, type=Ticket)) for likeness, row in rows]
+
+
+async def find_ticket(store: Store, name: str) -> tuple[str, Row, Ticket] | None:
+    """The ticket of that id with its likeness and its row, if there is one; two rows are read, whatever there is."""
+    where = ticket_id_key(name)
+    named = (await store.load((where,), ())).rows.get(where)
+    if named is None:
+        return None
+    likeness = msgspec.json.decode(named.value, type=str)
+    row = (await store.load((ticket_key(likeness),), ())).rows.get(ticket_key(likeness))
+    ticket = None if row is None else msgspec.json.decode(row.value, type=Ticket)
+    if row is None or ticket is None or ticket.id != name:  # another call that is alike has asked since
+        return None
+    return likeness, row, ticket
 
 
 def _who(ticket: Ticket) -> str:

@@ -36,6 +36,16 @@ class Unknowns:
     def context(self, agent: str, key: str, why: str) -> None:
         self.contexts.setdefault((agent, key), why)
 
+    def told(self, one: events.Decided, why: str) -> None:
+        """What was said to an agent of ours is not known, or rests on what is not."""
+        for context in one.hears:
+            agent, _, key = context.partition("\n")
+            self.context(agent, key, why)
+
+    def heard(self, name: str) -> str:
+        """Why it is not known what an agent of ours answers with, if it is not."""
+        return next((why for (agent, _), why in self.contexts.items() if agent == name), "")
+
     def renewed(self, event: events.KeyReplaced) -> None:
         if (event.agent, event.old) in self.contexts:
             self.context(event.agent, event.key, self.contexts[event.agent, event.old])

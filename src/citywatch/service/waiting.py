@@ -1,21 +1,20 @@
 """What became of a ticket, for the agent that waits for its answer: asking is no call, spends no budget, shows nothing.
 
 Decides nothing; people answer tickets (`tickets`). INVARIANTS: an agent is told of its own tickets, one answer for all
-that are not there; it learns that there is an answer, and neither whose nor why; papers that do not hold see nothing.
+that are not there; what it costs does not grow with the tickets of others; it learns that there is an answer, and
+neither whose nor why; papers that do not hold see nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
-
-from citywatch.core.enforce.context import Ticket
 from citywatch.core.enforce.verify import check_standing
 from citywatch.core.errors import Malformed
 from citywatch.core.identity.credential import Credential, check_time
 from citywatch.core.identity.registration import agent_key, parse_agent_row
 from citywatch.service.ports import Clock, Store
+from citywatch.service.tickets import find_ticket
 
 
 class Waiting:
@@ -34,9 +33,9 @@ class Waiting:
         key = agent_key(credential.agent.rpartition("/")[2])
         stored = (await self._store.load((key,), ())).rows.get(key)
         check_standing(credential.agent, credential.key, None if stored is None else parse_agent_row(stored.value))
-        for _, row in await self._store.scan("ticket"):
-            ticket = msgspec.json.decode(row.value, type=Ticket)
-            if ticket.id == name and ticket.agent == credential.agent:  # INVARIANT: an agent's own
-                over = ticket.state == "pending" and now >= ticket.expires
-                return "expired" if over else ticket.state, ticket.expires
-        raise Malformed("the agent has no such ticket")
+        found = await find_ticket(self._store, name)
+        if found is None or found[2].agent != credential.agent:  # INVARIANT: an agent's own
+            raise Malformed("the agent has no such ticket")
+        ticket = found[2]
+        over = ticket.state == "pending" and now >= ticket.expires
+        return "expired" if over else ticket.state, ticket.expires

@@ -105,12 +105,13 @@ def write_pair(
     start: timedelta = timedelta(minutes=-1),
     authority: bool = False,
     stranger: bool = False,
+    name_it: str = "spiffe://t.example/agent/clerk",
 ) -> None:
     """A leaf that looks just like ours, for the agent `clerk`, but for one defect; it lasts an hour."""
     name = issuer if isinstance(issuer, x509.Name) else x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)])
     begin = datetime.now(UTC) + start
     uses = [x509.oid.ExtendedKeyUsageOID.SERVER_AUTH, x509.oid.ExtendedKeyUsageOID.CLIENT_AUTH]
-    identity = x509.UniformResourceIdentifier("spiffe://t.example/agent/clerk")
+    identity = x509.UniformResourceIdentifier(name_it)
     usage = {
         "key_cert_sign": authority,
         "crl_sign": False,

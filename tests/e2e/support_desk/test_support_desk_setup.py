@@ -11,6 +11,7 @@ import pytest
 from citywatch.config import parse_settings
 from examples.support_desk import gateway, services, world
 from examples.support_desk.servers import crm, documents, ledger, tickets
+from examples.support_desk.station import CommandFailed
 
 HERE = Path(gateway.__file__).parent
 
@@ -48,5 +49,5 @@ def test_the_filled_file_differs_in_ports_and_paths_only(open_desk: services.Des
 
 
 def test_a_changed_example_file_is_not_filled_in_silence(open_desk: services.Desk) -> None:
-    with pytest.raises(gateway.CommandFailed, match="9002"):
+    with pytest.raises(CommandFailed, match="9002"):
         gateway.filled("servers: {}".replace("{}", "{crm: {url: 'http://127.0.0.1:9001/mcp'}}"), open_desk, 1)

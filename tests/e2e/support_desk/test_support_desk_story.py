@@ -16,6 +16,7 @@ import pytest
 from examples.support_desk import gateway, model, story, tampering, telling, world
 from examples.support_desk.agent import Transcript
 from examples.support_desk.screen import Screen
+from examples.support_desk.station import CommandFailed
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -138,6 +139,6 @@ def test_a_command_that_ends_badly_is_told_with_what_it_printed(tmp_path: Path) 
     made = gateway.Gateway.__new__(gateway.Gateway)
     made.folder = tmp_path
     made.__dict__.update(_show=lambda words, output: ran.append(output), _environment=dict(os.environ))
-    with pytest.raises(gateway.CommandFailed, match="citywatch no-such-command"):
+    with pytest.raises(CommandFailed, match="citywatch no-such-command"):
         made.run("no-such-command")
     assert len(ran) == 1

@@ -76,6 +76,12 @@ def stream() -> None:
                     say(token=str(client.fetch_jwt_svid({GATEWAY}).spiffe_id))
                 except Exception as failure:
                     say(no_token=str(failure))
+            if line.strip() == "anew":
+                try:
+                    with import_module("spiffe").WorkloadApiClient(default_timeout=5) as another:
+                        say(anew=str(another.fetch_x509_svid().spiffe_id))
+                except Exception as failure:
+                    say(no_anew=f"{type(failure).__name__}: {failure}")
             if line.strip() == "certificate":
                 try:
                     say(again=client.fetch_x509_svid().leaf.serial_number)

@@ -252,6 +252,38 @@ def test_a_process_that_is_not_the_program_s_is_not_answered(home: Home) -> None
     assert not Path(path).exists(), "the socket is gone with the run"
 
 
+def test_a_socket_that_is_gone_takes_no_papers_away_and_comes_back(home: Home) -> None:
+    home.measure("stream")
+    process = home.start("stream")
+    path = Path(until(process, "socket")["socket"].removeprefix("unix://"))
+    first = until(process, "serial")
+    away = path.parent.with_name(f"{path.parent.name}.away")
+    path.parent.rename(away)
+    tell(process, "anew")
+    assert "does not exist" in until(process, "no_anew")["no_anew"]
+    tell(process, "certificate")
+    assert until(process, "again")["again"] == first["serial"], "who was in stays in"
+    away.rename(path.parent)
+    tell(process, "anew")
+    assert until(process, "anew")["anew"].endswith("/agent/billing")
+
+    path.unlink()
+    for _ in range(200):
+        if path.exists():
+            break
+        time.sleep(0.05)
+    assert os.stat(path).st_mode & 0o777 == 0o600
+    assert (os.stat(path).st_uid >= 61_184) is ROOT
+    tell(process, "anew")
+    assert until(process, "anew")["anew"].endswith("/agent/billing")
+    tell(process, "token")
+    assert until(process, "token")["token"].endswith("/agent/billing")
+    process.terminate()
+    error = process.communicate(timeout=30)[1]
+    assert "was taken away" in error
+    assert "is there again" in error
+
+
 def test_a_rotation_of_the_authority_is_seen_on_the_streams(home: Home) -> None:
     home.measure("stream")
     process = home.start("stream")

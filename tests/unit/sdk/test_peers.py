@@ -31,6 +31,9 @@ class Asking:
         body = json.loads(request.content)
         if request.url.path == "/citywatch/ticket":
             self.asked += 1
+            if self.states[0] == "busy":
+                self.states.pop(0)
+                return httpx2.Response(503, content=mcp.turned_away(None, Code.OVERLOADED, "too many"))
             return httpx2.Response(200, json={"state": self.states.pop(0), "expires": 7})
         self.sent.append(body["params"])
         if len(self.sent) > 1:
@@ -66,7 +69,7 @@ async def test_a_message_waits_for_its_person_and_is_sent_once_more_word_for_wor
         pauses.append(seconds)
 
     monkeypatch.setattr(anyio, "sleep", pause)
-    gateway = Asking("pending", "pending", "approved")
+    gateway = Asking("pending", "busy", "approved")
     with speaking(gateway.answer) as peers:
         assert (await peers.send("billing", "Pay it", wait=True)).text == "done"
     assert gateway.sent[0] == gateway.sent[1]

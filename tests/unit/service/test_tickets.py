@@ -8,12 +8,12 @@ import msgspec
 import pytest
 
 from citywatch.adapters.memory import MemoryClock, MemoryStore
-from citywatch.core.enforce.context import Ticket, ticket_key
+from citywatch.core.enforce.context import Ticket, ticket_id_key, ticket_key
 from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.events import TicketAnswered
 from citywatch.core.log.entry import decode_event
 from citywatch.service.ports import Append
-from citywatch.service.tickets import Tickets
+from citywatch.service.tickets import Tickets, find_ticket
 
 HOUR = 3_600_000
 
@@ -96,3 +96,14 @@ async def test_the_oldest_waits_at_the_top() -> None:
     desk.clock.advance(5)
     await desk.open("t2", "l1")
     assert [one.id for one in await desk.tickets.pending()] == ["t1", "t2"]
+
+
+async def test_an_id_that_names_the_row_of_another_ticket_finds_none() -> None:
+    desk = await Desk().open("t2")  # the call asked again, and a new ticket took the place of `t1`
+    put = (ticket_id_key("t1"), msgspec.json.encode("l1"))
+    await desk.store.append(Append(puts=(put,)))
+    assert await find_ticket(desk.store, "t1") is None
+    gone = (ticket_id_key("t3"), msgspec.json.encode("nowhere"))
+    await desk.store.append(Append(puts=(gone,)))
+    assert await find_ticket(desk.store, "t3") is None
+    assert (await desk.tickets.find("t2")).id == "t2"

@@ -17,8 +17,10 @@ from typing import Any
 from citywatch.adapters.gateway import peers
 from citywatch.adapters.gateway.anteroom import Anteroom
 from citywatch.adapters.gateway.door import Door
+from citywatch.adapters.gateway.event import format_event
 from citywatch.adapters.gateway.protocol import Peer
-from citywatch.adapters.gateway.writing import JSON, Send, format_delivery, write
+from citywatch.adapters.gateway.shares import Shares
+from citywatch.adapters.gateway.writing import JSON, Send, write
 from citywatch.core.call import Call, Direction
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
@@ -37,6 +39,7 @@ ProvenRoute = Callable[[Credential, bytes], Awaitable[tuple[int, str, bytes]]]
 UNPROVEN_BODY = MAX_REQUEST_BYTES
 """The largest body that is taken from a peer without papers: a renewal's."""
 UNPROVEN_PLACES = 64
+PLACES_OF_AN_AGENT = 8
 
 
 class _TooSlow(Exception):
@@ -78,6 +81,7 @@ class Gateway:
         self.closed = closed
         self.in_flight = 0
         self.anteroom = Anteroom(UNPROVEN_PLACES)
+        self.shares = Shares(PLACES_OF_AN_AGENT)
         self.draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -132,7 +136,7 @@ class Gateway:
                 body = await self._body(receive, UNPROVEN_BODY, self.anteroom.place(self.body_time))
             status, media, reply = await route(body)
         except (Malformed, Refused, Unavailable) as failure:
-            await self._turn_away(send, failure, None, peer, "")
+            await self._turn_away(send, failure, None, peer, "", said_by=_status(failure))
             return
         await write(send, status, reply, media.encode())
 
@@ -143,11 +147,12 @@ class Gateway:
             if (why := self.closed()) is not None:
                 raise why
             body = b""
-            if scope["method"] == "POST":
-                body = await self._body(receive, self.limits.size, asyncio.timeout(self.body_time))
-            status, media, reply = await route(await approach.enter(body), body)
+            with self.shares.place(approach.agent):
+                if scope["method"] == "POST":
+                    body = await self._body(receive, self.limits.size, asyncio.timeout(self.body_time))
+                status, media, reply = await route(await approach.enter(body), body)
         except (Malformed, Refused, Unavailable) as failure:
-            await self._turn_away(send, failure, None, peer, "", said_by=403)
+            await self._turn_away(send, failure, None, peer, "", said_by=_status(failure))
             return
         await write(send, status, reply, media.encode())
 
@@ -337,7 +342,7 @@ class Gateway:
             await send({"type": "http.response.start", "status": outcome.status, "headers": headers})
             begun = True
             async for delivery in outcome.stream:
-                await send({"type": "http.response.body", "body": format_delivery(delivery), "more_body": True})
+                await send({"type": "http.response.body", "body": format_event(delivery), "more_body": True})
         finally:
             if begun or outcome.abandon is None:
                 await outcome.stream.aclose()
@@ -382,3 +387,8 @@ def _host_of(authority: str) -> str:
 def _said(failure: Malformed | Refused | Unavailable) -> tuple[Code, str]:
     """Code and detail; where there is no detail, the sender is told the code's advice."""
     return (Code.MALFORMED, str(failure)) if isinstance(failure, Malformed) else (failure.code, failure.detail)
+
+
+def _status(failure: Exception) -> int:
+    """Of what is said at an address of our own, where no JSON-RPC says for itself that it is a refusal."""
+    return 503 if isinstance(failure, Unavailable) else 403

@@ -1,7 +1,8 @@
 """The door: which papers a request shows, verified once and remembered by hash.
 
 Decides which credential a request proves, not what its holder may do; expiry, registration and revocation are asked
-again for each call in `core.enforce.verify`. INVARIANTS: only verified papers are remembered, under the SHA-256 of
+again for each call in `core.enforce.verify`. Which trust domain's bundle judges them is `core.identity.elsewhere`'s.
+INVARIANTS: only verified papers are remembered, under the SHA-256 of
 the very bytes shown, and a token that proves nobody (a WIT-SVID) never among those that do; all that one request shows
 must name the same agent and key; a signed message yields its credential only with its body, and once.
 """
@@ -14,12 +15,10 @@ from typing import Any, TypeVar
 
 from citywatch.adapters.gateway.protocol import Peer
 from citywatch.core.errors import Code, Refused
-from citywatch.core.identity.bundle import TrustBundle
 from citywatch.core.identity.credential import Credential
-from citywatch.core.identity.jwt import verify_jwt_svid
+from citywatch.core.identity.elsewhere import Domains, verify_bound, verify_certificate, verify_token
 from citywatch.core.identity.message import Head, MessageProof, shown_token
-from citywatch.core.identity.wit import BoundToken, verify_wit_svid
-from citywatch.core.identity.x509 import verify_x509_svid
+from citywatch.core.identity.wit import BoundToken
 from citywatch.service.messages import Messages
 
 MAX_REMEMBERED = 10_000
@@ -36,6 +35,14 @@ class Approach:
         self._proof = proof
         self._messages = messages
 
+    @property
+    def agent(self) -> str:
+        """Whose request it is, as far as its head proves; what a message and a credential say agrees."""
+        shown = self._credential if self._proof is None else self._proof.credential
+        if shown is None:
+            raise Refused(Code.CREDENTIAL_MISSING)
+        return shown.agent
+
     async def enter(self, body: bytes) -> Credential:
         """The credential that the whole request proves; a signed message's is spent with it."""
         if self._proof is not None:
@@ -49,8 +56,8 @@ class Approach:
 class Door:
     """Turns what a request shows into a `Credential`, or refuses it."""
 
-    def __init__(self, bundle: Callable[[], TrustBundle], audience: str, messages: Messages) -> None:
-        self._bundle = bundle
+    def __init__(self, domains: Callable[[], Domains], audience: str, messages: Messages) -> None:
+        self._domains = domains
         self._audience = audience
         self._messages = messages
         self._remembered: dict[bytes, Credential] = {}
@@ -83,9 +90,7 @@ class Door:
             secure=scope["scheme"] == "https",
             headers=scope["headers"],
         )
-        return self._messages.verify(
-            head, self._once(self._bound, token, lambda: verify_wit_svid(token, self._bundle()))
-        )
+        return self._messages.verify(head, self._once(self._bound, token, lambda: verify_bound(token, self._domains())))
 
     def _shown(self, headers: list[tuple[bytes, bytes]], peer: Peer) -> Credential | None:
         """What the handshake or a bearer token proves; None if there was neither."""
@@ -111,12 +116,12 @@ class Door:
         scheme, _, token = shown.partition(b" ")
         if scheme.lower() != b"bearer" or not token:
             raise Refused(Code.CREDENTIAL_MALFORMED, "the Authorization header is not a bearer token")
-        credential = self._once(self._remembered, token, lambda: verify_jwt_svid(token, self._bundle(), self._audience))
+        credential = self._once(self._remembered, token, lambda: verify_token(token, self._domains(), self._audience))
         peer.proved = (shown, self._generation, credential)
         return credential
 
     def _certificate(self, der: bytes) -> Credential:
-        return self._once(self._remembered, der, lambda: verify_x509_svid([der], self._bundle()))
+        return self._once(self._remembered, der, lambda: verify_certificate([der], self._domains()))
 
     @staticmethod
     def _once(remembered: dict[bytes, _Verified], shown: bytes, check: Callable[[], _Verified]) -> _Verified:
@@ -130,12 +135,12 @@ class Door:
         return found
 
     def forget(self) -> None:
-        """The trust bundle changed: what was verified against the old one is verified again."""
+        """A trust bundle changed: what was verified against the old one is verified again."""
         self._generation += 1
         self._remembered.clear()
         self._bound.clear()
 
 
 def _check_agree(one: Credential, other: Credential) -> None:
-    if (one.agent, one.key) != (other.agent, other.key):
+    if (one.agent, one.key) != (other.agent, other.key) or (one.proved and other.proved not in ("", one.proved)):
         raise Refused(Code.CREDENTIAL_MALFORMED, "what the request shows names different agents or keys")

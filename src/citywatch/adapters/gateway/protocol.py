@@ -10,6 +10,7 @@ goes away cancels the request it left. Which connections there may be, `room.py`
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
 import httptools
@@ -22,13 +23,17 @@ _READ = 256 * 1024
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
-    """What one connection may send, in counts, bytes and seconds; and how long it may leave our reply unread."""
+    """What one connection may send, in counts, bytes and seconds; and how long it may leave our reply unread.
+
+    `probe_time`: after how many seconds of silence its machine is asked whether it is still there, some times.
+    """
 
     headers: int = 64
     header_bytes: int = 16 * 1024
     header_time: float = 5.0
     target_bytes: int = 2048
     read_time: float = 30.0
+    probe_time: int = 20
 
 
 class Peer:
@@ -94,6 +99,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(Corked(transport, self.loop))  # type: ignore[arg-type]
         # uvicorn tolerates bytes after `Connection: close`; two messages where one was announced: so smuggling starts.
         self.parser = httptools.HttpRequestParser(self)
+        _probe(transport, self.bounds.probe_time)
         tls = transport.get_extra_info("ssl_object")
         certificate = None if tls is None else tls.getpeercert(binary_form=True)
         address = f"{self.client[0]}:{self.client[1]}" if self.client else "unknown"
@@ -241,6 +247,20 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _probe(transport: asyncio.BaseTransport, seconds: int) -> None:
+    """Have the kernel end a connection whose other end is gone without a word: a stream may be silent for an hour.
+
+    Asked after `seconds` of silence, three times in as long again; what it does not acknowledge it has as long for.
+    """
+    found = transport.get_extra_info("socket")
+    if found is not None and found.family in (socket.AF_INET, socket.AF_INET6):
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
+        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, seconds // 3))
+        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 2000 * seconds)
 
 
 def bounded(bounds: Bounds, room: Room) -> type[BoundedProtocol]:

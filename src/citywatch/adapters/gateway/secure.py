@@ -5,9 +5,11 @@ becomes a line of its debug log. So the library's TLS object is driven here, thr
 loop.
 Decides how many handshakes there may be at once and how long each may take; whom they let in is the context's.
 
-INVARIANTS: the protocol above is made only after the handshake, and reads nothing that was not under TLS; at most
-`most` handshakes are in flight, none longer than `seconds`; every refusal of papers is told once, and the client gets
-TLS's alert for it; what is decrypted goes up at once or stays with the library, and never grows here.
+INVARIANTS: the protocol above is made only after the handshake, and after the certificate in it was held against the
+bundle of the trust domain that it names; it reads nothing that was not under TLS; at most `most` handshakes are in
+flight, none longer than `seconds`; every refusal of papers is told once, and the client gets TLS's alert for the
+library's (ours come after its last word, and end the connection); what is decrypted goes up at once or stays with the
+library, and never grows here.
 SPEC: RFC 8446 §4.4.2.4 and §6; only TLS 1.3 is spoken (`adapters.tls`), so that writing never has to wait for reading.
 """
 
@@ -25,6 +27,8 @@ from citywatch.core.errors import CitywatchError, Refused
 RECORD = 16_384
 LINGER_S = 1.0
 Told = Callable[[Refused, str], Awaitable[None]]
+Judge = Callable[[bytes], None]
+"""Raises `Refused` for a certificate (DER) that the library let pass and that its own domain did not issue."""
 
 
 class Handshakes:
@@ -74,12 +78,19 @@ class Handshakes:
 class TlsProtocol(asyncio.Protocol):
     """One connection: TLS below, `protocol` above once the handshake is done."""
 
-    def __init__(self, context: ssl.SSLContext, protocol: Callable[[], Any], handshakes: Handshakes) -> None:
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        protocol: Callable[[], Any],
+        handshakes: Handshakes,
+        judge: Judge | None = None,
+    ) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self.protocol: Any = None
         self._make = protocol
         self._handshakes = handshakes
+        self._judge = judge
         self._refused = self._closed = self._paused = False
         self._lingering: asyncio.TimerHandle | None = None
 
@@ -124,10 +135,16 @@ class TlsProtocol(asyncio.Protocol):
     def _shake_hands(self) -> None:
         try:
             self.tls.do_handshake()
+            der = self.tls.getpeercert(binary_form=True)
+            if der is not None and self._judge is not None:
+                self._judge(der)
         except ssl.SSLWantReadError:
             self._flush()
             return
         except ssl.SSLError as failure:
+            self._refuse(papers_refused(failure))
+            return
+        except Refused as failure:
             self._refuse(failure)
             return
         self._flush()
@@ -136,14 +153,13 @@ class TlsProtocol(asyncio.Protocol):
         self.protocol.connection_made(TlsTransport(self))
         self._read()
 
-    def _refuse(self, failure: ssl.SSLError) -> None:
+    def _refuse(self, why: Refused | None) -> None:
         """Say why to the log and, by TLS's alert, to the client.
 
         A client in order has sent its first request already. Closed at once, with that unread, the kernel would reset
         the connection, and the alert could be lost: so we wait a moment for the client to go first.
         """
         self._refused = True
-        why = papers_refused(failure)
         if why is not None:
             self._handshakes.tell(why, str((self.lower.get_extra_info("peername") or ("unknown",))[0]))
         self._flush()

@@ -137,4 +137,5 @@ def _disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise Unavailable(Code.STORE_UNAVAILABLE, f"`{path}`: {error.strerror or 'cannot be used'}".lower()) from None
+        why = f"`{path}`: {(error.strerror or 'cannot be used').lower()}"
+        raise Unavailable(Code.STORE_UNAVAILABLE, "a key's file cannot be used", operator=why) from None

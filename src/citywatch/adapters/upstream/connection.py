@@ -9,6 +9,7 @@ SPEC: RFC 9112 §6.3, §9.3-9.6.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -127,6 +128,13 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # a stream protocol gets a stream transport
+        found = transport.get_extra_info("socket")
+        if found is not None:  # a stream may be silent for an hour: the kernel asks whether the machine is still there
+            seconds = self._patience.probe
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            found.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
+            found.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, seconds // 3))
+            found.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
 
     def data_received(self, data: bytes) -> None:
         answer = self._answer

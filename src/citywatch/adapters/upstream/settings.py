@@ -17,7 +17,8 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
 
     `connect`: for a connection or a free place. `first_byte`: from the request to the first byte of its answer. `idle`:
     between two pieces of an answer. `total`: for a whole answer that is no stream. `listen`: between two pieces of a
-    stream on which a server speaks unasked, where silence is normal.
+    stream on which a server speaks unasked, where silence is normal; after `probe` of it, TCP asks whether the machine
+    is there.
     """
 
     connect: float = 5.0
@@ -25,6 +26,7 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     idle: float = 300.0
     total: float = 300.0
     listen: float = 3600.0
+    probe: int = 20
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,7 +2,8 @@
 
 Decides nothing itself (`peer` does); what passes goes, byte for byte, to the server behind, which hides from gRPC's
 users who is on the other end. INVARIANTS: the socket is the program's alone (0600, its account), in a folder that is
-ours; a process that is refused gets no byte and is named to the operator; connections are bounded.
+ours; a process that is refused gets no byte and is named to the operator; connections are bounded; a socket that
+somebody took away is put back, in that same folder and in no other.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import contextlib
 import os
 import shutil
 import socket
+import stat
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -24,39 +26,71 @@ from citywatch.core.errors import Code, Refused, Unavailable
 
 MAX_CONNECTIONS: Final = 32
 CHUNK: Final = 65_536
+LOOK_S: Final = 1.0
 MAX_PATH: Final = 107
 """Bytes of a socket's path. SPEC: unix(7)."""
 
 
-class Door(msgspec.Struct, frozen=True):
+class Door(msgspec.Struct):
     """`path` is where the program asks; `behind` is where the server listens, for us alone."""
 
     path: str
     behind: str
+    uid: int
     listener: socket.socket
 
     async def serve(self, check: Callable[[socket.socket], object], say: Callable[[str], None]) -> None:
-        """Let in whom `check` does not refuse, until cancelled."""
-        loop = asyncio.get_running_loop()
+        """Let in whom `check` does not refuse, until cancelled. Who is in stays in, whatever becomes of the socket."""
         open_now: set[asyncio.Task[None]] = set()
         try:
             while True:
-                connection, _ = await loop.sock_accept(self.listener)
+                letting_in = asyncio.create_task(self._let_in(check, say, open_now))
                 try:
-                    if len(open_now) >= MAX_CONNECTIONS:
-                        raise Refused(Code.OVERLOADED, "the program has too many connections open")
-                    check(connection)  # INVARIANT: before anything is read
-                except (Refused, OSError) as failure:
-                    connection.close()
-                    say(str(failure))
-                    continue
-                task = asyncio.create_task(self._pass_on(connection))
-                open_now.add(task)
-                task.add_done_callback(open_now.discard)
+                    await self._until_gone(letting_in)
+                finally:
+                    letting_in.cancel()
+                    await asyncio.gather(letting_in, return_exceptions=True)
+                say("the program's socket was taken away: what it has goes on, and nobody new is let in")
+                await self._put_back()
+                say("the program's socket is there again")
         finally:
             for task in open_now:
                 task.cancel()
             await asyncio.gather(*open_now, return_exceptions=True)
+
+    async def _until_gone(self, letting_in: asyncio.Task[None]) -> None:
+        while os.path.exists(self.path):
+            await asyncio.wait((letting_in,), timeout=LOOK_S)
+            if letting_in.done():
+                letting_in.result()
+
+    async def _put_back(self) -> None:
+        while not os.path.exists(self.path):
+            with contextlib.suppress(OSError):  # its folder is away as well
+                if is_ours(Path(self.path).parent):
+                    again = listen_at(self.path, self.uid)
+                    self.listener.close()
+                    self.listener = again
+                    return
+            await asyncio.sleep(LOOK_S)
+
+    async def _let_in(
+        self, check: Callable[[socket.socket], object], say: Callable[[str], None], open_now: set[asyncio.Task[None]]
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            connection, _ = await loop.sock_accept(self.listener)
+            try:
+                if len(open_now) >= MAX_CONNECTIONS:
+                    raise Refused(Code.OVERLOADED, "the program has too many connections open")
+                check(connection)  # INVARIANT: before anything is read
+            except (Refused, OSError) as failure:
+                connection.close()
+                say(str(failure))
+                continue
+            task = asyncio.create_task(self._pass_on(connection))
+            open_now.add(task)
+            task.add_done_callback(open_now.discard)
 
     async def _pass_on(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -82,20 +116,41 @@ async def open_door(uid: int) -> AsyncIterator[Door]:
         path = str(folder / "api.sock")
         if len(os.fsencode(str(inner / "api.sock"))) > MAX_PATH:
             raise Unavailable(Code.OVERLOADED, "the Workload API cannot listen", operator=f"`{path}` is too long")
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        with listener:
-            before = os.umask(0o177)
-            try:
-                listener.bind(path)
-            finally:
-                os.umask(before)
-            if uid != os.geteuid():
-                os.chown(path, uid, -1)
-            listener.listen(MAX_CONNECTIONS)
-            listener.setblocking(False)
-            yield Door(path, str(inner / "api.sock"), listener)
+        door = Door(path, str(inner / "api.sock"), uid, listen_at(path, uid))
+        try:
+            yield door
+        finally:
+            door.listener.close()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def listen_at(path: str, uid: int) -> socket.socket:
+    """Make the socket that one account alone may use; `OSError` where it cannot be. The folder has to be ours."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        before = os.umask(0o177)
+        try:
+            listener.bind(path)
+        finally:
+            os.umask(before)
+        if uid != os.geteuid():
+            os.chown(path, uid, -1, follow_symlinks=False)
+        listener.listen(MAX_CONNECTIONS)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether this is a folder in which nobody but us puts anything.
+
+    # INVARIANT: the place of one that was removed is anybody's, and what root made there could be led elsewhere.
+    """
+    found = os.lstat(folder)
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
 
 
 async def _both(first: object, second: object) -> None:

@@ -43,6 +43,7 @@ from citywatch.core.enforce.approval import MAX_SHOWN, Shown, answerers, covers,
 from citywatch.core.enforce.context import Flow
 from citywatch.core.enforce.facts import facts_of
 from citywatch.core.enforce.granted import granted
+from citywatch.core.enforce.hearing import unheard
 from citywatch.core.enforce.invitation import check_invited
 from citywatch.core.enforce.needs import PINNED, TOOL_CALL, Known, Needs
 from citywatch.core.enforce.past import Ruled, ruled
@@ -75,7 +76,7 @@ class Secret(msgspec.Struct, frozen=True):
 def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int) -> Decision:
     """Say whether this call may be forwarded, and why."""
     unclear = _taken(known) or _broken(known)
-    stranger = unspoken(call, known.rules, known.agent, known.things)
+    stranger = unspoken(call, known.rules, known.agent, known.things) or unheard(call, known.rules, known.hearer)
     beyond = unclear or stranger or _approved(call, known) or granted(call, authority, known)  # INVARIANT: 13.
     refused = beyond or _uninvited(call, known, now) or _repeated(known, now)
     if refused is not None:
@@ -84,13 +85,13 @@ def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int)
     if isinstance(plan, Deny):
         return plan
     try:
-        facts = facts_of(call, authority, known.rules, now)
+        facts = facts_of(call, authority, known.rules, now, known.spread.count)
     except Refused as refusal:
         return Deny(Reason(refusal.code, detail=refusal.detail))
     decision = decide(known.rules.policies, facts)
     if type(decision) is not Allow:
         return decision
-    past = ruled(need.event, known.rules, known.flow, known.past, call, now)  # INVARIANT: 10.
+    past = ruled(need.event, known.rules, known.flow, known.past, call, now, known.spread.count)  # INVARIANT: 10.
     if isinstance(past, Deny):
         return _budget(known, need) or past
     secret = _budget(known, need) or _secret(call, known)

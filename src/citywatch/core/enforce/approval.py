@@ -74,7 +74,8 @@ def answerers(
     if effect is not Effect.IRREVERSIBLE or not any(role == Role.DESTINATION for role, _ in stopped):
         return None
     may = {name for name, one in rules.principals.items() if one.steers(call.server, call.name or "")}
-    theirs = may & {prompt.source.partition(":")[2] for prompt in history.prompts}
+    spoken = (one for one in history.prompts if history.items[one.item].speaks_for(call.task))
+    theirs = may & {prompt.source.partition(":")[2] for prompt in spoken}
     return tuple(sorted(theirs or may))
 
 

@@ -62,14 +62,15 @@ def budget_key(budget: Budget) -> str:
 def void_names(chain: Chain, rows: Mapping[Key, Any], withdrawn: Collection[str]) -> set[str]:
     """What of a chain is void by now. `rows` holds the rows of its agents.
 
-    An agent that is not registered, or not with this key, is as good as revoked, and so is one of another domain.
+    An agent that is not registered, or not with this key, is as good as revoked. Of another domain's agent only its own
+    authority knows the keys: a link to one names a key, and whoever shows the chain has to prove that one.
     """
     void = set(withdrawn)
     for agent, thumb in chain.hops:
         row: AgentRow | None = rows.get(agent_key(parse_agent_id(agent).name))
         if row is None or row.agent != agent or row.refusal:
             void.add(f"agent:{agent}")
-        elif thumb not in row.keys:
+        elif not row.holds(thumb):
             void.add(f"key:{thumb}")
     return void
 

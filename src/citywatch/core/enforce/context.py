@@ -21,7 +21,7 @@ from citywatch.core.enforce.held import FREE, Holding, holder_of, plan_key, prog
 from citywatch.core.enforce.rules import ApprovedTool
 from citywatch.core.flow.fold import fold
 from citywatch.core.flow.history import History
-from citywatch.core.flow.item import MAX_WHOLE
+from citywatch.core.flow.item import MAX_WHOLE, Item
 from citywatch.core.flow.readings import NAMING, Readings, Typed, Value, typed
 from citywatch.core.flow.tokens import find_tokens
 from citywatch.core.label import BOTTOM, Label, join_all
@@ -107,7 +107,8 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
 
     `parties` are those that count at once, `learnt` those that an agent's write may have brought.
     `held` is what the agent is held to, `progress` what was done under it; `readings` what its calls carried, as read.
-    `continues` is the id of the call that this one goes on with, after a server's question.
+    `continues` is the id of the call that this one goes on with, after a server's question. `task` is the one that the
+    call names.
     """
 
     context: Context
@@ -120,6 +121,34 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     progress: Progress | None = None
     continues: str = ""
     readings: Readings = msgspec.field(default_factory=Readings)
+    task: str | None = None
+
+    def counts(self, item: Item) -> bool:
+        """Whether a person's words still entitle to anything, for this call."""
+        return self.held.counts(item) and item.speaks_for(self.task)
+
+
+class Hearing(msgspec.Struct, frozen=True, kw_only=True):
+    """An agent of ours that is spoken to. `contexts` are those that hold what it hears, and what it says comes out of.
+
+    `around` are contexts that only their labels enter; `handed` says of each context whether it holds the words of the
+    person whose task it is. `carries`: the call brings words along.
+    """
+
+    agent: str
+    contexts: tuple[Key, ...]
+    around: tuple[Key, ...]
+    handed: tuple[Key, ...]
+    carries: bool
+
+    @property
+    def rows(self) -> tuple[Key, ...]:
+        return (*self.contexts, *self.around, *self.handed)
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """The contexts as an entry names them."""
+        return tuple(key[1] for key in (*self.contexts, *self.around))
 
 
 class FlowNeed(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,6 +160,8 @@ class FlowNeed(msgspec.Struct, frozen=True, kw_only=True):
     `readers` may see what a server's own message brings, for it came while the server worked on a call for their eyes.
     `traced` are the values of the call, as they were found.
     `hushed`: that message reached the agent without its words.
+    `hearing`: the agent of ours that is spoken to. `task` is the one that the call names.
+    `leaves` are the fingerprints of the text that leaves with the call; `followed`: what enters is read with its own.
     """
 
     context: Key
@@ -145,6 +176,10 @@ class FlowNeed(msgspec.Struct, frozen=True, kw_only=True):
     readers: frozenset[str] | None = None
     traced: Traced | None = None
     hushed: bool = False
+    hearing: Hearing | None = None
+    task: str | None = None
+    leaves: tuple[int, ...] = ()
+    followed: bool = False
 
     def rows(self) -> tuple[Key, ...]:
         named: Iterable[Key] = self.parties
@@ -152,7 +187,8 @@ class FlowNeed(msgspec.Struct, frozen=True, kw_only=True):
             named = dict.fromkeys((*self.parties, *(key for _, key in (*self.adds, *self.brought))))
         ticket = () if self.ticket is None else (self.ticket,)
         answer = () if self.answer is None else (self.answer,)
-        return (self.context, *named, *ticket, *answer, *self.written, *self.plan, *self.around)
+        hears = () if self.hearing is None else self.hearing.rows
+        return (self.context, *named, *ticket, *answer, *self.written, *self.plan, *self.around, *hears)
 
 
 def flow_need(
@@ -173,7 +209,7 @@ def flow_need(
     if tool is None:
         # A server's own message enters: the key's context has what came for any of its tasks
         around = (context_key(call.agent, key),) if task is not None and call.direction is Direction.TO_AGENT else ()
-        return FlowNeed(context=context, around=around)
+        return FlowNeed(context=context, around=around, task=call.task)
     read = Typed if readings is None else readings.of
     parties: dict[Key, None] = {}
     adds: dict[tuple[str, Key], None] = {}
@@ -208,6 +244,7 @@ def flow_need(
         adds=tuple(adds),
         brought=brought,
         traced=found,
+        task=call.task,
     )
 
 
@@ -253,6 +290,11 @@ def item_key(context: Key, number: int) -> Key:
 
 def ticket_key(likeness: str) -> Key:
     return ("ticket", likeness)
+
+
+def ticket_id_key(name: str) -> Key:
+    """Where it is kept which row a ticket of that id lies in: who waits for it knows nothing but the id."""
+    return ("ticket_id", name)
 
 
 def written_key(server: str, thing: str = "") -> Key:

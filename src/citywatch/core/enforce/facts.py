@@ -26,13 +26,16 @@ from citywatch.core.policy.facts import (
 from citywatch.core.policy.values import Uid
 
 
-def facts_of(call: Call, authority: Authority, rules: Rules, now: int) -> Facts:
-    """Translate; raises `Refused` for a server, method or argument that policy has no name or type for."""
+def facts_of(call: Call, authority: Authority, rules: Rules, now: int, spread: int = 0) -> Facts:
+    """Translate; raises `Refused` for a server, method or argument that policy has no name or type for.
+
+    `spread` is how many agents carried on what the call carries on, its own included.
+    """
     if is_message(call):
         peer = rules.world.entities.get(Uid(PEER, call.server))
         if peer is None:
             raise Refused(Code.SERVER_UNKNOWN)
-        context = peer_context(call.name, text_of(call.arguments), now)
+        context = peer_context(call.name, text_of(call.arguments), now, spread)
         return Facts(authority.entity, peer_action(call.method), peer, context)
     near, far = authority.entity, _server(call, rules)
     if call.direction is Direction.TO_AGENT:
@@ -43,7 +46,7 @@ def facts_of(call: Call, authority: Authority, rules: Rules, now: int) -> Facts:
         if tool is None:
             raise Refused(Code.TOOL_NOT_APPROVED)
         arguments = tool.arguments.read(call.arguments)
-        return Facts(near, tool.action, far, tool_context(call.name or "", arguments, now))
+        return Facts(near, tool.action, far, tool_context(call.name or "", arguments, now, spread))
     context = method_context(call.method, call.name, text_of(call.arguments), now)
     return Facts(near, method_action(call.method, call.direction), far, context)
 

@@ -15,14 +15,16 @@ import msgspec
 from citywatch.core.call import Call, Direction, Effect, Reason
 from citywatch.core.canonical import digest
 from citywatch.core.delegation.chain import Chain, Verified
+from citywatch.core.enforce.carrying import NOTHING, Spread, leaving
 from citywatch.core.enforce.chains import budget_key, chain_of, chain_rows, is_act
 from citywatch.core.enforce.context import Flow, FlowNeed, flow_need
 from citywatch.core.enforce.cursors import Issued, cursor_key, cursor_of
-from citywatch.core.enforce.held import TaskRow, task_key
+from citywatch.core.enforce.hearing import hearing_of
+from citywatch.core.enforce.held import TaskRow, holder_of, plan_key, progress_key, task_key
 from citywatch.core.enforce.hush import is_hushed
 from citywatch.core.enforce.invitation import Invitation
 from citywatch.core.enforce.past import Event, event_of
-from citywatch.core.enforce.peers import thing_rows
+from citywatch.core.enforce.peers import receiver_of, thing_rows
 from citywatch.core.enforce.rules import ApprovedTool, Rules
 from citywatch.core.flow.readings import Readings
 from citywatch.core.identity.registration import AgentRow
@@ -102,7 +104,8 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     `broken` says why a handle names nothing here; `issued` are the cursors that the server gave the agent. `chain` is
     what the call's links are together, or why they are no chain; `hops` are the agents that it went through,
     `withdrawn` what of it was revoked. `halted`: everything is stopped. `things` says to whom a peer gave what a
-    message goes on with.
+    message goes on with, `hearer` is the agent of ours that it is spoken to.
+    `spread` is who carried on before what the call carries on.
     """
 
     rules: Rules
@@ -124,6 +127,8 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     issued: Issued | None = None
     halted: bool = False
     things: Mapping[Key, str | None] = {}
+    hearer: AgentRow | None = None
+    spread: Spread = NOTHING
 
 
 class BudgetNeed(msgspec.Struct, frozen=True):
@@ -243,13 +248,14 @@ def needs(
     key: str = "",
     readings: Readings | None = None,
     verified: Verified | None = None,
+    hearer: AgentRow | None = None,
 ) -> Needs:
     """Say which rows judge this call: who calls, in which session, which pin, which earlier call, which budgets.
 
     `key` is the thumbprint that the request proves: what that key has received decides what its values may steer.
     Not whether an agent's JSON-RPC id is in use: the row of one that is not is in no memory. The append asks.
     `readings` is where the decision will look for the values of the call as they were read; `verified` remembers the
-    chains that were shown before.
+    chains that were shown before. `hearer` is the row of the agent of ours that is spoken to.
     """
     need = _with_chain(call, _needs(call, rules, now), chain_of(call, verified, rules.roots))
     if cursor_of(call, rules) is not None:
@@ -268,6 +274,12 @@ def needs(
         hushed = rules.hushes(call.agent, call.server, call.about)
         hushed = hushed and is_hushed(call.method, call.arguments, call.body)
         flow = msgspec.structs.replace(flow, hushed=hushed)
+    if (hearing := hearing_of(call, rules, hearer)) is not None:
+        holder = holder_of(call.agent, call.task if isolated else None)
+        plan = (plan_key(holder), progress_key(holder)) if hearing.handed else ()
+        flow = msgspec.structs.replace(flow, hearing=hearing, plan=plan)
+    if rules.follows:
+        flow = msgspec.structs.replace(flow, leaves=leaving(call, rules), followed=True)
     return msgspec.structs.replace(need, rows=(*need.rows, *flow.rows()), flow=flow)
 
 
@@ -290,6 +302,8 @@ def _steered(call: Call, rules: Rules) -> ApprovedTool | None:
 def _needs(call: Call, rules: Rules, now: int) -> Needs:
     name = agent_name(call)
     rows: list[Key] = [agent_key(name), HALT, *(() if call.task is None else (task_key(call.task),)), *thing_rows(call)]
+    if (spoken_to := receiver_of(call, rules)) is not None and spoken_to != name:
+        rows.append(agent_key(spoken_to))
     if call.session is not None:
         rows.append(session_key(call.session))
     if call.direction is _TO_AGENT and call.rpc_id is not None:

@@ -100,7 +100,7 @@ class Parties:
         # spoken since. Who may not steer this act has added nobody for it.
         history = self._flow.history
         told = [history.items[prompt.item] for prompt in history.prompts if self._steers(prompt.source)]
-        began = max((item.at for item in told if self._flow.held.counts(item)), default=0)
+        began = max((item.at for item in told if self._flow.counts(item)), default=0)
         return any(one.at < began and all(self._steers(by) for by in one.by) for one in met)
 
     def _is_called(self, value: Typed, said: Said) -> bool:

@@ -191,14 +191,20 @@ def _short(text: str) -> str:
 
 
 def ruled(
-    event: Event | None, rules: Rules, flow: Flow | None, rows: Mapping[Key, Memory], call: Call, now: int
+    event: Event | None,
+    rules: Rules,
+    flow: Flow | None,
+    rows: Mapping[Key, Memory],
+    call: Call,
+    now: int,
+    spread: int = 0,
 ) -> Ruled | Deny:
     """What the rules say of a call that would happen now."""
     if event is None or "call" not in event.values["event"]:
         return UNRULED
     if event.crowded:  # INVARIANT: 5
         return Deny(Reason(Code.RULE_MATCHED, detail=f"more than {MAX_TRACES} readers or objects in one call"))
-    matches = _judged(rules.temporal, happening_of(event, flow, call, now), rows).matches
+    matches = _judged(rules.temporal, happening_of(event, flow, call, now, spread), rows).matches
     forbidding = [one.rule for one in matches if one.then is Then.FORBID]
     if forbidding:  # INVARIANT: 1
         return Deny(Reason(Code.RULE_MATCHED, detail=told(forbidding)))
@@ -223,8 +229,14 @@ def forgettable(rules: Rules, rows: Mapping[Key, Memory], now: int) -> Iterator[
             yield key
 
 
-def happening_of(event: Event, flow: Flow | None, call: Call, now: int) -> Happening:
-    """A call in its context: who could have shaped what it carries, in which task, for whom."""
+def happening_of(event: Event, flow: Flow | None, call: Call, now: int, spread: int = 0) -> Happening:
+    """A call in its context: who could have shaped what it carries, in which task, for whom.
+
+    Text that `spread` over three agents did so over two: it has the values 1, 2 and 3.
+    """
+    if spread:
+        values = {**event.values, "spread": tuple(str(count) for count in range(1, spread + 1))}
+        event = msgspec.structs.replace(event, values=values)
     if flow is None:
         return _happening(event, None, NONE, NONE, now)
     label = join_all((flow.context.label, *(one.label for one in call.filled)))  # what handles carry counts as read

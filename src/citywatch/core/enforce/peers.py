@@ -36,6 +36,12 @@ def is_message(call: Call) -> bool:
     return call.revision == a2a.REVISION
 
 
+def receiver_of(call: Call, rules: Rules) -> str | None:
+    """The name of the agent of ours that is spoken to; None where a third party is."""
+    peer = rules.peers.get(call.server) if is_message(call) else None
+    return None if peer is None or not peer.agent else peer.agent
+
+
 def thing_key(server: str, kind: str, name: str) -> Key:
     """Where it is kept to whom a peer gave a task or a conversation; no part but the last can hold a newline."""
     return (THING, f"{server}\n{kind}\n{name}")

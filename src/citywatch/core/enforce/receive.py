@@ -77,7 +77,7 @@ class Entering(msgspec.Struct, frozen=True):
     """A message about to enter a context: its leaves, and the rows that say what earlier writes brought to it.
 
     `carried` is what the handles of the call may have brought to its reply; `inputs` what a derived value in it follows
-    from.
+    from. `said` is the label of all of it, where an agent of ours said it. `followed`: its fingerprints are counted.
     """
 
     source: str
@@ -89,6 +89,8 @@ class Entering(msgspec.Struct, frozen=True):
     overlong: bool = False
     carried: Label = BOTTOM
     inputs: Inputs | None = None
+    said: Label | None = None
+    followed: bool = False
 
     def rows(self) -> tuple[Key, ...]:
         """What must be read, beside the context's own row, before this enters."""
@@ -97,7 +99,9 @@ class Entering(msgspec.Struct, frozen=True):
 
     def item(self, server: str, shaped: Label, at: int, model: Model | None = None) -> Item:
         """What enters; with a model, what a third party can have written of it is scanned, once and here."""
-        item = read_reply(self.walk, digest(self.body), self.reading(server, shaped), at)
+        item = read_reply(self.walk, digest(self.body), self.reading(server, shaped), at, followed=self.followed)
+        if self.said is not None:  # all of it, a number too: who said it chose it
+            item = msgspec.structs.replace(item, label=join(item.label, self.said))
         if model is None:
             return item
         pairs = enumerate(zip(self.walk.leaves, item.parts, strict=False))  # bytes stand behind the leaves
@@ -111,7 +115,7 @@ class Entering(msgspec.Struct, frozen=True):
         return Reading(
             source=self.source,
             trusted=Label(frozenset((f"server:{server}",)), None),
-            untrusted=Label(frozenset((f"outside:{self.source}",)), None),
+            untrusted=Label(frozenset((f"outside:{self.source}",)), None) if self.said is None else self.said,
             shaped=shaped,
             carried=self.carried,
             about=self.about,
@@ -162,6 +166,11 @@ class Entering(msgspec.Struct, frozen=True):
 
 def entering_reply(call: Call, response: Response, rules: Rules) -> Entering | None:
     """What a released reply brings in; None for an agent's own answers and for definitions, which a person approved."""
+    found = _entering_reply(call, response, rules)
+    return found if found is None or not rules.follows else msgspec.structs.replace(found, followed=True)
+
+
+def _entering_reply(call: Call, response: Response, rules: Rules) -> Entering | None:
     if call.direction is Direction.TO_AGENT or (call.method in mcp.OFFERING and response.error is None):
         return None
     tool = rules.shown(call.agent, call.server, call.name) if call.method == TOOL_CALL else None
@@ -170,7 +179,7 @@ def entering_reply(call: Call, response: Response, rules: Rules) -> Entering | N
     )  # as in `veiling`: what is not a field that may be shown is a handle
     if tool is None or response.result is None:
         value = response.result if response.error is None else response.error
-        walk = ALL_HIDDEN.walk(value) if hides else _undeclared(value)
+        walk = ALL_HIDDEN.walk(value) if hides else undeclared(value)
         unseen = hides or response.error == HIDDEN_ERROR
         if tool is not None and not unseen:  # an error may say anything of what would have come
             walk = msgspec.structs.replace(walk, readers=tool.fields.readers)
@@ -258,18 +267,20 @@ def _with(walk: Walk, more: Beside, tool: ApprovedTool, *, vouched: bool) -> Wal
     )
 
 
-def entering_request(call: Call, readers: frozenset[str] | None = None, *, hushed: bool = False) -> Entering:
+def entering_request(
+    call: Call, readers: frozenset[str] | None = None, *, hushed: bool = False, followed: bool = False
+) -> Entering:
     """What a server's own message brings in: all of it is text of that server's making.
 
     It is for `readers` alone: while a server works on a call, it may tell of what will stand in the reply. `hushed`:
     its words were taken out (`hush`), and what is left says nothing.
     """
-    walk = ALL_HIDDEN.walk(call.arguments) if hushed else _undeclared(call.arguments)
+    walk = ALL_HIDDEN.walk(call.arguments) if hushed else undeclared(call.arguments)
     walk = msgspec.structs.replace(walk, readers=readers)
-    return Entering(f"{call.server}/{call.method}", call.body, walk, ())
+    return Entering(f"{call.server}/{call.method}", call.body, walk, (), followed=followed)
 
 
-def _undeclared(value: Any) -> Walk:
+def undeclared(value: Any) -> Walk:
     """Whatever no manifest speaks of, with the bytes in it."""
     walk = NOTHING_DECLARED.walk(value)
     blobs, more = find_blobs(value, "$")

@@ -6,13 +6,15 @@ both digests stand in every decision's entry; a tool's effect comes from its ope
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from citywatch.core.call import Effect
 from citywatch.core.flow.fields import Fields
+from citywatch.core.flow.prints import fingerprints
 from citywatch.core.manifest import SILENT, Budget, Clearance, Peer, Principal, ToolManifest
 from citywatch.core.names import AgentId
 from citywatch.core.plan.formula import Rule
@@ -27,6 +29,8 @@ from citywatch.core.wire.headers import ParamHeader, param_headers
 
 Tool = tuple[str, str]
 """A server's name and a tool's."""
+_NAMED: Final = re.compile(r"\bspread\b|\\u")
+_SPREAD: Final = re.compile(r"""\bcontext\s*(?:\.\s*spread\b|\[\s*"spread"\s*\]|has\s+"?spread\b)""")
 
 
 class Definition(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +64,8 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     handles: Mapping[str, frozenset[Tool]] = {}
     """Of which tools each agent, by name, is given handles beyond what their manifests hide; a tool `*` is all of a
     server's."""
+    boilerplate: tuple[str, ...] = ()
+    """Texts of the operator's that agents may say to each other as often as they like."""
     attestors: Mapping[str, str] = {}
     """By the name of a builder, the thumb of the key under which its word counts on what agents run."""
     attested_by: Mapping[str, str] = {}
@@ -114,6 +120,10 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """By an agent's name, the tools of which it is given more handles than others are, as they hide."""
     peers: Mapping[str, Peer] = {}
     """The agents, by the name that the file gives them, that can be spoken to."""
+    follows: bool = False
+    """Whether a policy or a rule asks how far a text has spread; or nobody takes its fingerprints."""
+    boilerplate: frozenset[int] = frozenset()
+    """The fingerprints of what the operator wrote or approved: its copies are nobody's."""
     attestors: Mapping[str, str] = {}
     attested_by: Mapping[str, str] = {}
 
@@ -177,7 +187,7 @@ def world_of(configured: Configured, definitions: Mapping[Tool, Definition]) -> 
 
 def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], policies: Iterable[Policy]) -> Rules:
     """Prepare everything a decision may depend on; raises `Malformed` for what contradicts itself."""
-    world = world_of(configured, definitions)
+    world, policies = world_of(configured, definitions), tuple(policies)
     nouns = {server: _nouns(manifests) for server, manifests in configured.servers.items()}
     tools = {
         tool: ApprovedTool(
@@ -199,6 +209,7 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         for tool, definition in definitions.items()
         if tool[0] in configured.servers
     }
+    follows = _follows(policies, configured.temporal)
     return Rules(
         domain=configured.domain,
         servers={name: world.entities[Uid(SERVER, name)] for name in configured.servers},
@@ -217,6 +228,8 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         bound=configured.bound,
         roots=configured.roots,
         peers=configured.peers,
+        follows=follows,
+        boilerplate=_boilerplate(configured, definitions) if follows else frozenset(),
         attestors=configured.attestors,
         attested_by=configured.attested_by,
         hiding={
@@ -224,6 +237,35 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
             for agent, chosen in configured.handles.items()
         },
     )
+
+
+def asks_for_spread(policy: Policy) -> bool:
+    """Whether a policy asks how far a text has spread; a tool of that name is another thing."""
+    return _SPREAD.search(policy.text) is not None
+
+
+def _follows(policies: Iterable[Policy], temporal: Iterable[Rule]) -> bool:
+    """One-sided: the name by itself, or spelt out of escapes, is asking too."""
+    asked = any(_NAMED.search(one.text) for one in policies)
+    return asked or any("spread" in compile_rule(rule).attributes for rule in temporal)
+
+
+def _boilerplate(configured: Configured, definitions: Mapping[Tool, Definition]) -> frozenset[int]:
+    """The operator's own texts, and the words of the definitions that were approved, each by itself."""
+    found = set[int]()
+    for text in configured.boilerplate:
+        found |= fingerprints(text)
+    for definition in definitions.values():
+        pending: list[Any] = [definition.value]
+        while pending:
+            one = pending.pop()
+            if isinstance(one, str):
+                found |= fingerprints(one)
+            elif isinstance(one, Mapping):
+                pending += one.values()
+            elif isinstance(one, list):
+                pending += one
+    return frozenset(found)
 
 
 def _nouns(manifests: Mapping[str, ToolManifest]) -> dict[str, tuple[str, ...]]:

@@ -4,7 +4,8 @@ Decides which later thing an earlier one can have shaped, on what is in the log 
 item may put it into every later call, in any disguise, so a call counts whatever its arguments are.
 
     a reply enters a context → the context's later calls → the objects that they write → replies that speak of these
-    → other contexts …        a reply makes parties known → calls that pass because a party is known …
+    → other contexts …        what is said to an agent of ours → its contexts → what it answers
+    a reply makes parties known → calls that pass because a party is known …
 
 INVARIANTS
 1. One-sided: it may name too much, never too little. What cannot be read any more (an erased payload, a manifest of
@@ -138,6 +139,7 @@ class Spread:
                 decision=one.became,
             )
         )
+        self._told(index, one)
         return True
 
     def wrote(self, index: int, one: events.Decided, rows: Iterable[Key]) -> None:
@@ -157,6 +159,8 @@ class Spread:
             self._answered(index, at, call)
             return
         cause = self._calls.get(call.call)
+        if cause is None:
+            cause = self._said(index, call)
         if cause is None:
             cause = self._spoken_of(call.server, rows)
         if cause is None:
@@ -193,6 +197,13 @@ class Spread:
             causes += self._loose.values()  # INVARIANT: 1
         return min(causes, default=None)
 
+    def _said(self, index: int, call: events.Decided) -> int | None:
+        """What an agent of ours says comes out of its contexts, whichever of its processes says it."""
+        agents = {context.partition("\n")[0] for context in call.hears}
+        if any(self._is_root(agent, index) for agent in agents):
+            return ROOT
+        return min((cause for (agent, _), cause in self._contexts.items() if agent in agents), default=None)
+
     def _spoken_of(self, server: str, rows: Iterable[Key] | None) -> int | None:
         if rows is None:  # INVARIANT: 1
             return self._servers.get(server)
@@ -207,6 +218,19 @@ class Spread:
         cause = ROOT if one.call in self._roots.calls else self._servers.get(one.server)
         if cause is not None:
             self._enter(index, one.at, one, cause)
+
+    def _told(self, index: int, one: events.Decided) -> None:
+        """What is said to an agent of ours enters its contexts."""
+        if not one.forwarded:
+            return
+        cause = self._calls[one.call]
+        for context in one.hears:
+            agent, _, key = context.partition("\n")
+            home = self._home(agent, key)
+            if home not in self._contexts:
+                self._contexts[home] = self._touch(
+                    Touch(kind=Kind.CONTEXT, name=agent, by=cause, index=index, at=one.at, call=one.call, key=key)
+                )
 
     def _answered(self, index: int, at: int, call: events.Decided) -> None:
         cause = self._cause(index, call)

@@ -105,10 +105,10 @@ class Steering:
         self._rules = rules
         self._history = flow.history
         self._read = flow.readings.of
-        self._counts = flow.held.counts
+        self._counts = flow.counts
         self._people = Provenance(flow.history, self._steers, self._counts)
         self._described: dict[tuple[int, str], set[str]] = {}
-        self._flow, self._nouns = flow, tool.nouns
+        self._flow, self._nouns, self._task = flow, tool.nouns, flow.task
         self._clean = self._is_clean(flow.context.label)
         self._cleared = flow.context.cleared
         self._act = call.name if self._manifest.effect is _IRREVERSIBLE else None
@@ -319,7 +319,11 @@ class Steering:
         # INVARIANT: 1. What an operator let down is the context's label, not that of what it has read.
         if self._cleared and not all(self._entitled(self._history.items[one.item].label) for one in seen):
             return True
-        return bool(seen) and not any(self._history.part(one).trusted for one in seen)
+        return bool(seen) and not any(self._history.part(one).trusted or self._is_said(one) for one in seen)
+
+    def _is_said(self, seen: Sighting) -> bool:
+        """Whether an agent of ours said this, whose words nobody can have shaped who may not steer the act."""
+        return (item := self._history.items[seen.item]).is_said and self._entitled(item.label)
 
     def _quoted(self, argument: Argument) -> bool:
         """Whether this is an address to look at, as it stood in a text: never a command, whoever wrote it there.
@@ -381,10 +385,10 @@ class Steering:
         manifest = self._manifest
         if manifest.effect is _READ:
             return False
-        for one in manifest.parameters.values():
-            if one.role is _DESTINATION:
-                return True
-        return not set(manifest.audience) <= {OWNER, *(prompt.source for prompt in self._history.prompts)}
+        if any(one.role is _DESTINATION for one in manifest.parameters.values()):
+            return True
+        whose = {one.source for one in self._history.prompts if self._history.items[one.item].speaks_for(self._task)}
+        return not set(manifest.audience) <= {OWNER, *whose}
 
 
 def _is_file(token: Token) -> bool:

@@ -55,7 +55,7 @@ def verify(call: Call, credential: Credential, known: Known, now: int, *, standi
         check_time(credential, now, known.rules.leeway_ms)  # 1
     if credential.agent != call.agent:  # 2
         raise Refused(Code.CREDENTIAL_BAD_NAME, "the credential names another agent")
-    row = check_standing(credential.agent, credential.key, known.agent)  # 3, 4
+    row = check_standing(credential.agent, credential.key, known.agent, credential.proved)  # 3, 4
     check_attested(agent_name(call), row, known.rules, now)
     check_halts(known.task, everything=known.halted)
     if call.session is not None:  # 5
@@ -91,7 +91,7 @@ def _delegated(call: Call, credential: Credential, known: Known, now: int) -> De
     if chain is None:
         return None
     trust = trust_of(chain, known.rules.domain, known.rules.roots, known.task, known.hops, known.withdrawn)
-    return authorise(chain, Asking(agent=credential.agent, key=credential.key, task=call.task), trust, now)
+    return authorise(chain, Asking(agent=credential.agent, key=credential.holder, task=call.task), trust, now)
 
 
 def check_attested(name: str, row: AgentRow, rules: Rules, now: int) -> None:
@@ -109,16 +109,17 @@ def check_halts(task: TaskRow | None, *, everything: bool) -> None:
         raise Refused(Code.HALTED, "the operator has stopped this task")
 
 
-def check_standing(agent: str, key: str, row: AgentRow | None) -> AgentRow:
+def check_standing(agent: str, key: str, row: AgentRow | None, proved: str = "") -> AgentRow:
     """Return the agent's row if it is registered, not revoked, and holds this key; raise `Refused` otherwise.
 
+    `proved` is the key behind a name that another authority vouches for (`Credential.proved`).
     Asked of a call before it leaves, and again of its reply: much can happen while a server works.
     """
     if row is None or row.agent != agent:
         raise Refused(Code.AGENT_UNKNOWN)
     if (refusal := row.refusal) is not None:
         raise Refused(refusal)
-    if key in row.void:
+    if key in row.void or proved in row.void:
         raise Refused(Code.KEY_REVOKED)
     if key not in row.keys:
         raise Refused(Code.KEY_NOT_REGISTERED)

@@ -17,6 +17,7 @@ from citywatch.core.flow.blob import BLOB, sent_blob
 from citywatch.core.flow.fold import fold
 from citywatch.core.flow.index import Index, index_text
 from citywatch.core.flow.item import INJECTION, Item, Part
+from citywatch.core.flow.prints import unpacked
 from citywatch.core.flow.readings import Typed, Value, folded, typed
 from citywatch.core.flow.tokens import Kind, looser_tokens
 
@@ -29,6 +30,8 @@ MAX_AROUND: Final = 64
 MAX_SIGHTINGS: Final = 256
 """Places of one value that are looked at, the oldest first: what stands everywhere is described nowhere."""
 AMBIGUOUS: Final = 2
+MAX_PRINTS: Final = 1 << 16
+"""Fingerprints of one context that are kept, the latest: of more than half a million letters."""
 
 
 class Sighting(msgspec.Struct, frozen=True):
@@ -78,6 +81,10 @@ class History:
         self._asked: tuple[int, ...] = ()
         self._heard = Heard()
         self._blobs = False
+        self.received: dict[int, None] = {}
+        """Fingerprints of what third parties can have written, the latest last."""
+        self.vouched: set[int] = set()
+        """Those of what people said and servers vouch for."""
         self.foreign = False
         """Whether anything here stands in a field that no server vouches for."""
         self.amounts: list[tuple[int, Part]] = []
@@ -86,6 +93,7 @@ class History:
     def add(self, item: Item) -> None:
         number = len(self.items)
         self.items.append(item)
+        self._print(item)
         if item.advice:
             self.advised.append(item)
         if item.text:
@@ -108,6 +116,16 @@ class History:
                 self._fields.setdefault(part.name, []).append((number, part))
                 if part.trusted and any(mark[0] == Kind.NUMBER for mark in part.marks):
                     self.amounts.append((number, part))
+
+    def _print(self, item: Item) -> None:
+        if item.own:
+            self.vouched.update(unpacked(item.own))
+        if item.prints:
+            for one in unpacked(item.prints):
+                self.received.pop(one, None)
+                self.received[one] = None
+            for one in list(itertools.islice(self.received, max(0, len(self.received) - MAX_PRINTS))):
+                del self.received[one]
 
     def part(self, seen: Sighting) -> Part:
         return self.items[seen.item].parts[seen.part]

@@ -16,6 +16,7 @@ from citywatch.core.flow.blob import BLOB
 from citywatch.core.flow.fields import Leaf, Walk
 from citywatch.core.flow.fold import fold, scannable
 from citywatch.core.flow.phrases import find_lines, find_names
+from citywatch.core.flow.prints import fingerprints, packed
 from citywatch.core.flow.tokens import find_tokens, whole_tokens
 from citywatch.core.label import BOTTOM, Label, has_strangers, join_all
 
@@ -26,6 +27,10 @@ MAX_CHARS: Final = 64 << 10
 MAX_NAMES: Final = 512
 """Names of one item that are kept beside its typed tokens."""
 MAX_PROMPT: Final = 64 << 10
+SPEAKER: Final = "agent:"
+"""What the source of an item begins with that an agent of ours said; no server's name has a colon."""
+MAX_FOLLOWED: Final = 1 << 20
+"""Characters of one item whose fingerprints are taken."""
 INJECTION: Final = "injection"
 """The kind of stretch that takes ways to pass away."""
 
@@ -73,6 +78,9 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     folded, or nothing if it was too much or too long to be what a person said (`overlong`).
     `injection` and `advice` are what a scan said of the text that a third party can have written: it permits nothing.
     `call` is the call that brought it, or a prompt's task; `shaped`: earlier writes reached what it speaks of.
+    `handed`: a prompt that another agent was given, and that came with a message under its task.
+    `prints` are the fingerprints of what a third party can have written of it, `own` those of what a server vouches
+    for, packed, where somebody counts them.
     """
 
     digest: str
@@ -88,6 +96,18 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     call: str = ""
     shaped: bool = False
     overlong: bool = False
+    handed: bool = False
+    prints: bytes = b""
+    own: bytes = b""
+
+    @property
+    def is_said(self) -> bool:
+        """Whether an agent of ours said this; its label is then all that can have shaped what it says."""
+        return self.source.startswith(SPEAKER)
+
+    def speaks_for(self, task: str | None) -> bool:
+        """Whether a person's words may count in a call under this task: those that were handed on, in theirs alone."""
+        return not self.handed or self.call == task
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,8 +128,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     overlong: bool = False
 
 
-def read_prompt(text: str, digest: str, principal: str, at: int, task: str = "") -> Item:
-    """A principal's own words, over their own session."""
+def read_prompt(text: str, digest: str, principal: str, at: int, task: str = "", *, followed: bool = False) -> Item:
+    """A principal's own words, over their own session. `followed`: with their fingerprints."""
     words = text[:MAX_PROMPT]
     return Item(
         digest=digest,
@@ -119,11 +139,12 @@ def read_prompt(text: str, digest: str, principal: str, at: int, task: str = "")
         parts=(Part("$", "", -1, True, "", _marks(words, MAX_MARKS)),),
         text=words,
         call=task,
+        own=packed(fingerprints(words)) if followed else b"",
     )
 
 
-def read_reply(walk: Walk, digest: str, reading: Reading, at: int) -> Item:
-    """A server's reply, leaf by leaf."""
+def read_reply(walk: Walk, digest: str, reading: Reading, at: int, *, followed: bool = False) -> Item:
+    """A server's reply, leaf by leaf. `followed`: with its fingerprints."""
     foreign = has_strangers(reading.shaped)
     about = tuple(fold(one) for one in reading.about)
     parts: list[Part] = []
@@ -162,10 +183,13 @@ def read_reply(walk: Walk, digest: str, reading: Reading, at: int) -> Item:
         parts.append(Part(blob.path, blob.media, -1, walk.vouched and not foreign, "", marks))
     if walk.cut:
         labels |= {reading.untrusted, reading.shaped, reading.carried}
+    prints, own = _prints(walk, parts, reading) if followed else (b"", b"")
     return Item(
         digest=digest,
         source=reading.source,
         at=at,
+        prints=prints,
+        own=own,
         label=join_all(labels),
         parts=tuple(parts),
         parents=walk.parents,
@@ -174,6 +198,23 @@ def read_reply(walk: Walk, digest: str, reading: Reading, at: int) -> Item:
         call=reading.call,
         shaped=foreign,
     )
+
+
+def _prints(walk: Walk, parts: list[Part], reading: Reading) -> tuple[bytes, bytes]:
+    """The fingerprints of what others wrote, and of what a server vouches for; values first, then members' names.
+
+    What is behind a handle counts too: it is passed on by its name. Where nobody strange can have written any of it, it
+    is nobody's copy: a principal's words stay theirs through whose hands they go.
+    """
+    others: list[str] = []
+    names: list[str] = []
+    vouched: list[str] = []
+    for leaf, part in zip(walk.leaves, parts, strict=False):  # bytes stand behind the leaves
+        if isinstance(leaf.value, str):
+            (vouched if part.trusted else others if leaf.name else names).append(leaf.value)
+    strange = has_strangers(join_all((reading.untrusted, reading.shaped, reading.carried)))
+    found = fingerprints("\n".join((*others, *names))[:MAX_FOLLOWED]) if strange else frozenset[int]()
+    return packed(found), packed(fingerprints("\n".join(vouched)[:MAX_FOLLOWED]))
 
 
 def _part(leaf: Leaf, trusted: bool, room: int) -> Part:

@@ -75,9 +75,12 @@ def parse_authority_certificate(der: bytes, domain: str) -> x509.Certificate:
 
 def certificate_key(certificate: x509.Certificate) -> P256Key:
     """The key that the certificate is about, if it is on P-256; `Malformed` otherwise."""
-    key = parse_spki(certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+    written = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    key = parse_spki(written)
     if not isinstance(key, P256Key):
         raise Malformed("the certificate's key is not on P-256")
+    if written not in certificate.tbs_certificate_bytes:  # the library reads points in other forms, and writes this one
+        raise Malformed("the certificate's key is not in its one form")
     return key
 
 

@@ -4,8 +4,8 @@ Decides whether a verified credential is valid at an instant. Does not verify pa
 whether the agent is registered or revoked (`registration`): those are kept apart because a verification holds for good
 and is cached by the caller under `digest`, while time and registration are asked again for each request.
 
-INVARIANT: only `verify_x509_svid`, `verify_jwt_svid` and `verify_message` make a `Credential`; a gateway's or an
-authority's papers are of another type and never name an agent.
+INVARIANT: only `verify_x509_svid`, `verify_jwt_svid`, `verify_message` and, for what another authority vouches for,
+`elsewhere` make a `Credential`; a gateway's or an authority's papers are of another type and never name an agent.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
     bearer token, and `key` says for which registered
     key it was issued, so that revoking the key voids the token. Times are milliseconds, `not_after` exclusive.
     `digest` is the SHA-256 of the leaf's DER or of the token, in hex.
+
+    Where another authority than ours vouches for the agent, it changes the agent's keys as it likes and tells nobody.
+    There `key` is the SPIFFE ID that it vouches for, so that a new key cleans no context, and `proved` the thumbprint
+    of the key that this caller proved, empty for a bearer token.
     """
 
     agent: str
@@ -42,6 +46,12 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
     not_after: int
     digest: str
     audience: str | None = None
+    proved: str = ""
+
+    @property
+    def holder(self) -> str:
+        """The key that a chain of grants has to end at; no chain ends at a name."""
+        return self.proved or self.key
 
 
 class GatewayCredential(msgspec.Struct, frozen=True, kw_only=True):

@@ -110,7 +110,8 @@ def verify_message(head: Head, token: BoundToken, *, now: int, leeway: int) -> M
         raise Refused(Code.CREDENTIAL_UNTRUSTED, "the token's key did not sign this message") from None
     credential = Credential(
         agent=token.agent,
-        key=token.thumbprint,
+        key=token.vouched or token.thumbprint,
+        proved=token.thumbprint if token.vouched else "",
         kind=Kind.WIT,
         not_before=token.not_before,
         not_after=token.not_after,

@@ -20,6 +20,9 @@ from citywatch.core.identity.vc import Claims
 class AgentRow(msgspec.Struct, frozen=True, kw_only=True):
     """One agent. `agent` is its SPIFFE ID, `keys` are RFC 7638 thumbprints; a revoked row stays and never revives.
 
+    Where another authority than ours vouches for its keys, `keys` is the SPIFFE ID that it vouches for and nothing
+    else (`Credential.key`).
+
     `claims` are those of the credential that is held of it, verified, `attestation` is what a builder says of its
     program; `vouched_at` is when either last changed.
     `void` are keys that were revoked alone. `halted` and `quarantined` are taken back by whoever said so.
@@ -36,6 +39,15 @@ class AgentRow(msgspec.Struct, frozen=True, kw_only=True):
     halted: bool = False
     quarantined: bool = False
     attestation: Attestation | None = None
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another authority than ours says which keys are this agent's."""
+        return bool(self.keys) and self.keys[0].startswith("spiffe://")
+
+    def holds(self, key: str) -> bool:
+        """Whether a link of a chain may name this key (a thumbprint) as the agent's."""
+        return key in self.keys or (self.elsewhere and key not in self.void)
 
     @property
     def refusal(self) -> Code | None:

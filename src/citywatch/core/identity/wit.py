@@ -11,7 +11,7 @@ SPEC: SPIFFE WIT-SVID §2 to §4, draft-ietf-wimse-workload-creds §3.1, RFC 780
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -27,7 +27,10 @@ TYPE = "wit+jwt"
 
 
 class BoundToken(msgspec.Struct, frozen=True, kw_only=True):
-    """What the authority says of a key. Times are milliseconds; `digest` is the token's SHA-256 in hex."""
+    """What the authority says of a key. Times are milliseconds; `digest` is the token's SHA-256 in hex.
+
+    `vouched` is the SPIFFE ID that an authority which is not ours vouches for (`Credential.key`), empty for ours.
+    """
 
     agent: str
     key: P256Key
@@ -35,6 +38,7 @@ class BoundToken(msgspec.Struct, frozen=True, kw_only=True):
     not_before: int
     not_after: int
     digest: str
+    vouched: str = ""
 
 
 def verify_wit_svid(token: bytes, bundle: TrustBundle) -> BoundToken:
@@ -43,6 +47,11 @@ def verify_wit_svid(token: bytes, bundle: TrustBundle) -> BoundToken:
     1. well-formed, ES256, exactly `alg`, `typ`, `kid` · 2. a strict key in `cnf`, for ES256 · 3. one agent of our
     domain · 4. signed by a key of our authority that is for WIT-SVIDs.
     """
+    return read_wit_svid(token, bundle, lambda subject: str(subject_agent(subject, bundle.domain)))
+
+
+def read_wit_svid(token: bytes, bundle: TrustBundle, named: Callable[[str], str]) -> BoundToken:
+    """As `verify_wit_svid`; `named` says which agent a subject is, and refuses what is none."""
     try:
         compact = parse_compact(token, typ=TYPE, members=frozenset({"kid"}))  # 1
         key = _confirmed(compact.claims)  # 2
@@ -50,10 +59,10 @@ def verify_wit_svid(token: bytes, bundle: TrustBundle) -> BoundToken:
         not_before, not_after = time_claim(compact.claims, "iat"), time_claim(compact.claims, "exp")
     except Malformed as error:
         raise Refused(Code.CREDENTIAL_MALFORMED, str(error)) from None
-    agent = subject_agent(subject, bundle.domain)  # 3
+    agent = named(subject)  # 3
     check_signer(compact, bundle.bound)  # 4
     return BoundToken(
-        agent=str(agent),
+        agent=agent,
         key=key,
         thumbprint=thumbprint(key),
         not_before=not_before,

@@ -39,8 +39,8 @@ MAX_CHAIN = 4
 _BOTH_USES = {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH}
 
 
-class _Leaf(msgspec.Struct, frozen=True):
-    """A leaf that our authority issued, and the name it issued it for."""
+class Leaf(msgspec.Struct, frozen=True):
+    """A leaf that the bundle's authority issued, and the name it issued it for. Times are milliseconds."""
 
     certificate: x509.Certificate
     key: P256Key
@@ -56,7 +56,7 @@ def gateway_id(domain: str) -> str:
 
 def verify_x509_svid(chain: Sequence[bytes], bundle: TrustBundle) -> Credential:
     """Return the agent's credential that a chain of DER certificates proves, leaf first; raise `Refused` otherwise."""
-    leaf = _verify_leaf(chain, bundle)
+    leaf = verify_leaf(chain, bundle)
     try:
         agent = parse_agent_id(leaf.name)
     except Malformed as error:
@@ -73,7 +73,7 @@ def verify_x509_svid(chain: Sequence[bytes], bundle: TrustBundle) -> Credential:
 
 def verify_gateway_svid(chain: Sequence[bytes], bundle: TrustBundle) -> GatewayCredential:
     """Return the gateway's credential that a chain proves; an agent's certificate never passes for it."""
-    leaf = _verify_leaf(chain, bundle)
+    leaf = verify_leaf(chain, bundle)
     if leaf.name != gateway_id(bundle.domain):
         raise Refused(Code.CREDENTIAL_BAD_NAME, "the certificate is not the gateway's")
     return GatewayCredential(
@@ -84,8 +84,9 @@ def verify_gateway_svid(chain: Sequence[bytes], bundle: TrustBundle) -> GatewayC
     )
 
 
-def _verify_leaf(chain: Sequence[bytes], bundle: TrustBundle) -> _Leaf:
-    """1. readable · 2. a leaf by its shape · 3. exactly one name, of our domain · 4. issued by our authority, directly.
+def verify_leaf(chain: Sequence[bytes], bundle: TrustBundle) -> Leaf:
+    """1. readable · 2. a leaf by its shape · 3. exactly one name, of the bundle's domain · 4. issued by its authority,
+    directly.
 
     The domain is asked before the signature, so that a stranger with good papers of another domain is told so.
     """
@@ -100,7 +101,7 @@ def _verify_leaf(chain: Sequence[bytes], bundle: TrustBundle) -> _Leaf:
     name = _only_name(leaf, bundle.domain)  # 3
     issuer = _issuer(leaf, rest, bundle)  # 4
     # A path is valid only while all of it is: the leaf inherits the authority's end.
-    return _Leaf(
+    return Leaf(
         leaf,
         key,
         name,

@@ -10,7 +10,19 @@ from enum import StrEnum
 
 import msgspec
 
-ATTRIBUTES = ("event", "agent", "task", "principal", "server", "tool", "effect", "resource", "reader", "origin")
+ATTRIBUTES = (
+    "event",
+    "agent",
+    "task",
+    "principal",
+    "server",
+    "tool",
+    "effect",
+    "resource",
+    "reader",
+    "origin",
+    "spread",
+)
 """What an event can have values of; closed, so that a typing error is a mistake and not a rule that never fits."""
 
 

@@ -41,7 +41,7 @@ from citywatch.core.plan.temporal import MAX_DEPTH, compile_rule
 MAX_TEXT = 256 * 1024
 MAX_RULES = 256
 MAX_VALUES = 256
-CONTEXTUAL = frozenset(("origin", "task", "principal"))
+CONTEXTUAL = frozenset(("origin", "task", "principal", "spread"))
 """Attributes that only a context tells."""
 
 _TOKEN = re.compile(

@@ -92,14 +92,20 @@ def peer_action(method: str) -> Entity:
     return found
 
 
-def peer_context(name: str | None, params: str, now: int) -> dict[str, Any]:
-    """The context of a message: the skill or the task that it names (empty: none), and all of it as one text."""
-    return {"now": now, "time": Datetime(now), "params": params, "name": name or ""}
+def peer_context(name: str | None, params: str, now: int, spread: int = 0) -> dict[str, Any]:
+    """The context of a message: the skill or the task that it names (empty: none), and all of it as one text.
+
+    `spread` is how many agents carried its text on after it had come to them, whoever sends it now included.
+    """
+    return {"now": now, "time": Datetime(now), "spread": spread, "params": params, "name": name or ""}
 
 
-def tool_context(tool: str, arguments: dict[str, Any], now: int) -> dict[str, Any]:
-    """The context of a tool call; `arguments` come from `ArgumentMap.read`, `now` is milliseconds since the epoch."""
-    return {"now": now, "time": Datetime(now), "name": tool, "args": arguments}
+def tool_context(tool: str, arguments: dict[str, Any], now: int, spread: int = 0) -> dict[str, Any]:
+    """The context of a tool call; `arguments` come from `ArgumentMap.read`, `now` is milliseconds since the epoch.
+
+    `spread` is how many agents carried on text that these arguments hold; 0 for a tool that only reads.
+    """
+    return {"now": now, "time": Datetime(now), "spread": spread, "name": tool, "args": arguments}
 
 
 def method_context(method: str, name: str | None, params: str, now: int) -> dict[str, Any]:

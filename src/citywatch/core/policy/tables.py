@@ -6,6 +6,7 @@
         call: ledger/transfer             # or, with `server:`, mcp:resources/read or to_agent:roots/list
         arguments: {amount: 50.00}        # of another method: its params; `name:` is the prompt or URI that it names
         now: "2026-11-22T10:00:00Z"       # optional: noon of 2026-01-01 without it
+        spread: 3                         # optional: how many agents carried on what the arguments hold; nobody
         expect: allow                     # or deny
         by: [pay-small]                   # optional: exactly these policies
         code: forbidden                   # optional, for deny
@@ -66,6 +67,7 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     name: str | None = None
     arguments: dict[str, Any] = {}
     now: Any = 1_767_268_800_000
+    spread: int = 0
     by: tuple[str, ...] | None = None
     code: Code | None = None
 
@@ -157,7 +159,7 @@ def _facts(case: Case, world: World) -> Facts:
         mapping = world.tools.get((name, tool))
         if mapping is None:
             raise Malformed(f"`{case.call}` is no tool that is approved or declared")
-        context = tool_context(tool, mapping.read(case.arguments), now)
+        context = tool_context(tool, mapping.read(case.arguments), now, case.spread)
         return Facts(agent, world.entities[Uid(ACTION, case.call)], _server(name, world), context)
     method, direction = case.call.removeprefix(prefix), _DIRECTIONS[prefix]
     context = method_context(method, case.name, text_of(case.arguments), now)

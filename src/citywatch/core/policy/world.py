@@ -97,14 +97,12 @@ def build_world(
             raise Malformed(f"tool `{tool.server}/{tool.name}` is on no configured server, or declared twice")
         maps[tool.server, tool.name] = mapping = argument_map(tool.manifest, tool.input_schema)
         action = tool_action(tool.server, tool.name, tool.manifest.effect)
-        context = _context({"name": _STRING, "args": cedar_type(mapping.shape)})
+        context = _context({"spread": _LONG, "name": _STRING, "args": cedar_type(mapping.shape)})
         acts.append(Act(action, Direction.TO_SERVER, people, (places[tool.server],), context))
     heard = tuple(peer_entity(name) for name in peers)
     if heard:
-        acts += [
-            Act(action, Direction.TO_SERVER, people, heard, _context({"params": _STRING, "name": _STRING}), PEER)
-            for action in PEER_ACTIONS.values()
-        ]
+        said = _context({"spread": _LONG, "params": _STRING, "name": _STRING})
+        acts += [Act(action, Direction.TO_SERVER, people, heard, said, PEER) for action in PEER_ACTIONS.values()]
     groups = (entity(Uid(ACTION, name)) for name in GROUPS)
     roles = (entity(uid) for uid in sorted({uid for agent in people for uid in agent.line if uid.type == ROLE}))
     everything = (*people, *places.values(), *heard, *roles, *groups, *(act.action for act in acts))
@@ -112,7 +110,7 @@ def build_world(
     return World(people, tuple(places.values()), maps, tuple(acts), {found.uid: found for found in everything}, schema)
 
 
-_STRING = {"type": "String"}
+_STRING, _LONG = {"type": "String"}, {"type": "Long"}
 CREDENTIAL = "credential"
 """The attribute of an agent that holds what its credential says; the file cannot set it."""
 _CLAIM = {"type": "String", "required": False}

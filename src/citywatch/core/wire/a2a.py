@@ -61,6 +61,7 @@ __all__ = [
     "VERSION",
     "Method",
     "Reading",
+    "carries",
     "check_reply",
     "check_version",
     "conversation",
@@ -121,6 +122,11 @@ def effect_of(method: str) -> Effect:
 def sends(method: str) -> bool:
     """Whether a method carries a message to the peer."""
     return method in _SENDING
+
+
+def carries(method: str) -> bool:
+    """Whether a method brings the peer anything that its sender wrote, beside the names of what the peer gave."""
+    return method in _CARRYING
 
 
 def streams(method: str) -> bool:

@@ -9,6 +9,7 @@ import pytest
 from citywatch.adapters.gateway.app import Gateway
 from citywatch.adapters.gateway.door import Door
 from citywatch.core.errors import Code, Refused
+from citywatch.core.identity.elsewhere import Domains
 from citywatch.core.wire import mcp
 from citywatch.core.wire.jsonrpc import FROM_SERVER, parse_message
 from tests.identity_city import GATEWAY
@@ -27,7 +28,7 @@ async def test_a_session_has_one_revision_also_with_white_space_about_its_id(wri
     assert session is not None
     gateway = Gateway(
         exchange=city.exchange,
-        door=Door(lambda: papers.bundle, GATEWAY, papers.messages),
+        door=Door(lambda: Domains(home=papers.bundle), GATEWAY, papers.messages),
         limits=FROM_SERVER,
         body_time=60,
         max_in_flight=8,

@@ -11,6 +11,7 @@ from citywatch.adapters.gateway.app import UNPROVEN_BODY, UNPROVEN_PLACES, Gatew
 from citywatch.adapters.gateway.door import Door
 from citywatch.adapters.gateway.protocol import Peer
 from citywatch.core import events
+from citywatch.core.identity.elsewhere import Domains
 from citywatch.core.wire.jsonrpc import FROM_SERVER
 from citywatch.service.exchange import Exchange
 from tests.identity_city import GATEWAY, signer
@@ -23,7 +24,9 @@ MANY = 2000
 class Request:
     """One HTTP request whose body arrives when we say so."""
 
-    def __init__(self, gateway: Gateway, path: str = "/citywatch/renew") -> None:
+    def __init__(
+        self, gateway: Gateway, path: str = "/citywatch/renew", more: Sequence[tuple[bytes, bytes]] = ()
+    ) -> None:
         self.read = 0
         self.status: int | None = None
         self._coming: asyncio.Queue[tuple[bytes, bool]] = asyncio.Queue()
@@ -31,7 +34,7 @@ class Request:
             "type": "http",
             "method": "POST",
             "path": path,
-            "headers": [(b"host", b"localhost")],
+            "headers": [(b"host", b"localhost"), *more],
             "state": {"peer": Peer("127.0.0.1:9", None)},
         }
         self.task = asyncio.ensure_future(gateway(scope, self._receive, self._send))
@@ -62,7 +65,7 @@ async def gateway() -> AsyncIterator[tuple[Gateway, City, Papers]]:
 
     opened = Gateway(
         exchange=Exchange(city.enforcer, {"bank": city.upstream}, FROM_SERVER, 3),
-        door=Door(lambda: papers.bundle, GATEWAY, papers.messages),
+        door=Door(lambda: Domains(home=papers.bundle), GATEWAY, papers.messages),
         limits=FROM_SERVER,
         body_time=60,
         max_in_flight=8,

@@ -39,6 +39,10 @@ def public(key: Key) -> P256Key:
     return parse_p256_key(key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
 
 
+def spki(key: Key) -> bytes:
+    return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
 def name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 

@@ -46,9 +46,11 @@ def test_the_bytes_are_pinned() -> None:
         b'{"at":1,"by":"operator:a","call":"c","outcome":"did_not_happen","reason":"r","replica":"gw","type":"resolved"}'
     )
     assert encode_event(DECIDED).decode() == (
-        '{"agent":"spiffe://example.org/agent/billing","assumes":[],"at":1763800000000,"body":"0d","call":"0b1e","code":null,'
+        '{"agent":"spiffe://example.org/agent/billing","assumes":[],"at":1763800000000,"body":"0d","call":"0b1e",'
+        '"carriers":[],"code":null,'
         '"decision":"deny","detail":"é\\n\u2028","direction":"to_server","effect":"irreversible","grants":[],"handles":[],'
-        '"key":"kPrK","manifest":"0e","method":"tools/call","name":"refund","pin":null,"policies":["b","a"],"policy":"0f",'
+        '"hears":[],"key":"kPrK","manifest":"0e","method":"tools/call","name":"refund","pin":null,"policies":["b","a"],"policy":"0f",'
+        '"proved":"",'
         '"redacted":[],"replica":"gw-1","revision":"2026-07-28","server":"crm","sources":[],"task":null,"type":"decided",'
         '"via":[]}'
     )

@@ -58,7 +58,9 @@ def test_a_method_that_nobody_knows_has_no_action() -> None:
 
 
 def test_the_context_carries_the_time_twice_and_what_is_named() -> None:
-    assert tool_context("pay", {"a": 1}, 5) == {"now": 5, "time": Datetime(5), "name": "pay", "args": {"a": 1}}
+    here = {"now": 5, "time": Datetime(5), "spread": 0, "name": "pay", "args": {"a": 1}}
+    assert tool_context("pay", {"a": 1}, 5) == here
+    assert tool_context("pay", {"a": 1}, 5, 3) == here | {"spread": 3}
     assert method_context("prompts/get", "p", "{}", 5)["name"] == "p"
     assert "name" not in method_context("tools/list", "p", "{}", 5)
     with pytest.raises(Refused):

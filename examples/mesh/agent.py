@@ -1,0 +1,134 @@
+"""One agent of the mesh, a process of its own: an A2A server on `a2a-sdk`, a model, tools over MCP.
+
+How it reaches tools and peers stands in `FOLDER/wiring/NAME.json`, read for each task; what it did is written to
+`FOLDER/transcripts.jsonl`, a line for each task.
+Decides nothing: its model does. INVARIANT: every call that the model asked for is in the transcript, with its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from a2a.helpers.proto_helpers import new_text_message
+from a2a.server.agent_execution import AgentExecutor, RequestContext
+from a2a.server.events import EventQueue
+from a2a.server.request_handlers import DefaultRequestHandlerV2
+from a2a.server.routes import create_agent_card_routes, create_jsonrpc_routes
+from a2a.server.tasks import InMemoryTaskStore
+from a2a.types import AgentCapabilities, AgentCard, AgentInterface, AgentSkill, Role
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from citywatch.core.errors import CitywatchError
+from citywatch.sdk.hooks.a2a import received
+from examples.mesh.cast import CAST, VERSION
+from examples.mesh.hands import Hand, Withheld, hands
+from examples.support_desk.agent import SEPARATOR, Step, Transcript, work
+from examples.support_desk.model import Model
+from examples.support_desk.servers.serving import guarded
+
+MAX_REPLY = 2000
+CARD = "/.well-known/agent-card.json"
+
+
+class Colleague(AgentExecutor):
+    """Does what it is asked, by its model, with what it has in hand; the same words are done once."""
+
+    def __init__(self, name: str, data: Path, model: Model) -> None:
+        self._name, self._data, self._model = name, data, model
+        self._done: set[tuple[str, str]] = set()
+
+    async def execute(self, context: RequestContext, event_queue: EventQueue) -> None:
+        words = context.get_user_input()
+        wiring = json.loads((self._data / "wiring" / f"{self._name}.json").read_text())
+        if (wiring["run"], words) in self._done:
+            await event_queue.enqueue_event(new_text_message("I have done that.", role=Role.ROLE_AGENT))
+            return
+        self._done.add((wiring["run"], words))
+        try:
+            asked = received(context)
+            async with hands(wiring, asked.chain, words) as held:
+                transcript = await _work(self._model, held, wiring["system"], words)
+        except* CitywatchError as failures:  # transports wrap what ends them
+            transcript = Transcript([], [], f"I could not begin: {failures.exceptions[0]}")
+        self._write(wiring["run"], words, transcript)
+        await event_queue.enqueue_event(new_text_message(_reply(transcript), role=Role.ROLE_AGENT))
+
+    async def cancel(self, context: RequestContext, event_queue: EventQueue) -> None:
+        """Nothing here takes so long."""
+
+    def _write(self, run: str, words: str, transcript: Transcript) -> None:
+        told = {"run": run, "agent": self._name, "asked": words, "steps": [asdict(one) for one in transcript.steps]}
+        with (self._data / "transcripts.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({**told, "final": transcript.final}) + "\n")
+
+
+async def _work(model: Model, held: list[Hand], system: str, words: str) -> Transcript:
+    by_name = {one.name: one for one in held}
+    offered = [found for one in held for found in await one.functions()]
+
+    async def call(name: str, arguments: dict[str, Any]) -> Step:
+        owner, _, function = name.partition(SEPARATOR)
+        if owner not in by_name:
+            return Step(owner, function, arguments, "failed", f"there is no `{name}`", {})
+        return await by_name[owner].do(function, arguments)
+
+    withheld = [await one.do("card", {}) for one in held if isinstance(one, Withheld)]
+    transcript = await work(model, offered, call, system, words)
+    transcript.steps[:0] = withheld
+    return transcript
+
+
+def _reply(transcript: Transcript) -> str:
+    told = [step.text for step in transcript.steps if step.outcome == "done"]
+    return "\n".join([transcript.final, *told])[:MAX_REPLY]
+
+
+def card(name: str, url: str, version: str = VERSION) -> AgentCard:
+    """What an agent says of itself."""
+    skills = [AgentSkill(id=one, name=one, description=text, tags=["mesh"]) for one, text in CAST[name].skills.items()]
+    return AgentCard(
+        name=name,
+        description=f"The {name} agent of Northwind Kitchen.",
+        version=version,
+        default_input_modes=["text/plain"],
+        default_output_modes=["text/plain"],
+        capabilities=AgentCapabilities(streaming=False),
+        supported_interfaces=[AgentInterface(url=f"{url}/a2a", protocol_binding="JSONRPC", protocol_version="1.0")],
+        skills=skills,
+    )
+
+
+def app(own: AgentCard, executor: AgentExecutor, token: str) -> ASGIApp:
+    """The agent as a web application: its card is for all, its work for those who know its token."""
+    handler = DefaultRequestHandlerV2(agent_executor=executor, task_store=InMemoryTaskStore(), agent_card=own)
+    inner = Starlette(routes=[*create_agent_card_routes(own), *create_jsonrpc_routes(handler, "/a2a")])
+    closed = guarded(inner, token)
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        await (inner if scope.get("path") == CARD else closed)(scope, receive, send)
+
+    return serve
+
+
+def run(build: Callable[[str], ASGIApp], listener: socket.socket) -> None:
+    """Serve what `build(url)` gives until standard input ends."""
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    config = uvicorn.Config(build(url), log_level="warning", access_log=False, timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+
+    def stop() -> None:
+        sys.stdin.buffer.read()
+        server.should_exit = True
+
+    threading.Thread(target=stop, daemon=True).start()
+    asyncio.run(server.serve(sockets=[listener]))

@@ -1,0 +1,1 @@
+"""A look-alike takes a hand-over: see `README.md`."""

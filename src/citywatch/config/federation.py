@@ -1,0 +1,84 @@
+"""The `federation` part of the file: other trust domains whose papers are believed, and where their bundles come from.
+
+Decides which declarations make sense; which agents of a domain may call is said under `agents`. INVARIANTS: a domain's
+bundle comes over HTTPS or from a file, never over plain HTTP; an endpoint that proves itself by SPIFFE has a bundle to
+begin with; our own domain is nobody's neighbour.
+SPEC: SPIFFE Federation §5.1 and §5.2.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlunsplit
+
+from citywatch.config.document import Node, Table
+from citywatch.config.reader import Notes, Reader, duration, named, one_of, url, where
+from citywatch.config.settings import Neighbour
+from citywatch.config.table import Section, table
+from citywatch.core.names import parse_domain, parse_spiffe_id
+
+WEB, SPIFFE = "https_web", "https_spiffe"
+
+
+def federation(home: str) -> Reader[dict[str, Neighbour]]:
+    """All neighbours of the trust domain `home`."""
+
+    def neighbour(notes: Notes, node: Node, path: str, domain: str) -> Neighbour | None:
+        section = Section(notes, node, path, "federation.*")
+        if domain == home:
+            notes.wrong(node, path, "this is our own trust domain", "remove it")
+        plain = Neighbour(domain=domain)
+        found = Neighbour(
+            domain=domain,
+            bundle=section.maybe("bundle", where),
+            endpoint=section.maybe("endpoint", _https),
+            endpoint_id=section.get("endpoint_id", _endpoint_id(domain), ""),
+            ca=section.maybe("ca", where),
+            refresh_ms=section.get("refresh", duration("1s", "24h"), 0),
+            max_age_ms=section.get("max_age", duration("1m", "366d"), plain.max_age_ms),
+        )
+        profile = section.maybe("profile", one_of((WEB, SPIFFE)))
+        if isinstance(node, Table):
+            _check_endpoint(section, found, profile)
+        return found
+
+    return table(named(parse_domain), neighbour)
+
+
+def _check_endpoint(section: Section, found: Neighbour, profile: str | None) -> None:
+    notes, node, path = section.notes, section.node, section.path
+    if not section.has("endpoint"):
+        if not section.has("bundle"):
+            notes.wrong(node, path, "nothing says where its bundle is", "write `bundle: <file>` or `endpoint: <url>`")
+        for key in ("profile", "endpoint_id", "ca"):
+            if section.has(key):
+                section.wrong(key, "this is about an endpoint, and there is none", "write `endpoint: <url>`")
+    elif profile == SPIFFE:
+        section.need("endpoint_id", named(lambda word: str(parse_spiffe_id(word))), "spiffe://partner.example/gateway")
+        if not section.has("bundle"):
+            notes.wrong(node, path, "`bundle` is missing: nothing proves the endpoint the first time", "add the file")
+        if section.has("ca"):
+            section.wrong("ca", f"with {SPIFFE} the domain's own bundle is what is trusted", "remove it")
+    elif not section.has("profile"):
+        # No default: which authority vouches for the endpoint is a security parameter.
+        notes.wrong(node, path, "`profile` is missing", f"write `profile: {WEB}` or `profile: {SPIFFE}`")
+    elif section.has("endpoint_id"):
+        section.wrong("endpoint_id", f"with {WEB} the endpoint proves its host's name", f"write `profile: {SPIFFE}`")
+
+
+def _https(notes: Notes, node: Node, path: str) -> str | None:
+    found = url(notes, node, path)
+    if found is not None and found.scheme != "https":
+        notes.wrong(node, path, "a bundle over plain HTTP is anybody's", "write an https URL")
+        return None
+    return None if found is None else urlunsplit(found)
+
+
+def _endpoint_id(domain: str) -> Reader[str]:
+    def read(notes: Notes, node: Node, path: str) -> str | None:
+        found = named(lambda word: str(parse_spiffe_id(word)))(notes, node, path)
+        if found is not None and parse_spiffe_id(found).domain != domain:
+            notes.wrong(node, path, f"the endpoint is not of `{domain}`", "name one of its own")
+            return None
+        return found
+
+    return read

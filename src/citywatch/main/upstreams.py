@@ -1,0 +1,87 @@
+"""The servers of the file as upstreams: over HTTP, as programs, and the gateway's own desk for what it hides.
+
+Decides nothing about calls. INVARIANT: a program gets the environment that the file gives it, and nothing of ours.
+"""
+
+from __future__ import annotations
+
+import os
+
+from citywatch.adapters.reader import Desk, Endpoint
+from citywatch.adapters.upstream import HttpServer, HttpUpstream, Patience, StdioServer
+from citywatch.config import Exchanged, FromEnvironment, Http, Program, Reader, Server, Settings
+from citywatch.core.enforce.own import SERVER as OWN
+from citywatch.core.enforce.own import own_tools
+from citywatch.core.errors import Malformed
+from citywatch.core.manifest import ToolManifest
+from citywatch.main.peers import secret_at
+from citywatch.main.place import Place
+from citywatch.service.ports import Upstream
+
+
+def build_upstreams(place: Place) -> dict[str, Upstream]:
+    """The configured servers, ready to be called."""
+    upstreams = {name: _upstream(place, server) for name, server in place.settings.servers.items()}
+    if _has_handles(place.settings):
+        upstreams[OWN] = Desk(_reader(place.settings.reader))
+    if any(isinstance(server.reach, Program) for server in place.settings.servers.values()):
+        from citywatch.adapters.upstream import StdioUpstream, check_apart
+
+        check_apart(one.server for one in upstreams.values() if isinstance(one, StdioUpstream))
+    return upstreams
+
+
+def _has_handles(settings: Settings) -> bool:
+    """Whether agents are given handles, so that there is something to ask about."""
+    hides = any(tool.hides for server in settings.servers.values() for tool in server.tools.values())
+    return hides or any(agent.handles for agent in settings.agents.values())
+
+
+def own_server(settings: Settings) -> dict[str, dict[str, ToolManifest]]:
+    """The gateway's own server, where there are handles to ask about."""
+    if not _has_handles(settings):
+        return {}
+    return {OWN: own_tools(None if settings.reader is None else settings.reader.audience)}
+
+
+def _reader(settings: Reader | None) -> Endpoint | None:
+    if settings is None:
+        return None
+    seconds = settings.timeout_ms / 1000
+    return Endpoint(settings.url, settings.model, secret_at(settings.credential), timeout_s=seconds, ca=settings.ca)
+
+
+def _upstream(place: Place, server: Server) -> Upstream:
+    seconds = server.timeout_ms / 1000
+    patience = Patience(first_byte=seconds, total=max(seconds, Patience().total))
+    if isinstance(server.reach, Http):
+        reach = server.reach
+        takes_tokens = isinstance(reach.credential, Exchanged)
+        settings = HttpServer(
+            name=server.name, url=reach.url, ca=reach.ca, takes_tokens=takes_tokens, patience=patience
+        )
+        return HttpUpstream(settings, secret_at(reach.credential))
+    from citywatch.adapters.upstream import StdioUpstream
+
+    return StdioUpstream(_stdio(place, server.name, server.reach, patience))
+
+
+def _stdio(place: Place, name: str, program: Program, patience: Patience) -> StdioServer:
+    environment: dict[str, str] = {}
+    for key, value in program.env.items():
+        if isinstance(value, FromEnvironment):
+            if value.name not in os.environ:
+                raise Malformed(f"server `{name}` wants `{value.name}` from the environment, and it is not set")
+            environment[key] = os.environ[value.name]
+        else:
+            environment[key] = value
+    return StdioServer(
+        name=name,
+        command=program.command,
+        env=environment,
+        cwd=program.cwd,
+        user=program.user,
+        unsafe_same_user=program.user is None,
+        private=(str(place.state.resolve()),),
+        patience=patience,
+    )
