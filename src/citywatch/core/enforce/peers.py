@@ -11,8 +11,8 @@ asked after it. INVARIANTS
    inherits nothing.
 4. A push goes to the address that the file gives the agent, and to no other: an address in a message is somebody's
    wish, and could be inside of our own network.
-5. What an agent is not to have is looked for in whole replies: where there is a ruling, there are no streams, and no
-   pushes.
+5. What an agent is not to have is looked for in whole replies and in streams (`streamed`), and not across pushes: where
+   there is a ruling, there are none.
 """
 
 from __future__ import annotations
@@ -83,8 +83,6 @@ def unspoken(call: Call, rules: Rules, agent: AgentRow | None, things: Mapping[K
         return Deny(Reason(Code.PEER_TASK_UNKNOWN))
     if (refusal := _unpushed(call, caller, peer, rules)) is not None:
         return refusal
-    if a2a.streams(call.method) and not rules.cleared(caller).is_open and not rules.observe:  # INVARIANT: 5.
-        return Deny(Reason(Code.CONTENT_WITHHELD, detail="a stream is not looked through: use `SendMessage`"))
     return None
 
 
