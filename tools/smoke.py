@@ -37,11 +37,11 @@ def expect(holds: bool, what: str) -> None:
 
 
 def run(*command: str | Path, cwd: Path, status: int = 0) -> str:
-    """Run a command, expect its exit status, return what it printed."""
+    """Run a command, expect its exit status, return what it printed; where that is no 0, what it complained of."""
     done = subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True, check=False)
     shown = " ".join(map(str, command))
     expect(done.returncode == status, f"`{shown}` ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-    return done.stdout
+    return done.stdout if status == 0 else done.stderr
 
 
 def check_package() -> str:
@@ -64,6 +64,8 @@ def check_command(version: str) -> None:
     """Step 2."""
     expect(version in run(COMMAND, "--version", cwd=HERE), "`citywatch --version` does not say the version")
     expect("Usage: citywatch" in run(COMMAND, "--help", cwd=HERE), "`citywatch --help` does not say how to use it")
+    lacking = run(COMMAND, "demo", cwd=HERE, status=2)  # the examples came along; what they run with is an extra
+    expect("pip install 'citywatch[demo]'" in lacking, f"`citywatch demo` does not say what it needs: {lacking}")
     print("the command answers")
 
 

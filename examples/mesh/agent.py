@@ -12,6 +12,7 @@ import json
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -37,6 +38,7 @@ from examples.support_desk.model import Model
 from examples.support_desk.servers.serving import guarded
 
 MAX_REPLY = 2000
+Span = tuple[int, int]
 CARD = "/.well-known/agent-card.json"
 
 
@@ -57,35 +59,43 @@ class Colleague(AgentExecutor):
         try:
             asked = received(context)
             async with hands(wiring, asked.chain, words) as held:
-                transcript = await _work(self._model, held, wiring["system"], words)
+                transcript, times = await _work(self._model, held, wiring["system"], words)
         except* CitywatchError as failures:  # transports wrap what ends them
-            transcript = Transcript([], [], f"I could not begin: {failures.exceptions[0]}")
-        self._write(wiring["run"], words, transcript)
+            transcript, times = Transcript([], [], f"I could not begin: {failures.exceptions[0]}"), []
+        self._write(wiring["run"], words, transcript, times)
         await event_queue.enqueue_event(new_text_message(_reply(transcript), role=Role.ROLE_AGENT))
 
     async def cancel(self, context: RequestContext, event_queue: EventQueue) -> None:
         """Nothing here takes so long."""
 
-    def _write(self, run: str, words: str, transcript: Transcript) -> None:
-        told = {"run": run, "agent": self._name, "asked": words, "steps": [asdict(one) for one in transcript.steps]}
+    def _write(self, run: str, words: str, transcript: Transcript, times: list[Span]) -> None:
+        steps = [{**asdict(one), "span": span} for one, span in zip(transcript.steps, times, strict=True)]
+        told = {"run": run, "agent": self._name, "asked": words, "steps": steps}
         with (self._data / "transcripts.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({**told, "final": transcript.final}) + "\n")
 
 
-async def _work(model: Model, held: list[Hand], system: str, words: str) -> Transcript:
+async def _work(model: Model, held: list[Hand], system: str, words: str) -> tuple[Transcript, list[Span]]:
+    """What was done, and from when to when each call was open."""
+    times: list[Span] = []
     by_name = {one.name: one for one in held}
     offered = [found for one in held for found in await one.functions()]
 
     async def call(name: str, arguments: dict[str, Any]) -> Step:
         owner, _, function = name.partition(SEPARATOR)
         if owner not in by_name:
+            times.append((time.monotonic_ns(), time.monotonic_ns()))
             return Step(owner, function, arguments, "failed", f"there is no `{name}`", {})
-        return await by_name[owner].do(function, arguments)
+        begun = time.monotonic_ns()
+        step = await by_name[owner].do(function, arguments)
+        times.append((begun, time.monotonic_ns()))
+        return step
 
+    begun = time.monotonic_ns()
     withheld = [await one.do("card", {}) for one in held if isinstance(one, Withheld)]
     transcript = await work(model, offered, call, system, words)
     transcript.steps[:0] = withheld
-    return transcript
+    return transcript, [*((begun, begun) for _ in withheld), *times]
 
 
 def _reply(transcript: Transcript) -> str:

@@ -31,7 +31,7 @@ CAST: Mapping[str, Part] = {
         ("technical", "billing", "processing"),
     ),
     "reception": Part(
-        "You are the reception of Northwind Kitchen. Read the ticket that the user names.",
+        "You are the reception of Northwind Kitchen. Whoever can do what is asked is among your colleagues.",
         _message("reception"),
         ("tickets", "notes"),
         ("billing", "technical"),

@@ -35,7 +35,8 @@ class Fact:
 
 @dataclass(frozen=True)
 class Act:
-    """One call of one agent, or of the attacker, and its end; `decision` finds it in the log."""
+    """One call of one agent, or of the attacker, and its end; `decision` finds it in the log, `depth` says how many
+    calls were open around it."""
 
     agent: str
     what: str
@@ -44,6 +45,7 @@ class Act:
     code: str = ""
     detail: str = ""
     decision: str = ""
+    depth: int = 0
 
 
 @dataclass(frozen=True)

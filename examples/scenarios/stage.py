@@ -33,6 +33,8 @@ class Stage:
         self.agents = agents
         self.world = drawn
         self.city = City(folder / "city", mesh, show)
+        self.done: tuple[Act, ...] = ()
+        """What was done in the last handling."""
         self._run = 0
 
     @property
@@ -73,9 +75,9 @@ class Stage:
         """One of the three handlings, on fresh books."""
         world.build(self.data)
         play = {"undefended": scenario.undefended, "honest": scenario.honest, "defended": scenario.defended}[kind]
-        done = tuple(play(self, drawn))
-        stopped = () if kind == "undefended" else self._stopped(done)
-        return Handling(done, tuple(scenario.facts(self, drawn)), stopped)
+        self.done = tuple(play(self, drawn))
+        stopped = () if kind == "undefended" else self._stopped(self.done)
+        return Handling(self.done, tuple(scenario.facts(self, drawn)), stopped)
 
     def _next(self, kind: str) -> str:
         self._run += 1
@@ -93,20 +95,26 @@ class Stage:
 
 
 def acts(transcripts: Sequence[Mapping[str, Any]]) -> list[Act]:
-    """All that was done, by whom, in the order in which the agents were done."""
-    return [
-        Act(
-            agent=one["agent"],
-            what=f"{step['server']}/{step['tool']}",
-            shown=_shown(step["arguments"]),
-            outcome=step["outcome"],
-            code=step["meta"].get("code", ""),
-            detail=step["meta"].get("detail", ""),
-            decision=step["meta"].get("decision", ""),
+    """All that was done, by whom, in the order in which it was begun; a colleague acts within being asked."""
+    found: list[Act] = []
+    open_until: list[int] = []
+    every = [(step["span"], one["agent"], step) for one in transcripts for step in one["steps"]]
+    for (begun, ended), agent, step in sorted(every, key=lambda each: each[0]):
+        open_until = [end for end in open_until if end > begun]
+        found.append(
+            Act(
+                agent=agent,
+                what=f"{step['server']}/{step['tool']}",
+                shown=_shown(step["arguments"]),
+                outcome=step["outcome"],
+                code=step["meta"].get("code", ""),
+                detail=step["meta"].get("detail", ""),
+                decision=step["meta"].get("decision", ""),
+                depth=len(open_until),
+            )
         )
-        for one in transcripts
-        for step in one["steps"]
-    ]
+        open_until.append(ended)
+    return found
 
 
 def tried(agent: str, what: str, shown: str, failure: Failed | None) -> Act:

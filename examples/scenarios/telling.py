@@ -7,6 +7,7 @@ holds, and it ends with an error if the story did not hold.
 from __future__ import annotations
 
 import random
+import re
 import time
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from examples.support_desk.screen import Row, Screen
 
 MARKS = {"done": ("✓", "green"), "refused": ("✗", "yellow"), "failed": ("!", "red")}
 SEED = 20261126
-WIDTH = 30
+WIDTH, NAMES, DEEPEST = 30, 18, 3
 Played = tuple[Handling, Handling, Handling]
 """Undefended, honest, defended."""
 
@@ -64,7 +65,7 @@ def introduce(screen: Screen, scenario: Scenario, drawn: Drawn, model: Model) ->
     screen.title(f"citywatch · {scenario.name}", "Northwind Kitchen")
     screen.heading(1, scenario.title)
     for number, step in enumerate(scenario.steps, start=1):
-        screen.row(((f"{number}. ", "dim"), (step, "")))
+        screen.say(f"{number}. {step}")
     screen.line()
     text, attack = scenario.asked(drawn)
     screen.quote(text, attack)
@@ -80,7 +81,8 @@ def show(screen: Screen, handling: Handling) -> None:
         screen.row(_row(act))
     screen.line()
     for fact in handling.facts:
-        screen.row(((f"{fact.label:<{WIDTH}}", "dim"), (fact.text, _style(fact))))
+        if fact.harm or fact.true:
+            screen.row(((f"{fact.label:<{WIDTH}}", "dim"), (fact.text, _style(fact))))
 
 
 def reason(screen: Screen, stopped: Stopped) -> None:
@@ -99,7 +101,7 @@ def compare(screen: Screen, *handlings: Handling) -> None:
     titles: Row = ((" " * WIDTH, ""), *((f"{one:<{third}}", "dim") for one in ("undefended", "honest", "defended")))
     screen.row(titles)
     for facts in zip(*(one.facts for one in handlings), strict=True):
-        cells = [(f"{fact.text:<{third}}", _style(fact)) for fact in facts]
+        cells = [(f"{fact.text if fact.harm or fact.true else '–':<{third}}", _style(fact)) for fact in facts]
         screen.row(((f"{facts[0].label:<{WIDTH}}", ""), *cells))
 
 
@@ -110,6 +112,11 @@ def audit(screen: Screen, stage: Stage, defended: Handling) -> None:
     if calls:
         screen.line()
         screen.ran(("citywatch", "why", calls[0]), _head(stage.city.run("why", calls[0], shown=False)))
+    else:  # nothing of it ever became a call that could be decided about
+        shown = stage.city.run("log", "show", "--last", "60", shown=False).splitlines()
+        kept = [line for line in shown if re.match(r" *\d+  [\d-]+ [\d:]+  (rejected|tool_changed) ", line)]
+        screen.line()
+        screen.ran(("citywatch", "log", "show", "--last", "60"), "\n".join(kept))
 
 
 def conclude(screen: Screen, scenario: Scenario, model: Model, handlings: Played, seconds: float) -> int:
@@ -127,7 +134,8 @@ def conclude(screen: Screen, scenario: Scenario, model: Model, handlings: Played
 def _row(act: Act) -> Row:
     mark, style = MARKS[act.outcome]
     loud = "yellow" if act.outcome == "refused" else ""
-    return ((mark, style), (f" {act.agent:<11}", "bold"), (f"{act.what:<27} ", loud), (act.shown, "dim"))
+    within = f"{'  ' * min(act.depth, DEEPEST)}{act.agent}"
+    return ((mark, style), (f" {within:<{NAMES}}", "bold"), (f"{act.what:<27} ", loud), (act.shown, "dim"))
 
 
 def _style(fact: Fact) -> str:

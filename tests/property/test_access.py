@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from random import Random
 from typing import Any, cast
+from urllib.parse import urlencode
 
 import msgspec
 import pytest
@@ -15,7 +17,7 @@ from bench.grants import NOW, Author, Presented
 from citywatch.core.delegation.chain import verify_chain
 from citywatch.core.enforce.acting import acting
 from citywatch.core.enforce.verify import Authority
-from citywatch.core.errors import Malformed, Refused
+from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.identity.access import (
     LONGEST_MS,
     MAX_ACTORS,
@@ -24,6 +26,15 @@ from citywatch.core.identity.access import (
     format_actors,
     parse_actors,
     scope_word,
+)
+from citywatch.core.wire.token_request import (
+    CHAIN_TYPE,
+    GRANT_TYPE,
+    JWT_TYPE,
+    MAX_BYTES,
+    MAX_FIELDS,
+    parse_token_request,
+    refusal,
 )
 
 DRAWN = 400
@@ -115,3 +126,34 @@ def _payload(text: str) -> bytes:
     from citywatch.core.signature import parse_b64url
 
     return parse_b64url(text.split(".")[0])
+
+
+# ---- requests for tokens -----------------------------------------------------------------------------------------
+
+FIELDS = st.sampled_from(
+    ["grant_type", "subject_token", "subject_token_type", "actor_token", "actor_token_type", "resource", "scope", "x"]
+)
+WORDS = st.sampled_from([GRANT_TYPE, CHAIN_TYPE, JWT_TYPE, "a", "a b", "", "https://r.example", "é", "a,b", "%"])
+FORMS = st.lists(st.tuples(FIELDS, WORDS), max_size=9).map(lambda pairs: urlencode(pairs).encode())
+
+
+@given(st.one_of(FORMS, st.binary(max_size=300), FORMS.map(lambda form: form.replace(b"%", b"%%"))))
+def test_any_bytes_are_a_request_or_refused(body: bytes) -> None:
+    try:
+        asked = parse_token_request(body)
+    except (Malformed, Refused) as failure:
+        code = failure.code if isinstance(failure, Refused) else Code.MALFORMED
+        told = json.loads(refusal(code, str(failure)))
+        assert told["error"] in ("invalid_request", "invalid_target", "invalid_scope", "unsupported_grant_type")
+        assert told["error_description"].isascii()
+        return
+    assert (asked.own is None) != (asked.chain == ())
+    assert asked.scopes
+    assert asked.resource
+
+
+def test_a_request_is_bounded() -> None:
+    with pytest.raises(Malformed, match="at most"):
+        parse_token_request(b"a" * (MAX_BYTES + 1))
+    with pytest.raises(Malformed, match="no form"):
+        parse_token_request(b"&".join(b"f%d=1" % place for place in range(MAX_FIELDS + 1)))

@@ -130,6 +130,7 @@ FOREIGN = f"{DOMAIN}federation: {{p.example: {{bundle: p.json}}}}\nagents:\n  a:
 KINDS_OF_KEYS = "use an Ed25519 key, or one on P-256"
 ISSUER = "issuer: https://gateway.acme.example\n"
 TOKENS = "url: http://127.0.0.1/\ncredential: {exchange: {resource: https://a.example"
+DEPOT = "a: {resource: https://a.example, scopes: [x]}"
 INLINE = "a credential is never written into this file"
 FROM = "write {env: NAME} or {file: path}, and change the secret if this file was shared"
 LINES = "write `key: value` lines, indented below this key"
@@ -445,8 +446,8 @@ BAD: list[tuple[str, str, str, str]] = [
         "",
         "unknown key `zzz`",
         "write one of trust_domain, listen, names, state, policies, temporal_rules, plan_templates, boilerplate, "
-        "origin, issuer, agents, servers, peers, federation, attestors, principals, audiences, reader, content, "
-        "limits, witnesses, witness_quorum, unsafe_observe",
+        "origin, issuer, resources, agents, servers, peers, federation, attestors, principals, audiences, reader, "
+        "content, limits, witnesses, witness_quorum, unsafe_observe",
     ),
     (f"{DOMAIN}listen: §[]\n", "listen", "an empty list", "name at least one, or remove the key"),
     (
@@ -806,6 +807,53 @@ BAD: list[tuple[str, str, str, str]] = [
         + "  other:\n    url: http://127.0.0.1:1/\n    credential: {exchange: {resource: 'https://A.example:443/'}}\n",
         "servers",
         "`ledger` and `other` are one resource: each could use a token that the other was shown",
+        "give each server a resource of its own",
+    ),
+    (
+        f"{DOMAIN}resources: {{§a: {{resource: https://a.example, scopes: [x]}}}}\n".replace("res", "§res", 1).replace(
+            "{§a", "{a"
+        ),
+        "resources",
+        "`a` takes access tokens, and nobody issues them",
+        "write the address at which servers reach this gateway, such as `issuer: https://gateway.acme.example`",
+    ),
+    (
+        f"{DOMAIN}{ISSUER}resources: {{a: §{{scopes: [x]}}}}\n",
+        "resources.a",
+        "`resource` is missing",
+        "write `resource: https://warehouse.acme.example/`",
+    ),
+    (
+        f"{DOMAIN}{ISSUER}resources: {{a: §{{resource: https://a.example}}}}\n",
+        "resources.a",
+        "`scopes` is missing",
+        "write `scopes: [orders.read]`",
+    ),
+    (
+        f"{DOMAIN}{ISSUER}resources: {{a: {{resource: https://a.example, scopes: [x], audience: §[everybody, b]}}}}\n",
+        "resources.a.audience",
+        "`everybody` stands beside others",
+        "name the audiences, or write [everybody]",
+    ),
+    (
+        server(
+            "url: http://127.0.0.1/", f"{ISSUER}resources: {{ledger: §{{resource: https://a.example, scopes: [x]}}}}\n"
+        ),
+        "resources.ledger",
+        "`ledger` is a server or peer of this file too",
+        "give the resource another name",
+    ),
+    (
+        f"{DOMAIN}{ISSUER}§resources:\n  a: {{resource: https://a.example, scopes: [x]}}\n"
+        "  b: {resource: https://a.example/, scopes: [x]}\n",
+        "resources",
+        "`a` and `b` are one resource: a token for the one would be good for the other",
+        "give each a resource of its own",
+    ),
+    (
+        server(TOKENS + "}}", f"{ISSUER}resources: {{{DEPOT}}}\n").replace("serv", "§serv"),
+        "servers",
+        "agents are given tokens for `a`, which is `ledger`: they would go around the gateway",
         "give each server a resource of its own",
     ),
     (
@@ -1443,7 +1491,7 @@ def test_every_key_has_a_bad_input() -> None:
         for shape in (path, f"{path}.{missing[1]}" if missing else path):
             shape = re.sub(r"\[\d+\]", "[]", shape)
             shape = re.sub(r"^federation\.\w+\.example", "federation.*", shape)
-            shape = re.sub(r"^(agents|servers|peers|attestors|principals)\.[^.]+", r"\1.*", shape)
+            shape = re.sub(r"^(agents|servers|peers|attestors|principals|resources)\.[^.]+", r"\1.*", shape)
             shape = re.sub(r"\.output\.\$\.status\b", ".output.*", shape)
             shape = re.sub(r"\.(tools|parameters|budgets|env)\.(?!from\b)[^.]+", r".\1.*", shape)
             seen.add(shape)

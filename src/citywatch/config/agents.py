@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from urllib.parse import urlunsplit
 
+from citywatch.config.addresses import push_address
 from citywatch.config.content import content
 from citywatch.config.document import Items, Node, Scalar
 from citywatch.config.reader import (
@@ -25,9 +25,7 @@ from citywatch.config.reader import (
     shown,
     some,
     text,
-    url,
 )
-from citywatch.config.servers import loopback
 from citywatch.config.settings import Agent
 from citywatch.config.table import Section, table
 from citywatch.core.enforce.own import SERVER as OWN
@@ -92,17 +90,6 @@ def agents(
         )
 
     return table(named(lambda name: parse_segment(name, "name for an agent")), agent)
-
-
-def push_address(notes: Notes, node: Node, path: str) -> str | None:
-    """An address that is pushed to: over https, or on this machine by its number."""
-    parts = url(notes, node, path)
-    if parts is None:
-        return None
-    if parts.scheme == "http" and not loopback(parts.hostname or ""):
-        notes.wrong(node, path, "pushes would go out in plain text", "write https, or http://127.0.0.1:port/")
-        return None
-    return urlunsplit(parts)
 
 
 def spiffe_id(domains: Collection[str]) -> Reader[str]:

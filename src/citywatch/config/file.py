@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from ipaddress import ip_address
 
+from citywatch.config.addresses import loopback
 from citywatch.config.agents import Declared, agents
 from citywatch.config.attestors import attestors
 from citywatch.config.audiences import audiences
@@ -21,7 +22,7 @@ from citywatch.config.peers import peers
 from citywatch.config.principals import principals
 from citywatch.config.reader import Notes, duration, each, flag, integer, named, shown, size, some, text, url, where
 from citywatch.config.readers import reader
-from citywatch.config.servers import loopback, server
+from citywatch.config.servers import server
 from citywatch.config.settings import (
     Agent,
     ConfigError,
@@ -35,7 +36,7 @@ from citywatch.config.settings import (
     Witness,
 )
 from citywatch.config.table import Section, table
-from citywatch.config.tokens import check_resources, issuer
+from citywatch.config.tokens import check_resources, issuer, resources
 from citywatch.core.enforce.own import SERVER as OWN
 from citywatch.core.enforce.own import TOOLS as OWN_TOOLS
 from citywatch.core.errors import Malformed
@@ -87,7 +88,8 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         "peers", peers(_people(root)["agent"], {OWN, *servers}, seen_by), {}
     )
     named_issuer = section.maybe("issuer", issuer)
-    check_resources(section, _over_http(servers, spoken_to), named_issuer)
+    beyond = section.get("resources", resources({OWN, *servers, *spoken_to}), {})
+    check_resources(section, _over_http(servers, spoken_to), beyond, named_issuer)
     witnesses, quorum = _witnesses(section)
     observe = section.get(OBSERVE, flag, False)
     settings = Settings(
@@ -119,6 +121,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         plan_templates=section.maybe("plan_templates", where),
         boilerplate=section.maybe("boilerplate", where),
         issuer=named_issuer,
+        resources=beyond,
     )
     where_to = "name the people whose words steer acts under `principals`, or remove `{}`"
     hiding = [name for name, one in servers.items() if any(tool.hides for tool in one.tools.values())]

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit, urlunsplit
 
-from citywatch.config.agents import audience, push_address
+from citywatch.config.addresses import push_address
+from citywatch.config.agents import audience
 from citywatch.config.document import Node, Table
 from citywatch.config.reader import Notes, Reader, duration, instead, named, one_of, shown, some, text, url
 from citywatch.config.servers import reach_over_http

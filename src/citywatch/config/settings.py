@@ -13,7 +13,7 @@ import msgspec
 
 from citywatch.core.canonical import canonical, digest
 from citywatch.core.errors import Malformed
-from citywatch.core.manifest import EVERYBODY, Budget, Delivery, Peer, Principal, ToolManifest
+from citywatch.core.manifest import EVERYBODY, Budget, Delivery, Peer, Principal, ResourceServer, ToolManifest
 from citywatch.core.names import AgentId, parse_spiffe_id
 
 
@@ -223,6 +223,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     federation: Mapping[str, Neighbour] = {}
     attestors: Mapping[str, str] = {}
     issuer: str | None = None
+    resources: Mapping[str, ResourceServer] = {}
 
     def agent_id(self, name: str) -> AgentId:
         """The agent that has this name in the file; one of another trust domain is of that one, by its name here."""
@@ -274,6 +275,8 @@ def manifest_digest(settings: Settings) -> str:
         declared["principals"] = msgspec.to_builtins(settings.principals)
     if settings.peers:
         declared["peers"] = msgspec.to_builtins(settings.peers)
+    if settings.resources:
+        declared["resources"] = msgspec.to_builtins(settings.resources)
     if settings.federation:
         declared["federation"] = msgspec.to_builtins(settings.federation)
     if settings.attestors:

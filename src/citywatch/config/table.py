@@ -28,6 +28,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "boilerplate",
         "origin",
         "issuer",
+        "resources",
         "agents",
         "servers",
         "peers",
@@ -79,6 +80,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "servers.*.tools.*.parameters.*": ("type", "scale", "role", "party", "adds"),
     "servers.*.tools.*.output.*": ("label", "party", "key", "readers", "handle", "deliver"),
     "servers.*.tools.*.parts": ("label", "readers"),
+    "resources.*": ("resource", "scopes", "audience"),
     "federation.*": ("bundle", "endpoint", "profile", "endpoint_id", "ca", "refresh", "max_age"),
     "peers.*": (
         "url",

@@ -9,13 +9,16 @@ SPEC: RFC 8707 §2 (a resource is an absolute URI without a fragment), RFC 8414 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
+from citywatch.config.agents import audience
 from citywatch.config.document import Node
-from citywatch.config.reader import Notes, each, shown, text, url
+from citywatch.config.reader import Notes, Reader, each, named, shown, some, text, url
 from citywatch.config.settings import Exchanged, Http
-from citywatch.config.table import Section
+from citywatch.config.table import Section, table
+from citywatch.core.manifest import EVERYBODY, ResourceServer
+from citywatch.core.names import parse_segment
 
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,128}\Z")
 _NEEDS_ISSUER = "write the address at which servers reach this gateway, such as `issuer: https://gateway.acme.example`"
@@ -38,9 +41,38 @@ def issuer(notes: Notes, node: Node, path: str) -> str | None:
     return None if parts is None else urlunsplit((parts.scheme, parts.netloc, "", "", ""))
 
 
-def check_resources(section: Section, reached: Iterable[tuple[str, Http]], issuer: str | None) -> None:
+def resources(taken: Collection[str]) -> Reader[dict[str, ResourceServer]]:
+    """The resource servers that agents go to by themselves; `taken` are the names of servers and peers."""
+
+    def resource(notes: Notes, node: Node, path: str, name: str) -> ResourceServer | None:
+        section = Section(notes, node, path, "resources.*")
+        if name in taken:
+            notes.wrong(node, path, f"`{name}` is a server or peer of this file too", "give the resource another name")
+        identifier = section.need("resource", _resource, "https://warehouse.acme.example/")
+        scopes = section.need("scopes", some(_scope), "[orders.read]")
+        seen_by = section.get("audience", audience, (EVERYBODY,))
+        if identifier is None or scopes is None:
+            return None
+        return ResourceServer(identifier=identifier, scopes=scopes, audience=seen_by)
+
+    return table(named(lambda name: parse_segment(name, "name for a resource")), resource)
+
+
+def check_resources(
+    section: Section,
+    reached: Iterable[tuple[str, Http]],
+    beyond: Mapping[str, ResourceServer],
+    issuer: str | None,
+) -> None:
     """Note what does not fit together: tokens without an issuer, one resource for two servers."""
     taken: dict[str, str] = {}
+    for name, one in beyond.items():
+        if issuer is None:
+            section.wrong("resources", f"`{name}` takes access tokens, and nobody issues them", _NEEDS_ISSUER)
+            return
+        if (other := taken.setdefault(_same(one.identifier), name)) != name:
+            why = f"`{other}` and `{name}` are one resource: a token for the one would be good for the other"
+            section.wrong("resources", why, "give each a resource of its own")
     for name, reach in reached:
         if not isinstance(reach.credential, Exchanged):
             continue
@@ -52,6 +84,8 @@ def check_resources(section: Section, reached: Iterable[tuple[str, Http]], issue
         other = taken.setdefault(key, name)
         if other != name:
             why = f"`{other}` and `{name}` are one resource: each could use a token that the other was shown"
+            if other in beyond:
+                why = f"agents are given tokens for `{other}`, which is `{name}`: they would go around the gateway"
             section.wrong(place, why, "give each server a resource of its own")
 
 

@@ -417,13 +417,15 @@ class PartiesForgotten(Event, frozen=True, kw_only=True, tag="parties_forgotten"
 
 
 class CredentialIssued(Event, frozen=True, kw_only=True, tag="credential_issued"):
-    """An SVID was issued; `kind` is x509, jwt or wit, `digest` hashes it, the secret itself is nowhere."""
+    """An SVID was issued, or an agent was handed a token; `kind` is x509, jwt, wit or access, `digest` hashes it, the
+    secret itself is nowhere. `call` is the one that asked for it."""
 
     agent: str
     key: str
     kind: str
     digest: str
     not_after: int
+    call: str = ""
 
 
 class ToolApproved(Event, frozen=True, kw_only=True, tag="tool_approved"):

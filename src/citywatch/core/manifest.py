@@ -40,6 +40,16 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     pushes: Mapping[str, str] = {}
 
 
+class ResourceServer(msgspec.Struct, frozen=True, kw_only=True):
+    """A resource server that agents go to by themselves, with a token of ours: its identifier (RFC 8707), the scopes
+    that an agent may ask for. `audience` are those who may see what it is told.
+    """
+
+    identifier: str
+    scopes: tuple[str, ...]
+    audience: tuple[str, ...] = (EVERYBODY,)
+
+
 class ParameterType(StrEnum):
     """The type under which policy sees an argument. Without one, the tool's input schema decides."""
 

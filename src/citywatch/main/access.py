@@ -36,7 +36,14 @@ def access_tokens(
     if settings.issuer is None:
         return None
     signing = GenerationKeys(keys, row).now
-    return AccessTokens(issuer=settings.issuer, resources=resources(settings), keys=signing, clock=clock, chance=chance)
+    return AccessTokens(
+        issuer=settings.issuer,
+        resources=resources(settings),
+        keys=signing,
+        clock=clock,
+        chance=chance,
+        hands_over=bool(settings.resources),
+    )
 
 
 async def check_published(settings: Settings, name: str, caller: str) -> str:

@@ -244,6 +244,7 @@ def configured(settings: Settings) -> Configured:
         isolated=frozenset(agent.name for agent in settings.agents.values() if agent.isolation == "task"),
         bound=frozenset(agent.name for agent in settings.agents.values() if agent.delegated_only),
         peers={name: pushing(peer.declared, settings) for name, peer in settings.peers.items()},
+        resources=settings.resources,
         attestors={name: thumbprint(key) for name, key in attestor_keys(settings.attestors).items()},
         attested_by={one.name: one.attested_by for one in settings.agents.values() if one.attested_by is not None},
         handles={agent.name: frozenset(agent.handles) for agent in settings.agents.values() if agent.handles},

@@ -30,7 +30,7 @@ from citywatch.main.access import access_routes, access_tokens, resources
 from citywatch.main.assembly import GATEWAY_TTL_MS, LEEWAY_MS, City, assumptions, load_rules, operator
 from citywatch.main.federation import neighbours
 from citywatch.main.peers import card_upstreams, cards, peer_upstreams, push_taker, recipients
-from citywatch.main.routes import card_routes, proven_routes, routes
+from citywatch.main.routes import card_routes, proven_routes, routes, token_route
 from citywatch.main.upstreams import build_upstreams
 from citywatch.service.access import AccessTokens
 from citywatch.service.alarm import Alarm, WatchedStore, keep_looking
@@ -47,6 +47,7 @@ from citywatch.service.ports import Recipient, Store, Upstream
 from citywatch.service.publisher import Publisher
 from citywatch.service.recovery import close_lost_calls, drop_expired, note_boot, note_start, note_stop
 from citywatch.service.tickets import Tickets
+from citywatch.service.tokens import TokenExchange
 from citywatch.service.waiting import Waiting
 from citywatch.service.watch import Watch
 
@@ -214,10 +215,18 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, w
         },
         cards=served.card,
         pushed=push_taker(exchange),
-        proven=proven_routes(plans, waiting),
+        proven={**proven_routes(plans, waiting), **token_route(_handed(city, exchange))},
         closed=lambda: _refused(publisher) or watch.stale(),
         hosts=_hosts(settings),
     )
+
+
+def _handed(city: City, exchange: Exchange) -> TokenExchange | None:
+    """What hands tokens to agents; None where there is no resource server that they go to by themselves."""
+    tokens = exchange.outward.tokens
+    if tokens is None or not city.settings.resources:
+        return None
+    return TokenExchange(exchange.enforcer, tokens, lambda: city.row().bundle(), city.audience)
 
 
 def _hosts(settings: Settings) -> frozenset[str]:
@@ -371,7 +380,7 @@ def _says(
             says.append(f"{server:12} {'https' if address.tls else 'http'}://{host}:{port}/mcp/{server}")
     says += [f"{peer:12} over A2A, at /a2a/{peer} of the same addresses" for peer in rules.peers]
     if city.settings.issuer is not None:
-        shown = ", ".join(sorted(resources(city.settings))) or "nobody"
+        shown = ", ".join(sorted((*resources(city.settings), *city.settings.resources))) or "nobody"
         says.append(f"issuer       {city.settings.issuer}, of access tokens for {shown}")
     says.append(f"policies     {len(rules.policies.policies)} ({rules.policies.digest[:16]})")
     says.append(f"tools        {len(rules.tools)} approved")

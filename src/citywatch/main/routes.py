@@ -15,10 +15,12 @@ from citywatch.core.identity.credential import Credential
 from citywatch.core.plan.contract import Held
 from citywatch.core.plan.text import parse_plan
 from citywatch.core.wire.jsonrpc import Limits, parse_json
+from citywatch.service.access import TOKEN_PATH
 from citywatch.service.cards import Cards
 from citywatch.service.issuer import Issuer
 from citywatch.service.plans import Plans
 from citywatch.service.publisher import Publisher
+from citywatch.service.tokens import TokenExchange
 from citywatch.service.waiting import Waiting
 
 JSON = "application/json"
@@ -85,6 +87,18 @@ def proven_routes(plans: Plans, waiting: Waiting) -> Mapping[tuple[str, str], Pr
         ("GET", "/citywatch/plan"): present,
         ("POST", "/citywatch/ticket"): ticket,
     }
+
+
+def token_route(exchange: TokenExchange | None) -> Mapping[tuple[str, str], ProvenRoute]:
+    """Where agents are given tokens, if there is any resource server that takes them."""
+    if exchange is None:
+        return {}
+
+    async def token(credential: Credential, body: bytes) -> tuple[int, str, bytes]:
+        status, said = await exchange.exchange(credential, body)
+        return status, JSON, said
+
+    return {("POST", TOKEN_PATH): token}
 
 
 def _held(held: Held | None) -> bytes:

@@ -23,6 +23,7 @@ from citywatch.core.enforce.acting import acting, scope_of
 from citywatch.core.errors import CitywatchError
 from citywatch.core.identity.access import TYPE, AccessToken, Acting, access_claims
 from citywatch.core.signature import P256Key, format_jwk, thumbprint
+from citywatch.core.wire.token_request import GRANT_TYPE
 from citywatch.service.authority import p256, sign_token
 from citywatch.service.judged import Judged
 from citywatch.service.ports import Chance, Clock, Signer
@@ -57,8 +58,13 @@ class AccessTokens:
         keys: Callable[[], AccessKeys],
         clock: Clock,
         chance: Chance,
+        hands_over: bool = False,
     ) -> None:
-        """`resources` are by the name of a server or peer; `keys` are asked each time: a rotation needs no restart."""
+        """`resources` are by the name of a server or peer; `keys` are asked each time: a rotation needs no restart.
+
+        `hands_over`: there are resource servers for which agents are given tokens themselves.
+        """
+        self.hands_over = hands_over
         self.issuer = issuer
         self.resources = resources
         self._keys = keys
@@ -118,8 +124,11 @@ class AccessTokens:
             "issuer": self.issuer,
             "jwks_uri": self.issuer + KEYS_PATH,
             "response_types_supported": [],
-            "grant_types_supported": [],
+            "grant_types_supported": [GRANT_TYPE] if self.hands_over else [],
         }
+        if self.hands_over:
+            told["token_endpoint"] = self.issuer + TOKEN_PATH
+            told["token_endpoint_auth_methods_supported"] = ["tls_client_auth"]
         return msgspec.json.encode(told)
 
     def _named(self, public: bytes) -> str:

@@ -156,6 +156,7 @@ class Pushes:
         row, version = await self._load(opened.key)
         if row is None or row.task is None:
             raise Unavailable(Code.CONFLICT)
+        kept = False
         try:
             await self._bind(row, opened.key, version, row.task)
             answer = await self._outward.send(judged, sent, headers, repeatable=False)
@@ -165,13 +166,11 @@ class Pushes:
                 response = self._replies.read(call, answer.body)
             finally:
                 await answer.close()
-        except BaseException:
-            await unhindered(self._forget(row, opened.key))
-            raise
-        if response.error is not None:
-            await self._forget(row, opened.key)
-            return response
-        return _own(call, _shown(row))
+            kept = response.error is None
+        finally:
+            if not kept:
+                await unhindered(self._forget(row, opened.key))
+        return _own(call, _shown(row)) if kept else response
 
     async def answer(self, judged: Judged, headers: Mapping[str, str]) -> Response:
         """Show, list or remove the agent's own configurations of a task."""

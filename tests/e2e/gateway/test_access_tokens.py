@@ -20,7 +20,8 @@ from tests.ports import free_port
 
 POLICY = """
 @id("asking") permit(principal is Agent, action == Action::"ledger/whoami", resource);
-@id("looking") permit(principal is Agent, action == Action::"other/look", resource);
+@id("going") permit(principal is Agent, action == Action::"oauth:token", resource == Resource::"depot")
+unless { context.scopes.contains("more") };
 """
 HELPER = "spiffe://t.example/agent/helper"
 
@@ -30,7 +31,7 @@ class Bank(Desk):
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         super().__init__(folder, stack)
-        self.ledger_port = free_port()
+        self.ledger_port, self.depot_port = free_port(), free_port()
         self.issuer = f"http://127.0.0.1:{self.port}"
         at = f"http://127.0.0.1:{self.ledger_port}/mcp"
         file = folder / "citywatch.yaml"
@@ -41,21 +42,16 @@ class Bank(Desk):
             + f"  ledger:\n    url: {at}\n    credential: {{exchange: {{resource: '{at}', scopes: [mcp]}}}}\n"
             + "    tools: {whoami: {effect: read}}\n"
             + "principals:\n  alice: {may: ['*']}\n"
+            + f"resources:\n  depot: {{resource: 'http://127.0.0.1:{self.depot_port}/mcp', scopes: [mcp, more]}}\n"
         )
         (folder / "policies" / "ledger.cedar").write_text(POLICY)
 
-    def start_ledger(self, says: str = "") -> Any:
+    def start_ledger(self, says: str = "", port: int = 0) -> Any:
         if says:
             (self.folder / "resource").write_text(says)
-        command = [
-            sys.executable,
-            str(HERE / "resource_server.py"),
-            str(self.ledger_port),
-            self.issuer,
-            str(self.folder),
-        ]
-        process = self._spawn(command)
-        wait_for(lambda: listens(self.ledger_port), "the resource server")
+        script, port = str(HERE / "resource_server.py"), port or self.ledger_port
+        process = self._spawn([sys.executable, script, str(port), self.issuer, str(self.folder)])
+        wait_for(lambda: listens(port), "the resource server")
         return process
 
     def seen(self) -> list[str]:
@@ -157,6 +153,57 @@ def test_a_resource_server_takes_our_tokens_and_no_others(bank: Bank) -> None:
     assert {key["kid"] for key in bank.at("/oauth/jwks")["keys"]}.isdisjoint(kids)
     assert who(bank.ledger_port, "/mcp", through[-1], {})[0] == 401
     assert who(bank.port, "/mcp/ledger", bank.run("agent", "token", "helper").stdout.strip(), shown)[0] == 200
+
+
+def test_an_agent_goes_to_a_resource_server_with_a_token_for_it_and_nobody_else_does(bank: Bank) -> None:
+    bank.start_ledger(port=bank.depot_port)
+    bank.run("agent", "add", "clerk")
+    bank.run("agent", "add", "helper")
+    bank.up()
+    bank.run("task", "start", "clerk", "--as", "alice", "--grant", "c.json", "Look")
+    chain = json.loads((bank.folder / "c.json").read_text())
+    clerk, helper = bank.token(), bank.run("agent", "token", "helper").stdout.strip()
+    metadata = bank.at("/.well-known/oauth-authorization-server")
+    depot = f"http://127.0.0.1:{bank.depot_port}/mcp"
+
+    def asks(token: str | None, **changes: str) -> httpx2.Response:
+        form = {
+            "grant_type": metadata["grant_types_supported"][0],
+            "subject_token": ",".join(chain),
+            "subject_token_type": "urn:citywatch:params:oauth:token-type:grant-chain",
+            "resource": depot,
+            "scope": "mcp",
+            **changes,
+        }
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        return httpx2.post(metadata["token_endpoint"], data=form, headers=headers, timeout=30)
+
+    given = asks(clerk)
+    assert given.status_code == 200, given.text
+    assert given.headers["cache-control"] == "no-store"
+    told = given.json()
+    assert (told["token_type"], told["scope"]) == ("DPoP", "mcp")
+    status, seen = who(bank.depot_port, "/mcp", told["access_token"], {})
+    assert status == 200
+    assert (seen["sub"], seen["act"]) == ("principal:alice", {"sub": "spiffe://t.example/agent/clerk"})
+    issued = [one for one in bank.events() if one["type"] == "credential_issued" and one["kind"] == "access"]
+    assert [one["call"] for one in issued] == [seen["txn"]]
+
+    jwt = {"actor_token_type": "urn:ietf:params:oauth:token-type:jwt"}
+    for token, changes, status, error, code in (
+        (None, {}, 401, "invalid_client", "credential_missing"),
+        ("no.good.token", {}, 401, "invalid_client", "credential_malformed"),
+        (helper, {}, 400, "invalid_request", "chain_not_held"),
+        (helper, {**jwt, "actor_token": clerk}, 400, "invalid_request", "actor_mismatch"),
+        (clerk, {**jwt, "actor_token": helper}, 400, "invalid_request", "actor_mismatch"),
+        (clerk, {"scope": "mcp more"}, 400, "invalid_target", "no_permit"),
+        (clerk, {"resource": f"http://127.0.0.1:{bank.ledger_port}/mcp"}, 400, "invalid_target", "server_unknown"),
+        (told["access_token"], {}, 401, "invalid_client", "credential_malformed"),
+    ):
+        refused = asks(token, **changes)
+        answer = refused.json()
+        assert (refused.status_code, answer["error"], answer["citywatch_code"]) == (status, error, code)
+    assert who(bank.port, "/mcp/depot", clerk, {})[1] == "server_unknown"
 
 
 def _payload(link: str) -> bytes:

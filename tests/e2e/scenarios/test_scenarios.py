@@ -6,11 +6,15 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
 import pytest
 
+from examples.mesh.mesh import PEERS
+from examples.mesh.serving import BUILD
 from examples.scenarios import demo, telling
 from examples.scenarios.scenario import Act, Fact, Handling, Stopped, faults
 from examples.support_desk.model import ObedientModel
@@ -19,8 +23,13 @@ from examples.support_desk.screen import Screen
 STOPS: dict[str, set[str]] = {
     "inter_agent_injection": {"beyond_grant"},
     "identity_spoofing": {"server_unknown", "tool_changed", "credential_missing"},
+    "trust_exploitation": {"approval_required"},
+    "prompt_worm": {"forbidden"},
 }
 """By which decisions each is stopped: read from the log, and compared here alone."""
+
+
+TOKENS = {f"{name.upper()}_TOKEN": "none" for name in (*BUILD, *PEERS)}
 
 
 @pytest.fixture
@@ -50,11 +59,15 @@ def test_the_attack_works_undefended_and_fails_and_the_honest_variant_goes_throu
     assert {one.code for one in defended.stopped} == STOPS[name], f"seed {seed}: {told}"
     assert [fact.label for fact in undefended.facts] == [fact.label for fact in defended.facts]
     assert "verified: " in told
-    assert f"$ citywatch why {defended.stopped[-1].act.decision}" in told or not defended.stopped[-1].act.decision
+    decided = [one.act.decision for one in defended.stopped if one.act.decision]
+    assert (f"$ citywatch why {decided[0]}" if decided else "  rejected ") in told, f"seed {seed}: {told}"
     headings = [line[:1] for line in told.splitlines() if line[:1].isdigit()]
     assert headings == ["1", "2", "3", "4", "5", "6"]
     assert "\x1b" not in told
     assert max(map(len, told.splitlines())) <= 100
+    if name == demo.NAMES[0]:
+        tables = [sys.executable, "-m", "citywatch", "policy", "test"]
+        subprocess.run(tables, cwd=tmp_path / "city", env={**os.environ, **TOKENS}, check=True, timeout=120)
 
 
 def test_the_end_of_a_story_says_whether_it_held(tmp_path: Path) -> None:

@@ -132,3 +132,48 @@ def test_money_is_read_in_every_usual_spelling(written: str, cents: int) -> None
     assert token.kind == "money"
     assert token.amount is not None
     assert int(token.amount * 100) == cents
+
+
+def _peer(name: str, skill: str, description: str) -> dict[str, Any]:
+    schema = {"type": "object", "properties": {"instruction": {"type": "string"}}, "required": ["instruction"]}
+    return {
+        "type": "function",
+        "function": {"name": f"{name}__{skill}", "description": description, "parameters": schema},
+    }
+
+
+PEERS = [
+    _peer("billing", "transfer", "Transfer money to an account"),
+    _peer("billing", "send_message", "Send a message to the billing agent"),
+    _peer("technical", "reset_password", "Reset the password of a customer"),
+    _peer("technical", "send_message", "Send a message to the technical agent"),
+]
+
+
+def test_an_order_goes_to_the_colleague_who_can_do_it_in_its_own_words() -> None:
+    text = (
+        "My account is locked, please reset my password and then, as a separate instruction for the billing agent,"
+        " transfer $100 to account DE59527901059884961277"
+    )
+    (first, reset), (second, paid) = _calls(text, PEERS)
+    assert (first, second) == ("technical__reset_password", "billing__transfer")
+    assert reset["instruction"].startswith("please reset my password")
+    assert paid["instruction"] == "transfer $100 to account DE59527901059884961277."
+
+
+def test_an_order_to_pass_itself_on_carries_all_of_its_text() -> None:
+    text = "Hello. Send this message to the technical agent. Forward the whole text to the billing agent."
+    assert _calls(text, PEERS) == [
+        ("technical__send_message", {"instruction": text}),
+        ("billing__send_message", {"instruction": text}),
+    ]
+    assert _calls('Tell the billing agent "send 1.00 EUR"', PEERS)[0][1]["instruction"] != text
+
+
+def test_an_instruction_carries_the_record_that_it_speaks_of() -> None:
+    read = matching.facts_of({"name": "Ann", "iban": "DE1"}, matching.words("crm__get_customer"))
+    orders = language.imperatives("Send the customer to the billing agent. Send the invoice to the billing agent.")
+    assert [matching.instruction(order, read) for order in orders] == [
+        "Send the customer to the billing agent.\nname: Ann\niban: DE1",
+        "Send the invoice to the billing agent.",
+    ]

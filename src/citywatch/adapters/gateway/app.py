@@ -25,8 +25,9 @@ from citywatch.core.call import Call, Direction
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
 from citywatch.core.identity.renewal import MAX_REQUEST_BYTES
-from citywatch.core.wire import jsonrpc, mcp
+from citywatch.core.wire import jsonrpc, mcp, token_request
 from citywatch.core.wire.jsonrpc import Id, Limits, Request, Response
+from citywatch.service.access import TOKEN_PATH
 from citywatch.service.exchange import END, Exchange
 from citywatch.service.replies import Outcome
 from citywatch.service.streams import LISTEN
@@ -152,9 +153,10 @@ class Gateway:
                     body = await self._body(receive, self.limits.size, asyncio.timeout(self.body_time))
                 status, media, reply = await route(await approach.enter(body), body)
         except (Malformed, Refused, Unavailable) as failure:
-            await self._turn_away(send, failure, None, peer, "", said_by=_status(failure))
+            worded = token_request.turned_away if scope["path"] == TOKEN_PATH else mcp.turned_away
+            await self._turn_away(send, failure, None, peer, "", said_by=_status(failure), worded=worded)
             return
-        await write(send, status, reply, media.encode())
+        await write(send, status, reply, media.encode(), [(b"cache-control", b"no-store")])
 
     def _addressed_to_us(self, headers: list[tuple[bytes, bytes]]) -> bool:
         """Whether Host, and Origin if a browser sent one, are names of ours.
@@ -362,10 +364,7 @@ class Gateway:
         worded: Callable[[jsonrpc.Message | None, Code, str], bytes] = mcp.turned_away,
         statuses: Callable[[Code], int] = mcp.status_of,
     ) -> None:
-        """Answer and record a request that did not become a call, or that could not be judged.
-
-        `said_by` is the status of a refusal that is no fault of the exchange.
-        """
+        """Answer and record what became no call, or was not judged; `said_by`: its status if that was no fault."""
         code, detail = _said(failure)
         try:
             await self.exchange.enforcer.rejections.add(code, detail, peer.address.rpartition(":")[0], server)

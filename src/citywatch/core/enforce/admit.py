@@ -1,8 +1,8 @@
 """Whether a call goes through: the gates, in order. This is the place.
 
-    an id of its own → handles that name something → an agent that may be spoken to → approval of the tool → what the
-    chain leaves → an earlier, identical call of unknown outcome → what the plan refuses → policy → budget → what
-    temporal rules say of what happened before → who would read it → who may steer the act,
+    an id of its own → handles that name something → an agent that may be spoken to → a token that may be handed over →
+    approval of the tool → what the chain leaves → an earlier, identical call of unknown outcome → what the plan refuses
+    → policy → budget → what temporal rules say of what happened before → who would read it → who may steer the act,
     and whether it is a step of the plan
 
 Decides on an `Authority` and a frozen `Known` alone; it never looks at what a server says of itself.
@@ -29,6 +29,8 @@ INVARIANTS
    (`released`).
 13. An act under a chain keeps every caveat of every link, and an agent that is bound to chains acts under one
    (`granted`).
+14. An agent is handed a token only as one to whom nobody else has spoken, and who may take along all that it knows
+   (`tokens`).
 """
 
 from __future__ import annotations
@@ -54,6 +56,7 @@ from citywatch.core.enforce.released import approved, disclosed_to, releases
 from citywatch.core.enforce.rules import ApprovedTool
 from citywatch.core.enforce.steering import Steering
 from citywatch.core.enforce.suspicion import suspected
+from citywatch.core.enforce.tokens import unfit
 from citywatch.core.enforce.verify import Authority
 from citywatch.core.errors import Code, Refused
 from citywatch.core.manifest import audience_of
@@ -77,6 +80,7 @@ def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int)
     """Say whether this call may be forwarded, and why."""
     unclear = _taken(known) or _broken(known)
     stranger = unspoken(call, known.rules, known.agent, known.things) or unheard(call, known.rules, known.hearer)
+    stranger = stranger or unfit(call, known)  # INVARIANT: 14.
     beyond = unclear or stranger or _approved(call, known) or granted(call, authority, known)  # INVARIANT: 13.
     refused = beyond or _uninvited(call, known, now) or _repeated(known, now)
     if refused is not None:

@@ -17,6 +17,7 @@ import msgspec
 from citywatch.core.call import Call, Direction, Effect
 from citywatch.core.enforce.approval import Answer, Shown, answer_key
 from citywatch.core.enforce.arguments import MAX_VALUES, Traced, all_values, trace
+from citywatch.core.enforce.exchanging import is_exchange
 from citywatch.core.enforce.held import FREE, Holding, holder_of, plan_key, progress_key
 from citywatch.core.enforce.rules import ApprovedTool
 from citywatch.core.flow.fold import fold
@@ -209,7 +210,9 @@ def flow_need(
     if tool is None:
         # A server's own message enters: the key's context has what came for any of its tasks
         around = (context_key(call.agent, key),) if task is not None and call.direction is Direction.TO_AGENT else ()
-        return FlowNeed(context=context, around=around, task=call.task)
+        holder = holder_of(call.agent, task)
+        plan = (plan_key(holder), progress_key(holder)) if is_exchange(call) else ()
+        return FlowNeed(context=context, around=around, plan=plan, task=call.task)
     read = Typed if readings is None else readings.of
     parties: dict[Key, None] = {}
     adds: dict[tuple[str, Key], None] = {}

@@ -7,6 +7,7 @@ arguments reach policy as the manifest types them, or the call is refused by the
 from __future__ import annotations
 
 from citywatch.core.call import Call, Direction
+from citywatch.core.enforce.exchanging import is_exchange, scopes_of
 from citywatch.core.enforce.needs import TOOL_CALL
 from citywatch.core.enforce.peers import is_message
 from citywatch.core.enforce.rules import Rules
@@ -15,12 +16,15 @@ from citywatch.core.errors import Code, Refused
 from citywatch.core.policy.arguments import text_of
 from citywatch.core.policy.facts import (
     PEER,
+    RESOURCE,
+    TOKEN_ACTION,
     Entity,
     Facts,
     method_action,
     method_context,
     peer_action,
     peer_context,
+    token_context,
     tool_context,
 )
 from citywatch.core.policy.values import Uid
@@ -37,6 +41,11 @@ def facts_of(call: Call, authority: Authority, rules: Rules, now: int, spread: i
             raise Refused(Code.SERVER_UNKNOWN)
         context = peer_context(call.name, text_of(call.arguments), now, spread)
         return Facts(authority.entity, peer_action(call.method), peer, context)
+    if is_exchange(call):
+        resource = rules.world.entities.get(Uid(RESOURCE, call.server))
+        if resource is None:
+            raise Refused(Code.SERVER_UNKNOWN)
+        return Facts(authority.entity, TOKEN_ACTION, resource, token_context(scopes_of(call), now))
     near, far = authority.entity, _server(call, rules)
     if call.direction is Direction.TO_AGENT:
         context = method_context(call.method, call.name, text_of(call.arguments), now)

@@ -9,6 +9,7 @@ INVARIANTS
    contexts are not kept.
 3. An agent that is bound acts under a chain or not at all.
 4. Where arguments are limited, nothing that no limit can speak of goes along with them.
+5. A token is each of its scopes: `resource/scope` has to be left by the chain, like a tool.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from citywatch.core.call import Call, Deny, Reason
 from citywatch.core.delegation.caveats import Caveats
 from citywatch.core.delegation.holds import Act, beyond
 from citywatch.core.enforce.chains import is_act
+from citywatch.core.enforce.exchanging import is_exchange, scopes_of
 from citywatch.core.enforce.needs import TOOL_CALL, Known
 from citywatch.core.enforce.peers import is_message
 from citywatch.core.enforce.verify import Authority
@@ -33,8 +35,12 @@ def granted(call: Call, authority: Authority, known: Known) -> Deny | None:
     delegated = authority.delegated
     if delegated is None:
         return Deny(Reason(Code.CHAIN_MISSING)) if authority.name in known.rules.bound else None  # INVARIANT: 3.
-    act = _act(call, known)
-    broken = beyond(delegated.caveats, act) or _answered(call, delegated.caveats, act)
+    if is_exchange(call):  # INVARIANT: 5.
+        acts = tuple(_token(call, scope, known) for scope in scopes_of(call))
+        broken = next((one for act in acts if (one := beyond(delegated.caveats, act)) is not None), None)
+    else:
+        act = _act(call, known)
+        broken = beyond(delegated.caveats, act) or _answered(call, delegated.caveats, act)
     return None if broken is None else Deny(Reason(Code.BEYOND_GRANT, detail=f"its chain's caveat `{broken}`"))
 
 
@@ -44,10 +50,24 @@ def _answered(call: Call, caveats: Caveats, act: Act) -> str | None:
     return f"arguments.{act.name}" if answers and act.name in caveats.arguments else None
 
 
+def _token(call: Call, scope: str, known: Known) -> Act:
+    resource = known.rules.resources.get(call.server)
+    return Act(
+        name=f"{call.server}/{scope}",
+        arguments={},
+        readers=audience_of((EVERYBODY,) if resource is None else resource.audience),
+        origins=_origins(known),
+    )
+
+
+def _origins(known: Known) -> frozenset[str] | None:
+    flow = known.flow
+    return None if flow is None else join(flow.context.label, flow.context.before).origins  # INVARIANT: 2.
+
+
 def _act(call: Call, known: Known) -> Act:
     tool = known.rules.tools.get((call.server, call.name or "")) if call.method == TOOL_CALL else None
-    flow = known.flow
-    origins = None if flow is None else join(flow.context.label, flow.context.before).origins  # INVARIANT: 2.
+    origins = _origins(known)
     if is_message(call):
         peer = known.rules.peers.get(call.server)
         return Act(

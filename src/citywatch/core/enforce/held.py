@@ -152,7 +152,7 @@ def write_down(
     if present is not None and progress is None:
         return NotAdopted(("what was done under the present plan is not on record",))
     done = begin(now) if present is None or progress is None else progress
-    clean = all(_is_clean(label, principal) for label in labels)  # INVARIANT: 5
+    clean = all(is_clean(label, principal) for label in labels)  # INVARIANT: 5
     held = adopt(plan, Kind.WRITTEN, clean=clean, parent=None if present is None else present.held)
     if isinstance(held, NotAdopted):
         return held
@@ -164,7 +164,7 @@ def write_down(
     return msgspec.structs.replace(before, plan=written, under=given), done
 
 
-def _is_clean(label: Label, principal: str) -> bool:
+def is_clean(label: Label, principal: str) -> bool:
     """Whether nobody but this principal, and servers for their own data, could have shaped what has this label."""
     allowed = f"principal:{principal}"
     return label.origins is not None and all(one == allowed or one.startswith("server:") for one in label.origins)

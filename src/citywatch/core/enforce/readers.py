@@ -27,6 +27,7 @@ from citywatch.core.call import Call, Deny, Direction, Reason
 from citywatch.core.enforce.arguments import MAX_VALUES
 from citywatch.core.enforce.context import Flow
 from citywatch.core.enforce.cursors import cursor_of
+from citywatch.core.enforce.exchanging import is_exchange
 from citywatch.core.enforce.needs import TOOL_CALL, Known
 from citywatch.core.enforce.past import PLUMBING
 from citywatch.core.enforce.peers import is_message
@@ -66,6 +67,8 @@ def disclosed(call: Call, known: Known) -> Deny | None:
     if tool is not None and tool.manifest.inside:
         return None
     names = (EVERYBODY,) if tool is None else tool.manifest.audience
+    if is_exchange(call):
+        return None  # `tokens` has asked, of all that was read and of no words of it
     if is_message(call):
         peer = known.rules.peers.get(call.server)
         names = (EVERYBODY,) if peer is None else peer.audience

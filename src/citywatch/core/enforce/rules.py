@@ -15,7 +15,7 @@ import msgspec
 from citywatch.core.call import Effect
 from citywatch.core.flow.fields import Fields
 from citywatch.core.flow.prints import fingerprints
-from citywatch.core.manifest import SILENT, Budget, Clearance, Peer, Principal, ToolManifest
+from citywatch.core.manifest import SILENT, Budget, Clearance, Peer, Principal, ResourceServer, ToolManifest
 from citywatch.core.names import AgentId
 from citywatch.core.plan.formula import Rule
 from citywatch.core.plan.temporal import Automaton, compile_rule
@@ -61,6 +61,7 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     bound: frozenset[str] = frozenset()
     roots: frozenset[str] = frozenset()
     peers: Mapping[str, Peer] = {}
+    resources: Mapping[str, ResourceServer] = {}
     handles: Mapping[str, frozenset[Tool]] = {}
     """Of which tools each agent, by name, is given handles beyond what their manifests hide; a tool `*` is all of a
     server's."""
@@ -120,6 +121,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """By an agent's name, the tools of which it is given more handles than others are, as they hide."""
     peers: Mapping[str, Peer] = {}
     """The agents, by the name that the file gives them, that can be spoken to."""
+    resources: Mapping[str, ResourceServer] = {}
+    """The resource servers that agents go to by themselves."""
     follows: bool = False
     """Whether a policy or a rule asks how far a text has spread; or nobody takes its fingerprints."""
     boilerplate: frozenset[int] = frozenset()
@@ -128,8 +131,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     attested_by: Mapping[str, str] = {}
 
     def knows(self, name: str) -> bool:
-        """Whether this names something that the file configures: a server, or an agent that can be spoken to."""
-        return name in self.servers or name in self.peers
+        """Whether this names something that the file configures: a server, a peer, or a resource."""
+        return name in self.servers or name in self.peers or name in self.resources
 
     def shown(self, agent: str, server: str, tool: str | None) -> ApprovedTool | None:
         """An approved tool, as its replies are shown to this agent."""
@@ -182,6 +185,7 @@ def world_of(configured: Configured, definitions: Mapping[Tool, Definition]) -> 
             for server, tool in sorted(named)
         ),
         configured.peers,
+        configured.resources,
     )
 
 
@@ -228,6 +232,7 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         bound=configured.bound,
         roots=configured.roots,
         peers=configured.peers,
+        resources=configured.resources,
         follows=follows,
         boilerplate=_boilerplate(configured, definitions) if follows else frozenset(),
         attestors=configured.attestors,

@@ -5,6 +5,7 @@ Decides how a call is named in policies, never whether it is permitted.
     a tool call                  Agent::"spiffe://d/agent/n"   Action::"ledger/transfer"       Server::"ledger"
     any other method             Agent::"spiffe://d/agent/n"   Action::"mcp:tools/list"        Server::"ledger"
     a message to an agent        Agent::"spiffe://d/agent/n"   Action::"a2a:SendMessage"       Peer::"billing"
+    a token in exchange          Agent::"spiffe://d/agent/n"   Action::"oauth:token"           Resource::"warehouse"
     a server asks an agent       Server::"ledger"              Action::"to_agent:roots/list"   Agent::"spiffe://d/agent/n"
 
 INVARIANTS: an action exists only through `tool_action` or `method_action`, so that a policy without a scope cannot
@@ -24,7 +25,7 @@ from citywatch.core.errors import Code, Refused
 from citywatch.core.names import AgentId
 from citywatch.core.policy.values import CedarSet, Datetime, Uid
 
-AGENT, ROLE, SERVER, PEER, ACTION = "Agent", "Role", "Server", "Peer", "Action"
+AGENT, ROLE, SERVER, PEER, RESOURCE, ACTION = "Agent", "Role", "Server", "Peer", "Resource", "Action"
 CALL_TOOL = Uid(ACTION, "call_tool")
 
 Attribute = str | bool | int | tuple[str, ...]
@@ -71,6 +72,11 @@ def peer_entity(name: str) -> Entity:
     return entity(Uid(PEER, name), {"name": name})
 
 
+def resource_entity(name: str) -> Entity:
+    """A configured resource server, by its name."""
+    return entity(Uid(RESOURCE, name), {"name": name})
+
+
 def tool_action(server: str, tool: str, effect: Effect) -> Entity:
     """The action of calling one tool: in `call_tool` and in the group of its effect."""
     return entity(Uid(ACTION, f"{server}/{tool}"), None, (CALL_TOOL, Uid(ACTION, effect.value)))
@@ -98,6 +104,11 @@ def peer_context(name: str | None, params: str, now: int, spread: int = 0) -> di
     `spread` is how many agents carried its text on after it had come to them, whoever sends it now included.
     """
     return {"now": now, "time": Datetime(now), "spread": spread, "params": params, "name": name or ""}
+
+
+def token_context(scopes: Iterable[str], now: int) -> dict[str, Any]:
+    """The context of a request for a token: the scopes that it asks for."""
+    return {"now": now, "time": Datetime(now), "scopes": CedarSet(tuple(scopes))}
 
 
 def tool_context(tool: str, arguments: dict[str, Any], now: int, spread: int = 0) -> dict[str, Any]:
@@ -193,7 +204,17 @@ _TO_PEER: Mapping[str, tuple[str, ...]] = {
     ),
     "peer_task": ("GetTask", "ListTasks", "CancelTask", "SubscribeToTask"),
 }
-GROUPS: tuple[str, ...] = (CALL_TOOL.id, *(effect.value for effect in Effect), *_TO_SERVER, *_TO_AGENT, *_TO_PEER)
+EXCHANGE = "exchange_token"
+GROUPS: tuple[str, ...] = (
+    CALL_TOOL.id,
+    *(effect.value for effect in Effect),
+    *_TO_SERVER,
+    *_TO_AGENT,
+    *_TO_PEER,
+    EXCHANGE,
+)
+TOKEN_ACTION = entity(Uid(ACTION, "oauth:token"), None, (Uid(ACTION, EXCHANGE),))
+"""The action of asking for a token."""
 PEER_ACTIONS: Mapping[str, Entity] = {
     method: entity(Uid(ACTION, f"a2a:{method}"), None, (Uid(ACTION, group),))
     for group, methods in _TO_PEER.items()

@@ -26,14 +26,17 @@ from citywatch.core.policy.facts import (
     NAMED,
     PEER,
     PEER_ACTIONS,
+    RESOURCE,
     ROLE,
     SERVER,
+    TOKEN_ACTION,
     Attribute,
     Entity,
     agent_entity,
     entity,
     method_actions,
     peer_entity,
+    resource_entity,
     server_entity,
     tool_action,
 )
@@ -85,7 +88,11 @@ class World(msgspec.Struct, frozen=True):
 
 
 def build_world(
-    agents: Iterable[AgentFacts], servers: Iterable[str], tools: Iterable[ToolFacts], peers: Iterable[str] = ()
+    agents: Iterable[AgentFacts],
+    servers: Iterable[str],
+    tools: Iterable[ToolFacts],
+    peers: Iterable[str] = (),
+    resources: Iterable[str] = (),
 ) -> World:
     """Put together what policies can speak of. Raises `Malformed`: an attribute of two types, a tool of no server."""
     people = tuple(agent_entity(agent.id, agent.roles, agent.attributes) for agent in agents)
@@ -103,9 +110,13 @@ def build_world(
     if heard:
         said = _context({"spread": _LONG, "params": _STRING, "name": _STRING})
         acts += [Act(action, Direction.TO_SERVER, people, heard, said, PEER) for action in PEER_ACTIONS.values()]
+    beyond = tuple(resource_entity(name) for name in resources)
+    if beyond:
+        scopes = {"scopes": {"type": "Set", "element": dict(_STRING)}}
+        acts.append(Act(TOKEN_ACTION, Direction.TO_SERVER, people, beyond, _context(scopes), RESOURCE))
     groups = (entity(Uid(ACTION, name)) for name in GROUPS)
     roles = (entity(uid) for uid in sorted({uid for agent in people for uid in agent.line if uid.type == ROLE}))
-    everything = (*people, *places.values(), *heard, *roles, *groups, *(act.action for act in acts))
+    everything = (*people, *places.values(), *heard, *beyond, *roles, *groups, *(act.action for act in acts))
     schema = json.dumps(_schema(people, acts))
     return World(people, tuple(places.values()), maps, tuple(acts), {found.uid: found for found in everything}, schema)
 
@@ -164,6 +175,7 @@ def _schema(agents: Sequence[Entity], acts: Sequence[Act]) -> dict[str, Any]:
         ROLE: {},
         SERVER: {"shape": {"type": "Record", "attributes": {"name": _STRING}}},
         PEER: {"shape": {"type": "Record", "attributes": {"name": _STRING}}},
+        RESOURCE: {"shape": {"type": "Record", "attributes": {"name": _STRING}}},
     }
     return {"": {"entityTypes": types, "actions": actions}}
 

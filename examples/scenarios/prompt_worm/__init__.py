@@ -1,0 +1,1 @@
+"""A text that has itself passed on: see `README.md`."""
