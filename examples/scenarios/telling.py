@@ -21,6 +21,8 @@ from examples.support_desk.screen import Row, Screen
 MARKS = {"done": ("✓", "green"), "refused": ("✗", "yellow"), "failed": ("!", "red")}
 SEED = 20261126
 WIDTH, NAMES, DEEPEST = 30, 18, 3
+FORBIDS = ("forbidden", "rule_matched")
+"""Where the policies that spoke are those that refused; elsewhere they let the call through to the next gate."""
 Played = tuple[Handling, Handling, Handling]
 """Undefended, honest, defended."""
 
@@ -89,7 +91,8 @@ def reason(screen: Screen, stopped: Stopped) -> None:
     """Which control stopped a call, in the log's words."""
     act = stopped.act
     screen.row((("✗ ", "yellow"), (f"{act.agent} → {act.what}", "bold")))
-    by = f" by {', '.join(stopped.rules)}" if stopped.rules else ""
+    spoke = ", ".join(stopped.rules)
+    by = "" if not spoke else f" by {spoke}" if stopped.code in FORBIDS else f", although {spoke} permits it"
     screen.say(f"{stopped.code}{by}: {stopped.detail}" if stopped.detail else f"{stopped.code}{by}", "yellow")
     if stopped.via:
         screen.say(" → ".join(one.rpartition("/")[2] for one in stopped.via), "dim")

@@ -129,6 +129,14 @@ class AgentAdded(Event, frozen=True, kw_only=True, tag="agent_added"):
     by: str
 
 
+class AgentInvited(Event, frozen=True, kw_only=True, tag="agent_invited"):
+    """Whoever holds the invitation, which is kept nowhere, can join as this agent, once, until `until`."""
+
+    agent: str
+    until: int
+    by: str
+
+
 class AgentRevoked(Event, frozen=True, kw_only=True, tag="agent_revoked"):
     """An agent's papers are void from the next request on."""
 
@@ -508,6 +516,7 @@ AnyEvent = (
     | AgentVouched
     | AgentAttested
     | IssuerDistrusted
+    | AgentInvited
     | AgentRevoked
     | KeyRevoked
     | Halted

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -19,7 +18,6 @@ from citywatch.adapters.gateway.protocol import Bounds
 from citywatch.adapters.gateway.serve import Address, Listeners
 from citywatch.adapters.tls import GatewayTls
 from citywatch.adapters.weights import content_digest, content_model
-from citywatch.config import Settings
 from citywatch.core import events
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
@@ -29,8 +27,9 @@ from citywatch.core.wire.jsonrpc import Limits
 from citywatch.main.access import access_routes, access_tokens, resources
 from citywatch.main.assembly import GATEWAY_TTL_MS, LEEWAY_MS, City, assumptions, load_rules, operator
 from citywatch.main.federation import neighbours
+from citywatch.main.joining import invitations
 from citywatch.main.peers import card_upstreams, cards, peer_upstreams, push_taker, recipients
-from citywatch.main.routes import card_routes, proven_routes, routes, token_route
+from citywatch.main.routes import card_routes, join_routes, own_names, proven_routes, routes, token_route
 from citywatch.main.upstreams import build_upstreams
 from citywatch.service.access import AccessTokens
 from citywatch.service.alarm import Alarm, WatchedStore, keep_looking
@@ -40,6 +39,7 @@ from citywatch.service.enforcer import Enforcer
 from citywatch.service.exchange import Exchange
 from citywatch.service.federation import Federation
 from citywatch.service.handles import drop_shelves
+from citywatch.service.joining import drop_invitations
 from citywatch.service.memories import drop_memories
 from citywatch.service.messages import Messages, drop_nonces
 from citywatch.service.plans import Plans
@@ -210,6 +210,7 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, w
         max_in_flight=limits.max_in_flight,
         routes={
             **routes(city.issuer, publisher, enforcing=not settings.observe),
+            **join_routes(invitations(city)),
             **card_routes(served),
             **access_routes(exchange.outward.tokens),
         },
@@ -217,7 +218,7 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, w
         pushed=push_taker(exchange),
         proven={**proven_routes(plans, waiting), **token_route(_handed(city, exchange))},
         closed=lambda: _refused(publisher) or watch.stale(),
-        hosts=_hosts(settings),
+        hosts=own_names(settings),
     )
 
 
@@ -227,14 +228,6 @@ def _handed(city: City, exchange: Exchange) -> TokenExchange | None:
     if tokens is None or not city.settings.resources:
         return None
     return TokenExchange(exchange.enforcer, tokens, lambda: city.row().bundle(), city.audience)
-
-
-def _hosts(settings: Settings) -> frozenset[str]:
-    """Under which names we are asked, those that servers know as their tokens' issuer and peers push to among them."""
-    issuer = (urlsplit(settings.issuer).hostname or "") if settings.issuer is not None else "localhost"
-    pushed = [urlsplit(peer.declared.push).hostname or "" for peer in settings.peers.values() if peer.declared.push]
-    own = {"localhost", "127.0.0.1", "::1", issuer, *pushed, *settings.names, *(one.host for one in settings.listen)}
-    return frozenset(own)
 
 
 def _refused(publisher: Publisher) -> Unavailable | None:
@@ -309,6 +302,7 @@ async def _forget(enforcer: Enforcer) -> None:
             now = enforcer.clock.now_ms()
             await drop_shelves(enforcer.store, now)
             await drop_memories(enforcer.store, enforcer.rules, now)
+            await drop_invitations(enforcer.store, now)
             await drop_carried(enforcer.store, now)
         await asyncio.sleep(FORGET_S)
 

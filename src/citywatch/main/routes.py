@@ -6,10 +6,12 @@ Decides nothing; `service` does. A handler takes the body and returns a status, 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 import msgspec
 
 from citywatch.adapters.gateway.app import ProvenRoute, Route
+from citywatch.config import Settings
 from citywatch.core.errors import Malformed
 from citywatch.core.identity.credential import Credential
 from citywatch.core.plan.contract import Held
@@ -18,6 +20,7 @@ from citywatch.core.wire.jsonrpc import Limits, parse_json
 from citywatch.service.access import TOKEN_PATH
 from citywatch.service.cards import Cards
 from citywatch.service.issuer import Issuer
+from citywatch.service.joining import Invitations
 from citywatch.service.plans import Plans
 from citywatch.service.publisher import Publisher
 from citywatch.service.tokens import TokenExchange
@@ -28,6 +31,14 @@ BUNDLE_ENDPOINT = "/.well-known/spiffe-bundle"
 """Where other trust domains find our bundle. SPEC: SPIFFE Federation §5.2: without any authentication."""
 TICKET_LIMITS = Limits(size=1_024, depth=2, nodes=8)
 PLAN_LIMITS = Limits(size=128 * 1024, depth=32, nodes=20_000)
+
+
+def own_names(settings: Settings) -> frozenset[str]:
+    """Under which names we are asked, those that servers know as their tokens' issuer and peers push to among them."""
+    issuer = (urlsplit(settings.issuer).hostname or "") if settings.issuer is not None else "localhost"
+    pushed = [urlsplit(peer.declared.push).hostname or "" for peer in settings.peers.values() if peer.declared.push]
+    own = {"localhost", "127.0.0.1", "::1", issuer, *pushed, *settings.names, *(one.host for one in settings.listen)}
+    return frozenset(own)
 
 
 def routes(issuer: Issuer, publisher: Publisher, *, enforcing: bool) -> Mapping[tuple[str, str], Route]:
@@ -54,6 +65,15 @@ def routes(issuer: Issuer, publisher: Publisher, *, enforcing: bool) -> Mapping[
         ("POST", "/citywatch/renew"): renew,
         ("GET", "/citywatch/health"): health,
     }
+
+
+def join_routes(invitations: Invitations) -> Mapping[tuple[str, str], Route]:
+    """Where an agent that was invited gets its first papers."""
+
+    async def join(body: bytes) -> tuple[int, str, bytes]:
+        return 200, JSON, await invitations.join(body)
+
+    return {("POST", "/citywatch/join"): join}
 
 
 def card_routes(cards: Cards) -> Mapping[tuple[str, str], Route]:

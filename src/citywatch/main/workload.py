@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pwd
 import signal
 from functools import partial
 from pathlib import Path
@@ -17,11 +16,15 @@ from citywatch.main.agents import agent
 from citywatch.main.place import Place, read_place
 
 if TYPE_CHECKING:
-    from citywatch.adapters.workload import Door, Program
+    from collections.abc import Callable
+
+    from citywatch.adapters.workload import Accounts, Door, Program
     from citywatch.core.identity.workload import WorkloadRow
     from citywatch.core.signature import P256Key
     from citywatch.main.assembly import City
+    from citywatch.service.federation import Federation
     from citywatch.service.freshness import Freshness
+    from citywatch.service.ports import Bus
     from citywatch.service.workload import Run, Workloads
 
 LOOK_S = 2.0
@@ -53,7 +56,7 @@ def measure(file: Path, name: str, also: tuple[str, ...], variables: tuple[str, 
 
     async def put() -> None:
         async with open_city(place) as city:
-            row, shown = await workloads(city).register(name, found, operator(), _is_taken)
+            row, shown = await workloads(city).register(name, found, operator(), _claim(city))
         click.echo(f"measured {row.agent} ({shown[:16]}), account {row.uid}")
         for path, value in sorted(found.files.items()):
             click.echo(f"    {value[:16]}  {path}")
@@ -91,19 +94,24 @@ async def _run(place: Place, name: str, command: tuple[str, ...], same_user: boo
         start_program,
     )
     from citywatch.main.assembly import open_city, operator
+    from citywatch.main.federation import neighbours
     from citywatch.service.authority import p256
     from citywatch.service.freshness import Freshness
 
     async with open_city(place) as city:
-        city_workloads = workloads(city)
+        known_domains = neighbours(city)
+        city_workloads = workloads(city, known_domains)
         row = (await city_workloads.standing(name)).program
         uid = None if same_user else row.uid
+        if uid is not None:
+            _accounts(city).check(uid)
         known = row.measured
         measuring = partial(measure_program, command, known.folder, known.variables, known.also, uid)
         environment = _environment(row)
         key = WorkloadKey()
 
         async def look_at_authority() -> int:
+            await known_domains.load()
             return (await city.look_at_authority()).active
 
         began = await city_workloads.begin(name, p256(key.public), lambda: asyncio.to_thread(measuring), operator())
@@ -115,14 +123,15 @@ async def _run(place: Place, name: str, command: tuple[str, ...], same_user: boo
             ):
                 program = await start_program(known, uid, door.path, environment)
                 try:
-                    return await _attend(fresh, door, program, os.geteuid() if uid is None else uid)
+                    around = (city.store, known_domains)
+                    return await _attend(fresh, *around, door, program, os.geteuid() if uid is None else uid)
                 finally:
                     await program.stop()
         finally:
             await _end(began, p256(WorkloadKey().public))
 
 
-async def _attend(fresh: Freshness, door: Door, program: Program, uid: int) -> int:
+async def _attend(fresh: Freshness, bus: Bus, known: Federation, door: Door, program: Program, uid: int) -> int:
     """Until the program ends, is over, or we are told to stop."""
     from citywatch.adapters.workload import check_peer
 
@@ -134,9 +143,10 @@ async def _attend(fresh: Freshness, door: Door, program: Program, uid: int) -> i
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
     serving = asyncio.create_task(door.serve(lambda one: check_peer(one, uid, program.pid), _say))
-    keeping = asyncio.create_task(_keep(fresh))
+    keeping = asyncio.create_task(_keep(fresh, bus))
+    around = asyncio.create_task(known.run())
     ended, told = asyncio.create_task(program.wait()), asyncio.create_task(stop.wait())
-    tasks = (serving, keeping, ended, told)
+    tasks = (serving, keeping, around, ended, told)
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if ended.done():
@@ -155,15 +165,20 @@ async def _attend(fresh: Freshness, door: Door, program: Program, uid: int) -> i
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _keep(fresh: Freshness) -> None:
+async def _keep(fresh: Freshness, bus: Bus) -> None:
+    """Look now and then, and as soon as anybody was revoked: who is not any more shall not be answered once more."""
+    from citywatch.service.watch import heard, until_noticed
+
     failed = ""
     while fresh.refused is None:
+        known = await heard(bus)  # before the look: what is revoked meanwhile is looked at again
         await fresh.look()
         now = "" if fresh.failed is None else str(fresh.failed)
         if now != failed:
             _say(f"no new papers can be issued: {now}" if now else "papers are issued again")
             failed = now
-        await asyncio.sleep(LOOK_S if fresh.refused is None else 0)
+        if fresh.refused is None:
+            await until_noticed(bus, known, LOOK_S)
 
 
 async def _end(began: Run, nobody: P256Key) -> None:
@@ -173,9 +188,10 @@ async def _end(began: Run, nobody: P256Key) -> None:
         _say(f"the papers of this run hold until they expire, for they could not be voided: {failure}")
 
 
-def workloads(city: City) -> Workloads:
-    """Programs and their papers, in this city."""
+def workloads(city: City, known: Federation | None = None) -> Workloads:
+    """Programs and their papers, in this city; `known` are the other trust domains whose bundles they are shown."""
     from citywatch.config import attestor_keys
+    from citywatch.core.identity.elsewhere import Domains
     from citywatch.core.signature import thumbprint
     from citywatch.main.assembly import LEEWAY_MS
     from citywatch.service.workload import Workloads
@@ -186,7 +202,7 @@ def workloads(city: City) -> Workloads:
         clock=city.clock,
         replica=city.replica.name,
         authority=city.authority,
-        bundle=lambda: city.row().bundle(),
+        domains=(lambda: Domains(home=city.bundle())) if known is None else known.domains,
         lifetimes=city.lifetimes,
         leeway_ms=LEEWAY_MS,
         attested_by=lambda name: agents[name].attested_by if name in agents else None,
@@ -201,12 +217,15 @@ def _environment(row: WorkloadRow) -> dict[str, str]:
     return {name: os.environ[name] for name in row.measured.variables}
 
 
-def _is_taken(uid: int) -> bool:
-    try:
-        pwd.getpwuid(uid)
-    except KeyError:
-        return False
-    return True
+def _claim(city: City) -> Callable[[int, bool], bool]:
+    """Only root can give a program an account of its own, and only then is one taken."""
+    return _accounts(city).claim if os.geteuid() == 0 else lambda uid, new: True
+
+
+def _accounts(city: City) -> Accounts:
+    from citywatch.adapters.workload import Accounts, folder_mark
+
+    return Accounts(city.place.state, folder_mark(city.place.state, city.chance.salt().hex()))
 
 
 def _say(line: str) -> None:

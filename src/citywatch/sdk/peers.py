@@ -60,7 +60,8 @@ class Peers:
         task: str | None = None,
         timeout_s: float = 300.0,
     ) -> None:
-        """`url` is the gateway's. `chain` and `task` hold for each message that names none of its own."""
+        """`url` is the gateway's, or that of `citywatch connect`, which shows papers itself. `chain` and `task` hold
+        for each message that names none of its own."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or parts.path.strip("/") or "@" in parts.netloc:
             raise Malformed(f"`{url}` is no gateway: expected https://host[:port]")
@@ -106,9 +107,9 @@ class Peers:
         """Say something to a peer, a text or A2A's parts, and wait for its whole answer.
 
         `skill` is what it is for, `handed` a chain for the peer to act under. With `at_once` a task is answered as it
-        stands, to be asked after with `get_task`. Raises `Refused`, `Unavailable` or
-        another `Failed` if there is no answer. With `wait`, a message that only a person may let through waits for
-        them, for `patience_s` or until the ticket expires, and is then sent once more.
+        stands, to be asked after with `get_task`. Raises `Refused`, `Unavailable` or another `Failed` if there is no
+        answer. With `wait`, a message that only a person may let through waits for them, for `patience_s` or until the
+        ticket expires, and is then sent once more; today's gateways ask nobody about a message.
         """
         params = self._message(said, skill, _named(task, chain), handed, after)
         if at_once:

@@ -146,13 +146,12 @@ class Federation:
         return await self._take(self._neighbours[domain], text, by, whatever=True)
 
     async def run(self) -> None:
-        """Look as often as each bundle says, and see what other processes found, until cancelled."""
+        """Look as often as each bundle says, until cancelled; what another process just found is not asked again."""
         loop = asyncio.get_running_loop()
         while True:
             for domain in self._neighbours:
                 if loop.time() >= self._due.get(domain, 0.0):
-                    await self.look(domain)
-                    self._due[domain] = loop.time() + self._pause(domain)
+                    self._due[domain] = loop.time() + await self._turn(domain)
             await asyncio.sleep(STEP_S)
 
     def rows(self) -> Mapping[str, BundleRow]:
@@ -162,6 +161,21 @@ class Federation:
     def until(self, domain: str) -> int:
         """Until when the domain's bundle judges anything without a newer look; 0 if there is none."""
         return self._believed[domain].until if domain in self._believed else 0
+
+    async def _turn(self, domain: str) -> float:
+        """Look, unless somebody did; return after how many seconds to come back."""
+        try:
+            row, _ = await self._row(domain)
+        except CitywatchError:
+            return RETRY_S
+        if row is not None and row != self._seen.get(domain):
+            self._believe(self._neighbours[domain], row)
+            self.failed.pop(domain, None)
+            left = self._pause(domain) - (self._clock.now_ms() - row.seen) / 1000
+            if 0 < left <= self._pause(domain):
+                return left
+        await self.look(domain)
+        return self._pause(domain)
 
     def _pause(self, domain: str) -> float:
         if domain in self.failed or domain not in self._believed:

@@ -66,7 +66,7 @@ IDLE: Final = frozenset(
     "resolved rejected authority_changed credential_issued tool_approved tool_changed offers_dropped started stopped "
     "gap policy_loaded erased label_released grant_rooted grant_withdrawn key_revoked halted resumed "
     "tool_withdrawn quarantined quarantine_lifted program_measured program_started issuer_distrusted bundle_believed "
-    "bundle_refused".split()
+    "bundle_refused agent_invited".split()
 )
 """Tags of entries that change nothing which a decision of this fold rests on: pins stand in the entries themselves, and
 a label that a call let down is let down again. By tags: a log may hold entries of a version beside this one."""

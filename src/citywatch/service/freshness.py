@@ -9,7 +9,7 @@ is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import msgspec
 
@@ -20,11 +20,12 @@ from citywatch.service.workload import Run
 
 
 class Shown(msgspec.Struct, frozen=True):
-    """A certificate, when it was issued, and the bundle that goes with it."""
+    """A certificate, when it was issued, the bundle that goes with it, and other domains' bundles by their domains."""
 
     certificate: Issued
     since: int
     bundle: TrustBundle
+    others: Mapping[str, TrustBundle] = {}
 
 
 class Freshness:
@@ -48,12 +49,12 @@ class Freshness:
         try:
             generation = await self._look_at_authority()
             await self.run.check()
-            shown, now, bundle = self._shown, self.run.now_ms(), self.run.bundle()
+            shown, now, bundle, others = self._shown, self.run.now_ms(), self.run.bundle(), self.run.others()
             if shown is None or generation != self._generation or is_due(shown, now):
-                self._show(Shown(await self.run.certificate(), now, bundle))
+                self._show(Shown(await self.run.certificate(), now, bundle, others))
                 self._generation = generation
-            elif shown.bundle.sequence != bundle.sequence:
-                self._show(msgspec.structs.replace(shown, bundle=bundle))
+            elif shown.bundle.sequence != bundle.sequence or shown.others != others:
+                self._show(msgspec.structs.replace(shown, bundle=bundle, others=others))
             self.failed = None
         except Refused as failure:
             self.refused = failure

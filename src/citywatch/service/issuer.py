@@ -158,14 +158,21 @@ class Issuer:
             if (received := rows.get(before_context)) is not None:
                 context = carried_over(before_context, msgspec.json.decode(received.value, type=Context))
                 puts.append((after_context, msgspec.json.encode(context)))
-        papers = self._write(renewal, now)
-        entries += [self._entry(paper, str(renewal.agent), renewal.thumbprint) for paper in papers]
+        papers, issued = self.write(renewal.agent, renewal.key, now)
+        entries += issued
         reads = tuple((key, found.version if (found := rows.get(key)) else 0) for key in wanted)
         append = Append(entries=tuple(entries), reads=reads, puts=tuple(puts), sync=True)
         if not isinstance(await self._store.append(append), Appended):
             return None
-        certificate, token, bound = papers
-        return Papers(
+        return papers
+
+    def write(self, agent: AgentId, key: P256Key, now: int) -> tuple[Papers, tuple[NewEntry, ...]]:
+        """All papers for a key, and their entries: whoever asks commits those before anybody is given the papers."""
+        authority, lifetimes, thumb = self._authority(), self._lifetimes(agent.name), thumbprint(key)
+        certificate = authority.issue_x509(agent, key, now=now, ttl=lifetimes.certificate)
+        token = authority.issue_jwt(agent, thumb, self._audience, now=now, ttl=lifetimes.token)
+        bound = authority.issue_wit(agent, key, now=now, ttl=lifetimes.certificate)
+        papers = Papers(
             certificate=certificate.value,
             certificate_until=certificate.not_after,
             token=token.value.decode("ascii"),
@@ -173,13 +180,7 @@ class Issuer:
             bound=bound.value.decode("ascii"),
             bundle=self._bundle(),
         )
-
-    def _write(self, renewal: Renewal, now: int) -> tuple[Issued, Issued, Issued]:
-        authority, lifetimes = self._authority(), self._lifetimes(renewal.agent.name)
-        certificate = authority.issue_x509(renewal.agent, renewal.key, now=now, ttl=lifetimes.certificate)
-        token = authority.issue_jwt(renewal.agent, renewal.thumbprint, self._audience, now=now, ttl=lifetimes.token)
-        bound = authority.issue_wit(renewal.agent, renewal.key, now=now, ttl=lifetimes.certificate)
-        return certificate, token, bound
+        return papers, tuple(self._entry(paper, str(agent), thumb) for paper in (certificate, token, bound))
 
     async def _registered(self, name: str) -> tuple[AgentRow, int]:
         key = agent_key(parse_segment(name, "agent name"))

@@ -58,3 +58,18 @@ class Watch:
         while True:
             await self.look()
             await asyncio.sleep(SOON_S if self._listening.any else IDLE_S)
+
+
+async def heard(bus: Bus) -> int:
+    """What is known of revocations by now, to be given to `until_noticed`; -1 if nobody can say."""
+    try:
+        return await bus.version(NOTICE)
+    except Unavailable:
+        return -1
+
+
+async def until_noticed(bus: Bus, known: int, longest_s: float) -> None:
+    """Return as soon as something was revoked since `known` was heard, or after `longest_s`."""
+    end = asyncio.get_running_loop().time() + longest_s
+    while (left := end - asyncio.get_running_loop().time()) > 0 and await heard(bus) in (known, -1):
+        await asyncio.sleep(min(IDLE_S, left))

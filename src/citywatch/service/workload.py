@@ -20,7 +20,7 @@ from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.attestation import check_program
 from citywatch.core.identity.bundle import TrustBundle
 from citywatch.core.identity.credential import Credential, check_time
-from citywatch.core.identity.jwt import verify_jwt_svid
+from citywatch.core.identity.elsewhere import Domains, validate_token
 from citywatch.core.identity.registration import AgentRow, KeyRow, agent_key, format_row, key_key, parse_agent_row
 from citywatch.core.identity.workload import (
     Measured,
@@ -63,7 +63,7 @@ class Workloads:
         clock: Clock,
         replica: str,
         authority: Callable[[], Authority],
-        bundle: Callable[[], TrustBundle],
+        domains: Callable[[], Domains],
         lifetimes: Callable[[str], Lifetimes],
         leeway_ms: int,
         attested_by: Callable[[str], str | None],
@@ -74,18 +74,18 @@ class Workloads:
         self.clock = clock
         self.replica = replica
         self.authority = authority
-        self.bundle = bundle
+        self.domains = domains
         self.lifetimes = lifetimes
         self.leeway = leeway_ms
         self._attested_by = attested_by
         self._attestors = attestors
 
     async def register(
-        self, name: str, measured: Measured, by: str, is_taken: Callable[[int], bool]
+        self, name: str, measured: Measured, by: str, claim: Callable[[int, bool], bool]
     ) -> tuple[WorkloadRow, str]:
         """Put on file what an agent's program is, and give it an account; return it with its digest.
 
-        `is_taken` says whether the machine knows an account of that number.
+        `claim` says whether the machine lets us have an account of that number: a new one, or the one that it has.
         """
         shown = measured_digest(measured)
         for _ in range(MAX_CONFLICTS):
@@ -95,10 +95,10 @@ class Workloads:
             reads: list[tuple[Key, int]] = [(agent_key(name), version)]
             reads.append((workload_key(name), 0 if before is None else before.version))
             puts: list[tuple[Key, bytes | None]] = []
-            if before is not None:
-                row = msgspec.structs.replace(parse_workload(before.value), measured=measured, agent=agent.agent)
+            if before is not None and claim((known := parse_workload(before.value)).uid, False):
+                row = msgspec.structs.replace(known, measured=measured, agent=agent.agent)
             else:
-                uid = await self._free_account(is_taken)
+                uid = await self._free_account(claim)
                 row = WorkloadRow(agent=agent.agent, measured=measured, uid=uid)
                 reads.append((account_key(uid), 0))
                 puts.append((account_key(uid), format_row(KeyRow(agent=agent.agent))))
@@ -176,10 +176,10 @@ class Workloads:
         if (by := self._attested_by(name)) is not None:
             check_program(agent.attestation, by, self._attestors, measured, self.clock.now_ms())
 
-    async def _free_account(self, is_taken: Callable[[int], bool]) -> int:
+    async def _free_account(self, claim: Callable[[int, bool], bool]) -> int:
         given = {number for number, _ in await self.store.scan("account")}
         for uid in ACCOUNTS:
-            if str(uid) not in given and not is_taken(uid):
+            if str(uid) not in given and claim(uid, True):
                 return uid
         raise Unavailable(Code.OVERLOADED, "no account is left for another program")
 
@@ -202,7 +202,11 @@ class Run:
 
     def bundle(self) -> TrustBundle:
         """Whom to believe today."""
-        return self._city.bundle()
+        return self._city.domains().home
+
+    def others(self) -> Mapping[str, TrustBundle]:
+        """The bundles of other trust domains that are believed now, by their domains."""
+        return {name: one.bundle for name, one in self._city.domains().others.items()}
 
     def now_ms(self) -> int:
         return self._city.clock.now_ms()
@@ -237,9 +241,13 @@ class Run:
         return await self._handed_over(found, issued)
 
     async def validate(self, token: str, audience: str) -> Credential:
-        """Whose token this is, if it is good for that audience now and its agent stands; `Refused` otherwise."""
-        credential = verify_jwt_svid(token, self.bundle(), audience)
+        """Whose token this is, if it is good for that audience now and, if it is ours, its agent stands; `Refused`
+        otherwise. Another domain's names whom its own authority says, whether or not the file does."""
+        domains = self._city.domains()
+        credential = validate_token(token.encode("utf-8", "surrogatepass"), domains, audience)
         check_time(credential, self.now_ms(), self._city.leeway)
+        if credential.key == credential.agent:  # another domain's, of whom nobody is registered here
+            return credential
         row, _ = await self._city.registered(parse_agent_id(credential.agent).name)
         if credential.key not in row.keys:
             raise Refused(Code.KEY_NOT_REGISTERED)

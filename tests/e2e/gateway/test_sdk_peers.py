@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -17,6 +19,7 @@ from a2a.types import GetTaskRequest, Role, SendMessageRequest
 from citywatch.core.errors import Malformed
 from citywatch.sdk import Answer, Chain, Peers, Refused, SyncPeers, Token, Unavailable
 from citywatch.sdk.hooks.a2a import carrying, http_client
+from tests.e2e.gateway.desk import DEADLINE_S, listens, wait_for
 from tests.e2e.gateway.test_a2a import Mesh
 from tests.ports import free_port
 
@@ -127,6 +130,21 @@ def test_the_same_without_an_event_loop(mesh: Mesh) -> None:
         assert clerk.cancel_task("billing", begun.peer_task).state == "canceled"
         with pytest.raises(Refused, match="malformed"):
             clerk.ticket("t-1")
+
+
+def test_behind_connect_no_papers_are_needed(mesh: Mesh) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "citywatch", "connect", "clerk", "--gateway", gateway(mesh)]
+    with subprocess.Popen([*command, "--listen", f"127.0.0.1:{port}"], cwd=mesh.folder) as bridge:
+        try:
+            wait_for(lambda: listens(port), "the bridge")
+            with SyncPeers(f"http://127.0.0.1:{port}") as clerk:
+                assert clerk.send("billing", "What of invoice 7?").text == "Invoice 7 is settled."
+                with pytest.raises(Refused, match="no_permit"):
+                    clerk.send("billing", "Pay it back", skill="refund")
+        finally:
+            bridge.terminate()
+            bridge.wait(DEADLINE_S)
 
 
 async def test_who_shows_nothing_or_finds_nobody_is_told_so(mesh: Mesh) -> None:

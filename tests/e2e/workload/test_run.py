@@ -86,13 +86,13 @@ def packages() -> Iterator[Path]:
 class Home:
     """A folder with a configuration, the agent billing, and its measured program."""
 
-    def __init__(self, folder: Path, packages: Path) -> None:
+    def __init__(self, folder: Path, packages: Path, domain: str = "acme.example") -> None:
         self.folder = folder
         self.packages = packages
         self.script = folder / "agent.py"
         shutil.copy(AGENT, self.script)
         self.script.chmod(0o644)
-        (folder / "citywatch.yaml").write_text(CONFIG)
+        (folder / "citywatch.yaml").write_text(CONFIG.replace("acme.example", domain))
         (folder / "policies").mkdir()
         (folder / "policies" / "p.cedar").write_text("permit(principal, action, resource);")
         self.cli("agent", "add", "billing")
@@ -398,6 +398,65 @@ def test_an_agent_that_needs_a_builder_s_word_runs_only_what_was_attested(home: 
         assert home.cli("agent", "attest", "billing", *bad, check=False).returncode == 2
     unknown = home.cli("agent", "attest", "billing", "--envelope", "billing.json", "--by", "cd", check=False)
     assert "no attestor `cd`" in unknown.stderr
+
+
+@pytest.fixture
+def second(packages: Path) -> Iterator[Home]:
+    """Another city on the same machine."""
+    folder = Path(tempfile.mkdtemp(prefix="second-"))
+    folder.chmod(0o755)
+    made = Home(folder, packages, "partner.example")
+    yield made
+    made.close()
+    shutil.rmtree(folder)
+
+
+def account(home: Home) -> str:
+    words = ("agent", "measure", "billing", "--pass", "PYTHONPATH", "--", *home.command("stream"))
+    return home.cli(*words).stdout.partition("account ")[2].split()[0]
+
+
+def test_two_state_folders_never_give_two_agents_one_account(home: Home, second: Home) -> None:
+    """The attack: whoever is an agent of one city would read the key in the memory of the other's."""
+    if not ROOT:
+        return
+    ours, theirs = account(home), account(second)
+    assert ours != theirs
+    assert (account(home), account(second)) == (ours, theirs)
+    first = home.start("stream")
+    until(first, "serial")
+    shutil.rmtree(second.folder / ".citywatch")  # a copy of our state, set up beside it
+    shutil.copytree(home.folder / ".citywatch", second.folder / ".citywatch")
+    (second.folder / "citywatch.yaml").write_text(CONFIG)
+    code, told, error = second.run("stream")
+    assert (code, told) == (1, [])
+    assert f"the account {ours} is another state folder's" in error
+    tell(first, "token")
+    assert until(first, "token")["token"].endswith("/agent/billing")
+    assert account(second) != ours
+
+
+def test_bundles_of_other_trust_domains_are_served_and_followed(home: Home, second: Home) -> None:
+    def publish() -> None:
+        (home.folder / "new.json").write_text(second.cli("federation", "bundle").stdout)
+        (home.folder / "new.json").replace(home.folder / "partner.json")
+
+    publish()
+    file = home.folder / "citywatch.yaml"
+    file.write_text(CONFIG + "federation: {partner.example: {bundle: partner.json, refresh: 1s}}\n")
+    home.measure("everything")
+    code, (told, *_), error = home.run("everything")
+    assert code == 0, error
+    assert (told["authorities"], told["signers"]) == ([1, 1], 2)
+
+    home.measure("stream")
+    process = home.start("stream")
+    first = until(process, "serial")
+    assert first["authorities"] == [1, 1]
+    second.cli("authority", "rotate")
+    publish()
+    later = until(process, "serial")
+    assert (later["serial"], sorted(later["authorities"])) == (first["serial"], [1, 2])
 
 
 def test_without_root_it_says_that_it_cannot(home: Home) -> None:

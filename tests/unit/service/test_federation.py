@@ -213,6 +213,19 @@ async def test_two_processes_at_one_bundle_leave_one_entry_and_no_older_bundle()
     assert msgspec.json.decode(stored.value)["text"].encode() == SECOND
 
 
+async def test_what_another_process_has_just_found_is_not_asked_again() -> None:
+    town = Town(Told(FIRST))
+    await town.look()
+    other = town.process()
+    assert await other._turn(PARTNER) == 60
+    assert len(town.source.known) == 1
+    town.clock.advance(10_000)
+    assert await town.process()._turn(PARTNER) == 50
+    town.clock.advance(60_000)
+    assert await town.process()._turn(PARTNER) == 60
+    assert len(town.source.known) == 2
+
+
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=12))
 async def test_what_is_believed_is_the_highest_sequence_seen(sequences: list[int]) -> None:
     town = Town(Told(*[BY_SEQUENCE[one] for one in sequences]))

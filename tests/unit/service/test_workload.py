@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,6 +14,7 @@ from citywatch.core.enforce.context import Context, context_key, home_of
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.events import CredentialIssued, KeyReplaced, ProgramMeasured, ProgramStarted
 from citywatch.core.identity.attestation import Said
+from citywatch.core.identity.elsewhere import Believed, Domains
 from citywatch.core.identity.jwt import verify_jwt_svid
 from citywatch.core.identity.registration import agent_key, format_row, parse_agent_row
 from citywatch.core.identity.workload import Measured, check_measured, measured_digest, parse_workload, workload_key
@@ -26,6 +28,7 @@ from citywatch.service.ports import Append
 from citywatch.service.vouching import Vouching, attest
 from citywatch.service.workload import ACCOUNTS, Run, Workloads
 from tests.identity_city import BILLING, DOMAIN, GATEWAY, HOUR, LEEWAY, City, signer
+from tests.unit.core.identity.test_elsewhere import Neighbour
 
 
 def program(files: Mapping[str, str] | None = None, **changed: tuple[str, ...] | str) -> Measured:
@@ -46,12 +49,13 @@ class World(City):
             clock=self.clock,
             replica="r1",
             authority=lambda: self.issuing(),
-            bundle=lambda: self.bundle,
+            domains=lambda: Domains(home=self.bundle, others=self.others),
             lifetimes=lambda name: Lifetimes(HOUR, HOUR // 4),
             leeway_ms=LEEWAY,
             attested_by=lambda name: self.attested_by,
             attestors=self.attestors,
         )
+        self.others: dict[str, Believed] = {}
         self.down = False
         self.number = 1
 
@@ -69,7 +73,7 @@ class World(City):
     async def ready(self) -> World:
         self.key = signer()
         await self.admin.add_agent("billing", self.key.public, "alice")
-        await self.workloads.register("billing", self.there, "alice", lambda _: False)
+        await self.workloads.register("billing", self.there, "alice", lambda *_: True)
         return self
 
     async def begin(self) -> Run:
@@ -119,7 +123,7 @@ async def test_a_program_that_changed_gets_no_papers(changed: Measured) -> None:
     assert await code_of(city.begin()) is Code.WORKLOAD_CHANGED
     assert await code_of(run.certificate()) is Code.WORKLOAD_CHANGED
     assert await code_of(run.token(GATEWAY)) is Code.WORKLOAD_CHANGED
-    await city.workloads.register("billing", changed, "alice", lambda _: False)
+    await city.workloads.register("billing", changed, "alice", lambda *_: True)
     assert (await city.begin()).agent == BILLING
 
 
@@ -141,7 +145,7 @@ async def test_an_agent_that_needs_an_attestor_s_word_gets_papers_only_for_the_p
     run = await city.begin()
     assert (await run.certificate()).not_after > city.clock.now_ms()
     city.there = changed
-    assert await code_of(city.workloads.register("billing", changed, "alice", lambda _: False)) is Code.NOT_ATTESTED
+    assert await code_of(city.workloads.register("billing", changed, "alice", lambda *_: True)) is Code.NOT_ATTESTED
     city.there = program()
     await attest_program(city, ci, changed)  # it is not what runs
     assert await code_of(run.certificate()) is Code.NOT_ATTESTED
@@ -173,7 +177,7 @@ async def test_who_was_never_measured_or_is_revoked_does_not_begin() -> None:
     assert await code_of(city.begin()) is Code.AGENT_UNKNOWN
     await city.admin.add_agent("billing", signer().public, "alice")
     assert await code_of(city.begin()) is Code.WORKLOAD_CHANGED
-    await city.workloads.register("billing", city.there, "alice", lambda _: False)
+    await city.workloads.register("billing", city.there, "alice", lambda *_: True)
     await city.admin.revoke_agent("billing", "stolen", "alice")
     assert await code_of(city.begin()) is Code.AGENT_REVOKED
     with pytest.raises(Malformed):
@@ -186,8 +190,8 @@ async def test_each_agent_has_an_account_of_its_own_for_good() -> None:
     city = await World().ready()
     await city.admin.add_agent("other", signer().public, "alice")
     taken = ACCOUNTS[1]
-    first, _ = await city.workloads.register("billing", city.there, "alice", lambda uid: uid == taken)
-    second, _ = await city.workloads.register("other", city.there, "alice", lambda uid: uid == taken)
+    first, _ = await city.workloads.register("billing", city.there, "alice", lambda uid, _: uid != taken)
+    second, _ = await city.workloads.register("other", city.there, "alice", lambda uid, _: uid != taken)
     assert (first.uid, second.uid) == (ACCOUNTS[0], ACCOUNTS[2])
     rows = (await city.store.load([workload_key("billing")], [])).rows
     assert parse_workload(rows[workload_key("billing")].value) == first
@@ -362,3 +366,43 @@ async def test_who_is_stopped_gets_nothing_and_the_end_of_its_run_counts_all_the
     assert caught.value.code is stopped.refusal
     await run.end(p256(signer().public))
     assert thumbprint(city.own) not in await city.keys(), "and when it may go on, the papers of that run do not"
+
+
+async def test_other_domains_bundles_are_shown_and_each_change_of_them() -> None:
+    city = await World().ready()
+    fresh = Freshness(await city.begin(), city.look)
+    await fresh.look()
+    stream = fresh.follow()
+    assert (await anext(stream)).others == {}
+    partner = Neighbour("partner.example", "partner authority").bundle
+    city.others = {"partner.example": Believed(partner)}
+    await fresh.look()
+    second = await anext(stream)
+    assert second.others == {"partner.example": partner}
+    city.others = {}
+    await fresh.look()
+    third = await anext(stream)
+    assert (third.others, third.certificate) == ({}, second.certificate)
+
+
+async def test_a_token_of_another_domain_is_validated_by_that_domain_s_bundle_alone() -> None:
+    city = await World().ready()
+    run = await city.begin()
+    partner, rival = Neighbour("partner.example", "partner authority"), Neighbour("rival.example", "rival authority")
+    city.others = {one.domain: Believed(one.bundle) for one in (partner, rival)}
+    name, mail = "spiffe://partner.example/ns/x/whoever", "https://mail.example"
+    times: dict[str, Any] = {"iat": city.clock.now_ms() // 1000, "exp": city.clock.now_ms() // 1000 + 60, "aud": mail}
+    assert (await run.validate(partner.token(name, **times).decode(), mail)).agent == name
+    assert await code_of(run.validate(rival.token(name, **times).decode(), mail)) is Code.CREDENTIAL_UNTRUSTED
+    forged = rival.token(str(BILLING), **times, citywatch_key="A" * 43).decode()
+    assert await code_of(run.validate(forged, mail)) is Code.CREDENTIAL_UNTRUSTED
+
+
+async def test_an_account_that_is_no_longer_ours_is_exchanged_when_the_program_is_measured() -> None:
+    """Another state folder of the machine has it by now."""
+    city = await World().ready()
+    first, _ = await city.workloads.register("billing", city.there, "alice", lambda *_: True)
+    second, _ = await city.workloads.register("billing", city.there, "alice", lambda uid, _: uid != first.uid)
+    assert second.uid != first.uid
+    third, _ = await city.workloads.register("billing", city.there, "alice", lambda *_: True)
+    assert third.uid == second.uid

@@ -143,7 +143,7 @@ class Bearer:
         except TimeoutError:
             raise Unavailable(Code.UPSTREAM_TIMEOUT, "the gateway gave no papers in time") from None
         if reply.status != 200:
-            raise _told(reply.status, answer)
+            raise refused_with(reply.status, answer)
         papers = parse_papers(answer, self._agent.domain)
         # A token that our bundle does not know comes from an authority that was rotated in meanwhile, or from nobody.
         believed = papers.bundle if self._client.secure else self.bundle
@@ -171,7 +171,7 @@ def _thumbprint(paper: Credential | BoundToken) -> str:
     return paper.key if isinstance(paper, Credential) else paper.thumbprint
 
 
-def _told(status: int, answer: bytes) -> CitywatchError:
+def refused_with(status: int, answer: bytes) -> CitywatchError:
     """Why the gateway gave no papers, in its own code if it gave one."""
     try:
         value = jsonrpc.parse_message(answer, _LIMITS)

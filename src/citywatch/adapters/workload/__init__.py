@@ -4,6 +4,7 @@ Decides which process is on the other end (`peer`, `door`), what its files are (
 runs (`program`); which papers it gets is `service.workload`'s.
 """
 
+from citywatch.adapters.workload.accounts import Accounts, folder_mark
 from citywatch.adapters.workload.door import Door, open_door
 from citywatch.adapters.workload.key import WorkloadKey
 from citywatch.adapters.workload.measure import measure_program
@@ -12,12 +13,14 @@ from citywatch.adapters.workload.program import Program, check_account, start_pr
 from citywatch.adapters.workload.server import WorkloadApi, open_server
 
 __all__ = [
+    "Accounts",
     "Door",
     "Program",
     "WorkloadApi",
     "WorkloadKey",
     "check_account",
     "check_peer",
+    "folder_mark",
     "measure_program",
     "open_door",
     "open_server",

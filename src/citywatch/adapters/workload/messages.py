@@ -61,15 +61,18 @@ def parse_validate_request(data: bytes) -> ValidateRequest:
     return ValidateRequest(found[1], found[2])
 
 
-def format_certificate_reply(spiffe_id: str, certificate: bytes, key: bytes, bundle: bytes) -> bytes:
-    """An X509SVIDResponse with one SVID: DER certificate, PKCS#8 key, DER authorities one after the other."""
+def format_certificate_reply(
+    spiffe_id: str, certificate: bytes, key: bytes, bundle: bytes, others: Mapping[str, bytes]
+) -> bytes:
+    """An X509SVIDResponse with one SVID: DER certificate, PKCS#8 key, DER authorities one after the other; and those of
+    other trust domains."""
     svid = _field(1, spiffe_id.encode()) + _field(2, certificate) + _field(3, key) + _field(4, bundle)
-    return _field(1, svid)
+    return _field(1, svid) + _map(3, others)
 
 
 def format_certificate_bundles(bundles: Mapping[str, bytes]) -> bytes:
     """An X509BundlesResponse: DER authorities by trust domain."""
-    return b"".join(_field(2, _field(1, name.encode()) + _field(2, bundle)) for name, bundle in bundles.items())
+    return _map(2, bundles)
 
 
 def format_token_reply(spiffe_id: str, token: str) -> bytes:
@@ -79,7 +82,7 @@ def format_token_reply(spiffe_id: str, token: str) -> bytes:
 
 def format_token_bundles(bundles: Mapping[str, bytes]) -> bytes:
     """A JWTBundlesResponse: JWKS by trust domain."""
-    return b"".join(_field(1, _field(1, name.encode()) + _field(2, bundle)) for name, bundle in bundles.items())
+    return _map(1, bundles)
 
 
 def format_validate_reply(spiffe_id: str, claims: Mapping[str, Any]) -> bytes:
@@ -89,6 +92,11 @@ def format_validate_reply(spiffe_id: str, claims: Mapping[str, Any]) -> bytes:
 
 def _field(number: int, content: bytes) -> bytes:
     return _varint(number << 3 | _BYTES) + _varint(len(content)) + content
+
+
+def _map(number: int, values: Mapping[str, bytes]) -> bytes:
+    pairs = ((name.encode(), value) for name, value in values.items())
+    return b"".join(_field(number, _field(1, name) + _field(2, value)) for name, value in pairs)
 
 
 def _varint(value: int) -> bytes:

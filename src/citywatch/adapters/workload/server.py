@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import json
 from base64 import urlsafe_b64decode
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -40,20 +40,20 @@ class WorkloadApi:
         messages.parse_empty(request)
         agent, key = str(self._papers.run.agent), self._key.hand_over()
         async for shown in self._papers.follow():
-            authorities = _authorities(shown.bundle)
-            yield messages.format_certificate_reply(agent, shown.certificate.value, key, authorities)
+            own, others = _authorities(shown.bundle), _by_domain(_authorities, shown.others.values())
+            yield messages.format_certificate_reply(agent, shown.certificate.value, key, own, others)
 
     async def fetch_certificate_bundles(self, request: bytes) -> AsyncIterator[bytes]:
         """FetchX509Bundles: whose certificates to believe; again whenever that changes."""
         messages.parse_empty(request)
-        async for bundle in self._bundles():
-            yield messages.format_certificate_bundles({_domain(bundle): _authorities(bundle)})
+        async for bundles in self._bundles():
+            yield messages.format_certificate_bundles(_by_domain(_authorities, bundles))
 
     async def fetch_token_bundles(self, request: bytes) -> AsyncIterator[bytes]:
         """FetchJWTBundles: whose tokens to believe; again whenever that changes."""
         messages.parse_empty(request)
-        async for bundle in self._bundles():
-            yield messages.format_token_bundles({_domain(bundle): _token_keys(bundle)})
+        async for bundles in self._bundles():
+            yield messages.format_token_bundles(_by_domain(_token_keys, bundles))
 
     async def fetch_token(self, request: bytes) -> bytes:
         """FetchJWTSVID: a token for one audience."""
@@ -81,12 +81,13 @@ class WorkloadApi:
             raise Malformed(f"the token is not good: {failure.code.value}") from None
         return messages.format_validate_reply(credential.agent, _claims(asked.token))
 
-    async def _bundles(self) -> AsyncIterator[TrustBundle]:
+    async def _bundles(self) -> AsyncIterator[tuple[TrustBundle, ...]]:
+        """Ours first, then each other domain's; again whenever one of them is another."""
         last: Shown | None = None
         async for shown in self._papers.follow():
-            if last is None or last.bundle.sequence != shown.bundle.sequence:
+            if last is None or (last.bundle.sequence, last.others) != (shown.bundle.sequence, shown.others):
                 last = shown
-                yield shown.bundle
+                yield (shown.bundle, *shown.others.values())
 
 
 @asynccontextmanager
@@ -168,8 +169,10 @@ async def _abort(grpc: Any, context: Any, failure: Exception) -> Any:
     return await context.abort(status, told)
 
 
-def _domain(bundle: TrustBundle) -> str:
-    return f"spiffe://{bundle.domain}"
+def _by_domain(write: Callable[[TrustBundle], bytes], bundles: Iterable[TrustBundle]) -> dict[str, bytes]:
+    """Each domain under its own name, and none joined with another; who has no such authority is left out."""
+    written = {f"spiffe://{bundle.domain}": write(bundle) for bundle in bundles}
+    return {name: one for name, one in written.items() if one}
 
 
 def _authorities(bundle: TrustBundle) -> bytes:
@@ -177,6 +180,8 @@ def _authorities(bundle: TrustBundle) -> bytes:
 
 
 def _token_keys(bundle: TrustBundle) -> bytes:
+    if not bundle.keys:
+        return b""
     document = json.loads(format_bundle(bundle))
     document["keys"] = [key for key in document["keys"] if key["use"] == "jwt-svid"]
     return json.dumps(document).encode("ascii")

@@ -96,6 +96,14 @@ def verify_token(token: bytes, domains: Domains, audience: str) -> Credential:
     1. well-formed, ES256, exactly `alg`, `typ`, `kid` · 2. a name of the domain that it says · 3. a key of that
     domain's authority signed it · 4. it is for us and nobody else · 5. the file names its subject.
     """
+    credential = validate_token(token, domains, audience)
+    if credential.key != credential.agent:
+        return credential
+    return msgspec.structs.replace(credential, agent=_agent(credential.key, domains))  # 5
+
+
+def validate_token(token: bytes, domains: Domains, audience: str) -> Credential:
+    """Steps 1 to 4: another domain's subject is named as its own authority names it, in `agent` as in `key`."""
     domain = _subject_domain(token, jwt.TYPE)
     believed = domains.of(domain)
     if believed is None:
@@ -112,7 +120,7 @@ def verify_token(token: bytes, domains: Domains, audience: str) -> Credential:
     if compact.claims.get("aud") not in (audience, [audience]):  # 4
         raise Refused(Code.CREDENTIAL_WRONG_AUDIENCE, "the token is not for this gateway alone")
     return Credential(
-        agent=_agent(str(name), domains),  # 5
+        agent=str(name),
         key=str(name),
         kind=Kind.JWT,
         not_before=not_before,

@@ -75,10 +75,10 @@ def parse_renewal(body: bytes, domain: str) -> UnprovenRenewal:
         request = parse_object(body)
         if request.keys() not in _MEMBERS:
             raise Malformed("a renewal has `key` and `proof`, and to change the key `next` and `next_proof`")
-        key, proof = _key(request["key"]), _token(request["proof"], PROOF_TYPE)
+        key, proof = parse_key(request["key"]), parse_proof(request["proof"], PROOF_TYPE)
         changes = "next" in request
-        next_key = _key(request["next"]) if changes else None
-        next_proof = _token(request["next_proof"], NEXT_TYPE) if changes else None
+        next_key = parse_key(request["next"]) if changes else None
+        next_proof = parse_proof(request["next_proof"], NEXT_TYPE) if changes else None
         subject = text_claim(proof.claims, "sub")
     except Malformed as error:
         raise Refused(Code.CREDENTIAL_MALFORMED, str(error)) from None
@@ -104,7 +104,7 @@ def verify_renewal(request: UnprovenRenewal, row: AgentRow | None, *, audience: 
         raise Refused(Code.CREDENTIAL_UNTRUSTED, "the key did not sign the proof") from None
     if claims.get("aud") != audience:  # 2
         raise Refused(Code.CREDENTIAL_WRONG_AUDIENCE, "the proof is not for this gateway")
-    nonce, expires = _check_moment(claims, now, leeway)  # 3
+    nonce, expires = check_moment(claims, now, leeway)  # 3
     # 4. Anybody may ask here: only who holds a key of the agent learns more than that his own is not one.
     if row is None or row.agent != str(request.agent) or request.thumbprint not in row.keys:
         raise Refused(Code.KEY_NOT_REGISTERED)
@@ -154,7 +154,8 @@ def format_proofs(spent: SpentProofs) -> bytes:
     return msgspec.json.encode(spent)
 
 
-def _check_moment(claims: Mapping[str, Any], now: int, leeway: int) -> tuple[str, int]:
+def check_moment(claims: Mapping[str, Any], now: int, leeway: int) -> tuple[str, int]:
+    """The nonce and the end of a proof that is of this minute; `Refused` for any other."""
     try:
         issued, expires, nonce = time_claim(claims, "iat"), time_claim(claims, "exp"), text_claim(claims, "jti")
     except Malformed as error:
@@ -184,14 +185,16 @@ def _verify_next(request: UnprovenRenewal) -> P256Key:
     return request.next_key
 
 
-def _key(value: object) -> P256Key:
+def parse_key(value: object) -> P256Key:
+    """A public key as requests show it; `Malformed` for everything else."""
     key = parse_jwk(value, use="sig") if isinstance(value, dict) else None
     if not isinstance(key, P256Key):
         raise Malformed("a key is not a public JWK on P-256")
     return key
 
 
-def _token(value: object, typ: str) -> Compact:
+def parse_proof(value: object, typ: str) -> Compact:
+    """A proof of the type `typ`, taken apart; `Malformed` for everything else."""
     if not isinstance(value, str) or not value.isascii():
         raise Malformed("a proof is not a compact token")
     return parse_compact(value.encode("ascii"), typ=typ, members=frozenset())

@@ -45,7 +45,8 @@ def test_a_request_to_validate_is_read_as_the_library_writes_it(audience: str, t
 
 @given(texts, st.binary(), st.binary(max_size=300), st.binary())
 def test_replies_are_read_by_the_library_as_they_were_meant(name: str, one: bytes, two: bytes, three: bytes) -> None:
-    reply = wire.X509SVIDResponse.FromString(messages.format_certificate_reply(name, one, two, three))
+    reply = wire.X509SVIDResponse.FromString(messages.format_certificate_reply(name, one, two, three, {"o": one}))
+    assert dict(reply.federated_bundles) == {"o": one}
     (svid,) = reply.svids
     assert (svid.spiffe_id, svid.x509_svid, svid.x509_svid_key, svid.bundle) == (name, one, two, three)
     bundles = {"a": one, "b": two}
