@@ -177,7 +177,8 @@ async def test_where_the_file_names_no_addresses_there_are_no_pushes() -> None:
     for changes in ({"push": ""}, {"pushes": {"other": OTHERS}}):
         city = await opened(**changes)
         assert code(await city.asked()) == Code.PUSH_UNSUPPORTED
-        assert code(await city.say("ListTaskPushNotificationConfigs", taskId="t1")) == Code.PUSH_UNSUPPORTED
+        for task in ("t1", "there-is-none"):  # SPEC: A2A 1.0 §3.3.4: that comes first, whatever the request names
+            assert code(await city.say("ListTaskPushNotificationConfigs", taskId=task)) == Code.PUSH_UNSUPPORTED
         assert not city.configs
 
 

@@ -79,10 +79,10 @@ def unspoken(call: Call, rules: Rules, agent: AgentRow | None, things: Mapping[K
     if a2a.sends(call.method) and offered and call.name not in offered:  # INVARIANT: 2.
         detail = f"name one of its skills in the metadata, as `{a2a.SKILL}`: {', '.join(offered[:16])}"
         return Deny(Reason(Code.NO_PERMIT, detail=detail))
-    if agent is None or any(things.get(key) != owner_of(agent) for key in thing_rows(call)):  # INVARIANT: 3.
-        return Deny(Reason(Code.PEER_TASK_UNKNOWN))
     if (refusal := _unpushed(call, caller, peer, rules)) is not None:
         return refusal
+    if agent is None or any(things.get(key) != owner_of(agent) for key in thing_rows(call)):  # INVARIANT: 3.
+        return Deny(Reason(Code.PEER_TASK_UNKNOWN))
     return None
 
 
