@@ -16,12 +16,14 @@ from citywatch.core.delegation.caveats import Caveats
 from citywatch.core.errors import CitywatchError, Code
 from citywatch.core.identity.access import AccessToken
 from citywatch.core.identity.token import ALGORITHM
+from citywatch.core.policy.cedar import Source, parse_policies
 from citywatch.core.wire.jsonrpc import FROM_SERVER
 from citywatch.service.access import AccessKeys, AccessTokens, Resource
 from citywatch.service.exchange import Exchange
 from tests.identity_city import signer
-from tests.simulation.city import AGENT
-from tests.simulation.test_chains import KEYS, ORDERS, Town
+from tests.simulation.city import AGENT, LEGACY
+from tests.simulation.test_chains import KEYS, LIST, NOTE, ORDERS, Town
+from tests.simulation.test_peer_chains import Square
 
 ISSUER = "https://gateway.city.example"
 BANK = "https://bank.example/mcp"
@@ -156,3 +158,45 @@ async def test_a_token_for_nobody_s_resource_is_not_written() -> None:
     assert await town.does("router", []) is None
     assert town.upstream.tokens == [None]
     assert town.tokens.own("bank", AGENT, "tools/list") is None
+
+
+async def test_a_peer_is_shown_who_speaks_to_it() -> None:
+    square = await Square().begin()
+    bank = Bank()
+    bank.tokens.resources = {"depot": Resource(identifier=BANK)}
+    square.exchange.outward.tokens = bank.tokens
+    chain = square.hand(square.root, "clerk")
+    assert await square.writes("clerk", chain) is None
+    claims = bank.told(square.depot.tokens[-1])
+    assert claims["act"] == {"sub": KEYS["clerk"].name, "act": {"sub": KEYS["router"].name}}
+    assert (claims["sub"], claims["scope"], claims["citywatch_task"]) == ("principal:anna", "SendMessage", square.task)
+    assert await square.writes("thief", chain) == "chain_not_held"
+    assert len(square.depot.tokens) == 1
+
+
+async def test_whatever_goes_to_the_server_goes_with_a_token_of_its_own() -> None:
+    town = await Bank().begin()
+    papers = town.papers("router")
+    town.policies = parse_policies([Source("t.cedar", "permit(principal, action, resource);")])
+    town.enforcer.rules = town.rules(LIST, NOTE)
+    town.answer = lambda _: opened()
+    told = town.call("notifications/initialized", None, rpc_id=None, agent=papers.agent)
+    await town.exchange.notify(told, papers, {})
+    listening = town.call("transport/listen", None, rpc_id=None, agent=papers.agent, body=b"")
+    await town.exchange.listen(listening, papers, {})
+    opening = town.call("initialize", None, agent=papers.agent)
+    outcome = await town.exchange.request(opening, papers, {})
+    assert outcome.session is not None
+    over = town.call("transport/end", None, rpc_id=None, agent=papers.agent, body=b"", session=outcome.session)
+    await town.exchange.end(over, papers, {})
+    scopes = [town.told(token)["scope"] for token in town.upstream.tokens]
+    assert scopes == [
+        f"mcp {one}" for one in ("notifications/initialized", "transport/listen", "initialize", "transport/end")
+    ]
+    assert len({town.told(token)["jti"] for token in town.upstream.tokens}) == 4
+
+
+def opened() -> MemoryAnswer:
+    result = {"protocolVersion": LEGACY, "capabilities": {}, "serverInfo": {"name": "bank", "version": "1"}}
+    raw = json.dumps({"jsonrpc": "2.0", "id": 1, "result": result}).encode()
+    return MemoryAnswer([(raw, None)], session="s-1")

@@ -17,6 +17,7 @@ from citywatch.core.call import Effect
 from citywatch.core.delegation.caveats import ANYTHING, Caveats
 from citywatch.core.enforce.chains import withdrawn_key
 from citywatch.core.enforce.needs import HALT
+from citywatch.core.errors import Refused
 from citywatch.core.identity.credential import Credential, Kind
 from citywatch.core.identity.registration import AgentRow, agent_key, format_row
 from citywatch.core.identity.x509 import gateway_id
@@ -29,7 +30,7 @@ from citywatch.main.replay import rebuild
 from citywatch.service.access import AccessKeys, AccessTokens
 from citywatch.service.authority import Authority, bundle_of, found_generation
 from citywatch.service.ports import Append
-from citywatch.service.tokens import TokenExchange
+from citywatch.service.tokens import TokenExchange, _bound
 from tests.identity_city import signer
 from tests.simulation.city import DOMAIN
 from tests.simulation.flow_city import tool
@@ -171,6 +172,22 @@ async def test_a_key_that_was_proved_without_a_certificate_has_to_be_proved_at_t
     told = await port.sends(urlencode({**form, "resource": DEPOT, "scope": "stock"}).encode(), papers)
     assert told["token_type"] == "DPoP"
     assert port.claims(told)["cnf"] == {"jkt": KEYS["clerk"].thumb}
+
+
+async def test_a_neighbour_s_token_is_bound_to_the_key_that_it_proves_and_to_no_name() -> None:
+    """Another domain's authority vouches for a name; `key` is that name, and not what a resource could check."""
+    port, _ = await opened()
+    name = KEYS["clerk"].name
+    row = AgentRow(agent=name, keys=(name,), added_at=0)
+    await port.store.append(Append(puts=((agent_key("clerk"), format_row(row)),)))
+    papers = msgspec.structs.replace(port.papers("clerk"), key=name, proved=KEYS["clerk"].thumb, kind=Kind.WIT)
+    form = {"grant_type": GRANT_TYPE, "subject_token_type": CHAIN_TYPE, "resource": DEPOT, "scope": "stock"}
+    chain = port.hand(port.root, "clerk")
+    body = urlencode({**form, "subject_token": ",".join(chain)}).encode()
+    told = await port.sends(body, papers)
+    assert port.claims(told)["cnf"] == {"jkt": KEYS["clerk"].thumb}
+    with pytest.raises(Refused, match="proves none"):
+        _bound(msgspec.structs.replace(papers, proved="", kind=Kind.JWT))
 
 
 async def test_an_agent_without_a_chain_asks_as_itself_and_in_its_own_task() -> None:

@@ -131,6 +131,7 @@ KINDS_OF_KEYS = "use an Ed25519 key, or one on P-256"
 ISSUER = "issuer: https://gateway.acme.example\n"
 TOKENS = "url: http://127.0.0.1/\ncredential: {exchange: {resource: https://a.example"
 DEPOT = "a: {resource: https://a.example, scopes: [x]}"
+IDP = "issuer: https://i.example, audience: b, keys: k.json"
 INLINE = "a credential is never written into this file"
 FROM = "write {env: NAME} or {file: path}, and change the secret if this file was shared"
 LINES = "write `key: value` lines, indented below this key"
@@ -446,8 +447,8 @@ BAD: list[tuple[str, str, str, str]] = [
         "",
         "unknown key `zzz`",
         "write one of trust_domain, listen, names, state, policies, temporal_rules, plan_templates, boilerplate, "
-        "origin, issuer, resources, agents, servers, peers, federation, attestors, principals, audiences, reader, "
-        "content, limits, witnesses, witness_quorum, unsafe_observe",
+        "origin, issuer, resources, issuers, agents, servers, peers, federation, attestors, principals, audiences, "
+        "reader, content, limits, witnesses, witness_quorum, unsafe_observe",
     ),
     (f"{DOMAIN}listen: §[]\n", "listen", "an empty list", "name at least one, or remove the key"),
     (
@@ -855,6 +856,30 @@ BAD: list[tuple[str, str, str, str]] = [
         "servers",
         "agents are given tokens for `a`, which is `ledger`: they would go around the gateway",
         "give each server a resource of its own",
+    ),
+    (
+        f"{DOMAIN}issuers: {{a: §{{audience: b, keys: k.json}}}}\n",
+        "issuers.a",
+        "`issuer` is missing",
+        "write `issuer: https://idp.acme.example`",
+    ),
+    (
+        f"{DOMAIN}issuers: {{a: §{{issuer: https://i.example, keys: k.json}}}}\n",
+        "issuers.a",
+        "`audience` is missing",
+        "write `audience: https://gateway.acme.example`",
+    ),
+    (
+        f"{DOMAIN}issuers: {{a: {{issuer: https://i.example, audience: b, keys: §~/k.json}}}}\n",
+        "issuers.a.keys",
+        "`~` and `$` are not expanded in a path",
+        "write the path itself, or one from here",
+    ),
+    (
+        f"{DOMAIN}issuers: §{{a: {{{IDP}}}, b: {{{IDP}}}}}\n",
+        "issuers",
+        "two issuers have one `issuer`",
+        "keep one of them: which keys hold would be a guess",
     ),
     (
         f"{DOMAIN}issuer: §https://acme.example/gateway\n",
@@ -1491,7 +1516,7 @@ def test_every_key_has_a_bad_input() -> None:
         for shape in (path, f"{path}.{missing[1]}" if missing else path):
             shape = re.sub(r"\[\d+\]", "[]", shape)
             shape = re.sub(r"^federation\.\w+\.example", "federation.*", shape)
-            shape = re.sub(r"^(agents|servers|peers|attestors|principals|resources)\.[^.]+", r"\1.*", shape)
+            shape = re.sub(r"^(agents|servers|peers|attestors|principals|resources|issuers)\.[^.]+", r"\1.*", shape)
             shape = re.sub(r"\.output\.\$\.status\b", ".output.*", shape)
             shape = re.sub(r"\.(tools|parameters|budgets|env)\.(?!from\b)[^.]+", r".\1.*", shape)
             seen.add(shape)

@@ -36,7 +36,7 @@ from citywatch.config.settings import (
     Witness,
 )
 from citywatch.config.table import Section, table
-from citywatch.config.tokens import check_resources, issuer, resources
+from citywatch.config.tokens import check_resources, issuer, issuers, resources
 from citywatch.core.enforce.own import SERVER as OWN
 from citywatch.core.enforce.own import TOOLS as OWN_TOOLS
 from citywatch.core.errors import Malformed
@@ -122,6 +122,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         boilerplate=section.maybe("boilerplate", where),
         issuer=named_issuer,
         resources=beyond,
+        issuers=section.get("issuers", issuers, {}),
     )
     where_to = "name the people whose words steer acts under `principals`, or remove `{}`"
     hiding = [name for name, one in servers.items() if any(tool.hides for tool in one.tools.values())]

@@ -97,6 +97,14 @@ class Exchanged(msgspec.Struct, frozen=True, kw_only=True, tag="exchange"):
     scopes: tuple[str, ...] = ()
 
 
+class KnownIssuer(msgspec.Struct, frozen=True, kw_only=True):
+    """A foreign issuer whose word of whoever calls is recorded: its `iss`, our name at it, the file with its keys."""
+
+    issuer: str
+    audience: str
+    keys: str
+
+
 class Http(msgspec.Struct, frozen=True, kw_only=True, tag="http"):
     """A server reached over HTTP. `ca` is a PEM file that alone is trusted for it; None means the system's."""
 
@@ -224,6 +232,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     attestors: Mapping[str, str] = {}
     issuer: str | None = None
     resources: Mapping[str, ResourceServer] = {}
+    issuers: Mapping[str, KnownIssuer] = {}
 
     def agent_id(self, name: str) -> AgentId:
         """The agent that has this name in the file; one of another trust domain is of that one, by its name here."""
@@ -281,6 +290,8 @@ def manifest_digest(settings: Settings) -> str:
         declared["federation"] = msgspec.to_builtins(settings.federation)
     if settings.attestors:
         declared["attestors"] = dict(settings.attestors)
+    if settings.issuers:
+        declared["issuers"] = msgspec.to_builtins(settings.issuers)
     if settings.issuer is not None:
         declared["issuer"] = settings.issuer
     if settings.content:

@@ -29,6 +29,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "origin",
         "issuer",
         "resources",
+        "issuers",
         "agents",
         "servers",
         "peers",
@@ -80,6 +81,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "servers.*.tools.*.parameters.*": ("type", "scale", "role", "party", "adds"),
     "servers.*.tools.*.output.*": ("label", "party", "key", "readers", "handle", "deliver"),
     "servers.*.tools.*.parts": ("label", "readers"),
+    "issuers.*": ("issuer", "audience", "keys"),
     "resources.*": ("resource", "scopes", "audience"),
     "federation.*": ("bundle", "endpoint", "profile", "endpoint_id", "ca", "refresh", "max_age"),
     "peers.*": (

@@ -14,8 +14,8 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from citywatch.config.agents import audience
 from citywatch.config.document import Node
-from citywatch.config.reader import Notes, Reader, each, named, shown, some, text, url
-from citywatch.config.settings import Exchanged, Http
+from citywatch.config.reader import Notes, Reader, each, named, shown, some, text, url, where
+from citywatch.config.settings import Exchanged, Http, KnownIssuer
 from citywatch.config.table import Section, table
 from citywatch.core.manifest import EVERYBODY, ResourceServer
 from citywatch.core.names import parse_segment
@@ -39,6 +39,25 @@ def issuer(notes: Notes, node: Node, path: str) -> str | None:
         notes.wrong(node, path, "an issuer with a path", "write the scheme and the host alone, https://gateway.example")
         return None
     return None if parts is None else urlunsplit((parts.scheme, parts.netloc, "", "", ""))
+
+
+def issuers(notes: Notes, node: Node, path: str) -> dict[str, KnownIssuer] | None:
+    """Foreign issuers, by a name of the operator's; no two have one `iss`."""
+    found = table(named(lambda name: parse_segment(name, "name for an issuer")), _known_issuer)(notes, node, path) or {}
+    if len({one.issuer for one in found.values()}) < len(found):
+        notes.wrong(node, path, "two issuers have one `issuer`", "keep one of them: which keys hold would be a guess")
+        return None
+    return found
+
+
+def _known_issuer(notes: Notes, node: Node, path: str, name: str) -> KnownIssuer | None:
+    section = Section(notes, node, path, "issuers.*")
+    known = section.need("issuer", url, "https://idp.acme.example")
+    ours = section.need("audience", text, "https://gateway.acme.example")
+    keys = section.need("keys", where, "idp-keys.json")
+    if known is None or ours is None or keys is None:
+        return None
+    return KnownIssuer(issuer=urlunsplit(known), audience=ours, keys=keys)
 
 
 def resources(taken: Collection[str]) -> Reader[dict[str, ResourceServer]]:

@@ -31,6 +31,14 @@ class Effect(StrEnum):
     IRREVERSIBLE = "irreversible"
 
 
+class Asserted(msgspec.Struct, frozen=True, kw_only=True):
+    """What a foreign issuer says: whose token it is, and who acts for them, from the first actor to the present one."""
+
+    issuer: str
+    subject: str
+    actors: tuple[str, ...] = ()
+
+
 class Continuation(msgspec.Struct, frozen=True, kw_only=True):
     """What an agent adds to a call that it makes again: its answers by the server's keys, and the server's own state.
 
@@ -69,7 +77,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     the server asked in its reply to an earlier, otherwise identical call. `filled` are the handles that the agent
     wrote: arguments and body hold their values. `task` is the one that the agent names, `chain` the links that
     it shows. `about` is the tool on whose stream a server's own message came. `things` are the tasks and conversations
-    with another agent that a message goes on with.
+    with another agent that a message goes on with. `asserted` is what a foreign issuer says of whoever calls, verified;
+    it is nobody's authority.
     """
 
     id: str
@@ -89,6 +98,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     about: str | None = None
     chain: tuple[str, ...] = ()
     things: tuple[tuple[str, str], ...] = ()
+    asserted: Asserted | None = None
 
 
 class Reason(msgspec.Struct, frozen=True):

@@ -49,6 +49,7 @@ class Code(StrEnum):
     CHAIN_NOT_HELD = "chain_not_held"
     CHAIN_MISSING = "chain_missing"
     ACTOR_MISMATCH = "actor_mismatch"
+    ASSERTION_REFUSED = "assertion_refused"
     # What did you ask for?
     MALFORMED = "malformed"
     HEADER_MISMATCH = "header_mismatch"
@@ -134,6 +135,7 @@ ADVICE: dict[Code, str] = {
     Code.CHAIN_NOT_HELD: "call with the key to which the last link was given, or ask its holder for a link of your own",
     Code.CHAIN_MISSING: "act for a task, and show the chain that was given for it; this agent has no rights of its own",
     Code.ACTOR_MISMATCH: "show tokens of your own; the subject and the actor are whoever proves this request's key",
+    Code.ASSERTION_REFUSED: "send a fresh token of a configured issuer, for this gateway alone, or send none",
     Code.MALFORMED: "send one well-formed JSON-RPC 2.0 message within the documented limits",
     Code.HEADER_MISMATCH: "make the Mcp-Method, Mcp-Name and MCP-Protocol-Version headers equal the body",
     Code.SERVER_UNKNOWN: "use a server that the operator has configured",

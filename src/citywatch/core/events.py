@@ -56,6 +56,7 @@ class Decided(Event, frozen=True, kw_only=True, tag="decided"):
     via: tuple[str, ...] = ()  # by the chain that the agent showed: the principal, and the agents down to this one
     grants: tuple[str, ...] = ()  # the hashes of the chain's links
     hears: tuple[str, ...] = ()  # the contexts of the agent of ours that it speaks to; what it carries enters them
+    asserted: tuple[str, ...] = ()  # by a foreign issuer, which is first: the subject, then who acts for it
     carriers: tuple[str, ...] = ()  # the agents that carried on what the call carries on, its own last
     proved: str = ""  # the thumbprint behind `key`, where that is a name which another authority vouches for
 

@@ -5,19 +5,32 @@ Decides nothing.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
 
 from citywatch.adapters.gateway.app import Route
 from citywatch.adapters.keys import KeyKind, KeySigner, SecretDirectory, open_key
 from citywatch.adapters.upstream import HttpServer, HttpUpstream
 from citywatch.config import Exchanged, Http, Settings
+from citywatch.core.canonical import digest
+from citywatch.core.errors import CitywatchError, Malformed
+from citywatch.core.identity.bundle import TrustBundle
+from citywatch.core.identity.foreign import ForeignIssuer, parse_key_set
 from citywatch.core.wire.oauth import metadata_url
 from citywatch.service.access import KEYS_PATH, METADATA_PATH, AccessKeys, AccessTokens, Resource
 from citywatch.service.discovery import check_metadata
+from citywatch.service.enforcer import Enforcer
+from citywatch.service.exchange import Exchange
 from citywatch.service.ports import Chance, Clock
 from citywatch.service.rotation import AuthorityRow
+from citywatch.service.tokens import TokenExchange
 
 JSON = "application/json"
+MAX_KEY_FILE = 262_144
 
 
 def resources(settings: Settings) -> dict[str, Resource]:
@@ -59,6 +72,32 @@ async def check_published(settings: Settings, name: str, caller: str) -> str:
         await upstream.close()
 
 
+def read_issuers(settings: Settings) -> dict[str, ForeignIssuer]:
+    """The foreign issuers of the file by their `iss`, with their keys as they are now; `Malformed` if they cannot be
+    read."""
+    found = {}
+    for name, one in settings.issuers.items():
+        try:
+            data = Path(one.keys).read_bytes()[: MAX_KEY_FILE + 1]
+            if len(data) > MAX_KEY_FILE:
+                raise Malformed(f"it has more than {MAX_KEY_FILE} bytes")
+            keys = parse_key_set(data)
+        except (OSError, Malformed) as failure:
+            raise Malformed(f"the keys of the issuer `{name}` in `{one.keys}` cannot be used: {failure}") from None
+        found[one.issuer] = ForeignIssuer(issuer=one.issuer, audience=one.audience, keys=keys, digest=digest(data))
+    return found
+
+
+async def keep_issuers(settings: Settings, enforcer: Enforcer, seconds: float) -> None:
+    """Follow the foreign issuers' keys as their files change; those of a file that cannot be read stay as they were."""
+    while True:
+        await asyncio.sleep(seconds)
+        with suppress(CitywatchError):
+            found, known = read_issuers(settings), enforcer.rules.issuers
+            if {name: one.digest for name, one in found.items()} != {name: one.digest for name, one in known.items()}:
+                enforcer.rules = msgspec.structs.replace(enforcer.rules, issuers=found)
+
+
 def key_name(generation: int) -> str:
     """The file of the key that signs access tokens while this generation of the authority signs papers."""
     return f"authority-{generation}-access.pem"
@@ -79,6 +118,16 @@ class GenerationKeys:
             for one in row.generations
         }
         return AccessKeys(self._signers[row.active], tuple(one.public for one in self._signers.values()))
+
+
+def handed_over(
+    settings: Settings, exchange: Exchange, bundle: Callable[[], TrustBundle], audience: str
+) -> TokenExchange | None:
+    """What hands tokens to agents; None where there is no resource server that they go to by themselves."""
+    tokens = exchange.outward.tokens
+    if tokens is None or not settings.resources:
+        return None
+    return TokenExchange(exchange.enforcer, tokens, bundle, audience)
 
 
 def access_routes(tokens: AccessTokens | None) -> dict[tuple[str, str], Route]:

@@ -34,7 +34,7 @@ from citywatch.core.plan.formula import Rule
 from citywatch.core.plan.rules import format_rules
 from citywatch.core.policy.world import AgentFacts
 from citywatch.core.signature import parse_spki, thumbprint
-from citywatch.main.access import key_name
+from citywatch.main.access import key_name, read_issuers
 from citywatch.main.place import Place, Replica, open_state
 from citywatch.main.texts import read_boilerplate, read_policies, read_temporal_rules
 from citywatch.main.upstreams import own_server
@@ -245,6 +245,7 @@ def configured(settings: Settings) -> Configured:
         bound=frozenset(agent.name for agent in settings.agents.values() if agent.delegated_only),
         peers={name: pushing(peer.declared, settings) for name, peer in settings.peers.items()},
         resources=settings.resources,
+        issuers=read_issuers(settings),
         attestors={name: thumbprint(key) for name, key in attestor_keys(settings.attestors).items()},
         attested_by={one.name: one.attested_by for one in settings.agents.values() if one.attested_by is not None},
         handles={agent.name: frozenset(agent.handles) for agent in settings.agents.values() if agent.handles},

@@ -24,7 +24,7 @@ from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
 from citywatch.core.identity.elsewhere import check_certificate
 from citywatch.core.policy.check import check_policies
 from citywatch.core.wire.jsonrpc import Limits
-from citywatch.main.access import access_routes, access_tokens, resources
+from citywatch.main.access import access_routes, access_tokens, handed_over, keep_issuers, resources
 from citywatch.main.assembly import GATEWAY_TTL_MS, LEEWAY_MS, City, assumptions, load_rules, operator
 from citywatch.main.federation import neighbours
 from citywatch.main.joining import invitations
@@ -47,7 +47,6 @@ from citywatch.service.ports import Recipient, Store, Upstream
 from citywatch.service.publisher import Publisher
 from citywatch.service.recovery import close_lost_calls, drop_expired, note_boot, note_start, note_stop
 from citywatch.service.tickets import Tickets
-from citywatch.service.tokens import TokenExchange
 from citywatch.service.waiting import Waiting
 from citywatch.service.watch import Watch
 
@@ -109,7 +108,17 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     looks = keep_looking((store.look, _look_at(publisher, say), _look_around(known, say)), LOOK_S)
     fresh = _keep_fresh(city, door, tls, known)
     forgets = (_forget(enforcer), _forget_nonces(city))
-    chores = (fresh, known.run(), watch.run(), publisher.run(PUBLISH_S), _fold(enforcer), *forgets, looks)
+    follows = keep_issuers(city.settings, enforcer, REFRESH_S)
+    chores = (
+        fresh,
+        known.run(),
+        watch.run(),
+        publisher.run(PUBLISH_S),
+        _fold(enforcer),
+        follows,
+        *forgets,
+        looks,
+    )
     tasks = [asyncio.create_task(chore) for chore in chores]
     broken = asyncio.Event()
     for task in tasks:
@@ -202,6 +211,7 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, w
         rules=lambda: enforcer.rules,
     )
     waiting = Waiting(store=enforcer.store, clock=city.clock, leeway_ms=lambda: enforcer.rules.leeway_ms)
+    handed = handed_over(city.settings, exchange, lambda: city.row().bundle(), city.audience)
     return Gateway(
         exchange=exchange,
         door=door,
@@ -216,18 +226,13 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, w
         },
         cards=served.card,
         pushed=push_taker(exchange),
-        proven={**proven_routes(plans, waiting), **token_route(_handed(city, exchange))},
+        proven={
+            **proven_routes(plans, waiting),
+            **token_route(handed),
+        },
         closed=lambda: _refused(publisher) or watch.stale(),
         hosts=own_names(settings),
     )
-
-
-def _handed(city: City, exchange: Exchange) -> TokenExchange | None:
-    """What hands tokens to agents; None where there is no resource server that they go to by themselves."""
-    tokens = exchange.outward.tokens
-    if tokens is None or not city.settings.resources:
-        return None
-    return TokenExchange(exchange.enforcer, tokens, lambda: city.row().bundle(), city.audience)
 
 
 def _refused(publisher: Publisher) -> Unavailable | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from citywatch.core.call import Call, Direction
+from citywatch.core.call import Asserted, Call, Direction
 from citywatch.core.errors import Malformed
 from citywatch.core.events import Decided
 from citywatch.core.log.entry import decode_event
@@ -78,4 +78,13 @@ def rebuild(decided: Decided, body: bytes) -> Call:
         task=decided.task,
         chain=chain,
         things=things,
+        asserted=_asserted(decided),
     )
+
+
+def _asserted(decided: Decided) -> Asserted | None:
+    """What a foreign issuer had asserted, as the entry says: the token itself is nowhere."""
+    if len(decided.asserted) < 2:
+        return None
+    issuer, subject, *actors = decided.asserted
+    return Asserted(issuer=issuer, subject=subject, actors=tuple(actors))

@@ -86,6 +86,7 @@ def decided(
         via=() if chain is None else (chain.principal, *(agent for agent, _ in chain.hops)),
         grants=() if chain is None else chain.hashes,
         hears=() if hearing is None else hearing.told,
+        asserted=() if call.asserted is None else (call.asserted.issuer, call.asserted.subject, *call.asserted.actors),
         carriers=known.spread.carriers,
     )
     return encode_event(event)

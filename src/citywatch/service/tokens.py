@@ -164,10 +164,15 @@ class TokenExchange:
 
 
 def _bound(credential: Credential) -> dict[str, str]:
-    """# INVARIANT: 5. SPEC: RFC 8705 §3.1 for a certificate, RFC 9449 §6.1 for any other key."""
+    """# INVARIANT: 5. SPEC: RFC 8705 §3.1 for a certificate, RFC 9449 §6.1 for any other key.
+
+    Another authority's bearer token proves a name and no key: nothing could be bound to that.
+    """
     if credential.kind is Kind.X509:
         return {"x5t#S256": urlsafe_b64encode(bytes.fromhex(credential.digest)).rstrip(b"=").decode("ascii")}
-    return {"jkt": credential.key}
+    if credential.holder == credential.agent:
+        raise Refused(Code.ACTOR_MISMATCH, "a token is bound to a key, and another domain's bearer token proves none")
+    return {"jkt": credential.holder}
 
 
 def _task_of(link: str) -> str:

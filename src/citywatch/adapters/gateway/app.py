@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+import msgspec
+
 from citywatch.adapters.gateway import peers
 from citywatch.adapters.gateway.anteroom import Anteroom
 from citywatch.adapters.gateway.door import Door
@@ -28,6 +30,7 @@ from citywatch.core.identity.renewal import MAX_REQUEST_BYTES
 from citywatch.core.wire import jsonrpc, mcp, token_request
 from citywatch.core.wire.jsonrpc import Id, Limits, Request, Response
 from citywatch.service.access import TOKEN_PATH
+from citywatch.service.assertions import taken
 from citywatch.service.exchange import END, Exchange
 from citywatch.service.replies import Outcome
 from citywatch.service.streams import LISTEN
@@ -258,11 +261,13 @@ class Gateway:
     async def _post(
         self, server: str, headers: list[tuple[bytes, bytes]], message: jsonrpc.Message, credential: Credential
     ) -> Outcome:
+        message, asserted = taken(self.exchange.enforcer, message, credential)
         negotiated = await self._negotiated(headers)
         mirrored = self.exchange.enforcer.rules.mirrored
         reading = mcp.read_message(headers, message, lambda tool: mirrored(server, tool), negotiated=negotiated)
         rpc_id = message.id if isinstance(message, Request) else None
         call = self._call(credential, server, reading, reading.method, message.body, rpc_id, message)
+        call = msgspec.structs.replace(call, asserted=asserted)
         if isinstance(message, Request):
             return await self.exchange.request(call, credential, reading.headers)
         if isinstance(message, Response):

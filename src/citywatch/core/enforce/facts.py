@@ -26,6 +26,7 @@ from citywatch.core.policy.facts import (
     peer_context,
     token_context,
     tool_context,
+    with_asserted,
 )
 from citywatch.core.policy.values import Uid
 
@@ -35,6 +36,11 @@ def facts_of(call: Call, authority: Authority, rules: Rules, now: int, spread: i
 
     `spread` is how many agents carried on what the call carries on, its own included.
     """
+    facts, said = _facts(call, authority, rules, now, spread), call.asserted
+    return facts if said is None else with_asserted(facts, said.issuer, said.subject, said.actors)
+
+
+def _facts(call: Call, authority: Authority, rules: Rules, now: int, spread: int) -> Facts:
     if is_message(call):
         peer = rules.world.entities.get(Uid(PEER, call.server))
         if peer is None:

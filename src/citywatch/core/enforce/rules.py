@@ -15,6 +15,7 @@ import msgspec
 from citywatch.core.call import Effect
 from citywatch.core.flow.fields import Fields
 from citywatch.core.flow.prints import fingerprints
+from citywatch.core.identity.foreign import ForeignIssuer
 from citywatch.core.manifest import SILENT, Budget, Clearance, Peer, Principal, ResourceServer, ToolManifest
 from citywatch.core.names import AgentId
 from citywatch.core.plan.formula import Rule
@@ -62,6 +63,8 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     roots: frozenset[str] = frozenset()
     peers: Mapping[str, Peer] = {}
     resources: Mapping[str, ResourceServer] = {}
+    issuers: Mapping[str, ForeignIssuer] = {}
+    """By their `iss`, those whose word of whoever calls is recorded."""
     handles: Mapping[str, frozenset[Tool]] = {}
     """Of which tools each agent, by name, is given handles beyond what their manifests hide; a tool `*` is all of a
     server's."""
@@ -123,6 +126,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """The agents, by the name that the file gives them, that can be spoken to."""
     resources: Mapping[str, ResourceServer] = {}
     """The resource servers that agents go to by themselves."""
+    issuers: Mapping[str, ForeignIssuer] = {}
+    """By their `iss`, those whose word of whoever calls is recorded."""
     follows: bool = False
     """Whether a policy or a rule asks how far a text has spread; or nobody takes its fingerprints."""
     boilerplate: frozenset[int] = frozenset()
@@ -186,6 +191,7 @@ def world_of(configured: Configured, definitions: Mapping[Tool, Definition]) -> 
         ),
         configured.peers,
         configured.resources,
+        asserted=bool(configured.issuers),
     )
 
 
@@ -233,6 +239,7 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         roots=configured.roots,
         peers=configured.peers,
         resources=configured.resources,
+        issuers=configured.issuers,
         follows=follows,
         boilerplate=_boilerplate(configured, definitions) if follows else frozenset(),
         attestors=configured.attestors,

@@ -5,7 +5,8 @@ seriously but passes a policy that can never apply behind a `has`, and knows no 
 
     1. names an agent, role, server or action that does not exist,
     2. reads an attribute that no call it covers can have, be it behind `has`,
-    3. no request of the schema can match.
+    3. no request of the schema can match,
+    4. permits by what a foreign issuer asserts, which permits do not see.
 
 INVARIANTS: all mistakes are reported at once; 3 is one-sided (a policy reported can never match; one that is not may
 still contradict itself in ways that need a solver); a check of nothing fails.
@@ -30,6 +31,7 @@ from citywatch.core.policy.values import Uid
 from citywatch.core.policy.world import World
 
 _PREFIX = re.compile(r"^for policy `policy[0-9]+`, ")
+_ASSERTED = re.compile(r'context\s*(?:\.\s*asserted\b|has\s+"?asserted\b|\[\s*"asserted")')
 _CONSEQUENCE = "unable to find an applicable action"
 
 
@@ -89,6 +91,8 @@ def _own(policy: Policy, coverage: Coverage) -> list[str]:
         finding: Finding = coverage.of(conditions(policy.tree))
     except NotCompiled as unknown:
         return [f"uses `{unknown}`, which this version cannot check"]
+    if policy.permits and _ASSERTED.search(policy.text):
+        return ["permits by what a foreign issuer asserts, which no permit sees: write a forbid, with `unless`"]
     messages = [
         f"reads `{path}`, which no call that it covers has{_instead(path, known)}"
         for path, known in sorted(finding.undeclared.items())

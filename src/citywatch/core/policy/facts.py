@@ -15,7 +15,7 @@ pairs of type and id, never one text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -25,6 +25,8 @@ from citywatch.core.errors import Code, Refused
 from citywatch.core.names import AgentId
 from citywatch.core.policy.values import CedarSet, Datetime, Uid
 
+ASSERTED = "asserted"
+"""In every context: what a foreign issuer asserts. Permits do not see it (`decide`)."""
 AGENT, ROLE, SERVER, PEER, RESOURCE, ACTION = "Agent", "Role", "Server", "Peer", "Resource", "Action"
 CALL_TOOL = Uid(ACTION, "call_tool")
 
@@ -109,6 +111,17 @@ def peer_context(name: str | None, params: str, now: int, spread: int = 0) -> di
 def token_context(scopes: Iterable[str], now: int) -> dict[str, Any]:
     """The context of a request for a token: the scopes that it asks for."""
     return {"now": now, "time": Datetime(now), "scopes": CedarSet(tuple(scopes))}
+
+
+def with_asserted(facts: Facts, issuer: str, subject: str, actors: Sequence[str]) -> Facts:
+    """The same facts, and what a foreign issuer asserts; `actor` is the present one, empty if nobody acts for them."""
+    said = {
+        "issuer": issuer,
+        "subject": subject,
+        "actor": actors[-1] if actors else "",
+        "actors": CedarSet(tuple(actors)),
+    }
+    return msgspec.structs.replace(facts, context={**facts.context, ASSERTED: said})
 
 
 def tool_context(tool: str, arguments: dict[str, Any], now: int, spread: int = 0) -> dict[str, Any]:

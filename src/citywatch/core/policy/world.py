@@ -22,6 +22,7 @@ from citywatch.core.policy.arguments import ArgumentMap, argument_map, cedar_typ
 from citywatch.core.policy.facts import (
     ACTION,
     AGENT,
+    ASSERTED,
     GROUPS,
     NAMED,
     PEER,
@@ -93,6 +94,8 @@ def build_world(
     tools: Iterable[ToolFacts],
     peers: Iterable[str] = (),
     resources: Iterable[str] = (),
+    *,
+    asserted: bool = False,
 ) -> World:
     """Put together what policies can speak of. Raises `Malformed`: an attribute of two types, a tool of no server."""
     people = tuple(agent_entity(agent.id, agent.roles, agent.attributes) for agent in agents)
@@ -117,6 +120,8 @@ def build_world(
     groups = (entity(Uid(ACTION, name)) for name in GROUPS)
     roles = (entity(uid) for uid in sorted({uid for agent in people for uid in agent.line if uid.type == ROLE}))
     everything = (*people, *places.values(), *heard, *beyond, *roles, *groups, *(act.action for act in acts))
+    if asserted:
+        acts = [_with_asserted(act) for act in acts]
     schema = json.dumps(_schema(people, acts))
     return World(people, tuple(places.values()), maps, tuple(acts), {found.uid: found for found in everything}, schema)
 
@@ -148,9 +153,27 @@ _ATTESTED_TYPE = {
 }
 
 
+_ASSERTED_TYPE = {
+    "type": "Record",
+    "required": False,
+    "attributes": {
+        **{name: {"type": "String", "required": True} for name in ("issuer", "subject", "actor")},
+        "actors": {"type": "Set", "element": dict(_STRING), "required": True},
+    },
+}
+
+
 def _context(own: Mapping[str, Any]) -> dict[str, Any]:
     common = {"now": {"type": "Long"}, "time": {"type": "Extension", "name": "datetime"}}
     return {"type": "Record", "attributes": {**common, **own}}
+
+
+def _with_asserted(act: Act) -> Act:
+    """The same act, in whose context there may be what a foreign issuer asserts."""
+    attributes = {**act.context["attributes"], ASSERTED: _ASSERTED_TYPE}
+    return Act(
+        act.action, act.direction, act.principals, act.resources, {**act.context, "attributes": attributes}, act.far
+    )
 
 
 def _method_act(found: tuple[Direction, str, Entity], agents: tuple[Entity, ...], servers: tuple[Entity, ...]) -> Act:

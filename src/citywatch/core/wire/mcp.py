@@ -20,6 +20,7 @@ from citywatch.core.wire.refusals import (
     turned_away,
 )
 from citywatch.core.wire.requests import (
+    ASSERTION,
     CHAIN,
     CONTINUING,
     RESPONSE,
@@ -32,6 +33,7 @@ from citywatch.core.wire.requests import (
     read_message,
     read_server_message,
     shown_chain,
+    take_assertion,
     visible,
     with_chain,
     without_chain,
@@ -50,6 +52,7 @@ from citywatch.core.wire.results import (
 )
 
 __all__ = [
+    "ASSERTION",
     "CHAIN",
     "CONTINUING",
     "LEGACY",
@@ -90,6 +93,7 @@ __all__ = [
     "refusal",
     "shown_chain",
     "status_of",
+    "take_assertion",
     "turned_away",
     "visible",
     "with_chain",

@@ -56,6 +56,8 @@ TASK: Final = "citywatch/task"
 """In `_meta`: for which of its tasks an agent makes a call, as `citywatch task start` printed it."""
 CHAIN: Final = "citywatch/chain"
 """In `_meta`: the links of the chain under which an agent makes a call, root first. No server sees them."""
+ASSERTION: Final = "citywatch/assertion"
+"""In `_meta`: a token of a foreign issuer that says of whom it is. It goes no further than to us."""
 RESPONSE: Final = "response"
 CONTINUING: Final = frozenset(("inputResponses", "requestState"))
 """The parameters that continue a call; apart from them it is the same call again."""
@@ -187,6 +189,21 @@ def without_chain(body: bytes) -> bytes:
         return body
     meta = {key: value for key, value in message.params["_meta"].items() if key != CHAIN}
     return format_message(msgspec.structs.replace(message, params={**message.params, "_meta": meta}))
+
+
+def take_assertion(message: Message) -> tuple[Message, str | None]:
+    """A message without the foreign token that it shows, and that token: nothing of it is kept or sent on."""
+    params = None if isinstance(message, Response) else message.params
+    meta = None if params is None else params.get("_meta")
+    if isinstance(message, Response) or params is None or type(meta) is not dict or ASSERTION not in meta:
+        return message, None
+    token = meta[ASSERTION]
+    if type(token) is not str:
+        raise Malformed(f"`{ASSERTION}` in `_meta` is a compact token")
+    rest = {key: value for key, value in meta.items() if key != ASSERTION}
+    without = {**params, "_meta": rest} if rest else {key: value for key, value in params.items() if key != "_meta"}
+    bare = msgspec.structs.replace(message, params=without)
+    return msgspec.structs.replace(bare, body=format_message(bare)), token
 
 
 def named_task(message: Message) -> str | None:
