@@ -22,6 +22,7 @@ PARTS = (
     "flow",
     "worm",
     "gateway",
+    "a2a",
     "revoke",
     "fastmcp",
     "log",

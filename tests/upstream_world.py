@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from citywatch.adapters.upstream import Bounds, HttpServer, HttpUpstream, Patience
+from citywatch.adapters.upstream.settings import Shown
 
 JSON = "application/json"
 EVENTS = "text/event-stream"
@@ -98,12 +99,14 @@ class World:
         url: str | None = None,
         ca: str | None = None,
         takes_tokens: bool = False,
+        shown: Shown | None = None,
     ) -> HttpUpstream:
         server = HttpServer(
             name="world",
             url=url or f"http://127.0.0.1:{self.port}/mcp",
             ca=ca,
             takes_tokens=takes_tokens,
+            shown=shown,
             patience=patience or Patience(),
             bounds=bounds or Bounds(),
         )

@@ -7,10 +7,15 @@ import json
 from typing import Any
 
 import hypothesis.strategies as st
+import msgspec
 from hypothesis import given
 
 from citywatch.core.call import Call, Direction
+from citywatch.core.enforce.receive import NOTHING_DECLARED, SPOKEN, Entering
 from citywatch.core.errors import Malformed, Refused
+from citywatch.core.flow.fields import Fields
+from citywatch.core.flow.item import Item
+from citywatch.core.label import BOTTOM
 from citywatch.core.wire import a2a, a2a_push, a2a_rest
 from citywatch.core.wire.jsonrpc import FROM_AGENT, Request, Response, parse_message
 
@@ -107,7 +112,8 @@ def links(value: Any) -> list[Any]:
         return [found for one in value for found in links(one)]
     if not isinstance(value, dict):
         return []
-    own = [part for part in value.get("parts", []) if isinstance(part, dict) and "url" in part]
+    parts = value.get("parts")
+    own = [part for part in parts if isinstance(part, dict) and "url" in part] if isinstance(parts, list) else []
     return own + [found for key, one in value.items() if key not in ("data", "metadata") for found in links(one)]
 
 
@@ -139,11 +145,22 @@ def test_any_bytes_are_a_reading_or_are_refused(given_: Any) -> None:
         body=message.body,
         revision=a2a.REVISION,
         rpc_id=message.id,
+        task=reading.task,
     )
-    told = parse_message(a2a.forwarded(call, 3), FROM_AGENT)
-    assert isinstance(told, Request)
-    assert (told.params or {}).get("message") == params.get("message")
-    assert a2a.CHAIN not in (told.params or {}).get("metadata", {})
+    for hops in (None, 3):
+        told = parse_message(a2a.forwarded(call, hops), FROM_AGENT)
+        assert isinstance(told, Request)
+        assert msgspec.structs.replace(told, body=b"") == msgspec.structs.replace(edited(message, hops), body=b"")
+
+
+def edited(message: Request, hops: int | None) -> Request:
+    """What is forwarded, told slowly: the request that came, without its chain, with its sender and hops."""
+    params = dict(message.params or {})
+    metadata = {key: value for key, value in params.pop("metadata", {}).items() if key != a2a.CHAIN}
+    if message.method not in ("SendMessage", "SendStreamingMessage", "CancelTask"):
+        return Request(message.id, message.method, params)
+    params["metadata"] = metadata | {a2a.SENDER: "spiffe://d/agent/a"} | ({} if hops is None else {a2a.HOPS: hops})
+    return Request(message.id, message.method, params)
 
 
 PLAIN = st.from_regex(r"[A-Za-z0-9_-]{1,8}", fullmatch=True)
@@ -227,3 +244,21 @@ def test_any_result_is_checked_or_malformed_and_holds_no_link(case: tuple[str, A
     assert not links(result)
     a2a.is_last(response)
     assert all(isinstance(name, str) for _, name in a2a.given(response))
+
+
+def entered(fields: Fields, result: Any) -> Item:
+    return Entering("billing/SendMessage", b"{}", fields.walk(result), ()).item("billing", BOTTOM, 1)
+
+
+@given(st.sampled_from(sorted(RESULTS)).flatmap(lambda method: damaged(RESULTS[method])))
+def test_the_protocols_own_words_are_read_once_and_all_that_the_peer_said(result: Any) -> None:
+    slow, fast, heard = NOTHING_DECLARED.walk(result), SPOKEN.walk(result), False
+    left = []
+    for leaf in slow.leaves:
+        own = leaf.value in a2a.WORDS if isinstance(leaf.value, str) else False
+        if not (own and heard):
+            left.append(leaf)
+        heard = heard or (own and leaf.record == -1)  # a member's name is in no record
+    assert list(fast.leaves) == left
+    assert fast.parents == slow.parents
+    assert entered(SPOKEN, result).label == entered(NOTHING_DECLARED, result).label

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from citywatch.core.flow.encodings import MAX_CHARS as MAX_DECODED
 from citywatch.core.flow.encodings import MAX_TEXTS
+from citywatch.core.flow.fold import scannable
 from citywatch.core.flow.index import index_text, met
-from citywatch.core.flow.phrases import find_phrase, phrase
+from citywatch.core.flow.phrases import find_lines, find_names, find_phrase, phrase
 from citywatch.core.flow.tokens import (
     Kind,
     Token,
@@ -222,3 +223,17 @@ def test_a_phrase_is_whole_exactly_at_the_borders_of_words(pieces: list[str], da
 @pytest.mark.parametrize("value", [True, False])
 def test_a_truth_value_is_no_token(value: bool) -> None:
     assert whole_tokens(value) == ()
+
+
+LINES = st.text(st.sampled_from("Ab1 :-*.)'\"`\t,é\u2022"), max_size=80) | st.text(max_size=30)
+
+
+@given(LINES)
+def test_a_line_alone_is_read_as_the_same_line_under_another(line: str) -> None:
+    """One line is tried where it begins and nowhere else, and quotes are looked for where there is one."""
+    assume("\n" not in scannable(line))
+    for find in (find_lines, find_names):
+        under = find("\n" + line, scannable("\n" + line), 99)
+        assert find(line, scannable(line), 99) == [
+            Token(one.kind, one.value, one.start - 1, one.end - 1) for one in under
+        ]

@@ -14,12 +14,14 @@ from citywatch.core.enforce.context import Context, context_key, written_key
 from citywatch.core.enforce.spread import Roots, Touch
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.label import Label, is_above
+from citywatch.core.log.entry import encode_event
+from citywatch.main.blast import lines
 from citywatch.main.replay import rebuild
 from citywatch.service.admin import Admin
-from citywatch.service.blast import blast
+from citywatch.service.blast import Found, blast
 from citywatch.service.clearing import Clearing
 from citywatch.service.fold import IDLE
-from citywatch.service.ports import Append
+from citywatch.service.ports import Append, NewEntry
 from citywatch.service.quarantine import Quarantine
 from tests.simulation.city import DOMAIN, code_of
 from tests.simulation.flow_city import ANN
@@ -197,3 +199,36 @@ async def test_what_happened_after_it_is_not_taken_for_known_when_it_is_judged_a
     await quarantine(town).lay("courier", 0, "op", "it lies")
     assert "frozen" not in IDLE
     assert {"quarantined", "quarantine_lifted"} <= IDLE
+
+
+async def erase_all(town: Town) -> None:
+    for index in range(len(await town.events())):
+        if await town.store.payload(index) is not None:
+            erased = events.Erased(at=0, replica="r1", index=index, by="op", reason="asked to")
+            await town.store.erase(index, NewEntry(encode_event(erased)))
+
+
+async def test_parties_of_a_reply_that_was_erased_are_known_no_more_and_it_is_said() -> None:
+    """The attack: what made an account known is erased before anybody looks, and the account stays known."""
+    town = await Town().open()
+    await town.do("courier", "payees", "")
+    assert await town.store.scan("party")
+    await erase_all(town)
+    frozen = await quarantine(town).lay("courier", 0, "op", "it lies")
+    assert await town.store.scan("party") == []
+    (made,) = [one for one in frozen.touches if one.kind == "party"]
+    assert (made.name, made.server) == ("", "bank")
+    told = Found(told=("x",), roots=Roots())
+    assert any("nobody can say whom any more" in line for line in lines(told, frozen.touches))
+    assert (await quarantine(town).lay("courier", 0, "op", "again")).rows == 0
+
+
+async def test_parties_stay_known_where_what_was_erased_is_not_the_agents() -> None:
+    town = await Town().open()
+    await town.do("courier", "inbox", "")
+    await town.do("clerk", "payees", "")
+    await erase_all(town)
+    known = await town.store.scan("party")
+    assert known
+    await quarantine(town).lay("courier", 0, "op", "it lies")
+    assert await town.store.scan("party") == known

@@ -14,6 +14,7 @@ from citywatch.adapters.memory import MemoryAnswer
 from citywatch.core import events
 from citywatch.core.errors import Code, Refused, Unavailable
 from citywatch.service.admin import Admin
+from citywatch.service.halts import Halts
 from citywatch.service.ports import Append
 from citywatch.service.streams import LISTEN
 from citywatch.service.watch import NOTICED, Watch
@@ -230,3 +231,21 @@ async def test_who_was_revoked_after_a_look_is_noticed(city: City) -> None:
     await admin(city).revoke_agent("clerk", "turned", "op")
     await looks.look()
     assert b"agent_revoked" in (await reading)[-1]
+
+
+async def test_programs_are_ended_when_everything_is_stopped_and_when_their_agent_is(city: City) -> None:
+    """An idle program has no stream that would end; left running, it may go on with what it was told."""
+    caller = f"spiffe://{DOMAIN}/agent/clerk#0"
+    looks = watch_of(city)
+    for what in ("all", "clerk"):
+        await city.ask(city.call())
+        await looks.look()
+        assert caller in city.upstream.callers()
+        halts = Halts(store=city.store, clock=city.clock, replica="another process")
+        await halts.halt(what, "op", "fire")
+        await looks.look()
+        assert city.upstream.dismissed == [caller]
+        await halts.resume(what, "op", "out")
+        await looks.look()
+        assert city.upstream.dismissed == [caller], "and who may go on is not ended"
+        city.upstream.dismissed.clear()

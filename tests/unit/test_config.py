@@ -195,6 +195,13 @@ BAD: list[tuple[str, str, str, str]] = [
         "write one of a",
     ),
     (
+        f"{DOMAIN}agents: {{a: {{}}, c: {{}}}}\npeers:\n  b:\n"
+        "    url: https://b.example\n    callers: [a]\n    agent: c\n    §ca: ca.pem\n",
+        "peers.b.ca",
+        "an agent of this file shows papers of our own authority",
+        "remove `ca`, or `agent`",
+    ),
+    (
         PEER + "    url: http://127.0.0.1:9\n    §callers: [a]\n    agent: a\n",
         "peers.b.callers",
         "`a` is this peer itself",
@@ -1392,7 +1399,7 @@ BAD: list[tuple[str, str, str, str]] = [
             "expected a duration",
             "write a number and a unit, such as 500ms, 30s, 5m, 1h, 1d",
         )
-        for key in ("header_time", "body_time", "max_staleness")
+        for key in ("header_time", "body_time", "max_staleness", "hop_memory", "call_wait", "breaker_rest")
     ),
     *(
         (
@@ -1408,7 +1415,17 @@ BAD: list[tuple[str, str, str, str]] = [
             ("connections", 1, 100_000),
             ("sessions_per_agent", 1, 10_000),
             ("max_in_flight", 1, 100_000),
+            ("max_hops", 1, 64),
+            ("calls_per_caller", 1, 10_000),
+            ("calls_per_upstream", 1, 100_000),
+            ("breaker_failures", 1, 1_000),
         )
+    ),
+    (
+        f"{DOMAIN}limits: {{task_calls: §-1}}\n",
+        "limits.task_calls",
+        "`-1` is out of range",
+        "write a number from 0 to 10000000",
     ),
     # witnesses
     (

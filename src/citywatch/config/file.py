@@ -248,6 +248,14 @@ def _limits(notes: Notes, node: Node, path: str) -> Limits:
         connections=section.get("connections", integer(1, 100_000), plain.connections),
         sessions_per_agent=section.get("sessions_per_agent", integer(1, 10_000), plain.sessions_per_agent),
         max_in_flight=section.get("max_in_flight", integer(1, 100_000), plain.max_in_flight),
+        max_hops=section.get("max_hops", integer(1, 64), plain.max_hops),
+        hop_memory_ms=section.get("hop_memory", duration("1s", "24h"), plain.hop_memory_ms),
+        task_calls=section.get("task_calls", integer(0, 10_000_000), plain.task_calls),
+        calls_per_caller=section.get("calls_per_caller", integer(1, 10_000), plain.calls_per_caller),
+        calls_per_upstream=section.get("calls_per_upstream", integer(1, 100_000), plain.calls_per_upstream),
+        call_wait_ms=section.get("call_wait", duration("10ms", "1m"), plain.call_wait_ms),
+        breaker_failures=section.get("breaker_failures", integer(1, 1_000), plain.breaker_failures),
+        breaker_rest_ms=section.get("breaker_rest", duration("100ms", "1h"), plain.breaker_rest_ms),
     )
 
 

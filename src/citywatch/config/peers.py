@@ -54,6 +54,8 @@ def peers(
             return None
         if agent in callers:
             section.wrong("callers", f"`{agent}` is this peer itself", "name those who speak to it")
+        if agent and section.has("ca"):
+            section.wrong("ca", "an agent of this file shows papers of our own authority", "remove `ca`, or `agent`")
         return PeerAgent(
             name=name,
             reach=reach,

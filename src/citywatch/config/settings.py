@@ -157,7 +157,13 @@ class Reader(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What one gateway process puts up with. Sizes are bytes, times milliseconds."""
+    """What one gateway process puts up with. Sizes are bytes, times milliseconds.
+
+    `max_hops` is how many agents a message may have come through, `hop_memory` for how long what an agent does may
+    belong to what it was told; `task_calls` is the budget of a task that names none, 0 for none. An agent may have
+    `calls_per_caller` calls open at one server or peer, all agents `calls_per_upstream`; one more waits for
+    `call_wait_ms`. After `breaker_failures` in a row a caller leaves a server alone for `breaker_rest_ms`.
+    """
 
     request_bytes: int = 4 << 20
     reply_bytes: int = 16 << 20
@@ -171,6 +177,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     connections: int = 1024
     sessions_per_agent: int = 32
     max_in_flight: int = 1024
+    max_hops: int = 8
+    hop_memory_ms: int = 600_000
+    task_calls: int = 0
+    calls_per_caller: int = 32
+    calls_per_upstream: int = 256
+    call_wait_ms: int = 1_000
+    breaker_failures: int = 5
+    breaker_rest_ms: int = 5_000
 
 
 class Neighbour(msgspec.Struct, frozen=True, kw_only=True):

@@ -88,6 +88,7 @@ class Code(StrEnum):
     RULE_MATCHED = "rule_matched"
     PLAN_REFUSED = "plan_refused"
     BUDGET_SPENT = "budget_spent"
+    HOPS_EXCEEDED = "hops_exceeded"
     RATE_EXCEEDED = "rate_exceeded"
     OUTCOME_UNKNOWN = "outcome_unknown"
     ALREADY_HAPPENED = "already_happened"
@@ -105,6 +106,8 @@ class Code(StrEnum):
     CONFLICT = "conflict"
     DRAINING = "draining"
     OVERLOADED = "overloaded"
+    UPSTREAM_CROWDED = "upstream_crowded"
+    CIRCUIT_OPEN = "circuit_open"
 
 
 ADVICE: dict[Code, str] = {
@@ -172,6 +175,7 @@ ADVICE: dict[Code, str] = {
     Code.RULE_MATCHED: "what happened before rules this call out for now; go on without it, or ask your operator",
     Code.PLAN_REFUSED: "go on as before; write a plan before anything untrusted is read, narrower than what holds",
     Code.BUDGET_SPENT: "the budget for this tool is spent; ask your operator",
+    Code.HOPS_EXCEEDED: "answer whoever asked instead of asking on: this task came through too many agents",
     Code.RATE_EXCEEDED: "wait before you call this tool again",
     Code.OUTCOME_UNKNOWN: "an identical earlier call has an unknown outcome; find out before anyone repeats it",
     Code.ALREADY_HAPPENED: "an identical earlier call did have its effect; go on as after a reply, do not repeat it",
@@ -187,6 +191,8 @@ ADVICE: dict[Code, str] = {
     Code.CONFLICT: "the gateway's state kept changing under this call; retry",
     Code.DRAINING: "the gateway is stopping; retry against another replica",
     Code.OVERLOADED: "the gateway is at its limit; retry later",
+    Code.UPSTREAM_CROWDED: "wait for the calls that this agent has open there, or for others'; then retry",
+    Code.CIRCUIT_OPEN: "it failed several times in a row and is left alone for a while; retry after that",
 }
 
 
@@ -211,11 +217,13 @@ class Unavailable(CitywatchError):
     """The world did not co-operate (disk, upstream, lock); the caller may retry, nothing was let through.
 
     `detail` is shown to whoever asked and stands in the log, which strangers read. What it does not say of this
-    machine (paths, accounts, variables) is `operator`'s, and goes to the operator's terminal alone.
+    machine (paths, accounts, variables) is `operator`'s, and goes to the operator's terminal alone. `retry_s` is how
+    many seconds to wait before another try, 0 if that is not known.
     """
 
-    def __init__(self, code: Code, detail: str = "", operator: str = "") -> None:
+    def __init__(self, code: Code, detail: str = "", operator: str = "", retry_s: int = 0) -> None:
         super().__init__(detail or code.value)
         self.code = code
         self.detail = detail
         self.operator = operator
+        self.retry_s = retry_s

@@ -302,7 +302,8 @@ class TaskStarted(Event, frozen=True, kw_only=True, tag="task_started"):
     """A principal gave an agent a task over their own session. `body` is the salted digest of the prompt.
 
     `plan` is the digest of the plan that holds from here on, one that came with this task or an earlier one; `kind`
-    says who vouches for it: signed, template or written.
+    says who vouches for it: signed, template or written. `calls` is how many may be made for it in all, 0 for any
+    number.
     """
 
     task: str
@@ -313,6 +314,7 @@ class TaskStarted(Event, frozen=True, kw_only=True, tag="task_started"):
     plan: str | None = None
     kind: str | None = None
     template: str | None = None
+    calls: int = 0
 
 
 class GrantRooted(Event, frozen=True, kw_only=True, tag="grant_rooted"):

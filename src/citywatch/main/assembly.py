@@ -244,6 +244,8 @@ def configured(settings: Settings) -> Configured:
         isolated=frozenset(agent.name for agent in settings.agents.values() if agent.isolation == "task"),
         bound=frozenset(agent.name for agent in settings.agents.values() if agent.delegated_only),
         peers={name: pushing(peer.declared, settings) for name, peer in settings.peers.items()},
+        max_hops=settings.limits.max_hops,
+        hop_memory_ms=settings.limits.hop_memory_ms,
         resources=settings.resources,
         issuers=read_issuers(settings),
         attestors={name: thumbprint(key) for name, key in attestor_keys(settings.attestors).items()},

@@ -132,6 +132,8 @@ def _line(one: Touch) -> str:
             one.name, f"object {_shown(one.name)}"
         )
         return f"wrote {thing} of {_shown(one.server)}  {where}"
+    if one.kind == "party" and not one.name:
+        return f"made somebody known by {_shown(one.server)}; nobody can say whom any more  {where}"
     if one.kind == "party":
         party, _, form = one.name.partition("\n")
         return f"made known in `{_shown(party)}`: {_shown(form.partition(':')[2] or form.removeprefix('='))}  {where}"

@@ -77,7 +77,7 @@ async def _check(place: Place, closed: Sequence[str]) -> list[str]:
         if not agents:
             problems.append("no agent is registered: `citywatch agent add NAME`")
         problems += await _policies(city, agents)
-        if not settings.servers:
+        if not settings.servers and not settings.peers:
             problems.append("no server is configured: nothing would be protected")
         approved = await approvals(city.store)
         standings = set()
@@ -111,6 +111,9 @@ async def _policies(city: City, agents: Iterable[str]) -> list[str]:
     """What is wrong with the policies, be it that they permit nobody anything."""
     from citywatch.core.policy.check import check_policies
     from citywatch.main.assembly import assumptions, load_rules
+    from citywatch.main.mesh import told
+    from citywatch.service.cards import KIND as CARD
+    from citywatch.service.tools import approvals
 
     try:
         rules = await load_rules(city.settings, city.store)
@@ -123,6 +126,9 @@ async def _policies(city: City, agents: Iterable[str]) -> list[str]:
         click.echo(f"temporal rules  {len(rules.temporal)}, {', '.join(one.rule.name for one in rules.temporal[:8])}")
     if rules.follows:
         click.echo("spread of text  is counted, because a policy or a rule asks for it")
+    cards = {one.server for one in await approvals(city.store) if one.kind == CARD}
+    for line in told(rules, cards):
+        click.echo(line)
     for fallen in rules.policies.fallen_back:
         click.echo(f"                `{fallen}` is evaluated by cedarpy, which is slower")
     problems = [f"policy {mistake}" for mistake in check_policies(rules.policies.policies, rules.world)]
@@ -140,7 +146,11 @@ def _may_permit(rules: Rules, agents: Iterable[AgentId]) -> bool:
         for agent in agents
         for (name, _), tool in rules.tools.items()
     ]
-    return any(asked) if asked else any(policy.permits for policy in rules.policies.policies)
+    from citywatch.core.enforce.mesh import edges
+
+    if asked:
+        return any(asked) or bool(edges(rules))
+    return any(policy.permits for policy in rules.policies.policies)
 
 
 async def _server(city: City, name: str, upstream: Upstream, approved: Sequence[Approved], *, vouched: bool) -> str:

@@ -30,7 +30,7 @@ from citywatch.main.federation import neighbours
 from citywatch.main.joining import invitations
 from citywatch.main.peers import card_upstreams, cards, peer_upstreams, push_taker, recipients
 from citywatch.main.routes import card_routes, join_routes, own_names, proven_routes, routes, token_route
-from citywatch.main.upstreams import build_upstreams
+from citywatch.main.upstreams import build_upstreams, guarded
 from citywatch.service.access import AccessTokens
 from citywatch.service.alarm import Alarm, WatchedStore, keep_looking
 from citywatch.service.cards import Cards
@@ -87,8 +87,8 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
         city.store, Alarm("calls are refused, because they cannot be recorded", "calls are recorded again", say)
     )
     enforcer = _enforcer(city, rules, store)
-    upstreams = build_upstreams(city.place) | peer_upstreams(city.settings)
-    where_cards_are = card_upstreams(city.settings)
+    upstreams = guarded(city.settings, city.clock, build_upstreams(city.place) | peer_upstreams(city))
+    where_cards_are = card_upstreams(city)
     messages = Messages(store, city.clock, LEEWAY_MS)
     known = neighbours(city)
     await _meet(city, known)

@@ -1,4 +1,4 @@
-"""The agents that others speak to, as upstreams; and where their credentials come from, as those of servers do.
+"""The agents that others speak to, as upstreams; and who has to answer there.
 
 Decides nothing.
 """
@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from urllib.parse import urlsplit
 
 from citywatch.adapters.gateway.peers import Pushed
 from citywatch.adapters.keys import KeyKind, SecretDirectory, open_key
 from citywatch.adapters.upstream import HttpRecipient, HttpServer, HttpUpstream, Patience, RestUpstream
-from citywatch.adapters.upstream.credential import Credential, from_environment, from_file
-from citywatch.config import Exchanged, FromEnvironment, FromFile, PeerAgent, Settings
+from citywatch.config import Exchanged, PeerAgent, Settings
 from citywatch.core.errors import CitywatchError
+from citywatch.core.names import AgentId
 from citywatch.core.wire.a2a_rest import BINDING
 from citywatch.core.wire.jsonrpc import Limits
 from citywatch.core.wire.mcp import Definition
+from citywatch.main.assembly import LEEWAY_MS, City
+from citywatch.main.upstreams import secret_at
+from citywatch.service.answering import Answering
 from citywatch.service.cards import Cards, Spoken, offered_card
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.exchange import Exchange
@@ -27,13 +31,14 @@ EVENTS = frozenset(("message", "error"))
 """A peer that fails in the middle of a stream says so in an event of its own kind."""
 
 
-def peer_upstreams(settings: Settings) -> dict[str, Upstream]:
+def peer_upstreams(city: City) -> dict[str, Upstream]:
     """Each peer at its own address, in the binding that it speaks, and nowhere else."""
+    settings = city.settings
     limits = settings.limits
     replies = Limits(size=limits.reply_bytes, depth=limits.depth, nodes=limits.nodes)
     found: dict[str, Upstream] = {}
     for name, peer in settings.peers.items():
-        http = _at(peer, peer.reach.url, isinstance(peer.reach.credential, Exchanged))
+        http = _at(city, peer, peer.reach.url, isinstance(peer.reach.credential, Exchanged))
         found[name] = RestUpstream(http, replies) if peer.binding == BINDING else http
     return found
 
@@ -56,15 +61,15 @@ def push_taker(exchange: Exchange) -> Pushed:
     return taken
 
 
-def card_upstreams(settings: Settings) -> dict[str, Upstream]:
+def card_upstreams(city: City) -> dict[str, Upstream]:
     """Where each peer's card is. It is asked for without a token: a card is for whoever would speak to the peer."""
-    return {name: _at(peer, peer.card) for name, peer in settings.peers.items()}
+    return {name: _at(city, peer, peer.card) for name, peer in city.settings.peers.items()}
 
 
-async def offered_cards(settings: Settings, caller: str) -> AsyncIterator[tuple[str, Definition | CitywatchError]]:
+async def offered_cards(city: City, caller: str) -> AsyncIterator[tuple[str, Definition | CitywatchError]]:
     """What each peer offers as its card today, or why that is not known."""
-    upstreams = card_upstreams(settings)
-    for name, peer in sorted(settings.peers.items()):
+    upstreams = card_upstreams(city)
+    for name, peer in sorted(city.settings.peers.items()):
         try:
             yield name, await offered_card(upstreams[name], peer.reach.url, caller)
         except CitywatchError as failure:
@@ -79,17 +84,29 @@ def cards(settings: Settings, keys: SecretDirectory, enforcer: Enforcer, upstrea
     return Cards(enforcer, upstreams, spoken, open_key(keys, CARDS_KEY, KeyKind.P256))
 
 
-def secret_at(place: FromEnvironment | FromFile | Exchanged | None) -> Credential | None:
-    """What gives a credential each time it is needed; None where there is none, or a token for each message."""
-    if place is None or isinstance(place, Exchanged):
-        return None
-    return from_environment(place.name) if isinstance(place, FromEnvironment) else from_file(place.path)
-
-
-def _at(peer: PeerAgent, url: str, takes_tokens: bool = False) -> HttpUpstream:
+def _at(city: City, peer: PeerAgent, url: str, takes_tokens: bool = False) -> HttpUpstream:
     seconds = peer.timeout_ms / 1000
     patience = Patience(first_byte=seconds, total=max(seconds, Patience().total))
     server = HttpServer(
-        name=peer.name, url=url, ca=peer.reach.ca, takes_tokens=takes_tokens, patience=patience, kinds=EVENTS
+        name=peer.name,
+        url=url,
+        ca=peer.reach.ca,
+        takes_tokens=takes_tokens,
+        patience=patience,
+        kinds=EVENTS,
+        shown=_answering(city, peer) if urlsplit(url).scheme == "https" else None,
     )
     return HttpUpstream(server, secret_at(peer.reach.credential))
+
+
+def _answering(city: City, peer: PeerAgent) -> Answering | None:
+    """Who has to answer at the address of a peer that is an agent of ours."""
+    if not peer.declared.agent:
+        return None
+    return Answering(
+        AgentId(city.settings.trust_domain, peer.declared.agent),
+        store=city.store,
+        clock=city.clock,
+        bundle=lambda: city.row().bundle(),
+        leeway_ms=LEEWAY_MS,
+    )

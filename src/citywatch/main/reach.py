@@ -47,6 +47,9 @@ def reach(
 ) -> None:
     """List every (act, destination, data) that an agent could reach unasked, were its model hijacked.
 
+    Through the agents that it can speak to as well (`agent` under `peers`), and those that they can: a hijacked agent
+    hijacks whoever listens. The number counts all of it.
+
     Asked of the gates that decide every call, under the policies, the configuration and the approvals of now; no
     gateway has to run. It names too much rather than too little. Without an option: from a fresh context that has read
     one stranger's text, and a principal who named nothing.
@@ -61,31 +64,44 @@ def reach(
     async def run() -> Reached:
         from citywatch.main.assembly import load_rules, open_city
         from citywatch.main.plans import read_plan
-        from citywatch.service.reaching import reach_actual, reach_fresh
+        from citywatch.service.reaching import reach_actual, reach_fresh, reach_through
 
         contract = None if plan is None else read_plan(plan)
         async with open_city(place) as city:
             rules, now = await load_rules(place.settings, city.store), city.clock.now_ms()
-            if in_context:
-                return await reach_actual(city.store, rules, agent, now)
-            return await reach_fresh(city.store, rules, agent, now, prompts, contract)
+
+            async def asked(name: str) -> Reached:
+                if in_context:
+                    return await reach_actual(city.store, rules, name, now)
+                held = contract if name == agent else None  # who is spoken to is held to no plan of somebody else's
+                return await reach_fresh(city.store, rules, name, now, prompts, held)
+
+            return await reach_through(rules, agent, await asked(agent), asked)
 
     from citywatch.core.enforce.reach import rows
 
     found = asyncio.run(run())
     listed = rows(found.acts)
+    through = [(one.path, rows(one.acts)) for one in found.through]
+    count = len(listed) + sum(len(more) for _, more in through)
     observed = place.settings.observe
     if observed:
         click.echo("citywatch: `unsafe_observe` is on: all refusals but a few are let through, listed or not", err=True)
     if as_json:
-        told = {"agent": agent, "premise": found.premise, "count": len(listed), "rows": msgspec.to_builtins(listed)}
+        told = {"agent": agent, "premise": found.premise, "count": count, "rows": msgspec.to_builtins(listed)}
+        if through:
+            told["through"] = [{"path": path, "rows": msgspec.to_builtins(more)} for path, more in through]
         click.echo(json.dumps(told, separators=(",", ":")))
     else:
         for line in lines(agent, found.premise, listed):
             click.echo(line)
-    if most is not None and (observed or len(listed) > most):  # a gate that enforces nothing is no gate
+        for path, more in through:
+            click.echo(f"\nthrough {' -> '.join(_shown(one) for one in path)}, {len(more)} more")
+            for line in tabled(more):
+                click.echo(line)
+    if most is not None and (observed or count > most):  # a gate that enforces nothing is no gate
         if not observed:
-            click.echo(f"citywatch: {len(listed)} can be reached, more than {most}", err=True)
+            click.echo(f"citywatch: {count} can be reached, more than {most}", err=True)
         raise SystemExit(1)
 
 
@@ -96,6 +112,11 @@ def lines(agent: str, premise: str, listed: tuple[Row, ...]) -> Iterator[str]:
         ", ".join(f"{counted[effect]} {effect}" for effect in EFFECTS)
     )
     yield f"from {_shown(premise)}"
+    yield from tabled(listed)
+
+
+def tabled(listed: tuple[Row, ...]) -> Iterator[str]:
+    """Rows as tables, one for each effect."""
     for effect in EFFECTS:
         table = [_cells(row) for row in listed if row.effect == effect]
         if table:

@@ -44,6 +44,7 @@ def task() -> None:
 )
 @click.option("--for", "hold", default="1h", show_default=True, metavar="TIME", help="How long the grant holds.")
 @click.option("--depth", type=click.IntRange(0, 7), default=3, show_default=True, help="How often it may be handed on.")
+@click.option("--calls", type=click.IntRange(1), help="How many calls and messages may come of it, whoever makes them.")
 @click.argument("prompt", required=False)
 @click.pass_obj
 def start(
@@ -57,6 +58,7 @@ def start(
     caveats: Path | None,
     hold: str,
     depth: int,
+    calls: int | None,
     prompt: str | None,
 ) -> None:
     """Put a principal's own words into an agent's context: only they let values steer acts unasked.
@@ -64,6 +66,9 @@ def start(
     Without PROMPT they are read from standard input. A plan (YAML or JSON) says which acts the task is made of: all
     others are asked about, and what it binds needs no other source. It holds until it expires; until then another task
     can only narrow it.
+
+    With `--calls`, or `task_calls` under `limits`, all calls and messages that descend from the task draw on one
+    budget: those of the agents that it is handed on to, or that are spoken to for it, as well.
 
     With `--grant` the agent also gets a grant to act for this task, which it can hand on to other agents, in part or
     whole (`citywatch grant hand-on`).
@@ -99,7 +104,8 @@ def start(
                 rules=rules,
                 model=content_model(),
             )
-            started = await tasks.start(principal, agent, words, operator(), contract, template)
+            most = place.settings.limits.task_calls if calls is None else calls
+            started = await tasks.start(principal, agent, words, operator(), contract, template, most)
             click.echo(f"task {started}")
             holds = await tasks.holds(agent, started)
             if holds is not None:

@@ -122,7 +122,7 @@ async def _surveyed(city: Any, server: str | None) -> tuple[list[str], list[Any]
             click.echo(f"{name}: not surveyed: {why}", err=True)
         finally:
             await upstream.close()
-    async for name, found in offered_cards(city.settings, city.audience):
+    async for name, found in offered_cards(city, city.audience):
         if server not in (None, name):
             continue
         if isinstance(found, CitywatchError):

@@ -6,17 +6,20 @@ Decides nothing about calls. INVARIANT: a program gets the environment that the 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from citywatch.adapters.reader import Desk, Endpoint
 from citywatch.adapters.upstream import HttpServer, HttpUpstream, Patience, StdioServer
-from citywatch.config import Exchanged, FromEnvironment, Http, Program, Reader, Server, Settings
+from citywatch.adapters.upstream.credential import Credential, from_environment, from_file
+from citywatch.config import Exchanged, FromEnvironment, FromFile, Http, Program, Reader, Server, Settings
+from citywatch.core.enforce import breaker as breakers
 from citywatch.core.enforce.own import SERVER as OWN
 from citywatch.core.enforce.own import own_tools
 from citywatch.core.errors import Malformed
 from citywatch.core.manifest import ToolManifest
-from citywatch.main.peers import secret_at
 from citywatch.main.place import Place
-from citywatch.service.ports import Upstream
+from citywatch.service.bulkheads import Guarded, Places
+from citywatch.service.ports import Clock, Upstream
 
 
 def build_upstreams(place: Place) -> dict[str, Upstream]:
@@ -29,6 +32,14 @@ def build_upstreams(place: Place) -> dict[str, Upstream]:
 
         check_apart(one.server for one in upstreams.values() if isinstance(one, StdioUpstream))
     return upstreams
+
+
+def guarded(settings: Settings, clock: Clock, upstreams: Mapping[str, Upstream]) -> dict[str, Upstream]:
+    """Each behind a bulkhead and a breaker of its own."""
+    limits = settings.limits
+    places = Places(per_caller=limits.calls_per_caller, in_all=limits.calls_per_upstream, wait_ms=limits.call_wait_ms)
+    breaker = breakers.Patience(failures=limits.breaker_failures, rest_ms=limits.breaker_rest_ms)
+    return {name: Guarded(name, upstream, clock, places, breaker) for name, upstream in upstreams.items()}
 
 
 def _has_handles(settings: Settings) -> bool:
@@ -85,3 +96,10 @@ def _stdio(place: Place, name: str, program: Program, patience: Patience) -> Std
         private=(str(place.state.resolve()),),
         patience=patience,
     )
+
+
+def secret_at(place: FromEnvironment | FromFile | Exchanged | None) -> Credential | None:
+    """What gives a credential each time it is needed; None where there is none, or a token for each message."""
+    if place is None or isinstance(place, Exchanged):
+        return None
+    return from_environment(place.name) if isinstance(place, FromEnvironment) else from_file(place.path)

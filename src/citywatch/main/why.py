@@ -239,6 +239,7 @@ OPERATOR = {
     Code.TOOL_NOT_APPROVED.value: "`citywatch tools approve`, if the definition is what you want agents to use",
     Code.TOOL_CHANGED.value: "`citywatch tools diff` shows what changed; `citywatch tools approve` accepts it",
     Code.BUDGET_SPENT.value: "a larger budget for this tool in the configuration",
+    Code.HOPS_EXCEEDED.value: "fewer agents in the row, a new task, or a higher `max_hops` under `limits`",
     Code.RATE_EXCEEDED.value: "time, or a larger budget for this tool in the configuration",
     Code.OUTCOME_UNKNOWN.value: "`citywatch calls lost`, then `citywatch calls resolve` once you know what happened",
     Code.ALREADY_HAPPENED.value: "nothing for 24 hours: an identical call did happen",

@@ -9,7 +9,7 @@ INVARIANTS: a context's rows change only in the transaction that releases what e
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from weakref import WeakValueDictionary
@@ -63,12 +63,14 @@ class Contexts:
         self._readings: OrderedDict[Key, Readings] = OrderedDict()
         self._holdings: OrderedDict[Key, tuple[int, Holding]] = OrderedDict()
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
+        self._lately: deque[asyncio.Lock] = deque(maxlen=MAX_HISTORIES)
 
     def lock(self, context: Key) -> asyncio.Lock:
         """Held from reading a context to writing it."""
         lock = self._locks.get(context)
         if lock is None:
             lock = self._locks[context] = asyncio.Lock()
+            self._lately.append(lock)  # kept for a while: who called now calls again soon
         return lock
 
     @asynccontextmanager

@@ -53,6 +53,7 @@ from citywatch.core.enforce.receive import Entering, entering_reply
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.said import heard, said_by
 from citywatch.core.enforce.settle import Released, Withheld, check_stands, reply_rows, settle, standing_rows
+from citywatch.core.enforce.trees import REACHED
 from citywatch.core.enforce.veiling import hiding_tool, veil_reply
 from citywatch.core.enforce.verify import Authority, verify
 from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
@@ -82,8 +83,11 @@ from citywatch.service.ports import (
 from citywatch.service.recording import recording
 from citywatch.service.rejections import Rejections
 from citywatch.service.snapshots import Snapshots, versions_of
+from citywatch.service.trees import Crowded, joined
 
 MAX_CONFLICTS = 3
+CROWDED = 16
+"""How often it is tried where many speak to one agent, and each changes what is kept of it."""
 MAX_CHAINS = 4_096
 """How many chains are remembered as verified; some ten kilobytes each."""
 WAITING = ("asked", "parked")
@@ -134,13 +138,19 @@ class Enforcer:
         Raises `Unavailable` when the decision cannot be recorded; then nothing may be forwarded.
         """
         async with await self._in_turn(call, credential):
-            return await self._judge(call, credential, puts, redacted)
+            try:
+                return await self._judge(call, credential, puts, redacted)
+            except Crowded as crowd:  # many speak to one agent at once: those who came too late, one after the other
+                async with self.contexts.lock(crowd.key):
+                    return await self._judge(call, credential, puts, redacted, CROWDED)
 
-    async def _judge(self, asked: Call, credential: Credential, puts: Puts, redacted: tuple[str, ...]) -> Judged:
+    async def _judge(
+        self, asked: Call, credential: Credential, puts: Puts, redacted: tuple[str, ...], attempts: int = MAX_CONFLICTS
+    ) -> Judged:
         opening: Reads = ((open_key(asked), 0),) if has_shared_id(asked) else ()
         readings = self.contexts.readings(self._context(asked, credential))
         taken = False
-        for attempt in range(MAX_CONFLICTS):
+        for attempt in range(attempts):
             now = self.clock.now_ms()
             filled = await filling(self.store, asked, self._context(asked, credential), self.rules, now)
             call = filled.call  # INVARIANT: 7. From here on there are values, and no handles.
@@ -148,6 +158,7 @@ class Enforcer:
             need = needs(call, self.rules, now, credential.key, readings, self.verified, hearer)
             loaded = await self.store.load(need.rows, [(b.key, b.window) for b in need.budgets])
             known = await self.snapshots.known(call, need, loaded, self.rules, now=now, taken=taken)
+            need, known = await joined(self.store, self.snapshots, call, need, known, now)
             if filled.broken is not None:
                 known = msgspec.structs.replace(known, broken=filled.broken)
             if attempt == 0 and self._refresh is not None and self._outdated(call, known.pin):
@@ -192,6 +203,8 @@ class Enforcer:
                 raise
             if type(outcome) is Appended:
                 return judged
+            if isinstance(outcome, Stale) and outcome.key[0] == REACHED and attempts == MAX_CONFLICTS:
+                raise Crowded(outcome.key)
             taken = taken or (isinstance(outcome, Stale) and any(outcome.key == key for key, _ in opening))
         raise Unavailable(Code.CONFLICT)
 

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from functools import partial
 
 from citywatch.core.call import Call
-from citywatch.core.delegation.chain import Chain
 from citywatch.core.enforce.needs import is_synced, session_key, waiting_key
 from citywatch.core.enforce.peers import is_message
 from citywatch.core.enforce.settle import Withheld
@@ -36,6 +35,7 @@ from citywatch.service.pushes import Opened, Pushes
 from citywatch.service.questions import Questions, reason_of
 from citywatch.service.replies import Outcome, Replies
 from citywatch.service.streams import GONE, Streams
+from citywatch.service.trees import told_hops
 from citywatch.service.unhindered import unhindered
 
 END = "transport/end"
@@ -95,7 +95,9 @@ class Exchange:
             except (Unavailable, Refused) as failure:
                 if opened is not None:
                     await self.pushes.drop(opened)
-                return await self.replies.failed(judged, failure.code, failure.detail)
+                outcome = await self.replies.failed(judged, failure.code, failure.detail)
+                outcome.retry_s = failure.retry_s if isinstance(failure, Unavailable) else 0
+                return outcome
             try:
                 return await self._answered(judged, answer, opened)
             except (Malformed, Refused) as failure:
@@ -216,8 +218,7 @@ class Exchange:
 def forwarded(judged: Judged) -> bytes:
     """What a server is sent: the message that was judged, without the chain that was shown to us."""
     if is_message(judged.call):
-        chain = judged.known.chain
-        return a2a.forwarded(judged.call, len(chain.hops) if isinstance(chain, Chain) else None)
+        return a2a.forwarded(judged.call, told_hops(judged))
     return mcp.without_chain(judged.call.body) if judged.call.chain else judged.call.body
 
 

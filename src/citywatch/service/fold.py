@@ -296,7 +296,9 @@ class Fold:
         else:
             name = event.agent.rpartition("/")[2]
             try:
-                await self._tasks.start(event.principal, name, body.decode(), event.by, plan, event.template)
+                await self._tasks.start(
+                    event.principal, name, body.decode(), event.by, plan, event.template, event.calls
+                )
             except (Malformed, Refused) as failure:
                 self._darken(await self._agent(event.agent), f"its task would not have been started: {failure}")
         await self._hold(event)

@@ -48,6 +48,7 @@ PASSING: Final = frozenset(
         Code.OUTCOME_UNKNOWN,
         Code.ALREADY_HAPPENED,
         Code.BUDGET_SPENT,
+        Code.HOPS_EXCEEDED,
         Code.RATE_EXCEEDED,
         Code.RULE_MATCHED,
         Code.PEER_TASK_UNKNOWN,

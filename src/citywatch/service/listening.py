@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
+from citywatch.core.enforce.needs import HALT
 from citywatch.core.errors import Refused, Unavailable
 from citywatch.core.identity.registration import agent_key, parse_agent_row
 from citywatch.service.enforcer import Enforcer
@@ -99,12 +100,12 @@ class Listening:
             stream.end(why)
 
     async def _dismiss(self) -> None:
-        """End the programs that run for agents which are not registered any more as they were."""
+        """End the programs of agents which do not stand any more as they did; of all, if everything is stopped."""
         for upstream in self._upstreams.values():
             for caller in upstream.callers():
                 agent, _, added = caller.partition("#")
                 key = agent_key(agent.rpartition("/")[2])
-                stored = (await self._enforcer.store.load((key,), ())).rows.get(key)
-                row = None if stored is None else parse_agent_row(stored.value)
-                if row is None or row.refusal or added != str(row.added_at):
+                rows = (await self._enforcer.store.load((key, HALT), ())).rows
+                row = parse_agent_row(rows[key].value) if key in rows else None
+                if row is None or row.refusal or HALT in rows or added != str(row.added_at):
                     await upstream.dismiss(caller)

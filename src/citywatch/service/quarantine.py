@@ -8,6 +8,7 @@ Decides what is frozen: all that `blast` says it touched. INVARIANTS
 3. A context that met it is found to hold nothing: no value in it entitles to anything, and neither do a person's words
    of then. The next task is new words.
 4. It is looked for again until nothing new is found: whoever read between two looks is found by the second.
+5. Where nobody can say any more whom a reply made known (it was erased), anybody may be the one: nobody is known.
 """
 
 from __future__ import annotations
@@ -116,7 +117,8 @@ class Quarantine:
         contexts = {(one.name, one.key) for one in touches if one.kind is Kind.CONTEXT}
         tasks = {agent for agent, _ in contexts}
         keys = dict.fromkeys(("written", f"{one.server}\n{one.name}") for one in touches if one.kind is Kind.OBJECT)
-        keys |= {("party", form): None for form, _ in await self._store.scan("party") if form in parties}
+        anybody = "" in parties  # INVARIANT: 5
+        keys |= {("party", form): None for form, _ in await self._store.scan("party") if anybody or form in parties}
         for name, _ in await self._store.scan("context"):
             agent, _, key = name.partition("\n")
             if (agent, key) in contexts or (agent in tasks and key.startswith("task\n")):

@@ -6,7 +6,8 @@ can reach what any of them can.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 
 import msgspec
 
@@ -14,7 +15,7 @@ from citywatch.core.enforce.context import Context, context_key, home_of, item_k
 from citywatch.core.enforce.held import FREE, Holding, plan_key, progress_key, take_up
 from citywatch.core.enforce.needs import Pin
 from citywatch.core.enforce.premises import actual, fresh
-from citywatch.core.enforce.probe import Survey
+from citywatch.core.enforce.probe import Survey, spoken_act
 from citywatch.core.enforce.reach import Act, Premise, merged
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.verify import Authority
@@ -28,11 +29,19 @@ from citywatch.service.contexts import context_of, held_to
 from citywatch.service.ports import Key, Store
 
 
+class Through(msgspec.Struct, frozen=True, kw_only=True):
+    """What an agent of ours can reach that is spoken to: by whom, over whom, from the first to itself."""
+
+    path: tuple[str, ...]
+    acts: tuple[Act, ...]
+
+
 class Reached(msgspec.Struct, frozen=True, kw_only=True):
-    """What an agent can reach, and under which premise."""
+    """What an agent can reach, and under which premise; and what those can that it can speak to, or they to others."""
 
     premise: str
     acts: tuple[Act, ...]
+    through: tuple[Through, ...] = ()
 
 
 async def reach_fresh(
@@ -56,6 +65,42 @@ async def reach_fresh(
             premise, told=f"{premise.told}, and the plan `{plan.name}`", held=held, progress=progress
         )
     return await _reached(store, rules, agent, now, (premise,))
+
+
+async def reach_through(
+    rules: Rules, agent: str, first: Reached, reach: Callable[[str], Awaitable[Reached]]
+) -> Reached:
+    """What an agent reaches, with all that comes within its reach through agents of ours. `reach` asks about one.
+
+    INVARIANT: who is spoken to by a hijacked agent is hijacked: each is listed once, over the shortest way there. An
+    agent that is not registered is not there to be spoken to.
+    """
+    found: dict[str, Through] = {}
+    last: list[tuple[str, tuple[Act, ...], tuple[str, ...]]] = [(agent, first.acts, (agent,))]
+    for _ in range(rules.max_hops):
+        following: list[tuple[str, tuple[Act, ...], tuple[str, ...]]] = []
+        for name, acts, path in last:
+            for told in _spoken_to(rules, acts):
+                if told in (agent, name) or told in found:
+                    continue
+                with suppress(Malformed):
+                    own = await reach(told)
+                    found[told] = Through(path=(*path, told), acts=own.acts)
+                    following.append((told, own.acts, (*path, told)))
+        last = following
+    return msgspec.structs.replace(first, through=tuple(found.values()))
+
+
+def _spoken_to(rules: Rules, acts: Iterable[Act]) -> list[str]:
+    """The agents of ours that somebody with these acts can speak to, by name."""
+    names = {act.act for act in acts}
+    return sorted(
+        {
+            peer.agent
+            for name, peer in rules.peers.items()
+            if peer.agent and any(spoken_act(name, skill) in names for skill in peer.skills or (None,))
+        }
+    )
 
 
 async def reach_actual(store: Store, rules: Rules, agent: str, now: int) -> Reached:

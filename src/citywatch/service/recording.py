@@ -18,6 +18,7 @@ from citywatch.service import entries, memories
 from citywatch.service.contexts import asking, flowing
 from citywatch.service.judged import Judged
 from citywatch.service.ports import Append, Loaded, NewEntry, Payload, Puts, Reads, Spend
+from citywatch.service.trees import reaching
 
 
 def recording(
@@ -61,6 +62,7 @@ def recording(
             *puts,
             *flowing(call, need.flow, known.flow, judged.found, loaded, now, model),
             *memories.of_call(call, need, known, now),
+            *reaching(call, known, now),
         )
         if allowed
         else (*_carrying(known), *asking(call, need.flow, known.flow, judged.decision, now)),

@@ -40,7 +40,7 @@ class Delivery(msgspec.Struct, frozen=True):
 class Outcome(msgspec.Struct, kw_only=True):
     """What to write back: `media` is json (then `body`), sse (then `stream`) or none (only the status).
 
-    `abandon` must be called if `stream` is never begun.
+    `abandon` must be called if `stream` is never begun. `retry_s`: not before so many seconds is it worth trying again.
     """
 
     status: int
@@ -49,6 +49,7 @@ class Outcome(msgspec.Struct, kw_only=True):
     stream: AsyncGenerator[Delivery, None] | None = None
     abandon: Callable[[], Awaitable[None]] | None = None
     session: str | None = None
+    retry_s: int = 0
 
 
 class Replies:

@@ -40,6 +40,7 @@ from citywatch.core.enforce.offers import Offers
 from citywatch.core.enforce.past import Event, task_rows
 from citywatch.core.enforce.peers import THING, receiver_of, thing_rows
 from citywatch.core.enforce.rules import Rules
+from citywatch.core.enforce.trees import REACHED, Reached, reached_rows
 from citywatch.core.identity.registration import AgentRow
 from citywatch.core.plan.temporal import Memory
 from citywatch.service.contexts import Contexts
@@ -61,6 +62,7 @@ ROW_TYPES: dict[str, Any] = {
     WITHDRAWN: bool,
     "cursors": Issued,
     THING: str,
+    REACHED: Reached,
     "halt": bool,
     PRINT: Carried,
 }
@@ -102,6 +104,7 @@ class Snapshots:
             taken=taken or (need.asked is not None and need.asked in loaded.rows),
             used=loaded.used,
             things={key: self.decode(key, loaded) for key in thing_rows(call)},
+            reached={key: self.decode(key, loaded) for key in reached_rows(call, rules)},
             hearer=self._hearer(call, rules, loaded),
             reads=(*versions_of(need.rows, loaded), *read),
             spread=spread,

@@ -53,11 +53,19 @@ class Tasks:
         self._model = model
 
     async def start(
-        self, principal: str, agent: str, prompt: str, by: str, plan: Plan | None = None, template: str | None = None
+        self,
+        principal: str,
+        agent: str,
+        prompt: str,
+        by: str,
+        plan: Plan | None = None,
+        template: str | None = None,
+        calls: int = 0,
     ) -> str:
         """Give an agent a task in a principal's name; return the task's id. Their session vouches for `plan`.
 
-        `template` names the operator's template that the plan was made from, if it was.
+        `template` names the operator's template that the plan was made from, if it was; `calls` is how many calls and
+        messages may be made for the task in all, 0 for any number.
 
         `Refused(AGENT_UNKNOWN)` for a stranger or a revoked agent; `Malformed` for an unknown principal, a prompt that
         is empty or longer than 64 KiB, or a plan that cannot hold here: it names a tool that is not approved, or does
@@ -71,7 +79,8 @@ class Tasks:
             if self._model is not None:
                 item = advised(item, [(0, prompt)], Channel.USER, self._model)
             kind = Kind.SIGNED if template is None else Kind.TEMPLATE
-            reads, puts, holds = await self._taking_up(row, principal, task, item, plan, kind, now)
+            started = TaskRow(agent=row.agent, principal=principal, started=now, calls=calls)
+            reads, puts, holds = await self._taking_up(row, started, task, item, plan, kind)
             event = events.TaskStarted(
                 at=now,
                 replica=self._replica,
@@ -83,6 +92,7 @@ class Tasks:
                 plan=None if holds is None else holds.held.digest,
                 kind=None if holds is None else holds.held.kind.value,
                 template=template,
+                calls=calls,
             )
             entries = (NewEntry(encode_event(event), Payload(salt, body)),)
             reads = ((agent_key(agent), version), *reads)
@@ -113,10 +123,10 @@ class Tasks:
         return row, stored.version
 
     async def _taking_up(
-        self, row: AgentRow, principal: str, task: str, item: Item, plan: Plan | None, kind: Kind, now: int
+        self, row: AgentRow, started: TaskRow, task: str, item: Item, plan: Plan | None, kind: Kind
     ) -> tuple[Reads, Puts, TaskPlan | None]:
         """What is read and written so that the agent's contexts hold the prompt, and the plan that then holds."""
-        apart = self._rules.is_isolated(row.agent)
+        principal, now, apart = started.principal, started.started, self._rules.is_isolated(row.agent)
         holder = holder_of(row.agent, task if apart else None)
         of_keys = [context_key(row.agent, key) for key in row.keys]
         keys, around = ([task_context_key(row.agent, task)], of_keys) if apart else (of_keys, [])
@@ -127,7 +137,7 @@ class Tasks:
         if isinstance(after, NotAdopted):
             raise Malformed(f"the plan does not hold: {'; '.join(after.reasons)}")
         puts: Puts = hold(holder, *after) if after != before else ()
-        puts += ((task_key(task), msgspec.json.encode(TaskRow(agent=row.agent, principal=principal, started=now))),)
+        puts += ((task_key(task), msgspec.json.encode(started)),)
         puts += risen(around, item.label, loaded)
         for key in keys:
             context = msgspec.structs.replace(context_of(key, loaded), task=task, principal=principal)

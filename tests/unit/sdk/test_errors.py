@@ -16,6 +16,8 @@ AWAY = {
     Code.CONFLICT,
     Code.DRAINING,
     Code.OVERLOADED,
+    Code.UPSTREAM_CROWDED,
+    Code.CIRCUIT_OPEN,
     Code.VIEW_STALE,
 }
 

@@ -340,6 +340,7 @@ class Gateway:
 
     async def _deliver(self, send: Send, receive: Receive, outcome: Outcome, media: bytes = JSON) -> None:
         extra = [] if outcome.session is None else [(b"mcp-session-id", outcome.session.encode())]
+        extra += [(b"retry-after", b"%d" % outcome.retry_s)] if outcome.retry_s else []
         if outcome.stream is None:
             await write(send, outcome.status, outcome.body, media if outcome.body else None, extra)
             return

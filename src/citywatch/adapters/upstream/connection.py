@@ -72,6 +72,13 @@ class Connection(asyncio.Protocol):
         return self._transport is not None
 
     @property
+    def certificate(self) -> bytes:
+        """What the server showed in the handshake, in DER; empty if there was none."""
+        tls = None if self._transport is None else self._transport.get_extra_info("ssl_object")
+        shown = None if tls is None else tls.getpeercert(binary_form=True)
+        return shown or b""
+
+    @property
     def usable(self) -> bool:
         return self._answer is None and self._transport is not None and not self._transport.is_closing()
 

@@ -58,6 +58,9 @@ class HttpUpstream:
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._tls = _tls(server.ca) if parts.scheme == "https" else None
+        self._authorities: tuple[bytes, ...] | None = None
+        if server.shown is not None and self._tls is None:
+            raise ValueError(f"`{server.name}` shows nothing without https")
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         head = f"{target} HTTP/1.1\r\nhost: {parts.netloc}\r\nuser-agent: citywatch\r\n"
         both = "accept: application/json, text/event-stream\r\n"
@@ -205,13 +208,25 @@ class HttpUpstream:
         kept = self._take_idle(caller)
         if kept is not None:
             try:
-                return await kept.ask(request, listening=listening)
+                return await self._ask(kept, request, listening=listening)
             except Broken as failure:
                 # A kept connection may have been closed by the other side while our bytes were under way. Whether they
                 # arrived nobody knows, so only what may happen twice is asked again, and only on silence.
                 if failure.heard or not repeatable:
                     raise
-        connection = await self._connect(caller)
+        return await self._ask(await self._connect(caller), request, listening=listening)
+
+    async def _ask(self, connection: Connection, request: bytes, *, listening: bool) -> HttpAnswer:
+        """Ask, once it is known to be who it has to be. # INVARIANT: until then nothing is sent."""
+        if self.server.shown is not None:
+            try:
+                await self.server.shown.check(connection.certificate)
+            except BaseException as failure:
+                connection.end(Broken("it is not who it has to be", False))
+                if isinstance(failure, Refused):
+                    why = failure.detail or failure.code.value
+                    raise Unavailable(Code.UPSTREAM_UNAVAILABLE, f"`{self.server.name}` is a stranger: {why}") from None
+                raise
         return await connection.ask(request, listening=listening)
 
     # -- the pool ----------------------------------------------------------------------------------------------------
@@ -264,7 +279,7 @@ class HttpUpstream:
                     lambda: connection,
                     self._host,
                     self._port,
-                    ssl=self._tls,
+                    ssl=self._context(),
                     server_hostname=self._host if self._tls is not None else None,
                 )
         except (OSError, TimeoutError) as failure:
@@ -278,6 +293,15 @@ class HttpUpstream:
             connection.end(Unavailable(Code.DRAINING))
         self._tick()
         return connection
+
+    def _context(self) -> ssl.SSLContext | None:
+        """What TLS trusts there now: where it is said whom the server has to be, that one's authorities alone."""
+        if self._tls is None or self.server.shown is None:
+            return self._tls
+        authorities = tuple(self.server.shown.authorities())
+        if authorities != self._authorities:
+            self._tls, self._authorities = _tls_of(authorities), authorities
+        return self._tls
 
     async def _wait(self, pool: _Pool) -> Connection | None:
         waiter: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
@@ -357,4 +381,15 @@ def _tls(ca: str | None) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _tls_of(authorities: Sequence[bytes]) -> ssl.SSLContext:
+    """TLS to who is known by a SPIFFE ID, which no host's name stands for. SPEC: X509-SVID §5."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = False  # `shown` asks whom the certificate names
+    context.set_alpn_protocols(["http/1.1"])
+    if authorities:
+        context.load_verify_locations(cadata=b"".join(authorities))
     return context

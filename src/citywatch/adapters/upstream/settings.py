@@ -5,7 +5,8 @@ Decides nothing. INVARIANT: no bound has a value that means "none"; every wait e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -40,9 +41,22 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     kept: float = 4.0
 
 
+class Shown(Protocol):
+    """Whom a server has to be, by the certificate that it shows."""
+
+    def authorities(self) -> Sequence[bytes]:
+        """The certificates, in DER, that alone are trusted for it."""
+        ...
+
+    async def check(self, der: bytes) -> None:
+        """Raise `Refused` unless what it shows is right; asked for each request."""
+        ...
+
+
 class HttpServer(msgspec.Struct, frozen=True, kw_only=True):
     """A server behind a URL. `ca` is a file of certificates that replaces the system's trust, for `https` only.
 
+    `shown` says whom it has to be, where TLS alone does not say enough: then `ca` is of no use.
     `takes_tokens`: each message is shown an access token that we wrote for it, and no credential of ours. `kinds` are
     the kinds of events that are read of its streams; without any, nothing but the status is read of its answers.
     """
@@ -54,6 +68,7 @@ class HttpServer(msgspec.Struct, frozen=True, kw_only=True):
     patience: Patience = Patience()
     bounds: Bounds = Bounds()
     kinds: frozenset[str] = frozenset(("message",))
+    shown: Shown | None = None
 
 
 class StdioServer(msgspec.Struct, frozen=True, kw_only=True):

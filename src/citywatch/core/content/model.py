@@ -26,6 +26,8 @@ from citywatch.core.content.words import GRAM, STRIDE, WINDOW, begin_pair, pair,
 from citywatch.core.errors import Malformed
 
 MAGIC = b"citywatch content model 1\n"
+MAX_KNOWN = 1 << 14
+"""How many words are remembered as a head has them; at most a few megabytes."""
 ZERO = 128
 """A weight is a byte; this one is none."""
 
@@ -45,12 +47,18 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     heads: dict[Channel, Calibration]
 
 
+_Spelt = tuple[bytes, int, int, int]
+"""One word as the head has it: itself, the weight and number of its features, and half the hash of a pair."""
+
+
 class Head(NamedTuple):
     """The weights of one channel."""
 
     weights: bytes
     mask: int
     calibration: Calibration
+    known: dict[str, _Spelt]
+    """Words as this head has them, worked out once: what people write in, they write in again and again."""
 
 
 class Model(NamedTuple):
@@ -85,7 +93,7 @@ def parse_model(data: bytes) -> Model:
     if len(tables) != size * len(Channel):
         raise Malformed("the content model's tables are not as long as its header says")
     heads = {
-        channel: Head(tables[place * size : (place + 1) * size], size - 1, header.heads[channel])
+        channel: Head(tables[place * size : (place + 1) * size], size - 1, header.heads[channel], {})
         for place, channel in enumerate(Channel)
     }
     return Model(heads, hashlib.sha256(data).hexdigest())
@@ -102,22 +110,17 @@ def score_windows(head: Head, words: Sequence[str], closed: bool = True, again: 
 
     `again` as in `words.spans`.
     """
-    known: dict[str, _Spelt] = {}
     before: tuple[int, _Half] | None = None
     for first, last in spans(len(words), closed, again):
         middle = min(first + STRIDE, last)
-        half = before[1] if before and before[0] == first else _half(head, words[first:middle], known)
+        half = before[1] if before and before[0] == first else _half(head, words[first:middle])
         total, count = half.total, half.features
         if last > middle:
-            other = _half(head, words[middle:last], known)
+            other = _half(head, words[middle:last])
             before = (middle, other)
             total += other.total + head.weights[pair(half.last, other.first) & head.mask]
             count += other.features + 1
         yield Scored(first, last, _score(head, total, count))
-
-
-_Spelt = tuple[bytes, int, int, int]
-"""One word as the head has it: itself, the weight and number of its features, and half the hash of a pair."""
 
 
 class _Half(NamedTuple):
@@ -129,12 +132,15 @@ class _Half(NamedTuple):
     last: bytes
 
 
-def _half(head: Head, words: Sequence[str], known: dict[str, _Spelt]) -> _Half:
-    weights, mask = head.weights, head.mask
+def _half(head: Head, words: Sequence[str]) -> _Half:
+    weights, mask, known = head.weights, head.mask, head.known
+    if len(known) > MAX_KNOWN:
+        known.clear()
+    spelt = []
     for word in words:
-        if word not in known:
-            known[word] = _spell(head, plain(word))
-    spelt = [known[word] for word in words]
+        if (one := known.get(word)) is None:
+            one = known[word] = _spell(head, plain(word))
+        spelt.append(one)
     pairs = {crc32(other[0], one[3]) for one, other in pairwise(spelt)}
     total, count = sum([weights[code & mask] for code in pairs]), len(pairs)
     for _, value, features, _ in {one[0]: one for one in spelt}.values():

@@ -31,6 +31,7 @@ INVARIANTS
    (`granted`).
 14. An agent is handed a token only as one to whom nobody else has spoken, and who may take along all that it knows
    (`tokens`).
+15. A message goes no further than its task's tree may grow, with a chain or without (`trees`).
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ from citywatch.core.enforce.rules import ApprovedTool
 from citywatch.core.enforce.steering import Steering
 from citywatch.core.enforce.suspicion import suspected
 from citywatch.core.enforce.tokens import unfit
+from citywatch.core.enforce.trees import too_far
 from citywatch.core.enforce.verify import Authority
 from citywatch.core.errors import Code, Refused
 from citywatch.core.manifest import audience_of
@@ -81,6 +83,8 @@ def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int)
     unclear = _taken(known) or _broken(known)
     stranger = unspoken(call, known.rules, known.agent, known.things) or unheard(call, known.rules, known.hearer)
     stranger = stranger or unfit(call, known)  # INVARIANT: 14.
+    chained = 0 if authority.delegated is None else len(authority.delegated.hops)
+    stranger = stranger or too_far(call, known.rules, known.branches, chained)  # INVARIANT: 15.
     beyond = unclear or stranger or _approved(call, known) or granted(call, authority, known)  # INVARIANT: 13.
     refused = beyond or _uninvited(call, known, now) or _repeated(known, now)
     if refused is not None:

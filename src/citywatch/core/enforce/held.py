@@ -55,13 +55,17 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A task that a principal gave an agent. `ended` is when it was over, 0 while it is not; milliseconds."""
+    """A task that a principal gave an agent. `ended` is when it was over, 0 while it is not; milliseconds.
+
+    `calls` is how many may be made for it in all, by whomever it came to; 0: as many as there are.
+    """
 
     agent: str
     principal: str
     started: int
     ended: int = 0
     halted: bool = False
+    calls: int = 0
 
 
 FREE = Holding()

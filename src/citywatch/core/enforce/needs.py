@@ -26,6 +26,7 @@ from citywatch.core.enforce.invitation import Invitation
 from citywatch.core.enforce.past import Event, event_of
 from citywatch.core.enforce.peers import receiver_of, thing_rows
 from citywatch.core.enforce.rules import ApprovedTool, Rules
+from citywatch.core.enforce.trees import Branch, Reached, reached_rows
 from citywatch.core.flow.readings import Readings
 from citywatch.core.identity.registration import AgentRow
 from citywatch.core.plan.temporal import Memory
@@ -104,7 +105,8 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     `broken` says why a handle names nothing here; `issued` are the cursors that the server gave the agent. `chain` is
     what the call's links are together, or why they are no chain; `hops` are the agents that it went through,
     `withdrawn` what of it was revoked. `halted`: everything is stopped. `things` says to whom a peer gave what a
-    message goes on with, `hearer` is the agent of ours that it is spoken to.
+    message goes on with, `hearer` is the agent of ours that it is spoken to. `reached` says in which trees its agent
+    stands, and in which whom it speaks to; `branches` are those that it belongs to (`trees`).
     `spread` is who carried on before what the call carries on.
     """
 
@@ -127,6 +129,8 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     issued: Issued | None = None
     halted: bool = False
     things: Mapping[Key, str | None] = {}
+    reached: Mapping[Key, Reached | None] = {}
+    branches: tuple[Branch, ...] = ()
     hearer: AgentRow | None = None
     spread: Spread = NOTHING
 
@@ -266,8 +270,9 @@ def needs(
     if not rules.principals:
         return need
     isolated = rules.is_isolated(call.agent)
-    alike = need.likeness or likeness(call)
-    flow = flow_need(call, _steered(call, rules), alike, key, readings, isolated=isolated)
+    steered = _steered(call, rules)
+    alike = "" if steered is None else need.likeness or likeness(call)  # what is no tool call has no ticket
+    flow = flow_need(call, steered, alike, key, readings, isolated=isolated)
     if call.about is not None and (tool := rules.tools.get((call.server, call.about))) is not None:
         flow = msgspec.structs.replace(flow, readers=tool.fields.readers)
     if call.direction is Direction.TO_AGENT and call.rpc_id is None:
@@ -302,6 +307,7 @@ def _steered(call: Call, rules: Rules) -> ApprovedTool | None:
 def _needs(call: Call, rules: Rules, now: int) -> Needs:
     name = agent_name(call)
     rows: list[Key] = [agent_key(name), HALT, *(() if call.task is None else (task_key(call.task),)), *thing_rows(call)]
+    rows += reached_rows(call, rules)
     if (spoken_to := receiver_of(call, rules)) is not None and spoken_to != name:
         rows.append(agent_key(spoken_to))
     if call.session is not None:

@@ -20,8 +20,10 @@ from citywatch.core.enforce.admit import admit
 from citywatch.core.enforce.context import Context, Flow, party_forms
 from citywatch.core.enforce.explain import findings_of
 from citywatch.core.enforce.held import FREE
+from citywatch.core.enforce.mesh import may_speak
 from citywatch.core.enforce.needs import TOOL_CALL, Known, Needs, Pin, effect_of
 from citywatch.core.enforce.past import PLUMBING
+from citywatch.core.enforce.peers import receiver_of
 from citywatch.core.enforce.planned import planned
 from citywatch.core.enforce.reach import Act, Premise, at, audiences
 from citywatch.core.enforce.readers import disclosed
@@ -43,6 +45,7 @@ from citywatch.core.enforce.samples import (
 from citywatch.core.enforce.samples import members as member_sample
 from citywatch.core.enforce.steering import Finding
 from citywatch.core.enforce.verify import Authority
+from citywatch.core.identity.registration import AgentRow
 from citywatch.core.label import Label
 from citywatch.core.manifest import Role
 from citywatch.core.plan.contract import over
@@ -51,6 +54,7 @@ from citywatch.core.policy.decide import compile_policies
 from citywatch.core.policy.facts import method_actions
 from citywatch.core.policy.possible import possible
 from citywatch.core.policy.shapes import TEXT, Field, Shape
+from citywatch.core.wire import a2a
 
 OPEN: Final = '@id("open") permit(principal, action, resource);'
 AIMS: Final = (Role.DESTINATION, Role.OBJECT, Role.COMMAND, Role.SECRET)
@@ -78,7 +82,7 @@ class Survey:
     def acts(self) -> tuple[Act, ...]:
         """All that can be reached, by the names of acts."""
         tools = (self._tool(server, name, tool) for (server, name), tool in sorted(self._rules.tools.items()))
-        return (*(act for act in tools if act is not None), *self._methods(), *self._answers())
+        return (*(act for act in tools if act is not None), *self._methods(), *self._answers(), *self._messages())
 
     # -- tools --------------------------------------------------------------------------------------------------------
 
@@ -130,7 +134,8 @@ class Survey:
             pin = Pin(digest=tool.digest, by="", at=0)
         return Known(
             rules=self._open if rules is None else rules,
-            agent=None,
+            agent=_standing(self._authority.agent),
+            hearer=_standing(receiver_of(call, self._rules)),
             session=None,
             pin=pin,
             lost=None,
@@ -197,6 +202,24 @@ class Survey:
                 call = msgspec.structs.replace(self.said(direction, server, method, None), rpc_id=1)
                 if self.passes(call):
                     yield self._plain(call, f"{server} {method}", "answer", self.passes(call, self._rules))
+
+    def _messages(self) -> Iterator[Act]:
+        """What it may say to agents, for each skill that is offered: words of its own, with what those may hear.
+
+        What it asks of a peer's tasks says nothing that a message could not.
+        """
+        for name, peer in sorted(self._rules.peers.items()):
+            if self._authority.name not in peer.callers or not may_speak(self._rules, self._authority.entity, name):
+                continue
+            for skill in peer.skills or (None,):
+                call = self._letter(name, skill)
+                if self.passes(call):
+                    yield self._plain(call, spoken_act(name, skill), "message", self.passes(call, self._rules))
+
+    def _letter(self, peer: str, skill: str | None) -> Call:
+        call = self.said(Direction.TO_SERVER, peer, "SendMessage", skill)
+        words = {"message": {"messageId": NOUN, "role": "ROLE_USER", "parts": [{"text": UNHEARD}]}}
+        return msgspec.structs.replace(call, arguments=words, revision=a2a.REVISION)
 
     def _plain(self, call: Call, act: str, argument: str, sure: bool) -> Act:
         return Act(
@@ -300,6 +323,16 @@ class _Probe:
         """A value that passes by itself, the best vouched for; else one that may follow what others named."""
         values = [pair for found in self._candidates[argument].values() for pair in found]
         return next((value for value, alone in values if alone), values[0][0] if values else NOUN)
+
+
+def spoken_act(peer: str, skill: str | None) -> str:
+    """How a message is called in a list of acts."""
+    return f"{peer} SendMessage" if skill is None else f"{peer}/{skill}"
+
+
+def _standing(agent: str | None) -> AgentRow | None:
+    """An agent in good standing: whether it is registered changes from day to day."""
+    return None if agent is None else AgentRow(agent=agent, keys=(UNHEARD,), added_at=0)
 
 
 def _forms(rules: Rules) -> Iterator[str]:

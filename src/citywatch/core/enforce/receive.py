@@ -34,13 +34,14 @@ from citywatch.core.enforce.context import (
 from citywatch.core.enforce.needs import TOOL_CALL
 from citywatch.core.enforce.own import DERIVE, FILLED, SERVER
 from citywatch.core.enforce.parts import HIDDEN_ERROR, Beside, beside, told
+from citywatch.core.enforce.peers import is_message
 from citywatch.core.enforce.rules import ApprovedTool, Rules
 from citywatch.core.flow.blob import find_blobs
 from citywatch.core.flow.fields import UNSEEN, Fields, Leaf, Walk, meet
 from citywatch.core.flow.item import Item, Reading, read_reply
 from citywatch.core.label import BOTTOM, Label, has_strangers, join, join_all
 from citywatch.core.manifest import Output, Role, audience_of
-from citywatch.core.wire import mcp
+from citywatch.core.wire import a2a, mcp
 from citywatch.core.wire.jsonrpc import Response
 
 MAX_THINGS: Final = 64
@@ -48,6 +49,8 @@ MAX_THINGS: Final = 64
 MAX_KNOWN: Final = 256
 MAX_ASKED: Final = 16
 NOTHING_DECLARED: Final = Fields({})
+SPOKEN: Final = Fields({}, a2a.WORDS)
+"""How what a peer says is read: the protocol's own words are nobody's."""
 HIDDEN: Final = Output(handle=True)
 """How a text is read that reaches the agent as a handle."""
 ALL_HIDDEN: Final = Fields({"$": HIDDEN})
@@ -179,7 +182,8 @@ def _entering_reply(call: Call, response: Response, rules: Rules) -> Entering | 
     )  # as in `veiling`: what is not a field that may be shown is a handle
     if tool is None or response.result is None:
         value = response.result if response.error is None else response.error
-        walk = ALL_HIDDEN.walk(value) if hides else undeclared(value)
+        fields = SPOKEN if is_message(call) else NOTHING_DECLARED
+        walk = ALL_HIDDEN.walk(value) if hides else undeclared(value, fields)
         unseen = hides or response.error == HIDDEN_ERROR
         if tool is not None and not unseen:  # an error may say anything of what would have come
             walk = msgspec.structs.replace(walk, readers=tool.fields.readers)
@@ -280,8 +284,8 @@ def entering_request(
     return Entering(f"{call.server}/{call.method}", call.body, walk, (), followed=followed)
 
 
-def undeclared(value: Any) -> Walk:
+def undeclared(value: Any, fields: Fields = NOTHING_DECLARED) -> Walk:
     """Whatever no manifest speaks of, with the bytes in it."""
-    walk = NOTHING_DECLARED.walk(value)
+    walk = fields.walk(value)
     blobs, more = find_blobs(value, "$")
     return msgspec.structs.replace(walk, blobs=blobs, cut=walk.cut or more)

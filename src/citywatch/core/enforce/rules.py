@@ -41,6 +41,10 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     value: Mapping[str, Any]
 
 
+MAX_HOPS: Final = 8
+HOP_MEMORY_MS: Final = 600_000
+
+
 class Configured(msgspec.Struct, frozen=True, kw_only=True):
     """What the operator's file says, in the terms of the gates. `digest` names all of it; `observe` is
     `unsafe_observe`.
@@ -62,6 +66,8 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     bound: frozenset[str] = frozenset()
     roots: frozenset[str] = frozenset()
     peers: Mapping[str, Peer] = {}
+    max_hops: int = MAX_HOPS
+    hop_memory_ms: int = HOP_MEMORY_MS
     resources: Mapping[str, ResourceServer] = {}
     issuers: Mapping[str, ForeignIssuer] = {}
     """By their `iss`, those whose word of whoever calls is recorded."""
@@ -124,6 +130,12 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """By an agent's name, the tools of which it is given more handles than others are, as they hide."""
     peers: Mapping[str, Peer] = {}
     """The agents, by the name that the file gives them, that can be spoken to."""
+    heard: frozenset[str] = frozenset()
+    """Those agents of ours, by their own names, that can be spoken to."""
+    max_hops: int = MAX_HOPS
+    """How many agents a message may have come through."""
+    hop_memory_ms: int = HOP_MEMORY_MS
+    """For how long what an agent does may belong to what it was told."""
     resources: Mapping[str, ResourceServer] = {}
     """The resource servers that agents go to by themselves."""
     issuers: Mapping[str, ForeignIssuer] = {}
@@ -238,6 +250,9 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         bound=configured.bound,
         roots=configured.roots,
         peers=configured.peers,
+        heard=frozenset(peer.agent for peer in configured.peers.values() if peer.agent),
+        max_hops=configured.max_hops,
+        hop_memory_ms=configured.hop_memory_ms,
         resources=configured.resources,
         issuers=configured.issuers,
         follows=follows,

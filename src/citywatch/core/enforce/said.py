@@ -22,7 +22,7 @@ import msgspec
 from citywatch.core.call import Call
 from citywatch.core.content.model import Model
 from citywatch.core.enforce.context import Context, Flow
-from citywatch.core.enforce.receive import Entering, undeclared
+from citywatch.core.enforce.receive import SPOKEN, Entering, undeclared
 from citywatch.core.flow.item import SPEAKER, Item
 from citywatch.core.label import BOTTOM, Label, Shaper, join, join_all
 
@@ -49,7 +49,7 @@ def heard(entering: Entering, agent: str, label: Label) -> Entering:
 
 def overheard(call: Call, flow: Flow, at: int, model: Model | None = None, *, followed: bool = False) -> Item:
     """What a message brings to whoever hears it. `followed`: its fingerprints are counted."""
-    entering = Entering("", call.body, undeclared(call.arguments), (), call=call.id, followed=followed)
+    entering = Entering("", call.body, undeclared(call.arguments, SPOKEN), (), call=call.id, followed=followed)
     return heard(entering, call.agent, said_in(call, flow)).item(call.server, BOTTOM, at, model)
 
 

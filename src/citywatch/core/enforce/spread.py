@@ -38,7 +38,7 @@ class Kind(StrEnum):
     CALL = "call"
     ANSWER = "answer"  # what an agent told a server that had asked
     OBJECT = "object"  # of a server; without a name: all of it
-    PARTY = "party"
+    PARTY = "party"  # without a name: nobody can say any more whom a reply made known
 
 
 ROOT: Final = -1
@@ -166,8 +166,10 @@ class Spread:
         if cause is None:
             return
         self._enter(index, at, call, cause)
-        if feeds is None:
-            self._loose.setdefault(call.server, cause)
+        if feeds is None and call.server not in self._loose:
+            self._loose[call.server] = self._touch(
+                Touch(kind=Kind.PARTY, name="", by=cause, index=index, at=at, server=call.server)
+            )
         for form in feeds or ():
             if form not in self._parties:
                 self._parties[form] = self._touch(

@@ -97,15 +97,55 @@ class Shown(msgspec.Struct, frozen=True):
 class Fields:
     """The declared paths of one tool's reply, ready to walk with."""
 
-    def __init__(self, outputs: Mapping[str, Output]) -> None:
+    def __init__(self, outputs: Mapping[str, Output], words: frozenset[str] = frozenset()) -> None:
+        """`words` are the protocol's own, as a member's name or as a value: nobody chose them, so the first stands for
+        all."""
+        self._words = words
         self._rules = tuple((parse_path(path), output) for path, output in outputs.items())
         self._start = tuple((number, 0) for number in range(len(self._rules)))
         self.readers = meet(audience_of(output.readers) for output in outputs.values())
 
     def walk(self, value: Any) -> Walk:
         """Meet every leaf of a JSON value, each with the declaration that holds for it."""
+        return self._undeclared(value) if not self._rules else self.walk_slowly(value)
+
+    def _undeclared(self, value: Any) -> Walk:
+        """The same where nothing is declared: every leaf is a third party's, for everybody."""
         leaves: list[Leaf] = []
         parents: list[int] = []
+        words, heard = self._words, False
+        pending: list[tuple[str, str, int, Any]] = [("$", "", -1, value)]
+        while pending:
+            path, name, record, inside = pending.pop()
+            if len(leaves) >= MAX_LEAVES:
+                return Walk(tuple(leaves), tuple(parents), True)
+            if isinstance(inside, dict):
+                number, children = len(parents), []
+                parents.append(record)
+                for key, item in inside.items():
+                    where = _clip(path + _step(key))
+                    children.append((where, _clip(key), number, item))
+                    if key in words:
+                        if heard:
+                            continue
+                        heard = True
+                    if len(leaves) >= MAX_LEAVES:
+                        return Walk(tuple(leaves), tuple(parents), True)
+                    leaves.append(Leaf(where, "", -1, key, UNTRUSTED))
+                pending.extend(reversed(children))
+            elif isinstance(inside, list):
+                pending.extend(
+                    (_clip(f"{path}[{at}]"), name, record, item) for at, item in reversed(list(enumerate(inside)))
+                )
+            elif inside is not None and not (heard and type(inside) is str and inside in words):
+                leaves.append(Leaf(path, name, record, inside, UNTRUSTED))
+        return Walk(tuple(leaves), tuple(parents), False)
+
+    def walk_slowly(self, value: Any) -> Walk:
+        """The same, with whatever is declared."""
+        leaves: list[Leaf] = []
+        parents: list[int] = []
+        words, heard = self._words, False
         pending: list[Node] = [self.root(value)]
         while pending:
             node = pending.pop()
@@ -117,6 +157,10 @@ class Fields:
                 parents.append(node.record)
                 children = [self._child(node, _step(key), key, key, record, item) for key, item in inside.items()]
                 for (key, item), child in zip(inside.items(), children, strict=True):
+                    if key in words:
+                        if heard:
+                            continue
+                        heard = True
                     if isinstance(item, dict | list) or not node.output.trusted:
                         if len(leaves) >= MAX_LEAVES:
                             return Walk(tuple(leaves), tuple(parents), True, self.readers)
@@ -128,7 +172,7 @@ class Fields:
                     self._child(node, f"[{number}]", None, node.name, record, item)
                     for number, item in reversed(list(enumerate(inside)))
                 )
-            elif inside is not None:
+            elif inside is not None and not (heard and isinstance(inside, str) and inside in words):
                 leaves.append(Leaf(node.path, node.name, node.record, inside, node.output, self._readers(node)))
         return Walk(tuple(leaves), tuple(parents), False)
 

@@ -81,16 +81,17 @@ class History:
         self._asked: tuple[int, ...] = ()
         self._heard = Heard()
         self._blobs = False
+        self._indexed = 0
         self.received: dict[int, None] = {}
         """Fingerprints of what third parties can have written, the latest last."""
         self.vouched: set[int] = set()
         """Those of what people said and servers vouch for."""
         self.foreign = False
         """Whether anything here stands in a field that no server vouches for."""
-        self.amounts: list[tuple[int, Part]] = []
-        """Numbers that a server vouches for, in records, with their item."""
+        self._amounts: list[tuple[int, Part]] = []
 
     def add(self, item: Item) -> None:
+        """One item more. Where its values stand is found out once somebody asks: of who only speaks, never."""
         number = len(self.items)
         self.items.append(item)
         self._print(item)
@@ -101,8 +102,15 @@ class History:
             for kind, value, start, end in item.parts[0].marks:
                 first.setdefault((kind, value), Sighting(number, 0, start, end))
             self.prompts.append(Prompt(item.source, number, fold(item.text), index_text(item.text), first))
+        self.foreign = self.foreign or not all(part.trusted for part in item.parts)
+
+    def _index(self) -> None:
+        while self._indexed < len(self.items):
+            self._index_item(self._indexed, self.items[self._indexed])
+            self._indexed += 1
+
+    def _index_item(self, number: int, item: Item) -> None:
         for at, part in enumerate(item.parts):
-            self.foreign = self.foreign or not part.trusted
             if part.whole:
                 self._wholes.setdefault(part.whole, []).append(Sighting(number, at, 0, len(part.whole)))
             for kind, value, start, end in part.marks:
@@ -115,7 +123,13 @@ class History:
                 self._records.setdefault((number, part.record), []).append(part)
                 self._fields.setdefault(part.name, []).append((number, part))
                 if part.trusted and any(mark[0] == Kind.NUMBER for mark in part.marks):
-                    self.amounts.append((number, part))
+                    self._amounts.append((number, part))
+
+    @property
+    def amounts(self) -> list[tuple[int, Part]]:
+        """Numbers that a server vouches for, in records, with their item."""
+        self._index()
+        return self._amounts
 
     def _print(self, item: Item) -> None:
         if item.own:
@@ -146,10 +160,12 @@ class History:
 
     def wholes(self, words: str) -> list[Sighting]:
         """The parts that are these (folded) words and nothing else."""
+        self._index()
         return self._wholes.get(words, [])
 
     def blobs(self, value: Value) -> list[Sighting]:
         """Everywhere that these bytes came along, if the value is bytes that are no text, as they came."""
+        self._index()
         sent = sent_blob(value) if self._blobs else None
         if sent is None:
             return []
@@ -158,6 +174,7 @@ class History:
 
     def sightings(self, value: Value | Typed) -> list[Sighting]:
         """Everywhere this value stands whole, whatever notation it is in; the oldest first."""
+        self._index()
         read = typed(value)
         # The first of each list: all are in this order, and a value that stands in every item must not cost that many.
         found = {*self.wholes(read.folded)[:MAX_SIGHTINGS], *self.blobs(read.value)[:MAX_SIGHTINGS]}
@@ -175,10 +192,12 @@ class History:
 
     def record(self, number: int, record: int) -> list[Part]:
         """All fields of one record of an item."""
+        self._index()
         return self._records.get((number, record), [])
 
     def fields(self, name: str) -> list[tuple[int, Part]]:
         """All fields of that name, in records, with their item."""
+        self._index()
         return self._fields.get(name, [])
 
     def heard(self, prompts: tuple[int, ...]) -> Heard:
@@ -189,6 +208,7 @@ class History:
 
     def only(self, about: tuple[str, ...], kind: str) -> str | None:
         """The one value of a kind in everything that came back when this was asked for; None if there are others."""
+        self._index()
         held = self._held.get((about, kind), set())
         return next(iter(held)) if len(held) == 1 else None
 

@@ -26,6 +26,7 @@ _NAME = re.compile(
     r"(?: (?:(?:of|the|de|van|von|da) )?+[A-ZÀ-ÖØ-ÞΑ-ΩА-Я][\w'&-]*+(?:[./@:+#][\w'&-]++)*+)*+"
 )
 _QUOTED = re.compile(r'"([^"\n]{1,120})"|`([^`\n]{1,120})`' + r"|(?<![\w'])'([^'\n]{1,120})'(?!\w)")
+_QUOTES = re.compile(r"[\"`']")
 _LINE = re.compile(
     r"(?:^|(?<=\n))[ \t]*+(?:[-*\u2022][ \t]+|[0-9]{1,3}[.)][ \t]+)?+(?:[A-Za-z][A-Za-z -]{0,30}:[ \t]+)?+"
     r"([^\s:][^\n:]{0,62}[^\s:]|[^\s:])[ \t]*+(?=\n|$)"
@@ -95,7 +96,10 @@ def find_phrase(value: str, text: str) -> tuple[tuple[int, int], ...]:
 def find_lines(text: str, scan: str, limit: int) -> list[Token]:
     """What stands on a line of its own, or behind a label there, in a few words: `4 Elm Street`, `Name: Kim Larsen`."""
     found: list[Token] = []
-    for hit in _LINE.finditer(scan):
+    # A text of one line has one place where a line begins: the others need not be tried
+    for hit in _LINE.finditer(scan) if "\n" in scan else (_LINE.match(scan),):
+        if hit is None:
+            break
         if len(found) >= limit:
             return found
         start, end = hit.span(1)
@@ -107,7 +111,7 @@ def find_lines(text: str, scan: str, limit: int) -> list[Token]:
 def find_names(text: str, scan: str, limit: int) -> list[Token]:
     """What looks like a name by itself: quoted phrases, and runs of capitalised words. For people and known sets."""
     found: list[Token] = []
-    for hit in _QUOTED.finditer(scan):
+    for hit in _QUOTED.finditer(scan) if _QUOTES.search(scan) else ():
         start, end = hit.span(hit.lastindex or 0)
         if len(found) >= limit:
             return found

@@ -234,6 +234,7 @@ PEER_ACTIONS: Mapping[str, Entity] = {
     for method in methods
 }
 """Every way to speak to an agent, in a fixed order."""
+SEND_MESSAGE = Uid(ACTION, "send_message")
 
 
 def _actions() -> dict[tuple[Direction, str], Entity]:

@@ -4,6 +4,8 @@
       - case: a small payment goes through
         agent: billing                    # a configured agent; or {name: temp, roles: [support], attributes: {…}}
         call: ledger/transfer             # or, with `server:`, mcp:resources/read or to_agent:roots/list
+        peer: billing                     # instead of `call`: a message to this agent, or a2a:GetTask as `call`
+        skill: refund                     # optional: what the message is for
         arguments: {amount: 50.00}        # of another method: its params; `name:` is the prompt or URI that it names
         now: "2026-11-22T10:00:00Z"       # optional: noon of 2026-01-01 without it
         spread: 3                         # optional: how many agents carried on what the arguments hold; nobody
@@ -33,12 +35,16 @@ from citywatch.core.policy.extensions import parse_datetime
 from citywatch.core.policy.facts import (
     ACTION,
     AGENT,
+    PEER,
+    PEER_ACTIONS,
+    SEND_MESSAGE,
     SERVER,
     Entity,
     Facts,
     agent_entity,
     method_action,
     method_context,
+    peer_context,
     tool_context,
 )
 from citywatch.core.policy.values import EvaluationError, Uid
@@ -60,8 +66,10 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """One call, and the decision it must get."""
 
     agent: str | Stranger
-    call: str
     expect: Literal["allow", "deny"]
+    call: str = ""
+    peer: str = ""
+    skill: str = ""
     case: str = ""
     server: str = ""
     name: str | None = None
@@ -153,6 +161,12 @@ def _parts(decision: Decision) -> tuple[str, Code | None, tuple[str, ...], str]:
 
 def _facts(case: Case, world: World) -> Facts:
     agent, now = _agent(case, world), _milliseconds(case.now)
+    if case.peer:
+        return _spoken(case, agent, world, now)
+    if case.skill:
+        raise Malformed("a `skill` is what a message is for: name its `peer`")
+    if not case.call:
+        raise Malformed("a case says what is called: `call:`, or `peer:` for a message to an agent")
     prefix = next((prefix for prefix in _DIRECTIONS if case.call.startswith(prefix)), None)
     if prefix is None:
         name, _, tool = case.call.partition("/")
@@ -166,6 +180,26 @@ def _facts(case: Case, world: World) -> Facts:
     action, server = method_action(method, direction), _server(case.server, world)
     near, far = (agent, server) if direction is Direction.TO_SERVER else (server, agent)
     return Facts(near, action, far, context)
+
+
+def _spoken(case: Case, agent: Entity, world: World, now: int) -> Facts:
+    """A message, or what is asked of a peer's task. Who is not named beside the peer is refused, as at the gateway."""
+    peer, method = world.peers.get(case.peer), case.call.removeprefix("a2a:") or "SendMessage"
+    if peer is None:
+        raise Malformed(f"`{case.peer}` is no configured peer")
+    if case.server:
+        raise Malformed("a message goes to a `peer`: leave `server` out")
+    if method not in PEER_ACTIONS:
+        raise Malformed(f"`{case.call}` is no way to speak to an agent: one of a2a:{', a2a:'.join(PEER_ACTIONS)}")
+    sends = SEND_MESSAGE in PEER_ACTIONS[method].line
+    if case.skill and not sends:
+        raise Malformed(f"`a2a:{method}` is for no skill: name the task, as `name`")
+    if agent.attributes["name"] not in peer.callers:
+        raise Refused(Code.SERVER_UNKNOWN, f"`{agent.attributes['name']}` is not named beside `{case.peer}`")
+    if sends and peer.skills and case.skill not in peer.skills:
+        raise Refused(Code.NO_PERMIT, f"`{case.peer}` is asked for {', '.join(peer.skills)} alone")
+    context = peer_context(case.skill if sends else case.name, text_of(case.arguments), now)
+    return Facts(agent, PEER_ACTIONS[method], world.entities[Uid(PEER, case.peer)], context)
 
 
 def _server(name: str, world: World) -> Entity:

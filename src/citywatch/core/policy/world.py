@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
 from citywatch.core.call import Direction
 from citywatch.core.errors import Malformed
-from citywatch.core.manifest import SILENT, ToolManifest
+from citywatch.core.manifest import SILENT, Peer, ToolManifest
 from citywatch.core.names import AgentId
 from citywatch.core.policy.arguments import ArgumentMap, argument_map, cedar_type
 from citywatch.core.policy.facts import (
@@ -78,7 +79,10 @@ class Act(msgspec.Struct, frozen=True):
 
 
 class World(msgspec.Struct, frozen=True):
-    """All that exists for policies. `tools` is keyed by (server, tool); `schema` is the JSON form of Cedar's schema."""
+    """All that exists for policies. `tools` is keyed by (server, tool); `schema` is the JSON form of Cedar's schema.
+
+    `peers` are the agents that can be spoken to, as the file declares them.
+    """
 
     agents: tuple[Entity, ...]
     servers: tuple[Entity, ...]
@@ -86,13 +90,14 @@ class World(msgspec.Struct, frozen=True):
     acts: tuple[Act, ...]
     entities: Mapping[Uid, Entity]
     schema: str
+    peers: Mapping[str, Peer] = {}
 
 
 def build_world(
     agents: Iterable[AgentFacts],
     servers: Iterable[str],
     tools: Iterable[ToolFacts],
-    peers: Iterable[str] = (),
+    peers: Mapping[str, Peer] = MappingProxyType({}),
     resources: Iterable[str] = (),
     *,
     asserted: bool = False,
@@ -123,7 +128,8 @@ def build_world(
     if asserted:
         acts = [_with_asserted(act) for act in acts]
     schema = json.dumps(_schema(people, acts))
-    return World(people, tuple(places.values()), maps, tuple(acts), {found.uid: found for found in everything}, schema)
+    entities = {found.uid: found for found in everything}
+    return World(people, tuple(places.values()), maps, tuple(acts), entities, schema, peers)
 
 
 _STRING, _LONG = {"type": "String"}, {"type": "Long"}

@@ -33,8 +33,17 @@ from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.wire.a2a_errors import read_info, refusal
 from citywatch.core.wire.a2a_list import LIST, read_filter
 from citywatch.core.wire.a2a_push import CREATE, INLINE, WITHIN, check_config
-from citywatch.core.wire.a2a_results import PLAIN_ID, check_part, check_reply, conversation, given, is_last, may_be_last
-from citywatch.core.wire.jsonrpc import FROM_SERVER, Message, Request, format_message, parse_message
+from citywatch.core.wire.a2a_results import (
+    PLAIN_ID,
+    WORDS,
+    check_part,
+    check_reply,
+    conversation,
+    given,
+    is_last,
+    may_be_last,
+)
+from citywatch.core.wire.jsonrpc import Message, Request, format_message
 
 REVISION: Final = "a2a/1.0"
 VERSION: Final = "1.0"
@@ -59,6 +68,7 @@ __all__ = [
     "SKILL",
     "TASK",
     "VERSION",
+    "WORDS",
     "Method",
     "Reading",
     "carries",
@@ -189,16 +199,15 @@ def forwarded(call: Call, hops: int | None) -> bytes:
 
     `hops` is the number of agents that its task came through, None where no chain says so.
     """
-    message = parse_message(call.body, FROM_SERVER)
-    if not isinstance(message, Request):
+    if call.rpc_id is None:
         raise Malformed("an A2A message is a request, with an `id`")
-    params = message.params or {}
-    if call.method not in _CARRYING:
-        kept = {key: value for key, value in params.items() if key != "metadata"}
-        return format_message(msgspec.structs.replace(message, params=kept))
-    metadata = {key: value for key, value in params.get("metadata", {}).items() if key != CHAIN}
-    told = {**metadata, SENDER: call.agent, **({} if hops is None else {HOPS: hops})}
-    return format_message(msgspec.structs.replace(message, params={**params, "metadata": told}))
+    params = {key: value for key, value in call.arguments.items() if key != "metadata"}
+    if call.method in _CARRYING:
+        skill = call.name if call.method in _SENDING else None
+        ours = {SKILL: skill, TASK: call.task, SENDER: call.agent, HOPS: hops}
+        told = {key: value for key, value in ours.items() if value is not None}
+        params["metadata"] = {**call.arguments.get("metadata", _EMPTY), **told}
+    return format_message(Request(call.rpc_id, call.method, params))
 
 
 def with_chain(message: Message, task: str, links: Sequence[str]) -> Message:

@@ -16,6 +16,15 @@ from citywatch.core.errors import Malformed
 from citywatch.core.wire.jsonrpc import Response
 
 PLAIN_ID: Final = re.compile(r"[\x21-\x7e]{1,512}\Z")
+WORDS: Final = frozenset(
+    (
+        *("task", "message", "statusUpdate", "artifactUpdate", "id", "contextId", "taskId", "status", "state"),
+        *("timestamp", "artifacts", "artifactId", "history", "parts", "text", "raw", "data", "metadata", "filename"),
+        *("mediaType", "messageId", "role", "name", "description", "extensions", "referenceTaskIds", "append"),
+        *("lastChunk", "ROLE_AGENT", "ROLE_USER"),
+    )
+)
+"""What the specification says in an answer: the names of its members, and who spoke."""
 _PART_MEMBERS: Final = frozenset(("text", "raw", "url", "data", "metadata", "filename", "mediaType"))
 _CONTENTS: Final = ("text", "raw", "url", "data")
 

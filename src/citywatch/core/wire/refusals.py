@@ -83,6 +83,8 @@ _UNAVAILABLE: Final = {
     Code.CONFLICT,
     Code.DRAINING,
     Code.OVERLOADED,
+    Code.UPSTREAM_CROWDED,
+    Code.CIRCUIT_OPEN,
 }
 
 

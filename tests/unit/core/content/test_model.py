@@ -122,3 +122,19 @@ def test_the_weights_that_ship_are_those_of_the_card() -> None:
     assert MODEL.digest == digest
     assert f"`{digest}`" in (ROOT / "docs" / "reference" / "content-model.md").read_text()
     assert len(content_weights()) < 3_000_000
+
+
+def test_words_that_are_remembered_score_as_those_that_are_read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    anew = parse_model(content_weights())
+    remembering = parse_model(content_weights())
+    for head in remembering.heads.values():
+        list(score_windows(head, WORD.findall(MAIL + ATTACK)))
+        assert head.known
+    monkeypatch.setattr("citywatch.core.content.model.MAX_KNOWN", -1)
+    for channel in Channel:
+        for text in (MAIL, ATTACK, JAILBREAK, MAIL):
+            words = WORD.findall(text)
+            again = list(score_windows(remembering.heads[channel], words))
+            anew.heads[channel].known.clear()
+            assert again == list(score_windows(anew.heads[channel], words))
+            assert len(anew.heads[channel].known) <= len(set(words))

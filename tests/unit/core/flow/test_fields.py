@@ -143,3 +143,13 @@ def test_deep_json_is_walked_without_recursion() -> None:
     (leaf,) = Fields({}).walk(deep).leaves
     assert leaf.value == "end"
     assert len(leaf.path) <= MAX_PATH
+
+
+@given(VALUES, st.frozensets(st.text(min_size=1, max_size=2), max_size=4), st.integers(1, 12))
+def test_where_nothing_is_declared_the_short_walk_is_the_long_one(value: Any, words: frozenset[str], most: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fields, "MAX_LEAVES", most)
+        nothing = Fields({}, words)
+        assert nothing.walk(value) == nothing.walk_slowly(value)
+    long = {"n" * (MAX_PATH + 3): [value], 'a"b': value}
+    assert nothing.walk(long) == nothing.walk_slowly(long)

@@ -75,3 +75,32 @@ def test_a_prompt_is_found_in_its_own_words(words: str) -> None:
     here = history(read_prompt(f"say {words}", "d", "alice", 0))
     assert here.prompts[0].source == "principal:alice"
     here.sightings(words)  # any text, and no error
+
+
+ITEMS = st.dictionaries(
+    st.sampled_from(["id", "note", "sum"]),
+    st.sampled_from(["INV-0042", "see 12 EUR", "Kim Larsen", 12, 7.5, True]) | st.just({"id": "INV-7", "sum": 3}),
+    max_size=3,
+)
+
+
+@given(st.lists(st.tuples(ITEMS, st.booleans()), max_size=6))
+def test_what_is_indexed_late_is_found_as_if_it_had_been_at_once(told: list[tuple[Any, bool]]) -> None:
+    """An index is made when somebody asks: whether they asked after each item or after all must not show."""
+    early, late = History(), History()
+    for value, ask in told:
+        early.add(reply(value))
+        late.add(reply(value))
+        assert early.amounts is not None
+        if ask:
+            late.sightings("INV-0042")
+    assert late.foreign == early.foreign
+    assert late.fields("sum") == early.fields("sum")
+    assert late.amounts == early.amounts
+    assert late.only((), "number") == early.only((), "number")
+    for value in ("INV-0042", "12 EUR", "Kim Larsen", 12, 7.5):
+        assert late.sightings(value) == early.sightings(value)
+        assert late.wholes(str(value).lower()) == early.wholes(str(value).lower())
+    assert [late.record(number, 0) for number in range(len(told))] == [
+        early.record(number, 0) for number in range(len(told))
+    ]

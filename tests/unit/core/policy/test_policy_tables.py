@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from citywatch.core.errors import Malformed
-from citywatch.core.manifest import Parameter, ParameterType, ToolManifest
+from citywatch.core.manifest import Parameter, ParameterType, Peer, ToolManifest
 from citywatch.core.names import AgentId
 from citywatch.core.policy.cedar import PolicyMistakes, Source, parse_policies
 from citywatch.core.policy.decide import compile_policies
@@ -124,3 +124,54 @@ def test_all_mistakes_of_a_table_are_reported() -> None:
     assert [mistake.policy for mistake in raised.value.mistakes] == ["case 1", "case 3", "case 4"]
     with pytest.raises(PolicyMistakes, match="unknown field `exepct`"):
         parse_table("t.yaml", {"cases": [{**PAY, "expect": "allow", "exepct": "deny"}]})
+
+
+MESH = build_world(
+    [AgentFacts(id=AgentId("d.example", name)) for name in ("ann", "bob")],
+    ["ledger"],
+    [],
+    {"billing": Peer(callers=("ann",), skills=("invoice", "refund")), "stock": Peer(callers=("ann", "bob"))},
+)
+SPEAKING = compile_policies(
+    parse_policies(
+        [
+            Source(
+                "p.cedar",
+                '@id("talk") permit (principal, action == Action::"a2a:SendMessage", resource is Peer)'
+                ' when { !(context.params like "*secret*") } unless { context.name == "refund" };\n'
+                '@id("look") permit (principal, action == Action::"a2a:GetTask", resource)'
+                ' when { context.name == "t1" };',
+            )
+        ]
+    ),
+    MESH.entities,
+)
+
+
+@pytest.mark.parametrize(
+    ("case", "got"),
+    [
+        ({"agent": "ann", "peer": "billing", "skill": "invoice"}, "allow by talk"),
+        ({"agent": "ann", "peer": "billing", "skill": "refund"}, "deny (no_permit)"),
+        ({"agent": "ann", "peer": "billing"}, "deny (no_permit): `billing` is asked for invoice, refund alone"),
+        ({"agent": "bob", "peer": "billing", "skill": "invoice"}, "deny (server_unknown): `bob` is not named beside"),
+        ({"agent": {"name": "eve"}, "peer": "stock"}, "deny (server_unknown): `eve` is not named beside `stock`"),
+        ({"agent": "bob", "peer": "stock"}, "allow by talk"),
+        ({"agent": "bob", "peer": "stock", "arguments": {"message": {"parts": [{"text": "a secret"}]}}}, "deny"),
+        ({"agent": "bob", "peer": "stock", "call": "a2a:GetTask", "name": "t1"}, "allow by look"),
+        ({"agent": "bob", "peer": "stock", "call": "a2a:GetTask", "name": "t2"}, "deny (no_permit)"),
+        ({"agent": "bob", "peer": "stock", "call": "a2a:SendStreamingMessage"}, "deny (no_permit)"),
+        ({"agent": "bob", "peer": "stok"}, "`stok` is no configured peer"),
+        ({"agent": "bob", "peer": "stock", "server": "ledger"}, "a message goes to a `peer`: leave `server` out"),
+        ({"agent": "bob", "peer": "stock", "call": "a2a:Shout"}, "`a2a:Shout` is no way to speak to an agent: one of"),
+        ({"agent": "bob", "peer": "stock", "call": "ledger/pay"}, "`ledger/pay` is no way to speak to an agent"),
+        ({"agent": "bob", "peer": "stock", "call": "a2a:GetTask", "skill": "x"}, "`a2a:GetTask` is for no skill"),
+        ({"agent": "bob", "call": "ledger/pay", "skill": "x"}, "a `skill` is what a message is for: name its `peer`"),
+        ({"agent": "bob"}, "a case says what is called"),
+    ],
+)
+def test_a_case_can_be_a_message_to_an_agent(case: dict[str, Any], got: str) -> None:
+    expected = "allow" if got.startswith("allow") else "deny"
+    (outcome,) = run_tables([parse_table("t.yaml", {"cases": [{**case, "expect": expected}]})], SPEAKING, MESH)
+    assert outcome.got.startswith(got)
+    assert outcome.passed == got.startswith(("allow", "deny"))
