@@ -333,6 +333,24 @@ BAD: list[tuple[str, str, str, str]] = [
         "another authority issues this agent's papers",
         "remove it",
     ),
+    (
+        PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    messages: {§a b: {schema: x.json}}\n",
+        "peers.b.messages",
+        "`a b` is no type of a message",
+        "use letters, digits, `.`, `_`, `-`",
+    ),
+    (
+        PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    messages: {refund: §{}}\n",
+        "peers.b.messages.refund",
+        "`schema` is missing",
+        "write `schema: refund.json`",
+    ),
+    (
+        PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    §free_text: false\n",
+        "peers.b.free_text",
+        "neither free text nor any `messages`: it could be told nothing",
+        "declare one",
+    ),
     (PEER + "    §callers: [a]\n", "peers.b", "`url` is missing", "write `url: http://127.0.0.1:9001/mcp`"),
     (PEER + "    §url: http://127.0.0.1:9\n", "peers.b", "`callers` is missing", "write `callers: [router]`"),
     (
@@ -1535,7 +1553,7 @@ def test_every_key_has_a_bad_input() -> None:
             shape = re.sub(r"^federation\.\w+\.example", "federation.*", shape)
             shape = re.sub(r"^(agents|servers|peers|attestors|principals|resources|issuers)\.[^.]+", r"\1.*", shape)
             shape = re.sub(r"\.output\.\$\.status\b", ".output.*", shape)
-            shape = re.sub(r"\.(tools|parameters|budgets|env)\.(?!from\b)[^.]+", r".\1.*", shape)
+            shape = re.sub(r"\.(tools|parameters|budgets|env|messages)\.(?!from\b)[^.]+", r".\1.*", shape)
             seen.add(shape)
             seen.update(key for key in keys if shape.startswith((f"{key}.", f"{key}[")))
     assert keys <= seen

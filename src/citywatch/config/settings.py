@@ -134,7 +134,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 
 class PeerAgent(msgspec.Struct, frozen=True, kw_only=True):
     """An agent that others speak to over A2A: where it listens and in which binding, where its card is, and who may
-    speak to it."""
+    speak to it. `messages` are the files of the schemas that its types of messages have."""
 
     name: str
     reach: Http
@@ -142,6 +142,7 @@ class PeerAgent(msgspec.Struct, frozen=True, kw_only=True):
     card: str
     timeout_ms: int
     declared: Peer
+    messages: Mapping[str, str] = {}
 
 
 class Reader(msgspec.Struct, frozen=True, kw_only=True):
@@ -297,7 +298,10 @@ def manifest_digest(settings: Settings) -> str:
     if settings.principals:
         declared["principals"] = msgspec.to_builtins(settings.principals)
     if settings.peers:
-        declared["peers"] = msgspec.to_builtins(settings.peers)
+        declared["peers"] = {
+            name: {key: value for key, value in msgspec.to_builtins(peer).items() if key != "messages"}
+            for name, peer in settings.peers.items()  # what those files say is named beside this
+        }
     if settings.resources:
         declared["resources"] = msgspec.to_builtins(settings.resources)
     if settings.federation:

@@ -61,6 +61,7 @@ class Code(StrEnum):
     PUSH_ADDRESS_UNKNOWN = "push_address_unknown"
     PUSH_UNKNOWN = "push_unknown"
     PEER_TASK_UNKNOWN = "peer_task_unknown"
+    MESSAGE_UNFIT = "message_unfit"
     PEER_STOPPED = "peer_stopped"
     CARD_UNSUPPORTED = "card_unsupported"
     SESSION_UNKNOWN = "session_unknown"
@@ -151,6 +152,7 @@ ADVICE: dict[Code, str] = {
     Code.PUSH_UNKNOWN: "push once what a task of this configuration did, with the credential that came with it",
     Code.PEER_STOPPED: "go on without this peer: its agent is not registered, or was revoked, stopped or put aside",
     Code.CARD_UNSUPPORTED: "use the agent's public card; this gateway serves no card but what a person approved",
+    Code.MESSAGE_UNFIT: "send a type of message that this peer takes, as one `data` part that fits the type's schema",
     Code.SESSION_UNKNOWN: "start a new session with `initialize`",
     Code.SESSION_LOST: "the server's session ended; start a new one with `initialize`",
     Code.ID_IN_USE: "give each request of a session an id of its own; an earlier one with this id is still open",

@@ -35,6 +35,7 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     callers: tuple[str, ...]
     skills: tuple[str, ...] = ()
     audience: tuple[str, ...] = (EVERYBODY,)
+    free_text: bool = True
     agent: str = ""
     push: str = ""
     pushes: Mapping[str, str] = {}

@@ -6,7 +6,7 @@ Decides nothing about calls. INVARIANT: everything dangerous that the settings s
 from __future__ import annotations
 
 import getpass
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -36,7 +36,7 @@ from citywatch.core.policy.world import AgentFacts
 from citywatch.core.signature import parse_spki, thumbprint
 from citywatch.main.access import key_name, read_issuers
 from citywatch.main.place import Place, Replica, open_state
-from citywatch.main.texts import read_boilerplate, read_policies, read_temporal_rules
+from citywatch.main.texts import read_boilerplate, read_messages, read_policies, read_temporal_rules
 from citywatch.main.upstreams import own_server
 from citywatch.service.admin import Admin
 from citywatch.service.authority import Authority, Generation, found_generation, p256
@@ -221,7 +221,7 @@ def operator() -> str:
 
 def configured(settings: Settings) -> Configured:
     """The settings in the terms of the gates; raises `Malformed` with all mistakes of the temporal rules."""
-    temporal, boilerplate = read_temporal_rules(settings), read_boilerplate(settings)
+    temporal, boilerplate, messages = read_temporal_rules(settings), read_boilerplate(settings), read_messages(settings)
     return Configured(
         domain=settings.trust_domain,
         agents=tuple(
@@ -230,8 +230,9 @@ def configured(settings: Settings) -> Configured:
         ),
         servers={**{name: server.tools for name, server in settings.servers.items()}, **own_server(settings)},
         budgets={agent.name: agent.budgets for agent in settings.agents.values() if agent.budgets},
-        digest=declared_digest(manifest_digest(settings), temporal, boilerplate),
+        digest=declared_digest(manifest_digest(settings), temporal, {"boilerplate": boilerplate, "messages": messages}),
         boilerplate=boilerplate,
+        messages=messages,
         leeway_ms=LEEWAY_MS,
         principals=settings.principals,
         clearances={
@@ -260,12 +261,13 @@ def pushing(peer: Peer, settings: Settings) -> Peer:
     return msgspec.structs.replace(peer, pushes={name: push for name, push in found if push is not None})
 
 
-def declared_digest(manifest: str, temporal: tuple[Rule, ...], boilerplate: tuple[str, ...] = ()) -> str:
+def declared_digest(manifest: str, temporal: tuple[Rule, ...], more: Mapping[str, object] | None = None) -> str:
     """What names all that decisions rest on beside policies; as before these were known, where there are none."""
-    if not temporal and not boilerplate:
+    rest = {key: digest(msgspec.json.encode(value, order="sorted")) for key, value in (more or {}).items() if value}
+    if not temporal and not rest:
         return manifest
-    texts = [[digest(text.encode()) for text in boilerplate]] if boilerplate else []
-    return digest(b"citywatch/declared/v1\n" + canonical([manifest, format_rules(temporal), *texts]))
+    named = [manifest, format_rules(temporal), *([rest] if rest else [])]
+    return digest(b"citywatch/declared/v1\n" + canonical(named))
 
 
 async def approved_definitions(store: Store) -> dict[Tool, Definition]:
