@@ -42,6 +42,7 @@ from citywatch.service.admin import Admin
 from citywatch.service.authority import Authority, Generation, found_generation, p256
 from citywatch.service.entries import HONEST_RUNTIME
 from citywatch.service.issuer import Issuer, Lifetimes
+from citywatch.service.outside import Outside
 from citywatch.service.ports import Store
 from citywatch.service.publisher import Publisher, log_note_key
 from citywatch.service.rotation import AuthorityRow, found_authority, load_authority
@@ -68,6 +69,7 @@ class City:
         self.chance = SystemChance()
         self.keys = SecretDirectory(place.keys)
         self.authority_row: AuthorityRow | None = None
+        self.outside: Outside | None = None
         self.boot = _boot_id()
 
     @property
@@ -77,7 +79,8 @@ class City:
     @property
     def audience(self) -> str:
         """Whom a token must be for: this trust domain's gateway."""
-        return gateway_id(self.settings.trust_domain)
+        spire = self.settings.spire
+        return gateway_id(self.settings.trust_domain) if spire is None else spire.spiffe_id
 
     @property
     def admin(self) -> Admin:
@@ -98,13 +101,15 @@ class City:
 
     def row(self) -> AuthorityRow:
         """The authority as it stood when it was last looked at."""
+        if (spire := self.settings.spire) is not None:
+            raise Malformed(f"papers of `{self.settings.trust_domain}` are SPIRE's to give, at unix://{spire.socket}")
         if self.authority_row is None:
             raise Malformed("the authority is not founded yet")
         return self.authority_row
 
     def bundle(self) -> TrustBundle:
         """Whom our own trust domain believes, as it stood when it was last looked at."""
-        return self.row().bundle()
+        return self.row().bundle() if self.outside is None else self.outside.bundle()
 
     def authority(self) -> Authority:
         """The authority with the keys of its active generation."""
@@ -205,7 +210,8 @@ async def open_city(place: Place) -> AsyncIterator[City]:
     store = open_store(place.database)
     try:
         city = City(place, store, Replica(place.replicas))
-        await city.look_at_authority()
+        if place.settings.spire is None:
+            await city.look_at_authority()
         yield city
     finally:
         await store.close()
