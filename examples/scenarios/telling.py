@@ -115,7 +115,7 @@ def audit(screen: Screen, stage: Stage, defended: Handling) -> None:
     if calls:
         screen.line()
         screen.ran(("citywatch", "why", calls[0]), _head(stage.city.run("why", calls[0], shown=False)))
-    else:  # nothing of it ever became a call that could be decided about
+    if len(calls) < len(defended.stopped):  # what never became a call was nothing to decide about
         shown = stage.city.run("log", "show", "--last", "60", shown=False).splitlines()
         kept = [line for line in shown if re.match(r" *\d+  [\d-]+ [\d:]+  (rejected|tool_changed) ", line)]
         screen.line()

@@ -98,6 +98,7 @@ class PeerCity(FlowCity):
             task=reading.task,
             chain=reading.chain,
             things=reading.things,
+            type=reading.type,
         )
 
     async def say(self, method: str = "SendMessage", peer: str = "billing", agent: str = AGENT, **params: Any) -> Any:

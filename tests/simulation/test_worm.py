@@ -52,8 +52,9 @@ async def test_an_outbreak_reaches_everybody_without_the_policy_and_few_with_it(
     assert 0 < len(sent) <= 3, "three agents passed it on before the fourth was refused"
 
 
-async def test_along_a_line_the_fourth_agent_is_refused_and_told_so() -> None:
-    city = await WormCity(LINE).open()
+@pytest.mark.parametrize("ours", [True, False], ids=["seen", "past us"])
+async def test_along_a_line_the_fourth_agent_is_refused_and_told_so(ours: bool) -> None:
+    city = await WormCity(LINE, ours=ours).open()
     assert await city.outbreak("a0") == {"a0", "a1", "a2", "a3"}
     last = (await decisions(city))[-1]
     assert (last.agent, last.code, last.policies) == (spiffe("a3"), Code.FORBIDDEN.value, ("no-worm",))
@@ -69,7 +70,7 @@ async def test_whoever_was_refused_counts_all_the_same() -> None:
 
 
 async def test_of_two_that_pass_it_on_at_once_one_sees_the_other() -> None:
-    city = await WormCity(LINE).open()
+    city = await WormCity(LINE, ours=False).open()  # or the context of who is spoken to would part them
     for name in ("a0", "a1"):
         await city.read_by(name, "inbox", WORM)
         assert await city.tell(name, f"a{int(name[1]) + 1}", WORM) is None

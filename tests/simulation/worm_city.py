@@ -45,7 +45,8 @@ def as_it_came(text: str, hop: int) -> str:
 class WormCity(PeerCity):
     """`edges` says who speaks to whom; every agent of it is a peer, and reached only by those."""
 
-    def __init__(self, edges: Edges, policy: str = OPEN + STOP) -> None:
+    def __init__(self, edges: Edges, policy: str = OPEN + STOP, *, ours: bool = True) -> None:
+        """`ours`: what is said to a peer is known to reach the agent that it is."""
         super().__init__()
         self.edges = edges
         self.heard_by: deque[tuple[str, str]] = deque()
@@ -56,7 +57,10 @@ class WormCity(PeerCity):
                 *(AgentFacts(id=AgentId(DOMAIN, name)) for name in edges if name not in ("clerk", "other")),
             ),
             peers={
-                name: Peer(callers=tuple(one for one in edges if name in edges[one]) or ("other",)) for name in edges
+                name: Peer(
+                    callers=tuple(one for one in edges if name in edges[one]) or ("other",), agent=name if ours else ""
+                )
+                for name in edges
             },
         )
         for name in edges:

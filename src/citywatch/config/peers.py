@@ -6,20 +6,23 @@ to a peer without being named there; a caller that is named is an agent of the f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit, urlunsplit
 
 from citywatch.config.agents import audience
 from citywatch.config.document import Node, Table
-from citywatch.config.reader import Notes, Reader, duration, instead, named, one_of, shown, some, text, url
+from citywatch.config.reader import Notes, Reader, duration, flag, instead, named, one_of, shown, some, text, url, where
 from citywatch.config.servers import reach_over_http
 from citywatch.config.settings import PeerAgent
 from citywatch.config.table import Section, table
+from citywatch.core.errors import Malformed
 from citywatch.core.manifest import EVERYBODY, Peer
 from citywatch.core.names import parse_segment
 
 CARD = "/.well-known/agent-card.json"
 BINDINGS = ("JSONRPC", "HTTP+JSON")
+_TYPE = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 
 
 def peers(
@@ -48,6 +51,10 @@ def peers(
         agent = section.get("agent", _agent(agents), "")
         seen_by = section.get("audience", audience, audiences.get(agent) or (EVERYBODY,))
         card = section.get("card", url, None)
+        messages = section.get("messages", table(named(_type), _schema), {})
+        free_text = section.get("free_text", flag, True)
+        if not free_text and not messages:
+            section.wrong("free_text", "neither free text nor any `messages`: it could be told nothing", "declare one")
         if reach is None or callers is None:
             return None
         if agent in callers:
@@ -60,10 +67,21 @@ def peers(
             binding=binding,
             card=reach.url.rstrip("/") + CARD if card is None else urlunsplit(card),
             timeout_ms=timeout,
-            declared=Peer(callers=callers, skills=skills, audience=seen_by, agent=agent),
+            messages=messages,
+            declared=Peer(callers=callers, skills=skills, audience=seen_by, agent=agent, free_text=free_text),
         )
 
     return table(named(lambda name: parse_segment(name, "name for a peer")), peer)
+
+
+def _schema(notes: Notes, node: Node, path: str, name: str) -> str | None:
+    return Section(notes, node, path, "peers.*.messages.*").need("schema", where, "refund.json")
+
+
+def _type(name: str) -> str:
+    if not _TYPE.match(name):
+        raise Malformed(f"{shown(name)} is no type of a message: use letters, digits, `.`, `_`, `-`")
+    return name
 
 
 def _agent(agents: Collection[str]) -> Reader[str]:

@@ -8,6 +8,7 @@ only the name of the place it comes from; everything dangerous that was switched
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -111,6 +112,7 @@ class Http(msgspec.Struct, frozen=True, kw_only=True, tag="http"):
     credential: FromEnvironment | FromFile | Exchanged | None = None
     ca: str | None = None
     unsafe_plain_http: bool = False
+    spiffe_id: str = ""
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True, tag="program"):
@@ -133,7 +135,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 
 class PeerAgent(msgspec.Struct, frozen=True, kw_only=True):
     """An agent that others speak to over A2A: where it listens and in which binding, where its card is, and who may
-    speak to it."""
+    speak to it. `messages` are the files of the schemas that its types of messages have."""
 
     name: str
     reach: Http
@@ -141,6 +143,7 @@ class PeerAgent(msgspec.Struct, frozen=True, kw_only=True):
     card: str
     timeout_ms: int
     declared: Peer
+    messages: Mapping[str, str] = {}
 
 
 class Reader(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,6 +187,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     call_wait_ms: int = 1_000
     breaker_failures: int = 5
     breaker_rest_ms: int = 5_000
+
+
+class Spire(msgspec.Struct, frozen=True):
+    """Whose Workload API (a Unix socket's path) gives this gateway its papers, and what it is called there."""
+
+    socket: str
+    spiffe_id: str
 
 
 class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
@@ -242,6 +252,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     boilerplate: str | None = None
     peers: Mapping[str, PeerAgent] = {}
     federation: Mapping[str, Neighbour] = {}
+    spire: Spire | None = None
     attestors: Mapping[str, str] = {}
     issuer: str | None = None
     resources: Mapping[str, ResourceServer] = {}
@@ -253,6 +264,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         elsewhere = "" if agent is None else agent.spiffe_id
         return AgentId(parse_spiffe_id(elsewhere).domain if elsewhere else self.trust_domain, name)
 
+    def called(self, name: str) -> str:
+        """The SPIFFE ID under which another authority than ours vouches for an agent of the file; empty for ours."""
+        agent = self.agents.get(name)
+        if agent is None or agent.spiffe_id:
+            return "" if agent is None else agent.spiffe_id
+        return "" if self.spire is None else str(self.agent_id(name))
+
 
 def manifest_digest(settings: Settings) -> str:
     """Name by one digest all that was declared of agents and servers; it stands in every decision's entry.
@@ -262,6 +280,7 @@ def manifest_digest(settings: Settings) -> str:
     servers = {}
     for name, server in settings.servers.items():
         plain = msgspec.to_builtins(server)
+        _leave_out_unsaid(plain["reach"])
         if isinstance(server.reach, Program):
             plain["reach"]["env"] = {
                 key: value.name if isinstance(value, FromEnvironment) else None
@@ -296,7 +315,13 @@ def manifest_digest(settings: Settings) -> str:
     if settings.principals:
         declared["principals"] = msgspec.to_builtins(settings.principals)
     if settings.peers:
-        declared["peers"] = msgspec.to_builtins(settings.peers)
+        peers: dict[str, Any] = msgspec.to_builtins(settings.peers)
+        for plain in peers.values():
+            del plain["messages"]  # what those files say is named beside this
+            _leave_out_unsaid(plain["reach"])
+        declared["peers"] = peers
+    if settings.spire is not None:
+        declared["spire"] = msgspec.to_builtins(settings.spire)
     if settings.resources:
         declared["resources"] = msgspec.to_builtins(settings.resources)
     if settings.federation:
@@ -310,3 +335,9 @@ def manifest_digest(settings: Settings) -> str:
     if settings.content:
         declared["content"] = msgspec.to_builtins(settings.content)
     return digest(canonical(declared))
+
+
+def _leave_out_unsaid(reach: dict[str, Any]) -> None:
+    """As before it could be said, so that digests of then are digests of now."""
+    if not reach.get("spiffe_id"):
+        reach.pop("spiffe_id", None)

@@ -77,8 +77,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     the server asked in its reply to an earlier, otherwise identical call. `filled` are the handles that the agent
     wrote: arguments and body hold their values. `task` is the one that the agent names, `chain` the links that
     it shows. `about` is the tool on whose stream a server's own message came. `things` are the tasks and conversations
-    with another agent that a message goes on with. `asserted` is what a foreign issuer says of whoever calls, verified;
-    it is nobody's authority.
+    with another agent that a message goes on with; `type` is the one that a message says it has. `asserted` is what a
+    foreign issuer says of whoever calls, verified; it is nobody's authority.
     """
 
     id: str
@@ -98,6 +98,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     about: str | None = None
     chain: tuple[str, ...] = ()
     things: tuple[tuple[str, str], ...] = ()
+    type: str = ""
     asserted: Asserted | None = None
 
 

@@ -59,6 +59,7 @@ class Code(StrEnum):
     TASK_UNSUPPORTED = "task_unsupported"
     PUSH_UNSUPPORTED = "push_unsupported"
     PEER_TASK_UNKNOWN = "peer_task_unknown"
+    MESSAGE_UNFIT = "message_unfit"
     PEER_STOPPED = "peer_stopped"
     CARD_UNSUPPORTED = "card_unsupported"
     SESSION_UNKNOWN = "session_unknown"
@@ -147,6 +148,7 @@ ADVICE: dict[Code, str] = {
     Code.PEER_TASK_UNKNOWN: "name a task or a conversation that this peer gave you; one of your own it numbers itself",
     Code.PEER_STOPPED: "go on without this peer: its agent is not registered, or was revoked, stopped or put aside",
     Code.CARD_UNSUPPORTED: "use the agent's public card; this gateway serves no card but what a person approved",
+    Code.MESSAGE_UNFIT: "send a type of message that this peer takes, as one `data` part that fits the type's schema",
     Code.SESSION_UNKNOWN: "start a new session with `initialize`",
     Code.SESSION_LOST: "the server's session ended; start a new one with `initialize`",
     Code.ID_IN_USE: "give each request of a session an id of its own; an earlier one with this id is still open",

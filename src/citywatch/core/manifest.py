@@ -34,6 +34,7 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     callers: tuple[str, ...]
     skills: tuple[str, ...] = ()
     audience: tuple[str, ...] = (EVERYBODY,)
+    free_text: bool = True
     agent: str = ""
 
 

@@ -6,7 +6,7 @@ Decides nothing about calls. INVARIANT: everything dangerous that the settings s
 from __future__ import annotations
 
 import getpass
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -36,12 +36,13 @@ from citywatch.core.policy.world import AgentFacts
 from citywatch.core.signature import parse_spki, thumbprint
 from citywatch.main.access import key_name, read_issuers
 from citywatch.main.place import Place, Replica, open_state
-from citywatch.main.texts import read_boilerplate, read_policies, read_temporal_rules
+from citywatch.main.texts import read_boilerplate, read_messages, read_policies, read_temporal_rules
 from citywatch.main.upstreams import own_server
 from citywatch.service.admin import Admin
 from citywatch.service.authority import Authority, Generation, found_generation, p256
 from citywatch.service.entries import HONEST_RUNTIME
 from citywatch.service.issuer import Issuer, Lifetimes
+from citywatch.service.outside import Outside
 from citywatch.service.ports import Store
 from citywatch.service.publisher import Publisher, log_note_key
 from citywatch.service.rotation import AuthorityRow, found_authority, load_authority
@@ -68,6 +69,7 @@ class City:
         self.chance = SystemChance()
         self.keys = SecretDirectory(place.keys)
         self.authority_row: AuthorityRow | None = None
+        self.outside: Outside | None = None
         self.boot = _boot_id()
 
     @property
@@ -77,7 +79,8 @@ class City:
     @property
     def audience(self) -> str:
         """Whom a token must be for: this trust domain's gateway."""
-        return gateway_id(self.settings.trust_domain)
+        spire = self.settings.spire
+        return gateway_id(self.settings.trust_domain) if spire is None else spire.spiffe_id
 
     @property
     def admin(self) -> Admin:
@@ -98,13 +101,15 @@ class City:
 
     def row(self) -> AuthorityRow:
         """The authority as it stood when it was last looked at."""
+        if (spire := self.settings.spire) is not None:
+            raise Malformed(f"papers of `{self.settings.trust_domain}` are SPIRE's to give, at unix://{spire.socket}")
         if self.authority_row is None:
             raise Malformed("the authority is not founded yet")
         return self.authority_row
 
     def bundle(self) -> TrustBundle:
         """Whom our own trust domain believes, as it stood when it was last looked at."""
-        return self.row().bundle()
+        return self.row().bundle() if self.outside is None else self.outside.bundle()
 
     def authority(self) -> Authority:
         """The authority with the keys of its active generation."""
@@ -205,7 +210,8 @@ async def open_city(place: Place) -> AsyncIterator[City]:
     store = open_store(place.database)
     try:
         city = City(place, store, Replica(place.replicas))
-        await city.look_at_authority()
+        if place.settings.spire is None:
+            await city.look_at_authority()
         yield city
     finally:
         await store.close()
@@ -221,7 +227,7 @@ def operator() -> str:
 
 def configured(settings: Settings) -> Configured:
     """The settings in the terms of the gates; raises `Malformed` with all mistakes of the temporal rules."""
-    temporal, boilerplate = read_temporal_rules(settings), read_boilerplate(settings)
+    temporal, boilerplate, messages = read_temporal_rules(settings), read_boilerplate(settings), read_messages(settings)
     return Configured(
         domain=settings.trust_domain,
         agents=tuple(
@@ -230,8 +236,9 @@ def configured(settings: Settings) -> Configured:
         ),
         servers={**{name: server.tools for name, server in settings.servers.items()}, **own_server(settings)},
         budgets={agent.name: agent.budgets for agent in settings.agents.values() if agent.budgets},
-        digest=declared_digest(manifest_digest(settings), temporal, boilerplate),
+        digest=declared_digest(manifest_digest(settings), temporal, {"boilerplate": boilerplate, "messages": messages}),
         boilerplate=boilerplate,
+        messages=messages,
         leeway_ms=LEEWAY_MS,
         principals=settings.principals,
         clearances={
@@ -254,12 +261,13 @@ def configured(settings: Settings) -> Configured:
     )
 
 
-def declared_digest(manifest: str, temporal: tuple[Rule, ...], boilerplate: tuple[str, ...] = ()) -> str:
+def declared_digest(manifest: str, temporal: tuple[Rule, ...], more: Mapping[str, object] | None = None) -> str:
     """What names all that decisions rest on beside policies; as before these were known, where there are none."""
-    if not temporal and not boilerplate:
+    rest = {key: digest(msgspec.json.encode(value, order="sorted")) for key, value in (more or {}).items() if value}
+    if not temporal and not rest:
         return manifest
-    texts = [[digest(text.encode()) for text in boilerplate]] if boilerplate else []
-    return digest(b"citywatch/declared/v1\n" + canonical([manifest, format_rules(temporal), *texts]))
+    named = [manifest, format_rules(temporal), *([rest] if rest else [])]
+    return digest(b"citywatch/declared/v1\n" + canonical(named))
 
 
 async def approved_definitions(store: Store) -> dict[Tool, Definition]:

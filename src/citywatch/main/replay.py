@@ -52,10 +52,12 @@ def rebuild(decided: Decided, body: bytes) -> Call:
     rpc_id = None
     chain: tuple[str, ...] = ()
     things: tuple[tuple[str, str], ...] = ()
+    kind = ""
     if body and decided.revision == a2a.REVISION:
         message = parse_message(body, FROM_SERVER)
         reading = a2a.read_request(message)
         arguments, chain, things = dict(reading.arguments), reading.chain, reading.things
+        kind = reading.type
         rpc_id = message.id if isinstance(message, Request) else None
     elif body:
         message = parse_message(body, FROM_SERVER)
@@ -78,6 +80,7 @@ def rebuild(decided: Decided, body: bytes) -> Call:
         task=decided.task,
         chain=chain,
         things=things,
+        type=kind,
         asserted=_asserted(decided),
     )
 

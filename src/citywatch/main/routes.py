@@ -31,14 +31,11 @@ TICKET_LIMITS = Limits(size=1_024, depth=2, nodes=8)
 PLAN_LIMITS = Limits(size=128 * 1024, depth=32, nodes=20_000)
 
 
-def routes(issuer: Issuer, publisher: Publisher, *, enforcing: bool) -> Mapping[tuple[str, str], Route]:
-    """The gateway's own addresses, by method and path. What watches it is told if it enforces nothing."""
+def routes(issuer: Issuer | None, publisher: Publisher, *, enforcing: bool) -> Mapping[tuple[str, str], Route]:
+    """The gateway's own addresses, by method and path. What watches it is told if it enforces nothing.
 
-    async def bundle(_: bytes) -> tuple[int, str, bytes]:
-        return 200, JSON, issuer.bundle()
-
-    async def renew(body: bytes) -> tuple[int, str, bytes]:
-        return 200, JSON, await issuer.renew(body)
+    Without an `issuer` papers and bundle are somebody else's to give.
+    """
 
     async def health(_: bytes) -> tuple[int, str, bytes]:
         log = publisher.health
@@ -49,11 +46,20 @@ def routes(issuer: Issuer, publisher: Publisher, *, enforcing: bool) -> Mapping[
             status = f"UNSAFE: observing, nothing is enforced; {status}"
         return 200, JSON, msgspec.json.encode({"status": status, "published": log.size, "enforcing": enforcing})
 
+    return {("GET", "/citywatch/health"): health, **({} if issuer is None else _issuing(issuer))}
+
+
+def _issuing(issuer: Issuer) -> Mapping[tuple[str, str], Route]:
+    async def bundle(_: bytes) -> tuple[int, str, bytes]:
+        return 200, JSON, issuer.bundle()
+
+    async def renew(body: bytes) -> tuple[int, str, bytes]:
+        return 200, JSON, await issuer.renew(body)
+
     return {
         ("GET", "/citywatch/bundle"): bundle,
         ("GET", BUNDLE_ENDPOINT): bundle,
         ("POST", "/citywatch/renew"): renew,
-        ("GET", "/citywatch/health"): health,
     }
 
 

@@ -1,4 +1,4 @@
-"""The operator's own texts: policies, rules about the past, and what agents may repeat; read from where the file says.
+"""The operator's own texts: policies, rules about the past, schemas of messages, and what agents may repeat.
 
 Decides nothing but that a text which means nothing here is a mistake. INVARIANT: all mistakes of a kind at once, each
 with its place.
@@ -7,6 +7,7 @@ with its place.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from citywatch.config import Settings
 from citywatch.core.enforce.rules import asks_for_spread
@@ -15,6 +16,21 @@ from citywatch.core.plan.formula import Rule
 from citywatch.core.plan.notes import BadRules
 from citywatch.core.plan.rules import needs_contexts, parse_rules
 from citywatch.core.policy.cedar import Mistake, Policy, PolicyMistakes, Source, parse_policies
+from citywatch.core.wire.jsonrpc import FROM_AGENT, parse_json
+
+
+def read_messages(settings: Settings) -> dict[str, dict[str, Any]]:
+    """The schemas of each peer's types of messages; raises `Malformed` for a file that is no JSON."""
+    found: dict[str, dict[str, Any]] = {}
+    for peer in settings.peers.values():
+        for name, file in peer.messages.items():
+            try:
+                document, _ = parse_json(Path(file).read_bytes(), FROM_AGENT)
+            except (OSError, Malformed) as failure:
+                where = f"peers.{peer.name}.messages.{name}"
+                raise Malformed(f"{where}: the schema in `{file}` cannot be read: {failure}") from None
+            found.setdefault(peer.name, {})[name] = document
+    return found
 
 
 def read_boilerplate(settings: Settings) -> tuple[str, ...]:

@@ -96,6 +96,7 @@ class Peers:
         said: str | Sequence[Mapping[str, Any]],
         *,
         skill: str | None = None,
+        type: str | None = None,
         task: str | None = None,
         chain: Chain | None = None,
         handed: Chain | None = None,
@@ -106,12 +107,13 @@ class Peers:
     ) -> Answer:
         """Say something to a peer, a text or A2A's parts, and wait for its whole answer.
 
-        `skill` is what it is for, `handed` a chain for the peer to act under. With `at_once` a task is answered as it
-        stands, to be asked after with `get_task`. Raises `Refused`, `Unavailable` or another `Failed` if there is no
-        answer. With `wait`, a message that only a person may let through waits for them, for `patience_s` or until the
-        ticket expires, and is then sent once more; today's gateways ask nobody about a message.
+        `skill` is what it is for, `type` the type that it has, with one `data` part that fits its schema, `handed` a
+        chain for the peer to act under. With `at_once` a task is answered as it stands, to be asked after with
+        `get_task`. Raises `Refused`, `Unavailable` or another `Failed` if there is no answer. With `wait`, a message
+        that only a person may let through waits for them, for `patience_s` or until the ticket expires, and is then
+        sent once more; today's gateways ask nobody about a message.
         """
-        params = self._message(said, skill, _named(task, chain), handed, after)
+        params = self._message(said, skill, _named(task, chain), handed, after, type)
         if at_once:
             params["configuration"] = {"returnImmediately": True}
 
@@ -126,13 +128,14 @@ class Peers:
         said: str | Sequence[Mapping[str, Any]],
         *,
         skill: str | None = None,
+        type: str | None = None,
         task: str | None = None,
         chain: Chain | None = None,
         handed: Chain | None = None,
         after: Answer | None = None,
     ) -> AsyncIterator[Answer]:
         """As `send`, with each piece of the answer as it comes; what is refused is raised, at the start or later."""
-        params = self._message(said, skill, _named(task, chain), handed, after)
+        params = self._message(said, skill, _named(task, chain), handed, after, type)
         async for response in self._pieces(peer, "SendStreamingMessage", params):
             yield read_answer(response)
 
@@ -161,6 +164,7 @@ class Peers:
         named: Mapping[str, Any],
         handed: Chain | None,
         after: Answer | None,
+        type: str | None = None,
     ) -> dict[str, Any]:
         parts = [{"text": said}] if isinstance(said, str) else [dict(one) for one in said]
         message: dict[str, Any] = {"messageId": uuid.uuid4().hex, "role": "ROLE_USER", "parts": parts}
@@ -169,6 +173,7 @@ class Peers:
             message |= {} if not _goes_on(after) else {"taskId": after.peer_task}
         metadata = dict(named or self._own)
         metadata |= {} if skill is None else {a2a.SKILL: skill}
+        metadata |= {} if type is None else {a2a.TYPE: type}
         metadata |= {} if handed is None else {a2a.HANDED: list(handed.links)}
         return {"message": message, **({"metadata": metadata} if metadata else {})}
 

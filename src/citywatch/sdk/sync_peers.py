@@ -56,6 +56,7 @@ class SyncPeers:
         said: str | Sequence[Mapping[str, Any]],
         *,
         skill: str | None = None,
+        type: str | None = None,
         task: str | None = None,
         chain: Chain | None = None,
         handed: Chain | None = None,
@@ -65,7 +66,8 @@ class SyncPeers:
         patience_s: float | None = None,
     ) -> Answer:
         """As `Peers.send`."""
-        named: dict[str, Any] = {"skill": skill, "task": task, "chain": chain, "handed": handed, "after": after}
+        named: dict[str, Any] = {"skill": skill, "type": type, "task": task, "chain": chain}
+        named |= {"handed": handed, "after": after}
         named["at_once"] = at_once
 
         async def sent() -> Answer:
@@ -80,13 +82,15 @@ class SyncPeers:
         said: str | Sequence[Mapping[str, Any]],
         *,
         skill: str | None = None,
+        type: str | None = None,
         task: str | None = None,
         chain: Chain | None = None,
         handed: Chain | None = None,
         after: Answer | None = None,
     ) -> Iterator[Answer]:
         """As `Peers.stream`."""
-        named: dict[str, Any] = {"skill": skill, "task": task, "chain": chain, "handed": handed, "after": after}
+        named: dict[str, Any] = {"skill": skill, "type": type, "task": task, "chain": chain}
+        named |= {"handed": handed, "after": after}
         pieces: Any = self._peers.stream(peer, said, **named)
         try:
             while True:

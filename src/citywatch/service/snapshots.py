@@ -141,7 +141,8 @@ class Snapshots:
         keys = tuple(print_key(one) for one in found)
         loaded = await self._store.load(keys, ())
         rows = {key: self.decode(key, loaded) for key in keys if key in loaded.rows}
-        return spread_of(found, flow.history, rows, agent_name(call), now), versions_of(keys, loaded)
+        spread = spread_of(found, flow.history, rows, agent_name(call), now)
+        return spread, versions_of(spread.rests_on, loaded)
 
     async def past(
         self, event: Event | None, rules: Rules, task: str, loaded: Loaded

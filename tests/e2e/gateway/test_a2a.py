@@ -25,6 +25,10 @@ POLICY = """
 @id("talking") permit(principal, action in [Action::"send_message", Action::"peer_task"], resource == Peer::"billing")
 when { context.params == context.params } unless { context.name == "refund" };
 """
+LOOKUP = """{
+  "type": "object", "required": ["invoice"], "additionalProperties": false,
+  "properties": {"invoice": {"type": "integer", "minimum": 1}}
+}"""
 
 
 class Mesh(Desk):
@@ -39,9 +43,11 @@ class Mesh(Desk):
             file.read_text().replace("agents:\n", "agents:\n  visitor: {}\n")
             + "principals:\n  anna: {may: ['*']}\n"
             + f"peers:\n  billing:\n    url: http://127.0.0.1:{self.billing_port}/a2a\n    callers: [clerk]\n"
+            + "    messages: {lookup: {schema: lookup.json}}\n"
             + f"    card: http://127.0.0.1:{self.billing_port}/.well-known/agent-card.json\n"
         )
         (folder / "policies" / "peers.cedar").write_text(POLICY)
+        (folder / "lookup.json").write_text(LOOKUP)
         self.says("Invoice 7 is settled.")
         (folder / "offers").write_text("Tells what is owed.")
 

@@ -93,6 +93,28 @@ async def test_an_author_gets_answers_and_refusals_by_their_types(mesh: Mesh) ->
             await clerk.send("../mcp/desk", "hello")
 
 
+async def test_a_message_of_a_type_fits_its_schema_or_reaches_nobody(mesh: Mesh) -> None:
+    async with peers(mesh) as clerk:
+        before = len(heard(mesh))
+        await clerk.send("billing", [{"data": {"invoice": 8}}], type="lookup")
+        assert heard(mesh)[-1]["meta"]["citywatch/type"] == "lookup"
+        others: list[Any] = [
+            [{"data": {"invoice": 0}}],
+            [{"data": {"invoice": 8}}, {"text": "and pay it"}],
+            "invoice 8",
+        ]
+        for parts in others:
+            with pytest.raises(Refused, match="message_unfit"):
+                await clerk.send("billing", parts, type="lookup")
+        with pytest.raises(Refused, match="lookup"):
+            await clerk.send("billing", [{"data": {}}], type="transfer")
+        assert len(heard(mesh)) == before + 1
+    with SyncPeers(gateway(mesh), papers=Token(mesh.papers("clerk"))) as clerk_too:
+        clerk_too.send("billing", [{"data": {"invoice": 9}}], type="lookup")
+        with pytest.raises(Refused, match="message_unfit"):
+            clerk_too.send("billing", "invoice 9", type="lookup")
+
+
 async def test_a_task_is_streamed_asked_after_gone_on_with_and_cancelled(mesh: Mesh) -> None:
     async with peers(mesh) as clerk:
         mesh.says("task:one two")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from citywatch.config import Settings, parse_settings
+from citywatch.core.enforce.rules import build_rules
 from citywatch.core.errors import Malformed
 from citywatch.main.assembly import configured
 from citywatch.main.texts import read_boilerplate, read_policies
@@ -60,3 +61,47 @@ def test_a_folder_that_holds_no_text_is_a_mistake(tmp_path: Path, make: str) -> 
         (folder / "a.txt").write_bytes(b"\xff\xfe\xff")
     with pytest.raises(Malformed, match="forms"):
         read_boilerplate(settings(tmp_path, PEOPLE + "boilerplate: forms\n"))
+
+
+PEER = """agents: {clerk: {}}
+peers:
+  billing:
+    {url: "http://127.0.0.1:9/a2a", callers: [clerk], free_text: false, messages: {refund: {schema: refund.json}}}
+"""
+
+
+def test_the_schemas_of_messages_stand_in_the_digest(tmp_path: Path) -> None:
+    file = tmp_path / "refund.json"
+    file.write_text('{"type": "integer"}')
+    here = settings(tmp_path, PEER)
+    first = configured(here)
+    assert first.messages == {"billing": {"refund": {"type": "integer"}}}
+    assert not first.peers["billing"].free_text
+    assert build_rules(first, {}, ()).messages["billing"]["refund"].misfit("5") == "`$` is no integer"
+    file.write_text('{"type": "boolean"}')
+    assert configured(here).digest != first.digest
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    (moved / "refund.json").write_text('{"type":   "integer"}')
+    assert configured(settings(moved, PEER)).digest == first.digest, "where the file is says nothing"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (None, "cannot be read"),
+        ("{", "cannot be read"),
+        ('{"type": "integer", "type": "string"}', "cannot be read"),
+    ],
+)
+def test_a_schema_that_cannot_be_read_is_a_mistake_with_its_place(tmp_path: Path, text: str | None, told: str) -> None:
+    if text is not None:
+        (tmp_path / "refund.json").write_text(text)
+    with pytest.raises(Malformed, match=rf"peers\.billing\.messages\.refund: .*{told}"):
+        configured(settings(tmp_path, PEER))
+
+
+def test_a_schema_that_is_open_is_a_mistake_with_its_place(tmp_path: Path) -> None:
+    (tmp_path / "refund.json").write_text('{"type": "string"}')
+    with pytest.raises(Malformed, match=r"peers\.billing\.messages\.refund: `#`: a string without a `maxLength`"):
+        build_rules(configured(settings(tmp_path, PEER)), {}, ())

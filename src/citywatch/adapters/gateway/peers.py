@@ -118,6 +118,7 @@ async def said(exchange: Exchange, asked: Asked, message: Message, credential: C
         task=reading.task,
         chain=reading.chain,
         things=reading.things,
+        type=reading.type,
     )
     return asked.told(await exchange.request(call, credential, {"a2a-version": a2a.VERSION}))
 

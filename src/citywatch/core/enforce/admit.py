@@ -1,9 +1,9 @@
 """Whether a call goes through: the gates, in order. This is the place.
 
-    an id of its own → handles that name something → an agent that may be spoken to → a token that may be handed over →
-    approval of the tool → what the chain leaves → an earlier, identical call of unknown outcome → what the plan refuses
-    → policy → budget → what temporal rules say of what happened before → who would read it → who may steer the act,
-    and whether it is a step of the plan
+    an id of its own → handles that name something → an agent that may be spoken to → a message that it takes → a token
+    that may be handed over → approval of the tool → what the chain leaves → an earlier, identical call of unknown
+    outcome → what the plan refuses → policy → budget → what temporal rules say of what happened before → who would read
+    it → who may steer the act, and whether it is a step of the plan
 
 Decides on an `Authority` and a frozen `Known` alone; it never looks at what a server says of itself.
 
@@ -59,6 +59,7 @@ from citywatch.core.enforce.steering import Steering
 from citywatch.core.enforce.suspicion import suspected
 from citywatch.core.enforce.tokens import unfit
 from citywatch.core.enforce.trees import too_far
+from citywatch.core.enforce.typed import mistyped
 from citywatch.core.enforce.verify import Authority
 from citywatch.core.errors import Code, Refused
 from citywatch.core.manifest import audience_of
@@ -81,8 +82,8 @@ class Secret(msgspec.Struct, frozen=True):
 def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int) -> Decision:
     """Say whether this call may be forwarded, and why."""
     unclear = _taken(known) or _broken(known)
-    stranger = unspoken(call, known.rules, known.agent, known.things) or unheard(call, known.rules, known.hearer)
-    stranger = stranger or unfit(call, known)  # INVARIANT: 14.
+    stranger = unspoken(call, known.rules, known.agent, known.things) or mistyped(call, known.rules)
+    stranger = stranger or unheard(call, known.rules, known.hearer) or unfit(call, known)  # INVARIANT: 14.
     chained = 0 if authority.delegated is None else len(authority.delegated.hops)
     stranger = stranger or too_far(call, known.rules, known.branches, chained)  # INVARIANT: 15.
     beyond = unclear or stranger or _approved(call, known) or granted(call, authority, known)  # INVARIANT: 13.

@@ -14,17 +14,20 @@ INVARIANTS
 2. An agent is in the count once, however often it repeats itself; one that was in it an hour ago still is.
 3. More text in a message never makes the count lower, as far as what is copied fits in `MAX_FOLLOWED` fingerprints;
    past that the sample is the same for all that share it.
-4. Work and rows are bounded; what an agent makes up itself adds at most `MAX_PROBED` rows to what is looked at.
+4. Work and rows are bounded; what an agent makes up itself adds at most `MAX_PROBED` rows to what is looked at, and
+   pushes nothing out of it.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from citywatch.core.call import Call, Direction, Effect
+from citywatch.core.enforce.chains import are_links
 from citywatch.core.enforce.peers import is_message
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.flow.history import History
@@ -39,8 +42,10 @@ FRESH_MS: Final = WINDOW_MS // 24
 """What is younger is not written anew."""
 LEAST: Final = 7
 """Fingerprints that make a copy, some ninety letters: fewer are a turn of phrase, a greeting, a line under a mail."""
-MAX_FOLLOWED: Final = 256
-"""Fingerprints of one call that came from outside and are looked up, of some five thousand letters."""
+MAX_FOLLOWED: Final = 4096
+"""Fingerprints of one call that came from outside and are looked up, of some forty thousand letters."""
+MAX_WRITTEN: Final = 256
+"""Rows that one call leaves: first of what others carried on before, so that nothing new hides it."""
 MAX_PROBED: Final = 32
 """Those of words that came from nowhere we saw: another agent may have carried them past us."""
 MAX_CARRIERS: Final = 32
@@ -59,11 +64,12 @@ class Carried(msgspec.Struct, frozen=True):
 class Spread(msgspec.Struct, frozen=True, kw_only=True):
     """The agents that carried on what a call carries on, this one last; nobody if it carries on nothing.
 
-    `rows` are what is remembered of it once the call was tried.
+    `rows` are what is remembered of it once the call was tried, `rests_on` the rows that say so.
     """
 
     carriers: tuple[str, ...] = ()
     rows: Mapping[Key, Carried] = {}
+    rests_on: tuple[Key, ...] = ()
 
     @property
     def count(self) -> int:
@@ -82,7 +88,7 @@ def leaving(call: Call, rules: Rules) -> tuple[int, ...]:
     """The fingerprints of the text that leaves an agent with a call; none for a call that only reads."""
     if call.direction is not _TO_SERVER or not _takes_along(call, rules):
         return ()
-    text = said_in(call.arguments)
+    text = said_in(_words(call))
     return () if len(text) < GRAM else tuple(fingerprints(text[:MAX_TEXT]) - rules.boilerplate)
 
 
@@ -91,6 +97,14 @@ def _takes_along(call: Call, rules: Rules) -> bool:
         return a2a.sends(call.method)
     tool = rules.tools.get((call.server, call.name or "")) if call.method == "tools/call" else None
     return tool is not None and tool.effect is not _READ
+
+
+def _words(call: Call) -> Mapping[str, Any]:
+    """What a call says. A chain that is handed on is the same from hand to hand, and says what its grammar can."""
+    metadata = call.arguments.get("metadata") if is_message(call) else None
+    if not isinstance(metadata, Mapping) or not are_links(metadata.get(a2a.HANDED, ())):
+        return call.arguments
+    return {**call.arguments, "metadata": {key: one for key, one in metadata.items() if key != a2a.HANDED}}
 
 
 def said_in(value: Any) -> str:
@@ -131,8 +145,10 @@ def spread_of(found: Iterable[int], history: History, rows: Mapping[Key, Carried
         for name in others[one]:
             counts[name] = counts.get(name, 0) + 1
     before = sorted(name for name, count in counts.items() if count >= LEAST)[:MAX_CARRIERS]
-    written = dict(_written(carried, rows, agent, now))
-    return Spread(carriers=(*before, agent), rows=written)
+    carried.sort(key=lambda one: (not others[one], one))
+    written = dict(itertools.islice(_written(carried, rows, agent, now), MAX_WRITTEN))
+    # Whoever carries on the same at the same instant writes the same rows first, and one of the two sees the other.
+    return Spread(carriers=(*before, agent), rows=written, rests_on=tuple({**dict.fromkeys(rows), **written}))
 
 
 def _others(row: Carried | None, agent: str, now: int) -> tuple[str, ...]:

@@ -7,14 +7,15 @@ holder alone; each link with a budget is debited, so siblings share what their c
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 from citywatch.core.call import Call, Direction, Reason
 from citywatch.core.delegation.chain import Budget, Chain, Trust, Verified, read_chain
+from citywatch.core.delegation.grant import parse_link
 from citywatch.core.enforce.held import TaskRow
 from citywatch.core.enforce.past import PLUMBING
-from citywatch.core.errors import Code, Refused
+from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.identity.registration import AgentRow, agent_key
 from citywatch.core.names import parse_agent_id
 
@@ -34,6 +35,16 @@ def chain_of(call: Call, verified: Verified | None, roots: Collection[str]) -> C
         return read_chain(call.chain) if verified is None else verified.read(call.chain, EPOCH, roots)
     except Refused as refusal:
         return Reason(refusal.code, detail=refusal.detail)
+
+
+def are_links(texts: Iterable[str]) -> bool:
+    """Whether each of these reads as a link of a chain, whoever signed it."""
+    try:
+        for text in texts:
+            parse_link(text)
+    except (Malformed, Refused):
+        return False
+    return True
 
 
 def is_act(call: Call) -> bool:

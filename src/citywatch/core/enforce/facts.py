@@ -45,7 +45,7 @@ def _facts(call: Call, authority: Authority, rules: Rules, now: int, spread: int
         peer = rules.world.entities.get(Uid(PEER, call.server))
         if peer is None:
             raise Refused(Code.SERVER_UNKNOWN)
-        context = peer_context(call.name, text_of(call.arguments), now, spread)
+        context = peer_context(call.name, text_of(call.arguments), now, spread, call.type)
         return Facts(authority.entity, peer_action(call.method), peer, context)
     if is_exchange(call):
         resource = rules.world.entities.get(Uid(RESOURCE, call.server))

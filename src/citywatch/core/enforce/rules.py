@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from citywatch.core.call import Effect
+from citywatch.core.errors import Malformed
 from citywatch.core.flow.fields import Fields
 from citywatch.core.flow.prints import fingerprints
 from citywatch.core.identity.foreign import ForeignIssuer
@@ -27,6 +28,7 @@ from citywatch.core.policy.facts import ACTION, AGENT, SERVER, Entity, agent_ent
 from citywatch.core.policy.values import Uid
 from citywatch.core.policy.world import AgentFacts, ToolFacts, World, build_world
 from citywatch.core.wire.headers import ParamHeader, param_headers
+from citywatch.core.wire.schema import Schema, read_schema
 
 Tool = tuple[str, str]
 """A server's name and a tool's."""
@@ -76,6 +78,8 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     server's."""
     boilerplate: tuple[str, ...] = ()
     """Texts of the operator's that agents may say to each other as often as they like."""
+    messages: Mapping[str, Mapping[str, Any]] = {}
+    """By peer, the types of messages that it takes, each with its JSON Schema."""
     attestors: Mapping[str, str] = {}
     """By the name of a builder, the thumb of the key under which its word counts on what agents run."""
     attested_by: Mapping[str, str] = {}
@@ -144,6 +148,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a policy or a rule asks how far a text has spread; or nobody takes its fingerprints."""
     boilerplate: frozenset[int] = frozenset()
     """The fingerprints of what the operator wrote or approved: its copies are nobody's."""
+    messages: Mapping[str, Mapping[str, Schema]] = {}
+    """By peer, the types of messages that it takes, with their shapes."""
     attestors: Mapping[str, str] = {}
     attested_by: Mapping[str, str] = {}
 
@@ -250,6 +256,7 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         bound=configured.bound,
         roots=configured.roots,
         peers=configured.peers,
+        messages={peer: _schemas(peer, types) for peer, types in configured.messages.items()},
         heard=frozenset(peer.agent for peer in configured.peers.values() if peer.agent),
         max_hops=configured.max_hops,
         hop_memory_ms=configured.hop_memory_ms,
@@ -264,6 +271,16 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
             for agent, chosen in configured.handles.items()
         },
     )
+
+
+def _schemas(peer: str, types: Mapping[str, Any]) -> dict[str, Schema]:
+    found = {}
+    for name, document in types.items():
+        try:
+            found[name] = read_schema(document)
+        except Malformed as mistake:
+            raise Malformed(f"peers.{peer}.messages.{name}: {mistake}") from None
+    return found
 
 
 def asks_for_spread(policy: Policy) -> bool:

@@ -100,12 +100,14 @@ def peer_action(method: str) -> Entity:
     return found
 
 
-def peer_context(name: str | None, params: str, now: int, spread: int = 0) -> dict[str, Any]:
+def peer_context(name: str | None, params: str, now: int, spread: int = 0, kind: str = "") -> dict[str, Any]:
     """The context of a message: the skill or the task that it names (empty: none), and all of it as one text.
 
-    `spread` is how many agents carried its text on after it had come to them, whoever sends it now included.
+    `spread` is how many agents carried its text on after it had come to them, whoever sends it now included; `kind` its
+    type, whose schema it fits (empty: free text).
     """
-    return {"now": now, "time": Datetime(now), "spread": spread, "params": params, "name": name or ""}
+    said = {"params": params, "name": name or "", "type": kind}
+    return {"now": now, "time": Datetime(now), "spread": spread, **said}
 
 
 def token_context(scopes: Iterable[str], now: int) -> dict[str, Any]:

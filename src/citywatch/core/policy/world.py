@@ -116,7 +116,7 @@ def build_world(
         acts.append(Act(action, Direction.TO_SERVER, people, (places[tool.server],), context))
     heard = tuple(peer_entity(name) for name in peers)
     if heard:
-        said = _context({"spread": _LONG, "params": _STRING, "name": _STRING})
+        said = _context({"spread": _LONG, "params": _STRING, "name": _STRING, "type": _STRING})
         acts += [Act(action, Direction.TO_SERVER, people, heard, said, PEER) for action in PEER_ACTIONS.values()]
     beyond = tuple(resource_entity(name) for name in resources)
     if beyond:

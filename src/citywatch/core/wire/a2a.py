@@ -49,6 +49,7 @@ VERSION: Final = "1.0"
 TASK: Final = "citywatch/task"
 CHAIN: Final = "citywatch/chain"
 SKILL: Final = "citywatch/skill"
+TYPE: Final = "citywatch/type"
 SENDER: Final = "citywatch/sender"
 HOPS: Final = "citywatch/hops"
 HANDED: Final = "citywatch/handed"
@@ -56,6 +57,8 @@ OURS: Final = "citywatch/"
 MAX_LINKS: Final = 8
 MAX_PARTS: Final = 256
 _TASK: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+_TYPE: Final = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+_MEDIA: Final = re.compile(r"[A-Za-z0-9.+*-]{1,64}/[A-Za-z0-9.+*-]{1,64}\Z")
 _SKILL: Final = re.compile(r"[A-Za-z0-9._/@+-]{1,128}\Z")
 __all__ = [
     "CHAIN",
@@ -66,6 +69,7 @@ __all__ = [
     "SENDER",
     "SKILL",
     "TASK",
+    "TYPE",
     "VERSION",
     "WORDS",
     "Method",
@@ -73,6 +77,7 @@ __all__ = [
     "carries",
     "check_reply",
     "check_version",
+    "content_of",
     "conversation",
     "effect_of",
     "forwarded",
@@ -107,6 +112,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
     `arguments` is what policy may see: the parameters without our own metadata. `things` are the tasks and
     conversations that the request goes on with, as `(kind, id)`. `task` and `chain` are the sender's own, as in MCP.
+    `type` is a message's, empty if it names none.
     """
 
     row: Method
@@ -115,6 +121,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     things: tuple[tuple[str, str], ...]
     task: str | None
     chain: tuple[str, ...]
+    type: str = ""
 
 
 def methods() -> tuple[Method, ...]:
@@ -164,7 +171,7 @@ def read_request(message: Message) -> Reading:
     params = message.params or {}
     _members(params, row.params, row.required, row.method)
     metadata = params.get("metadata", _EMPTY)
-    _own_only(metadata, (TASK, CHAIN, SKILL, HANDED) if row.sends else (TASK, CHAIN))
+    _own_only(metadata, (TASK, CHAIN, SKILL, TYPE, HANDED) if row.sends else (TASK, CHAIN))
     things = _sent(params) if row.sends else _named(params)
     if row.method == LIST:
         read_filter(params)
@@ -173,6 +180,9 @@ def read_request(message: Message) -> Reading:
     skill = metadata.get(SKILL)
     if skill is not None and not (type(skill) is str and _SKILL.match(skill)):
         raise Malformed(f"`{SKILL}` in `metadata` is the id of a skill")
+    kind = metadata.get(TYPE, "")
+    if TYPE in metadata and not (type(kind) is str and _TYPE.match(kind)):
+        raise Malformed(f"`{TYPE}` in `metadata` is the name of a type of message")
     return Reading(
         row=row,
         name=skill if row.sends else params.get("id"),
@@ -180,7 +190,25 @@ def read_request(message: Message) -> Reading:
         things=things,
         task=_task(metadata),
         chain=_chain(metadata),
+        type=kind,
     )
+
+
+def content_of(arguments: Mapping[str, Any]) -> Any:
+    """The one value that a typed message carries; `Malformed` where it carries any other word that its sender chose."""
+    metadata, message = arguments.get("metadata", _EMPTY), arguments["message"]
+    modes = arguments.get("configuration", _EMPTY).get("acceptedOutputModes", ())
+    beside = (message.get("metadata"), message.get("extensions"), metadata.keys() - {HANDED})
+    if any(beside) or not PLAIN_ID.match(message["messageId"]) or not all(_MEDIA.match(one) for one in modes):
+        raise Malformed(
+            "a typed message says nothing beside its content: no metadata, no extensions, ids that are words"
+        )
+    (part, *more) = message["parts"]
+    if more or not part.keys() <= {"data", "mediaType"} or "data" not in part:
+        raise Malformed("a typed message has one part, which is `data`")
+    if part.get("mediaType", "application/json") != "application/json":
+        raise Malformed("the `mediaType` of a typed message's part is `application/json` or absent")
+    return part["data"]
 
 
 def visible(params: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -203,7 +231,7 @@ def forwarded(call: Call, hops: int | None) -> bytes:
     params = {key: value for key, value in call.arguments.items() if key != "metadata"}
     if call.method in _CARRYING:
         skill = call.name if call.method in _SENDING else None
-        ours = {SKILL: skill, TASK: call.task, SENDER: call.agent, HOPS: hops}
+        ours = {SKILL: skill, TYPE: call.type or None, TASK: call.task, SENDER: call.agent, HOPS: hops}
         told = {key: value for key, value in ours.items() if value is not None}
         params["metadata"] = {**call.arguments.get("metadata", _EMPTY), **told}
     return format_message(Request(call.rpc_id, call.method, params))

@@ -63,6 +63,7 @@ _BY_NUMBER: Final[Mapping[int, Fault]] = MappingProxyType({one.number: one for o
 _OURS: Final[Mapping[Code, str]] = MappingProxyType(
     {
         Code.MALFORMED: "INVALID_PARAMS",
+        Code.MESSAGE_UNFIT: "INVALID_PARAMS",
         Code.METHOD_UNKNOWN: "METHOD_NOT_FOUND",
         Code.REVISION_UNSUPPORTED: "VERSION_NOT_SUPPORTED",
         Code.PUSH_UNSUPPORTED: "PUSH_NOTIFICATION_NOT_SUPPORTED",

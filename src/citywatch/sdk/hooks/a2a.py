@@ -36,6 +36,7 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
     sender: str
     task: str | None
     skill: str | None
+    type: str | None
     hops: int | None
     chain: Chain | None
 
@@ -71,12 +72,16 @@ def http_client(url: str, papers: Papers, timeout_s: float = 300.0) -> Any:
     )
 
 
-def carrying(chain: Chain | None = None, *, skill: str | None = None, handed: Chain | None = None) -> Any:
-    """An interceptor: each message is made under `chain` for its task, is for `skill`, and hands on `handed`."""
+def carrying(
+    chain: Chain | None = None, *, skill: str | None = None, type: str | None = None, handed: Chain | None = None
+) -> Any:
+    """An interceptor: each message is made under `chain` for its task, is for `skill`, of `type`, and hands on
+    `handed`."""
     from a2a.client.interceptors import ClientCallInterceptor
 
     own: dict[str, Any] = {} if chain is None else {a2a.TASK: chain.task, a2a.CHAIN: list(chain.links)}
     told = own | ({} if skill is None else {a2a.SKILL: skill})
+    told |= {} if type is None else {a2a.TYPE: type}
     told |= {} if handed is None else {a2a.HANDED: list(handed.links)}
 
     class Carrying(ClientCallInterceptor):
@@ -103,6 +108,7 @@ def received(context: Any) -> Received:
         sender=str(metadata.get(a2a.SENDER, "")),
         task=metadata.get(a2a.TASK),
         skill=metadata.get(a2a.SKILL),
+        type=metadata.get(a2a.TYPE),
         hops=None if hops is None else int(hops),
         chain=chain,
     )

@@ -12,6 +12,7 @@ from citywatch.core.enforce.carrying import (
     MAX_CARRIERS,
     MAX_FOLLOWED,
     MAX_PROBED,
+    MAX_WRITTEN,
     NOTHING,
     WINDOW_MS,
     Carried,
@@ -87,9 +88,19 @@ def test_those_who_were_there_longest_ago_make_room() -> None:
 def test_what_came_from_outside_is_looked_up_before_what_came_from_nowhere() -> None:
     came, rest = range(0, 2 * MAX_FOLLOWED, 2), range(1, 2 * MAX_FOLLOWED, 2)
     found = looked_up((*rest, *came), history(came))
+    assert len(found) == MAX_FOLLOWED + MAX_PROBED
     assert found[:MAX_FOLLOWED] == tuple(came)
     assert found[MAX_FOLLOWED:] == tuple(rest)[:MAX_PROBED]
     assert looked_up((*rest, *came), history(came, vouched=came)) == tuple(rest)[:MAX_PROBED]
+
+
+def test_of_very_much_the_rows_of_what_others_carried_on_come_first() -> None:
+    """New text beside a copy does not keep the copy out of the rows."""
+    much, copy = range(3 * MAX_WRITTEN), range(3 * MAX_WRITTEN, 3 * MAX_WRITTEN + LEAST)
+    found = spread_of((*much, *copy), history((*much, *copy)), by(copy, b=NOW), "a", NOW)
+    assert len(found.rows) == MAX_WRITTEN
+    assert {print_key(one) for one in copy} <= found.rows.keys() & set(found.rests_on)
+    assert spread_of(copy, history(copy), found.rows, "c", NOW).carriers == ("a", "b", "c")
 
 
 def test_all_words_of_a_value_are_read_in_order_and_names_last() -> None:

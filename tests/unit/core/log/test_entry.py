@@ -46,7 +46,7 @@ def test_the_bytes_are_pinned() -> None:
         b'{"at":1,"by":"operator:a","call":"c","outcome":"did_not_happen","reason":"r","replica":"gw","type":"resolved"}'
     )
     assert encode_event(DECIDED).decode() == (
-        '{"agent":"spiffe://example.org/agent/billing","assumes":[],"at":1763800000000,"body":"0d","call":"0b1e",'
+        '{"agent":"spiffe://example.org/agent/billing","asserted":[],"assumes":[],"at":1763800000000,"body":"0d","call":"0b1e",'
         '"carriers":[],"code":null,'
         '"decision":"deny","detail":"é\\n\u2028","direction":"to_server","effect":"irreversible","grants":[],"handles":[],'
         '"hears":[],"key":"kPrK","manifest":"0e","method":"tools/call","name":"refund","pin":null,"policies":["b","a"],"policy":"0f",'
