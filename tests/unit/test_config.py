@@ -428,6 +428,18 @@ BAD: list[tuple[str, str, str, str]] = [
         "remove the query",
     ),
     (
+        PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    push: §http://gate.example\n",
+        "peers.b.push",
+        "pushes would go out in plain text",
+        "write https, or http://127.0.0.1:port/",
+    ),
+    (
+        f"{DOMAIN}agents: {{a: {{push: §'http://localhost:9/hook'}}}}\n",
+        "agents.a.push",
+        "pushes would go out in plain text",
+        "write https, or http://127.0.0.1:port/",
+    ),
+    (
         PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    skills: §[]\n",
         "peers.b.skills",
         "an empty list",

@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from ipaddress import ip_address
 
+from citywatch.config.addresses import loopback
 from citywatch.config.agents import Declared, agents
 from citywatch.config.attestors import attestors
 from citywatch.config.audiences import audiences
@@ -21,7 +22,7 @@ from citywatch.config.peers import peers
 from citywatch.config.principals import principals
 from citywatch.config.reader import Notes, duration, each, flag, integer, named, shown, size, some, text, url, where
 from citywatch.config.readers import reader
-from citywatch.config.servers import loopback, server
+from citywatch.config.servers import server
 from citywatch.config.settings import (
     Agent,
     ConfigError,

@@ -9,9 +9,9 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping
-from ipaddress import ip_address
 from urllib.parse import urlunsplit
 
+from citywatch.config.addresses import loopback
 from citywatch.config.audiences import readers
 from citywatch.config.document import Node, Scalar, Table, Unread
 from citywatch.config.reader import (
@@ -100,14 +100,6 @@ def reach_over_http(section: Section) -> Http | None:
             "write https, or add `unsafe_plain_http: true`",
         )
     return Http(url=urlunsplit(parts), credential=secret, ca=ca, unsafe_plain_http=plain, spiffe_id=proves)
-
-
-def loopback(host: str) -> bool:
-    """Whether this is a literal loopback address; a name is not, it may resolve to anything."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def shown_there(notes: Notes, node: Node, path: str) -> FromEnvironment | FromFile | Exchanged | None:

@@ -59,7 +59,7 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     `isolation`: `process`, or `task` where the program around the model is trusted to keep its tasks apart.
     `spiffe_id`: what another authority than ours calls it; empty for an agent to which we issue papers.
     `delegated_only`: it has no rights of its own, and acts only under a chain of grants. `attested_by`: it acts, and
-    its program gets papers, only while this attestor vouches for it.
+    its program gets papers, only while this attestor vouches for it. `push`: where it takes what peers push to it.
     """
 
     name: str
@@ -69,6 +69,7 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     budgets: Mapping[tuple[str, str], tuple[Budget, ...]] = {}
     isolation: str = "process"
     delegated_only: bool = False
+    push: str | None = None
     attested_by: str | None = None
     audience: tuple[str, ...] | None = None
     content: Mapping[str, Delivery] = {}

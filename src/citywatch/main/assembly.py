@@ -29,7 +29,7 @@ from citywatch.core.errors import Malformed
 from citywatch.core.identity.bundle import TrustBundle
 from citywatch.core.identity.x509 import gateway_id
 from citywatch.core.log.checkpoint import format_note_key, parse_note_key
-from citywatch.core.manifest import Clearance
+from citywatch.core.manifest import Clearance, Peer
 from citywatch.core.plan.formula import Rule
 from citywatch.core.plan.rules import format_rules
 from citywatch.core.policy.world import AgentFacts
@@ -250,7 +250,7 @@ def configured(settings: Settings) -> Configured:
         temporal=temporal,
         isolated=frozenset(agent.name for agent in settings.agents.values() if agent.isolation == "task"),
         bound=frozenset(agent.name for agent in settings.agents.values() if agent.delegated_only),
-        peers={name: peer.declared for name, peer in settings.peers.items()},
+        peers={name: pushing(peer.declared, settings) for name, peer in settings.peers.items()},
         max_hops=settings.limits.max_hops,
         hop_memory_ms=settings.limits.hop_memory_ms,
         resources=settings.resources,
@@ -259,6 +259,12 @@ def configured(settings: Settings) -> Configured:
         attested_by={one.name: one.attested_by for one in settings.agents.values() if one.attested_by is not None},
         handles={agent.name: frozenset(agent.handles) for agent in settings.agents.values() if agent.handles},
     )
+
+
+def pushing(peer: Peer, settings: Settings) -> Peer:
+    """A peer as it was declared, with where those of its callers take pushes who take any."""
+    found = ((name, settings.agents[name].push) for name in peer.callers)
+    return msgspec.structs.replace(peer, pushes={name: push for name, push in found if push is not None})
 
 
 def declared_digest(manifest: str, temporal: tuple[Rule, ...], more: Mapping[str, object] | None = None) -> str:

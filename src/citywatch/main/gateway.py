@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -18,7 +17,6 @@ from citywatch.adapters.gateway.door import Door
 from citywatch.adapters.gateway.protocol import Bounds
 from citywatch.adapters.gateway.serve import Address, Listeners
 from citywatch.adapters.weights import content_digest, content_model
-from citywatch.config import Settings
 from citywatch.core import events
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
@@ -27,8 +25,8 @@ from citywatch.core.wire.jsonrpc import Limits
 from citywatch.main.access import access_routes, access_tokens, handed_over, keep_issuers, resources
 from citywatch.main.assembly import LEEWAY_MS, City, assumptions, load_rules, operator
 from citywatch.main.joining import invitations
-from citywatch.main.peers import card_upstreams, cards, peer_upstreams
-from citywatch.main.routes import card_routes, join_routes, proven_routes, routes, token_route
+from citywatch.main.peers import card_upstreams, cards, peer_upstreams, push_taker, recipients
+from citywatch.main.routes import card_routes, join_routes, own_names, proven_routes, routes, token_route
 from citywatch.main.trust import REFRESH_S, Trust
 from citywatch.main.upstreams import build_upstreams, guarded
 from citywatch.service.access import AccessTokens
@@ -42,7 +40,7 @@ from citywatch.service.joining import drop_invitations
 from citywatch.service.memories import drop_memories
 from citywatch.service.messages import Messages, drop_nonces
 from citywatch.service.plans import Plans
-from citywatch.service.ports import Store, Upstream
+from citywatch.service.ports import Recipient, Store, Upstream
 from citywatch.service.publisher import Publisher
 from citywatch.service.recovery import close_lost_calls, drop_expired, note_boot, note_start, note_stop
 from citywatch.service.tickets import Tickets
@@ -93,7 +91,8 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     messages = Messages(store, city.clock, LEEWAY_MS)
     door = trust.door(messages)
     tokens = access_tokens(city.settings, city.keys, city.row, city.clock, city.chance)
-    exchange = _exchange(city, enforcer, upstreams, tokens)
+    told = recipients(city.settings)
+    exchange = _exchange(city, enforcer, upstreams, tokens, told)
     watch = Watch(city.store, exchange.listening, city.settings.limits.max_staleness_ms / 1000)
     await watch.look()
     served = cards(city.settings, city.keys, enforcer, where_cards_are)
@@ -120,6 +119,8 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
         await trust.close()
         for upstream in (*upstreams.values(), *where_cards_are.values()):
             await upstream.close()
+        for recipient in told.values():
+            await recipient.close()
         await _leave(city, publisher)
 
 
@@ -174,11 +175,15 @@ def _enforcer(city: City, rules: Rules, store: Store) -> Enforcer:
 
 
 def _exchange(
-    city: City, enforcer: Enforcer, upstreams: Mapping[str, Upstream], tokens: AccessTokens | None
+    city: City,
+    enforcer: Enforcer,
+    upstreams: Mapping[str, Upstream],
+    tokens: AccessTokens | None,
+    told: Mapping[str, Recipient],
 ) -> Exchange:
     limits = city.settings.limits
     replies = Limits(size=limits.reply_bytes, depth=limits.depth, nodes=limits.nodes)
-    return Exchange(enforcer, upstreams, replies, limits.sessions_per_agent, tokens)
+    return Exchange(enforcer, upstreams, replies, limits.sessions_per_agent, tokens, told)
 
 
 def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, watch: Watch, served: Cards) -> Gateway:
@@ -206,20 +211,14 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, w
             **access_routes(exchange.outward.tokens),
         },
         cards=served.card,
+        pushed=push_taker(exchange),
         proven={
             **proven_routes(plans, waiting),
             **token_route(handed),
         },
         closed=lambda: _refused(publisher) or watch.stale(),
-        hosts=_hosts(settings),
+        hosts=own_names(settings),
     )
-
-
-def _hosts(settings: Settings) -> frozenset[str]:
-    """Under which names we are asked, the one that servers know as their tokens' issuer among them."""
-    issuer = (urlsplit(settings.issuer).hostname or "") if settings.issuer is not None else "localhost"
-    own = {"localhost", "127.0.0.1", "::1", issuer, *settings.names, *(one.host for one in settings.listen)}
-    return frozenset(own)
 
 
 def _refused(publisher: Publisher) -> Unavailable | None:

@@ -5,11 +5,13 @@ Decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from urllib.parse import urlsplit
 
+from citywatch.adapters.gateway.peers import Pushed
 from citywatch.adapters.keys import KeyKind, SecretDirectory, open_key
-from citywatch.adapters.upstream import HttpServer, HttpUpstream, Patience, RestUpstream
+from citywatch.adapters.upstream import HttpRecipient, HttpServer, HttpUpstream, Patience, RestUpstream
 from citywatch.config import Exchanged, PeerAgent, Settings
 from citywatch.core.errors import CitywatchError
 from citywatch.core.names import AgentId
@@ -21,6 +23,7 @@ from citywatch.main.upstreams import Pins, secret_at
 from citywatch.service.answering import Answering
 from citywatch.service.cards import Cards, Spoken, offered_card
 from citywatch.service.enforcer import Enforcer
+from citywatch.service.exchange import Exchange
 from citywatch.service.ports import Upstream
 
 CARDS_KEY = "cards.pem"
@@ -38,6 +41,24 @@ def peer_upstreams(city: City, pins: Pins) -> dict[str, Upstream]:
         http = _at(city, peer, peer.reach.url, pins, isinstance(peer.reach.credential, Exchanged))
         found[name] = RestUpstream(http, replies) if peer.binding == BINDING else http
     return found
+
+
+def recipients(settings: Settings) -> dict[str, HttpRecipient]:
+    """Where each agent takes its pushes, by its name."""
+    return {
+        name: HttpRecipient(HttpUpstream(HttpServer(name=name, url=agent.push, kinds=frozenset()), None))
+        for name, agent in settings.agents.items()
+        if agent.push is not None
+    }
+
+
+def push_taker(exchange: Exchange) -> Pushed:
+    """What takes a push: first who pushes, then what."""
+
+    async def taken(address: str, secrets: Sequence[str]) -> Callable[[bytes], Awaitable[None]]:
+        return partial(exchange.pushes.receive, await exchange.pushes.known(address, secrets))
+
+    return taken
 
 
 def card_upstreams(city: City, pins: Pins) -> dict[str, Upstream]:

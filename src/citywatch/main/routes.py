@@ -6,10 +6,12 @@ Decides nothing; `service` does. A handler takes the body and returns a status, 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 import msgspec
 
 from citywatch.adapters.gateway.app import ProvenRoute, Route
+from citywatch.config import Settings
 from citywatch.core.errors import Malformed
 from citywatch.core.identity.credential import Credential
 from citywatch.core.plan.contract import Held
@@ -29,6 +31,14 @@ BUNDLE_ENDPOINT = "/.well-known/spiffe-bundle"
 """Where other trust domains find our bundle. SPEC: SPIFFE Federation §5.2: without any authentication."""
 TICKET_LIMITS = Limits(size=1_024, depth=2, nodes=8)
 PLAN_LIMITS = Limits(size=128 * 1024, depth=32, nodes=20_000)
+
+
+def own_names(settings: Settings) -> frozenset[str]:
+    """Under which names we are asked, those that servers know as their tokens' issuer and peers push to among them."""
+    issuer = (urlsplit(settings.issuer).hostname or "") if settings.issuer is not None else "localhost"
+    pushed = [urlsplit(peer.declared.push).hostname or "" for peer in settings.peers.values() if peer.declared.push]
+    own = {"localhost", "127.0.0.1", "::1", issuer, *pushed, *settings.names, *(one.host for one in settings.listen)}
+    return frozenset(own)
 
 
 def routes(issuer: Issuer | None, publisher: Publisher, *, enforcing: bool) -> Mapping[tuple[str, str], Route]:

@@ -154,13 +154,20 @@ class HttpUpstream:
         *,
         repeatable: bool,
         token: AccessToken | None = None,
+        own: Mapping[str, str] = {},
     ) -> HttpAnswer:
-        """One request at a path below the server's address; for who has more than one address to speak to."""
+        """One request at a path below the server's address; for who has more than one address to speak to.
+
+        `own` are headers that somebody else chose the values of: each is one line, or `Unavailable`.
+        """
         path, rest = self._place
         start = f"{verb} {path}{below}{rest}accept: application/json, application/a2a+json, text/event-stream\r\n"
         secret = self._secret(token)
         length = "" if body is None else f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
-        head = self._write_head(start + length, headers, None, secret)
+        if not all(_VALUE.match(value) for value in own.values()):
+            raise Unavailable(Code.UPSTREAM_UNAVAILABLE, "what the other side wants to be shown fits in no header")
+        told = "".join(f"{name}: {value}\r\n" for name, value in own.items())
+        head = self._write_head(start + length + told, headers, None, secret)
         request = head + b"\r\n" + (body or b"")
         answer = await self._exchange(caller, request, listening=False, repeatable=repeatable)
         answer.kinds = self.server.kinds
@@ -269,7 +276,7 @@ class HttpUpstream:
     async def _open(self, caller: str) -> Connection:
         loop = asyncio.get_running_loop()
         bounds, patience = self.server.bounds, self.server.patience
-        connection = Connection(caller, self, patience, bounds, loop.time)
+        connection = Connection(caller, self, patience, bounds, loop.time, reads=bool(self.server.kinds))
         # Counted from here on, until `lost`. The pool is looked up anew: making room may have ended an empty one.
         self._pool(caller).open += 1
         self._connections.add(connection)
