@@ -93,7 +93,8 @@ def reason(screen: Screen, stopped: Stopped) -> None:
     screen.row((("✗ ", "yellow"), (f"{act.agent} → {act.what}", "bold")))
     spoke = ", ".join(stopped.rules)
     by = "" if not spoke else f" by {spoke}" if stopped.code in FORBIDS else f", although {spoke} permits it"
-    screen.say(f"{stopped.code}{by}: {stopped.detail}" if stopped.detail else f"{stopped.code}{by}", "yellow")
+    detail = "" if stopped.detail == f"rule: {spoke}" else stopped.detail  # said already
+    screen.say(f"{stopped.code}{by}: {detail}" if detail else f"{stopped.code}{by}", "yellow")
     if stopped.via:
         screen.say(" → ".join(one.rpartition("/")[2] for one in stopped.via), "dim")
 
