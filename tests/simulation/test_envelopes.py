@@ -56,7 +56,7 @@ class Border(Mesh):
             leeway_ms=0,
         )
         upstreams = self.exchange.upstreams
-        self.exchange = Exchange(self.enforcer, upstreams, FROM_SERVER, 3, None, self.envelopes, arrivals)
+        self.exchange = Exchange(self.enforcer, upstreams, FROM_SERVER, 3, envelopes=self.envelopes, arrivals=arrivals)
         self.count = 0
 
     async def open(self) -> Border:

@@ -5,14 +5,16 @@ Decides nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from citywatch.adapters.gateway.app import Route
 from citywatch.adapters.keys import KeyKind, SecretDirectory, open_key
 from citywatch.config import Http, Settings
+from citywatch.core.identity.elsewhere import Domains
 from citywatch.core.signature import P256Key, thumbprint
 from citywatch.service.authority import p256
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.envelopes import Arrivals, Envelopes
-from citywatch.service.federation import Federation
 from citywatch.service.ports import Clock
 
 ENVELOPES_KEY = "envelopes.pem"
@@ -44,11 +46,11 @@ def receivers(settings: Settings) -> dict[str, str]:
     return found
 
 
-def arrivals(enforcer: Enforcer, known: Federation, leeway_ms: int) -> Arrivals:
+def arrivals(enforcer: Enforcer, known: Callable[[], Domains], leeway_ms: int) -> Arrivals:
     """What takes the envelopes of other trust domains, each by the keys in that domain's own bundle."""
 
     def trusted() -> dict[str, dict[str, P256Key]]:
-        domains = known.domains()
+        domains = known()
         return {
             domain: dict(one.bundle.envelopes) for domain, one in domains.others.items() if domain not in domains.stale
         }

@@ -171,6 +171,8 @@ def digest_of(method: str, params: Mapping[str, Any]) -> str:
     """The digest of a message, A2A's or MCP's, without what gateways write beside it."""
     skill, kind = (one if isinstance(one := _meta(params).get(key), str) else None for key in (a2a.SKILL, a2a.TYPE))
     kept = {key: value for key, value in a2a.visible(params).items() if key != "_meta"}
+    if isinstance(asked := kept.get("configuration"), dict):  # where to push to is written anew by each gateway
+        kept["configuration"] = {key: value for key, value in asked.items() if key != "taskPushNotificationConfig"}
     try:
         return message_digest(method, kept, skill, kind)
     except Malformed as failure:
