@@ -1,6 +1,7 @@
 """One agent of the mesh, a process of its own: an A2A server on `a2a-sdk`, a model, tools over MCP.
 
-How it reaches tools and peers stands in `FOLDER/wiring/NAME.json`, read for each task; what it did is written to
+It is reached in plain, and under its own papers once `FOLDER/papers/NAME` says where they are. How it reaches tools and
+peers itself stands in `FOLDER/wiring/NAME.json`, read for each task; what it did is written to
 `FOLDER/transcripts.jsonl`, a line for each task.
 Decides nothing: its model does. INVARIANT: every call that the model asked for is in the transcript, with its end.
 """
@@ -38,6 +39,7 @@ from examples.support_desk.model import Model
 from examples.support_desk.servers.serving import guarded
 
 MAX_REPLY = 2000
+LOOK_S = 0.05
 Span = tuple[int, int]
 CARD = "/.well-known/agent-card.json"
 
@@ -130,15 +132,48 @@ def app(own: AgentCard, executor: AgentExecutor, token: str) -> ASGIApp:
     return serve
 
 
-def run(build: Callable[[str], ASGIApp], listener: socket.socket) -> None:
-    """Serve what `build(url)` gives until standard input ends."""
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    config = uvicorn.Config(build(url), log_level="warning", access_log=False, timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
+def run(build: Callable[[str], ASGIApp], plain: socket.socket | None, proven: socket.socket, papers: Path) -> None:
+    """Serve what `build(url)` gives until standard input ends: in plain, and once it has papers also under those.
 
-    def stop() -> None:
+    `papers` is a file that names the folder with `svid.pem` and `key.pem`; it may come later.
+    """
+    ended = threading.Event()
+
+    def wait_for_the_end() -> None:
         sys.stdin.buffer.read()
-        server.should_exit = True
+        ended.set()
 
-    threading.Thread(target=stop, daemon=True).start()
-    asyncio.run(server.serve(sockets=[listener]))
+    threading.Thread(target=wait_for_the_end, daemon=True).start()
+    asyncio.run(_run(build, plain, proven, papers, ended))
+
+
+async def _run(
+    build: Callable[[str], ASGIApp],
+    plain: socket.socket | None,
+    proven: socket.socket,
+    papers: Path,
+    ended: threading.Event,
+) -> None:
+    servers = [] if plain is None else [_server(build(address("http", plain)))]
+    serving = [asyncio.create_task(one.serve(sockets=[plain])) for one in servers if plain is not None]
+    shown = False
+    while not ended.is_set():
+        if not shown and papers.exists():
+            folder, shown = Path(papers.read_text()), True
+            own = {"ssl_certfile": folder / "svid.pem", "ssl_keyfile": folder / "key.pem"}
+            servers.append(_server(build(address("https", proven)), **own))
+            serving.append(asyncio.create_task(servers[-1].serve(sockets=[proven])))
+        await asyncio.sleep(LOOK_S)
+    for one in servers:
+        one.should_exit = True
+    await asyncio.gather(*serving)
+
+
+def _server(served: ASGIApp, **more: Any) -> uvicorn.Server:
+    config = uvicorn.Config(served, log_level="error", access_log=False, timeout_graceful_shutdown=1, **more)
+    return uvicorn.Server(config)
+
+
+def address(scheme: str, listener: socket.socket) -> str:
+    """Where a listener is reached."""
+    return f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"

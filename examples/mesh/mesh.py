@@ -43,12 +43,13 @@ PEERS = ("router", "reception", "technical", "billing", "processing")
 
 @dataclass(frozen=True)
 class Mesh:
-    """Where servers and agents are, and what their callers must know. `directory` lists the agents that say they are
-    colleagues: anybody can have their address entered."""
+    """Where servers and agents are, and what their callers must know; `proven` is where agents are reached under their
+    papers. `directory` lists the agents that say they are colleagues: anybody can have their address entered."""
 
     data: Path
     servers: Mapping[str, str]
     agents: Mapping[str, str]
+    proven: Mapping[str, str]
     tokens: Mapping[str, str] = field(repr=False)
     stack: ExitStack = field(repr=False)
     processes: Mapping[str, int] = field(repr=False)
@@ -91,9 +92,9 @@ class Mesh:
         return get_message_text(told[0].message)
 
     def stop(self, agent: str) -> int:
-        """Have an agent's process end, and nobody listen at its port any more; the port."""
+        """Have an agent's process end, and nobody listen where it proved itself any more; that port."""
         os.kill(self.processes[agent], signal.SIGTERM)
-        port = int(self.agents[agent].rpartition(":")[2])
+        port = int(self.proven[agent].rpartition(":")[2])
         end = time.monotonic() + 20
         while time.monotonic() < end:
             with socket.socket() as probe:
@@ -103,9 +104,13 @@ class Mesh:
         raise CommandFailed(f"the agent {agent} did not stop")
 
     @contextmanager
-    def impostor(self, port: int = 0) -> Iterator[str]:
-        """Somebody else's agent, which says that it is `processing`: where it is, inside the block."""
-        command = ["-m", "examples.mesh.impostor", "--data", str(self.data), "--port", str(port)]
+    def impostor(self, port: int = 0, papers: Path | None = None, version: str = "9.0.0") -> Iterator[str]:
+        """Somebody else's agent, which says that it is `processing`: where it is, inside the block.
+
+        At a port of its own it serves in plain, else over TLS: under these papers, or under some that it made itself.
+        """
+        command = ["-m", "examples.mesh.impostor", "--data", str(self.data), "--port", str(port), "--version", version]
+        command += [] if papers is None else ["--papers", str(papers)]
         with ExitStack() as stack:
             yield str(_said(_start(stack, command, {}), "the impostor")["url"])
 
@@ -118,6 +123,7 @@ class City(Station):
         super().__init__(folder, free_port(), {**os.environ, **held}, show)
         self.tls_port = free_port()
         self._holders: dict[str, tuple[str, str]] = {}
+        self._data = mesh.data
         folder.mkdir(parents=True)
         shutil.copytree(HERE / "policies", folder / "policies")
         (folder / "citywatch.yaml").write_text(filled(mesh, self.port, self.tls_port))
@@ -128,6 +134,11 @@ class City(Station):
         found = re.findall(r"added (\S+) \(key (\S+)\)", said)
         self._holders = {agent.rpartition("/")[2]: (agent, key) for agent, key in found}
         self.run("agent", "certificate", *PEERS, shown=False)
+        (self._data / "papers").mkdir(exist_ok=True)
+        for name in PEERS:
+            told = self._data / "papers" / f"{name}.new"
+            told.write_text(str(self.folder / "agents" / name))
+            told.rename(told.with_suffix(""))  # whoever looks sees all of it
         self.run("tools", "approve", "--yes", shown=False)
 
     def papers(self, name: str) -> dict[str, Any]:
@@ -151,9 +162,9 @@ def open_mesh(data: Path, agents: Collection[str] = PEERS) -> Iterator[Mesh]:
     with ExitStack() as stack:
         process = _start(stack, ["-m", "examples.mesh.processes", "--data", str(data), *agents], held)
         told = _said(process, "the mesh")
-        yield Mesh(
-            data, told["servers"], told["agents"], tokens, stack, told["processes"], list(told["agents"].values())
-        )
+        places: dict[str, str] = told["agents"]
+        listed = list(places.values())
+        yield Mesh(data, told["servers"], places, told["proven"], tokens, stack, told["processes"], listed)
 
 
 def filled(mesh: Mesh, port: int, tls_port: int) -> str:
@@ -161,8 +172,8 @@ def filled(mesh: Mesh, port: int, tls_port: int) -> str:
     text = (HERE / "citywatch.yaml").read_text()
     changes = {f"http://127.0.0.1:{FIRST_SERVER + at}/mcp": mesh.servers[one] for at, one in enumerate(sorted(BUILD))}
     for at, name in enumerate(PEERS):
-        url = mesh.agents.get(name, f"http://127.0.0.1:{free_port()}")
-        changes[f"http://127.0.0.1:{FIRST_PEER + at}/"] = f"{url}/"
+        url = mesh.proven.get(name, f"https://127.0.0.1:{free_port()}")
+        changes[f"https://127.0.0.1:{FIRST_PEER + at}/"] = f"{url}/"
     changes["http://127.0.0.1:8460"] = f"http://127.0.0.1:{port}"
     changes["https://127.0.0.1:8461"] = f"https://127.0.0.1:{tls_port}"
     for old, new in changes.items():

@@ -14,11 +14,11 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-from examples.mesh.agent import Colleague, app, card, run
+from examples.mesh.agent import Colleague, address, app, card, run
 from examples.mesh.cast import CAST
 from examples.mesh.serving import BUILD, serve
 from examples.support_desk.model import choose_model
@@ -43,8 +43,9 @@ def listener() -> socket.socket:
     return socket.create_server(("127.0.0.1", 0))
 
 
-def place(sock: socket.socket) -> str:
-    return f"http://127.0.0.1:{sock.getsockname()[1]}"
+def close(sockets: Iterable[socket.socket]) -> None:
+    for one in sockets:
+        one.close()
 
 
 def main() -> None:
@@ -54,27 +55,30 @@ def main() -> None:
     options = parser.parse_args()
     tokens: dict[str, str] = json.loads(os.environ.pop("MESH_TOKENS"))
     servers = {name: listener() for name in BUILD}
-    agents = {name: listener() for name in options.agents}
-    told = {name: f"{place(one)}/mcp" for name, one in servers.items()}
+    agents = {name: (listener(), listener()) for name in options.agents}
+    told = {name: f"{address('http', one)}/mcp" for name, one in servers.items()}
 
     def serves() -> None:
-        for one in agents.values():
-            one.close()
+        for pair in agents.values():
+            close(pair)
         asyncio.run(serve(options.data, tokens, servers))
 
     def acts(name: str) -> None:
-        for other in (*servers.values(), *(one for key, one in agents.items() if key != name)):
-            other.close()
+        close(servers.values())
+        for other in (pair for key, pair in agents.items() if key != name):
+            close(other)
         own = tokens[name]
         tokens.clear()
         colleague = Colleague(name, options.data, choose_model(os.environ))
-        run(lambda url: app(card(name, url), colleague, own), agents[name])
+        plain, proven = agents[name]
+        run(lambda url: app(card(name, url), colleague, own), plain, proven, options.data / "papers" / name)
 
     serving, acting = fork(serves), {name: fork(partial(acts, name)) for name in agents}
-    where = {name: place(one) for name, one in agents.items()}
-    print(json.dumps({SERVERS: told, "agents": where, "processes": acting}), flush=True)
-    for one in (*servers.values(), *agents.values()):
-        one.close()
+    where = {name: address("http", plain) for name, (plain, _) in agents.items()}
+    proven = {name: address("https", one) for name, (_, one) in agents.items()}
+    print(json.dumps({SERVERS: told, "agents": where, "proven": proven, "processes": acting}), flush=True)
+    for held in (servers.values(), *agents.values()):
+        close(held)
     for child in (serving, *acting.values()):
         os.waitpid(child, 0)
 

@@ -93,7 +93,8 @@ def reason(screen: Screen, stopped: Stopped) -> None:
     screen.row((("✗ ", "yellow"), (f"{act.agent} → {act.what}", "bold")))
     spoke = ", ".join(stopped.rules)
     by = "" if not spoke else f" by {spoke}" if stopped.code in FORBIDS else f", although {spoke} permits it"
-    screen.say(f"{stopped.code}{by}: {stopped.detail}" if stopped.detail else f"{stopped.code}{by}", "yellow")
+    detail = "" if stopped.detail == f"rule: {spoke}" else stopped.detail  # said already
+    screen.say(f"{stopped.code}{by}: {detail}" if detail else f"{stopped.code}{by}", "yellow")
     if stopped.via:
         screen.say(" → ".join(one.rpartition("/")[2] for one in stopped.via), "dim")
 
@@ -115,7 +116,7 @@ def audit(screen: Screen, stage: Stage, defended: Handling) -> None:
     if calls:
         screen.line()
         screen.ran(("citywatch", "why", calls[0]), _head(stage.city.run("why", calls[0], shown=False)))
-    else:  # nothing of it ever became a call that could be decided about
+    if len(calls) < len(defended.stopped):  # what never became a call was nothing to decide about
         shown = stage.city.run("log", "show", "--last", "60", shown=False).splitlines()
         kept = [line for line in shown if re.match(r" *\d+  [\d-]+ [\d:]+  (rejected|tool_changed) ", line)]
         screen.line()

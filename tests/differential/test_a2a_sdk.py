@@ -13,6 +13,7 @@ from a2a.client.transports.rest import RestTransport
 from a2a.server.routes.jsonrpc_dispatcher import JsonRpcDispatcher
 from a2a.types import a2a_pb2 as sdk
 from a2a.utils.errors import JSON_RPC_ERROR_CODE_MAP
+from google.protobuf import empty_pb2  # type: ignore[import-untyped]
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError  # type: ignore[import-untyped]
 from hypothesis import given
 
@@ -48,6 +49,10 @@ RESULT_TYPES: dict[str, type] = {
     "GetTask": sdk.Task,
     "ListTasks": sdk.ListTasksResponse,
     "CancelTask": sdk.Task,
+    "CreateTaskPushNotificationConfig": sdk.TaskPushNotificationConfig,
+    "GetTaskPushNotificationConfig": sdk.TaskPushNotificationConfig,
+    "ListTaskPushNotificationConfigs": sdk.ListTaskPushNotificationConfigsResponse,
+    "DeleteTaskPushNotificationConfig": empty_pb2.Empty,
 }
 
 
@@ -66,12 +71,9 @@ def test_every_method_of_the_sdk_is_read_or_refused_by_name() -> None:
             refused.add((method, failure.code))
         except Malformed:
             pass
-    pushes = {name for name in JsonRpcDispatcher.METHOD_TO_MODEL if "Push" in name}
     unknown = {"GetExtendedAgentCard"}
-    assert refused == {(one, Code.PUSH_UNSUPPORTED) for one in pushes} | {
-        (one, Code.CARD_UNSUPPORTED) for one in unknown
-    }
-    assert {row.method for row in a2a.methods()} == set(JsonRpcDispatcher.METHOD_TO_MODEL) - pushes - unknown
+    assert refused == {(one, Code.CARD_UNSUPPORTED) for one in unknown}
+    assert {row.method for row in a2a.methods()} == set(JsonRpcDispatcher.METHOD_TO_MODEL) - unknown
 
 
 class Recorder(httpx.AsyncBaseTransport):
@@ -154,7 +156,11 @@ def test_what_we_take_the_sdk_takes_and_finds_the_same_in_it(params: Any) -> Non
     tasks = {read.message.task_id, *read.message.reference_task_ids} - {""}
     assert {name for kind, name in reading.things if kind == "task"} == tasks
     assert not any(part.HasField("url") for part in read.message.parts)
-    assert not read.configuration.HasField("task_push_notification_config")
+    inline = params.get("configuration", {}).get("taskPushNotificationConfig")
+    assert read.configuration.HasField("task_push_notification_config") is (inline is not None)
+    if inline is not None:
+        config = read.configuration.task_push_notification_config
+        assert (config.url, config.token) == (inline["url"], inline.get("token", ""))
 
 
 @given(st.sampled_from(sorted(RESULTS)))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from citywatch.adapters.gateway import app
+from citywatch.adapters.gateway.writing import Send
 from citywatch.adapters.sqlite import SqliteStore
 from citywatch.adapters.upstream import HttpUpstream
 from citywatch.main import cli
@@ -67,7 +68,7 @@ def _die_inside_a_stream() -> None:
     """Die when the first message of a stream has been written to its agent."""
     deliver = app.Gateway._deliver
 
-    async def doomed(self: app.Gateway, send: app.Send, *arguments: Any) -> None:
+    async def doomed(self: app.Gateway, send: Send, *arguments: Any) -> None:
         async def send_then_die(event: Any) -> None:
             await send(event)
             if Path("armed").exists() and b'"method"' in event.get("body", b""):

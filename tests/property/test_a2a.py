@@ -16,7 +16,7 @@ from citywatch.core.errors import Malformed, Refused
 from citywatch.core.flow.fields import Fields
 from citywatch.core.flow.item import Item
 from citywatch.core.label import BOTTOM
-from citywatch.core.wire import a2a, a2a_rest
+from citywatch.core.wire import a2a, a2a_push, a2a_rest
 from citywatch.core.wire.jsonrpc import FROM_AGENT, Request, Response, parse_message
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
@@ -53,6 +53,15 @@ RESULTS: dict[str, Any] = {
     "GetTask": TASK,
     "ListTasks": {"tasks": [TASK], "nextPageToken": "", "pageSize": 1, "totalSize": 1},
     "CancelTask": TASK,
+    **{
+        method: {"taskId": "t", "id": "c", "url": "https://x"}
+        for method in ("CreateTaskPushNotificationConfig", "GetTaskPushNotificationConfig")
+    },
+    "ListTaskPushNotificationConfigs": {
+        "configs": [{"taskId": "t", "id": "c", "url": "https://x"}],
+        "nextPageToken": "",
+    },
+    "DeleteTaskPushNotificationConfig": {},
 }
 NAMES = st.sampled_from(
     [
@@ -120,6 +129,7 @@ def test_any_bytes_are_a_reading_or_are_refused(given_: Any) -> None:
     params = message.params or {}
     named = {("task", one) for one in params.get("message", {}).get("referenceTaskIds", [])}
     named |= {("task", params["id"])} if "id" in params else set()
+    assert a2a_push.parted(message)[1] is None or "taskPushNotificationConfig" in params["configuration"]
     named |= {(kind, params["message"][key]) for kind, key in (("task", "taskId"), ("context", "contextId"))
               if key in params.get("message", {})}  # fmt: skip
     assert set(reading.things) == named
@@ -209,6 +219,18 @@ def test_any_answer_over_http_is_one_or_malformed(status: int, given_: Any) -> N
             assert isinstance(parse_message(a2a_rest.streamed(1, kind, raw, FROM_AGENT), FROM_AGENT), Response)
         except Malformed:
             continue
+
+
+@given(st.binary(max_size=60) | damaged(RESULTS["SubscribeToTask"]) | damaged(RESULTS["SendMessage"]))
+def test_any_push_is_one_of_a_task_or_malformed(given_: Any) -> None:
+    try:
+        response, task = a2a_push.pushed(given_)
+    except Malformed:
+        return
+    assert parse_message(response.body, FROM_AGENT) == response
+    (inner,) = given_.values()
+    assert task in (inner.get("id"), inner.get("taskId"))
+    assert not links(given_)
 
 
 @given(st.sampled_from(sorted(RESULTS)).flatmap(lambda method: st.tuples(st.just(method), damaged(RESULTS[method]))))

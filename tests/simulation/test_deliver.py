@@ -313,6 +313,15 @@ async def test_a_question_does_not_wait_and_what_comes_behind_it_is_read_behind_
     assert got[2]["params"]["data"] == f"{MARK} x"
 
 
+async def test_a_secret_that_is_cut_in_two_right_before_a_question_is_seen() -> None:
+    """The attack: a question does not wait, and what is held goes on with it before its end is known to be one."""
+    here = await city()
+    question = {"jsonrpc": "2.0", "id": 9, "method": "elicitation/create", "params": {"message": "Which?"}}
+    got = await streamed(here, logged(f"key {KEY[:9]}"), logged(KEY[9:]), question, final("done"))
+    assert KEY[:9] not in str(got)
+    assert KEY[9:] not in str(got)
+
+
 async def test_a_message_that_is_to_be_withheld_is_counted_and_its_question_answered() -> None:
     here = await city({"secret": Delivery.WITHHOLD})
     question = {"jsonrpc": "2.0", "id": 9, "method": "elicitation/create", "params": {"message": f"{KEY}?"}}

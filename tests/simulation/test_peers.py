@@ -281,12 +281,47 @@ async def test_nothing_more_is_heard_once_an_agent_is_revoked() -> None:
     assert (code(first), [code(one) for one in rest]) == (None, [Code.AGENT_REVOKED])
 
 
-async def test_where_something_is_kept_back_there_are_no_streams() -> None:
+def part(text: str, artifact: str = "a", **more: Any) -> dict[str, Any]:
+    inner = {"artifactId": artifact, "parts": [{"text": text}]}
+    return {"artifactUpdate": {"taskId": "t1", "append": True, "artifact": inner, **more}}
+
+
+async def test_what_is_kept_back_is_taken_out_of_a_stream_however_it_is_cut() -> None:
+    """The attack: a peer reports as it goes, and cuts a key in two."""
     city = await PeerCity().open()
     city.again(clearances={"clerk": Clearance(content={"secret": Delivery.REDACT})})
     city.media = "sse"
+    city.heard = [
+        part("The key is AKIAQ4XT"),
+        update("WORKING"),
+        part("7NPLM2SVBZ3K, as you know"),
+        update("COMPLETED"),
+    ]
+    told = [one["result"] for one in await city.stream()]
+    assert [next(iter(one)) for one in told] == ["artifactUpdate", "statusUpdate", "artifactUpdate", "statusUpdate"]
+    said = "".join(one["artifactUpdate"]["artifact"]["parts"][0]["text"] for one in told if "artifactUpdate" in one)
+    assert "AKIA" not in said
+    assert "SVBZ3K" not in said
+    assert said.startswith("The key is ")
+    assert said.endswith(", as you know")
+    settled = [one for one in await city.events() if isinstance(one, events.Settled)]
+    assert [bool(one.redacted) for one in settled] == [True, False, True, False]
+    city.again(clearances={"clerk": Clearance(content={"secret": Delivery.WITHHOLD})})
     assert [code(one) for one in await city.stream()] == [Code.CONTENT_WITHHELD]
-    assert not city.billing.sent
+
+
+async def test_what_waits_for_its_caller_is_not_held_and_what_breaks_off_is_passed_on_before_it_is_told() -> None:
+    city = await PeerCity().open()
+    city.again(clearances={"clerk": Clearance(content={"secret": Delivery.REDACT})})
+    city.media = "sse"
+    city.heard = [part("one"), update("INPUT_REQUIRED")]
+    assert [one["result"] for one in await city.stream()] == city.heard
+    city.heard = [part("one"), part("two")]
+    assert [code(one) for one in await city.stream()] == [None, None, Code.UPSTREAM_UNAVAILABLE]
+    raw = part("x")
+    raw["artifactUpdate"]["artifact"]["parts"] = [{"raw": "QUtJQQ=="}]
+    city.heard = [part("one"), raw, update("COMPLETED")]
+    assert [code(one) for one in await city.stream()] == [None, Code.CONTENT_WITHHELD]
 
 
 async def test_a_stream_that_nobody_asked_for_is_no_answer() -> None:

@@ -146,6 +146,19 @@ async def test_an_honest_row_of_three_goes_through_and_each_is_told_how_far_it_c
     assert await mesh.tell("night", "clerk") == Code.HOPS_EXCEEDED
 
 
+async def test_a_word_from_where_a_tree_began_makes_it_no_shallower() -> None:
+    """The attack: stock and billing go in a circle, and the clerk, who is in none, speaks to billing now and then."""
+    mesh = await Mesh(max_hops=4).open()
+    task = await mesh.given("clerk")
+    said = [await mesh.tell("clerk", "billing", task)]
+    for _ in range(6):
+        said += [await mesh.tell("billing", "stock"), await mesh.tell("stock", "billing")]
+        assert await mesh.tell("clerk", "billing", task) is None
+    row = (await mesh.store.load([reached_key("billing")], ())).rows[reached_key("billing")]
+    assert msgspec.json.decode(row.value, type=Reached).trees[task].depth == 3
+    assert said.count(Code.HOPS_EXCEEDED) == 5
+
+
 async def test_who_only_answers_is_asked_as_often_as_anybody_likes() -> None:
     mesh = await Mesh(max_hops=2).open()
     task = await mesh.given("clerk")

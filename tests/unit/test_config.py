@@ -23,6 +23,7 @@ from citywatch.config import (
     Neighbour,
     Program,
     Settings,
+    Spire,
     manifest_digest,
     parse_settings,
 )
@@ -209,6 +210,55 @@ BAD: list[tuple[str, str, str, str]] = [
     ),
     # other trust domains
     (
+        f"{DOMAIN}servers: {{b: {{url: https://a.example/mcp, spiffe_id: §gateway}}}}\n",
+        "servers.b.spiffe_id",
+        "`gateway` is not a SPIFFE ID",
+        "write spiffe://<trust-domain>/<path>",
+    ),
+    (
+        PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    §spiffe_id: spiffe://p.example/gateway\n",
+        "peers.b.spiffe_id",
+        "it is proved over https, by its trust domain's bundle",
+        "write https, and no `ca`",
+    ),
+    (
+        f"{DOMAIN}authority: §{{}}\n",
+        "authority",
+        "`spire` is missing",
+        "write `spire: {socket: unix:///run/spire/agent/api.sock}`",
+    ),
+    (
+        f"{DOMAIN}authority: {{spire: §{{}}}}\n",
+        "authority.spire",
+        "`socket` is missing",
+        "write `socket: unix:///run/spire/agent/api.sock`",
+    ),
+    (
+        f"{DOMAIN}authority: {{spire: {{socket: §/run/api.sock}}}}\n",
+        "authority.spire.socket",
+        "not the address of a Workload API",
+        "write unix:///run/spire/agent/api.sock",
+    ),
+    (
+        f"{DOMAIN}authority: {{spire: {{socket: unix:///run/api.sock, spiffe_id: §spiffe://p.example/g}}}}\n",
+        "authority.spire.spiffe_id",
+        "`spiffe://p.example/g` is not of `acme.example`",
+        "name one of that trust domain",
+    ),
+    (
+        f"{DOMAIN}authority: {{spire: {{socket: unix:///run/api.sock}}}}\n§issuer: https://g.acme.example\n",
+        "issuer",
+        "access tokens are signed beside our own authority, and `authority` names another",
+        "remove it",
+    ),
+    (
+        f"{DOMAIN}authority: {{spire: {{socket: unix:///run/api.sock}}}}\n"
+        "§agents: {a: {spiffe_id: spiffe://acme.example/agent/b}, b: {}}\n",
+        "agents",
+        "`a` and `b` are called the same there",
+        "give one of them its `spiffe_id`",
+    ),
+    (
         f"{DOMAIN}federation: {{acme.example: §{{bundle: a.json}}}}\n",
         "federation.acme.example",
         "this is our own trust domain",
@@ -262,8 +312,8 @@ BAD: list[tuple[str, str, str, str]] = [
         NEAR + "    endpoint: https://p.example/b\n    profile: https_spiffe\n    bundle: p.json\n"
         "    endpoint_id: §spiffe://q.example/gateway\n",
         "federation.p.example.endpoint_id",
-        "the endpoint is not of `p.example`",
-        "name one of its own",
+        "`spiffe://q.example/gateway` is not of `p.example`",
+        "name one of that trust domain",
     ),
     (
         NEAR + "    endpoint: https://p.example/b\n    profile: https_web\n"
@@ -378,6 +428,18 @@ BAD: list[tuple[str, str, str, str]] = [
         "remove the query",
     ),
     (
+        PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    push: §http://gate.example\n",
+        "peers.b.push",
+        "pushes would go out in plain text",
+        "write https, or http://127.0.0.1:port/",
+    ),
+    (
+        f"{DOMAIN}agents: {{a: {{push: §'http://localhost:9/hook'}}}}\n",
+        "agents.a.push",
+        "pushes would go out in plain text",
+        "write https, or http://127.0.0.1:port/",
+    ),
+    (
         PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    skills: §[]\n",
         "peers.b.skills",
         "an empty list",
@@ -460,8 +522,8 @@ BAD: list[tuple[str, str, str, str]] = [
         "",
         "unknown key `zzz`",
         "write one of trust_domain, listen, names, state, policies, temporal_rules, plan_templates, boilerplate, "
-        "origin, issuer, resources, issuers, agents, servers, peers, federation, attestors, principals, audiences, "
-        "reader, content, limits, witnesses, witness_quorum, unsafe_observe",
+        "origin, issuer, resources, issuers, agents, servers, peers, federation, authority, attestors, principals, "
+        "audiences, reader, content, limits, witnesses, witness_quorum, unsafe_observe",
     ),
     (f"{DOMAIN}listen: §[]\n", "listen", "an empty list", "name at least one, or remove the key"),
     (
@@ -1644,6 +1706,20 @@ def test_a_neighbour_and_its_agents_are_what_the_file_says() -> None:
     )
     assert manifest_digest(settings) != manifest_digest(parse_settings(near.replace("router", "rooter"), "/srv/gate"))
     assert manifest_digest(settings) != manifest_digest(parse_settings(near.replace("p.json", "q.json"), "/srv/gate"))
+
+
+def test_another_authority_calls_agents_as_the_file_says_or_by_their_names() -> None:
+    text = f"{DOMAIN}authority: {{spire: {{socket: unix:///run/api.sock}}}}\n"
+    text += "agents: {a: {spiffe_id: spiffe://acme.example/ns/x}, b: {}}\n"
+    settings = parse_settings(text, "/srv/gate")
+    assert settings.spire == Spire("/run/api.sock", "spiffe://acme.example/gateway")
+    assert [settings.called(name) for name in "abc"] == [
+        "spiffe://acme.example/ns/x",
+        "spiffe://acme.example/agent/b",
+        "",
+    ]
+    assert str(settings.agent_id("a")) == "spiffe://acme.example/agent/a"
+    assert manifest_digest(settings) != manifest_digest(parse_settings(text.replace("api.sock", "b.sock"), "/srv/gate"))
 
 
 def test_observing_is_off_unless_it_is_switched_on_and_is_named_and_in_the_digest_then() -> None:

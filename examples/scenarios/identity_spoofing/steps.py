@@ -5,8 +5,10 @@
        hands the record to the look-alike, who takes it outside.
     3. Through citywatch a name is an entry in the operator's file: the record goes to the agent that stands there.
     4. The router, hijacked, hands the record to the look-alike by another name: nobody has that name.
-    5. The look-alike takes the address of the real one, which was stopped: its card is not the one that was approved.
-    6. It has stolen the chain that was handed to the real one, and acts under it: it has no key that anybody knows.
+    5. The look-alike takes the address of the real one, which was stopped, with a card copied word for word and a
+       certificate that says what the real one's says: it does not hold the key, and is told nothing.
+    6. It has stolen that key too, and serves its own card: that is not the one that was approved.
+    7. It has stolen the chain that was handed to the real one, and acts under it without the key: nobody knows it.
 
 Decides nothing. INVARIANT: the thief has no papers of this city, and whatever it was told stands in its own file.
 """
@@ -20,6 +22,7 @@ from dataclasses import dataclass
 
 from citywatch.sdk import Certificate, Chain, Client, Failed, Peers
 from examples.mesh import world
+from examples.mesh.cast import VERSION
 from examples.mesh.world import World
 from examples.scenarios.scenario import Act, Fact, Scenario
 from examples.scenarios.stage import Stage, tried
@@ -73,17 +76,29 @@ def defended(stage: Stage, drawn: Drawn) -> Sequence[Act]:
     chain = stage.city.task("router", "office", drawn.words, GRANT)
     done = [asyncio.run(_by_another_name(stage, drawn, chain))]  # 4
     port = stage.mesh.stop("processing")
-    with stage.mesh.impostor(port):  # 5
+    with stage.mesh.impostor(port, version=VERSION):  # 5
         done += stage.through("router", "office", drawn.words, GRANT)
-    return [*done, asyncio.run(_under_a_stolen_chain(stage, drawn, chain))]  # 6
+        done.append(asyncio.run(_by_its_name(stage, drawn, chain)))
+    with stage.mesh.impostor(port, stage.city.folder / "agents" / "processing"):  # 6
+        done += stage.through("router", "office", drawn.words, GRANT)
+    return [*done, asyncio.run(_under_a_stolen_chain(stage, drawn, chain))]  # 7
 
 
 async def _by_another_name(stage: Stage, drawn: Drawn, chain: Chain) -> Act:
+    return await _sent(stage, drawn, chain, drawn.alias)
+
+
+async def _by_its_name(stage: Stage, drawn: Drawn, chain: Chain) -> Act:
+    """A hijacked router asks for no card first."""
+    return await _sent(stage, drawn, chain, "processing")
+
+
+async def _sent(stage: Stage, drawn: Drawn, chain: Chain, peer: str) -> Act:
     own = stage.city.papers("router")
-    act = ("router", f"{drawn.alias}/file_report", f"the record of {drawn.customer}")
+    act = ("router", f"{peer}/file_report", f"the record of {drawn.customer}")
     async with Peers(own["url"], papers=Certificate(stage.city.folder / "agents" / "router"), chain=chain) as peers:
         try:
-            await peers.send(drawn.alias, f"File a report on {drawn.customer}, account {drawn.account}")
+            await peers.send(peer, f"File a report on {drawn.customer}, account {drawn.account}")
         except Failed as failure:
             return tried(*act, failure)
     return tried(*act, None)
@@ -117,7 +132,7 @@ SCENARIO = Scenario(
     steps=(
         "somebody enters a look-alike of `processing` into the directory, with a higher version",
         "the office has the router file a report on a customer, by way of `processing`",
-        "the look-alike is tried by another name, at the real one's address, and with its stolen chain",
+        "the look-alike is tried by another name, at the real one's address, with its key, with its chain",
     ),
     agents=("router", "processing"),
     draw=draw,

@@ -21,8 +21,15 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import NoReturn
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    PublicFormat,
+    load_der_private_key,
+)
 
 from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.identity.bundle import TrustBundle
@@ -32,12 +39,13 @@ from citywatch.core.identity.x509 import verify_gateway_svid, verify_leaf
 
 
 class TlsKey:
-    """A fresh key on P-256 for one certificate. `public` is its DER; the private half goes into a TLS context only."""
+    """A key on P-256 for one certificate. `public` is its DER; the private half goes into a TLS context only."""
 
     __slots__ = ("_key", "public")
 
-    def __init__(self) -> None:
-        self._key = ec.generate_private_key(ec.SECP256R1())
+    def __init__(self, given: bytes | None = None) -> None:
+        """`given` is a key (PKCS#8 in DER) that an authority outside drew for us."""
+        self._key = ec.generate_private_key(ec.SECP256R1()) if given is None else _read_key(given)
         self.public = self._key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
     def load(self, context: ssl.SSLContext, chain: Sequence[bytes]) -> None:
@@ -59,6 +67,16 @@ class TlsKey:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a private key is not copied")
+
+
+def _read_key(data: bytes) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = load_der_private_key(data, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise Malformed("the key that came with the certificate cannot be read") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise Malformed("the key that came with the certificate is not on P-256")
+    return key
 
 
 class GatewayTls:

@@ -22,6 +22,7 @@ from citywatch.config.settings import (
     Reader,
     Server,
     Settings,
+    Spire,
     Witness,
     manifest_digest,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "Reader",
     "Server",
     "Settings",
+    "Spire",
     "Witness",
     "attestor_keys",
     "draft_manifests",

@@ -1,4 +1,4 @@
-"""The `federation` part of the file: other trust domains whose papers are believed, and where their bundles come from.
+"""The `federation` and `authority` parts of the file: whose papers are believed, and who issues our own domain's.
 
 Decides which declarations make sense; which agents of a domain may call is said under `agents`. INVARIANTS: a domain's
 bundle comes over HTTPS or from a file, never over plain HTTP; an endpoint that proves itself by SPIFFE has a bundle to
@@ -8,11 +8,12 @@ SPEC: SPIFFE Federation §5.1 and §5.2.
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlunsplit
 
 from citywatch.config.document import Node, Table
-from citywatch.config.reader import Notes, Reader, duration, named, one_of, url, where
-from citywatch.config.settings import Neighbour
+from citywatch.config.reader import Notes, Reader, duration, named, one_of, shown, text, url, where
+from citywatch.config.settings import Neighbour, Spire
 from citywatch.config.table import Section, table
 from citywatch.core.names import parse_domain, parse_spiffe_id
 
@@ -31,7 +32,7 @@ def federation(home: str) -> Reader[dict[str, Neighbour]]:
             domain=domain,
             bundle=section.maybe("bundle", where),
             endpoint=section.maybe("endpoint", _https),
-            endpoint_id=section.get("endpoint_id", _endpoint_id(domain), ""),
+            endpoint_id=section.get("endpoint_id", spiffe_id_of(domain), ""),
             ca=section.maybe("ca", where),
             refresh_ms=section.get("refresh", duration("1s", "24h"), 0),
             max_age_ms=section.get("max_age", duration("1m", "366d"), plain.max_age_ms),
@@ -65,6 +66,30 @@ def _check_endpoint(section: Section, found: Neighbour, profile: str | None) -> 
         section.wrong("endpoint_id", f"with {WEB} the endpoint proves its host's name", f"write `profile: {SPIFFE}`")
 
 
+def authority(home: str) -> Reader[Spire | None]:
+    """Who issues the papers of the trust domain `home`, if it is not this gateway."""
+
+    def read(notes: Notes, node: Node, path: str) -> Spire | None:
+        section = Section(notes, node, path, "authority")
+        return section.need("spire", spire, "{socket: unix:///run/spire/agent/api.sock}")
+
+    def spire(notes: Notes, node: Node, path: str) -> Spire | None:
+        section = Section(notes, node, path, "authority.spire")
+        socket = section.need("socket", _socket, "unix:///run/spire/agent/api.sock")
+        called = section.get("spiffe_id", spiffe_id_of(home), f"spiffe://{home}/gateway")
+        return None if socket is None else Spire(socket, called)
+
+    return read
+
+
+def _socket(notes: Notes, node: Node, path: str) -> str | None:
+    word = text(notes, node, path)
+    if word is not None and not re.match(r"unix:///[\x21-\x7e]{1,100}\Z", word):
+        notes.wrong(node, path, "not the address of a Workload API", "write unix:///run/spire/agent/api.sock")
+        return None
+    return None if word is None else word.removeprefix("unix://")
+
+
 def _https(notes: Notes, node: Node, path: str) -> str | None:
     found = url(notes, node, path)
     if found is not None and found.scheme != "https":
@@ -73,11 +98,13 @@ def _https(notes: Notes, node: Node, path: str) -> str | None:
     return None if found is None else urlunsplit(found)
 
 
-def _endpoint_id(domain: str) -> Reader[str]:
+def spiffe_id_of(domain: str) -> Reader[str]:
+    """A SPIFFE ID of this trust domain."""
+
     def read(notes: Notes, node: Node, path: str) -> str | None:
         found = named(lambda word: str(parse_spiffe_id(word)))(notes, node, path)
         if found is not None and parse_spiffe_id(found).domain != domain:
-            notes.wrong(node, path, f"the endpoint is not of `{domain}`", "name one of its own")
+            notes.wrong(node, path, f"{shown(found)} is not of `{domain}`", "name one of that trust domain")
             return None
         return found
 

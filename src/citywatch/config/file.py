@@ -11,17 +11,18 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from ipaddress import ip_address
 
+from citywatch.config.addresses import loopback
 from citywatch.config.agents import Declared, agents
 from citywatch.config.attestors import attestors
 from citywatch.config.audiences import audiences
 from citywatch.config.content import content
 from citywatch.config.document import Node, Scalar, Table, parse_document
-from citywatch.config.federation import federation
+from citywatch.config.federation import authority, federation
 from citywatch.config.peers import peers
 from citywatch.config.principals import principals
 from citywatch.config.reader import Notes, duration, each, flag, integer, named, shown, size, some, text, url, where
 from citywatch.config.readers import reader
-from citywatch.config.servers import loopback, server
+from citywatch.config.servers import server
 from citywatch.config.settings import (
     Agent,
     ConfigError,
@@ -105,6 +106,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         reader=asks,
         peers=spoken_to,
         federation=section.get("federation", federation(domain or ""), {}),
+        spire=section.maybe("authority", authority(domain or "")),
         content=section.get("content", content, {}),
         limits=section.get("limits", _limits, Limits()),
         witnesses=witnesses,
@@ -123,6 +125,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         resources=beyond,
         issuers=section.get("issuers", issuers, {}),
     )
+    _check_authority(section, settings)
     where_to = "name the people whose words steer acts under `principals`, or remove `{}`"
     hiding = [name for name, one in servers.items() if any(tool.hides for tool in one.tools.values())]
     if hiding and not settings.principals:
@@ -153,9 +156,27 @@ def _declared(root: Node) -> Declared:
     return {name: _members(_members(node).get("tools")).keys() for name, node in servers.items()}
 
 
+def _check_authority(section: Section, settings: Settings) -> None:
+    """Where another authority issues our papers, no name may be two agents', and no key of ours signs beside it."""
+    if settings.spire is None:
+        return
+    if settings.issuer is not None:
+        section.wrong(
+            "issuer", "access tokens are signed beside our own authority, and `authority` names another", "remove it"
+        )
+    seen: dict[str, str] = {}
+    for name in settings.agents:
+        if (other := seen.setdefault(settings.called(name), name)) != name:
+            section.wrong(
+                "agents", f"`{other}` and `{name}` are called the same there", "give one of them its `spiffe_id`"
+            )
+
+
 def _domains(root: Node) -> Collection[str]:
-    """The other trust domains that are believed, whether or not they could be read."""
-    return _members(_members(root).get("federation")).keys()
+    """The trust domains whose authority is not this gateway, whether or not they could be read."""
+    home = _members(root).get("trust_domain")
+    own = [home.value] if isinstance(home, Scalar) and "authority" in _members(root) else []
+    return [*_members(_members(root).get("federation")), *own]
 
 
 def _attestors(root: Node) -> Collection[str]:

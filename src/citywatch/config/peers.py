@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit, urlunsplit
 
+from citywatch.config.addresses import push_address
 from citywatch.config.agents import audience
 from citywatch.config.document import Node, Table
 from citywatch.config.reader import Notes, Reader, duration, flag, instead, named, one_of, shown, some, text, url, where
@@ -51,6 +52,7 @@ def peers(
         agent = section.get("agent", _agent(agents), "")
         seen_by = section.get("audience", audience, audiences.get(agent) or (EVERYBODY,))
         card = section.get("card", url, None)
+        push = section.maybe("push", push_address)
         messages = section.get("messages", table(named(_type), _schema), {})
         free_text = section.get("free_text", flag, True)
         if not free_text and not messages:
@@ -68,7 +70,9 @@ def peers(
             card=reach.url.rstrip("/") + CARD if card is None else urlunsplit(card),
             timeout_ms=timeout,
             messages=messages,
-            declared=Peer(callers=callers, skills=skills, audience=seen_by, agent=agent, free_text=free_text),
+            declared=Peer(
+                callers=callers, skills=skills, audience=seen_by, agent=agent, free_text=free_text, push=push or ""
+            ),
         )
 
     return table(named(lambda name: parse_segment(name, "name for a peer")), peer)

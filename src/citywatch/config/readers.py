@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from urllib.parse import urlunsplit
 
+from citywatch.config.addresses import loopback
 from citywatch.config.document import Node
 from citywatch.config.reader import Notes, duration, flag, some, text, url, where
-from citywatch.config.servers import credential, loopback
+from citywatch.config.servers import credential
 from citywatch.config.settings import Reader
 from citywatch.config.table import Section
 from citywatch.core.manifest import EVERYBODY

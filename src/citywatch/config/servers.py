@@ -9,9 +9,9 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping
-from ipaddress import ip_address
 from urllib.parse import urlunsplit
 
+from citywatch.config.addresses import loopback
 from citywatch.config.audiences import readers
 from citywatch.config.document import Node, Scalar, Table, Unread
 from citywatch.config.reader import (
@@ -35,7 +35,7 @@ from citywatch.core.call import Effect
 from citywatch.core.errors import Malformed
 from citywatch.core.flow.fields import parse_path
 from citywatch.core.manifest import EVERYBODY, UNTRUSTED, Delivery, Output, Parameter, ParameterType, Role, ToolManifest
-from citywatch.core.names import parse_segment
+from citywatch.core.names import parse_segment, parse_spiffe_id
 
 LABELS = ("trusted", "untrusted")
 DISCLOSURES = ("deny", "ask")
@@ -82,8 +82,11 @@ def reach_over_http(section: Section) -> Http | None:
     plain = section.get("unsafe_plain_http", flag, False)
     secret = shown_there(section.notes, *section.at("credential")) if section.has("credential") else None
     ca = section.maybe("ca", where)
+    proves = section.get("spiffe_id", named(lambda word: str(parse_spiffe_id(word))), "")
     if parts is None:
         return None
+    if proves and (parts.scheme != "https" or ca is not None):
+        section.wrong("spiffe_id", "it is proved over https, by its trust domain's bundle", "write https, and no `ca`")
     if parts.scheme == "https" and plain:
         section.wrong("unsafe_plain_http", "this server is reached over https", "remove it")
     if parts.scheme == "http" and ca is not None:
@@ -96,15 +99,7 @@ def reach_over_http(section: Section) -> Http | None:
             "plain http to another machine shows every call and credential on the way",
             "write https, or add `unsafe_plain_http: true`",
         )
-    return Http(url=urlunsplit(parts), credential=secret, ca=ca, unsafe_plain_http=plain)
-
-
-def loopback(host: str) -> bool:
-    """Whether this is a literal loopback address; a name is not, it may resolve to anything."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return Http(url=urlunsplit(parts), credential=secret, ca=ca, unsafe_plain_http=plain, spiffe_id=proves)
 
 
 def shown_there(notes: Notes, node: Node, path: str) -> FromEnvironment | FromFile | Exchanged | None:

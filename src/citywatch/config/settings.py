@@ -8,6 +8,7 @@ only the name of the place it comes from; everything dangerous that was switched
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -58,7 +59,7 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     `isolation`: `process`, or `task` where the program around the model is trusted to keep its tasks apart.
     `spiffe_id`: what another authority than ours calls it; empty for an agent to which we issue papers.
     `delegated_only`: it has no rights of its own, and acts only under a chain of grants. `attested_by`: it acts, and
-    its program gets papers, only while this attestor vouches for it.
+    its program gets papers, only while this attestor vouches for it. `push`: where it takes what peers push to it.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     budgets: Mapping[tuple[str, str], tuple[Budget, ...]] = {}
     isolation: str = "process"
     delegated_only: bool = False
+    push: str | None = None
     attested_by: str | None = None
     audience: tuple[str, ...] | None = None
     content: Mapping[str, Delivery] = {}
@@ -111,6 +113,7 @@ class Http(msgspec.Struct, frozen=True, kw_only=True, tag="http"):
     credential: FromEnvironment | FromFile | Exchanged | None = None
     ca: str | None = None
     unsafe_plain_http: bool = False
+    spiffe_id: str = ""
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True, tag="program"):
@@ -187,6 +190,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     breaker_rest_ms: int = 5_000
 
 
+class Spire(msgspec.Struct, frozen=True):
+    """Whose Workload API (a Unix socket's path) gives this gateway its papers, and what it is called there."""
+
+    socket: str
+    spiffe_id: str
+
+
 class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
     """Another trust domain whose papers are believed, and where its bundle comes from.
 
@@ -243,6 +253,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     boilerplate: str | None = None
     peers: Mapping[str, PeerAgent] = {}
     federation: Mapping[str, Neighbour] = {}
+    spire: Spire | None = None
     attestors: Mapping[str, str] = {}
     issuer: str | None = None
     resources: Mapping[str, ResourceServer] = {}
@@ -254,6 +265,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         elsewhere = "" if agent is None else agent.spiffe_id
         return AgentId(parse_spiffe_id(elsewhere).domain if elsewhere else self.trust_domain, name)
 
+    def called(self, name: str) -> str:
+        """The SPIFFE ID under which another authority than ours vouches for an agent of the file; empty for ours."""
+        agent = self.agents.get(name)
+        if agent is None or agent.spiffe_id:
+            return "" if agent is None else agent.spiffe_id
+        return "" if self.spire is None else str(self.agent_id(name))
+
 
 def manifest_digest(settings: Settings) -> str:
     """Name by one digest all that was declared of agents and servers; it stands in every decision's entry.
@@ -263,6 +281,7 @@ def manifest_digest(settings: Settings) -> str:
     servers = {}
     for name, server in settings.servers.items():
         plain = msgspec.to_builtins(server)
+        _leave_out_unsaid(plain["reach"])
         if isinstance(server.reach, Program):
             plain["reach"]["env"] = {
                 key: value.name if isinstance(value, FromEnvironment) else None
@@ -297,10 +316,13 @@ def manifest_digest(settings: Settings) -> str:
     if settings.principals:
         declared["principals"] = msgspec.to_builtins(settings.principals)
     if settings.peers:
-        declared["peers"] = {
-            name: {key: value for key, value in msgspec.to_builtins(peer).items() if key != "messages"}
-            for name, peer in settings.peers.items()  # what those files say is named beside this
-        }
+        peers: dict[str, Any] = msgspec.to_builtins(settings.peers)
+        for plain in peers.values():
+            del plain["messages"]  # what those files say is named beside this
+            _leave_out_unsaid(plain["reach"])
+        declared["peers"] = peers
+    if settings.spire is not None:
+        declared["spire"] = msgspec.to_builtins(settings.spire)
     if settings.resources:
         declared["resources"] = msgspec.to_builtins(settings.resources)
     if settings.federation:
@@ -314,3 +336,9 @@ def manifest_digest(settings: Settings) -> str:
     if settings.content:
         declared["content"] = msgspec.to_builtins(settings.content)
     return digest(canonical(declared))
+
+
+def _leave_out_unsaid(reach: dict[str, Any]) -> None:
+    """As before it could be said, so that digests of then are digests of now."""
+    if not reach.get("spiffe_id"):
+        reach.pop("spiffe_id", None)

@@ -58,6 +58,8 @@ class Code(StrEnum):
     METHOD_UNKNOWN = "method_unknown"
     TASK_UNSUPPORTED = "task_unsupported"
     PUSH_UNSUPPORTED = "push_unsupported"
+    PUSH_ADDRESS_UNKNOWN = "push_address_unknown"
+    PUSH_UNKNOWN = "push_unknown"
     PEER_TASK_UNKNOWN = "peer_task_unknown"
     MESSAGE_UNFIT = "message_unfit"
     PEER_STOPPED = "peer_stopped"
@@ -144,8 +146,10 @@ ADVICE: dict[Code, str] = {
     Code.REVISION_UNSUPPORTED: "speak an MCP revision that this server supports",
     Code.METHOD_UNKNOWN: "use a method of the MCP revision that this server speaks",
     Code.TASK_UNSUPPORTED: "make the call without `task` and wait for its reply; this gateway carries no tasks",
-    Code.PUSH_UNSUPPORTED: "wait for the reply, read the stream or ask with `GetTask`; this gateway takes no pushes",
+    Code.PUSH_UNSUPPORTED: "wait for the reply, read the stream or use `GetTask`; this peer pushes nothing to it",
     Code.PEER_TASK_UNKNOWN: "name a task or a conversation that this peer gave you; one of your own it numbers itself",
+    Code.PUSH_ADDRESS_UNKNOWN: "name the address that the operator's file gives this agent for pushes (`push`)",
+    Code.PUSH_UNKNOWN: "push once what a task of this configuration did, with the credential that came with it",
     Code.PEER_STOPPED: "go on without this peer: its agent is not registered, or was revoked, stopped or put aside",
     Code.CARD_UNSUPPORTED: "use the agent's public card; this gateway serves no card but what a person approved",
     Code.MESSAGE_UNFIT: "send a type of message that this peer takes, as one `data` part that fits the type's schema",

@@ -28,7 +28,8 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     """Another agent that can be spoken to: by whom, and for which skills (none named: for anything).
 
     `audience` are those who may see what it is told. `agent` is the name of the agent of ours that it is; none: it is
-    a third party, whoever runs it.
+    a third party, whoever runs it. `push` is our own address, as it reaches us with its pushes (empty: none are taken),
+    `pushes` where those of each caller go.
     """
 
     callers: tuple[str, ...]
@@ -36,6 +37,8 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     audience: tuple[str, ...] = (EVERYBODY,)
     free_text: bool = True
     agent: str = ""
+    push: str = ""
+    pushes: Mapping[str, str] = {}
 
 
 class ResourceServer(msgspec.Struct, frozen=True, kw_only=True):

@@ -39,12 +39,12 @@ def add(file: Path, names: tuple[str, ...], out: Path | None) -> None:
     async def run() -> None:
         async with open_city(place) as city:
             for name, folder in folders.items():
-                configured = city.settings.agents.get(name)
-                if configured is not None and configured.spiffe_id:
-                    known = await city.admin.readmit(city.settings.agent_id(name), configured.spiffe_id, operator())
-                    click.echo(f"added {known.agent}, whose papers name {configured.spiffe_id}")
+                if called := city.settings.called(name):
+                    known = await city.admin.readmit(city.settings.agent_id(name), called, operator())
+                    click.echo(f"added {known.agent}, whose papers name {called}")
                     click.echo("its own authority gives it keys and papers; there is no folder to hand over")
                     continue
+                city.row()  # before a key is drawn: papers may be somebody else's to give
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 secrets = SecretDirectory(folder)
                 before = dict(await city.admin.list_agents()).get(name)
@@ -171,6 +171,7 @@ def certificate(file: Path, names: tuple[str, ...], out: Path | None) -> None:
     async def run() -> None:
         async with open_city(place) as city:
             for name, folder in folders.items():
+                city.row()  # before a folder is asked for that nobody may have written
                 secrets = SecretDirectory(folder)
                 key = load_key(secrets, "key.pem", KeyKind.P256)
                 issued = await city.issuer.certificate(name, p256(key.public))

@@ -29,7 +29,7 @@ from citywatch.core.errors import Malformed
 from citywatch.core.identity.bundle import TrustBundle
 from citywatch.core.identity.x509 import gateway_id
 from citywatch.core.log.checkpoint import format_note_key, parse_note_key
-from citywatch.core.manifest import Clearance
+from citywatch.core.manifest import Clearance, Peer
 from citywatch.core.plan.formula import Rule
 from citywatch.core.plan.rules import format_rules
 from citywatch.core.policy.world import AgentFacts
@@ -42,6 +42,7 @@ from citywatch.service.admin import Admin
 from citywatch.service.authority import Authority, Generation, found_generation, p256
 from citywatch.service.entries import HONEST_RUNTIME
 from citywatch.service.issuer import Issuer, Lifetimes
+from citywatch.service.outside import Outside
 from citywatch.service.ports import Store
 from citywatch.service.publisher import Publisher, log_note_key
 from citywatch.service.rotation import AuthorityRow, found_authority, load_authority
@@ -68,6 +69,7 @@ class City:
         self.chance = SystemChance()
         self.keys = SecretDirectory(place.keys)
         self.authority_row: AuthorityRow | None = None
+        self.outside: Outside | None = None
         self.boot = _boot_id()
 
     @property
@@ -77,7 +79,8 @@ class City:
     @property
     def audience(self) -> str:
         """Whom a token must be for: this trust domain's gateway."""
-        return gateway_id(self.settings.trust_domain)
+        spire = self.settings.spire
+        return gateway_id(self.settings.trust_domain) if spire is None else spire.spiffe_id
 
     @property
     def admin(self) -> Admin:
@@ -98,13 +101,15 @@ class City:
 
     def row(self) -> AuthorityRow:
         """The authority as it stood when it was last looked at."""
+        if (spire := self.settings.spire) is not None:
+            raise Malformed(f"papers of `{self.settings.trust_domain}` are SPIRE's to give, at unix://{spire.socket}")
         if self.authority_row is None:
             raise Malformed("the authority is not founded yet")
         return self.authority_row
 
     def bundle(self) -> TrustBundle:
         """Whom our own trust domain believes, as it stood when it was last looked at."""
-        return self.row().bundle()
+        return self.row().bundle() if self.outside is None else self.outside.bundle()
 
     def authority(self) -> Authority:
         """The authority with the keys of its active generation."""
@@ -205,7 +210,8 @@ async def open_city(place: Place) -> AsyncIterator[City]:
     store = open_store(place.database)
     try:
         city = City(place, store, Replica(place.replicas))
-        await city.look_at_authority()
+        if place.settings.spire is None:
+            await city.look_at_authority()
         yield city
     finally:
         await store.close()
@@ -244,7 +250,7 @@ def configured(settings: Settings) -> Configured:
         temporal=temporal,
         isolated=frozenset(agent.name for agent in settings.agents.values() if agent.isolation == "task"),
         bound=frozenset(agent.name for agent in settings.agents.values() if agent.delegated_only),
-        peers={name: peer.declared for name, peer in settings.peers.items()},
+        peers={name: pushing(peer.declared, settings) for name, peer in settings.peers.items()},
         max_hops=settings.limits.max_hops,
         hop_memory_ms=settings.limits.hop_memory_ms,
         resources=settings.resources,
@@ -253,6 +259,12 @@ def configured(settings: Settings) -> Configured:
         attested_by={one.name: one.attested_by for one in settings.agents.values() if one.attested_by is not None},
         handles={agent.name: frozenset(agent.handles) for agent in settings.agents.values() if agent.handles},
     )
+
+
+def pushing(peer: Peer, settings: Settings) -> Peer:
+    """A peer as it was declared, with where those of its callers take pushes who take any."""
+    found = ((name, settings.agents[name].push) for name in peer.callers)
+    return msgspec.structs.replace(peer, pushes={name: push for name, push in found if push is not None})
 
 
 def declared_digest(manifest: str, temporal: tuple[Rule, ...], more: Mapping[str, object] | None = None) -> str:

@@ -52,6 +52,7 @@ def check(file: Path, closed: tuple[str, ...]) -> None:
 
 async def _check(place: Place, closed: Sequence[str]) -> list[str]:
     from citywatch.main.assembly import open_city
+    from citywatch.main.pins import Pins
     from citywatch.main.upstreams import build_upstreams
     from citywatch.service.tools import approvals
 
@@ -81,7 +82,7 @@ async def _check(place: Place, closed: Sequence[str]) -> list[str]:
             problems.append("no server is configured: nothing would be protected")
         approved = await approvals(city.store)
         standings = set()
-        for name, upstream in build_upstreams(place).items():
+        for name, upstream in build_upstreams(place, Pins(city)).items():
             standings.add(await _server(city, name, upstream, approved, vouched=name in closed))
             problems += _tools(place, name, approved)
     if standings == {"silent"}:

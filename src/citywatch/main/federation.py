@@ -100,24 +100,21 @@ def neighbours(city: City) -> Federation:
     def one(configured: Configured) -> Neighbour:
         beginning = None if configured.bundle is None else partial(read_bundle_file, Path(configured.bundle))
         if configured.endpoint is None:
-            return Neighbour(
-                configured.domain, FileSource(configured.bundle or ""), configured.max_age_ms, configured.refresh_ms
-            )
+            source = FileSource(configured.bundle or "")
+            return Neighbour(configured.domain, source, configured.max_age_ms, configured.refresh_ms, beginning)
         proof = _spiffe_proof(city, configured) if configured.endpoint_id else web_proof(configured.ca)
-        source = HttpsSource(configured.endpoint, proof, FETCH_S)
-        return Neighbour(configured.domain, source, configured.max_age_ms, configured.refresh_ms, beginning)
+        endpoint = HttpsSource(configured.endpoint, proof, FETCH_S)
+        return Neighbour(configured.domain, endpoint, configured.max_age_ms, configured.refresh_ms, beginning)
 
+    settings = city.settings
     return Federation(
         store=city.store,
         clock=city.clock,
         replica=city.replica.name,
         neighbours={name: one(each) for name, each in city.settings.federation.items()},
         home=city.bundle,
-        named={
-            agent.spiffe_id: str(city.settings.agent_id(name))
-            for name, agent in city.settings.agents.items()
-            if agent.spiffe_id
-        },
+        named={called: str(settings.agent_id(name)) for name in settings.agents if (called := settings.called(name))},
+        until=None if city.outside is None else city.outside.until,
     )
 
 

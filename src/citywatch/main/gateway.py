@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -17,21 +16,18 @@ from citywatch.adapters.gateway.app import Gateway
 from citywatch.adapters.gateway.door import Door
 from citywatch.adapters.gateway.protocol import Bounds
 from citywatch.adapters.gateway.serve import Address, Listeners
-from citywatch.adapters.tls import GatewayTls
 from citywatch.adapters.weights import content_digest, content_model
-from citywatch.config import Settings
 from citywatch.core import events
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
-from citywatch.core.identity.elsewhere import check_certificate
 from citywatch.core.policy.check import check_policies
 from citywatch.core.wire.jsonrpc import Limits
 from citywatch.main.access import access_routes, access_tokens, handed_over, keep_issuers, resources
-from citywatch.main.assembly import GATEWAY_TTL_MS, LEEWAY_MS, City, assumptions, load_rules, operator
-from citywatch.main.federation import neighbours
+from citywatch.main.assembly import LEEWAY_MS, City, assumptions, load_rules, operator
 from citywatch.main.joining import invitations
-from citywatch.main.peers import card_upstreams, cards, peer_upstreams
-from citywatch.main.routes import card_routes, join_routes, proven_routes, routes, token_route
+from citywatch.main.peers import card_upstreams, cards, peer_upstreams, push_taker, recipients
+from citywatch.main.routes import card_routes, join_routes, own_names, proven_routes, routes, token_route
+from citywatch.main.trust import REFRESH_S, Trust
 from citywatch.main.upstreams import build_upstreams, guarded
 from citywatch.service.access import AccessTokens
 from citywatch.service.alarm import Alarm, WatchedStore, keep_looking
@@ -39,20 +35,18 @@ from citywatch.service.cards import Cards
 from citywatch.service.carried import drop_carried
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.exchange import Exchange
-from citywatch.service.federation import Federation
 from citywatch.service.handles import drop_shelves
 from citywatch.service.joining import drop_invitations
 from citywatch.service.memories import drop_memories
 from citywatch.service.messages import Messages, drop_nonces
 from citywatch.service.plans import Plans
-from citywatch.service.ports import Store, Upstream
+from citywatch.service.ports import Recipient, Store, Upstream
 from citywatch.service.publisher import Publisher
 from citywatch.service.recovery import close_lost_calls, drop_expired, note_boot, note_start, note_stop
 from citywatch.service.tickets import Tickets
 from citywatch.service.waiting import Waiting
 from citywatch.service.watch import Watch
 
-REFRESH_S = 5.0
 PUBLISH_S = 1.0
 LOOK_S = 1.0
 FORGET_S = 3600.0
@@ -89,37 +83,27 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
         city.store, Alarm("calls are refused, because they cannot be recorded", "calls are recorded again", say)
     )
     enforcer = _enforcer(city, rules, store)
-    upstreams = guarded(city.settings, city.clock, build_upstreams(city.place) | peer_upstreams(city))
-    where_cards_are = card_upstreams(city)
+    trust = Trust(city)
+    await trust.begin()
+    pins = trust.pins()
+    upstreams = guarded(city.settings, city.clock, build_upstreams(city.place, pins) | peer_upstreams(city, pins))
+    where_cards_are = card_upstreams(city, pins)
     messages = Messages(store, city.clock, LEEWAY_MS)
-    known = neighbours(city)
-    await _meet(city, known)
-    door = Door(known.domains, city.audience, messages)
+    door = trust.door(messages)
     tokens = access_tokens(city.settings, city.keys, city.row, city.clock, city.chance)
-    exchange = _exchange(city, enforcer, upstreams, tokens)
+    told = recipients(city.settings)
+    exchange = _exchange(city, enforcer, upstreams, tokens, told)
     watch = Watch(city.store, exchange.listening, city.settings.limits.max_staleness_ms / 1000)
     await watch.look()
     served = cards(city.settings, city.keys, enforcer, where_cards_are)
     listeners = _listeners(city, _gateway(city, exchange, door, publisher, watch, served))
-    tls = await _tls(city, known)
-    known.changed = lambda: _believe(city, known, door, tls)
+    tls = await trust.tls()
     addresses = [Address(listen.host, listen.port, listen.tls) for listen in city.settings.listen]
-    judge = _judge(known) if city.settings.federation else None
-    opened = await listeners.open(addresses, None if tls is None else tls.context, judge)
-    looks = keep_looking((store.look, _look_at(publisher, say), _look_around(known, say)), LOOK_S)
-    fresh = _keep_fresh(city, door, tls, known)
+    opened = await listeners.open(addresses, None if tls is None else tls.context, trust.judge())
+    looks = keep_looking((store.look, _look_at(publisher, say), trust.look_around(say)), LOOK_S)
     forgets = (_forget(enforcer), _forget_nonces(city))
     follows = keep_issuers(city.settings, enforcer, REFRESH_S)
-    chores = (
-        fresh,
-        known.run(),
-        watch.run(),
-        publisher.run(PUBLISH_S),
-        _fold(enforcer),
-        follows,
-        *forgets,
-        looks,
-    )
+    chores = (*trust.chores(say), watch.run(), publisher.run(PUBLISH_S), _fold(enforcer), follows, *forgets, looks)
     tasks = [asyncio.create_task(chore) for chore in chores]
     broken = asyncio.Event()
     for task in tasks:
@@ -132,8 +116,11 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await trust.close()
         for upstream in (*upstreams.values(), *where_cards_are.values()):
             await upstream.close()
+        for recipient in told.values():
+            await recipient.close()
         await _leave(city, publisher)
 
 
@@ -188,11 +175,15 @@ def _enforcer(city: City, rules: Rules, store: Store) -> Enforcer:
 
 
 def _exchange(
-    city: City, enforcer: Enforcer, upstreams: Mapping[str, Upstream], tokens: AccessTokens | None
+    city: City,
+    enforcer: Enforcer,
+    upstreams: Mapping[str, Upstream],
+    tokens: AccessTokens | None,
+    told: Mapping[str, Recipient],
 ) -> Exchange:
     limits = city.settings.limits
     replies = Limits(size=limits.reply_bytes, depth=limits.depth, nodes=limits.nodes)
-    return Exchange(enforcer, upstreams, replies, limits.sessions_per_agent, tokens)
+    return Exchange(enforcer, upstreams, replies, limits.sessions_per_agent, tokens, told)
 
 
 def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, watch: Watch, served: Cards) -> Gateway:
@@ -214,26 +205,20 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, w
         body_time=limits.body_time_ms / 1000,
         max_in_flight=limits.max_in_flight,
         routes={
-            **routes(city.issuer, publisher, enforcing=not settings.observe),
-            **join_routes(invitations(city)),
+            **routes(None if settings.spire is not None else city.issuer, publisher, enforcing=not settings.observe),
+            **({} if settings.spire is not None else join_routes(invitations(city))),
             **card_routes(served),
             **access_routes(exchange.outward.tokens),
         },
         cards=served.card,
+        pushed=push_taker(exchange),
         proven={
             **proven_routes(plans, waiting),
             **token_route(handed),
         },
         closed=lambda: _refused(publisher) or watch.stale(),
-        hosts=_hosts(settings),
+        hosts=own_names(settings),
     )
-
-
-def _hosts(settings: Settings) -> frozenset[str]:
-    """Under which names we are asked, the one that servers know as their tokens' issuer among them."""
-    issuer = (urlsplit(settings.issuer).hostname or "") if settings.issuer is not None else "localhost"
-    own = {"localhost", "127.0.0.1", "::1", issuer, *settings.names, *(one.host for one in settings.listen)}
-    return frozenset(own)
 
 
 def _refused(publisher: Publisher) -> Unavailable | None:
@@ -245,41 +230,6 @@ def _listeners(city: City, gateway: Gateway) -> Listeners:
     limits = city.settings.limits
     bounds = Bounds(headers=limits.headers, header_bytes=limits.header_bytes, header_time=limits.header_time_ms / 1000)
     return Listeners(gateway, bounds, limits.connections)
-
-
-async def _tls(city: City, known: Federation) -> GatewayTls | None:
-    if not any(listen.tls for listen in city.settings.listen):
-        return None
-    tls = GatewayTls()
-    await city.renew_gateway(tls, known.bundles().values())
-    return tls
-
-
-async def _meet(city: City, known: Federation) -> None:
-    """Know the other trust domains as anybody here did last, and put on file whom the file names of them."""
-    await known.load()
-    for name, agent in city.settings.agents.items():
-        if agent.spiffe_id:
-            await city.admin.recognise(city.settings.agent_id(name), agent.spiffe_id, operator())
-
-
-def _believe(city: City, known: Federation, door: Door, tls: GatewayTls | None) -> None:
-    door.forget()
-    if tls is not None:
-        tls.believe(city.bundle(), tuple(known.bundles().values()))
-
-
-def _judge(known: Federation) -> Callable[[bytes], None]:
-    return lambda der: check_certificate([der], known.domains())
-
-
-def _look_around(known: Federation, say: Callable[[str], None]) -> Callable[[], Awaitable[None]]:
-    federation = Alarm("another trust domain's bundle is not to be had", "every bundle is to be had again", say)
-
-    async def look() -> None:
-        federation.rest() if not known.failed else federation.ring("; ".join(known.failed.values()))
-
-    return look
 
 
 def _look_at(publisher: Publisher, say: Callable[[str], None]) -> Callable[[], Awaitable[None]]:
@@ -319,30 +269,6 @@ async def _forget_nonces(city: City) -> None:
         with suppress(CitywatchError):
             await drop_nonces(city.store, city.clock.now_ms(), LEEWAY_MS)
         await asyncio.sleep(NONCES_S)
-
-
-async def _keep_fresh(city: City, door: Door, tls: GatewayTls | None, known: Federation) -> None:
-    """Renew the gateway's key and certificate; see if another process rotated the authority, and believe that."""
-    renewed = city.clock.now_ms()
-    shown = city.row().sequence
-    while True:
-        await asyncio.sleep(REFRESH_S)
-        before = city.row().sequence
-        try:
-            after = (await city.look_at_authority()).sequence
-            if after != before:
-                door.forget()
-            if tls is not None and (after != shown or is_due(city.clock.now_ms(), renewed)):
-                now = city.clock.now_ms()
-                await city.renew_gateway(tls, known.bundles().values())
-                renewed, shown = now, after
-        except (CitywatchError, OSError):
-            continue  # store or disk are away for a moment: calls are refused by the append meanwhile
-
-
-def is_due(now: int, renewed: int) -> bool:
-    """Whether half of the certificate's life is over, or the clock was put back to before it began."""
-    return not renewed <= now <= renewed + GATEWAY_TTL_MS // 2
 
 
 async def _started(city: City, rules: Rules, published: int) -> events.Started:

@@ -54,8 +54,8 @@ def invite(file: Path, name: str, ttl: str, introduction: Path | None, withdraw:
 
     async def run() -> None:
         async with open_city(place) as city:
-            configured = city.settings.agents.get(name)
-            if configured is not None and configured.spiffe_id:
+            city.row()  # whose papers are somebody else's to give invites nobody
+            if city.settings.called(name):
                 raise Malformed(f"`{name}` has papers of its own trust domain: nobody has to invite it")
             if withdraw:
                 click.echo(f"took back {await invitations(city).withdraw(name)} invitations for {name}")

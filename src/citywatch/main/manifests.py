@@ -95,6 +95,7 @@ async def _known(place: Place, server: str, offered: bool) -> list[dict[str, Any
     """What is approved of a server; what it offers where that was asked for, or nothing is approved."""
     from citywatch.main.asking import offered_by
     from citywatch.main.assembly import open_city
+    from citywatch.main.pins import Pins
     from citywatch.main.upstreams import build_upstreams
     from citywatch.service.tools import approvals
 
@@ -102,7 +103,7 @@ async def _known(place: Place, server: str, offered: bool) -> list[dict[str, Any
         approved = [one.definition for one in await approvals(city.store) if (one.server, one.kind) == (server, "tool")]
         if approved and not offered:
             return sorted(approved, key=lambda one: str(one.get("name")))
-        upstreams = build_upstreams(place)
+        upstreams = build_upstreams(place, Pins(city))
         try:
             found, _ = await offered_by(city, server, upstreams[server])
         finally:

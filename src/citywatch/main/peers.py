@@ -5,11 +5,13 @@ Decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from urllib.parse import urlsplit
 
+from citywatch.adapters.gateway.peers import Pushed
 from citywatch.adapters.keys import KeyKind, SecretDirectory, open_key
-from citywatch.adapters.upstream import HttpServer, HttpUpstream, Patience, RestUpstream
+from citywatch.adapters.upstream import HttpRecipient, HttpServer, HttpUpstream, Patience, RestUpstream
 from citywatch.config import Exchanged, PeerAgent, Settings
 from citywatch.core.errors import CitywatchError
 from citywatch.core.names import AgentId
@@ -17,10 +19,11 @@ from citywatch.core.wire.a2a_rest import BINDING
 from citywatch.core.wire.jsonrpc import Limits
 from citywatch.core.wire.mcp import Definition
 from citywatch.main.assembly import LEEWAY_MS, City
-from citywatch.main.upstreams import secret_at
+from citywatch.main.upstreams import Pins, secret_at
 from citywatch.service.answering import Answering
 from citywatch.service.cards import Cards, Spoken, offered_card
 from citywatch.service.enforcer import Enforcer
+from citywatch.service.exchange import Exchange
 from citywatch.service.ports import Upstream
 
 CARDS_KEY = "cards.pem"
@@ -28,26 +31,44 @@ EVENTS = frozenset(("message", "error"))
 """A peer that fails in the middle of a stream says so in an event of its own kind."""
 
 
-def peer_upstreams(city: City) -> dict[str, Upstream]:
+def peer_upstreams(city: City, pins: Pins) -> dict[str, Upstream]:
     """Each peer at its own address, in the binding that it speaks, and nowhere else."""
     settings = city.settings
     limits = settings.limits
     replies = Limits(size=limits.reply_bytes, depth=limits.depth, nodes=limits.nodes)
     found: dict[str, Upstream] = {}
     for name, peer in settings.peers.items():
-        http = _at(city, peer, peer.reach.url, isinstance(peer.reach.credential, Exchanged))
+        http = _at(city, peer, peer.reach.url, pins, isinstance(peer.reach.credential, Exchanged))
         found[name] = RestUpstream(http, replies) if peer.binding == BINDING else http
     return found
 
 
-def card_upstreams(city: City) -> dict[str, Upstream]:
+def recipients(settings: Settings) -> dict[str, HttpRecipient]:
+    """Where each agent takes its pushes, by its name."""
+    return {
+        name: HttpRecipient(HttpUpstream(HttpServer(name=name, url=agent.push, kinds=frozenset()), None))
+        for name, agent in settings.agents.items()
+        if agent.push is not None
+    }
+
+
+def push_taker(exchange: Exchange) -> Pushed:
+    """What takes a push: first who pushes, then what."""
+
+    async def taken(address: str, secrets: Sequence[str]) -> Callable[[bytes], Awaitable[None]]:
+        return partial(exchange.pushes.receive, await exchange.pushes.known(address, secrets))
+
+    return taken
+
+
+def card_upstreams(city: City, pins: Pins) -> dict[str, Upstream]:
     """Where each peer's card is. It is asked for without a token: a card is for whoever would speak to the peer."""
-    return {name: _at(city, peer, peer.card) for name, peer in city.settings.peers.items()}
+    return {name: _at(city, peer, peer.card, pins) for name, peer in city.settings.peers.items()}
 
 
-async def offered_cards(city: City, caller: str) -> AsyncIterator[tuple[str, Definition | CitywatchError]]:
+async def offered_cards(city: City, pins: Pins, caller: str) -> AsyncIterator[tuple[str, Definition | CitywatchError]]:
     """What each peer offers as its card today, or why that is not known."""
-    upstreams = card_upstreams(city)
+    upstreams = card_upstreams(city, pins)
     for name, peer in sorted(city.settings.peers.items()):
         try:
             yield name, await offered_card(upstreams[name], peer.reach.url, caller)
@@ -63,7 +84,7 @@ def cards(settings: Settings, keys: SecretDirectory, enforcer: Enforcer, upstrea
     return Cards(enforcer, upstreams, spoken, open_key(keys, CARDS_KEY, KeyKind.P256))
 
 
-def _at(city: City, peer: PeerAgent, url: str, takes_tokens: bool = False) -> HttpUpstream:
+def _at(city: City, peer: PeerAgent, url: str, pins: Pins, takes_tokens: bool = False) -> HttpUpstream:
     seconds = peer.timeout_ms / 1000
     patience = Patience(first_byte=seconds, total=max(seconds, Patience().total))
     server = HttpServer(
@@ -75,7 +96,8 @@ def _at(city: City, peer: PeerAgent, url: str, takes_tokens: bool = False) -> Ht
         kinds=EVENTS,
         shown=_answering(city, peer) if urlsplit(url).scheme == "https" else None,
     )
-    return HttpUpstream(server, secret_at(peer.reach.credential))
+    pin = pins.of(peer.reach.spiffe_id) if peer.reach.spiffe_id else None
+    return HttpUpstream(server, secret_at(peer.reach.credential), pin)
 
 
 def _answering(city: City, peer: PeerAgent) -> Answering | None:
@@ -86,6 +108,6 @@ def _answering(city: City, peer: PeerAgent) -> Answering | None:
         AgentId(city.settings.trust_domain, peer.declared.agent),
         store=city.store,
         clock=city.clock,
-        bundle=lambda: city.row().bundle(),
+        bundle=city.bundle,
         leeway_ms=LEEWAY_MS,
     )

@@ -6,10 +6,12 @@ Decides nothing; `service` does. A handler takes the body and returns a status, 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 import msgspec
 
 from citywatch.adapters.gateway.app import ProvenRoute, Route
+from citywatch.config import Settings
 from citywatch.core.errors import Malformed
 from citywatch.core.identity.credential import Credential
 from citywatch.core.plan.contract import Held
@@ -31,14 +33,19 @@ TICKET_LIMITS = Limits(size=1_024, depth=2, nodes=8)
 PLAN_LIMITS = Limits(size=128 * 1024, depth=32, nodes=20_000)
 
 
-def routes(issuer: Issuer, publisher: Publisher, *, enforcing: bool) -> Mapping[tuple[str, str], Route]:
-    """The gateway's own addresses, by method and path. What watches it is told if it enforces nothing."""
+def own_names(settings: Settings) -> frozenset[str]:
+    """Under which names we are asked, those that servers know as their tokens' issuer and peers push to among them."""
+    issuer = (urlsplit(settings.issuer).hostname or "") if settings.issuer is not None else "localhost"
+    pushed = [urlsplit(peer.declared.push).hostname or "" for peer in settings.peers.values() if peer.declared.push]
+    own = {"localhost", "127.0.0.1", "::1", issuer, *pushed, *settings.names, *(one.host for one in settings.listen)}
+    return frozenset(own)
 
-    async def bundle(_: bytes) -> tuple[int, str, bytes]:
-        return 200, JSON, issuer.bundle()
 
-    async def renew(body: bytes) -> tuple[int, str, bytes]:
-        return 200, JSON, await issuer.renew(body)
+def routes(issuer: Issuer | None, publisher: Publisher, *, enforcing: bool) -> Mapping[tuple[str, str], Route]:
+    """The gateway's own addresses, by method and path. What watches it is told if it enforces nothing.
+
+    Without an `issuer` papers and bundle are somebody else's to give.
+    """
 
     async def health(_: bytes) -> tuple[int, str, bytes]:
         log = publisher.health
@@ -49,11 +56,20 @@ def routes(issuer: Issuer, publisher: Publisher, *, enforcing: bool) -> Mapping[
             status = f"UNSAFE: observing, nothing is enforced; {status}"
         return 200, JSON, msgspec.json.encode({"status": status, "published": log.size, "enforcing": enforcing})
 
+    return {("GET", "/citywatch/health"): health, **({} if issuer is None else _issuing(issuer))}
+
+
+def _issuing(issuer: Issuer) -> Mapping[tuple[str, str], Route]:
+    async def bundle(_: bytes) -> tuple[int, str, bytes]:
+        return 200, JSON, issuer.bundle()
+
+    async def renew(body: bytes) -> tuple[int, str, bytes]:
+        return 200, JSON, await issuer.renew(body)
+
     return {
         ("GET", "/citywatch/bundle"): bundle,
         ("GET", BUNDLE_ENDPOINT): bundle,
         ("POST", "/citywatch/renew"): renew,
-        ("GET", "/citywatch/health"): health,
     }
 
 

@@ -96,10 +96,12 @@ async def _surveyed(city: Any, server: str | None) -> tuple[list[str], list[Any]
     """Ask the chosen servers (all of them, if none is named) and compare; a server that fails is named, not fatal."""
     from citywatch.main.asking import offered_by
     from citywatch.main.peers import offered_cards
+    from citywatch.main.pins import Pins
     from citywatch.main.upstreams import build_upstreams
     from citywatch.service.tools import approvals, compare, dropped_offers
 
-    upstreams = build_upstreams(city.place)
+    pins = Pins(city)
+    upstreams = build_upstreams(city.place, pins)
     peers = city.settings.peers
     if server is not None and server not in upstreams and server not in peers:
         known = ", ".join(sorted((*upstreams, *peers))) or "there is none"
@@ -122,7 +124,7 @@ async def _surveyed(city: Any, server: str | None) -> tuple[list[str], list[Any]
             click.echo(f"{name}: not surveyed: {why}", err=True)
         finally:
             await upstream.close()
-    async for name, found in offered_cards(city, city.audience):
+    async for name, found in offered_cards(city, pins, city.audience):
         if server not in (None, name):
             continue
         if isinstance(found, CitywatchError):

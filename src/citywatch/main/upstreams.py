@@ -6,11 +6,13 @@ Decides nothing about calls. INVARIANT: a program gets the environment that the 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
 
 from citywatch.adapters.reader import Desk, Endpoint
 from citywatch.adapters.upstream import HttpServer, HttpUpstream, Patience, StdioServer
 from citywatch.adapters.upstream.credential import Credential, from_environment, from_file
+from citywatch.adapters.upstream.trust import Pin
 from citywatch.config import Exchanged, FromEnvironment, FromFile, Http, Program, Reader, Server, Settings
 from citywatch.core.enforce import breaker as breakers
 from citywatch.core.enforce.own import SERVER as OWN
@@ -22,9 +24,15 @@ from citywatch.service.bulkheads import Guarded, Places
 from citywatch.service.ports import Clock, Upstream
 
 
-def build_upstreams(place: Place) -> dict[str, Upstream]:
-    """The configured servers, ready to be called."""
-    upstreams = {name: _upstream(place, server) for name, server in place.settings.servers.items()}
+class Pins(Protocol):
+    """What makes a connection that of somebody who is known by a SPIFFE ID."""
+
+    def of(self, spiffe_id: str) -> Callable[[], Awaitable[Pin]]: ...
+
+
+def build_upstreams(place: Place, pins: Pins) -> dict[str, Upstream]:
+    """The configured servers, ready to be called; `pins` prove those that are known by a SPIFFE ID."""
+    upstreams = {name: _upstream(place, server, pins) for name, server in place.settings.servers.items()}
     if _has_handles(place.settings):
         upstreams[OWN] = Desk(_reader(place.settings.reader))
     if any(isinstance(server.reach, Program) for server in place.settings.servers.values()):
@@ -62,7 +70,7 @@ def _reader(settings: Reader | None) -> Endpoint | None:
     return Endpoint(settings.url, settings.model, secret_at(settings.credential), timeout_s=seconds, ca=settings.ca)
 
 
-def _upstream(place: Place, server: Server) -> Upstream:
+def _upstream(place: Place, server: Server, pins: Pins) -> Upstream:
     seconds = server.timeout_ms / 1000
     patience = Patience(first_byte=seconds, total=max(seconds, Patience().total))
     if isinstance(server.reach, Http):
@@ -71,7 +79,8 @@ def _upstream(place: Place, server: Server) -> Upstream:
         settings = HttpServer(
             name=server.name, url=reach.url, ca=reach.ca, takes_tokens=takes_tokens, patience=patience
         )
-        return HttpUpstream(settings, secret_at(reach.credential))
+        pin = pins.of(reach.spiffe_id) if reach.spiffe_id else None
+        return HttpUpstream(settings, secret_at(reach.credential), pin)
     from citywatch.adapters.upstream import StdioUpstream
 
     return StdioUpstream(_stdio(place, server.name, server.reach, patience))

@@ -56,6 +56,7 @@ def measure(file: Path, name: str, also: tuple[str, ...], variables: tuple[str, 
 
     async def put() -> None:
         async with open_city(place) as city:
+            city.row()
             row, shown = await workloads(city).register(name, found, operator(), _claim(city))
         click.echo(f"measured {row.agent} ({shown[:16]}), account {row.uid}")
         for path, value in sorted(found.files.items()):
@@ -99,6 +100,7 @@ async def _run(place: Place, name: str, command: tuple[str, ...], same_user: boo
     from citywatch.service.freshness import Freshness
 
     async with open_city(place) as city:
+        city.row()  # whose papers are somebody else's to give starts no programs
         known_domains = neighbours(city)
         city_workloads = workloads(city, known_domains)
         row = (await city_workloads.standing(name)).program

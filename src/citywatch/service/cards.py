@@ -106,9 +106,9 @@ class Cards:
             raise Refused(Code.TOOL_NOT_APPROVED, "nobody approved this agent's card")
         if pin.digest != digest or pin.offered is not None:
             raise Refused(Code.TOOL_CHANGED, "this agent's card changed after approval")
-        at = self._spoken[peer]
+        at, pushes = self._spoken[peer], bool(declared.push and name in declared.pushes)
         a2a_card.check_spoken(one.value, at.url, at.binding)
-        return self._signed(a2a_card.served(one.value, here, declared.skills, at.binding))
+        return self._signed(a2a_card.served(one.value, here, declared.skills, at.binding, pushes=pushes))
 
     def _signed(self, card: dict[str, Any]) -> bytes:
         """# SPEC: A2A 1.0 §8.4: a JWS over the canonical card without its signatures, the payload detached."""

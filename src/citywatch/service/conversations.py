@@ -1,16 +1,19 @@
 """What another agent says in a stream, passed on message by message, each settled like a reply of its own.
 
-Decides nothing: `Enforcer` settles. INVARIANTS: a message is committed before it is released, and they keep their
-order; after one that is withheld nothing more is heard; a stream that ends before its task does is closed as failed,
-one that its caller leaves as abandoned.
+Decides nothing: `Enforcer` settles, and `core.enforce.streamed` holds back what must wait. INVARIANTS: a message is
+committed before it is released, and they keep their order; after one that is withheld nothing more is heard; a stream
+that ends before its task does is closed as failed, one that its caller leaves as abandoned.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import suppress
 
+from citywatch.core.enforce.needs import agent_name
 from citywatch.core.enforce.settle import Withheld
-from citywatch.core.errors import Code, Malformed, Refused, Unavailable
+from citywatch.core.enforce.streamed import Piece, Streamed
+from citywatch.core.errors import CitywatchError, Code, Malformed, Refused, Unavailable
 from citywatch.core.wire import a2a, jsonrpc, mcp
 from citywatch.core.wire.jsonrpc import Limits, Response
 from citywatch.service.enforcer import Enforcer
@@ -20,7 +23,18 @@ from citywatch.service.ports import Answer
 from citywatch.service.replies import Delivery, Outcome, Replies
 from citywatch.service.unhindered import unhindered
 
+First = Callable[[Response], Awaitable[None]]
 LEFT = "the caller went away before the peer was done"
+
+
+class _Course:
+    """How far a stream has come: how many messages were settled, whether it may end there, whether it did, and what has
+    to be written down of it if nothing more comes (None: its last message was settled)."""
+
+    def __init__(self) -> None:
+        self.index = 0
+        self.rests = self.done = False
+        self.over: tuple[Code, str] | None = (Code.ABANDONED, LEFT)
 
 
 class Conversations:
@@ -32,48 +46,61 @@ class Conversations:
         self._replies = replies
         self._limits = limits
 
-    def begin(self, judged: Judged, answer: Answer) -> Outcome:
-        """The stream, and what must be done if nobody ever begins to read it."""
+    def begin(self, judged: Judged, answer: Answer, first: First | None = None) -> Outcome:
+        """The stream, and what must be done if nobody ever begins to read it; `first` is told its first message."""
 
         async def abandon() -> None:
-            await unhindered(self._over(judged, answer, 0, (Code.ABANDONED, LEFT)))
+            await unhindered(self._over(judged, answer, _Course()))
 
-        return Outcome(status=answer.status, media="sse", stream=self._stream(judged, answer), abandon=abandon)
+        return Outcome(status=answer.status, media="sse", stream=self._stream(judged, answer, first), abandon=abandon)
 
-    async def _stream(self, judged: Judged, answer: Answer) -> AsyncGenerator[Delivery, None]:
-        index, rests = 0, False
-        over: tuple[Code, str] | None = (Code.ABANDONED, LEFT)
+    async def _stream(self, judged: Judged, answer: Answer, first: First | None) -> AsyncGenerator[Delivery, None]:
+        course = _Course()
+        rules = self._enforcer.rules
+        held = Streamed({} if rules.observe else rules.cleared(agent_name(judged.call)).content)
         messages, stream = answer.messages(), self._listening.open(judged)
         try:
             while (said := await stream.next(messages)) is not None:
                 raw, _ = said
-                if not raw:
-                    continue
-                response = self._read(judged, raw)
-                settled = await self._replies.heard(judged, response, index)
-                index += 1
-                if isinstance(settled, Withheld):
-                    over = None
-                    yield Delivery(mcp.refusal(judged.call, settled.code, settled.detail))
+                pieces = held.take(self._read(judged, raw)) if raw else []
+                async for delivery in self._settled(judged, pieces, course, first):
+                    yield delivery
+                if course.done:
                     return
-                last, rests = a2a.is_last(response), a2a.may_be_last(response)
-                if last:
-                    over = None
-                yield Delivery(settled.body)
-                if last:
-                    return
-            if rests:
-                over = None
-                return
-            over = (Code.UPSTREAM_UNAVAILABLE, "the stream ended before the peer was done")
-            yield Delivery(mcp.refusal(judged.call, *over))
+            async for delivery in self._settled(judged, held.end(), course, first):
+                yield delivery
+            if not course.rests:
+                raise Unavailable(Code.UPSTREAM_UNAVAILABLE, "the stream ended before the peer was done")
+            course.over = None
         except (Malformed, Refused, Unavailable) as failure:
-            code = Code.REPLY_MALFORMED if isinstance(failure, Malformed) else failure.code
-            over = (code, str(failure))
-            yield Delivery(mcp.refusal(judged.call, *over))
+            with suppress(CitywatchError):
+                async for delivery in self._settled(judged, [] if stream.ended else held.end(), course, first):
+                    yield delivery
+            if not course.done:
+                code = Code.REPLY_MALFORMED if isinstance(failure, Malformed) else failure.code
+                course.over = (code, str(failure))
+                yield Delivery(mcp.refusal(judged.call, *course.over))
         finally:
             self._listening.close(stream)
-            await unhindered(self._over(judged, answer, index, over))
+            await unhindered(self._over(judged, answer, course))
+
+    async def _settled(
+        self, judged: Judged, pieces: Sequence[Piece], course: _Course, first: First | None
+    ) -> AsyncGenerator[Delivery, None]:
+        """What goes on of these, each committed before it does; nothing after the last one, or one that is withheld."""
+        for piece in pieces:
+            settled = await self._replies.heard(judged, piece.response, course.index, piece.known)
+            if first is not None and course.index == 0:
+                await first(piece.response)
+            course.index += 1
+            course.rests = a2a.may_be_last(piece.response)
+            withheld = isinstance(settled, Withheld)
+            course.done = withheld or a2a.is_last(piece.response)
+            if course.done:
+                course.over = None
+            yield Delivery(self._replies.worded(judged, settled))
+            if course.done:
+                return
 
     def _read(self, judged: Judged, raw: bytes) -> Response:
         message = jsonrpc.parse_message(raw, self._limits)
@@ -82,8 +109,8 @@ class Conversations:
         self._replies.expect(judged.call, message)
         return message
 
-    async def _over(self, judged: Judged, answer: Answer, index: int, over: tuple[Code, str] | None) -> None:
-        """See to what a stream that is over leaves open; None: its last message was settled."""
+    async def _over(self, judged: Judged, answer: Answer, course: _Course) -> None:
+        """See to what a stream that is over leaves open."""
         await answer.close()
-        if over is not None:
-            await self._enforcer.closing.fail(judged, *over, index)
+        if course.over is not None:
+            await self._enforcer.closing.fail(judged, *course.over, course.index)

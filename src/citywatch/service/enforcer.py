@@ -208,12 +208,14 @@ class Enforcer:
             taken = taken or (isinstance(outcome, Stale) and any(outcome.key == key for key, _ in opening))
         raise Unavailable(Code.CONFLICT)
 
-    async def recall(self, call: Call, credential: Credential) -> Judged:
-        """Take up a call that was allowed earlier (its reply comes by another request): who asks is verified anew."""
+    async def recall(self, call: Call, credential: Credential, *, standing: bool = False) -> Judged:
+        """Take up a call that was allowed earlier (its reply comes by another request): who asks is verified anew, or,
+        where nobody asks (`standing`), who asked.
+        """
         now = self.clock.now_ms()
         need = needs(call, self.rules, now, credential.key)
         known = await self.snapshots.known(call, need, await self.store.load(need.rows, ()), self.rules, now=now)
-        authority = verify(call, credential, known, now)
+        authority = verify(call, credential, known, now, standing=standing)
         return Judged(
             call=call, credential=credential, decision=_RECALLED, found=_RECALLED, authority=authority, known=known
         )

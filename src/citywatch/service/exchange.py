@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 
 from citywatch.core.call import Call
 from citywatch.core.enforce.needs import is_synced, session_key, waiting_key
@@ -18,7 +19,8 @@ from citywatch.core.enforce.peers import is_message
 from citywatch.core.enforce.settle import Withheld
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
-from citywatch.core.wire import a2a, mcp
+from citywatch.core.wire import a2a, a2a_push, mcp
+from citywatch.core.wire.a2a_push import Target, readdressed
 from citywatch.core.wire.jsonrpc import Limits, Response
 from citywatch.service.access import AccessTokens
 from citywatch.service.conversations import Conversations
@@ -28,7 +30,8 @@ from citywatch.service.judged import Judged
 from citywatch.service.listening import Listening
 from citywatch.service.listing import Listing
 from citywatch.service.outward import Outward, upstream_session
-from citywatch.service.ports import Answer, Upstream
+from citywatch.service.ports import Answer, Recipient, Upstream
+from citywatch.service.pushes import Opened, Pushes
 from citywatch.service.questions import Questions, reason_of
 from citywatch.service.replies import Outcome, Replies
 from citywatch.service.streams import GONE, Streams
@@ -36,6 +39,8 @@ from citywatch.service.trees import told_hops
 from citywatch.service.unhindered import unhindered
 
 END = "transport/end"
+OWN = a2a_push.METHODS | {a2a.LIST}
+"""What is not forwarded as it came: it is about what is kept here."""
 
 
 class Exchange:
@@ -48,8 +53,10 @@ class Exchange:
         limits: Limits,
         max_sessions: int,
         tokens: AccessTokens | None = None,
+        recipients: Mapping[str, Recipient] = {},
     ) -> None:
-        """`tokens` writes what those servers are shown that take access tokens of ours."""
+        """`tokens` writes what those servers are shown that take access tokens of ours; `recipients` are where agents
+        take what peers push."""
         self.enforcer = enforcer
         self.outward = outward = Outward(upstreams, tokens)
         self.questions = Questions(enforcer, outward)
@@ -58,6 +65,7 @@ class Exchange:
         self.streams = Streams(enforcer, self.questions, self.replies, self.listening, limits)
         self.conversations = Conversations(enforcer, self.replies, self.listening, limits)
         self.listing = Listing(enforcer, outward, self.replies)
+        self.pushes = Pushes(enforcer, outward, self.replies, recipients, limits)
         self.greetings = Greetings(enforcer, outward, self.questions, self.replies, limits, max_sessions)
 
     @property
@@ -65,24 +73,33 @@ class Exchange:
         """The servers that calls can go to."""
         return self.outward.upstreams
 
-    async def request(self, call: Call, credential: Credential, headers: Mapping[str, str]) -> Outcome:
-        """Run the whole sequence for a request that expects a reply."""
+    async def request(
+        self, call: Call, credential: Credential, headers: Mapping[str, str], target: Target | None = None
+    ) -> Outcome:
+        """Run the whole sequence for a request that expects a reply; `target` stays beside one that asks for pushes."""
         judged = await self.enforcer.judge(call, credential)
         if not judged.allowed:
             return self.replies.told(judged, *reason_of(judged))
+        opened = None
         try:
             try:
-                if is_message(call) and call.method == a2a.LIST:
-                    return await self._listed(judged, headers)
+                if is_message(call) and call.method in OWN:
+                    return await self._told(judged, headers, target)
+                opened = await self.pushes.open(judged, target) if target is not None else None
+                body = forwarded(judged)
+                if opened is not None:
+                    body = readdressed(body, opened.config)
                 answer = await self.outward.send(
-                    judged, forwarded(judged), _told_by(judged, headers), repeatable=_repeatable(judged)
+                    judged, body, _told_by(judged, headers), repeatable=_repeatable(judged)
                 )
             except (Unavailable, Refused) as failure:
+                if opened is not None:
+                    await self.pushes.drop(opened)
                 outcome = await self.replies.failed(judged, failure.code, failure.detail)
                 outcome.retry_s = failure.retry_s if isinstance(failure, Unavailable) else 0
                 return outcome
             try:
-                return await self._answered(judged, answer)
+                return await self._answered(judged, answer, opened)
             except (Malformed, Refused) as failure:
                 code = failure.code if isinstance(failure, Refused) else Code.REPLY_MALFORMED
                 return await self.replies.failed(judged, code, str(failure))
@@ -90,28 +107,34 @@ class Exchange:
             await self.enforcer.closing.abandon(call, GONE)
             raise
 
-    async def _listed(self, judged: Judged, headers: Mapping[str, str]) -> Outcome:
-        """What we know of the tasks that a peer has for its caller: one reply, made of several."""
+    async def _told(self, judged: Judged, headers: Mapping[str, str], target: Target | None) -> Outcome:
+        """What we answer of our own knowledge, with what the peer says to it: settled like any reply."""
         try:
-            response = await self.listing.response(judged, headers)
+            if judged.call.method == a2a.LIST:
+                response = await self.listing.response(judged, headers)
+            elif (opened := await self.pushes.open(judged, target)) is not None:
+                response = await self.pushes.create(judged, headers, opened, forwarded(judged))
+            else:
+                response = await self.pushes.answer(judged, headers)
         except Malformed as failure:
             raise Refused(Code.REPLY_MALFORMED, str(failure)) from None
         return Outcome(status=200, media="json", body=await self.replies.settle(judged, response, 0))
 
-    async def _answered(self, judged: Judged, answer: Answer) -> Outcome:
+    async def _answered(self, judged: Judged, answer: Answer, opened: Opened | None) -> Outcome:
         """What became of a forwarded request: a whole reply, a stream, or only a status."""
         if not 200 <= answer.status <= 599:
             await answer.close()
             raise Malformed(f"the server answered with the status {answer.status}")
         if answer.media == "json" and answer.body is not None:
-            return await self._reply(judged, answer, answer.body)
+            return await self._reply(judged, answer, answer.body, opened)
         if answer.media == "sse" and judged.call.method == "initialize":
             return await self.greetings.streamed(judged, answer)
         if answer.media == "sse" and is_message(judged.call) and not a2a.streams(judged.call.method):
             await answer.close()
             raise Malformed("the peer answers with a stream what asks for none")
         if answer.media == "sse" and is_message(judged.call):
-            return self.conversations.begin(judged, answer)
+            first = None if opened is None else partial(self.pushes.opened, opened)
+            return self.conversations.begin(judged, answer, first)
         if answer.media == "sse":
             return self.streams.begin(judged, answer)
         await answer.close()
@@ -120,12 +143,15 @@ class Exchange:
         )
         return Outcome(status=answer.status if answer.status >= 400 else 502, media="none")
 
-    async def _reply(self, judged: Judged, answer: Answer, raw: bytes) -> Outcome:
+    async def _reply(self, judged: Judged, answer: Answer, raw: bytes, opened: Opened | None = None) -> Outcome:
         """The whole reply in one JSON body: the path that nearly every call takes."""
         response = self.replies.read(judged.call, raw)
         if judged.call.method == "initialize":
             return await self.greetings.opened(judged, answer, response)
-        return Outcome(status=answer.status, media="json", body=await self.replies.settle(judged, response, 0))
+        body = await self.replies.settle(judged, response, 0)
+        if opened is not None:
+            await self.pushes.opened(opened, response)
+        return Outcome(status=answer.status, media="json", body=body)
 
     async def notify(self, call: Call, credential: Credential, headers: Mapping[str, str]) -> Outcome:
         """Forward a notification: judged and recorded like any call, with no reply to settle."""

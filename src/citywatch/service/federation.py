@@ -86,13 +86,16 @@ class Federation:
         neighbours: Mapping[str, Neighbour],
         home: Callable[[], TrustBundle],
         named: Mapping[str, str],
+        until: Callable[[], int] | None = None,
     ) -> None:
-        """`named` are the agents of other domains (`Domains.named`)."""
+        """`named` are the agents of other domains (`Domains.named`). `until`: when our own bundle ends, where another
+        authority than ours issues our papers."""
         self._store = store
         self._clock = clock
         self._replica = replica
         self._neighbours = neighbours
         self._home = home
+        self._until = until
         self._named = named
         self._believed: dict[str, Believed] = {}
         self._seen: dict[str, BundleRow] = {}
@@ -103,18 +106,20 @@ class Federation:
 
     def domains(self) -> Domains:
         """Whom to believe now."""
-        home = self._home()
-        if not self._neighbours:
+        home, believed, wanted = self._home(), self._believed, set(self._neighbours)
+        if self._until is not None:  # its papers are another authority's: none of them is judged as one that we wrote
+            believed = {**believed, home.domain: Believed(home, self._until())}
+            wanted = wanted | {home.domain}
+            home = TrustBundle(domain=home.domain, certificates=(), keys={}, sequence=0, refresh_hint=0)
+        if not wanted:
             return Domains(home=home)
         now = self._clock.now_ms()
-        others = {name: one for name, one in self._believed.items() if now < one.until}
-        return Domains(
-            home=home, others=others, named=self._named, stale=frozenset(self._neighbours.keys() - others.keys())
-        )
+        others = {name: one for name, one in believed.items() if now < one.until}
+        return Domains(home=home, others=others, named=self._named, stale=frozenset(wanted - others.keys()))
 
     def bundles(self) -> dict[str, TrustBundle]:
         """The bundles that are believed now, by their domains."""
-        return {name: one.bundle for name, one in self.domains().others.items()}
+        return {name: one.bundle for name, one in self.domains().others.items() if name in self._neighbours}
 
     async def load(self) -> None:
         """Read what any process has found, and begin with the files of the configuration where nothing was."""

@@ -281,6 +281,17 @@ class Upstream(Protocol):
         ...
 
 
+class Recipient(Protocol):
+    """Where one agent takes what is pushed to it: an address in the operator's file, and no other."""
+
+    async def push(self, body: bytes, authorization: str, token: str) -> None:
+        """Send one message, with what the agent wants to be shown (empty: nothing). Raises `Unavailable` unless it was
+        taken."""
+        ...
+
+    async def close(self) -> None: ...
+
+
 class Clock(Protocol):
     def now_ms(self) -> int:
         """Milliseconds since the epoch."""

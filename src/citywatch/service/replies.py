@@ -100,7 +100,7 @@ class Replies:
     ) -> bytes:
         """Settle a reply, and what a modern server asks of the agent inside it; return what the agent may see."""
         if is_message(judged.call):
-            return self._told(judged, await self.heard(judged, response, index))
+            return self.worded(judged, await self.heard(judged, response, index))
         for request in self._asked(judged, response):
             embedded = await self._questions.judge(judged, request, None)
             if not embedded.allowed:
@@ -110,11 +110,17 @@ class Replies:
                 return mcp.refusal(judged.call, code, detail)
         if (invitation := invite(response, self._enforcer.clock.now_ms(), judged.call.id)) is not None:
             puts = (*puts, (invited_key(judged.call), msgspec.json.encode(invitation)))
-        return self._told(judged, await self._enforcer.settle(judged, response, index, puts, once, known))
+        return self.worded(judged, await self._enforcer.settle(judged, response, index, puts, once, known))
 
-    async def heard(self, judged: Judged, response: Response, index: int) -> Released | Withheld:
-        """Settle what another agent says; the tasks and conversations that it names are the caller's from then on."""
-        return await self._enforcer.settle(judged, response, index, await self._given(judged, response))
+    async def heard(
+        self, judged: Judged, response: Response, index: int, known: Places | None = None
+    ) -> Released | Withheld:
+        """Settle what another agent says; the tasks and conversations that it names are the caller's from then on.
+
+        `known` are the places in it where something ends that began in the stream before it.
+        """
+        puts = await self._given(judged, response)
+        return await self._enforcer.settle(judged, response, index, puts, known=known)
 
     async def _given(self, judged: Judged, response: Response) -> Puts:
         """The rows that say whose the tasks and conversations are that a peer names in its reply.
@@ -138,7 +144,8 @@ class Replies:
             *((listed_key(call.server, owner, now, name), context.encode()) for kind, name in fresh if kind == "task"),
         )
 
-    def _told(self, judged: Judged, settled: Released | Withheld) -> bytes:
+    def worded(self, judged: Judged, settled: Released | Withheld) -> bytes:
+        """What the agent gets of a settled message: it, or why not."""
         return mcp.refusal(judged.call, settled.code, settled.detail) if isinstance(settled, Withheld) else settled.body
 
     def _asked(self, judged: Judged, response: Response) -> tuple[Request, ...]:

@@ -25,6 +25,9 @@ AGENTS = """
   partner_router:
     spiffe_id: spiffe://partner.example/agent/router
     roles: [payer]
+  partner_gate:
+    spiffe_id: spiffe://partner.example/gateway
+    roles: [payer]
   rival_router:
     spiffe_id: spiffe://rival.example/agent/router
 """
@@ -37,6 +40,13 @@ federation:
     endpoint_id: spiffe://{domain}/gateway
     refresh: 1s
     max_age: 1m
+"""
+FAR = """
+  far:
+    url: https://127.0.0.1:{port}/mcp/desk
+    spiffe_id: spiffe://t.example/{name}
+    tools: {{look: {{effect: read}}}}
+federation: {{t.example: {{bundle: t.example.json}}}}
 """
 POLICY = """
 @id("theirs") forbid(principal is Agent, action == Action::"desk/pay", resource)
@@ -246,3 +256,44 @@ def test_a_gateway_that_cannot_reach_a_neighbour_comes_up_all_the_same(tmp_path:
         land.desk.up()
         log = land.desk.folder / "up.log"
         wait_for(lambda: "another trust domain's bundle is not to be had" in log.read_text(), "the operator's line")
+
+
+async def test_the_partner_s_gateway_calls_ours_as_itself(world: World) -> None:
+    """Both prove themselves by mTLS: an agent over there uses our server through its own gateway, policies and log."""
+    partner, home = world.partner, world.home
+    (partner.desk.folder / "t.example.json").write_bytes(home.bundle())
+    plain = partner.file.read_text()
+    partner.file.write_text(
+        plain.rstrip("\n") + FAR.format(port=home.city.tls_port, name="gateway").rstrip("\n") + "\n"
+    )
+    partner.desk.down()
+    partner.desk.run("tools", "approve", "--yes", "far")
+    partner.desk.up()
+    url = f"https://127.0.0.1:{partner.city.tls_port}/mcp/far"
+    papers = partner.city.papers("router")
+    context = ssl.create_default_context(cafile=str(papers / "bundle.pem"))
+    context.load_cert_chain(papers / "svid.pem", papers / "key.pem")
+    async with httpx2.AsyncClient(verify=context, timeout=30) as http:
+        assert await look(http, url, {}) == (200, "done")
+    ours = [event for event in home.desk.events() if event["type"] == "decided"][-1]
+    assert ours["agent"] == "spiffe://partner.example/agent/partner_gate"
+    assert (ours["key"], len(ours["proved"])) == ("spiffe://partner.example/gateway", 43)
+    theirs = [event for event in partner.desk.events() if event["type"] == "decided"][-1]
+    assert (theirs["agent"], theirs["server"]) == ("spiffe://partner.example/agent/router", "far")
+
+
+async def test_whoever_stands_in_for_our_gateway_is_sent_nothing(world: World) -> None:
+    """The address is right and the certificate of the right domain: it is only not who was meant."""
+    partner, home = world.partner, world.home
+    text = partner.file.read_text()
+    partner.file.write_text(
+        text.replace("spiffe_id: spiffe://t.example/gateway", "spiffe_id: spiffe://t.example/other")
+    )
+
+    def calls() -> int:
+        return len([event for event in home.desk.events() if event["type"] == "decided"])
+
+    before = calls()
+    done = partner.desk.run("tools", "approve", "--yes", "far", check=False)
+    assert "is another" in done.stdout + done.stderr
+    assert calls() == before

@@ -5,6 +5,7 @@ SPEC: A2A 1.0; the sections stand at each check.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -260,6 +261,57 @@ async def nobody_listens_to_a_task_that_is_over_or_to_none(client: SuiteClient) 
     assert told.reason == "TASK_NOT_FOUND"
 
 
+# ---- §3.1.7 to §3.1.10: pushes, to the address that `client.hook` is -----------------------------------------------
+
+
+@check
+async def configurations_for_pushes_are_kept_until_they_are_removed(client: SuiteClient) -> None:
+    task = (await made(client, "wait"))["id"]
+    told = await client.ask("CreateTaskPushNotificationConfig", taskId=task, id="one", url=client.hook.url)
+    assert (told.result["id"], told.result["url"], told.result["taskId"]) == ("one", client.hook.url, task)
+    got = await client.ask("GetTaskPushNotificationConfig", taskId=task, id="one")
+    assert got.result["url"] == client.hook.url
+    listed = await client.ask("ListTaskPushNotificationConfigs", taskId=task)
+    assert [one["id"] for one in listed.result["configs"]] == ["one"]
+    for _ in range(2):
+        assert not (await client.ask("DeleteTaskPushNotificationConfig", taskId=task, id="one")).reason
+    assert (await client.ask("GetTaskPushNotificationConfig", taskId=task, id="one")).reason == "TASK_NOT_FOUND"
+    assert not (await client.ask("ListTaskPushNotificationConfigs", taskId=task)).result.get("configs")
+
+
+@check
+async def pushes_of_no_task_are_not_asked_for(client: SuiteClient) -> None:
+    told = await client.ask("CreateTaskPushNotificationConfig", taskId="there-is-none", url=client.hook.url)
+    assert told.reason == "TASK_NOT_FOUND"
+    assert (await client.ask("ListTaskPushNotificationConfigs", taskId="there-is-none")).reason == "TASK_NOT_FOUND"
+    task = (await made(client, "wait"))["id"]
+    assert (await client.ask("CreateTaskPushNotificationConfig", taskId=task)).reason == "INVALID_PARAMS"
+
+
+@check
+async def what_a_task_does_is_pushed_with_what_the_client_wants_to_be_shown(client: SuiteClient) -> None:
+    task = (await made(client, "wait"))["id"]
+    config = {"url": client.hook.url, "token": task, "authentication": {"scheme": "Bearer", "credentials": "of-mine"}}
+    assert not (await client.ask("CreateTaskPushNotificationConfig", taskId=task, **config)).reason
+    await client.ask("SendMessage", message=message("pieces", taskId=task))
+    told = await client.hook.until(task, lambda got: "COMPLETED" in str(got[-1]))
+    assert [one["artifactUpdate"]["artifact"]["parts"][0]["text"] for one in told if "artifactUpdate" in one] == [
+        "one ",
+        "two",
+    ]
+    assert client.hook.shown[task] == {"Bearer of-mine"}
+
+
+@check
+async def a_message_can_ask_for_the_pushes_of_its_own_task(client: SuiteClient) -> None:
+    token = uuid.uuid4().hex
+    config = {"url": client.hook.url, "token": token}
+    task = await made(client, "wait", configuration={"taskPushNotificationConfig": config})
+    await client.ask("SendMessage", message=message("task", taskId=task["id"]))
+    told = await client.hook.until(token, lambda got: "COMPLETED" in str(got[-1]))
+    assert state(told[-1]["statusUpdate"]) == "COMPLETED"
+
+
 # ---- §3.6, §5.4, §9, §11: the bindings ---------------------------------------------------------------------------
 
 
@@ -323,7 +375,7 @@ async def card_checks(client: SuiteClient, base: str) -> None:
         assert name in card
     for name in ("defaultInputModes", "defaultOutputModes"):
         assert card[name]
-    assert card["capabilities"]["streaming"] is True
+    assert card["capabilities"] == {"streaming": True, "pushNotifications": True}
     bindings = {one["protocolBinding"]: one for one in card["supportedInterfaces"]}
     assert {"JSONRPC", "HTTP+JSON"} <= bindings.keys()
     assert all(one["protocolVersion"] == "1.0" for one in card["supportedInterfaces"])

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
 import httpx
 from a2a.utils.errors import A2A_ERROR_MAPPING, JSON_RPC_ERROR_CODE_MAP
 
+DEADLINE_S = 60.0
 VERSION = {"A2A-Version": "1.0"}
 INFO = "type.googleapis.com/google.rpc.ErrorInfo"
 PATHS = {
@@ -37,11 +39,52 @@ class Told(NamedTuple):
     media: str
 
 
-class SuiteClient:
-    """One agent in one binding."""
+class Hook:
+    """Where a client takes pushes: what came is kept by the token that came with it."""
 
-    def __init__(self, http: httpx.AsyncClient, url: str, binding: str) -> None:
+    def __init__(self) -> None:
+        self.got: dict[str, list[Any]] = {}
+        self.shown: dict[str, set[str | None]] = {}
+        self._came = asyncio.Event()
+        self._server: asyncio.Server | None = None
+        self.url = ""
+
+    async def open(self, port: int) -> None:
+        self._server = await asyncio.start_server(self._take, "127.0.0.1", port)
+        self.url = f"http://127.0.0.1:{port}/hook"
+
+    async def close(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        await self._server.wait_closed()
+
+    async def until(self, token: str, condition: Callable[[list[Any]], bool]) -> list[Any]:
+        """Everything that came with this token, once that is so."""
+        async with asyncio.timeout(DEADLINE_S):
+            while not (token in self.got and condition(self.got[token])):
+                self._came.clear()
+                await self._came.wait()
+        return self.got[token]
+
+    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
+        body = await reader.readexactly(int(headers["content-length"]))
+        token = headers.get("x-a2a-notification-token", "")
+        self.got.setdefault(token, []).append(json.loads(body))
+        self.shown.setdefault(token, set()).add(headers.get("authorization"))
+        self._came.set()
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\nok")
+        await writer.drain()
+        writer.close()
+
+
+class SuiteClient:
+    """One agent in one binding; `hook` is where its pushes may go."""
+
+    def __init__(self, http: httpx.AsyncClient, url: str, binding: str, hook: Hook) -> None:
         self.http = http
+        self.hook = hook
         self.url = url.rstrip("/")
         self.binding = binding
 
@@ -58,7 +101,8 @@ class SuiteClient:
         rest = {key: value for key, value in params.items() if key not in named}
         url = self.url + path.format(**named)
         if verb == "POST":
-            return self.http.build_request(verb, url, json=rest if rest or "{" not in path else None, headers=headers)
+            bare = not rest and ":" in path.partition("}")[2]  # an act on a task has a body only if it says something
+            return self.http.build_request(verb, url, json=None if bare else rest, headers=headers)
         return self.http.build_request(verb, url, params=rest or None, headers=headers)
 
     async def ask(self, method: str, headers: dict[str, str] = VERSION, **params: Any) -> Told:

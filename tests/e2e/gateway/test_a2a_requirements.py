@@ -21,12 +21,13 @@ from a2a.types import ListTasksRequest, Role, SendMessageRequest
 
 from tests.e2e.gateway.desk import DEADLINE_S, HERE, Desk, listens, wait_for
 from tests.e2e.gateway.suite_checks import CHECKS, card_checks, made
-from tests.e2e.gateway.suite_client import SuiteClient, message
+from tests.e2e.gateway.suite_client import Hook, SuiteClient, message
 from tests.ports import free_port
 
 BINDINGS = ("JSONRPC", "HTTP+JSON")
 POLICY = """
-@id("suite") permit(principal, action in [Action::"send_message", Action::"peer_task"], resource is Peer);
+@id("suite") permit(principal, action in
+    [Action::"send_message", Action::"peer_task", Action::"peer_push"], resource is Peer);
 """
 
 
@@ -45,12 +46,13 @@ class SuiteCity(Desk):
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         super().__init__(folder, stack)
-        self.agent_port, self.bridge_port = free_port(), free_port()
+        self.agent_port, self.bridge_port, self.hook_port = free_port(), free_port(), free_port()
         at = f"http://127.0.0.1:{self.agent_port}"
-        card = f"card: {at}/.well-known/agent-card.json, callers: [clerk]"
+        ours = f"push: 'http://127.0.0.1:{self.port}'"
+        card = f"card: {at}/.well-known/agent-card.json, callers: [clerk], {ours}"
         file = folder / "citywatch.yaml"
         file.write_text(
-            file.read_text()
+            file.read_text().replace("  clerk:\n", f"  clerk:\n    push: http://127.0.0.1:{self.hook_port}/hook\n")
             + f"peers:\n  rpc: {{url: {at}/a2a, {card}}}\n  rest: {{url: {at}/rest, binding: HTTP+JSON, {card}}}\n"
         )
         (folder / "policies" / "suite.cedar").write_text(POLICY)
@@ -76,8 +78,13 @@ class SuiteCity(Desk):
     async def client(self, way: Way, binding: str) -> AsyncIterator[SuiteClient]:
         headers = {"Authorization": f"Bearer {self.papers}"} if way.name == "gateway" else {}
         direct = {"JSONRPC": "/a2a", "HTTP+JSON": "/rest"}[binding]
-        async with httpx.AsyncClient(headers=headers, timeout=DEADLINE_S) as http:
-            yield SuiteClient(http, self.base(way) + ("" if way.peer else direct), binding)
+        hook = Hook()
+        await hook.open(self.hook_port)
+        try:
+            async with httpx.AsyncClient(headers=headers, timeout=DEADLINE_S) as http:
+                yield SuiteClient(http, self.base(way) + ("" if way.peer else direct), binding, hook)
+        finally:
+            await hook.close()
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +173,8 @@ async def test_nothing_below_an_agents_address_needs_no_papers(city: SuiteCity) 
             ("POST", f"/tasks/{task['id']}:subscribe"),
             ("GET", "/.well-known/agent-card.json"),
             ("GET", "/extendedAgentCard"),
+            ("POST", f"/tasks/{task['id']}/pushNotificationConfigs"),
+            ("DELETE", f"/tasks/{task['id']}/pushNotificationConfigs/x"),
         ):
             told = await stranger.request(verb, base + path, headers={"A2A-Version": "1.0"})
             assert told.status_code == 401, path
@@ -183,3 +192,14 @@ def test_a_bridge_that_has_no_gateway_says_so_in_the_binding_that_was_asked_in(c
         finally:
             bridge.terminate()
             bridge.wait(DEADLINE_S)
+
+
+async def test_who_pushes_without_the_secret_is_told_nothing(city: SuiteCity) -> None:
+    """The attack: an address is seen in somebody's log, or guessed."""
+    at = f"http://127.0.0.1:{city.port}/a2a-push/"
+    async with httpx.AsyncClient(timeout=DEADLINE_S) as http:
+        for address in ("0" * 64, "", "../mcp/desk", "x" * 400):
+            for headers in ({}, {"Authorization": "Bearer guess"}, {"X-A2A-Notification-Token": "guess"}):
+                told = await http.post(at + address, content=b"{}", headers=headers)
+                assert told.status_code in (401, 404), address
+        assert (await http.get(at + "0" * 64)).status_code == 404

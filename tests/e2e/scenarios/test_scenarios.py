@@ -22,7 +22,7 @@ from examples.support_desk.screen import Screen
 
 STOPS: dict[str, set[str]] = {
     "inter_agent_injection": {"beyond_grant"},
-    "identity_spoofing": {"server_unknown", "tool_changed", "credential_missing"},
+    "identity_spoofing": {"server_unknown", "upstream_unavailable", "tool_changed", "credential_missing"},
     "trust_exploitation": {"approval_required"},
     "prompt_worm": {"forbidden"},
 }
@@ -60,7 +60,7 @@ def test_the_attack_works_undefended_and_fails_and_the_honest_variant_goes_throu
     assert [fact.label for fact in undefended.facts] == [fact.label for fact in defended.facts]
     assert "verified: " in told
     decided = [one.act.decision for one in defended.stopped if one.act.decision]
-    assert (f"$ citywatch why {decided[0]}" if decided else "  rejected ") in told, f"seed {seed}: {told}"
+    assert f"$ citywatch why {decided[0]}" in told, f"seed {seed}: {told}"
     headings = [line[:1] for line in told.splitlines() if line[:1].isdigit()]
     assert headings == ["1", "2", "3", "4", "5", "6"]
     assert "\x1b" not in told

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from citywatch.main.assembly import GATEWAY_TTL_MS
-from citywatch.main.gateway import is_due
+from citywatch.main.trust import is_due
 
 
 def test_a_new_key_is_due_at_half_of_the_certificates_life_and_not_before() -> None:

@@ -22,6 +22,7 @@ from citywatch.adapters.gateway.door import Door
 from citywatch.adapters.gateway.event import format_event
 from citywatch.adapters.gateway.protocol import Peer
 from citywatch.adapters.gateway.shares import Shares
+from citywatch.adapters.gateway.writing import JSON, Send, write
 from citywatch.core.call import Call, Direction
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
@@ -36,11 +37,9 @@ from citywatch.service.streams import LISTEN
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Route = Callable[[bytes], Awaitable[tuple[int, str, bytes]]]
 ProvenRoute = Callable[[Credential, bytes], Awaitable[tuple[int, str, bytes]]]
 
-JSON = b"application/json"
 UNPROVEN_BODY = MAX_REQUEST_BYTES
 """The largest body that is taken from a peer without papers: a renewal's."""
 UNPROVEN_PLACES = 64
@@ -67,6 +66,7 @@ class Gateway:
         closed: Callable[[], Unavailable | None],
         proven: Mapping[tuple[str, str], ProvenRoute] = {},
         cards: peers.Cards | None = None,
+        pushed: peers.Pushed | None = None,
     ) -> None:
         """`closed` gives the reason why nothing may go through just now, if there is one.
 
@@ -80,6 +80,7 @@ class Gateway:
         self.routes = routes
         self.proven = proven
         self.cards = cards
+        self.pushed = pushed
         self.hosts = hosts
         self.closed = closed
         self.in_flight = 0
@@ -94,7 +95,7 @@ class Gateway:
         calls = scope["path"].startswith(("/mcp/", "/a2a/"))
         if self.draining or (calls and self.in_flight >= self.max_in_flight):
             code = Code.DRAINING if self.draining else Code.OVERLOADED
-            await _write(send, 503, mcp.turned_away(None, code))
+            await write(send, 503, mcp.turned_away(None, code))
             return
         peer: Peer = scope["state"]["peer"]
         self.in_flight += calls
@@ -103,7 +104,7 @@ class Gateway:
             await self._route(scope, receive, send, peer)
         except _TooSlow:
             extra = [(b"connection", b"close")]
-            await _write(send, 408, b'{"error":"the body took too long"}', JSON, extra)
+            await write(send, 408, b'{"error":"the body took too long"}', JSON, extra)
         except asyncio.CancelledError:
             # The caller went away, or we are stopping; whatever was forwarded has been closed in the log.
             return
@@ -113,7 +114,7 @@ class Gateway:
 
     async def _route(self, scope: Scope, receive: Receive, send: Send, peer: Peer) -> None:
         if not self._addressed_to_us(scope["headers"]):
-            await _write(send, 403, b'{"error":"this host or origin is not the gateway\'s"}')
+            await write(send, 403, b'{"error":"this host or origin is not the gateway\'s"}')
             return
         path: str = scope["path"]
         if path.startswith("/mcp/"):
@@ -122,13 +123,16 @@ class Gateway:
         if path.startswith("/a2a/"):
             await self._a2a(scope, receive, send, peer)
             return
+        if path.startswith(peers.PUSH) and self.pushed is not None:
+            await self._push(self.pushed, scope, receive, send, peer)
+            return
         proven = self.proven.get((scope["method"], path))
         if proven is not None:
             await self._proven(proven, scope, receive, send, peer)
             return
         route = self.routes.get((scope["method"], path))
         if route is None:
-            await _write(send, 404, b'{"error":"not found"}')
+            await write(send, 404, b'{"error":"not found"}')
             return
         try:
             body = b""
@@ -138,7 +142,7 @@ class Gateway:
         except (Malformed, Refused, Unavailable) as failure:
             await self._turn_away(send, failure, None, peer, "", said_by=_status(failure))
             return
-        await _write(send, status, reply, media.encode())
+        await write(send, status, reply, media.encode())
 
     async def _proven(self, route: ProvenRoute, scope: Scope, receive: Receive, send: Send, peer: Peer) -> None:
         """An address of our own that only somebody with papers may use; who that is, the handler is told."""
@@ -155,7 +159,7 @@ class Gateway:
             worded = token_request.turned_away if scope["path"] == TOKEN_PATH else mcp.turned_away
             await self._turn_away(send, failure, None, peer, "", said_by=_status(failure), worded=worded)
             return
-        await _write(send, status, reply, media.encode(), [(b"cache-control", b"no-store")])
+        await write(send, status, reply, media.encode(), [(b"cache-control", b"no-store")])
 
     def _addressed_to_us(self, headers: list[tuple[bytes, bytes]]) -> bool:
         """Whether Host, and Origin if a browser sent one, are names of ours.
@@ -195,7 +199,7 @@ class Gateway:
                 credential = await approach.enter(b"")
                 outcome = await self._session(server, scope["headers"], method, credential)
             else:
-                await _write(send, 405, b"", extra=[(b"allow", b"POST, GET, DELETE")])
+                await write(send, 405, b"", extra=[(b"allow", b"POST, GET, DELETE")])
                 return
         except (Malformed, Refused, Unavailable) as failure:
             await self._turn_away(send, failure, message, peer, server)
@@ -214,7 +218,7 @@ class Gateway:
             if asked.peer not in self.exchange.enforcer.rules.peers:
                 raise Refused(Code.SERVER_UNKNOWN, f"`{asked.peer[:80]}` is not an agent of this gateway's file")
             if asked.allow is not None or (asked.is_card and self.cards is None):
-                await _write(send, 405, b"", extra=[(b"allow", asked.allow or b"POST")])
+                await write(send, 405, b"", extra=[(b"allow", asked.allow or b"POST")])
                 return
             if asked.is_card and self.cards is not None:
                 host = next(value for key, value in scope["headers"] if key == b"host").decode("latin-1")
@@ -233,14 +237,26 @@ class Gateway:
             return
         await self._deliver(send, receive, outcome, asked.media(outcome.status))
 
+    async def _push(self, pushed: peers.Pushed, scope: Scope, receive: Receive, send: Send, peer: Peer) -> None:
+        """What a peer pushes: it has no papers of ours, but the address and the secret of one configuration."""
+        try:
+            if (why := self.closed()) is not None:
+                raise why
+            take = await pushed(*peers.shown(scope["method"], scope["path"], scope["headers"]))
+            await take(await self._body(receive, self.limits.size, self.anteroom.place(self.body_time)))
+        except (Malformed, Refused, Unavailable) as failure:
+            await self._turn_away(send, failure, None, peer, "", worded=peers.push_refused, statuses=peers.push_status)
+            return
+        await write(send, 204, b"", None)
+
     async def _card(self, send: Send, card: bytes, headers: list[tuple[bytes, bytes]]) -> None:
         """# SPEC: A2A 1.0 §8.6: a card names its version; each use asks again whether it is still the approved one."""
         tag = peers.etag(card)
         extra = [(b"etag", tag), (b"cache-control", b"private, max-age=0, must-revalidate")]
         if any(name == b"if-none-match" and value == tag for name, value in headers):
-            await _write(send, 304, b"", None, extra)
+            await write(send, 304, b"", None, extra)
             return
-        await _write(send, 200, card, extra=extra)
+        await write(send, 200, card, extra=extra)
 
     async def _post(
         self, server: str, headers: list[tuple[bytes, bytes]], message: jsonrpc.Message, credential: Credential
@@ -326,7 +342,7 @@ class Gateway:
         extra = [] if outcome.session is None else [(b"mcp-session-id", outcome.session.encode())]
         extra += [(b"retry-after", b"%d" % outcome.retry_s)] if outcome.retry_s else []
         if outcome.stream is None:
-            await _write(send, outcome.status, outcome.body, media if outcome.body else None, extra)
+            await write(send, outcome.status, outcome.body, media if outcome.body else None, extra)
             return
         headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store"), *extra]
         begun = False
@@ -363,7 +379,7 @@ class Gateway:
         found = statuses(code)
         status = said_by if found == 200 else found
         extra = [(b"www-authenticate", b"Bearer")] if status == 401 else []
-        await _write(send, status, worded(message, code, detail), JSON, extra)
+        await write(send, status, worded(message, code, detail), JSON, extra)
 
 
 def _host_of(authority: str) -> str:
@@ -381,15 +397,3 @@ def _said(failure: Malformed | Refused | Unavailable) -> tuple[Code, str]:
 def _status(failure: Exception) -> int:
     """Of what is said at an address of our own, where no JSON-RPC says for itself that it is a refusal."""
     return 503 if isinstance(failure, Unavailable) else 403
-
-
-async def _write(
-    send: Send, status: int, body: bytes, media: bytes | None = JSON, extra: list[tuple[bytes, bytes]] | None = None
-) -> None:
-    headers = [(b"content-length", str(len(body)).encode())]
-    if media is not None and body:
-        headers.append((b"content-type", media))
-    if extra:
-        headers += extra
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

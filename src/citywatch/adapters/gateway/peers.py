@@ -9,15 +9,15 @@ verified credential behind it; what it asks was read from its path, query and bo
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 import msgspec
 
 from citywatch.core.call import Call, Direction
 from citywatch.core.canonical import canonical
-from citywatch.core.errors import Code, Malformed
+from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.identity.credential import Credential
-from citywatch.core.wire import a2a, a2a_errors, a2a_rest, jsonrpc, mcp
+from citywatch.core.wire import a2a, a2a_errors, a2a_push, a2a_rest, jsonrpc, mcp
 from citywatch.core.wire.jsonrpc import Limits, Message, Request
 from citywatch.service.exchange import Exchange
 from citywatch.service.replies import Delivery, Outcome
@@ -27,6 +27,9 @@ Cards = Callable[[str, Credential, str], Awaitable[bytes]]
 """The card of a peer as this caller may have it, by the address under which it reached us; raises `Refused` for one
 that nobody approved, or that changed."""
 Headers = list[tuple[bytes, bytes]]
+PUSH = "/a2a-push/"
+Pushed = Callable[[str, Sequence[str]], Awaitable[Callable[[bytes], Awaitable[None]]]]
+"""What takes a push to an address with one of these secrets; raises `Refused` where there is none such."""
 
 
 class Asked:
@@ -100,10 +103,33 @@ class Asked:
         return a2a_rest.told(body, status) if self.is_rest else (status if status in (401, 403) else 200, body)
 
 
+def shown(verb: str, path: str, headers: Headers) -> tuple[str, list[str]]:
+    """The address that somebody pushes to, and the secrets that they show."""
+    if verb != "POST":
+        raise Refused(Code.METHOD_UNKNOWN, "pushes are posted")
+    bearers = [value for name, value in headers if name == b"authorization"]
+    tokens = [value for name, value in headers if name == b"x-a2a-notification-token"]
+    secrets = [*(one.removeprefix(b"Bearer ") for one in bearers), *tokens]
+    return path.removeprefix(PUSH), [one.decode("latin-1") for one in secrets[:4]]
+
+
+def push_refused(message: Message | None, code: Code, detail: str) -> bytes:
+    """Tell a peer that its push was not taken, and no more than that."""
+    return a2a_rest.turned_away(code)[1]
+
+
+def push_status(code: Code) -> int:
+    """The HTTP status under which that goes out."""
+    return a2a_rest.turned_away(code)[0]
+
+
 async def said(exchange: Exchange, asked: Asked, message: Message, credential: Credential) -> Outcome:
     """Carry one request to a peer, and what comes of it back."""
     a2a.check_version(asked.headers)
     reading = a2a.read_request(message)
+    message, target = a2a_push.parted(message)
+    if target is not None:
+        reading = a2a.read_request(message)  # without the agent's secrets, which no policy and no log sees
     call = Call(
         id=exchange.enforcer.chance.call_id(),
         direction=Direction.TO_SERVER,
@@ -120,7 +146,7 @@ async def said(exchange: Exchange, asked: Asked, message: Message, credential: C
         things=reading.things,
         type=reading.type,
     )
-    return asked.told(await exchange.request(call, credential, {"a2a-version": a2a.VERSION}))
+    return asked.told(await exchange.request(call, credential, {"a2a-version": a2a.VERSION}, target))
 
 
 def _is_json(raw: bytes, limits: Limits) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from citywatch.adapters.upstream.credential import Credential, from_environment, from_file
 from citywatch.adapters.upstream.http import HttpUpstream
+from citywatch.adapters.upstream.recipient import HttpRecipient
 from citywatch.adapters.upstream.rest import RestUpstream
 from citywatch.adapters.upstream.sandbox import check_apart
 from citywatch.adapters.upstream.settings import Bounds, HttpServer, Patience, StdioServer
@@ -15,6 +16,7 @@ from citywatch.adapters.upstream.stdio import StdioUpstream
 __all__ = [
     "Bounds",
     "Credential",
+    "HttpRecipient",
     "HttpServer",
     "HttpUpstream",
     "Patience",

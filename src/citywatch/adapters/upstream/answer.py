@@ -62,6 +62,7 @@ class HttpAnswer:
         "kinds",
         "media",
         "queued",
+        "reads",
         "ready",
         "retry_ms",
         "session",
@@ -77,6 +78,7 @@ class HttpAnswer:
         self.retry_ms: int | None = None
         self.kind = ""
         self.kinds = MESSAGES
+        self.reads = True
         self.ready = ready
         self.complete = False
         self.size = 0
@@ -196,6 +198,8 @@ class HttpAnswer:
     def _settle(self, body: bytes) -> None:
         if 300 <= self.status < 400:
             raise Unavailable(Code.UPSTREAM_UNAVAILABLE, "the server answered with a redirect, which is never followed")
+        if not self.reads:
+            return
         if self.status in (401, 403):
             raise Unavailable(
                 Code.UPSTREAM_UNAVAILABLE, f"the server refused the gateway's credential (status {self.status})"

@@ -38,13 +38,23 @@ class Owner(Protocol):
 class Connection(asyncio.Protocol):
     """Asks one thing at a time. `deadline` is when `expire` will give up on it."""
 
-    def __init__(self, caller: str, owner: Owner, patience: Patience, bounds: Bounds, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        caller: str,
+        owner: Owner,
+        patience: Patience,
+        bounds: Bounds,
+        now: Callable[[], float],
+        *,
+        reads: bool = True,
+    ) -> None:
         self.caller = caller
         self.deadline = _NEVER
         self.idle_since = 0.0
         self._owner = owner
         self._patience = patience
         self._bounds = bounds
+        self._reads = reads
         self._now = now
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
@@ -80,6 +90,7 @@ class Connection(asyncio.Protocol):
         if self._transport is None or not self.usable:
             raise Broken("the connection is closed", False)
         answer = self._answer = HttpAnswer(self, self._loop.create_future(), self._bounds.answer, listening=listening)
+        answer.reads = self._reads
         self._silence = self._patience.listen if listening else self._patience.idle
         self._received = 0
         self._in_body = self._framed = self._done = self._reusable = False
@@ -217,7 +228,7 @@ class Connection(asyncio.Protocol):
             return
         self._in_body = True
         self._answer.status = status
-        if self._answer.kind == "text/event-stream" and status == 200:
+        if self._answer.kind == "text/event-stream" and status == 200 and self._reads:
             self.deadline = self._now() + self._silence
             self._answer.begin_stream()
 

@@ -13,7 +13,7 @@ import asyncio
 import re
 import ssl
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -21,6 +21,7 @@ from citywatch.adapters.upstream.answer import Broken, HttpAnswer
 from citywatch.adapters.upstream.connection import Connection
 from citywatch.adapters.upstream.credential import Credential
 from citywatch.adapters.upstream.settings import HttpServer
+from citywatch.adapters.upstream.trust import Pin, tls, tls_of
 from citywatch.core.errors import Code, Refused, Unavailable
 from citywatch.core.identity.access import AccessToken
 
@@ -46,7 +47,10 @@ class _Pool:
 class HttpUpstream:
     """One server over HTTP. Made and used in one event loop."""
 
-    def __init__(self, server: HttpServer, credential: Credential | None) -> None:
+    def __init__(
+        self, server: HttpServer, credential: Credential | None, pin: Callable[[], Awaitable[Pin]] | None = None
+    ) -> None:
+        """`pin` is asked for each new connection, where a SPIFFE ID and no host's name proves the server."""
         parts = urlsplit(server.url)
         plain = _URL.match(server.url) and parts.scheme in ("http", "https") and parts.hostname
         if not plain or "@" in parts.netloc or parts.fragment:
@@ -57,7 +61,10 @@ class HttpUpstream:
         self._credential = credential
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
-        self._tls = _tls(server.ca) if parts.scheme == "https" else None
+        self._tls = tls(server.ca) if parts.scheme == "https" else None
+        if pin is not None and self._tls is None:
+            raise ValueError(f"`{server.name}` has no TLS to prove itself in")
+        self._pin = pin
         self._authorities: tuple[bytes, ...] | None = None
         if server.shown is not None and self._tls is None:
             raise ValueError(f"`{server.name}` shows nothing without https")
@@ -147,13 +154,20 @@ class HttpUpstream:
         *,
         repeatable: bool,
         token: AccessToken | None = None,
+        own: Mapping[str, str] = {},
     ) -> HttpAnswer:
-        """One request at a path below the server's address; for who has more than one address to speak to."""
+        """One request at a path below the server's address; for who has more than one address to speak to.
+
+        `own` are headers that somebody else chose the values of: each is one line, or `Unavailable`.
+        """
         path, rest = self._place
         start = f"{verb} {path}{below}{rest}accept: application/json, application/a2a+json, text/event-stream\r\n"
         secret = self._secret(token)
         length = "" if body is None else f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
-        head = self._write_head(start + length, headers, None, secret)
+        if not all(_VALUE.match(value) for value in own.values()):
+            raise Unavailable(Code.UPSTREAM_UNAVAILABLE, "what the other side wants to be shown fits in no header")
+        told = "".join(f"{name}: {value}\r\n" for name, value in own.items())
+        head = self._write_head(start + length + told, headers, None, secret)
         request = head + b"\r\n" + (body or b"")
         answer = await self._exchange(caller, request, listening=False, repeatable=repeatable)
         answer.kinds = self.server.kinds
@@ -262,19 +276,26 @@ class HttpUpstream:
     async def _open(self, caller: str) -> Connection:
         loop = asyncio.get_running_loop()
         bounds, patience = self.server.bounds, self.server.patience
-        connection = Connection(caller, self, patience, bounds, loop.time)
+        connection = Connection(caller, self, patience, bounds, loop.time, reads=bool(self.server.kinds))
         # Counted from here on, until `lost`. The pool is looked up anew: making room may have ended an empty one.
         self._pool(caller).open += 1
         self._connections.add(connection)
         try:
             async with asyncio.timeout(patience.connect):
-                await loop.create_connection(
+                pin = None if self._pin is None else await self._pin()
+                transport, _ = await loop.create_connection(
                     lambda: connection,
                     self._host,
                     self._port,
-                    ssl=self._context(),
+                    ssl=self._context() if pin is None else pin.context,
                     server_hostname=self._host if self._tls is not None else None,
                 )
+                if pin is not None:  # INVARIANT: before anything of ours is sent
+                    pin.check(transport.get_extra_info("ssl_object"))
+        except Refused as failure:
+            unproved = Unavailable(Code.UPSTREAM_UNAVAILABLE, f"`{self.server.name}` is another: {failure.detail}")
+            connection.end(unproved)
+            raise unproved from None
         except (OSError, TimeoutError) as failure:
             self.lost(connection)
             why = "took too long" if isinstance(failure, TimeoutError) else type(failure).__name__
@@ -293,7 +314,7 @@ class HttpUpstream:
             return self._tls
         authorities = tuple(self.server.shown.authorities())
         if authorities != self._authorities:
-            self._tls, self._authorities = _tls_of(authorities), authorities
+            self._tls, self._authorities = tls_of(authorities), authorities
         return self._tls
 
     async def _wait(self, pool: _Pool) -> Connection | None:
@@ -367,22 +388,3 @@ class HttpUpstream:
         self._ticking = bool(self._connections)
         if self._ticking:
             loop.call_later(_TICK, self._schedule)
-
-
-def _tls(ca: str | None) -> ssl.SSLContext:
-    """One context for the server's life: to make one takes tens of milliseconds."""
-    context = ssl.create_default_context(cafile=ca)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
-def _tls_of(authorities: Sequence[bytes]) -> ssl.SSLContext:
-    """TLS to who is known by a SPIFFE ID, which no host's name stands for. SPEC: X509-SVID §5."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.check_hostname = False  # `shown` asks whom the certificate names
-    context.set_alpn_protocols(["http/1.1"])
-    if authorities:
-        context.load_verify_locations(cadata=b"".join(authorities))
-    return context

@@ -5,6 +5,7 @@ runs (`program`); which papers it gets is `service.workload`'s.
 """
 
 from citywatch.adapters.workload.accounts import Accounts, folder_mark
+from citywatch.adapters.workload.client import WorkloadClient
 from citywatch.adapters.workload.door import Door, open_door
 from citywatch.adapters.workload.key import WorkloadKey
 from citywatch.adapters.workload.measure import measure_program
@@ -17,6 +18,7 @@ __all__ = [
     "Door",
     "Program",
     "WorkloadApi",
+    "WorkloadClient",
     "WorkloadKey",
     "check_account",
     "check_peer",

@@ -15,8 +15,10 @@ from typing import Any, Final
 import msgspec
 
 from citywatch.core.errors import Malformed
+from citywatch.service.outside import OwnPapers
 
 MAX_REQUEST: Final = 65_536
+MAX_REPLY: Final = 1 << 20
 MAX_DEEP: Final = 32
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
@@ -59,6 +61,26 @@ def parse_validate_request(data: bytes) -> ValidateRequest:
         if number in found:
             found[number] = _text(value)
     return ValidateRequest(found[1], found[2])
+
+
+def parse_certificate_reply(data: bytes) -> OwnPapers:
+    """Read an X509SVIDResponse for its first SVID, which is the default one. SPEC: SPIFFE Workload API §5.3."""
+    svid = next((value for number, value in _fields(data, MAX_REPLY) if number == 1), None)
+    if svid is None:
+        raise Malformed("the reply holds no certificate")
+    found = {1: b"", 2: b"", 3: b"", 4: b""}
+    found |= {number: value for number, value in _fields(svid, MAX_REPLY) if number in found}
+    return OwnPapers(_text(found[1]), _certificates(found[2]), found[3], _certificates(found[4]))
+
+
+def parse_token_bundles(data: bytes) -> dict[str, bytes]:
+    """Read a JWTBundlesResponse: JWKS by trust domain."""
+    bundles: dict[str, bytes] = {}
+    for number, pair in _fields(data, MAX_REPLY):
+        if number == 1:
+            found = {1: b"", 2: b""} | dict(_fields(pair, MAX_REPLY))
+            bundles[_text(found[1])] = found[2]
+    return bundles
 
 
 def format_certificate_reply(
@@ -135,10 +157,30 @@ def _value(value: Any, depth: int) -> bytes:
     raise Malformed("a claim is no JSON")
 
 
-def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
+def _certificates(data: bytes) -> tuple[bytes, ...]:
+    """DER certificates that stand one after the other, each by its own length. SPEC: X.690 §8.1.3."""
+    found, at = [], 0
+    while at < len(data):
+        if len(data) - at < 2 or data[at] != 0x30:
+            raise Malformed("what should be certificates is none")
+        size, head = data[at + 1], 2
+        if size >= 0x80:
+            octets = size & 0x7F
+            if not 0 < octets <= 3 or len(data) - at < 2 + octets:
+                raise Malformed("a certificate ends beyond the message")
+            size, head = int.from_bytes(data[at + 2 : at + 2 + octets], "big"), 2 + octets
+        end = at + head + size
+        if end > len(data):
+            raise Malformed("a certificate ends beyond the message")
+        found.append(data[at:end])
+        at = end
+    return tuple(found)
+
+
+def _fields(data: bytes, most: int = MAX_REQUEST) -> Iterator[tuple[int, bytes]]:
     """Each field that has bytes; one of another kind is none of these messages', whatever its number is."""
-    if len(data) > MAX_REQUEST:
-        raise Malformed(f"a request has at most {MAX_REQUEST} bytes")
+    if len(data) > most:
+        raise Malformed(f"a message has at most {most} bytes")
     at = 0
     while at < len(data):
         tag, at = _read_varint(data, at)

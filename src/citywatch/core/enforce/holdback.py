@@ -15,7 +15,7 @@ INVARIANTS
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -35,13 +35,21 @@ MAX_READ: Final = 1 << 20
 """Characters after which a kind's texts begin anew, so that the bounds of a window are never reached."""
 
 
+Spoken = Callable[[Any], list[tuple[int, str]]]
+"""The texts of a message that somebody reads, in their order, each with its number among all leaves."""
+
+
 class Ready(msgspec.Struct, frozen=True):
-    """A message that goes on: `token` is the caller's, `value` what is left of it; or why it may not (`withheld`)."""
+    """A message that goes on: `token` is the caller's, `value` what is left of it; or why it may not (`withheld`).
+
+    `known` are the places of what reaches into it from others, by leaf: for who takes it out of the whole themselves.
+    """
 
     token: Any
     value: Any
     redacted: tuple[str, ...] = ()
     withheld: str = ""
+    known: Mapping[int, Sequence[Signal]] = {}
 
 
 class _Held(msgspec.Struct):
@@ -72,15 +80,17 @@ class _Reading(msgspec.Struct):
 class Holdback:
     """One stream. `push` what comes, and pass on what `push` and `end` return."""
 
-    def __init__(self, ruling: Ruling) -> None:
+    def __init__(self, ruling: Ruling, spoken: Spoken | None = None) -> None:
+        """`spoken` are the texts of a message that are read with those of others; by default, all but its frame's."""
         self._ruling = ruling
+        self._spoken = spoken or _spoken
         self._readings: dict[str, list[_Reading]] = {}
         self._last: dict[str, str] = {}
         self._queue: deque[_Held] = deque()
 
     def push(self, token: Any, kind: str, value: Any, *, waits: bool = True) -> list[Ready]:
         """Take a message in. `kind` says with which others it is read as one; one that cannot wait goes on at once."""
-        text = _text_of(value)
+        text = self._text_of(value)
         places = self._begin(kind, value, text)
         self._queue.append(_Held(token, kind, value, places, places[-1][1] + places[-1][2] if places else 0, {}))
         for reading in self._readings[kind]:
@@ -90,14 +100,16 @@ class Holdback:
         first, *others = self._readings[kind]
         self._readings[kind] = [first, *(one for one in others if one.window.safe == 0)]
         self._last[kind] = text[-1:] or self._last.get(kind, "")
+        if not waits:
+            self._note_all()  # what ends here ends, as far as anybody knows who gets it now
         return self._release(everything=not waits)
 
     def end(self, value: Any = None) -> list[Ready]:
         """The stream is over, with this reply: everything goes on."""
-        text = _text_of(value)
+        text = self._text_of(value)
+        self._note_all()
         for kind, readings in self._readings.items():
             for one in readings:
-                self._note(kind, close(one.window, None).found, one.begin)
                 self._note(kind, close(one.window, None, text).found, one.begin)
         self._readings.clear()
         self._last.clear()
@@ -106,7 +118,7 @@ class Holdback:
     def known(self, value: Any) -> Mapping[int, Sequence[Signal]]:
         """Where in this reply something ends that began in the stream before it, by leaf. Changes nothing."""
         found: dict[int, list[Signal]] = {}
-        text, places = _text_of(value), _places(value, 0)
+        text, places = self._text_of(value), self._places(value, 0)
         for readings in self._readings.values():
             for one in readings:
                 read = one.window.read
@@ -133,7 +145,13 @@ class Holdback:
                 self._note(kind, close(one.window, None).found, one.begin)
             if len(readings) <= MAX_READINGS:
                 readings.append(_Reading(open_window(Channel.DATA), readings[0].end))
-        return _places(value, readings[0].end)
+        return self._places(value, readings[0].end)
+
+    def _note_all(self) -> None:
+        """What is found if no text goes on."""
+        for kind, readings in self._readings.items():
+            for one in readings:
+                self._note(kind, close(one.window, None).found, one.begin)
 
     def _note(self, kind: str, signals: Sequence[Signal], begin: int) -> None:
         for signal in signals:
@@ -151,8 +169,18 @@ class Holdback:
         while self._queue and (everything or len(self._queue) > MAX_HELD or self._settled(self._queue[0])):
             held = self._queue.popleft()
             sifted = sift(held.value, self._ruling, held.known)
-            ready.append(Ready(held.token, sifted.value, counted(sifted.found), sifted.withheld))
+            ready.append(Ready(held.token, sifted.value, counted(sifted.found), sifted.withheld, held.known))
         return ready
+
+    def _text_of(self, value: Any) -> str:
+        return "".join(text for _, text in self._spoken(value))
+
+    def _places(self, value: Any, at: int) -> tuple[tuple[int, int, int], ...]:
+        found: list[tuple[int, int, int]] = []
+        for number, text in self._spoken(value):
+            found.append((number, at, len(text)))
+            at += len(text)
+        return tuple(found)
 
     def _settled(self, held: _Held) -> bool:
         return all(held.end <= one.safe for one in self._readings[held.kind])
@@ -174,15 +202,3 @@ def _spoken(value: Any) -> list[tuple[int, str]]:
     """The texts of a message that somebody reads, in their order, each with its number among all leaves."""
     leaves = enumerate(leaves_of(value))
     return [(number, leaf.text) for number, leaf in leaves if leaf.is_text and leaf.under not in _FRAME]
-
-
-def _text_of(value: Any) -> str:
-    return "".join(text for _, text in _spoken(value))
-
-
-def _places(value: Any, at: int) -> tuple[tuple[int, int, int], ...]:
-    found: list[tuple[int, int, int]] = []
-    for number, text in _spoken(value):
-        found.append((number, at, len(text)))
-        at += len(text)
-    return tuple(found)

@@ -9,7 +9,10 @@ asked after it. INVARIANTS
 2. Where a peer has declared skills, a message names one of them: none and another are refused.
 3. A task or a conversation is its receiver's alone, under the registration that received it. Who is given a name later
    inherits nothing.
-4. What an agent is not to have is looked for in whole replies: where there is a ruling, there are no streams.
+4. A push goes to the address that the file gives the agent, and to no other: an address in a message is somebody's
+   wish, and could be inside of our own network.
+5. What an agent is not to have is looked for in whole replies and in streams (`streamed`), and not across pushes: where
+   there is a ruling, there are none.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ from citywatch.core.call import Call, Deny, Reason
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.errors import Code
 from citywatch.core.identity.registration import AgentRow
-from citywatch.core.wire import a2a
+from citywatch.core.manifest import Peer
+from citywatch.core.wire import a2a, a2a_push
 
 Key = tuple[str, str]
 THING = "peer"
@@ -75,8 +79,23 @@ def unspoken(call: Call, rules: Rules, agent: AgentRow | None, things: Mapping[K
     if a2a.sends(call.method) and offered and call.name not in offered:  # INVARIANT: 2.
         detail = f"name one of its skills in the metadata, as `{a2a.SKILL}`: {', '.join(offered[:16])}"
         return Deny(Reason(Code.NO_PERMIT, detail=detail))
+    if (refusal := _unpushed(call, caller, peer, rules)) is not None:
+        return refusal
     if agent is None or any(things.get(key) != owner_of(agent) for key in thing_rows(call)):  # INVARIANT: 3.
         return Deny(Reason(Code.PEER_TASK_UNKNOWN))
-    if a2a.streams(call.method) and not rules.cleared(caller).is_open and not rules.observe:  # INVARIANT: 4.
-        return Deny(Reason(Code.CONTENT_WITHHELD, detail="a stream is not looked through: use `SendMessage`"))
+    return None
+
+
+def _unpushed(call: Call, caller: str, peer: Peer, rules: Rules) -> Deny | None:
+    """# INVARIANT: 4 and 5."""
+    wanted = a2a_push.asked(call)
+    if wanted is None and call.method not in a2a_push.METHODS:
+        return None
+    own = peer.pushes.get(caller)
+    if not peer.push or own is None:
+        return Deny(Reason(Code.PUSH_UNSUPPORTED, detail="the file names no `push` for both this peer and this agent"))
+    if wanted is not None and wanted["url"] != own:
+        return Deny(Reason(Code.PUSH_ADDRESS_UNKNOWN))
+    if wanted is not None and not rules.cleared(caller).is_open and not rules.observe:
+        return Deny(Reason(Code.CONTENT_WITHHELD, detail="pushes are not looked through as one: use `SendMessage`"))
     return None

@@ -211,6 +211,12 @@ _TO_AGENT: Mapping[str, tuple[str, ...]] = {
 
 _TO_PEER: Mapping[str, tuple[str, ...]] = {
     "send_message": ("SendMessage", "SendStreamingMessage"),
+    "peer_push": (
+        "CreateTaskPushNotificationConfig",
+        "GetTaskPushNotificationConfig",
+        "ListTaskPushNotificationConfigs",
+        "DeleteTaskPushNotificationConfig",
+    ),
     "peer_task": ("GetTask", "ListTasks", "CancelTask", "SubscribeToTask"),
 }
 EXCHANGE = "exchange_token"

@@ -9,7 +9,7 @@ them from here.
 
 INVARIANTS
 1. Any bytes give a reading, `Malformed` or `Refused`, never another error.
-2. What is not in the table is refused; push notifications are refused by name (ADR 24).
+2. What is not in the table is refused.
 3. A part has one content, and it is in the message: a link is fetched by nobody, for whoever wrote it chose where to.
 4. The members of our metadata that only a gateway may write are taken from no agent.
 5. What a sender hands on (`HANDED`, a chain for the receiver) is a part of what it says: whoever may not see the one
@@ -32,6 +32,7 @@ from citywatch.core.call import Call, Effect
 from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.wire.a2a_errors import read_info, refusal
 from citywatch.core.wire.a2a_list import LIST, read_filter
+from citywatch.core.wire.a2a_push import CREATE, INLINE, WITHIN, check_config
 from citywatch.core.wire.a2a_results import (
     PLAIN_ID,
     WORDS,
@@ -161,8 +162,6 @@ def read_request(message: Message) -> Reading:
     """What an agent asks of another. Raises `Malformed` or `Refused`."""
     if not isinstance(message, Request):
         raise Malformed("an A2A message is a request, with an `id`")
-    if message.method in _PUSH:
-        raise Refused(Code.PUSH_UNSUPPORTED, f"`{message.method}` is not carried by this gateway")
     if message.method == _EXTENDED:
         raise Refused(Code.CARD_UNSUPPORTED, "what an agent adds to its card for some callers, nobody approved")
     row = _METHODS.get(message.method)
@@ -175,6 +174,8 @@ def read_request(message: Message) -> Reading:
     things = _sent(params) if row.sends else _named(params)
     if row.method == LIST:
         read_filter(params)
+    if row.method == CREATE:
+        check_config(params)
     if HANDED in metadata:
         _links(metadata, HANDED)
     skill = metadata.get(SKILL)
@@ -185,7 +186,7 @@ def read_request(message: Message) -> Reading:
         raise Malformed(f"`{TYPE}` in `metadata` is the name of a type of message")
     return Reading(
         row=row,
-        name=skill if row.sends else params.get("id"),
+        name=skill if row.sends else params.get("taskId", params.get("id")),
         arguments=visible(params),
         things=things,
         task=_task(metadata),
@@ -260,11 +261,11 @@ GetTask              | read         | id:text! historyLength:integer metadata:ob
 ListTasks            | read         | contextId:text status:text pageSize:integer pageToken:text historyLength:integer statusTimestampAfter:text includeArtifacts:flag metadata:object
 CancelTask           | write        | id:text! metadata:object
 SubscribeToTask      | read         | id:text! metadata:object
+CreateTaskPushNotificationConfig | write | taskId:text! id:text url:text! token:text authentication:object metadata:object
+GetTaskPushNotificationConfig    | read  | taskId:text! id:text! metadata:object
+ListTaskPushNotificationConfigs  | read  | taskId:text! pageSize:integer pageToken:text metadata:object
+DeleteTaskPushNotificationConfig | write | taskId:text! id:text! metadata:object
 """  # noqa: E501
-_PUSH: Final = frozenset(
-    f"{verb}TaskPushNotificationConfig{end}"
-    for verb, end in (("Create", ""), ("Get", ""), ("List", "s"), ("Delete", ""))
-)
 _EXTENDED: Final = "GetExtendedAgentCard"
 _SENDING: Final = frozenset(("SendMessage", "SendStreamingMessage"))
 _CARRYING: Final = _SENDING | {"CancelTask"}
@@ -306,6 +307,7 @@ _CONFIGURATION: Final = (
 )
 _MESSAGE_MEMBERS: Final = _pairs(_MESSAGE)
 _CONFIGURED: Final = _pairs(_CONFIGURATION)
+_WITHIN: Final = _pairs(WITHIN)
 
 
 def _sent(params: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -313,8 +315,9 @@ def _sent(params: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     message, configuration = params["message"], params.get("configuration", _EMPTY)
     _members(message, _MESSAGE_MEMBERS, _needed(_MESSAGE), "message")
     _members(configuration, _CONFIGURED, (), "configuration")
-    if "taskPushNotificationConfig" in configuration:
-        raise Refused(Code.PUSH_UNSUPPORTED, "`taskPushNotificationConfig` is not carried by this gateway")
+    if INLINE in configuration:
+        _members(configuration[INLINE], _WITHIN, _needed(WITHIN), INLINE)
+        check_config(configuration[INLINE])
     _texts(configuration.get("acceptedOutputModes", []), "acceptedOutputModes")
     if message["role"] != "ROLE_USER":
         raise Malformed("the `role` of a message that is sent is `ROLE_USER`")
@@ -331,7 +334,8 @@ def _sent(params: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def _named(params: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    return _identified([("task", params["id"])] if "id" in params else [])
+    named = params.get("taskId", params.get("id"))
+    return _identified([] if named is None else [("task", named)])
 
 
 def _identified(found: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:

@@ -86,16 +86,17 @@ def _state(response: Response) -> str | None:
     """The state in which this message says that the task is: none at all after a message or a failure, empty for a
     piece of an artifact."""
     result = response.result
-    if result is None or "message" in result:
+    if result is None or result.keys() == {"message"}:
         return None
-    body = result.get("task") or result.get("statusUpdate")
-    state: str = "" if body is None else body["status"]["state"]
+    state: str = next(
+        (body["status"]["state"] for key, body in result.items() if len(result) == 1 and key in _STATED), ""
+    )
     return state
 
 
 def _bodies(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    inner = [result[key] for key in _STREAMED if key in result]
-    return inner or [result]
+    """What a checked result is about: the one thing in it, or itself (a task may have members of any name)."""
+    return [value for key, value in result.items() if key in _STREAMED] if len(result) == 1 else [result]
 
 
 def _expect(holds: bool, otherwise: str) -> None:
@@ -151,6 +152,7 @@ def _checked_piece(value: object) -> None:
 
 _SENT: Final[Mapping[str, Callable[[object], None]]] = {"task": _checked_task, "message": _checked_message}
 _STREAMED: Final = {**_SENT, "statusUpdate": _checked_update, "artifactUpdate": _checked_piece}
+_STATED: Final = frozenset(("task", "statusUpdate"))
 STATES: Final = frozenset(
     f"TASK_STATE_{one}"
     for one in "SUBMITTED WORKING COMPLETED FAILED CANCELED INPUT_REQUIRED REJECTED AUTH_REQUIRED".split()
@@ -164,6 +166,21 @@ def _checked_list(result: Mapping[str, Any]) -> None:
     _expect(type(result.get("tasks")) is list, "`tasks` is no list")
     for one in result["tasks"]:
         _checked_task(one)
+
+
+def _checked_config(result: Mapping[str, Any]) -> None:
+    _expect(all(type(result.get(key)) is str for key in ("id", "taskId", "url")), "it is no configuration for pushes")
+
+
+def _checked_configs(result: Mapping[str, Any]) -> None:
+    _expect(type(result.get("configs")) is list, "`configs` is no list")
+    for one in result["configs"]:
+        _expect(type(one) is dict, "a configuration is no object")
+        _checked_config(one)
+
+
+def _checked_nothing(result: Mapping[str, Any]) -> None:
+    _expect(not result, "it is not empty")
 
 
 def _one_of(kinds: Mapping[str, Callable[[object], None]]) -> Callable[[Mapping[str, Any]], None]:
@@ -182,4 +199,8 @@ _CHECKS: Final[Mapping[str, Callable[[Mapping[str, Any]], None]]] = {
     "GetTask": _checked_task,
     "ListTasks": _checked_list,
     "CancelTask": _checked_task,
+    "CreateTaskPushNotificationConfig": _checked_config,
+    "GetTaskPushNotificationConfig": _checked_config,
+    "ListTaskPushNotificationConfigs": _checked_configs,
+    "DeleteTaskPushNotificationConfig": _checked_nothing,
 }

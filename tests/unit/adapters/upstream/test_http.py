@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from citywatch.adapters.upstream import Bounds, HttpServer, HttpUpstream, Patience
+from citywatch.adapters.upstream import Bounds, HttpRecipient, HttpServer, HttpUpstream, Patience
 from citywatch.core.errors import Code, Unavailable
 from citywatch.core.identity.access import AccessToken
 from tests.upstream_world import (
@@ -528,3 +528,51 @@ async def test_a_server_that_takes_tokens_is_sent_nothing_without_one_and_no_oth
 def test_a_server_is_shown_tokens_or_a_credential() -> None:
     with pytest.raises(ValueError, match="not both"):
         HttpUpstream(HttpServer(name="x", url="http://127.0.0.1:1/", takes_tokens=True), lambda: "Bearer x")
+
+
+# ---- agents: more than one address, and pushes -------------------------------------------------------------------
+
+
+async def test_a_request_below_the_address_goes_there_with_its_own_verb() -> None:
+    async with world(says(response())) as there:
+        upstream = there.upstream(lambda: "Bearer ours")
+        await upstream.ask("a", "GET", "/tasks/t?historyLength=1", None, {"a2a-version": "1.0"}, repeatable=True)
+        (seen,) = there.seen
+        assert seen.line == "GET /mcp/tasks/t?historyLength=1 HTTP/1.1"
+        assert seen.header("authorization") == "Bearer ours"
+        assert seen.header("content-length") is None
+
+
+async def test_a_push_is_sent_with_what_its_agent_wants_to_be_shown_and_only_its_status_counts() -> None:
+    taken = b"HTTP/1.1 202 Accepted\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n\r\nok"
+    async with world(says(taken)) as there:
+        upstream = HttpUpstream(msgspec.structs.replace(there.upstream(None).server, kinds=frozenset()), None)
+        try:
+            await HttpRecipient(upstream).push(b"{}", "Bearer theirs", "tok")
+        finally:
+            await upstream.close()
+        (seen,) = there.seen
+        assert seen.line.startswith("POST /mcp ")
+        assert (seen.header("authorization"), seen.header("x-a2a-notification-token")) == ("Bearer theirs", "tok")
+        assert seen.body == b"{}"
+
+
+@pytest.mark.parametrize("status", [b"301 Moved", b"401 No", b"500 Broken"])
+async def test_a_push_that_was_not_taken_is_said_so(status: bytes) -> None:
+    answer = b"HTTP/1.1 " + status + b"\r\nlocation: http://10.0.0.1/\r\ncontent-length: 0\r\n\r\n"
+    async with world(says(answer)) as there:
+        upstream = HttpUpstream(msgspec.structs.replace(there.upstream(None).server, kinds=frozenset()), None)
+        try:
+            with pytest.raises(Unavailable):
+                await HttpRecipient(upstream).push(b"{}", "", "")
+        finally:
+            await upstream.close()
+        assert len(there.seen) == 1
+
+
+async def test_what_an_agent_wants_to_be_shown_cannot_be_a_second_header() -> None:
+    async with world(says(response())) as there:
+        upstream = there.upstream(None)
+        with pytest.raises(Unavailable):
+            await upstream.ask("", "POST", "", b"{}", {}, repeatable=False, own={"authorization": "a\r\nb: c"})
+        assert not there.seen

@@ -95,3 +95,46 @@ def test_bounds_hold() -> None:
     with pytest.raises(Malformed):
         messages.parse_empty(b"\x0a" + b"\x00" * messages.MAX_REQUEST)
     messages.parse_empty(b"\x12\x01a\x18\x05\x25abcd\x29abcdefgh")
+
+
+@given(
+    st.lists(st.binary(max_size=300), max_size=3), st.lists(st.binary(max_size=70_000), max_size=2), texts, st.binary()
+)
+def test_papers_are_read_as_the_library_writes_them(
+    chain: list[bytes], authorities: list[bytes], name: str, key: bytes
+) -> None:
+    def der(content: bytes) -> bytes:
+        size = len(content)
+        if size < 0x80:
+            return bytes([0x30, size]) + content
+        octets = size.to_bytes((size.bit_length() + 7) // 8, "big")
+        return bytes([0x30, 0x80 | len(octets)]) + octets + content
+
+    first, second = [der(one) for one in chain], [der(one) for one in authorities]
+    svid = wire.X509SVID(spiffe_id=name, x509_svid=b"".join(first), x509_svid_key=key, bundle=b"".join(second))
+    other = wire.X509SVID(spiffe_id="another")
+    reply = wire.X509SVIDResponse(svids=[svid, other], federated_bundles={"x": b"y"}).SerializeToString()
+    found = messages.parse_certificate_reply(reply)
+    assert (found.spiffe_id, found.chain, found.key, found.authorities) == (name, tuple(first), key, tuple(second))
+
+
+@given(st.dictionaries(texts, st.binary(max_size=50), max_size=4))
+def test_bundles_of_keys_are_read_as_the_library_writes_them(bundles: dict[str, bytes]) -> None:
+    reply = wire.JWTBundlesResponse(bundles=bundles).SerializeToString()
+    assert messages.parse_token_bundles(reply) == bundles
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_reply_or_malformed(data: bytes) -> None:
+    for parse in (messages.parse_certificate_reply, messages.parse_token_bundles):
+        try:
+            parse(data)
+        except Malformed:
+            continue
+
+
+@pytest.mark.parametrize("cut", [b"0", b"0\x80", b"0\x84\0\0\0\0", b"0\x82\xff", b"0\x01", b"x\0"])
+def test_a_certificate_that_ends_nowhere_is_malformed(cut: bytes) -> None:
+    reply = wire.X509SVIDResponse(svids=[wire.X509SVID(x509_svid=cut)]).SerializeToString()
+    with pytest.raises(Malformed):
+        messages.parse_certificate_reply(reply)

@@ -10,7 +10,7 @@ import pytest
 
 from citywatch.core.call import Call, Direction, Effect
 from citywatch.core.errors import Code, Malformed, Refused
-from citywatch.core.wire import a2a
+from citywatch.core.wire import a2a, a2a_push
 from citywatch.core.wire.jsonrpc import FROM_AGENT, FROM_SERVER, Request, Response, parse_message
 
 MESSAGE: dict[str, Any] = {"messageId": "m1", "role": "ROLE_USER", "parts": [{"text": "hello"}]}
@@ -69,15 +69,54 @@ def test_a_method_that_is_not_in_the_table_is_refused(method: str) -> None:
     assert found.value.code is Code.METHOD_UNKNOWN
 
 
-@pytest.mark.parametrize("method", ["CreateTaskPushNotificationConfig", "ListTaskPushNotificationConfigs"])
-def test_pushes_are_refused_by_name(method: str) -> None:
+def test_what_is_asked_for_pushes_is_a_request_about_its_task() -> None:
+    config = {"url": "https://x", "id": "c", "token": "t", "authentication": {"scheme": "Bearer", "credentials": "s"}}
     for message in (
-        request(method),
-        request("SendMessage", message=MESSAGE, configuration={"taskPushNotificationConfig": {"url": "https://x"}}),
+        request("CreateTaskPushNotificationConfig", taskId="t1", **config),
+        request("SendMessage", message=MESSAGE | {"taskId": "t1"}, configuration={a2a_push.INLINE: config}),
     ):
-        with pytest.raises(Refused) as found:
+        assert a2a.read_request(message).things == (("task", "t1"),)
+        plain, target = a2a_push.parted(message)
+        assert target == a2a_push.Target(token="t", authorization="Bearer s")
+        assert isinstance(plain, Request)
+        assert parse_message(plain.body, FROM_AGENT) == plain
+        assert a2a.read_request(plain).things == (("task", "t1"),)
+        assert not {b'"t"', b'"s"', b"Bearer"} & set(re.findall(rb'"[^"]*"|Bearer', plain.body))
+        told = json.loads(a2a_push.readdressed(plain.body, {"id": "o", "url": "https://us"}))["params"]
+        told = told.get("configuration", {}).get(a2a_push.INLINE, told)
+        assert (told["id"], told["url"]) == ("o", "https://us")
+    assert a2a_push.parted(request("GetTask", id="t")) == (request("GetTask", id="t"), None)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"url": 1},
+        {"url": "https://x", "push_url": "https://y"},
+        {"url": "https://x", "token": "a\r\nb: c"},
+        {"url": "https://x", "authentication": {"scheme": "Bearer x", "credentials": "s"}},
+        {"url": "https://x", "authentication": {"scheme": "Bearer", "credentials": "a\nb"}},
+        {"url": "https://x", "authentication": {"scheme": "Bearer", "schemes": ["Basic"]}},
+        {"url": "https://x", "authentication": {"credentials": "s"}},
+        {"url": "https://x", "authentication": []},
+        {"url": "https://x", "id": "a b"},
+    ],
+)
+def test_what_is_no_configuration_for_pushes_is_malformed(config: dict[str, Any]) -> None:
+    for message in (
+        request("CreateTaskPushNotificationConfig", taskId="t1", **config),
+        request("SendMessage", message=MESSAGE, configuration={a2a_push.INLINE: config}),
+    ):
+        with pytest.raises(Malformed):
             a2a.read_request(message)
-        assert found.value.code is Code.PUSH_UNSUPPORTED
+
+
+@pytest.mark.parametrize("method", ["Get", "Delete"])
+def test_a_configuration_is_named_with_its_task(method: str) -> None:
+    reading = a2a.read_request(request(f"{method}TaskPushNotificationConfig", taskId="t", id="c"))
+    assert (reading.name, reading.things) == ("t", (("task", "t"),))
+    assert refused(request(f"{method}TaskPushNotificationConfig", id="c"))
 
 
 @pytest.mark.parametrize(
