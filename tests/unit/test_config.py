@@ -190,8 +190,8 @@ BAD: list[tuple[str, str, str, str]] = [
         "write one of a",
     ),
     (
-        PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    spiffe_id: §router\n",
-        "peers.b.spiffe_id",
+        PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    envelope_for: §router\n",
+        "peers.b.envelope_for",
         "`router` is not a SPIFFE ID",
         "write spiffe://<trust-domain>/<path>",
     ),

@@ -54,7 +54,7 @@ def peers(
             )
         timeout = section.get("timeout", duration("100ms", "10m"), 30_000)
         agent = section.get("agent", _agent(ours), "")
-        elsewhere = section.get("spiffe_id", _elsewhere(agent), "")
+        elsewhere = section.get("envelope_for", _elsewhere(agent), "")
         in_envelopes = section.get("envelope", flag, bool(agent or elsewhere))
         seen_by = section.get("audience", audience, audiences.get(agent) or (EVERYBODY,))
         card = section.get("card", url, None)
@@ -73,7 +73,7 @@ def peers(
             name=name,
             reach=reach,
             binding=binding,
-            spiffe_id=elsewhere,
+            envelope_for=elsewhere,
             envelope=in_envelopes,
             card=reach.url.rstrip("/") + CARD if card is None else urlunsplit(card),
             timeout_ms=timeout,

@@ -137,7 +137,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 
 class PeerAgent(msgspec.Struct, frozen=True, kw_only=True):
     """An agent that others speak to over A2A: where it listens and in which binding, where its card is, and who may
-    speak to it. `spiffe_id` is what the authority of another trust domain calls it; `envelope`: messages go in one.
+    speak to it. `envelope_for` is what the authority of another trust domain calls it; `envelope`: messages go in one.
     `messages` are the files of the schemas that its types of messages have."""
 
     name: str
@@ -146,7 +146,7 @@ class PeerAgent(msgspec.Struct, frozen=True, kw_only=True):
     card: str
     timeout_ms: int
     declared: Peer
-    spiffe_id: str = ""
+    envelope_for: str = ""
     envelope: bool = False
     messages: Mapping[str, str] = {}
 

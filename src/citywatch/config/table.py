@@ -104,7 +104,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "binding",
         "card",
         "agent",
-        "spiffe_id",
+        "envelope_for",
         "envelope",
         "push",
         "callers",

@@ -38,7 +38,7 @@ def receivers(settings: Settings) -> dict[str, str]:
     found = {}
     for name, peer in settings.peers.items():
         if peer.envelope:
-            ours = str(settings.agent_id(peer.declared.agent)) if peer.declared.agent else peer.spiffe_id
+            ours = str(settings.agent_id(peer.declared.agent)) if peer.declared.agent else peer.envelope_for
             found[name] = ours or peer.reach.url
     for name, server in settings.servers.items():
         if server.envelope:
