@@ -25,7 +25,7 @@ from citywatch.adapters.upstream.trust import Pin, tls, tls_of
 from citywatch.core.errors import Code, Refused, Unavailable
 from citywatch.core.identity.access import AccessToken
 
-_TRACE: Final = frozenset(("last-event-id", "traceparent", "tracestate", "a2a-version"))
+_TRACE: Final = frozenset(("last-event-id", "traceparent", "tracestate", "a2a-version", "a2a-extensions"))
 _NAME: Final = re.compile(r"mcp-[a-z0-9!#$%&'*+.^_`|~-]{1,256}\Z")
 _URL: Final = re.compile(r"[\x21-\x7e]+\Z")
 _VALUE: Final = re.compile(r"[\x20-\x7e\x80-\xff]*\Z")
