@@ -102,6 +102,7 @@ async def _run(place: Place, name: str, command: tuple[str, ...], same_user: boo
     async with open_city(place) as city:
         city.row()  # whose papers are somebody else's to give starts no programs
         known_domains = neighbours(city)
+        await known_domains.load()  # the program may ask for all bundles at once
         city_workloads = workloads(city, known_domains)
         row = (await city_workloads.standing(name)).program
         uid = None if same_user else row.uid
