@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from citywatch.adapters.gateway import door
+from citywatch.core.identity.elsewhere import verify_certificate, verify_token
 from citywatch.main import cli
 
 COUNT = Path("verified")
+VERIFYING: tuple[Callable[..., Any], ...] = (verify_token, verify_certificate)
 
 
 def counted(verify: Callable[..., Any]) -> Callable[..., Any]:
@@ -27,6 +29,6 @@ def counted(verify: Callable[..., Any]) -> Callable[..., Any]:
 
 
 if __name__ == "__main__":
-    for name in ("verify_jwt_svid", "verify_x509_svid"):
-        setattr(door, name, counted(getattr(door, name)))
+    for one in VERIFYING:
+        setattr(door, one.__name__, counted(one))
     cli()

@@ -61,10 +61,13 @@ class Guarded:
         repeatable: bool,
         token: AccessToken | None = None,
     ) -> Answer:
-        found = ask(self._breakers.get(caller, _CLOSED), self._patience, self._clock.now_ms())
-        if isinstance(found, Resting):  # before it waits for a place, and once it has one
-            raise self._resting(found)
-        await self._enter(caller)
+        if not self._waiting and self._fits(caller):
+            self._take(caller)
+        else:
+            found = ask(self._breakers.get(caller, _CLOSED), self._patience, self._clock.now_ms())
+            if isinstance(found, Resting):  # before it waits for a place, and once it has one
+                raise self._resting(found)
+            await self._enter(caller)
         try:
             turn = self._asked(caller)
         except Unavailable:

@@ -154,7 +154,7 @@ class Enforcer:
             now = self.clock.now_ms()
             filled = await filling(self.store, asked, self._context(asked, credential), self.rules, now)
             call = filled.call  # INVARIANT: 7. From here on there are values, and no handles.
-            hearer, hears = await self.snapshots.hearer(call, self.rules)
+            hearer, hears = await self.snapshots.hearer(call, self.rules) if is_message(call) else (None, ())
             need = needs(call, self.rules, now, credential.key, readings, self.verified, hearer)
             loaded = await self.store.load(need.rows, [(b.key, b.window) for b in need.budgets])
             known = await self.snapshots.known(call, need, loaded, self.rules, now=now, taken=taken)
@@ -266,7 +266,7 @@ class Enforcer:
         for _ in range(MAX_CONFLICTS):
             now = self.clock.now_ms()
             entering = entering_reply(call, given, rules) if rules.principals else None
-            hearer, heard_of = await self.snapshots.hearer(call, rules)
+            hearer, heard_of = await self.snapshots.hearer(call, rules) if is_message(call) else (None, ())
             hearing, secret = hearing_of(call, rules, hearer), False
             flowed = (context,) if answering else () if entering is None else (context, *around, *entering.rows())
             flowed = (*flowed, *(() if hearing is None else hearing.contexts))

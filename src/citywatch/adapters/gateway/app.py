@@ -267,7 +267,7 @@ class Gateway:
         reading = mcp.read_message(headers, message, lambda tool: mirrored(server, tool), negotiated=negotiated)
         rpc_id = message.id if isinstance(message, Request) else None
         call = self._call(credential, server, reading, reading.method, message.body, rpc_id, message)
-        call = msgspec.structs.replace(call, asserted=asserted)
+        call = call if asserted is None else msgspec.structs.replace(call, asserted=asserted)
         if isinstance(message, Request):
             return await self.exchange.request(call, credential, reading.headers)
         if isinstance(message, Response):

@@ -50,7 +50,7 @@ from citywatch.core.enforce.hearing import unheard
 from citywatch.core.enforce.invitation import check_invited
 from citywatch.core.enforce.needs import PINNED, TOOL_CALL, Known, Needs
 from citywatch.core.enforce.past import Ruled, ruled
-from citywatch.core.enforce.peers import unspoken
+from citywatch.core.enforce.peers import is_message, unspoken
 from citywatch.core.enforce.planned import Planned, planned
 from citywatch.core.enforce.readers import disclosed, owners
 from citywatch.core.enforce.released import approved, disclosed_to, releases
@@ -82,10 +82,7 @@ class Secret(msgspec.Struct, frozen=True):
 def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int) -> Decision:
     """Say whether this call may be forwarded, and why."""
     unclear = _taken(known) or _broken(known)
-    stranger = unspoken(call, known.rules, known.agent, known.things) or mistyped(call, known.rules)
-    stranger = stranger or unheard(call, known.rules, known.hearer) or unfit(call, known)  # INVARIANT: 14.
-    chained = 0 if authority.delegated is None else len(authority.delegated.hops)
-    stranger = stranger or too_far(call, known.rules, known.branches, chained)  # INVARIANT: 15.
+    stranger = _unsayable(call, authority, known) if is_message(call) else unfit(call, known)  # INVARIANT: 14.
     beyond = unclear or stranger or _approved(call, known) or granted(call, authority, known)  # INVARIANT: 13.
     refused = beyond or _uninvited(call, known, now) or _repeated(known, now)
     if refused is not None:
@@ -107,6 +104,14 @@ def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int)
     if isinstance(secret, Deny):
         return secret
     return _steered(call, known, need, plan, past, decision, now, secret)
+
+
+def _unsayable(call: Call, authority: Authority, known: Known) -> Deny | None:
+    """Refuse what must not be said to this peer, as it is said, or through so many agents."""
+    rules = known.rules
+    chained = 0 if authority.delegated is None else len(authority.delegated.hops)
+    refused = unspoken(call, rules, known.agent, known.things) or mistyped(call, rules)
+    return refused or unheard(call, rules, known.hearer) or too_far(call, rules, known.branches, chained)
 
 
 def _taken(known: Known) -> Deny | None:

@@ -87,7 +87,9 @@ def told(breaker: Breaker, patience: Patience, turn: int, came: Came, now: int) 
     if turn != breaker.turn:  # INVARIANT: 4.
         return breaker
     if came is Came.ANSWERED:
-        return msgspec.structs.replace(breaker, failures=0) if not breaker.opened else Breaker(turn=turn + 1)
+        if breaker.opened:
+            return Breaker(turn=turn + 1)
+        return msgspec.structs.replace(breaker, failures=0) if breaker.failures else breaker
     if came is Came.LEFT:  # whether there would have been an answer nobody knows: the next call tries
         return msgspec.structs.replace(breaker, trying=False, turn=turn + 1) if breaker.opened else breaker
     if not breaker.opened and breaker.failures + 1 < patience.failures:

@@ -126,7 +126,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
 
     def counts(self, item: Item) -> bool:
         """Whether a person's words still entitle to anything, for this call."""
-        return self.held.counts(item) and item.speaks_for(self.task)
+        return (not item.handed or item.speaks_for(self.task)) and self.held.counts(item)
 
 
 class Hearing(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,7 +24,7 @@ from citywatch.core.enforce.held import TaskRow, holder_of, plan_key, progress_k
 from citywatch.core.enforce.hush import is_hushed
 from citywatch.core.enforce.invitation import Invitation
 from citywatch.core.enforce.past import Event, event_of
-from citywatch.core.enforce.peers import receiver_of, thing_rows
+from citywatch.core.enforce.peers import is_message, receiver_of, thing_rows
 from citywatch.core.enforce.rules import ApprovedTool, Rules
 from citywatch.core.enforce.trees import Branch, Reached, reached_rows
 from citywatch.core.flow.readings import Readings
@@ -279,7 +279,7 @@ def needs(
         hushed = rules.hushes(call.agent, call.server, call.about)
         hushed = hushed and is_hushed(call.method, call.arguments, call.body)
         flow = msgspec.structs.replace(flow, hushed=hushed)
-    if (hearing := hearing_of(call, rules, hearer)) is not None:
+    if hearer is not None and (hearing := hearing_of(call, rules, hearer)) is not None:
         holder = holder_of(call.agent, call.task if isolated else None)
         plan = (plan_key(holder), progress_key(holder)) if hearing.handed else ()
         flow = msgspec.structs.replace(flow, hearing=hearing, plan=plan)
@@ -308,7 +308,7 @@ def _needs(call: Call, rules: Rules, now: int) -> Needs:
     name = agent_name(call)
     rows: list[Key] = [agent_key(name), HALT, *(() if call.task is None else (task_key(call.task),)), *thing_rows(call)]
     rows += reached_rows(call, rules)
-    if (spoken_to := receiver_of(call, rules)) is not None and spoken_to != name:
+    if is_message(call) and (spoken_to := receiver_of(call, rules)) is not None and spoken_to != name:
         rows.append(agent_key(spoken_to))
     if call.session is not None:
         rows.append(session_key(call.session))

@@ -56,7 +56,8 @@ def verify(call: Call, credential: Credential, known: Known, now: int, *, standi
     if credential.agent != call.agent:  # 2
         raise Refused(Code.CREDENTIAL_BAD_NAME, "the credential names another agent")
     row = check_standing(credential.agent, credential.key, known.agent, credential.proved)  # 3, 4
-    check_attested(agent_name(call), row, known.rules, now)
+    if known.rules.attested_by:
+        check_attested(agent_name(call), row, known.rules, now)
     check_halts(known.task, everything=known.halted)
     if call.session is not None:  # 5
         session = known.session
@@ -96,7 +97,7 @@ def _delegated(call: Call, credential: Credential, known: Known, now: int) -> De
 
 def check_attested(name: str, row: AgentRow, rules: Rules, now: int) -> None:
     """Raise `Refused(NOT_ATTESTED)` for an agent that needs an attestor's word, unless it is held and counts now."""
-    needed = rules.attested_by.get(name) if rules.attested_by else None
+    needed = rules.attested_by.get(name)
     if needed is not None and not is_attested(row.attestation, needed, rules.attestors, now):
         raise Refused(Code.NOT_ATTESTED)
 

@@ -108,6 +108,7 @@ class History:
         self.foreign = self.foreign or not all(part.trusted for part in item.parts)
 
     def _index(self) -> None:
+        """Find out where the values of the items stand of which nobody asked before."""
         while self._indexed < len(self.items):
             self._index_item(self._indexed, self.items[self._indexed])
             self._indexed += 1
@@ -131,7 +132,8 @@ class History:
     @property
     def amounts(self) -> list[tuple[int, Part]]:
         """Numbers that a server vouches for, in records, with their item."""
-        self._index()
+        if self._indexed < len(self.items):
+            self._index()
         return self._amounts
 
     def _print(self, item: Item) -> None:
@@ -167,12 +169,14 @@ class History:
 
     def wholes(self, words: str) -> list[Sighting]:
         """The parts that are these (folded) words and nothing else."""
-        self._index()
+        if self._indexed < len(self.items):
+            self._index()
         return self._wholes.get(words, [])
 
     def blobs(self, value: Value) -> list[Sighting]:
         """Everywhere that these bytes came along, if the value is bytes that are no text, as they came."""
-        self._index()
+        if self._indexed < len(self.items):
+            self._index()
         sent = sent_blob(value) if self._blobs else None
         if sent is None:
             return []
@@ -181,7 +185,8 @@ class History:
 
     def sightings(self, value: Value | Typed) -> list[Sighting]:
         """Everywhere this value stands whole, whatever notation it is in; the oldest first."""
-        self._index()
+        if self._indexed < len(self.items):
+            self._index()
         read = typed(value)
         # The first of each list: all are in this order, and a value that stands in every item must not cost that many.
         found = {*self.wholes(read.folded)[:MAX_SIGHTINGS], *self.blobs(read.value)[:MAX_SIGHTINGS]}
@@ -199,12 +204,14 @@ class History:
 
     def record(self, number: int, record: int) -> list[Part]:
         """All fields of one record of an item."""
-        self._index()
+        if self._indexed < len(self.items):
+            self._index()
         return self._records.get((number, record), [])
 
     def fields(self, name: str) -> list[tuple[int, Part]]:
         """All fields of that name, in records, with their item."""
-        self._index()
+        if self._indexed < len(self.items):
+            self._index()
         return self._fields.get(name, [])
 
     def heard(self, prompts: tuple[int, ...]) -> Heard:
@@ -215,7 +222,8 @@ class History:
 
     def only(self, about: tuple[str, ...], kind: str) -> str | None:
         """The one value of a kind in everything that came back when this was asked for; None if there are others."""
-        self._index()
+        if self._indexed < len(self.items):
+            self._index()
         held = self._held.get((about, kind), set())
         return next(iter(held)) if len(held) == 1 else None
 
