@@ -45,7 +45,7 @@ def main(step: str) -> None:
         "the decision commits": (SqliteStore, "append", "decided"),
         "forwarding": (HttpUpstream, "send", None),
         "the reply commits": (SqliteStore, "append", "settled"),
-        "release": (app, "_write", None),
+        "release": (app, "write", None),
     }[what]
     original: Callable[..., Awaitable[Any]] = getattr(owner, name)
 
