@@ -16,11 +16,12 @@ from typing import Final
 import msgspec
 
 from citywatch.core import events
+from citywatch.core.approvals.ticket import State, Ticket
 from citywatch.core.call import Allow, Call, Decision, Deny, Direction
 from citywatch.core.enforce.abroad import brought_from_abroad
 from citywatch.core.enforce.admit import DISCLOSED
 from citywatch.core.enforce.carrying import Spread
-from citywatch.core.enforce.context import MAX_ITEMS, Context, Flow, FlowNeed, Ticket, home_of, item_key
+from citywatch.core.enforce.context import MAX_ITEMS, Context, Flow, FlowNeed, home_of, item_key
 from citywatch.core.enforce.held import FREE, Holding, plan_key
 from citywatch.core.enforce.needs import Known, needs
 from citywatch.core.enforce.peers import receiver_of, thing_rows
@@ -302,7 +303,7 @@ def _ticket(decided: events.Decided) -> Ticket | None:
         agent=decided.agent,
         server=decided.server,
         tool=decided.name or "",
-        state="approved" if approved else "denied",
+        state=State.APPROVED if approved else State.DENIED,
         asked=decided.at,
         expires=decided.at + 1,
         why="",

@@ -41,8 +41,9 @@ from typing import Final
 
 import msgspec
 
+from citywatch.core.approvals.ticket import Shown
 from citywatch.core.call import Allow, Ask, Call, Decision, Deny, Direction, Reason
-from citywatch.core.enforce.approval import MAX_SHOWN, Shown, answerers, covers, exactly, refuses
+from citywatch.core.enforce.approval import MAX_SHOWN, answerers, covers, exactly, refuses
 from citywatch.core.enforce.context import Flow
 from citywatch.core.enforce.facts import facts_of
 from citywatch.core.enforce.granted import granted
