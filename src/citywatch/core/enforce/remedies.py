@@ -54,7 +54,7 @@ class Trial:
 
     def __init__(self, call: Call, authority: Authority, known: Known, need: Needs, now: int) -> None:
         self._call, self._authority, self._known, self._need, self._now = call, authority, known, need, now
-        found = findings_of(call, known, planned(call, known, now))
+        found = findings_of(call, authority, known, planned(call, known, now))
         self._stopped = [one for one in found if one.how is None and one.value is not None]
 
     def remedies(self) -> Iterator[Remedy]:
