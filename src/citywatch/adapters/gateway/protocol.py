@@ -18,6 +18,7 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from citywatch.adapters.gateway.room import Room
+from citywatch.adapters.gateway.secure import CHAIN, Chain
 
 _READ = 256 * 1024
 
@@ -37,13 +38,13 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Peer:
-    """What is known of one connection: its certificate, the credential it proved, the request in progress."""
+    """What is known of one connection: its certificates, the credential it proved, the request in progress."""
 
-    __slots__ = ("address", "certificate", "proved", "task")
+    __slots__ = ("address", "chain", "proved", "task")
 
-    def __init__(self, address: str, certificate: bytes | None) -> None:
+    def __init__(self, address: str, chain: Chain = ()) -> None:
         self.address = address
-        self.certificate = certificate
+        self.chain = chain
         self.proved: tuple[bytes, int, Any] | None = None
         self.task: asyncio.Task[Any] | None = None
 
@@ -100,10 +101,8 @@ class BoundedProtocol(HttpToolsProtocol):
         # uvicorn tolerates bytes after `Connection: close`; two messages where one was announced: so smuggling starts.
         self.parser = httptools.HttpRequestParser(self)
         _probe(transport, self.bounds.probe_time)
-        tls = transport.get_extra_info("ssl_object")
-        certificate = None if tls is None else tls.getpeercert(binary_form=True)
         address = f"{self.client[0]}:{self.client[1]}" if self.client else "unknown"
-        self.peer = Peer(address, certificate or None)
+        self.peer = Peer(address, transport.get_extra_info(CHAIN, ()))
         self._head = 0
         self._count = 0
         self._in_head = True
