@@ -53,7 +53,7 @@ HIJACKED, LED = 4, 6
 PEOPLE, PER_HOUR = 6, 20
 Quorum = tuple[int, int]
 """How many have to say yes, out of how many."""
-RISKY: Final[Quorum] = (3, 5)
+RISKY: Final[Quorum] = (3, 4)
 PLAIN: Final[Quorum] = (1, 2)
 """What can be taken back: one yes is enough, and one no is looked at again."""
 CANARIES: Final = 0.04
@@ -433,7 +433,7 @@ def ways() -> dict[str, Setting]:
 def choices() -> dict[str, Setting]:
     """What an operator, or a less kind world, could choose otherwise."""
     plain = Setting(read())
-    quorums = {f"quorum_{need}_of_{of}": (need, of) for need, of in ((1, 1), (2, 2), (2, 3), (3, 4), (4, 5))}
+    quorums = {f"quorum_{need}_of_{of}": (need, of) for need, of in ((1, 1), (2, 2), (2, 3), (3, 5), (4, 6))}
     return {
         **{name: dataclasses.replace(plain, quorum=quorum) for name, quorum in quorums.items()},
         "unblinded": dataclasses.replace(plain, blinded=False),

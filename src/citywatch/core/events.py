@@ -378,8 +378,8 @@ class TicketAnswered(Event, frozen=True, kw_only=True, tag="ticket_answered"):
     until: int = 0
 
 
-class TicketOpened(Event, frozen=True, kw_only=True, tag="ticket_opened"):
-    """An approver was shown a ticket, which was asked at `asked`; reading all of it takes `reading_ms`.
+class TicketSealed(Event, frozen=True, kw_only=True, tag="ticket_sealed"):
+    """A ticket was opened by an approver who may answer it; it was asked at `asked`, reading it takes `reading_ms`.
 
     `seal` hides what the ticket is, a call or one that was made up (`approvals.seal`); every ticket has one.
     """
@@ -399,12 +399,6 @@ class TicketUnsealed(Event, frozen=True, kw_only=True, tag="ticket_unsealed"):
     kind: str
     category: str
     salt: str
-
-
-class TicketsExpired(Event, frozen=True, kw_only=True, tag="tickets_expired"):
-    """Nobody answered these in time: they are denied by that."""
-
-    tickets: tuple[str, ...]
 
 
 class ApprovalReversed(Event, frozen=True, kw_only=True, tag="approval_reversed"):
@@ -590,9 +584,8 @@ AnyEvent = (
     | GrantWithdrawn
     | PlanWritten
     | TicketAnswered
-    | TicketOpened
+    | TicketSealed
     | TicketUnsealed
-    | TicketsExpired
     | ApprovalReversed
     | FloodStruck
     | LabelReleased

@@ -23,7 +23,7 @@ def wilson(hits: int, n: int, z: float = Z95) -> tuple[float, float]:
     share, square = hits / n, z * z
     middle = (share + square / (2 * n)) / (1 + square / n)
     half = z / (1 + square / n) * math.sqrt(share * (1 - share) / n + square / (4 * n * n))
-    return (max(0.0, middle - half), min(1.0, middle + half))
+    return (0.0 if hits == 0 else middle - half, 1.0 if hits == n else middle + half)
 
 
 def sensitivity(hits: Counts, false_alarms: Counts) -> tuple[float, float]:

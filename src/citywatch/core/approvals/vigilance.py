@@ -106,12 +106,11 @@ class Vigilance:
         self._bar = bar
         self._tickets: dict[str, _Ticket] = {}
         self._people: dict[str, _Person] = {}
-        self.expired = 0
 
     def note(self, event: events.Event) -> None:
         """Take one event in; those that are about nothing here change nothing."""
         match event:
-            case events.TicketOpened():
+            case events.TicketSealed():
                 self._opened(event)
             case events.TicketAnswered():
                 self._answered(event)
@@ -119,8 +118,6 @@ class Vigilance:
                 self._unsealed(event)
             case events.ApprovalReversed():
                 self._ticket(event.ticket).reversed = True
-            case events.TicketsExpired():
-                self.expired += len(event.tickets)
 
     def people(self) -> tuple[str, ...]:
         """Everybody who answered anything."""
@@ -189,7 +186,7 @@ class Vigilance:
     def _person(self, who: str) -> _Person:
         return self._people.setdefault(who, _Person())
 
-    def _opened(self, event: events.TicketOpened) -> None:
+    def _opened(self, event: events.TicketSealed) -> None:
         ticket = self._ticket(event.ticket)
         ticket.seal = ticket.seal or event.seal
         ticket.category, ticket.reading, ticket.waits = event.category, event.reading_ms, event.asked
