@@ -228,6 +228,29 @@ class Witness(msgspec.Struct, frozen=True, kw_only=True):
     key: str
 
 
+class Oidc(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider that vouches for people at the console (OpenID Connect). `claim` is what names them, `ca` a PEM file
+    that alone is trusted for it; without `credential` the client is a public one."""
+
+    issuer: str
+    client: str
+    credential: FromEnvironment | FromFile | None = None
+    claim: str = "email"
+    ca: str | None = None
+
+
+class Console(msgspec.Struct, frozen=True, kw_only=True):
+    """Where `citywatch console` listens, always on loopback, and under which origin browsers reach it.
+
+    `address` is empty where nothing stands before it: then it has a name of its own under `localhost`.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8470
+    address: str = ""
+    oidc: Oidc | None = None
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The whole file. Paths are resolved; `unsafe` names every dangerous option that is on.
 
@@ -263,6 +286,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     issuer: str | None = None
     resources: Mapping[str, ResourceServer] = {}
     issuers: Mapping[str, KnownIssuer] = {}
+    console: Console = Console()
 
     def agent_id(self, name: str) -> AgentId:
         """The agent that has this name in the file; one of another trust domain is of that one, by its name here."""

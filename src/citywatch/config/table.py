@@ -43,6 +43,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "limits",
         "witnesses",
         "witness_quorum",
+        "console",
         "unsafe_observe",
     ),
     "agents.*": (
@@ -146,6 +147,9 @@ KEYS: dict[str, tuple[str, ...]] = {
         "breaker_rest",
     ),
     "witnesses[]": ("name", "url", "key"),
+    "console": ("listen", "address", "oidc"),
+    "console.oidc": ("issuer", "client_id", "credential", "claim", "ca"),
+    "console.oidc.credential": ("env", "file"),
 }
 
 

@@ -378,6 +378,14 @@ class TicketAnswered(Event, frozen=True, kw_only=True, tag="ticket_answered"):
     until: int = 0
 
 
+class ConsoleEntered(Event, frozen=True, kw_only=True, tag="console_entered"):
+    """Somebody signed in at the console: `how` is link or oidc, `roles` are what they may do there."""
+
+    person: str
+    roles: tuple[str, ...]
+    how: str
+
+
 class LabelReleased(Event, frozen=True, kw_only=True, tag="label_released"):
     """A label was let down for one value of one call, in the transaction that let the call through.
 
@@ -540,6 +548,7 @@ AnyEvent = (
     | GrantWithdrawn
     | PlanWritten
     | TicketAnswered
+    | ConsoleEntered
     | LabelReleased
     | ContextReleased
     | PartiesForgotten
