@@ -67,11 +67,10 @@ def _oidc(notes: Notes, node: Node, path: str) -> Oidc | None:
     secret = None
     if section.has("credential"):
         secret = credential(notes, *section.at("credential"), "console.oidc.credential")
-    claim: str = section.get("claim", text, "email")
     ca = section.maybe("ca", where)
     if issuer is None or client is None or isinstance(secret, Exchanged) or len(notes.mistakes) > before:
         return None
     if issuer.scheme != "https" and not loopback(issuer.hostname or ""):
         section.wrong("issuer", "a provider that is reached in plain can be anybody", "write its https address")
         return None
-    return Oidc(issuer=urlunsplit(issuer).rstrip("/"), client=client, credential=secret, claim=claim, ca=ca)
+    return Oidc(issuer=urlunsplit(issuer), client=client, credential=secret, ca=ca)

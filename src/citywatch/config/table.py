@@ -37,6 +37,8 @@ KEYS: dict[str, tuple[str, ...]] = {
         "authority",
         "attestors",
         "principals",
+        "people",
+        "approvals",
         "audiences",
         "reader",
         "content",
@@ -122,6 +124,20 @@ KEYS: dict[str, tuple[str, ...]] = {
     "peers.*.messages.*": ("schema",),
     "attestors.*": ("key",),
     "principals.*": ("may", "own"),
+    "people.*": ("roles", "as", "answers", "keys", "oidc", "per_hour"),
+    "people.*.oidc": ("issuer", "subject"),
+    "approvals": (
+        "quorum",
+        "not_own",
+        "expires",
+        "reason_required",
+        "one_denies",
+        "uninspectable",
+        "passkeys",
+        "unsafe_unsigned",
+    ),
+    "approvals.quorum[]": ("acts", "need", "of", "blinded"),
+    "approvals.passkeys": ("rp_id", "origins"),
     "reader.credential": ("env", "file"),
     "reader": ("url", "model", "credential", "ca", "audience", "timeout", "unsafe_plain_http"),
     "limits": (
@@ -148,7 +164,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     ),
     "witnesses[]": ("name", "url", "key"),
     "console": ("listen", "address", "oidc"),
-    "console.oidc": ("issuer", "client_id", "credential", "claim", "ca"),
+    "console.oidc": ("issuer", "client_id", "credential", "ca"),
     "console.oidc.credential": ("env", "file"),
 }
 

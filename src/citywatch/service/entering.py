@@ -2,7 +2,8 @@
 
 Decides whether a link is good, and enters that somebody came in; who may hand out links is whoever can open the store.
 INVARIANTS: a link is used once, by one process, however many try (its row is taken in the transaction that enters who
-came in); it ends by itself after `LINK_MS`; the store holds its digest, never the link; nobody is in before the entry is.
+came in); it ends by itself after `LINK_MS`; the store holds its digest, never the link; nobody is in before
+the entry is.
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ class Panorama:
                 told.agent,
                 told.key,
                 told.quiet and event.outcome == "released",
-            )  # fmt: skip
+            )
         )
         if event.outcome == "withheld":
             self._road(told.target, told.source, event.at).stopped += 1

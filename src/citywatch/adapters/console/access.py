@@ -1,6 +1,6 @@
 """Which page is for whom: each route says what role it needs, and this is the only thing that lets a request to it.
 
-Decides whether a visitor may have a page. INVARIANTS: a route without a role is for nobody (there is no default); a
+Decides whether a visitor may have a page. INVARIANTS: a page says what right it takes, and there is no default; a
 page that changes something is reached by POST alone, and with the proof of the session it is shown in; what a role may
 not do, it is not let do, whatever it can see.
 """
@@ -8,7 +8,7 @@ not do, it is not let do, whatever it can see.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 from starlette.requests import Request
@@ -17,17 +17,11 @@ from starlette.routing import Route
 
 from citywatch.adapters.console.render import Pages
 from citywatch.adapters.console.sessions import Session, Sessions
+from citywatch.core.approvals.people import RIGHTS, Right
 from citywatch.service.ports import Clock
 
-AUDITOR: Final = "auditor"
-APPROVER: Final = "approver"
-OPERATOR: Final = "operator"
-POLICY: Final = "policy"
-ROLES: Final = frozenset({AUDITOR, APPROVER, OPERATOR, POLICY})
-ANYBODY: Final = frozenset({"anybody"})
+ANYBODY: Final = "anybody"
 """Also those who are not signed in."""
-EVERYONE: Final = ROLES
-"""Whoever is signed in, in whatever role."""
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -37,7 +31,7 @@ class Door(msgspec.Struct, frozen=True):
 
     method: str
     path: str
-    needs: frozenset[str]
+    needs: Right | Literal["anybody"]
     answer: Handler
 
 
@@ -51,9 +45,6 @@ class Keeper:
         self.cookie = cookie
 
     def routes(self, doors: Sequence[Door]) -> list[Route]:
-        for door in doors:
-            if not door.needs or door.needs - ROLES - ANYBODY:
-                raise ValueError(f"`{door.path}` says nothing of who may have it")
         return [Route(door.path, self._kept(door), methods=[door.method]) for door in doors]
 
     def session(self, request: Request) -> Session | None:
@@ -62,11 +53,11 @@ class Keeper:
     def _kept(self, door: Door) -> Handler:
         async def answer(request: Request) -> Response:
             session = request.scope["session"] = self.session(request)
-            if door.needs == ANYBODY:
+            if not isinstance(door.needs, Right):
                 return await door.answer(request)
             if session is None:
                 return self._to_the_entrance(request)
-            if not session.visitor.roles & door.needs:
+            if not session.visitor.may(door.needs):
                 return self._problem(request, 403, "This is not for your role", _for_whom(door, session))
             # INVARIANT: what changes something comes from a page of this very session.
             if door.method == "POST" and not session.proves(str((await request.form()).get("proof", ""))):
@@ -92,5 +83,6 @@ class Keeper:
 
 
 def _for_whom(door: Door, session: Session) -> str:
-    needed, held = " or ".join(sorted(door.needs)), ", ".join(sorted(session.visitor.roles)) or "none"
-    return f"It needs the role {needed}; yours: {held}. Roles stand in the configuration, under people."
+    roles = " or ".join(role.value for role, rights in RIGHTS.items() if door.needs in rights)
+    held = ", ".join(role.value for role in session.visitor.roles) or "none"
+    return f"It needs the role {roles}; yours: {held}. Roles stand in the configuration, under people."

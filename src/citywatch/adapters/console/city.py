@@ -16,14 +16,16 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from citywatch.adapters.console import words
-from citywatch.adapters.console.access import EVERYONE, Door
+from citywatch.adapters.console.access import Door
+from citywatch.adapters.console.decisions import lines_of
 from citywatch.adapters.console.desk import Desk, Place
 from citywatch.adapters.console.render import Pages
+from citywatch.core.approvals.people import Right
 from citywatch.core.enforce.context import Context, context_key
-from citywatch.core.errors import Code, Refused
+from citywatch.core.errors import Code
 from citywatch.core.label import Label
 from citywatch.service.decisions import Wanted
-from citywatch.service.panorama import GATE, Passing, Road, name_of
+from citywatch.service.panorama import Passing, Road, name_of
 
 BEAT_S: Final = 15.0
 GATHER_S: Final = 0.05
@@ -43,11 +45,11 @@ class CityPages:
 
     def doors(self) -> Sequence[Door]:
         return (
-            Door("GET", "/", EVERYONE, self.city),
-            Door("GET", "/city/data", EVERYONE, self.data),
-            Door("GET", "/city/stream", EVERYONE, self.stream),
-            Door("GET", "/city/table", EVERYONE, self.table),
-            Door("GET", "/city/place", EVERYONE, self.place),
+            Door("GET", "/", Right.SEE, self.city),
+            Door("GET", "/city/data", Right.SEE, self.data),
+            Door("GET", "/city/stream", Right.SEE, self.stream),
+            Door("GET", "/city/table", Right.SEE, self.table),
+            Door("GET", "/city/place", Right.SEE, self.place),
         )
 
     async def city(self, request: Request) -> Response:
@@ -107,13 +109,11 @@ class CityPages:
         names = {one.id: one for one in await self.places()}
         facet = {"agent": "agent", "server": "server", "memory": "server", "peer": "server"}.get(found.kind)
         value = f"spiffe://{self._desk.domain}/agent/{found.name}" if facet == "agent" else found.name
-        stopped = []
+        stopped: list[int] = []
         if facet is not None:
             for became in ("deny", "ask", "withheld"):
                 page = self._desk.decisions.page(Wanted(facets={facet: value, "decision": became}), 5)
                 stopped += page.indexes
-        from citywatch.adapters.console.decisions import lines_of
-
         template = "_place.html" if "hx-request" in request.headers else "place.html"
         return self._pages.show(
             request,

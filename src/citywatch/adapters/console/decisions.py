@@ -7,7 +7,6 @@ entries of one page, however long the log is.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -16,11 +15,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from citywatch.adapters.console import drawing, words
-from citywatch.adapters.console.access import EVERYONE, Door
+from citywatch.adapters.console.access import Door
 from citywatch.adapters.console.desk import Desk
 from citywatch.adapters.console.render import Pages
+from citywatch.core.approvals.people import Right
 from citywatch.core.enforce.spread import Touch
-from citywatch.core.errors import CitywatchError, Code, Malformed
+from citywatch.core.errors import CitywatchError, Malformed
 from citywatch.core.events import Decided, Settled
 from citywatch.core.log.entry import decode_event
 from citywatch.service.blast import Found, blast, find_roots
@@ -55,10 +55,10 @@ class DecisionPages:
 
     def doors(self) -> Sequence[Door]:
         return (
-            Door("GET", "/decisions", EVERYONE, self.listing),
-            Door("GET", "/decisions/{index:int}", EVERYONE, self.one),
-            Door("GET", "/decisions/{index:int}/blast", EVERYONE, self.blast),
-            Door("GET", "/calls/{call}", EVERYONE, self.by_call),
+            Door("GET", "/decisions", Right.SEE, self.listing),
+            Door("GET", "/decisions/{index:int}", Right.SEE, self.one),
+            Door("GET", "/decisions/{index:int}/blast", Right.SEE, self.blast),
+            Door("GET", "/calls/{call}", Right.SEE, self.by_call),
         )
 
     async def listing(self, request: Request) -> Response:
@@ -80,7 +80,7 @@ class DecisionPages:
 
     async def one(self, request: Request) -> Response:
         index = request.path_params["index"]
-        line = (await lines_of(self._desk, [index]) or [None])[0]
+        line = next(iter(await lines_of(self._desk, [index])), None)
         if line is None:
             return await self._no_such(request, index)
         told, problem = await self._tell(line)
@@ -101,7 +101,7 @@ class DecisionPages:
     async def blast(self, request: Request) -> Response:
         """What a call touched since, drawn; it reads the whole log, so it is asked for."""
         index = request.path_params["index"]
-        line = (await lines_of(self._desk, [index]) or [None])[0]
+        line = next(iter(await lines_of(self._desk, [index])), None)
         if line is None:
             return await self._no_such(request, index)
         found, touches = await self._spread(line.decided.call)

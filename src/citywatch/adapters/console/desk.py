@@ -39,7 +39,7 @@ class PolicyFile(msgspec.Struct, frozen=True):
 
 
 class Tested(msgspec.Struct, frozen=True):
-    """What came of the cases beside the policies: how many held, a line for each that did not, rules no case decides."""
+    """What came of the cases beside the policies: how many held, a line for each that did not, rules without one."""
 
     passed: int
     failed: tuple[str, ...]

@@ -14,10 +14,11 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from citywatch.adapters.console.access import ANYBODY, EVERYONE, Door, Keeper
+from citywatch.adapters.console.access import ANYBODY, Door, Keeper
 from citywatch.adapters.console.desk import Desk
 from citywatch.adapters.console.render import Pages
 from citywatch.adapters.console.sessions import WHOLE_MS, Pace, Sessions, Visitor
+from citywatch.core.approvals.people import Duty, Right
 from citywatch.core.errors import Refused
 
 TRIES: Final = 20
@@ -42,7 +43,7 @@ class Entrance:
         return (
             Door("GET", "/login", ANYBODY, self.login),
             Door("POST", "/login", ANYBODY, self.enter),
-            Door("POST", "/logout", EVERYONE, self.leave),
+            Door("POST", "/logout", Right.SEE, self.leave),
         )
 
     async def login(self, request: Request) -> Response:
@@ -60,7 +61,9 @@ class Entrance:
             link = await self._desk.entering.take(token)
         except Refused:
             return self._show(request, 403, "That link was used before, or its five minutes are over.")
-        return self.admit(request, Visitor(link.person, frozenset(link.roles), "a link that was good once"))
+        return self.admit(
+            request, Visitor(link.person, tuple(Duty(role) for role in link.roles), "a link that was good once")
+        )
 
     async def leave(self, request: Request) -> Response:
         self._sessions.end(request.cookies.get(self._keeper.cookie, ""))

@@ -15,6 +15,8 @@ from typing import Final
 
 import msgspec
 
+from citywatch.core.approvals.people import RIGHTS, Duty, Right
+
 IDLE_MS: Final = 30 * 60_000
 WHOLE_MS: Final = 10 * 3_600_000
 MOST: Final = 500
@@ -24,12 +26,15 @@ class Visitor(msgspec.Struct, frozen=True):
     """Somebody who is signed in: as the log names them, what they may do, and how they proved it."""
 
     person: str
-    roles: frozenset[str]
+    roles: tuple[Duty, ...]
     how: str
 
     @property
     def name(self) -> str:
         return self.person.partition(":")[2] or self.person
+
+    def may(self, right: Right) -> bool:
+        return any(right in RIGHTS[role] for role in self.roles)
 
 
 class Session(msgspec.Struct):
