@@ -53,7 +53,7 @@ class CityPages:
         )
 
     async def city(self, request: Request) -> Response:
-        latest = [one for one in list(self._desk.panorama.recent)[-LATEST * 4 :] if not one.quiet][-12:][::-1]
+        latest = [one for one in list(self._desk.panorama.recent)[-LATEST * 4 :] if _worth_a_line(one)][-12:][::-1]
         return self._pages.show(
             request,
             "city.html",
@@ -205,6 +205,10 @@ class CityPages:
             who = name_of(name.partition("\n")[0])
             found[who] = "".join(sorted({*found.get(who, ""), *label}))
         return found
+
+
+def _worth_a_line(one: Passing) -> bool:
+    return not one.quiet and one.became != "released"
 
 
 def _agent_of(road: Road) -> str:

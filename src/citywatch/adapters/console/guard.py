@@ -25,7 +25,7 @@ POLICY: Final = (
 HEADERS: Final = (
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),
-    ("referrer-policy", "no-referrer"),
+    ("referrer-policy", "same-origin"),  # with none, a form of ours would come from `Origin: null`
     ("cross-origin-opener-policy", "same-origin"),
     ("cross-origin-resource-policy", "same-origin"),
     ("permissions-policy", "publickey-credentials-get=(self), publickey-credentials-create=(self), interest-cohort=()"),

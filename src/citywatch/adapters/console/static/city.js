@@ -50,20 +50,25 @@ function read() {
 // Both ways of holding a screen are one layout: `u` runs along the way of an act, `v` across it.
 const at = (u, v) => tall ? [v * width, u * height] : [u * width, v * height];
 
-function column(list, u, from = 0.1, to = 0.94) {
-  const step = (to - from) / Math.max(1, list.length);
-  list.forEach((one, i) => { one.u = u; one.v = from + step * (i + 0.5); one.dot = false; });
+// So many as can be read stand there by name, in rows if they must; more of them are dots, whose names come when asked.
+function stand(list, from, to, most) {
+  const across = (tall ? width : height) * 0.86, room = Math.max(1, Math.floor(across / (tall ? 112 : 36)));
+  const lanes = Math.ceil(list.length / room);
+  if (lanes <= most) spread(list, from, to, Math.ceil(list.length / Math.max(1, lanes)), false);
+  else {
+    const along = (tall ? height : width) * (to - from);
+    const most_rows = Math.max(1, Math.floor(across / 21));
+    spread(list, from, to, Math.max(1, Math.min(most_rows, Math.ceil(Math.sqrt(list.length * across / along)))), true);
+  }
 }
 
-function block(list, from, to) {
-  const across = (tall ? width : height) * 0.84, along = (tall ? height : width) * (to - from);
-  const rows = Math.max(1, Math.min(Math.floor(across / 21), Math.round(Math.sqrt(list.length * across / along))));
-  const columns = Math.ceil(list.length / rows);
+function spread(list, from, to, rows, dot) {
+  const lanes = Math.ceil(list.length / rows) || 1;
   list.forEach((one, i) => {
-    const c = Math.floor(i / rows), r = i % rows;
-    one.u = from + (to - from) * (columns === 1 ? 0.5 : c / (columns - 1));
-    one.v = 0.1 + 0.84 * (r + 0.5 + (c % 2) * 0.4) / (rows + 0.4);
-    one.dot = true;
+    const lane = Math.floor(i / rows), row = i % rows, here = Math.min(rows, list.length - lane * rows);
+    one.u = lanes === 1 ? (from + to) / 2 : from + (to - from) * lane / (lanes - 1);
+    one.v = dot ? 0.09 + 0.86 * (row + 0.5 + (lane % 2) * 0.4) / (rows + 0.4) : 0.09 + 0.86 * (row + 0.5) / here;
+    one.dot = dot;
   });
 }
 
@@ -71,16 +76,28 @@ function arrange() {
   const kinds = { person: [], agent: [], rest: [] };
   for (const one of [...places.values()].sort((a, b) => a.name.localeCompare(b.name)))
     (kinds[one.kind] || kinds.rest).push(one);
-  const room = Math.floor((tall ? width : height) * 0.84 / (tall ? 84 : 34));
-  const set = (list, u, from, to) => list.length <= room ? column(list, u) : block(list, from, to);
-  set(kinds.person, 0.1, 0.04, 0.12);
-  set(kinds.agent, 0.38, 0.24, 0.56);
-  set(kinds.rest, 0.86, 0.76, 0.95);
+  stand(kinds.person, tall ? 0.09 : 0.1, tall ? 0.16 : 0.1, tall ? 2 : 1);
+  stand(kinds.agent, tall ? 0.3 : 0.3, tall ? 0.5 : 0.46, tall ? 4 : 2);
+  untangle(kinds.rest);
+  stand(kinds.rest, tall ? 0.76 : 0.84, tall ? 0.95 : 0.9, tall ? 4 : 1);
   for (const one of places.values()) {
     [one.x, one.y] = at(one.u, one.v);
     settle(one);
   }
   roads.forEach(trace);
+}
+
+// What is reached stands across from whoever goes there most, so that fewer roads cross.
+function untangle(list) {
+  const pull = new Map();
+  for (const road of roads.values()) {
+    const from = places.get(road.from), weight = 1 + Math.log2(1 + road.passed + road.asked + road.stopped);
+    if (!from || from.v === undefined) continue;
+    const [sum, count] = pull.get(road.to) || [0, 0];
+    pull.set(road.to, [sum + from.v * weight, count + weight]);
+  }
+  const middle = (one) => { const [sum, count] = pull.get(one.id) || [0, 0]; return count ? sum / count : 2; };
+  list.sort((a, b) => middle(a) - middle(b) || a.name.localeCompare(b.name));
 }
 
 function settle(one) {
@@ -99,16 +116,15 @@ function settle(one) {
   one.node.style.transform = `translate(${Math.round(one.x)}px, ${Math.round(one.y)}px) translate(-50%, -50%)`;
 }
 
-// A road as points, and the one of them at which it meets the gate.
+// A road as points, and how far along it meets the gate (a fraction of a point too).
 function trace(road) {
   const a = places.get(road.from), b = places.get(road.to);
   if (!a || !b) { road.line = null; return; }
-  const beyond = (one) => one.u > GATE;
   const line = new Float32Array(SAMPLES * 2);
-  road.gate = -1;
+  const loop = (a.u < GATE) === (b.u < GATE) && a.kind !== "person";
+  const turn = (4 * GATE - a.u - b.u) / 2, m = (a.u + b.u) / 2;
   let before = a.u;
-  const loop = a.kind === "agent" && b.kind === "agent";
-  const turn = (4 * GATE - a.u - b.u) / 2;
+  road.gate = (SAMPLES - 1) * (loop ? 0.5 : 0.7);
   for (let i = 0; i < SAMPLES; i++) {
     const t = i / (SAMPLES - 1), s = 1 - t;
     let u, v;
@@ -116,16 +132,19 @@ function trace(road) {
       u = s * s * a.u + 2 * s * t * turn + t * t * b.u;
       v = s * s * a.v + 2 * s * t * (a.v + b.v) / 2 + t * t * b.v;
     } else {
-      const m = (a.u + b.u) / 2;
       u = s ** 3 * a.u + 3 * s * s * t * m + 3 * s * t * t * m + t ** 3 * b.u;
       v = s ** 3 * a.v + 3 * s * s * t * a.v + 3 * s * t * t * b.v + t ** 3 * b.v;
+      if (i && (before < GATE) !== (u < GATE)) road.gate = i - 1 + (GATE - before) / (u - before);
     }
-    if (road.gate < 0 && (loop ? i >= (SAMPLES - 1) / 2 : (before <= GATE) !== (u <= GATE))) road.gate = i;
     before = u;
     [line[2 * i], line[2 * i + 1]] = at(u, v);
   }
-  if (road.gate < 0 && beyond(a) === beyond(b)) road.gate = Math.floor(SAMPLES * 0.7);
   road.line = line;
+}
+
+function point(line, place) {
+  const i = Math.min(SAMPLES - 2, Math.floor(place)), f = place - i;
+  return [line[2 * i] + f * (line[2 * i + 2] - line[2 * i]), line[2 * i + 1] + f * (line[2 * i + 3] - line[2 * i + 1])];
 }
 
 // -- roads ------------------------------------------------------------------------------------------------------------
@@ -154,7 +173,7 @@ function draw() {
   paint.setLineDash([]); paint.globalAlpha = 1;
   for (const road of roads.values()) {
     if (!road.line || !road.stopped) continue;
-    const x = road.line[2 * road.gate], y = road.line[2 * road.gate + 1];
+    const [x, y] = point(road.line, road.gate);
     paint.fillStyle = colours.deny;
     paint.beginPath(); paint.arc(x, y, Math.min(5, 2 + Math.log2(1 + road.stopped) * 0.5), 0, 7); paint.fill();
   }
@@ -162,7 +181,7 @@ function draw() {
 }
 
 function signs() {
-  for (const [name, u, text] of [["s-people", 0.1, "people"], ["s-agents", 0.38, "agents"], ["s-gate", GATE, "citywatch"], ["s-rest", 0.86, "what they reach"]]) {
+  for (const [name, u, text] of [["s-people", tall ? 0.035 : 0.1, "people"], ["s-agents", tall ? 0.235 : 0.38, "agents"], ["s-gate", tall ? GATE - 0.03 : GATE, "citywatch"], ["s-rest", tall ? 0.71 : 0.87, "what they reach"]]) {
     let sign = document.getElementById(name);
     if (!sign) {
       sign = document.createElement("div");
@@ -170,8 +189,8 @@ function signs() {
       stage.append(sign);
     }
     const [x, y] = at(u, 0);
-    sign.style.transform = tall ? `translate(8px, ${Math.round(y) - 38}px)` : `translate(${Math.round(x)}px, 9px) translateX(-50%)`;
-    sign.hidden = tall && name === "s-gate" ? false : !places.size;
+    sign.style.transform = tall ? `translate(8px, ${Math.round(y) - 9}px)` : `translate(${Math.round(x)}px, 9px) translateX(-50%)`;
+    sign.hidden = !places.size;
   }
 }
 
@@ -202,13 +221,11 @@ function frame(now) {
     moving[kept++] = one;
     paint.fillStyle = paint.strokeStyle = colours[one.colour];
     if (spent < one.travel) {
-      const eased = spent / one.travel, place = eased * one.end * (SAMPLES - 1);
-      const i = Math.min(SAMPLES - 2, Math.floor(place)), f = place - i;
-      const x = line[2 * i] + f * (line[2 * i + 2] - line[2 * i]), y = line[2 * i + 1] + f * (line[2 * i + 3] - line[2 * i + 1]);
+      const eased = spent / one.travel, [x, y] = point(line, eased * one.end * (SAMPLES - 1));
       paint.globalAlpha = Math.min(1, (1 - eased) * 4 + (one.flash ? 1 : 0.1));
       paint.beginPath(); paint.arc(x, y, 3, 0, 7); paint.fill();
     } else {
-      const age = (spent - one.travel) / FLASH_MS, x = line[2 * one.road.gate], y = line[2 * one.road.gate + 1];
+      const age = (spent - one.travel) / FLASH_MS, [x, y] = point(line, one.road.gate);
       paint.globalAlpha = 1 - age;
       paint.beginPath(); paint.arc(x, y, 4.5, 0, 7); paint.fill();
       paint.lineWidth = 2.2 * (1 - age) + 0.3;
