@@ -90,10 +90,13 @@ class Decisions:
         return len(self._indexes)
 
     def fold(self, index: int, leaf: bytes) -> None:
-        if _DECIDED in leaf:
-            self._decided(index, self._glance.decode(leaf))
-        elif _SETTLED in leaf:
-            self._reply(index, self._outcome.decode(leaf))
+        try:
+            if _DECIDED in leaf:
+                self._decided(index, self._glance.decode(leaf))
+            elif _SETTLED in leaf:
+                self._reply(index, self._outcome.decode(leaf))
+        except msgspec.DecodeError:
+            return  # it is in the log all the same, and `citywatch log verify` speaks of it
 
     def values(self, facet: str) -> list[tuple[str, int]]:
         """Every value of a facet that occurs, with how often, in the order of their names."""

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from citywatch.core.errors import Unavailable
 from citywatch.service.ports import Store
 
 SLICE: Final = 512
@@ -46,10 +47,15 @@ class Following:
         return len(leaves)
 
     async def run(self) -> None:
-        """Follow the log until cancelled."""
-        self.size = await self._store.sync()
+        """Follow the log until cancelled; a store that cannot be read just now is looked at again."""
         while True:
-            await asyncio.sleep(0 if await self.look() else PAUSE_S)
+            try:
+                if not self.size:
+                    self.size = await self._store.sync()
+                read = await self.look()
+            except Unavailable:
+                read = 0
+            await asyncio.sleep(0 if read else PAUSE_S)
 
     async def past(self, index: int) -> int:
         """Wait until an entry after the first `index` was seen; return how many were by then."""

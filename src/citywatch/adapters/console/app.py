@@ -10,9 +10,9 @@ import mimetypes
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from citywatch.adapters.console.access import ANYBODY, Door, Keeper
@@ -43,7 +43,7 @@ class Console:
             *CityPages(desk, self.pages).doors(),
             *DecisionPages(desk, self.pages).doors(),
         )
-        app = Starlette(routes=self.keeper.routes(self.doors), exception_handlers={404: self._missing})
+        app = Router(self.keeper.routes(self.doors), redirect_slashes=False, default=self._missing)
         self._app: ASGIApp = Guard(app, desk.origin, (provider,) if provider else (), log)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,10 +54,12 @@ class Console:
         """Whether a session that a stream was opened under is not over: watching alone keeps none alive."""
         return self.sessions.holds(session, self.desk.clock.now_ms())
 
-    async def _missing(self, request: Request, _: Exception) -> Response:
+    async def _missing(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
         request.scope["session"] = self.keeper.session(request)
         text = "The address may be of an earlier day."
-        return self.pages.show(request, "problem.html", 404, active="", title="There is no such page", text=text)
+        page = self.pages.show(request, "problem.html", 404, active="", title="There is no such page", text=text)
+        await page(scope, receive, send)
 
 
 async def _static(request: Request) -> Response:
