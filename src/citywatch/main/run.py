@@ -55,6 +55,10 @@ async def _up(place: Place) -> None:
     async with open_city(place) as city, open_gateway(city, _warn) as gateway:
         for line in gateway.says:
             click.echo(line)
+        import gc
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
         click.echo("ready", nl=True)
         waiting = [asyncio.ensure_future(event.wait()) for event in (stop, gateway.broken)]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

@@ -57,6 +57,7 @@ from citywatch.core.enforce.trees import REACHED
 from citywatch.core.enforce.veiling import hiding_tool, veil_reply
 from citywatch.core.enforce.verify import Authority, verify
 from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
+from citywatch.core.flow.item import Item
 from citywatch.core.identity.credential import Credential
 from citywatch.core.label import BOTTOM, join
 from citywatch.core.plan.temporal import Memory
@@ -282,6 +283,7 @@ class Enforcer:
             known = {key: self.snapshots.decode(key, loaded) for key in judging}
             label = join(home.label, home.before) if answering else BOTTOM
             settled = as_delivered(settle(call, judged.authority, shown, rules, known, label), delivered, rules.observe)
+            item = None
             if secret:
                 settled = Withheld(code=Code.NOT_A_READER, detail=f"what `{call.server}` says is not for its caller")
             if (silent := unheard(call, rules, hearer)) is not None:
@@ -290,6 +292,8 @@ class Enforcer:
             entry = entries.settled(
                 call, response, settled, index, salt=salt, replica=self.replica, now=now, veiled=veiled
             )
+            if entering is not None and isinstance(settled, Released):
+                item = item_of(entering, call.server, loaded, now, self.model)
             outcome = await self.store.append(
                 Append(
                     entries=(
@@ -303,7 +307,7 @@ class Enforcer:
                         *puts,
                         *(
                             (
-                                *self._arriving(call, entering, event, past, loaded, (context, *around), now),
+                                *self._arriving(entering, item, event, past, loaded, (context, *around), now),
                                 *shelve(context, veiled, entering, call.server, loaded, now),
                             )
                             if isinstance(settled, Released)
@@ -314,6 +318,8 @@ class Enforcer:
                 )
             )
             if type(outcome) is Appended:
+                if item is not None:
+                    self.contexts.remember(context, home, item)
                 return settled
             if isinstance(outcome, Stale) and any(outcome.key == key for key, _ in once):
                 if outcome.key[0] in WAITING:
@@ -323,8 +329,8 @@ class Enforcer:
 
     def _arriving(
         self,
-        call: Call,
         entering: Entering | None,
+        item: Item | None,
         event: Event | None,
         past: Mapping[Key, Memory],
         loaded: Loaded,
@@ -335,9 +341,8 @@ class Enforcer:
         temporal rules remember."""
         context, *around = contexts
         home = context_of(context, loaded)
-        if entering is None:
+        if entering is None or item is None:
             return memories.of_reply(event, self.rules, past, None, home, now)
-        item = item_of(entering, call.server, loaded, now, self.model)
         return (
             *entered(context, entering, item, loaded),
             *risen(around, item.label, loaded),
