@@ -18,6 +18,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
+from citywatch.core.approvals.ticket import State, Ticket, ticket_id_key
 from citywatch.core.call import Allow, Ask, Call, Decision, Direction
 from citywatch.core.content.model import Model
 from citywatch.core.enforce.advice import told_advice
@@ -30,12 +31,10 @@ from citywatch.core.enforce.context import (
     Hearing,
     Key,
     Party,
-    Ticket,
     carried_by,
     home_of,
     item_key,
     onward,
-    ticket_id_key,
 )
 from citywatch.core.enforce.held import FREE, Holding, plan_key, progress_key
 from citywatch.core.enforce.planned import progressed
@@ -285,7 +284,7 @@ def flowing(
     if done is not None:
         used = ((need.plan[1], msgspec.json.encode(done)),)
     if need.ticket is not None and flow.ticket is not None and flow.ticket.state == "approved":
-        used = (*used, (need.ticket, msgspec.json.encode(msgspec.structs.replace(flow.ticket, state="used"))))
+        used = (*used, (need.ticket, msgspec.json.encode(msgspec.structs.replace(flow.ticket, state=State.USED))))
     named = name_parties(call, need, flow, decision, loaded, now)
     behind = (one.label for one in call.filled)
     return (*taint_written(call, need, flow, loaded, behind), *named, *used)
@@ -320,7 +319,7 @@ def asking(call: Call, need: FlowNeed | None, flow: Flow | None, decision: Decis
         agent=call.agent,
         server=call.server,
         tool=call.name or "",
-        state="pending",
+        state=State.PENDING,
         asked=now,
         expires=now + TICKET_MS,
         why=decision.reason.detail,

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citywatch.adapters.memory import MemoryStore
+from citywatch.core.approvals.ticket import State, Ticket, ticket_key
 from citywatch.core.call import Allow
-from citywatch.core.enforce.context import Context, Flow, FlowNeed, Ticket, context_key, ticket_key, written_key
+from citywatch.core.enforce.context import Context, Flow, FlowNeed, context_key, written_key
 from citywatch.core.flow.history import History
 from citywatch.core.flow.item import Item, read_prompt
 from citywatch.core.label import BOTTOM, TOP, Label, is_above, join, join_all
@@ -111,7 +112,7 @@ async def test_what_an_act_brings_to_an_object_is_joined_to_what_was_there() -> 
 
 def test_a_ticket_is_used_up_by_the_call_that_it_lets_through() -> None:
     ticket = Ticket(
-        id="t", agent="a", server="s", tool="x", state="approved", asked=0, expires=9, why="", call="c", by="alice"
+        id="t", agent="a", server="s", tool="x", state=State.APPROVED, asked=0, expires=9, why="", call="c", by="alice"
     )
     need = FlowNeed(context=KEY, ticket=ticket_key("l"))
     flow = Flow(context=Context(), history=History(), ticket=ticket)
