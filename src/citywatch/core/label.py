@@ -112,12 +112,9 @@ def may_flow(label: Label, readers: frozenset[str] | None) -> bool:
 
 def has_strangers(label: Label) -> bool:
     """Whether anybody could have shaped this who is neither a person with rights of their own nor a server of ours."""
-    if label.origins is None:
-        return True
-    for one in label.origins:
-        if not one.startswith(_VOUCHED):
-            return True
-    return False
+    if not label.origins:
+        return label.origins is None
+    return any(not one.startswith(_VOUCHED) for one in label.origins)
 
 
 _VOUCHED: Final = (f"{Shaper.PRINCIPAL}:", f"{Shaper.SERVER}:")

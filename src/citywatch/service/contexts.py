@@ -137,7 +137,6 @@ class Contexts:
                     history.add(msgspec.json.decode(rows[key].value, type=Item))
         return history
 
-
     def remember(self, key: Key, context: Context, item: Item) -> None:
         """Keep an item that was committed as the next one of a context, as it would be read anew; `context` as before.
 

@@ -98,7 +98,7 @@ class Entering(msgspec.Struct, frozen=True):
     @property
     def names_parties(self) -> bool:
         """Whether any field is declared to hold somebody's name; of most messages none is."""
-        return any([leaf.output.party is not None for leaf in self.walk.leaves])
+        return any(leaf.output.party is not None for leaf in self.walk.leaves)
 
     def rows(self) -> tuple[Key, ...]:
         """What must be read, beside the context's own row, before this enters."""
