@@ -79,7 +79,7 @@ async def deliver(city: City, outcome: Outcome) -> None:
     async def send(_: MutableMapping[str, Any]) -> None:
         await asyncio.sleep(0)
 
-    await gateway(city)._deliver(send, Peer("somebody", None), outcome)
+    await gateway(city)._deliver(send, Peer("somebody"), outcome)
 
 
 async def leave(work: Any, instant: int, *, for_good: bool) -> bool:

@@ -19,6 +19,7 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from citywatch.adapters.gateway.room import Room
+from citywatch.adapters.gateway.secure import CHAIN, Chain
 
 _READ = 256 * 1024
 
@@ -47,18 +48,18 @@ def _unanswered(status: int, media: bytes, body: bytes) -> bool:
 
 
 class Peer:
-    """What is known of one connection: its certificate, the credential it proved, the request in progress.
+    """What is known of one connection: its certificates, the credential it proved, the request in progress.
 
     `whole`: all of that request is here. `answer` sends a whole response to it at once, or says that it did not.
     """
 
-    __slots__ = ("address", "answer", "certificate", "proved", "task", "whole")
+    __slots__ = ("address", "answer", "chain", "proved", "task", "whole")
 
-    def __init__(self, address: str, certificate: bytes | None, answer: Answer | None = None) -> None:
+    def __init__(self, address: str, chain: Chain = (), answer: Answer | None = None) -> None:
         self.address = address
+        self.chain = chain
         self.answer = answer or _unanswered
         self.whole = False
-        self.certificate = certificate
         self.proved: tuple[bytes, int, Any] | None = None
         self.task: asyncio.Task[Any] | None = None
 
@@ -123,10 +124,8 @@ class BoundedProtocol(HttpToolsProtocol):
         # uvicorn tolerates bytes after `Connection: close`; two messages where one was announced: so smuggling starts.
         self.parser = httptools.HttpRequestParser(self)
         _probe(transport, self.bounds.probe_time)
-        tls = transport.get_extra_info("ssl_object")
-        certificate = None if tls is None else tls.getpeercert(binary_form=True)
         address = f"{self.client[0]}:{self.client[1]}" if self.client else "unknown"
-        self.peer = Peer(address, certificate or None, self.answer)
+        self.peer = Peer(address, transport.get_extra_info(CHAIN, ()), self.answer)
         self._head = 0
         self._count = 0
         self._in_head = True
