@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit, urlunsplit
 
-from citywatch.config.addresses import push_address
+from citywatch.config.addresses import link_place, push_address
 from citywatch.config.agents import audience
 from citywatch.config.document import Node, Table
 from citywatch.config.reader import Notes, Reader, duration, flag, instead, named, one_of, shown, some, text, url, where
@@ -59,6 +59,7 @@ def peers(
         seen_by = section.get("audience", audience, audiences.get(agent) or (EVERYBODY,))
         card = section.get("card", url, None)
         push = section.maybe("push", push_address)
+        links = section.get("links", some(link_place), ())
         messages = section.get("messages", table(named(_type), _schema), {})
         free_text = section.get("free_text", flag, True)
         if not free_text and not messages:
@@ -79,7 +80,13 @@ def peers(
             timeout_ms=timeout,
             messages=messages,
             declared=Peer(
-                callers=callers, skills=skills, audience=seen_by, agent=agent, free_text=free_text, push=push or ""
+                callers=callers,
+                skills=skills,
+                audience=seen_by,
+                agent=agent,
+                free_text=free_text,
+                push=push or "",
+                links=links,
             ),
         )
 

@@ -43,6 +43,7 @@ from citywatch.service.messages import Messages, drop_nonces
 from citywatch.service.plans import Plans
 from citywatch.service.ports import Recipient, Store, Upstream
 from citywatch.service.publisher import Publisher
+from citywatch.service.push_rows import drop_pushes
 from citywatch.service.recovery import close_lost_calls, drop_expired, note_boot, note_start, note_stop
 from citywatch.service.tickets import Tickets
 from citywatch.service.waiting import Waiting
@@ -265,6 +266,7 @@ async def _forget(enforcer: Enforcer) -> None:
             await drop_memories(enforcer.store, enforcer.rules, now)
             await drop_invitations(enforcer.store, now)
             await drop_carried(enforcer.store, now)
+            await drop_pushes(enforcer.store, now, enforcer.rules.push_memory_ms)
         await asyncio.sleep(FORGET_S)
 
 

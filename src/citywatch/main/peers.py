@@ -45,11 +45,8 @@ def peer_upstreams(city: City, pins: Pins) -> dict[str, Upstream]:
 
 def recipients(settings: Settings) -> dict[str, HttpRecipient]:
     """Where each agent takes its pushes, by its name."""
-    return {
-        name: HttpRecipient(HttpUpstream(HttpServer(name=name, url=agent.push, kinds=frozenset()), None))
-        for name, agent in settings.agents.items()
-        if agent.push is not None
-    }
+    own = frozenset(listen.port for listen in settings.listen)
+    return {name: HttpRecipient(name, own=own) for name, agent in settings.agents.items() if agent.push}
 
 
 def push_taker(exchange: Exchange) -> Pushed:

@@ -59,6 +59,7 @@ class HttpServer(msgspec.Struct, frozen=True, kw_only=True):
     `shown` says whom it has to be, where TLS alone does not say enough: then `ca` is of no use.
     `takes_tokens`: each message is shown an access token that we wrote for it, and no credential of ours. `kinds` are
     the kinds of events that are read of its streams; without any, nothing but the status is read of its answers.
+    `public_only`: its name must lead to an address that is public, for nobody named the machine.
     """
 
     name: str
@@ -69,6 +70,7 @@ class HttpServer(msgspec.Struct, frozen=True, kw_only=True):
     bounds: Bounds = Bounds()
     kinds: frozenset[str] = frozenset(("message",))
     shown: Shown | None = None
+    public_only: bool = False
 
 
 class StdioServer(msgspec.Struct, frozen=True, kw_only=True):

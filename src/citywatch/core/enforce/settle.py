@@ -127,7 +127,7 @@ def settle(
                 withheld = Withheld(code=Code.NOT_A_READER, detail="the answer would reach `everybody`")
                 return _observed(withheld, response) if rules.observe else withheld
             return Released(body=response.body, is_error=response.result is None)
-        mcp.check_reply(call.method, response, call.revision)
+        mcp.check_reply(call.method, response, call.revision, rules.links(call.server))
     except Malformed as failure:
         return Withheld(code=Code.REPLY_MALFORMED, detail=str(failure))
     failed = response.result is None or response.result.get("isError") is True
