@@ -22,24 +22,24 @@ BOTH = Peer(callers=("clerk", "other"))
 class Talking(PeerCity):
     """A city whose billing takes up whatever conversation it is told of, and remembers what was said in each."""
 
-    def __init__(self, **more: Any) -> None:
-        super().__init__(billing=BOTH, **more)
+    def __init__(self) -> None:
+        super().__init__(billing=BOTH)
         self.said: dict[str, list[str]] = {}
-        self.tasks: dict[str, dict[str, Any]] = {}
+        self.kept: dict[str, dict[str, Any]] = {}
 
     def _answer(self, body: bytes) -> MemoryAnswer:
         asked = json.loads(body)
         params = asked["params"]
         if asked["method"] == "GetTask":
-            result: dict[str, Any] = self.tasks[params["id"]]
+            result: dict[str, Any] = self.kept[params["id"]]
         else:
             message = params["message"]
-            name = f"t{len(self.tasks) + 1}"
+            name = f"t{len(self.kept) + 1}"
             context = message.get("contextId", f"c-{name}")
             self.said.setdefault(context, []).append(message["parts"][0]["text"])
             heard = [{"messageId": "h", "role": "ROLE_USER", "contextId": context, "parts": [{"text": "x"}]}]
             status = {"state": "TASK_STATE_COMPLETED", "message": {**heard[0], "role": "ROLE_AGENT"}}
-            result = self.tasks[name] = {"id": name, "contextId": context, "status": status, "history": heard}
+            result = self.kept[name] = {"id": name, "contextId": context, "status": status, "history": heard}
             result = {"task": result}
         told = {"jsonrpc": "2.0", "id": asked["id"], "result": result}
         return MemoryAnswer([(json.dumps(told).encode(), None)])
@@ -48,8 +48,14 @@ class Talking(PeerCity):
         return await self.say(agent=agent, message={"contextId": context, "parts": [{"text": text}]})
 
 
+async def talking() -> Talking:
+    city = Talking()
+    await city.open()
+    return city
+
+
 async def test_an_agent_goes_on_with_a_conversation_under_the_name_that_it_gave_it() -> None:
-    city = await Talking().open()
+    city = await talking()
     for text in ("one", "two"):
         told = (await city.talk("mine", text))["result"]["task"]
         assert told["contextId"] == told["history"][0]["contextId"] == told["status"]["message"]["contextId"] == "mine"
@@ -63,7 +69,7 @@ async def test_an_agent_goes_on_with_a_conversation_under_the_name_that_it_gave_
 
 
 async def test_two_agents_that_choose_one_name_have_two_conversations() -> None:
-    city = await Talking().open()
+    city = await talking()
     await city.talk("desk", "from clerk")
     told = await city.talk("desk", "from other", OTHER)
     assert told["result"]["task"]["contextId"] == "desk"
@@ -72,7 +78,7 @@ async def test_two_agents_that_choose_one_name_have_two_conversations() -> None:
 
 async def test_what_a_peer_began_with_somebody_is_not_gone_on_with_by_naming_it() -> None:
     """The attack: an agent knows how a peer calls its conversation with another, inside of this city or outside."""
-    city = await Talking().open()
+    city = await talking()
     outside = "a-conversation-of-another-gateway"
     city.said[outside] = ["secret"]
     inside = (await city.say(agent=OTHER))["result"]["task"]["contextId"]
@@ -83,7 +89,7 @@ async def test_what_a_peer_began_with_somebody_is_not_gone_on_with_by_naming_it(
 
 async def test_the_peers_name_of_anothers_conversation_is_worth_nothing() -> None:
     """The attack: the peer, or the log, tells an agent under which name it goes on with another's conversation."""
-    city = await Talking().open()
+    city = await talking()
     await city.talk("desk", "from other", OTHER)
     (peers,) = city.said
     assert code(await city.talk(peers)) == Code.PEER_TASK_UNKNOWN
@@ -91,7 +97,7 @@ async def test_the_peers_name_of_anothers_conversation_is_worth_nothing() -> Non
 
 
 async def test_whoever_is_given_the_name_later_has_conversations_of_its_own() -> None:
-    city = await Talking().open()
+    city = await talking()
     await city.talk("desk", "before")
     row = AgentRow(agent=AGENT, keys=(KEY,), added_at=77)
     await city.store.append(Append(puts=((agent_key("clerk"), format_row(row)),)))
@@ -101,15 +107,15 @@ async def test_whoever_is_given_the_name_later_has_conversations_of_its_own() ->
 
 @pytest.mark.parametrize("length", [MAX_NAME, MAX_NAME + 1])
 async def test_a_name_has_a_length(length: int) -> None:
-    city = await Talking().open()
+    city = await talking()
     assert (code(await city.talk("x" * length)) is None) is (length <= MAX_NAME)
 
 
 async def test_what_a_peer_says_in_words_is_not_touched() -> None:
-    city = await Talking().open()
+    city = await talking()
     await city.talk("mine")
     (peers,) = city.said
-    city.tasks["t1"]["artifacts"] = [{"artifactId": "a", "parts": [{"data": {"contextId": peers}}, {"text": peers}]}]
+    city.kept["t1"]["artifacts"] = [{"artifactId": "a", "parts": [{"data": {"contextId": peers}}, {"text": peers}]}]
     told = (await city.say("GetTask", id="t1"))["result"]
     assert told["contextId"] == "mine"
-    assert told["artifacts"] == city.tasks["t1"]["artifacts"]
+    assert told["artifacts"] == city.kept["t1"]["artifacts"]

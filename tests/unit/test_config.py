@@ -1541,6 +1541,7 @@ BAD: list[tuple[str, str, str, str]] = [
             "max_staleness",
             "hop_memory",
             "push_memory",
+            "card_interval",
             "call_wait",
             "breaker_rest",
         )

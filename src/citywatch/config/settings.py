@@ -169,6 +169,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     `max_hops` is how many agents a message may have come through, `hop_memory` for how long what an agent does may
     belong to what it was told; `push_memory` for how long a configuration for pushes is kept after its last one;
+    `card_interval` how often a peer's card is looked at;
     `task_calls` is the budget of a task that names none, 0 for none. An agent may have
     `calls_per_caller` calls open at one server or peer, all agents `calls_per_upstream`; one more waits for
     `call_wait_ms`. After `breaker_failures` in a row a caller leaves a server alone for `breaker_rest_ms`.
@@ -189,6 +190,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_hops: int = 8
     hop_memory_ms: int = 600_000
     push_memory_ms: int = 30 * 86_400_000
+    card_interval_ms: int = 60_000
     task_calls: int = 0
     calls_per_caller: int = 32
     calls_per_upstream: int = 256

@@ -26,7 +26,15 @@ from citywatch.main.access import access_routes, access_tokens, handed_over, kee
 from citywatch.main.assembly import LEEWAY_MS, City, assumptions, load_rules, operator
 from citywatch.main.envelopes import arrivals, envelope_routes, envelopes
 from citywatch.main.joining import invitations
-from citywatch.main.peers import card_upstreams, cards, peer_upstreams, push_taker, recipients
+from citywatch.main.peers import (
+    card_upstreams,
+    card_watch,
+    cards,
+    look_at_cards,
+    peer_upstreams,
+    push_taker,
+    recipients,
+)
 from citywatch.main.routes import card_routes, join_routes, own_names, proven_routes, routes, token_route
 from citywatch.main.trust import REFRESH_S, Trust
 from citywatch.main.upstreams import build_upstreams, guarded
@@ -88,8 +96,11 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     trust = Trust(city)
     await trust.begin()
     pins = trust.pins()
-    upstreams = guarded(city.settings, city.clock, build_upstreams(city.place, pins) | peer_upstreams(city, pins))
     where_cards_are = card_upstreams(city, pins)
+    served = cards(city.settings, city.keys, enforcer, where_cards_are)
+    looking = card_watch(city.settings, served)
+    reached = build_upstreams(city.place, pins) | peer_upstreams(city, pins, looking.connected)
+    upstreams = guarded(city.settings, city.clock, reached)
     messages = Messages(store, city.clock, LEEWAY_MS)
     door = trust.door(messages)
     tokens = access_tokens(city.settings, city.keys, city.row, city.clock, city.chance)
@@ -97,13 +108,13 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     exchange = _exchange(city, enforcer, upstreams, tokens, told, trust)
     watch = Watch(city.store, exchange.listening, city.settings.limits.max_staleness_ms / 1000)
     await watch.look()
-    served = cards(city.settings, city.keys, enforcer, where_cards_are)
     listeners = _listeners(city, _gateway(city, exchange, door, publisher, watch, served))
     tls = await trust.tls()
     addresses = [Address(listen.host, listen.port, listen.tls) for listen in city.settings.listen]
     opened = await listeners.open(addresses, None if tls is None else tls.context, trust.judge())
-    looks = keep_looking((store.look, _look_at(publisher, say), trust.look_around(say)), LOOK_S)
-    forgets = (_forget(enforcer), _forget_nonces(city))
+    alarms = (store.look, _look_at(publisher, say), trust.look_around(say), look_at_cards(looking, say))
+    looks = keep_looking(alarms, LOOK_S)
+    forgets = (_forget(enforcer), _forget_nonces(city), looking.run())
     follows = keep_issuers(city.settings, enforcer, REFRESH_S)
     chores = (*trust.chores(say), watch.run(), publisher.run(PUBLISH_S), _fold(enforcer), follows, *forgets, looks)
     tasks = [asyncio.create_task(chore) for chore in chores]

@@ -94,7 +94,8 @@ class Exchange:
                 envelope = None if self.envelopes is None else self.envelopes.of(judged)
                 body, told = forwarded(judged, envelope), _told_by(judged, headers)
                 if envelope is not None and is_message(call):
-                    told = {**told, "a2a-extensions": a2a.ENVELOPE}
+                    others = told.get("a2a-extensions", "")
+                    told = {**told, "a2a-extensions": f"{a2a.ENVELOPE}, {others}" if others else a2a.ENVELOPE}
                 if opened is not None:
                     body = readdressed(body, opened.config)
                 answer = await self.outward.send(judged, body, told, repeatable=_repeatable(judged))

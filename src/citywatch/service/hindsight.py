@@ -36,7 +36,7 @@ from citywatch.service.contexts import context_of, from_abroad, held_to, parties
 from citywatch.service.entries import MAX_POLICIES, MAX_SOURCES
 from citywatch.service.handles import refilled
 from citywatch.service.ports import Loaded, Store
-from citywatch.service.recorded import SOMEBODY, Then, holders_of, pin_of, standing_of
+from citywatch.service.recorded import Then, holders_of, pin_of, standing_of
 from citywatch.service.rejections import MAX_DETAIL
 
 SLICE: Final = 512
@@ -53,6 +53,7 @@ PASSING: Final = frozenset(
         Code.RATE_EXCEEDED,
         Code.RULE_MATCHED,
         Code.PEER_TASK_UNKNOWN,
+        Code.CARD_CHANGED,
         Code.TOOL_CHANGED,
         Code.TOOL_NOT_APPROVED,
         Code.HANDLE_UNKNOWN,
@@ -85,7 +86,7 @@ async def then(store: Store, rules: Rules, index: int, decided: events.Decided, 
     known = Known(
         rules=rules,
         agent=row,
-        things=await _things(store, call, refused=decided.code == Code.PEER_TASK_UNKNOWN),
+        things=await _things(store, call),
         hearer=hearer,
         session=None,
         pin=pin_of(decided),
@@ -103,15 +104,11 @@ async def then(store: Store, rules: Rules, index: int, decided: events.Decided, 
     return Then(call=call, authority=authority, known=known, need=need, missing=tuple(missing))
 
 
-async def _things(store: Store, call: Call, *, refused: bool) -> dict[tuple[str, str], str | None]:
-    """Whose the tasks and conversations are that a message goes on with: they change hands no more.
-
-    An entry of an earlier version may have `refused` a conversation that nobody had: then it was somebody's.
-    """
+async def _things(store: Store, call: Call) -> dict[tuple[str, str], str | None]:
+    """Whose the tasks and conversations are that a message goes on with: they change hands no more."""
     keys = thing_rows(call)
     rows = (await store.load(keys, ())).rows if keys else {}
-    nobody = SOMEBODY if refused else None
-    return {key: msgspec.json.decode(rows[key].value, type=str) if key in rows else nobody for key in keys}
+    return {key: msgspec.json.decode(rows[key].value, type=str) if key in rows else None for key in keys}
 
 
 async def _registered(store: Store, agent: str) -> AgentRow | None:

@@ -307,6 +307,8 @@ class HttpUpstream:
         if self._closed:
             connection.end(Unavailable(Code.DRAINING))
         self._tick()
+        if self.server.opened is not None:
+            self.server.opened()
         return connection
 
     def _context(self) -> ssl.SSLContext | None:

@@ -70,8 +70,13 @@ def owner_of(row: AgentRow) -> str:
     return f"{row.agent}#{row.added_at}"
 
 
-def unspoken(call: Call, rules: Rules, agent: AgentRow | None, things: Mapping[Key, str | None]) -> Deny | None:
-    """Refuse what must not be said to this peer, by this agent; None for a call that is no message."""
+def unspoken(
+    call: Call, rules: Rules, agent: AgentRow | None, things: Mapping[Key, str | None], *, pushes: bool = True
+) -> Deny | None:
+    """Refuse what must not be said to this peer, by this agent; None for a call that is no message.
+
+    `pushes`: the peer's card says that it pushes, or nobody knows.
+    """
     if not is_message(call):
         return None
     peer = rules.peers.get(call.server)
@@ -82,7 +87,7 @@ def unspoken(call: Call, rules: Rules, agent: AgentRow | None, things: Mapping[K
     if a2a.sends(call.method) and offered and call.name not in offered:  # INVARIANT: 2.
         detail = f"name one of its skills in the metadata, as `{a2a.SKILL}`: {', '.join(offered[:16])}"
         return Deny(Reason(Code.NO_PERMIT, detail=detail))
-    if (refusal := _unpushed(call, caller, peer, rules)) is not None:
+    if (refusal := _unpushed(call, caller, peer, rules, offered=pushes)) is not None:
         return refusal
     if agent is None or any(not _is_own(call, one, agent, things) for one in call.things):  # INVARIANT: 3.
         return Deny(Reason(Code.PEER_TASK_UNKNOWN))
@@ -106,7 +111,7 @@ def _is_own(call: Call, thing: tuple[str, str], agent: AgentRow, things: Mapping
     return owner == owner_of(agent) or (owner is None and kind == "context" and len(name) <= MAX_NAME)
 
 
-def _unpushed(call: Call, caller: str, peer: Peer, rules: Rules) -> Deny | None:
+def _unpushed(call: Call, caller: str, peer: Peer, rules: Rules, *, offered: bool) -> Deny | None:
     """# INVARIANT: 4 and 5."""
     wanted = a2a_push.asked(call)
     if wanted is None and call.method not in a2a_push.METHODS:
@@ -114,6 +119,8 @@ def _unpushed(call: Call, caller: str, peer: Peer, rules: Rules) -> Deny | None:
     own = peer.pushes.get(caller, ())
     if not peer.push or not own:
         return Deny(Reason(Code.PUSH_UNSUPPORTED, detail="the file names no `push` for both this peer and this agent"))
+    if not offered:
+        return Deny(Reason(Code.PUSH_UNSUPPORTED, detail="the peer's card offers none"))
     if wanted is not None and destination_of(own, wanted["url"]) is None:
         return Deny(Reason(Code.PUSH_ADDRESS_UNKNOWN))
     if wanted is not None and not rules.cleared(caller).is_open and not rules.observe:

@@ -23,8 +23,8 @@ from citywatch.core.call import Call, Direction
 from citywatch.core.enforce.chains import chain_rows, check_chain
 from citywatch.core.enforce.cursors import Issued, cursor_key, issued_in
 from citywatch.core.enforce.held import task_key
-from citywatch.core.enforce.needs import HALT, Key, Pin, agent_key, agent_name, pin_key
-from citywatch.core.enforce.offers import Report, definition_key, offers_key, report
+from citywatch.core.enforce.needs import HALT, Key, Pin, agent_key, agent_name, definition_key, pin_key
+from citywatch.core.enforce.offers import Report, offers_key, report
 from citywatch.core.enforce.pinning import definition_bytes, definition_digest
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.verify import Authority, check_halts, check_standing

@@ -13,7 +13,8 @@ Past 400 lines, and one thing because what an agent may send, and what of it goe
 INVARIANTS
 1. Any bytes give a reading, `Malformed` or `Refused`, never another error.
 2. A method that is not in the table is refused, and a member that is not goes no further.
-3. A part has one content, and it is in the message: a link is fetched by nobody, for whoever wrote it chose where to.
+3. A part that is sent has one content, and it is in the message: a link is fetched by nobody, for whoever wrote it
+   chose where to.
 4. The members of our metadata that only a gateway may write are taken from no agent.
 5. What a sender hands on (`HANDED`, a chain for the receiver) is a part of what it says: whoever may not see the one
    may not see the other, or links would be a way around.

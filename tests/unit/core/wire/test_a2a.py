@@ -284,3 +284,26 @@ def test_a_refusal_has_the_numbers_and_the_details_of_a2a() -> None:
     assert error["data"][0]["metadata"]["code"] == "no_permit"
     assert error["data"][0]["metadata"]["decision"] == "c1"
     assert json.loads(a2a.refusal(None, Code.PEER_TASK_UNKNOWN, 1403))["error"]["code"] == -32001
+
+
+@pytest.mark.parametrize(
+    ("url", "fine"),
+    [
+        ("https://files.example/a", True),
+        ("https://files.example/../a", False),
+        ("https://evil.example/a", False),
+        ("http://169.254.169.254/latest", False),
+        (1, False),
+    ],
+)
+def test_a_link_leads_where_the_operator_lets_it(url: Any, fine: bool) -> None:
+    status = {"state": "TASK_STATE_COMPLETED"}
+    task = {"id": "t", "status": status, "artifacts": [{"artifactId": "a", "parts": [{"url": url}]}]}
+    for method, result in (("GetTask", task), ("SendMessage", {"task": task})):
+        for links, passes in ((("https://files.example/*",), fine), ((), False), (None, type(url) is str)):
+            try:
+                a2a.check_reply(method, Response(1, result), links)
+            except Malformed:
+                assert not passes
+            else:
+                assert passes
