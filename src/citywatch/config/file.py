@@ -19,6 +19,7 @@ from citywatch.config.content import content
 from citywatch.config.document import Node, Scalar, Table, parse_document
 from citywatch.config.federation import authority, federation
 from citywatch.config.peers import peers
+from citywatch.config.people import UNSIGNED, approvals, people
 from citywatch.config.principals import principals
 from citywatch.config.reader import Notes, duration, each, flag, integer, named, shown, size, some, text, url, where
 from citywatch.config.readers import reader
@@ -37,6 +38,7 @@ from citywatch.config.settings import (
 )
 from citywatch.config.table import Section, table
 from citywatch.config.tokens import check_resources, issuer, issuers, resources
+from citywatch.core.approvals.people import Approvals, Person
 from citywatch.core.enforce.own import SERVER as OWN
 from citywatch.core.enforce.own import TOOLS as OWN_TOOLS
 from citywatch.core.errors import Malformed
@@ -94,6 +96,8 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
     check_resources(section, _over_http(servers, spoken_to), beyond, named_issuer)
     witnesses, quorum = _witnesses(section)
     observe = section.get(OBSERVE, flag, False)
+    asked: Mapping[str, Person] = section.get("people", people(_declared(root), _people(root)["principal"]), {})
+    answered = section.get("approvals", approvals(_declared(root), asked), Approvals())
     settings = Settings(
         trust_domain=domain or "",
         listen=listen,
@@ -118,6 +122,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
             *(one for item in servers.values() for one in _unsafe(item)),
             *(f"peers.{one.name}.unsafe_plain_http" for one in spoken_to.values() if one.reach.unsafe_plain_http),
             *(("reader.unsafe_plain_http",) if asks is not None and asks.unsafe_plain_http else ()),
+            *((UNSIGNED,) if answered.unsafe_unsigned else ()),
         ),
         observe=observe,
         temporal_rules=section.maybe("temporal_rules", where),
@@ -126,6 +131,8 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         issuer=named_issuer,
         resources=beyond,
         issuers=section.get("issuers", issuers, {}),
+        people=asked,
+        approvals=answered,
     )
     _check_authority(section, settings)
     where_to = "name the people whose words steer acts under `principals`, or remove `{}`"

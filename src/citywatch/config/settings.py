@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from citywatch.core.approvals.people import Approvals, Person
 from citywatch.core.canonical import canonical, digest
 from citywatch.core.errors import Malformed
 from citywatch.core.manifest import EVERYBODY, Budget, Ceiling, Delivery, Peer, Principal, ResourceServer, ToolManifest
@@ -240,6 +241,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `temporal_rules` is a file of rules about what happened before, `plan_templates` a folder of plans with parameters,
     `boilerplate` one of texts that agents may say to each other as often as they like; None: there are none.
     `attestors` are public keys of builders by their name: a SubjectPublicKeyInfo in base64.
+    `people` may be asked or may look, `approvals` says how their answers count; with no people, the operator answers.
     """
 
     trust_domain: str
@@ -268,6 +270,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     issuer: str | None = None
     resources: Mapping[str, ResourceServer] = {}
     issuers: Mapping[str, KnownIssuer] = {}
+    people: Mapping[str, Person] = {}
+    approvals: Approvals = Approvals()
 
     def agent_id(self, name: str) -> AgentId:
         """The agent that has this name in the file; one of another trust domain is of that one, by its name here."""
@@ -343,6 +347,8 @@ def manifest_digest(settings: Settings) -> str:
         declared["issuers"] = msgspec.to_builtins(settings.issuers)
     if settings.issuer is not None:
         declared["issuer"] = settings.issuer
+    if settings.approvals.not_own:  # of all that is said of approvals, what the gates ask about
+        declared["not_own"] = list(settings.approvals.not_own)
     if settings.content:
         declared["content"] = msgspec.to_builtins(settings.content)
     return digest(canonical(declared))

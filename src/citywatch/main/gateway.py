@@ -16,6 +16,7 @@ from citywatch.adapters.gateway.app import Gateway
 from citywatch.adapters.gateway.door import Door
 from citywatch.adapters.gateway.protocol import Bounds
 from citywatch.adapters.gateway.serve import Address, Listeners
+from citywatch.adapters.tls import shown_chain
 from citywatch.adapters.weights import content_digest, content_model
 from citywatch.core import events
 from citywatch.core.enforce.rules import Rules
@@ -111,7 +112,7 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     listeners = _listeners(city, _gateway(city, exchange, door, publisher, watch, served))
     tls = await trust.tls()
     addresses = [Address(listen.host, listen.port, listen.tls) for listen in city.settings.listen]
-    opened = await listeners.open(addresses, None if tls is None else tls.context, trust.judge())
+    opened = await listeners.open(addresses, None if tls is None else tls.context, trust.judge(), shown_chain)
     alarms = (store.look, _look_at(publisher, say), trust.look_around(say), look_at_cards(looking, say))
     looks = keep_looking(alarms, LOOK_S)
     forgets = (_forget(enforcer), _forget_nonces(city), looking.run())

@@ -131,12 +131,14 @@ class Replies:
         # INVARIANT: what was given to somebody stays theirs: a peer that repeats an id to another gives nothing away.
         """
         call, agent = judged.call, judged.known.agent
+        if agent is None or not a2a.gives(response):
+            return ()
         try:
             a2a.check_reply(call.method, response, judged.known.rules.links(call.server))
         except Malformed:
             return ()  # `settle` says so
         named = [one for one in a2a.given(response) if one not in call.things]
-        if agent is None or not named:
+        if not named:
             return ()
         loaded = await self._enforcer.store.load([thing_key(call.server, *one) for one in named], ())
         fresh = [one for one in named if thing_key(call.server, *one) not in loaded.rows]

@@ -210,4 +210,5 @@ class Snapshots:
 
 def versions_of(keys: Sequence[Key], loaded: Loaded) -> Reads:
     """Each key with the version that was loaded; 0 where there is no such row."""
-    return tuple((key, 0 if (row := loaded.rows.get(key)) is None else row.version) for key in keys)
+    rows = loaded.rows
+    return tuple([(key, rows[key].version if key in rows else 0) for key in keys])

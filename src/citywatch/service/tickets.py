@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import msgspec
 
 from citywatch.core import events
+from citywatch.core.approvals.ticket import State, Ticket, ticket_id_key, ticket_key
 from citywatch.core.enforce.approval import Answer, noted
-from citywatch.core.enforce.context import Ticket, ticket_id_key, ticket_key
 from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.log.entry import encode_event
 from citywatch.service.ports import Append, Appended, Clock, NewEntry, Row, Store
@@ -56,7 +56,7 @@ class Tickets:
         if approve and ticket.discloses and hold_ms:
             raise Malformed("what may not be seen is let out in the one call that is shown, and not for a while")
         answered = msgspec.structs.replace(
-            ticket, state="approved" if approve else "denied", by=by, reason=reason, principal=principal
+            ticket, state=State.APPROVED if approve else State.DENIED, by=by, reason=reason, principal=principal
         )
         event = events.TicketAnswered(
             at=now,

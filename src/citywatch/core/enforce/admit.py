@@ -32,7 +32,8 @@ INVARIANTS
 14. An agent is handed a token only as one to whom nobody else has spoken, and who may take along all that it knows
    (`tokens`).
 15. A message goes no further than its task's tree may grow, with a chain or without (`trees`).
-16. Nothing is said to a peer whose card is another than the one that a person approved, until that is looked at.
+16. Of a chain only its root entitles, as its principal's word for the values that it binds (`rooted`).
+17. Nothing is said to a peer whose card is another than the one that a person approved, until that is looked at.
 """
 
 from __future__ import annotations
@@ -42,8 +43,9 @@ from typing import Final
 
 import msgspec
 
+from citywatch.core.approvals.ticket import Shown
 from citywatch.core.call import Allow, Ask, Call, Decision, Deny, Direction, Reason
-from citywatch.core.enforce.approval import MAX_SHOWN, Shown, answerers, covers, exactly, refuses
+from citywatch.core.enforce.approval import MAX_SHOWN, answerers, covers, exactly, refuses
 from citywatch.core.enforce.context import Flow
 from citywatch.core.enforce.facts import facts_of
 from citywatch.core.enforce.granted import granted
@@ -55,6 +57,7 @@ from citywatch.core.enforce.peers import is_message, unspoken
 from citywatch.core.enforce.planned import Planned, planned
 from citywatch.core.enforce.readers import disclosed, owners
 from citywatch.core.enforce.released import approved, disclosed_to, releases
+from citywatch.core.enforce.rooted import rooted
 from citywatch.core.enforce.rules import ApprovedTool
 from citywatch.core.enforce.steering import Steering
 from citywatch.core.enforce.suspicion import suspected
@@ -104,7 +107,7 @@ def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int)
     secret = _budget(known, need) or _secret(call, known)
     if isinstance(secret, Deny):
         return secret
-    return _steered(call, known, need, plan, past, decision, now, secret)
+    return _steered(call, authority, known, need, plan, past, decision, now, secret)
 
 
 def _unsayable(call: Call, authority: Authority, known: Known) -> Deny | None:
@@ -117,7 +120,7 @@ def _unsayable(call: Call, authority: Authority, known: Known) -> Deny | None:
 
 
 def _another(known: Known) -> Deny | None:
-    """# INVARIANT: 16."""
+    """# INVARIANT: 17."""
     if known.card is None or known.card.offered is None:
         return None
     return Deny(Reason(Code.CARD_CHANGED, detail="the card of this peer is not the one that was approved"))
@@ -188,6 +191,7 @@ def _is_tool_call(call: Call) -> bool:
 
 def _steered(
     call: Call,
+    authority: Authority,
     known: Known,
     need: Needs,
     plan: Planned,
@@ -202,18 +206,19 @@ def _steered(
         # A ticket is for a tool call, and for somebody who could be asked
         return Deny(Reason(Code.RULE_MATCHED, detail=past.why)) if past.why else allowed
     steering = Steering(call, tool, known.rules, flow, None if need.flow is None else need.flow.traced)
-    findings = plan.over(steering.findings())
+    root = rooted(call, authority, known)  # INVARIANT: 16.
+    findings = root.over(plan.over(steering.findings()))
     stopped = [one for one in findings if one.how is None]
     told = (*plan.told, *[one.told() for one in findings])
     if not stopped and not plan.why and not past.why and secret is None:  # INVARIANT: 9.
-        return Allow(allowed.policies, told, releases(flow, steering.prompts, findings))
+        return Allow(allowed.policies, told, releases(flow, steering.prompts, findings, root.principal))
     shown = tuple((str(one.role), one.value) for one in stopped)
     answered = _answered(call, tool, flow, shown, bool(plan.why or past.why), now, secret)
     if isinstance(answered, Deny):
         return answered
     if answered is not None:
         who, said = answered
-        let_down = releases(flow, steering.prompts, findings)
+        let_down = releases(flow, steering.prompts, findings, root.principal)
         let_down += approved(flow, steering.prompts, findings, who, said)
         if secret is not None and flow.ticket is not None:
             let_down += disclosed_to(call, flow, secret.audience, who, said)

@@ -21,6 +21,7 @@ from typing import Final
 
 import msgspec
 
+from citywatch.core.approvals.ticket import Shown
 from citywatch.core.call import Call, Effect
 from citywatch.core.canonical import digest
 from citywatch.core.enforce.arguments import Argument
@@ -33,8 +34,6 @@ MAX_SHOWN = 64
 _CONTENT: Final = Role.CONTENT  # bound once: up to Python 3.11 each look-up runs code of the class
 _SORTED: Final = msgspec.json.Encoder(order="sorted")
 Key = tuple[str, str]
-Shown = tuple[str, Value | None]
-"""A value that stopped a call: its role, and itself (None: there were too many to look at)."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

@@ -62,7 +62,7 @@ def listed_key(server: str, owner: str, now: int, task: str) -> Key:
 
 def thing_rows(call: Call) -> tuple[Key, ...]:
     """The rows of all that a message goes on with."""
-    return tuple(thing_key(call.server, kind, name) for kind, name in call.things)
+    return tuple([thing_key(call.server, kind, name) for kind, name in call.things]) if call.things else ()
 
 
 def owner_of(row: AgentRow) -> str:

@@ -45,6 +45,7 @@ from citywatch.core.wire.a2a_results import (
     check_reply,
     conversation,
     given,
+    gives,
     is_last,
     may_be_last,
 )
@@ -97,6 +98,7 @@ __all__ = [
     "effect_of",
     "forwarded",
     "given",
+    "gives",
     "is_last",
     "may_be_last",
     "methods",

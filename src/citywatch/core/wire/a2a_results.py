@@ -42,6 +42,7 @@ WORDS: Final = frozenset(
 )
 """What the specification says in an answer: the names of its members, and who spoke."""
 _PART_MEMBERS: Final = frozenset(("text", "raw", "url", "data", "metadata", "filename", "mediaType"))
+_GIVING: Final = frozenset(("contextId", "taskId", "id"))
 _CONTENTS: Final = ("text", "raw", "url", "data")
 
 
@@ -67,6 +68,11 @@ def check_reply(method: str, response: Response, links: Links = ()) -> None:
     """Raise `Malformed` unless this is an error or a result that `method` may have, its parts leading nowhere else."""
     if response.result is not None:
         _CHECKS[method](response.result, links)
+
+
+def gives(response: Response) -> bool:
+    """Whether a reply, checked or not, has the shape of one that names a task or a conversation: most name none."""
+    return any(type(value) is not dict or not _GIVING.isdisjoint(value) for value in _bodies(response.result or {}))
 
 
 def given(response: Response) -> tuple[tuple[str, str], ...]:
