@@ -509,6 +509,12 @@ BAD: list[tuple[str, str, str, str]] = [
         "write it as https://files.example/* or https://*.files.example/*",
     ),
     (
+        PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    extensions: [§'a b']\n",
+        "peers.b.extensions[0]",
+        "`a b` is not the URI of an extension",
+        "no spaces, no commas, at most 256 characters",
+    ),
+    (
         PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    links: §[]\n",
         "peers.b.links",
         "an empty list",
