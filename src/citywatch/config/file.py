@@ -282,6 +282,8 @@ def _limits(notes: Notes, node: Node, path: str) -> Limits:
         max_in_flight=section.get("max_in_flight", integer(1, 100_000), plain.max_in_flight),
         max_hops=section.get("max_hops", integer(1, 64), plain.max_hops),
         hop_memory_ms=section.get("hop_memory", duration("1s", "24h"), plain.hop_memory_ms),
+        card_interval_ms=section.get("card_interval", duration("1s", "24h"), plain.card_interval_ms),
+        push_memory_ms=section.get("push_memory", duration("1m", "365d"), plain.push_memory_ms),
         task_calls=section.get("task_calls", integer(0, 10_000_000), plain.task_calls),
         calls_per_caller=section.get("calls_per_caller", integer(1, 10_000), plain.calls_per_caller),
         calls_per_upstream=section.get("calls_per_upstream", integer(1, 100_000), plain.calls_per_upstream),
