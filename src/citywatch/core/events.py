@@ -443,6 +443,14 @@ class TicketSuperseded(Event, frozen=True, kw_only=True, tag="ticket_superseded"
     why: str
 
 
+class ConsoleEntered(Event, frozen=True, kw_only=True, tag="console_entered"):
+    """Somebody signed in at the console: `how` is link or oidc, `roles` are what they may do there."""
+
+    person: str
+    roles: tuple[str, ...]
+    how: str
+
+
 class LabelReleased(Event, frozen=True, kw_only=True, tag="label_released"):
     """A label was let down for one value of one call, in the transaction that let the call through.
 
@@ -611,6 +619,7 @@ AnyEvent = (
     | TicketUsed
     | TicketExpired
     | TicketSuperseded
+    | ConsoleEntered
     | LabelReleased
     | ContextReleased
     | PartiesForgotten

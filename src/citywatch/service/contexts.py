@@ -12,6 +12,8 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import lru_cache
+from typing import Final
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -130,6 +132,15 @@ class Contexts:
                     history.add(msgspec.json.decode(rows[key].value, type=Item))
         return history
 
+    def remember(self, key: Key, context: Context, item: Item) -> None:
+        """Keep an item that was committed as the next one of a context, as it would be read anew; `context` as before.
+
+        Another writer's items may lack here: then this one is read with them.
+        """
+        history = self._histories.get(home_of(key, context))
+        if history is not None and len(history.items) == context.items < MAX_ITEMS:
+            history.add(item)
+
 
 def from_abroad(flow: Flow, label: Label) -> Flow:
     """The same with what an agent of another trust domain brings along."""
@@ -149,6 +160,8 @@ def item_of(entering: Entering, server: str, loaded: Loaded, at: int, model: Mod
 
 def entered(context: Key, entering: Entering, item: Item, loaded: Loaded) -> Puts:
     """The rows that change when this item reaches the agent."""
+    if not entering.names_parties:
+        return add_item(context, context_of(context, loaded), item)
     brought = {key: label_of(loaded, key) for key in entering.rows() if key[0] == "brought" and key in loaded.rows}
     known = entering.learnt(shaped_by(entering, loaded), brought, item.at)
     return (
@@ -313,7 +326,19 @@ def label_of(loaded: Loaded, key: Key) -> Label:
 def context_of(key: Key, loaded: Loaded) -> Context:
     """The context of that key, as it was loaded; an empty one if it has received nothing."""
     row = loaded.rows.get(key)
-    return Context() if row is None else msgspec.json.decode(row.value, type=Context)
+    return NEW if row is None else _read_context(row.value)
+
+
+NEW: Final = Context()
+
+
+@lru_cache(maxsize=MAX_HISTORIES)
+def _read_context(value: bytes) -> Context:
+    """The same bytes come again and again: for a call, for its reply, and for what both leave behind."""
+    return _contexts.decode(value)
+
+
+_contexts: Final = msgspec.json.Decoder(Context)
 
 
 def _progress(key: Key, loaded: Loaded) -> Progress | None:

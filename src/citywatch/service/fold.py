@@ -69,8 +69,7 @@ IDLE: Final = TAGS | frozenset(
     "tool_withdrawn quarantined quarantine_lifted program_measured program_started issuer_distrusted bundle_believed "
     "bundle_refused agent_invited".split()
 )
-"""Tags (a log may hold a later version's) of entries that change nothing which a decision of this fold rests on: pins
-stand in the entries themselves, a label that a call let down is let down again."""
+"""Tags of entries that change nothing here: pins stand in the entries, a label that was let down is let down again."""
 ERASED: Final = "its payload was erased, or never kept"
 
 

@@ -97,6 +97,33 @@ async def test_two_readers_at_once_add_no_item_twice() -> None:
     assert [prompt.item for prompt in one.history.prompts] == [0, 1]
 
 
+async def test_what_was_just_written_is_in_the_history_as_it_would_be_read_and_once() -> None:
+    store = MemoryStore()
+    first = await put(store, Context(), item("one"))
+    contexts = Contexts(store)
+    await contexts.flow(FlowNeed(context=KEY), await store.load((KEY,), ()))
+    added = item("two 1200 EUR", Label(frozenset(("outside:mail/read",)), frozenset(("alice",))))
+    await put(store, first, added)
+    contexts.remember(KEY, first, added)
+    contexts.remember(KEY, first, added)  # another reader had it by then
+    kept = (await contexts.flow(FlowNeed(context=KEY), await store.load((KEY,), ()))).history
+    anew = (await Contexts(store).flow(FlowNeed(context=KEY), await store.load((KEY,), ()))).history
+    assert kept.items == anew.items == [item("one"), added]
+    assert [kept.over(number) for number in range(3)] == [anew.over(number) for number in range(3)]
+
+
+async def test_of_what_another_wrote_before_nothing_is_passed_over() -> None:
+    store = MemoryStore()
+    first = await put(store, Context(), item("one"))
+    contexts = Contexts(store)
+    await contexts.flow(FlowNeed(context=KEY), await store.load((KEY,), ()))
+    second = await put(store, first, item("by another process"))
+    await put(store, second, item("three"))
+    contexts.remember(KEY, second, item("three"))
+    flow = await contexts.flow(FlowNeed(context=KEY), await store.load((KEY,), ()))
+    assert [one.text for one in flow.history.items] == ["one", "by another process", "three"]
+
+
 async def test_what_an_act_brings_to_an_object_is_joined_to_what_was_there() -> None:
     store, row = MemoryStore(), written_key("bank", "7")
     mail = Label(frozenset(("outside:mail/inbox",)), None)

@@ -40,7 +40,8 @@ MAX_BATCH: Final = 64
 MAX_WAITING: Final = 4096
 MAX_WAITING_BYTES: Final = 64 << 20
 BUSY_PATIENCE_S: Final = 2.0
-BUSY_PAUSE_S: Final = 0.0005
+BUSY_PAUSE_S: Final = 0.001
+"""Not less: some loops count in whole milliseconds, and half of one would be none at all."""
 READ_CHUNK: Final = 512
 CHECKPOINT_BYTES: Final = 16 << 20
 PAGE: Final = 4096

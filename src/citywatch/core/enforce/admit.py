@@ -33,7 +33,8 @@ INVARIANTS
    (`tokens`).
 15. A message goes no further than its task's tree may grow, with a chain or without (`trees`).
 16. Of a chain only its root entitles, as its principal's word for the values that it binds (`rooted`).
-17. A yes lets through the call that it is bound to, and no other (`asking`, `approvals.binding`).
+17. Nothing is said to a peer whose card is another than the one that a person approved, until that is looked at.
+18. A yes lets through the call that it is bound to, and no other (`asking`, `approvals.binding`).
 """
 
 from __future__ import annotations
@@ -115,8 +116,16 @@ def _unsayable(call: Call, authority: Authority, known: Known) -> Deny | None:
     """Refuse what must not be said to this peer, as it is said, or through so many agents."""
     rules = known.rules
     chained = 0 if authority.delegated is None else len(authority.delegated.hops)
-    refused = unspoken(call, rules, known.agent, known.things) or mistyped(call, rules)
+    unsaid = unspoken(call, rules, known.agent, known.things, pushes=known.offers_pushes)
+    refused = unsaid or _another(known) or mistyped(call, rules)
     return refused or unheard(call, rules, known.hearer) or too_far(call, rules, known.branches, chained)
+
+
+def _another(known: Known) -> Deny | None:
+    """# INVARIANT: 17."""
+    if known.card is None or known.card.offered is None:
+        return None
+    return Deny(Reason(Code.CARD_CHANGED, detail="the card of this peer is not the one that was approved"))
 
 
 def _taken(known: Known) -> Deny | None:
@@ -210,7 +219,7 @@ def _steered(
     binds = bound(call, known, flow, tool, told_of, allowed.policies)
     if secret is not None:
         binds = msgspec.structs.replace(binds, discloses=True)
-    flow = bound_still(flow, binds, call, known.rules)  # INVARIANT: 17.
+    flow = bound_still(flow, binds, call, known.rules)  # INVARIANT: 18.
     answered = _answered(call, tool, flow, shown, bool(plan.why or past.why), now, secret)
     if isinstance(answered, Deny):
         return answered
