@@ -14,7 +14,7 @@ come the first served, one yes is enough); and all that for approvers who say ye
 honest requests of agents that the attacker has not hijacked; what is said of honest requests is of all of them, also
 those of hijacked agents that were put aside.
 
-Run it: `python -m bench people` (some twenty minutes); fewer seeds: `python -m bench.people --seeds 50`.
+Run it: `python -m bench people` (an hour of processor time); fewer seeds: `python -m bench.people --seeds 50`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from citywatch.core.call import Effect
 from spec.approvers import Approver, Parameters, read
 
 SEEDS: Final = 1_000
-FEWER: Final = 300
+FEWER: Final = 200
 """Seeds of the rows that vary what an operator chooses."""
 MINUTE: Final = 60_000
 HOUR: Final = 60 * MINUTE
@@ -490,24 +490,35 @@ def share(name: str, hits: int, n: int, against: str = "") -> dict[str, Any]:
 
 def run(seeds: int = SEEDS, fewer: int = FEWER, workers: int = 2) -> list[dict[str, Any]]:
     """The rows; those without a strategy in their names are of the worst one, which stands in `against`."""
-    found = gathered(jobs_of(STRATEGIES, seeds, ways()), workers)
+    how = ways()
+    often = {name: how[name] for name in ("queue", "none", "yes_none")}
+    counted = [name for name in STRATEGIES if name not in BEYOND]
+    found = gathered(jobs_of(counted, seeds, often), workers)
+    calm = gathered(jobs_of(("slow",), seeds, {"calm": how["calm"]}), workers)["slow"]["calm"]
+    seldom = {name: one for name, one in how.items() if name.startswith("yes_")}
+    rare = gathered(jobs_of(counted, fewer, seldom), workers)
     rows: list[dict[str, Any]] = []
-    counted = {name: outs for name, outs in found.items() if name not in BEYOND}
-    for way, label in (("queue", "flood"), ("none", "unqueued"), ("yes_all", "yes_all"), ("yes_one", "yes_one"),
-                       ("yes_unwatched", "yes_unwatched"), ("yes_none", "yes_unqueued")):  # fmt: skip
-        worst = max(counted, key=lambda name: counted[name][way].attack)
-        one = counted[worst][way]
-        rows.append(share(f"people.{label}_attack_pct", one.attack, one.shifts, worst))
-        worst = min(counted, key=lambda name: counted[name][way].answered)
-        one = counted[worst][way]
-        rows.append(share(f"people.{label}_honest_pct", one.answered, one.honest, worst))
-        worst = max(counted, key=lambda name: counted[name][way].denied)
-        one = counted[worst][way]
-        rows.append(share(f"people.{label}_denied_pct", one.denied, one.honest, worst))
-    slowest = max(counted, key=lambda name: _slower(counted[name]))
-    rows.append({**row("people.bystanders_x", [_slower(counted[slowest])], "x", seeds), "against": slowest})
-    for name, outs in found.items():
-        rows += _of_strategy(name, outs)
+    for way, label, outs in (
+        ("queue", "flood", found),
+        ("none", "unqueued", found),
+        ("yes_all", "yes_all", rare),
+        ("yes_one", "yes_one", rare),
+        ("yes_unwatched", "yes_unwatched", rare),
+        ("yes_none", "yes_unqueued", found),
+    ):
+        rows += _worst(label, {name: outs[name][way] for name in counted})
+    slowest = max(counted, key=lambda name: found[name]["queue"].delay)
+    rows.append(
+        {**row("people.bystanders_x", [_slower(found[slowest]["queue"], calm)], "x", seeds), "against": slowest}
+    )
+    rows.append(row("people.calm_s", [calm.delay], "s", calm.bystanders))
+    for name in counted:
+        rows += _of_strategy(name, found[name]["queue"], found[name]["none"], calm)
+        let = rare[name]["yes_unwatched"]
+        rows.append(share(f"people.yes_unwatched_attack_pct.{name}", let.attack, let.shifts))
+    beyond = gathered(jobs_of(BEYOND, fewer, {name: how[name] for name in ("queue", "none", "calm")}), workers)
+    for name, outs in beyond.items():
+        rows += _of_strategy(name, outs["queue"], outs["none"], outs["calm"])
     varied = gathered(jobs_of(("front",), fewer, choices()), workers)["front"]
     for name, one in varied.items():
         rows.append(share(f"people.choice_{name}_attack_pct", one.attack, one.shifts))
@@ -515,24 +526,33 @@ def run(seeds: int = SEEDS, fewer: int = FEWER, workers: int = 2) -> list[dict[s
     return rows
 
 
-def _of_strategy(name: str, outs: Played) -> list[dict[str, Any]]:
-    queue, none = outs["queue"], outs["none"]
+def _worst(label: str, outs: Mapping[str, Outcome]) -> list[dict[str, Any]]:
+    attack = max(outs, key=lambda name: outs[name].attack)
+    answered = min(outs, key=lambda name: outs[name].answered)
+    denied = max(outs, key=lambda name: outs[name].denied)
+    return [
+        share(f"people.{label}_attack_pct", outs[attack].attack, outs[attack].shifts, attack),
+        share(f"people.{label}_honest_pct", outs[answered].answered, outs[answered].honest, answered),
+        share(f"people.{label}_denied_pct", outs[denied].denied, outs[denied].honest, denied),
+    ]
+
+
+def _of_strategy(name: str, queue: Outcome, none: Outcome, calm: Outcome) -> list[dict[str, Any]]:
     return [
         share(f"people.flood_attack_pct.{name}", queue.attack, queue.shifts),
         share(f"people.flood_shown_pct.{name}", queue.shown, queue.shifts),
         share(f"people.flood_honest_pct.{name}", queue.answered, queue.honest),
         share(f"people.flood_denied_pct.{name}", queue.denied, queue.honest),
-        row(f"people.bystanders_x.{name}", [_slower(outs)], "x", queue.shifts),
+        row(f"people.bystanders_x.{name}", [_slower(queue, calm)], "x", queue.shifts),
         row(f"people.bystanders_s.{name}", [queue.delay], "s", queue.bystanders),
         share(f"people.unqueued_attack_pct.{name}", none.attack, none.shifts),
         row(f"people.unqueued_bystanders_s.{name}", [none.delay], "s", none.bystanders),
-        share(f"people.yes_unwatched_attack_pct.{name}", outs["yes_unwatched"].attack, queue.shifts),
     ]
 
 
-def _slower(outs: Played) -> float:
+def _slower(queue: Outcome, calm: Outcome) -> float:
     """How many times as long bystanders wait in the flood, on average, as without it."""
-    return outs["queue"].delay / outs["calm"].delay
+    return queue.delay / calm.delay
 
 
 def main() -> None:

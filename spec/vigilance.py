@@ -33,8 +33,11 @@ def kinds(entries: list[Entry]) -> dict[str, str]:
 def answers(entries: list[Entry]) -> list[tuple[str, str, bool]]:
     """Who answered which ticket how, the first time."""
     found: dict[tuple[str, str], bool] = {}
+    signed = {entry["ticket"] for entry in entries if entry["type"] == "ticket_signed"}
     for entry in entries:
-        if entry["type"] == "ticket_answered":
+        if entry["type"] == "ticket_signed":
+            found.setdefault((entry["by"], entry["ticket"]), entry["answer"] == "approve")
+        elif entry["type"] == "ticket_answered" and entry["ticket"] not in signed:
             found.setdefault((entry["by"], entry["ticket"]), entry["answer"] == "approved")
     return [(who, ticket, yes) for (who, ticket), yes in found.items()]
 

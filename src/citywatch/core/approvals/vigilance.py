@@ -21,6 +21,7 @@ import msgspec
 from citywatch.core import events
 from citywatch.core.approvals.seal import Kind, is_what_was_sealed
 from citywatch.core.approvals.signal import cohen, fisher, krippendorff, median, sensitivity, wilson
+from citywatch.core.approvals.statement import APPROVE
 
 SHIFT_MS: Final = 4 * 3_600_000
 """After so long without an answer a new shift begins."""
@@ -74,7 +75,7 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Ticket:
-    __slots__ = ("answers", "category", "kind", "opened", "reading", "reversed", "seal", "waits")
+    __slots__ = ("answers", "category", "kind", "opened", "reading", "reversed", "seal", "signed", "waits")
 
     def __init__(self) -> None:
         self.seal = ""
@@ -85,6 +86,7 @@ class _Ticket:
         self.waits = 0
         self.answers: dict[str, tuple[bool, int]] = {}
         self.reversed = False
+        self.signed = False
 
 
 class _Person:
@@ -112,8 +114,12 @@ class Vigilance:
         match event:
             case events.TicketSealed():
                 self._opened(event)
+            case events.TicketSigned():
+                self._ticket(event.ticket).signed = True
+                self._answered(event.ticket, event.by, event.answer == APPROVE, event.at)
             case events.TicketAnswered():
-                self._answered(event)
+                if not self._ticket(event.ticket).signed:  # else it says what the people's answers came to
+                    self._answered(event.ticket, event.by, event.answer == "approved", event.at)
             case events.TicketUnsealed():
                 self._unsealed(event)
             case events.ApprovalReversed():
@@ -192,16 +198,16 @@ class Vigilance:
         ticket.category, ticket.reading, ticket.waits = event.category, event.reading_ms, event.asked
         ticket.opened.setdefault(event.by, event.at)
 
-    def _answered(self, event: events.TicketAnswered) -> None:
-        ticket, person, yes = self._ticket(event.ticket), self._person(event.by), event.answer == "approved"
-        if event.by in ticket.answers:
+    def _answered(self, name: str, who: str, yes: bool, at: int) -> None:
+        ticket, person = self._ticket(name), self._person(who)
+        if who in ticket.answers:
             return
-        ticket.answers[event.by] = (yes, event.at)
-        person.answered.append(event.ticket)
+        ticket.answers[who] = (yes, at)
+        person.answered.append(name)
         if ticket.kind is None:
-            if person.shift and event.at - person.shift[-1][0] > SHIFT_MS:
+            if person.shift and at - person.shift[-1][0] > SHIFT_MS:
                 person.shift.clear()
-            person.shift.append((event.at, yes))
+            person.shift.append((at, yes))
 
     def _unsealed(self, event: events.TicketUnsealed) -> None:
         ticket = self._ticket(event.ticket)

@@ -10,7 +10,7 @@ from citywatch.core import events
 from citywatch.core.approvals.seal import Kind, seal
 from citywatch.core.approvals.signal import sensitivity, wilson
 from citywatch.core.approvals.vigilance import DRIFT_ERROR, SHIFT_MS
-from tests.unit.core.approvals.watched import MINUTE, SALT, answered, opened, story, unsealed, watched
+from tests.unit.core.approvals.watched import MINUTE, SALT, answered, decided, opened, story, unsealed, watched
 
 CANARY, CLEAN, CALL = Kind.CANARY, Kind.CLEAN, Kind.CALL
 
@@ -144,6 +144,13 @@ def test_agreement_is_over_the_tickets_that_several_answered() -> None:
     assert pairs == 4
     assert found.reliability() == pytest.approx(1 - 0.25 / (30 / 56))
     assert found.agreement("otto", "nobody") == (None, 0)
+
+
+def test_an_operators_answer_counts_and_what_several_came_to_is_nobodys() -> None:
+    found = watched(
+        [decided("root", "alone", True, 5), answered("otto", "t", True, 6), decided("otto, pia", "t", True, 7)]
+    )
+    assert found.people() == ("otto", "root")
 
 
 def test_other_entries_say_nothing_of_anybody() -> None:

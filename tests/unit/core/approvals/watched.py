@@ -40,6 +40,21 @@ def opened(who: str, ticket: str, kind: Kind, at: int, category: str = "money") 
 
 
 def answered(who: str, ticket: str, yes: bool, at: int) -> events.Event:
+    answer = "approve" if yes else "deny"
+    return events.TicketSigned(
+        at=at,
+        replica="r",
+        ticket=ticket,
+        by=who,
+        answer=answer,
+        statement="{}",
+        method="unsigned",
+        key="",
+        signature="",
+    )
+
+
+def decided(who: str, ticket: str, yes: bool, at: int) -> events.Event:
     answer = "approved" if yes else "denied"
     return events.TicketAnswered(
         at=at, replica="r", ticket=ticket, call="c", agent="a", answer=answer, by=who, reason="because"
