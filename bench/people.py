@@ -498,7 +498,7 @@ def run(seeds: int = SEEDS, fewer: int = FEWER, workers: int = 2) -> list[dict[s
     seldom = {name: one for name, one in how.items() if name.startswith("yes_")}
     rare = gathered(jobs_of(counted, fewer, seldom), workers)
     rows: list[dict[str, Any]] = []
-    for way, label, outs in (
+    for way, label, group in (
         ("queue", "flood", found),
         ("none", "unqueued", found),
         ("yes_all", "yes_all", rare),
@@ -506,7 +506,7 @@ def run(seeds: int = SEEDS, fewer: int = FEWER, workers: int = 2) -> list[dict[s
         ("yes_unwatched", "yes_unwatched", rare),
         ("yes_none", "yes_unqueued", found),
     ):
-        rows += _worst(label, {name: outs[name][way] for name in counted})
+        rows += _worst(label, {name: group[name][way] for name in counted})
     slowest = max(counted, key=lambda name: found[name]["queue"].delay)
     rows.append(
         {**row("people.bystanders_x", [_slower(found[slowest]["queue"], calm)], "x", seeds), "against": slowest}
