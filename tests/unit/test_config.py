@@ -315,6 +315,31 @@ BAD: list[tuple[str, str, str, str]] = [
         "nothing says where its bundle is",
         "write `bundle: <file>` or `endpoint: <url>`",
     ),
+    (
+        f"{DOMAIN}bundle_endpoint: {{§listen: 'http://127.0.0.1:1', certificate: a.pem, key: a.key}}\n",
+        "bundle_endpoint.listen",
+        "a bundle over plain HTTP is anybody's",
+        "write https://127.0.0.1:1",
+    ),
+    (
+        f"{DOMAIN}bundle_endpoint: §{{listen: 'https://127.0.0.1:1', key: a.key}}\n",
+        "bundle_endpoint",
+        "`certificate` is missing",
+        "write `certificate: /etc/citywatch/web.pem`",
+    ),
+    (
+        f"{DOMAIN}bundle_endpoint: §{{listen: 'https://127.0.0.1:1', certificate: a.pem}}\n",
+        "bundle_endpoint",
+        "`key` is missing",
+        "write `key: /etc/citywatch/web.key`",
+    ),
+    (
+        f"{DOMAIN}authority: {{spire: {{socket: 'unix:///a'}}}}\n"
+        "§bundle_endpoint: {listen: 'https://127.0.0.1:1', certificate: a.pem, key: a.key}\n",
+        "bundle_endpoint",
+        "the bundle is SPIRE's, and so is its endpoint",
+        "remove it",
+    ),
     (NEAR + "    bundle: §7\n", "federation.p.example.bundle", "expected text, found a number", "put it in quotes"),
     (
         NEAR + "    endpoint: §http://p.example/b\n    profile: https_web\n",
@@ -561,8 +586,8 @@ BAD: list[tuple[str, str, str, str]] = [
         "",
         "unknown key `zzz`",
         "write one of trust_domain, listen, names, state, policies, temporal_rules, plan_templates, boilerplate, "
-        "origin, issuer, resources, issuers, agents, servers, peers, federation, authority, attestors, principals, "
-        "people, approvals, audiences, reader, content, limits, witnesses, witness_quorum, unsafe_observe",
+        "origin, issuer, resources, issuers, agents, servers, peers, federation, authority, bundle_endpoint, attestors, "
+        "principals, people, approvals, audiences, reader, content, limits, witnesses, witness_quorum, unsafe_observe",
     ),
     (f"{DOMAIN}listen: §[]\n", "listen", "an empty list", "name at least one, or remove the key"),
     (

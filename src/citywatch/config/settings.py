@@ -202,6 +202,14 @@ class Spire(msgspec.Struct, frozen=True):
     spiffe_id: str
 
 
+class WebEndpoint(msgspec.Struct, frozen=True):
+    """Where our bundle can be read by who wants a certificate of the Web's, and the files of that one and its key."""
+
+    listen: Listen
+    certificate: str
+    key: str
+
+
 class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
     """Another trust domain whose papers are believed, and where its bundle comes from.
 
@@ -261,6 +269,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     peers: Mapping[str, PeerAgent] = {}
     federation: Mapping[str, Neighbour] = {}
     spire: Spire | None = None
+    bundle_endpoint: WebEndpoint | None = None
     attestors: Mapping[str, str] = {}
     issuer: str | None = None
     resources: Mapping[str, ResourceServer] = {}

@@ -35,6 +35,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "peers",
         "federation",
         "authority",
+        "bundle_endpoint",
         "attestors",
         "principals",
         "people",
@@ -89,6 +90,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "issuers.*": ("issuer", "audience", "keys"),
     "resources.*": ("resource", "scopes", "audience"),
     "authority": ("spire",),
+    "bundle_endpoint": ("listen", "certificate", "key"),
     "authority.spire": ("socket", "spiffe_id"),
     "federation.*": (
         "bundle",
