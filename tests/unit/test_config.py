@@ -586,8 +586,9 @@ BAD: list[tuple[str, str, str, str]] = [
         "",
         "unknown key `zzz`",
         "write one of trust_domain, listen, names, state, policies, temporal_rules, plan_templates, boilerplate, "
-        "origin, issuer, resources, issuers, agents, servers, peers, federation, authority, bundle_endpoint, attestors, "
-        "principals, people, approvals, audiences, reader, content, limits, witnesses, witness_quorum, unsafe_observe",
+        "origin, issuer, resources, issuers, agents, servers, peers, federation, authority, bundle_endpoint, "
+        "attestors, principals, people, approvals, audiences, reader, content, limits, witnesses, witness_quorum, "
+        "unsafe_observe",
     ),
     (f"{DOMAIN}listen: §[]\n", "listen", "an empty list", "name at least one, or remove the key"),
     (
@@ -873,6 +874,24 @@ BAD: list[tuple[str, str, str, str]] = [
         "servers.ledger.url",
         "`localhost` is a name, and may lead elsewhere",
         "write 127.0.0.1 or [::1] in its place",
+    ),
+    (
+        server("url: https://host/mcp\n§owner: desk"),
+        "servers.ledger.owner",
+        "only of http on loopback can it be seen whose it is",
+        "write http://127.0.0.1, or remove it",
+    ),
+    (
+        server("url: http://192.0.2.1/mcp\nunsafe_plain_http: true\n§owner: desk"),
+        "servers.ledger.owner",
+        "only of http on loopback can it be seen whose it is",
+        "write http://127.0.0.1, or remove it",
+    ),
+    (
+        PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    owner: §'-x'\n",
+        "peers.b.owner",
+        "`-x` is no account's name",
+        "write it as in /etc/passwd",
     ),
     (
         server("url: https://host/mcp\n§unsafe_plain_http: true"),

@@ -115,6 +115,7 @@ class Http(msgspec.Struct, frozen=True, kw_only=True, tag="http"):
     ca: str | None = None
     unsafe_plain_http: bool = False
     spiffe_id: str = ""
+    owner: str = ""
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True, tag="program"):
@@ -360,5 +361,6 @@ def manifest_digest(settings: Settings) -> str:
 
 def _leave_out_unsaid(reach: dict[str, Any]) -> None:
     """As before it could be said, so that digests of then are digests of now."""
-    if not reach.get("spiffe_id"):
-        reach.pop("spiffe_id", None)
+    for name in ("spiffe_id", "owner"):
+        if not reach.get(name):
+            reach.pop(name, None)
