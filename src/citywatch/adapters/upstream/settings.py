@@ -65,6 +65,8 @@ class HttpServer(msgspec.Struct, frozen=True, kw_only=True):
     of a connection it is, where there is no TLS.
     `takes_tokens`: each message is shown an access token that we wrote for it, and no credential of ours. `kinds` are
     the kinds of events that are read of its streams; without any, nothing but the status is read of its answers.
+    `opened` is called when a connection to it is there. `public_only`: its name must lead to a public address, for
+    nobody named the machine.
     """
 
     name: str
@@ -76,6 +78,8 @@ class HttpServer(msgspec.Struct, frozen=True, kw_only=True):
     kinds: frozenset[str] = frozenset(("message",))
     shown: Shown | None = None
     owned: Owned | None = None
+    public_only: bool = False
+    opened: Callable[[], None] | None = None
 
 
 class StdioServer(msgspec.Struct, frozen=True, kw_only=True):
