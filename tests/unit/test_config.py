@@ -604,7 +604,8 @@ BAD: list[tuple[str, str, str, str]] = [
         "unknown key `zzz`",
         "write one of trust_domain, listen, names, state, policies, temporal_rules, plan_templates, boilerplate, "
         "origin, issuer, resources, issuers, agents, servers, peers, federation, authority, attestors, principals, "
-        "people, approvals, audiences, reader, content, limits, witnesses, witness_quorum, unsafe_observe",
+        "people, approvals, audiences, reader, content, limits, witnesses, witness_quorum, console, "
+        "unsafe_observe",
     ),
     (f"{DOMAIN}listen: §[]\n", "listen", "an empty list", "name at least one, or remove the key"),
     (
@@ -1183,7 +1184,7 @@ BAD: list[tuple[str, str, str, str]] = [
         tool("parameters: {a: {§kind: x}}"),
         f"{TRANSFER}.parameters.a",
         "unknown key `kind`",
-        "write one of type, scale, role, party, adds",
+        "write one of type, scale, currency, role, party, adds",
     ),
     (
         tool("output: {§status: trusted}"),
@@ -1357,6 +1358,18 @@ BAD: list[tuple[str, str, str, str]] = [
         "principals.alice.own",
         "expected a list, found a number",
         "write it as [one, two] or as `- ` lines",
+    ),
+    (
+        tool("parameters: {amount: {type: money, currency: §euro}}"),
+        f"{TRANSFER}.parameters.amount.currency",
+        "`euro` is not a currency",
+        "write its three letters, such as EUR",
+    ),
+    (
+        tool("parameters: {amount: {type: decimal, §currency: EUR}}"),
+        f"{TRANSFER}.parameters.amount.currency",
+        "`currency` is for `type: money`",
+        "write `type: money`, or remove `currency`",
     ),
     # people and approvals
     (f"{BANK}people: §[anna]\n", "people", "expected a mapping", "write `key: value` lines, indented below this key"),
@@ -1855,6 +1868,67 @@ BAD: list[tuple[str, str, str, str]] = [
         "witness_quorum",
         "1 of 0 witnesses cannot cosign",
         "lower it, or name more witnesses",
+    ),
+    (f"{DOMAIN}console: {{§port: 1}}\n", "console", "unknown key `port`", "write one of listen, address, oidc"),
+    (
+        f"{DOMAIN}console: {{listen: §'0.0.0.0:8470'}}\n",
+        "console.listen",
+        "`0.0.0.0:8470` is not a loopback address to serve on",
+        "write 127.0.0.1:8470; for browsers elsewhere put a proxy with TLS before it, and name it `address`",
+    ),
+    (
+        f"{DOMAIN}console: {{address: §'http://city.acme.example'}}\n",
+        "console.address",
+        "`http://city.acme.example` is not where browsers can safely reach the console",
+        "write it as https://city.acme.example, without a path",
+    ),
+    (
+        f"{DOMAIN}console: {{address: §'https://city.acme.example/console'}}\n",
+        "console.address",
+        "`https://city.acme.example/console` is not where browsers can safely reach the console",
+        "write it as https://city.acme.example, without a path",
+    ),
+    (
+        f"{DOMAIN}console:\n  oidc: §{{client_id: c}}\n",
+        "console.oidc",
+        "`issuer` is missing",
+        "write `issuer: https://login.acme.example`",
+    ),
+    (
+        f"{DOMAIN}console:\n  oidc: §{{issuer: 'https://login.acme.example'}}\n",
+        "console.oidc",
+        "`client_id` is missing",
+        "write `client_id: citywatch`",
+    ),
+    (
+        f"{DOMAIN}console:\n  oidc: {{client_id: c, §issuer: 'http://login.acme.example'}}\n",
+        "console.oidc.issuer",
+        "a provider that is reached in plain can be anybody",
+        "write its https address",
+    ),
+    (
+        f"{DOMAIN}console:\n  oidc: {{client_id: c, issuer: 'https://l.example', credential: §hunter2}}\n",
+        "console.oidc.credential",
+        INLINE,
+        FROM,
+    ),
+    (
+        f"{DOMAIN}console:\n  oidc: {{client_id: c, issuer: 'https://l.example', credential: {{env: §'1x'}}}}\n",
+        "console.oidc.credential.env",
+        "not the name of an environment variable",
+        "use letters, digits, underscores",
+    ),
+    (
+        f"{DOMAIN}console:\n  oidc: {{client_id: c, issuer: 'https://l.example', credential: {{file: §7}}}}\n",
+        "console.oidc.credential.file",
+        "expected text, found a number",
+        "put it in quotes",
+    ),
+    (
+        f"{DOMAIN}console:\n  oidc: {{client_id: c, issuer: 'https://l.example', ca: §7}}\n",
+        "console.oidc.ca",
+        "expected text, found a number",
+        "put it in quotes",
     ),
     (f"{DOMAIN}unsafe_observe: §yes\n", "unsafe_observe", "expected true or false", "write true or false"),
 ]

@@ -15,6 +15,7 @@ from citywatch.config.addresses import loopback
 from citywatch.config.agents import Declared, agents
 from citywatch.config.attestors import attestors
 from citywatch.config.audiences import audiences
+from citywatch.config.console import console
 from citywatch.config.content import content
 from citywatch.config.document import Node, Scalar, Table, parse_document
 from citywatch.config.federation import authority, federation
@@ -27,6 +28,7 @@ from citywatch.config.servers import server
 from citywatch.config.settings import (
     Agent,
     ConfigError,
+    Console,
     Http,
     Limits,
     Listen,
@@ -131,6 +133,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         issuer=named_issuer,
         resources=beyond,
         issuers=section.get("issuers", issuers, {}),
+        console=section.get("console", console, Console()),
         people=asked,
         approvals=answered,
     )

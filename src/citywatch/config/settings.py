@@ -234,6 +234,28 @@ class Witness(msgspec.Struct, frozen=True, kw_only=True):
     key: str
 
 
+class Oidc(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider that vouches for people at the console (OpenID Connect), who is whom stands under `people`. `ca` is a
+    PEM file that alone is trusted for it; without `credential` the client is a public one."""
+
+    issuer: str
+    client: str
+    credential: FromEnvironment | FromFile | None = None
+    ca: str | None = None
+
+
+class Console(msgspec.Struct, frozen=True, kw_only=True):
+    """Where `citywatch console` listens, always on loopback, and under which origin browsers reach it.
+
+    `address` is empty where nothing stands before it: then it has a name of its own under `localhost`.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8470
+    address: str = ""
+    oidc: Oidc | None = None
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The whole file. Paths are resolved; `unsafe` names every dangerous option that is on.
 
@@ -270,6 +292,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     issuer: str | None = None
     resources: Mapping[str, ResourceServer] = {}
     issuers: Mapping[str, KnownIssuer] = {}
+    console: Console = Console()
     people: Mapping[str, Person] = {}
     approvals: Approvals = Approvals()
 
@@ -304,6 +327,9 @@ def manifest_digest(settings: Settings) -> str:
         for tool in plain["tools"].values():
             if not tool["discloses"]:
                 del tool["discloses"]
+            for parameter in tool["parameters"].values():
+                if not parameter["currency"]:
+                    del parameter["currency"]
         servers[name] = plain
     agents = {}
     for name, agent in settings.agents.items():
