@@ -23,6 +23,7 @@ PARTS = (
     "worm",
     "gateway",
     "a2a",
+    "crowd",
     "revoke",
     "fastmcp",
     "log",
