@@ -24,6 +24,7 @@ PARTS = (
     "people",
     "gateway",
     "a2a",
+    "crowd",
     "revoke",
     "fastmcp",
     "log",
