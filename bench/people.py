@@ -6,7 +6,7 @@ roots; in each strategy it varies templates, agents, roots and pace in another w
 The queue is the shipped one (`core.approvals`), and is told only what the gateway records of a ticket: whether a
 request is honest is known to the simulated approvers alone, as a number that they perceive badly.
 
-One thing because the day, the desk and the rows are one experiment.
+It is one thing because the day, the desk and the rows are one experiment.
 
 Each seed is played with the same honest requests: with the queue under the flood; with the queue and no flood (what the
 bystanders' delay is held against); under the flood with no queue (each request to the next free approver, the first
