@@ -40,6 +40,7 @@ from citywatch.main.peers import (
     push_taker,
     recipients,
 )
+from citywatch.main.people import floodwatch_of
 from citywatch.main.routes import bundle_pages, card_routes, join_routes, own_names, proven_routes, routes, token_route
 from citywatch.main.trust import REFRESH_S, Trust
 from citywatch.main.upstreams import build_upstreams, guarded
@@ -49,6 +50,7 @@ from citywatch.service.cards import Cards
 from citywatch.service.carried import drop_carried
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.exchange import Exchange
+from citywatch.service.floodwatch import Floodwatch
 from citywatch.service.handles import drop_shelves
 from citywatch.service.joining import drop_invitations
 from citywatch.service.memories import drop_memories
@@ -122,7 +124,14 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     alarms = (store.look, _look_at(publisher, say), trust.look_around(say), look_at_cards(looking, say))
     looks = keep_looking(alarms, LOOK_S)
     ticking = Tickets(store=store, clock=city.clock, replica=city.replica.name)
-    forgets = (_forget(enforcer), _forget_nonces(city), looking.run(), _expire(ticking), *renews)
+    forgets = (
+        _forget(enforcer),
+        _forget_nonces(city),
+        looking.run(),
+        _expire(ticking),
+        _watch_floods(floodwatch_of(city)),
+        *renews,
+    )
     follows = keep_issuers(city.settings, enforcer, REFRESH_S)
     chores = (*trust.chores(say), watch.run(), publisher.run(PUBLISH_S), _fold(enforcer), follows, *forgets, looks)
     tasks = [asyncio.create_task(chore) for chore in chores]
@@ -307,6 +316,14 @@ async def _expire(tickets: Tickets) -> None:
         with suppress(CitywatchError):
             while await tickets.expire() == PAGE:
                 await asyncio.sleep(0)
+        await asyncio.sleep(EXPIRE_S)
+
+
+async def _watch_floods(floods: Floodwatch) -> None:
+    """Enter who floods people with questions, and put aside who goes on."""
+    while True:
+        with suppress(CitywatchError):
+            await floods.sweep()
         await asyncio.sleep(EXPIRE_S)
 
 
