@@ -25,7 +25,7 @@ from citywatch.core.content.personal import PERSONAL
 from citywatch.core.content.secrets import SECRETS
 from citywatch.core.content.signals import Channel, Kind, Signal, Signals
 from citywatch.core.content.tape import Tape, advance
-from citywatch.core.content.words import STRIDE, WORD
+from citywatch.core.content.words import PLAIN, STRIDE, WORD
 
 LIMIT = 1 << 24
 MODEL_LIMIT = 1 << 18
@@ -111,7 +111,7 @@ def at_once(text: str, channel: Channel, model: Model | None) -> Signals | None:
     if model is None:
         return Signals(read=size)
     head = model.heads[channel]
-    highest = max((one.score for one in score_windows(head, WORD.findall(text))), default=0.0)
+    highest = max([one.score for one in score_windows(head, PLAIN.findall(text))], default=0.0)
     return None if highest >= head.calibration.threshold else Signals(injection=highest, read=size, modelled=size)
 
 

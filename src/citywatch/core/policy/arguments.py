@@ -86,11 +86,14 @@ def _screen(value: Any, path: _Path, depth: int) -> None:
         raise _unsupported(path, f"nested deeper than {MAX_DEPTH} levels")
     if kind is list:
         for item in value:
-            _screen(item, (path, None), depth - 1)
+            if type(item) is not str:
+                _screen(item, (path, None), depth - 1)
         return
     for name, item in value.items():
-        _allowed_key(name, (path, name))
-        _screen(item, (path, name), depth - 1)
+        if name.startswith("__"):
+            _allowed_key(name, (path, name))
+        if type(item) is not str:
+            _screen(item, (path, name), depth - 1)
 
 
 def _allowed_key(name: str, path: _Path) -> None:

@@ -333,17 +333,19 @@ _CONFIGURATION: Final = (
     "acceptedOutputModes:array historyLength:integer returnImmediately:flag taskPushNotificationConfig:object"
 )
 _MESSAGE_MEMBERS: Final = _pairs(_MESSAGE)
+_MESSAGE_NEEDS: Final = _needed(_MESSAGE)
 _CONFIGURED: Final = _pairs(_CONFIGURATION)
 _WITHIN: Final = _pairs(WITHIN)
+_WITHIN_NEEDS: Final = _needed(WITHIN)
 
 
 def _sent(params: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """Check a message and how it is to be answered; the tasks and the conversation that it goes on with."""
     message, configuration = params["message"], params.get("configuration", _EMPTY)
-    _members(message, _MESSAGE_MEMBERS, _needed(_MESSAGE), "message")
+    _members(message, _MESSAGE_MEMBERS, _MESSAGE_NEEDS, "message")
     _members(configuration, _CONFIGURED, (), "configuration")
     if INLINE in configuration:
-        _members(configuration[INLINE], _WITHIN, _needed(WITHIN), INLINE)
+        _members(configuration[INLINE], _WITHIN, _WITHIN_NEEDS, INLINE)
         check_config(configuration[INLINE])
     _texts(configuration.get("acceptedOutputModes", []), "acceptedOutputModes")
     if message["role"] != "ROLE_USER":
