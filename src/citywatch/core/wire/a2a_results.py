@@ -32,6 +32,8 @@ _CONTENTS: Final = ("text", "raw", "url", "data")
 
 def check_part(part: object) -> None:
     """Raise `Malformed` unless this is one part that carries its content with it."""
+    if type(part) is dict and len(part) == 1 and type(part.get("text")) is str:
+        return  # as nearly all are
     if type(part) is not dict or not part.keys() <= _PART_MEMBERS:
         raise Malformed("a part is not an object, or has a member that A2A does not know")
     contents = [one for one in _CONTENTS if one in part]
@@ -110,10 +112,15 @@ def _expect(holds: bool, otherwise: str) -> None:
         raise Malformed(f"the peer's result is malformed: {otherwise}")
 
 
+_IDS: Final = ("messageId", "contextId", "taskId")
+
+
 def _checked_message(value: object) -> None:
     _expect(type(value) is dict and type(value.get("parts")) is list, "a message has no `parts`")
     assert isinstance(value, dict)
-    _expect(all(type(value.get(key, "")) is str for key in ("messageId", "contextId", "taskId")), "an id is no string")
+    for key in _IDS:
+        if key in value and type(value[key]) is not str:
+            _expect(False, "an id is no string")
     for part in value["parts"]:
         check_part(part)
 
@@ -190,8 +197,10 @@ def _checked_nothing(result: Mapping[str, Any]) -> None:
 
 
 def _one_of(kinds: Mapping[str, Callable[[object], None]]) -> Callable[[Mapping[str, Any]], None]:
+    otherwise = f"it is not one of {', '.join(kinds)}"
+
     def check(result: Mapping[str, Any]) -> None:
-        _expect(len(result) == 1 and result.keys() <= kinds.keys(), f"it is not one of {', '.join(kinds)}")
+        _expect(len(result) == 1 and result.keys() <= kinds.keys(), otherwise)
         for key, value in result.items():
             kinds[key](value)
 
