@@ -170,7 +170,7 @@ def streams(method: str) -> bool:
 
 def check_version(headers: Iterable[tuple[bytes, bytes]]) -> None:
     """Raise `Refused` unless the one `A2A-Version` is ours. SPEC: A2A 1.0 §3.6: without the header it is 0.3."""
-    said = [value for name, value in headers if name.lower() == b"a2a-version"]
+    said = [value for name, value in headers if len(name) == 11 and name.lower() == b"a2a-version"]
     if said != [VERSION.encode()]:
         raise Refused(Code.REVISION_UNSUPPORTED, f"this gateway speaks A2A {VERSION}: send `A2A-Version: {VERSION}`")
 
