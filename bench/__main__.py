@@ -21,6 +21,7 @@ PARTS = (
     "content",
     "flow",
     "worm",
+    "people",
     "gateway",
     "a2a",
     "crowd",

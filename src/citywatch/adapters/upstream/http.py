@@ -291,6 +291,8 @@ class HttpUpstream:
                     ssl=self._context() if pin is None else pin.context,
                     server_hostname=self._host if self._tls is not None else None,
                 )
+                if self.server.owned is not None:  # INVARIANT: before anything of ours is sent, on each connection
+                    await self.server.owned(transport.get_extra_info("socket"))
                 if pin is not None:  # INVARIANT: before anything of ours is sent
                     pin.check(transport.get_extra_info("ssl_object"))
         except Refused as failure:
