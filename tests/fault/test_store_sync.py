@@ -76,8 +76,6 @@ async def test_a_sync_is_put_off_for_so_long_and_no_longer(
     for _ in range(4):
         await asyncio.sleep(0)
     appends.append(asyncio.ensure_future(store.append(Append(entries=(entry(b"second"),), sync=True))))
-    await until(lambda: len(disk.calls) == 1)
-    assert b"second" not in disk.calls[0]
     disk.let_go(2)
     assert await asyncio.gather(*appends) == [Appended(0), Appended(1)]
     assert len(disk.calls) == 2

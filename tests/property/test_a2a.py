@@ -11,13 +11,15 @@ import msgspec
 from hypothesis import given
 
 from citywatch.core.call import Call, Direction
+from citywatch.core.enforce.pinning import definition_bytes, definition_digest
 from citywatch.core.enforce.receive import NOTHING_DECLARED, SPOKEN, Entering
 from citywatch.core.errors import Malformed, Refused
 from citywatch.core.flow.fields import Fields
 from citywatch.core.flow.item import Item
 from citywatch.core.label import BOTTOM
-from citywatch.core.wire import a2a, a2a_push, a2a_rest
+from citywatch.core.wire import a2a, a2a_card, a2a_push, a2a_rest
 from citywatch.core.wire.jsonrpc import FROM_AGENT, Request, Response, parse_message
+from tests.unit.core.wire.test_a2a_card import CARD
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 VALUES = st.recursive(
@@ -153,10 +155,24 @@ def test_any_bytes_are_a_reading_or_are_refused(given_: Any) -> None:
         assert msgspec.structs.replace(told, body=b"") == msgspec.structs.replace(edited(message, hops), body=b"")
 
 
+def known(value: dict[str, Any], members: str) -> dict[str, Any]:
+    return {key: one for key, one in value.items() if key in members.split()}
+
+
 def edited(message: Request, hops: int | None) -> Request:
-    """What is forwarded, told slowly: the request that came, without its chain, with its sender and hops."""
-    params = dict(message.params or {})
+    """What is forwarded, told slowly: the request that came, without what nobody knows and its chain, with its sender
+    and hops."""
+    params = known(message.params or {}, "message configuration metadata id historyLength taskId url token")
+    if "message" in params:
+        members = "messageId role parts contextId taskId metadata extensions referenceTaskIds"
+        params["message"] = known(params["message"], members)
+    if "configuration" in params:
+        members = "acceptedOutputModes historyLength returnImmediately taskPushNotificationConfig"
+        params["configuration"] = known(params["configuration"], members)
+    if message.method == "SendMessage":
+        params = known(params, "message configuration metadata")
     metadata = {key: value for key, value in params.pop("metadata", {}).items() if key != a2a.CHAIN}
+    metadata = {key: one for key, one in metadata.items() if one is not None or key not in (a2a.SKILL, a2a.TASK)}
     if message.method not in ("SendMessage", "SendStreamingMessage", "CancelTask"):
         return Request(message.id, message.method, params)
     params["metadata"] = metadata | {a2a.SENDER: "spiffe://d/agent/a"} | ({} if hops is None else {a2a.HOPS: hops})
@@ -262,3 +278,18 @@ def test_the_protocols_own_words_are_read_once_and_all_that_the_peer_said(result
     assert list(fast.leaves) == left
     assert fast.parents == slow.parents
     assert entered(SPOKEN, result).label == entered(NOTHING_DECLARED, result).label
+
+
+@given(damaged(CARD), st.lists(VALUES, max_size=2), st.randoms(use_true_random=False))
+def test_a_card_is_the_same_card_as_long_as_it_says_the_same(other: Any, signatures: list[Any], order: Any) -> None:
+    """Whoever signed it, in whatever order: and any other difference is another card."""
+
+    def digest_of(card: Any) -> str:
+        return definition_digest(definition_bytes(a2a_card.content(card)))
+
+    pairs = list(CARD.items())
+    order.shuffle(pairs)
+    assert digest_of({**dict(pairs), "signatures": signatures}) == digest_of(CARD)
+    told = [json.dumps({**one, "signatures": 0}, sort_keys=True) for one in (other, CARD)]
+    same = told[0] == told[1]
+    assert (digest_of(other) == digest_of(CARD)) is same

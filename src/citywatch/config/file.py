@@ -15,6 +15,7 @@ from citywatch.config.addresses import loopback
 from citywatch.config.agents import Declared, agents
 from citywatch.config.attestors import attestors
 from citywatch.config.audiences import audiences
+from citywatch.config.console import console
 from citywatch.config.content import content
 from citywatch.config.document import Node, Scalar, Table, parse_document
 from citywatch.config.federation import authority, federation
@@ -27,6 +28,7 @@ from citywatch.config.servers import server
 from citywatch.config.settings import (
     Agent,
     ConfigError,
+    Console,
     Http,
     Limits,
     Listen,
@@ -34,6 +36,7 @@ from citywatch.config.settings import (
     Program,
     Server,
     Settings,
+    WebEndpoint,
     Witness,
 )
 from citywatch.config.table import Section, table
@@ -113,6 +116,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         peers=spoken_to,
         federation=section.get("federation", federation(domain or "", _people(root)["principal"]), {}),
         spire=section.maybe("authority", authority(domain or "")),
+        bundle_endpoint=section.maybe("bundle_endpoint", _bundle_endpoint),
         content=section.get("content", content, {}),
         limits=section.get("limits", _limits, Limits()),
         witnesses=witnesses,
@@ -131,6 +135,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         issuer=named_issuer,
         resources=beyond,
         issuers=section.get("issuers", issuers, {}),
+        console=section.get("console", console, Console()),
         people=asked,
         approvals=answered,
     )
@@ -169,6 +174,8 @@ def _check_authority(section: Section, settings: Settings) -> None:
     """Where another authority issues our papers, no name may be two agents', and no key of ours signs beside it."""
     if settings.spire is None:
         return
+    if settings.bundle_endpoint is not None:
+        section.wrong("bundle_endpoint", "the bundle is SPIRE's, and so is its endpoint", "remove it")
     if settings.issuer is not None:
         section.wrong(
             "issuer", "access tokens are signed beside our own authority, and `authority` names another", "remove it"
@@ -238,6 +245,16 @@ def _listen(notes: Notes, node: Node, path: str) -> Listen | None:
     return Listen(tls, host, port)
 
 
+def _bundle_endpoint(notes: Notes, node: Node, path: str) -> WebEndpoint | None:
+    section = Section(notes, node, path, "bundle_endpoint")
+    listen = section.need("listen", _listen, "https://0.0.0.0:8462")
+    certificate = section.need("certificate", where, "/etc/citywatch/web.pem")
+    key = section.need("key", where, "/etc/citywatch/web.key")
+    if listen is not None and not listen.tls:
+        section.wrong("listen", "a bundle over plain HTTP is anybody's", f"write https://{listen.host}:{listen.port}")
+    return None if listen is None or certificate is None or key is None else WebEndpoint(listen, certificate, key)
+
+
 def _name(notes: Notes, node: Node, path: str) -> str | None:
     word = text(notes, node, path)
     if word is None:
@@ -279,6 +296,8 @@ def _limits(notes: Notes, node: Node, path: str) -> Limits:
         max_in_flight=section.get("max_in_flight", integer(1, 100_000), plain.max_in_flight),
         max_hops=section.get("max_hops", integer(1, 64), plain.max_hops),
         hop_memory_ms=section.get("hop_memory", duration("1s", "24h"), plain.hop_memory_ms),
+        card_interval_ms=section.get("card_interval", duration("1s", "24h"), plain.card_interval_ms),
+        push_memory_ms=section.get("push_memory", duration("1m", "365d"), plain.push_memory_ms),
         task_calls=section.get("task_calls", integer(0, 10_000_000), plain.task_calls),
         calls_per_caller=section.get("calls_per_caller", integer(1, 10_000), plain.calls_per_caller),
         calls_per_upstream=section.get("calls_per_upstream", integer(1, 100_000), plain.calls_per_upstream),

@@ -65,6 +65,7 @@ class Code(StrEnum):
     PEER_STOPPED = "peer_stopped"
     ENVELOPE_REFUSED = "envelope_refused"
     CARD_UNSUPPORTED = "card_unsupported"
+    CARD_CHANGED = "card_changed"
     SESSION_UNKNOWN = "session_unknown"
     SESSION_LOST = "session_lost"
     ID_IN_USE = "id_in_use"
@@ -101,6 +102,7 @@ class Code(StrEnum):
     CONTENT_WITHHELD = "content_withheld"
     UPSTREAM_UNAVAILABLE = "upstream_unavailable"
     UPSTREAM_TIMEOUT = "upstream_timeout"
+    UPSTREAM_UNPROVEN = "upstream_unproven"
     ABANDONED = "abandoned"
     # Can we?
     STORE_UNAVAILABLE = "store_unavailable"
@@ -154,6 +156,7 @@ ADVICE: dict[Code, str] = {
     Code.PUSH_UNKNOWN: "push once what a task of this configuration did, with the credential that came with it",
     Code.PEER_STOPPED: "go on without this peer: its agent is not registered, or was revoked, stopped or put aside",
     Code.CARD_UNSUPPORTED: "use the agent's public card; this gateway serves no card but what a person approved",
+    Code.CARD_CHANGED: "go on without this peer until an operator has looked at its new card and approved it",
     Code.MESSAGE_UNFIT: "send a type of message that this peer takes, as one `data` part that fits the type's schema",
     Code.SESSION_UNKNOWN: "start a new session with `initialize`",
     Code.SESSION_LOST: "the server's session ended; start a new one with `initialize`",
@@ -189,6 +192,7 @@ ADVICE: dict[Code, str] = {
     Code.CONTENT_WITHHELD: "the reply holds what this agent is not to have; ask for less, or tell the operator",
     Code.UPSTREAM_UNAVAILABLE: "the server cannot be reached; retry later",
     Code.UPSTREAM_TIMEOUT: "the server did not answer in time; the outcome may be unknown",
+    Code.UPSTREAM_UNPROVEN: "whoever answers there did not prove who it is; go on without it, and tell your operator",
     Code.ABANDONED: "nobody waited for the reply; find out what the call did before you repeat it",
     Code.STORE_UNAVAILABLE: "the gateway cannot record calls and so refuses them; retry later",
     Code.VIEW_STALE: "the gateway has not heard for too long what was revoked, and so refuses; retry later",
