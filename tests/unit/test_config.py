@@ -1184,7 +1184,7 @@ BAD: list[tuple[str, str, str, str]] = [
         tool("parameters: {a: {§kind: x}}"),
         f"{TRANSFER}.parameters.a",
         "unknown key `kind`",
-        "write one of type, scale, role, party, adds",
+        "write one of type, scale, currency, role, party, adds",
     ),
     (
         tool("output: {§status: trusted}"),
@@ -1358,6 +1358,18 @@ BAD: list[tuple[str, str, str, str]] = [
         "principals.alice.own",
         "expected a list, found a number",
         "write it as [one, two] or as `- ` lines",
+    ),
+    (
+        tool("parameters: {amount: {type: money, currency: §euro}}"),
+        f"{TRANSFER}.parameters.amount.currency",
+        "`euro` is not a currency",
+        "write its three letters, such as EUR",
+    ),
+    (
+        tool("parameters: {amount: {type: decimal, §currency: EUR}}"),
+        f"{TRANSFER}.parameters.amount.currency",
+        "`currency` is for `type: money`",
+        "write `type: money`, or remove `currency`",
     ),
     # people and approvals
     (f"{BANK}people: §[anna]\n", "people", "expected a mapping", "write `key: value` lines, indented below this key"),

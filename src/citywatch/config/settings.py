@@ -327,6 +327,9 @@ def manifest_digest(settings: Settings) -> str:
         for tool in plain["tools"].values():
             if not tool["discloses"]:
                 del tool["discloses"]
+            for parameter in tool["parameters"].values():
+                if not parameter["currency"]:
+                    del parameter["currency"]
         servers[name] = plain
     agents = {}
     for name, agent in settings.agents.items():

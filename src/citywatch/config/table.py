@@ -84,7 +84,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "servers.*.env.*": ("from",),
     "servers.*.sandbox": ("user",),
     "servers.*.tools.*": ("effect", "audience", "disclosure", "parameters", "output", "parts"),
-    "servers.*.tools.*.parameters.*": ("type", "scale", "role", "party", "adds"),
+    "servers.*.tools.*.parameters.*": ("type", "scale", "currency", "role", "party", "adds"),
     "servers.*.tools.*.output.*": ("label", "party", "key", "readers", "handle", "deliver"),
     "servers.*.tools.*.parts": ("label", "readers"),
     "issuers.*": ("issuer", "audience", "keys"),

@@ -95,7 +95,8 @@ class Role(StrEnum):
 class Parameter(msgspec.Struct, frozen=True, kw_only=True):
     """One declared parameter. A member of the known set `party` may stand in it although no person named it.
 
-    What stands in it is added to the known set `adds` by the act, and so it is a destination.
+    What stands in it is added to the known set `adds` by the act, and so it is a destination. `currency` is what an
+    amount of `money` is in, for people.
     """
 
     type: ParameterType | None = None
@@ -103,6 +104,7 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True):
     role: Role | None = None
     party: str | None = None
     adds: str | None = None
+    currency: str = ""
 
     def __post_init__(self) -> None:
         # INVARIANT: adding a party is an act towards that party, whatever else its parameter is declared to be.

@@ -260,6 +260,8 @@ def configured(settings: Settings) -> Configured:
         resources=settings.resources,
         issuers=read_issuers(settings),
         attestors={name: thumbprint(key) for name, key in attestor_keys(settings.attestors).items()},
+        ticket_ms=settings.approvals.expires_ms,
+        not_own=settings.approvals.not_own,
         attested_by={one.name: one.attested_by for one in settings.agents.values() if one.attested_by is not None},
         handles={agent.name: frozenset(agent.handles) for agent in settings.agents.values() if agent.handles},
     )

@@ -54,7 +54,7 @@ from citywatch.service.ports import Recipient, Store, Upstream
 from citywatch.service.publisher import Publisher
 from citywatch.service.push_rows import drop_pushes
 from citywatch.service.recovery import close_lost_calls, drop_expired, note_boot, note_start, note_stop
-from citywatch.service.tickets import Tickets
+from citywatch.service.tickets import PAGE, Tickets
 from citywatch.service.waiting import Waiting
 from citywatch.service.watch import Watch
 
@@ -62,6 +62,7 @@ PUBLISH_S = 1.0
 LOOK_S = 1.0
 FORGET_S = 3600.0
 NONCES_S = 60.0
+EXPIRE_S = 30.0
 
 
 class Running(msgspec.Struct):
@@ -115,7 +116,8 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     opened = await listeners.open(addresses, None if tls is None else tls.context, trust.judge(), shown_chain)
     alarms = (store.look, _look_at(publisher, say), trust.look_around(say), look_at_cards(looking, say))
     looks = keep_looking(alarms, LOOK_S)
-    forgets = (_forget(enforcer), _forget_nonces(city), looking.run())
+    ticking = Tickets(store=store, clock=city.clock, replica=city.replica.name)
+    forgets = (_forget(enforcer), _forget_nonces(city), looking.run(), _expire(ticking))
     follows = keep_issuers(city.settings, enforcer, REFRESH_S)
     chores = (*trust.chores(say), watch.run(), publisher.run(PUBLISH_S), _fold(enforcer), follows, *forgets, looks)
     tasks = [asyncio.create_task(chore) for chore in chores]
@@ -267,6 +269,15 @@ async def _fold(enforcer: Enforcer) -> None:
         await asyncio.sleep(PUBLISH_S)
         with suppress(CitywatchError):
             await enforcer.rejections.fold()
+
+
+async def _expire(tickets: Tickets) -> None:
+    """Enter of tickets whose time is over that it is."""
+    while True:
+        with suppress(CitywatchError):
+            while await tickets.expire() == PAGE:
+                await asyncio.sleep(0)
+        await asyncio.sleep(EXPIRE_S)
 
 
 async def _forget(enforcer: Enforcer) -> None:

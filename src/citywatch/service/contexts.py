@@ -18,10 +18,9 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from citywatch.core.approvals.ticket import State, Ticket, ticket_id_key
-from citywatch.core.call import Allow, Ask, Call, Decision, Direction
+from citywatch.core.approvals.ticket import Ticket
+from citywatch.core.call import Allow, Call, Decision, Direction
 from citywatch.core.content.model import Model
-from citywatch.core.enforce.advice import told_advice
 from citywatch.core.enforce.approval import Answer
 from citywatch.core.enforce.context import (
     MAX_ITEMS,
@@ -41,7 +40,6 @@ from citywatch.core.enforce.planned import progressed
 from citywatch.core.enforce.receive import Entering, entering_request
 from citywatch.core.enforce.said import handed_on, overheard
 from citywatch.core.enforce.veiling import Veiled, shelf_key
-from citywatch.core.errors import Code
 from citywatch.core.flow.history import History
 from citywatch.core.flow.item import Item
 from citywatch.core.flow.readings import Readings
@@ -50,9 +48,6 @@ from citywatch.core.plan.contract import Progress
 from citywatch.service.ports import Loaded, Puts, Store
 
 MAX_HISTORIES = 256
-TICKET_ID = 12
-TICKET_MS = 24 * 3_600_000
-"""How long a person has to answer, and how long the answer holds."""
 
 
 class Contexts:
@@ -282,8 +277,6 @@ def flowing(
     done = progressed(call, flow, now)
     if done is not None:
         used = ((need.plan[1], msgspec.json.encode(done)),)
-    if need.ticket is not None and flow.ticket is not None and flow.ticket.state == "approved":
-        used = (*used, (need.ticket, msgspec.json.encode(msgspec.structs.replace(flow.ticket, state=State.USED))))
     named = name_parties(call, need, flow, decision, loaded, now)
     behind = (one.label for one in call.filled)
     return (*taint_written(call, need, flow, loaded, behind), *named, *used)
@@ -304,47 +297,6 @@ def hearing_puts(
             entering.insert(0, words)
         puts += add_items(key, context, entering)
     return puts
-
-
-def asking(call: Call, need: FlowNeed | None, flow: Flow | None, decision: Decision, now: int) -> Puts:
-    """The ticket of a call that only a person may let through; asking again while one is pending opens no other."""
-    name = waiting_ticket(call, need, flow, decision, now)
-    if need is None or flow is None or need.ticket is None or not isinstance(decision, Ask) or not name:
-        return ()
-    if flow.ticket is not None and name == flow.ticket.id:
-        return ()
-    ticket = Ticket(
-        id=name,
-        agent=call.agent,
-        server=call.server,
-        tool=call.name or "",
-        state=State.PENDING,
-        asked=now,
-        expires=now + TICKET_MS,
-        why=decision.reason.detail,
-        call=call.id,
-        advice=tuple(told_advice(flow.history)),
-        of=decision.of,
-        answer="" if need.answer is None else need.answer[1],
-        exact=decision.exact,
-        shown=decision.shown,
-        discloses=decision.discloses,
-    )
-    found = ((need.ticket, msgspec.json.encode(ticket)), (ticket_id_key(name), msgspec.json.encode(need.ticket[1])))
-    return found if flow.ticket is None else (*found, (ticket_id_key(flow.ticket.id), None))
-
-
-def waiting_ticket(call: Call, need: FlowNeed | None, flow: Flow | None, decision: Decision, now: int) -> str:
-    """The id of the ticket that waits for an answer once this decision is on record; "" if there is none."""
-    if need is None or flow is None or need.ticket is None or not isinstance(decision, Ask):
-        return ""
-    if decision.reason.code is not Code.APPROVAL_REQUIRED:
-        return ""
-    before = flow.ticket
-    waiting = before is not None and before.state == "pending" and now < before.expires
-    if before is not None and waiting and (before.discloses or not decision.discloses):
-        return before.id
-    return call.id[:TICKET_ID]
 
 
 def held_to(agent: str, loaded: Loaded) -> tuple[Holding, Progress | None]:

@@ -63,8 +63,9 @@ from citywatch.core.label import BOTTOM, join
 from citywatch.core.wire.jsonrpc import Response
 from citywatch.service import entries
 from citywatch.service.arriving import arriving
+from citywatch.service.asking import waiting_ticket
 from citywatch.service.closing import Closing
-from citywatch.service.contexts import Contexts, context_of, item_of, shelve, waiting_ticket
+from citywatch.service.contexts import Contexts, context_of, item_of, shelve
 from citywatch.service.handles import filling
 from citywatch.service.judged import Judged
 from citywatch.service.ports import (
@@ -88,8 +89,7 @@ from citywatch.service.trees import Crowded, joined
 MAX_CONFLICTS = 3
 CROWDED = 16
 """How often it is tried where many speak to one agent, and each changes what is kept of it."""
-MAX_CHAINS = 4_096
-"""How many chains are remembered as verified; some ten kilobytes each."""
+MAX_CHAINS = 4_096  # remembered as verified; some ten kilobytes each
 WAITING = ("asked", "parked")
 """The kinds of rows that wait for one message each."""
 Decide = Callable[[Call, Credential, Known, Needs, int], tuple[Authority | None, Decision]]
@@ -135,7 +135,7 @@ class Enforcer:
     ) -> Judged:
         """Decide a call and commit the decision. With an `Allow`, `puts` are written in the same transaction.
 
-        Raises `Unavailable` when the decision cannot be recorded; then nothing may be forwarded.
+        Raises `Unavailable` when it cannot be recorded; then nothing may be forwarded.
         """
         async with await self._in_turn(call, credential):
             try:
@@ -174,7 +174,7 @@ class Enforcer:
                 authority=authority,
                 known=known,
                 redacted=redacted,
-                ticket=waiting_ticket(call, need.flow, known.flow, decision, now),
+                ticket=waiting_ticket(call, need.flow, known.flow, decision, self.rules, now),
             )
             if authority is None and isinstance(decision, Deny):
                 # Papers that do not hold are worth no more of the disk than none at all: no payload, folded in a flood.
@@ -190,9 +190,9 @@ class Enforcer:
                 now,
                 puts,
                 (*opening, *filled.reads, *hears),
-                salt=self.chance.salt(),
                 replica=self.replica,
                 model=self.model,
+                draw=self.chance.salt,
             )
             try:
                 outcome = await self.store.append(append)

@@ -112,6 +112,14 @@ class Store(Protocol):
         """Of the rows of a kind whose ids begin so, the last `count`, the last one first."""
         ...
 
+    async def page(self, kind: str, after: str, count: int) -> Sequence[tuple[str, Row]]:
+        """Of the rows of a kind, the first `count` whose ids come after that one, by id."""
+        ...
+
+    async def count(self, kind: str) -> int:
+        """How many rows of a kind there are."""
+        ...
+
     async def sync(self) -> int:
         """Everything committed so far has reached the disk; return how many entries that is."""
         ...

@@ -16,6 +16,7 @@ from citywatch.core.enforce.context import Context, Flow, FlowNeed, context_key,
 from citywatch.core.flow.history import History
 from citywatch.core.flow.item import Item, read_prompt
 from citywatch.core.label import BOTTOM, TOP, Label, is_above, join, join_all
+from citywatch.service.asking import NOTHING, using
 from citywatch.service.contexts import Contexts, add_item, flowing, label_of, taint_written
 from citywatch.service.ports import Append, Loaded
 from tests.unit.core.enforce.test_arguments import call
@@ -143,9 +144,11 @@ def test_a_ticket_is_used_up_by_the_call_that_it_lets_through() -> None:
     )
     need = FlowNeed(context=KEY, ticket=ticket_key("l"))
     flow = Flow(context=Context(), history=History(), ticket=ticket)
-    ((key, row),) = flowing(call(), need, flow, Allow(("p",)), Loaded({}, {}), 1)
-    assert key == ticket_key("l")
-    assert row is not None
-    assert msgspec.json.decode(row, type=Ticket).state == "used"
+    for sources, state in ((("ticket t by alice",), State.USED), (("clean",), State.SUPERSEDED)):
+        asked = using(need, flow, Allow(("p",), sources), call(), 1, "r")
+        rows = dict(asked.puts)
+        assert msgspec.json.decode(rows[ticket_key("l")] or b"", type=Ticket).state is state
+        assert len(asked.entries) == 1
+    assert using(need, flow, Allow(("p",), ("ticket t by alice",)), call(), 9, "r") == NOTHING
     assert flowing(call(), None, None, Allow(("p",)), Loaded({}, {}), 1) == ()
     assert label_of(Loaded({}, {}), KEY) == BOTTOM

@@ -101,6 +101,12 @@ class SqliteStore:
     async def last(self, kind: str, prefix: str, count: int) -> Sequence[tuple[str, Row]]:
         return await self._reading(lambda: self._ledger.last(kind, prefix, count))
 
+    async def page(self, kind: str, after: str, count: int) -> Sequence[tuple[str, Row]]:
+        return await self._reading(lambda: self._ledger.page(kind, after, count))
+
+    async def count(self, kind: str) -> int:
+        return await self._reading(lambda: self._ledger.rows(kind))
+
     async def entries(self, start: int, stop: int) -> Sequence[bytes]:
         """The leaves, read in pieces so that a long read does not hold up the loop."""
         found: list[bytes] = []

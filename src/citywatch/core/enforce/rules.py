@@ -87,6 +87,8 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     """By the name of a builder, the thumb of the key under which its word counts on what agents run."""
     attested_by: Mapping[str, str] = {}
     """By the name of an agent, the attestor without whose word it does not act."""
+    ticket_ms: int = 24 * 3_600_000
+    not_own: tuple[str, ...] = ()
 
 
 class ApprovedTool(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,6 +161,10 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """By peer, the types of messages that it takes, with their shapes."""
     attestors: Mapping[str, str] = {}
     attested_by: Mapping[str, str] = {}
+    ticket_ms: int = 24 * 3_600_000
+    """How long a person has to answer, and how long a yes can be used."""
+    not_own: tuple[str, ...] = ()
+    """Acts that nobody approves in the name of the principal whose authority they use."""
 
     def knows(self, name: str) -> bool:
         """Whether this names something that the file configures: a server, a peer, or a resource."""
@@ -280,6 +286,8 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         boilerplate=_boilerplate(configured, definitions) if follows else frozenset(),
         attestors=configured.attestors,
         attested_by=configured.attested_by,
+        ticket_ms=configured.ticket_ms,
+        not_own=configured.not_own,
         hiding={
             agent: {tool: _hidden(one) for tool, one in tools.items() if not chosen.isdisjoint((tool, (tool[0], "*")))}
             for agent, chosen in configured.handles.items()
