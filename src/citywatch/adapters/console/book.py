@@ -28,7 +28,7 @@ TELLING: Final = {
 }
 """Of the commonest entries, what a line of a list says."""
 DULL: Final = ("key", "body", "policy", "manifest", "digest", "call", "certificate", "bundle")
-EMPTY: Final = (None, "", [])
+EMPTY: Final[tuple[object, ...]] = (None, "", [])
 
 
 class BookPages:
@@ -67,6 +67,7 @@ class BookPages:
                 request, "problem.html", 404, active="log", title="There is no such entry", text=text
             )
         head, _ = await self._head()
+        members = json.loads(leaves[0])
         return self._pages.show(
             request, "entry.html", active="log", index=index, row=_row(index, leaves[0]), key=self._desk.log_key,
             published=head is not None and index < head["size"],
