@@ -17,7 +17,7 @@ from citywatch.core.identity.login import Vouched, parse_provider, verify_id_tok
 
 ISSUER, CLIENT, NONCE = "https://login.t.example", "citywatch", "n" * 43
 NOW = 1_800_000_000
-KEYS = {
+KEYS: dict[str, Any] = {
     "ES256": ECKey.generate_key("P-256", {"kid": "es"}),
     "Ed25519": OKPKey.generate_key("Ed25519", {"kid": "ed"}),
     "RS256": RSAKey.generate_key(2048, {"kid": "rs"}),
