@@ -63,7 +63,7 @@ async def test_who_commits_a_few_turns_later_is_in_the_same_sync(
     await until(lambda: len(disk.calls) == 1)
     assert b"second" in disk.calls[0]
     disk.let_go()
-    assert await asyncio.gather(first, second) == [Appended(0), Appended(1)]
+    assert (await first, await second) == (Appended(0), Appended(1))
     assert len(disk.calls) == 1
 
 
