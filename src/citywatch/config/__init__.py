@@ -4,6 +4,7 @@ Reads no file, looks at no environment, knows no adapter: `main` does, and `main
 """
 
 from citywatch.config.attestors import attestor_keys
+from citywatch.config.chains import ceiling_of
 from citywatch.config.draft import Draft, draft_manifests
 from citywatch.config.file import parse_settings
 from citywatch.config.settings import (
@@ -49,6 +50,7 @@ __all__ = [
     "Spire",
     "Witness",
     "attestor_keys",
+    "ceiling_of",
     "draft_manifests",
     "manifest_digest",
     "parse_settings",

@@ -202,13 +202,26 @@ class Spire(msgspec.Struct, frozen=True):
     spiffe_id: str
 
 
+class Chains(msgspec.Struct, frozen=True, kw_only=True):
+    """How far chains reach that another trust domain roots: `caveats` as a grant writes them, within which they stay.
+
+    `longest` is how much of its life such a chain may have before it, in milliseconds; `calls` may be made for one
+    task.
+    """
+
+    caveats: Mapping[str, Any]
+    longest_ms: int
+    calls: int
+
+
 class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
     """Another trust domain whose papers are believed, and where its bundle comes from.
 
     `bundle` is a file; with an `endpoint`, the one to begin with. `endpoint_id` is the SPIFFE ID that the endpoint has
     to prove (profile `https_spiffe`; empty: `https_web`), `ca` a PEM file that alone is trusted for `https_web`.
     `refresh_ms`: look at least so often, whatever the bundle's hint says (0: as the hint says). `max_age_ms`: after so
-    long without a look that found it, its papers are refused. `ceiling`: how far its agents' words are believed.
+    long without a look that found it, its papers are refused. `ceiling`: how far its agents' words are believed;
+    `chains`: how far chains that it roots reach, None: nowhere.
     """
 
     domain: str
@@ -219,6 +232,7 @@ class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
     refresh_ms: int = 0
     max_age_ms: int = 86_400_000
     ceiling: Ceiling = Ceiling()
+    chains: Chains | None = None
 
 
 class Witness(msgspec.Struct, frozen=True, kw_only=True):
@@ -335,7 +349,10 @@ def manifest_digest(settings: Settings) -> str:
     if settings.resources:
         declared["resources"] = msgspec.to_builtins(settings.resources)
     if settings.federation:
-        declared["federation"] = msgspec.to_builtins(settings.federation)
+        declared["federation"] = federation = msgspec.to_builtins(settings.federation)
+        for one in federation.values():
+            if one["chains"] is None:
+                del one["chains"]  # as before there were any
     if settings.attestors:
         declared["attestors"] = dict(settings.attestors)
     if settings.issuers:

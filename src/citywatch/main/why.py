@@ -84,7 +84,7 @@ async def _tell(city: City, index: int, decided: Decided) -> Told:
     if payload is None:
         note = "what was asked was erased, or never kept: only what the entry says is left"
         return Told(index=index, decided=decided, again="unverifiable", notes=(note,))
-    rules = await load_rules(city.settings, city.store)
+    rules = await load_rules(city.settings, city.store, city.roots())
     past = await then(city.store, rules, index, decided, rebuild(decided, payload.body))
     at = (past.call, past.authority, past.known, past.need, decided.at)
     explained = explain(*at)
@@ -124,7 +124,7 @@ def lines(told: Told) -> Iterator[str]:
     yield f"{_when(one.at)}  entry {told.index}  call {one.call}"
     yield f"{_agent(one)} wanted {_shown(act)} ({one.effect}): {_verdict(one)}{_code(one)}"
     if one.via:
-        yield f"for {_shown(' -> '.join(one.via))}"
+        yield f"for {_shown(' -> '.join(one.via))}" + (f", rooted in {_shown(one.rooted)}" if one.rooted else "")
     if one.carriers:
         before = ", ".join(_shown(name) for name in one.carriers[:-1])
         yield f"its text had come to {_agent(one)} from outside" + (

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from citywatch.adapters.memory import MemoryClock, MemoryStore
 from citywatch.core import events
+from citywatch.core.enforce.chains import bundle_key
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.bundle import TrustBundle, format_bundle
 from citywatch.core.identity.elsewhere import verify_certificate
 from citywatch.core.log.entry import decode_event
-from citywatch.service.federation import Federation, Neighbour, bundle_key
+from citywatch.service.federation import Federation, Neighbour
 from tests.unit.core.identity.forgery import HOUR, NOW, World, authority_certificate, certificate, draw
 
 PARTNER, RIVAL = "partner.example", "rival.example"
