@@ -126,6 +126,8 @@ ED25519_KEY = "MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
 IDENTITY_KEY = "MCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 ATTESTOR = f"{DOMAIN}attestors:\n  ci: "
 ASK_FOR_KEY = "write the base64 of a public key's PEM on one line: `openssl pkey -in KEY -pubout`, without the dashes"
+PLAIN_PUSH = "pushes would go out in plain text"
+PUSH_ADVICE = "write it as https://hooks.example/* or https://*.hooks.example/*"
 P256_KEY = (
     "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEjlM7b6C/e0YluzBmfAH7YH75+LioD+9bMA"
     "YocDGHsqNz6x294DMYNm0Gn4Om9ZAAU8c2M8sEGyHFXhqGwfQAtA=="
@@ -533,10 +535,50 @@ BAD: list[tuple[str, str, str, str]] = [
         "write https, or http://127.0.0.1:port/",
     ),
     (
-        f"{DOMAIN}agents: {{a: {{push: §'http://localhost:9/hook'}}}}\n",
+        f"{DOMAIN}agents: {{a: {{push: §'http://hooks.example/hook'}}}}\n",
         "agents.a.push",
         "pushes would go out in plain text",
         "write https, or http://127.0.0.1:port/",
+    ),
+    *(
+        (f"{DOMAIN}agents: {{a: {{push: [{before}§'{word}']}}}}\n", f"agents.a.push[{at}]", wrong, advice)
+        for word, before, at, wrong, advice in (
+            ("http://hooks.example/*", "", 0, PLAIN_PUSH, "write https, or http://127.0.0.1:*/*"),
+            ("http://*.a.example/*", "'https://a.example/', ", 1, PLAIN_PUSH, "write https, or http://127.0.0.1:*/*"),
+            (
+                "https://*/*",
+                "",
+                0,
+                "a `*` stands first in a host (`*.example.com`), for a port, or at the end of a path",
+                PUSH_ADVICE,
+            ),
+            ("https://*.example/*", "", 0, "a `*` stands for the hosts of a domain of at least two words", PUSH_ADVICE),
+            ("https://*.a.example", "", 0, "a pattern says which paths: end it with `/*` for all of them", PUSH_ADVICE),
+        )
+    ),
+    (
+        f"{DOMAIN}agents: {{a: {{push: §[]}}}}\n",
+        "agents.a.push",
+        "an empty list",
+        "name at least one, or remove the key",
+    ),
+    (
+        PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    links: [§'https://*/*']\n",
+        "peers.b.links[0]",
+        "a `*` stands first in a host (`*.example.com`), for a port, or at the end of a path",
+        "write it as https://files.example/* or https://*.files.example/*",
+    ),
+    (
+        PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    extensions: [§'a b']\n",
+        "peers.b.extensions[0]",
+        "`a b` is not the URI of an extension",
+        "no spaces, no commas, at most 256 characters",
+    ),
+    (
+        PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    links: §[]\n",
+        "peers.b.links",
+        "an empty list",
+        "name at least one, or remove the key",
     ),
     (
         PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    skills: §[]\n",
@@ -622,7 +664,8 @@ BAD: list[tuple[str, str, str, str]] = [
         "unknown key `zzz`",
         "write one of trust_domain, listen, names, state, policies, temporal_rules, plan_templates, boilerplate, "
         "origin, issuer, resources, issuers, agents, servers, peers, federation, authority, attestors, principals, "
-        "people, approvals, audiences, reader, content, limits, witnesses, witness_quorum, unsafe_observe",
+        "people, approvals, audiences, reader, content, limits, witnesses, witness_quorum, console, "
+        "unsafe_observe",
     ),
     (f"{DOMAIN}listen: §[]\n", "listen", "an empty list", "name at least one, or remove the key"),
     (
@@ -1201,7 +1244,7 @@ BAD: list[tuple[str, str, str, str]] = [
         tool("parameters: {a: {§kind: x}}"),
         f"{TRANSFER}.parameters.a",
         "unknown key `kind`",
-        "write one of type, scale, role, party, adds",
+        "write one of type, scale, currency, role, party, adds",
     ),
     (
         tool("output: {§status: trusted}"),
@@ -1375,6 +1418,18 @@ BAD: list[tuple[str, str, str, str]] = [
         "principals.alice.own",
         "expected a list, found a number",
         "write it as [one, two] or as `- ` lines",
+    ),
+    (
+        tool("parameters: {amount: {type: money, currency: §euro}}"),
+        f"{TRANSFER}.parameters.amount.currency",
+        "`euro` is not a currency",
+        "write its three letters, such as EUR",
+    ),
+    (
+        tool("parameters: {amount: {type: decimal, §currency: EUR}}"),
+        f"{TRANSFER}.parameters.amount.currency",
+        "`currency` is for `type: money`",
+        "write `type: money`, or remove `currency`",
     ),
     # people and approvals
     (f"{BANK}people: §[anna]\n", "people", "expected a mapping", "write `key: value` lines, indented below this key"),
@@ -1781,7 +1836,16 @@ BAD: list[tuple[str, str, str, str]] = [
             "expected a duration",
             "write a number and a unit, such as 500ms, 30s, 5m, 1h, 1d",
         )
-        for key in ("header_time", "body_time", "max_staleness", "hop_memory", "call_wait", "breaker_rest")
+        for key in (
+            "header_time",
+            "body_time",
+            "max_staleness",
+            "hop_memory",
+            "push_memory",
+            "card_interval",
+            "call_wait",
+            "breaker_rest",
+        )
     ),
     *(
         (
@@ -1864,6 +1928,67 @@ BAD: list[tuple[str, str, str, str]] = [
         "witness_quorum",
         "1 of 0 witnesses cannot cosign",
         "lower it, or name more witnesses",
+    ),
+    (f"{DOMAIN}console: {{§port: 1}}\n", "console", "unknown key `port`", "write one of listen, address, oidc"),
+    (
+        f"{DOMAIN}console: {{listen: §'0.0.0.0:8470'}}\n",
+        "console.listen",
+        "`0.0.0.0:8470` is not a loopback address to serve on",
+        "write 127.0.0.1:8470; for browsers elsewhere put a proxy with TLS before it, and name it `address`",
+    ),
+    (
+        f"{DOMAIN}console: {{address: §'http://city.acme.example'}}\n",
+        "console.address",
+        "`http://city.acme.example` is not where browsers can safely reach the console",
+        "write it as https://city.acme.example, without a path",
+    ),
+    (
+        f"{DOMAIN}console: {{address: §'https://city.acme.example/console'}}\n",
+        "console.address",
+        "`https://city.acme.example/console` is not where browsers can safely reach the console",
+        "write it as https://city.acme.example, without a path",
+    ),
+    (
+        f"{DOMAIN}console:\n  oidc: §{{client_id: c}}\n",
+        "console.oidc",
+        "`issuer` is missing",
+        "write `issuer: https://login.acme.example`",
+    ),
+    (
+        f"{DOMAIN}console:\n  oidc: §{{issuer: 'https://login.acme.example'}}\n",
+        "console.oidc",
+        "`client_id` is missing",
+        "write `client_id: citywatch`",
+    ),
+    (
+        f"{DOMAIN}console:\n  oidc: {{client_id: c, §issuer: 'http://login.acme.example'}}\n",
+        "console.oidc.issuer",
+        "a provider that is reached in plain can be anybody",
+        "write its https address",
+    ),
+    (
+        f"{DOMAIN}console:\n  oidc: {{client_id: c, issuer: 'https://l.example', credential: §hunter2}}\n",
+        "console.oidc.credential",
+        INLINE,
+        FROM,
+    ),
+    (
+        f"{DOMAIN}console:\n  oidc: {{client_id: c, issuer: 'https://l.example', credential: {{env: §'1x'}}}}\n",
+        "console.oidc.credential.env",
+        "not the name of an environment variable",
+        "use letters, digits, underscores",
+    ),
+    (
+        f"{DOMAIN}console:\n  oidc: {{client_id: c, issuer: 'https://l.example', credential: {{file: §7}}}}\n",
+        "console.oidc.credential.file",
+        "expected text, found a number",
+        "put it in quotes",
+    ),
+    (
+        f"{DOMAIN}console:\n  oidc: {{client_id: c, issuer: 'https://l.example', ca: §7}}\n",
+        "console.oidc.ca",
+        "expected text, found a number",
+        "put it in quotes",
     ),
     (f"{DOMAIN}unsafe_observe: §yes\n", "unsafe_observe", "expected true or false", "write true or false"),
 ]

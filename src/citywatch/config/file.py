@@ -15,6 +15,7 @@ from citywatch.config.addresses import loopback
 from citywatch.config.agents import Declared, agents
 from citywatch.config.attestors import attestors
 from citywatch.config.audiences import audiences
+from citywatch.config.console import console
 from citywatch.config.content import content
 from citywatch.config.document import Node, Scalar, Table, parse_document
 from citywatch.config.federation import authority, federation
@@ -27,6 +28,7 @@ from citywatch.config.servers import server
 from citywatch.config.settings import (
     Agent,
     ConfigError,
+    Console,
     Http,
     Limits,
     Listen,
@@ -131,6 +133,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         issuer=named_issuer,
         resources=beyond,
         issuers=section.get("issuers", issuers, {}),
+        console=section.get("console", console, Console()),
         people=asked,
         approvals=answered,
     )
@@ -279,6 +282,8 @@ def _limits(notes: Notes, node: Node, path: str) -> Limits:
         max_in_flight=section.get("max_in_flight", integer(1, 100_000), plain.max_in_flight),
         max_hops=section.get("max_hops", integer(1, 64), plain.max_hops),
         hop_memory_ms=section.get("hop_memory", duration("1s", "24h"), plain.hop_memory_ms),
+        card_interval_ms=section.get("card_interval", duration("1s", "24h"), plain.card_interval_ms),
+        push_memory_ms=section.get("push_memory", duration("1m", "365d"), plain.push_memory_ms),
         task_calls=section.get("task_calls", integer(0, 10_000_000), plain.task_calls),
         calls_per_caller=section.get("calls_per_caller", integer(1, 10_000), plain.calls_per_caller),
         calls_per_upstream=section.get("calls_per_upstream", integer(1, 100_000), plain.calls_per_upstream),

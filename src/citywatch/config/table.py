@@ -45,6 +45,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "limits",
         "witnesses",
         "witness_quorum",
+        "console",
         "unsafe_observe",
     ),
     "agents.*": (
@@ -83,7 +84,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "servers.*.env.*": ("from",),
     "servers.*.sandbox": ("user",),
     "servers.*.tools.*": ("effect", "audience", "disclosure", "parameters", "output", "parts"),
-    "servers.*.tools.*.parameters.*": ("type", "scale", "role", "party", "adds"),
+    "servers.*.tools.*.parameters.*": ("type", "scale", "currency", "role", "party", "adds"),
     "servers.*.tools.*.output.*": ("label", "party", "key", "readers", "handle", "deliver"),
     "servers.*.tools.*.parts": ("label", "readers"),
     "issuers.*": ("issuer", "audience", "keys"),
@@ -111,6 +112,8 @@ KEYS: dict[str, tuple[str, ...]] = {
         "envelope_for",
         "envelope",
         "push",
+        "links",
+        "extensions",
         "callers",
         "skills",
         "audience",
@@ -156,6 +159,8 @@ KEYS: dict[str, tuple[str, ...]] = {
         "max_in_flight",
         "max_hops",
         "hop_memory",
+        "push_memory",
+        "card_interval",
         "task_calls",
         "calls_per_caller",
         "calls_per_upstream",
@@ -164,6 +169,9 @@ KEYS: dict[str, tuple[str, ...]] = {
         "breaker_rest",
     ),
     "witnesses[]": ("name", "url", "key"),
+    "console": ("listen", "address", "oidc"),
+    "console.oidc": ("issuer", "client_id", "credential", "ca"),
+    "console.oidc.credential": ("env", "file"),
 }
 
 

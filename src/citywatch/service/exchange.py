@@ -15,7 +15,7 @@ from functools import partial
 
 from citywatch.core.call import Call
 from citywatch.core.enforce.needs import is_synced, session_key, waiting_key
-from citywatch.core.enforce.peers import is_message
+from citywatch.core.enforce.peers import is_message, peers_context
 from citywatch.core.enforce.settle import Withheld
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
@@ -94,7 +94,8 @@ class Exchange:
                 envelope = None if self.envelopes is None else self.envelopes.of(judged)
                 body, told = forwarded(judged, envelope), _told_by(judged, headers)
                 if envelope is not None and is_message(call):
-                    told = {**told, "a2a-extensions": a2a.ENVELOPE}
+                    others = told.get("a2a-extensions", "")
+                    told = {**told, "a2a-extensions": f"{a2a.ENVELOPE}, {others}" if others else a2a.ENVELOPE}
                 if opened is not None:
                     body = readdressed(body, opened.config)
                 answer = await self.outward.send(judged, body, told, repeatable=_repeatable(judged))
@@ -225,7 +226,8 @@ def forwarded(judged: Judged, envelope: str | None = None) -> bytes:
     """What a server is sent: the message that was judged, without the chain that was shown to us, in its envelope."""
     call = judged.call
     if is_message(call):
-        return a2a.forwarded(call, told_hops(judged), envelope)
+        known = judged.known
+        return a2a.forwarded(call, told_hops(judged), envelope, peers_context(call, known.agent, known.things))
     body = mcp.without_chain(call.body) if call.chain or call.tightened is not None else call.body
     return body if envelope is None else mcp.with_envelope(body, envelope)
 

@@ -193,7 +193,7 @@ class Federation:
             raise Malformed(f"the bundle of `{neighbour.domain}` has no authority that we know")
         row, version = await self._row(neighbour.domain)
         if row is not None and not whatever:
-            _check_newer(row, bundle, text)  # 2
+            _check_newer(row, bundle)  # 2
         others = {name: one.bundle for name, one in self._believed.items()}
         check_distinct(bundle, {"": self._home(), **others})  # 3
         now = self._clock.now_ms()
@@ -253,13 +253,21 @@ class Federation:
             raise Malformed(f"the row of the bundle of `{domain}` cannot be read") from None
 
 
-def _check_newer(row: BundleRow, bundle: TrustBundle, text: bytes) -> None:
-    """# INVARIANT: a sequence never goes back; without sequences the newest look is what there is."""
+def _check_newer(row: BundleRow, bundle: TrustBundle) -> None:
+    """# INVARIANT: a sequence never goes back; without sequences the newest look is what there is.
+
+    What makes two bundles of one sequence is another authority. Spaces, and when to look again, are none: SPIRE's
+    command writes both otherwise than its endpoint.
+    """
     before = row.bundle()
     if bundle.sequence < before.sequence:
         raise Refused(
             Code.CREDENTIAL_UNTRUSTED,
             f"the bundle of `{row.domain}` has the sequence {bundle.sequence}, and {before.sequence} was seen before",
         )
-    if bundle.sequence == before.sequence > 0 and text.decode("utf-8") != row.text:
+    if bundle.sequence == before.sequence > 0 and _authorities(bundle) != _authorities(before):
         raise Refused(Code.CREDENTIAL_UNTRUSTED, f"two bundles of `{row.domain}` have the sequence {bundle.sequence}")
+
+
+def _authorities(bundle: TrustBundle) -> tuple[object, ...]:
+    return frozenset(bundle.certificates), bundle.keys, bundle.bound, bundle.envelopes

@@ -54,6 +54,7 @@ PASSING: Final = frozenset(
         Code.RATE_EXCEEDED,
         Code.RULE_MATCHED,
         Code.PEER_TASK_UNKNOWN,
+        Code.CARD_CHANGED,
         Code.TOOL_CHANGED,
         Code.TOOL_NOT_APPROVED,
         Code.HANDLE_UNKNOWN,

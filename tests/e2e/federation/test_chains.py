@@ -34,17 +34,18 @@ CHAINS = "    chains: {tools: [desk/look], calls: 3, longest: 1h}\n"
 class Pair:
     """The partner's gateway, which need not run, and ours, which does."""
 
-    def __init__(self, root: Path, stack: ExitStack) -> None:
+    def __init__(self, root: Path, stack: ExitStack, chains: str = CHAINS) -> None:
         self.partner = Land(root / "partner", stack, PARTNER)
         self.home = Land(root / "home", stack, OURS)
         self.partner.file.write_text(self.partner.file.read_text() + PRINCIPALS)
         self.partner.add("router")
         (self.home.desk.folder / f"{PARTNER}.json").write_bytes(self.partner.bundle())
         text = self.home.file.read_text().replace("servers:\n", AGENTS.lstrip("\n") + "servers:\n", 1)
-        self.home.file.write_text(text + PRINCIPALS + FEDERATION)
+        self.home.file.write_text(text + PRINCIPALS + FEDERATION + chains)
         self.home.desk.start_upstream()
         self.home.add("clerk")
         self.home.desk.run("tools", "approve", "--yes")
+        self.home.desk.up()
 
     def rooted(self, *more: str) -> tuple[str, list[str]]:
         """What the partner's own command signs for its router: the task and the chain."""
@@ -89,16 +90,14 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
         yield Pair(tmp_path_factory.mktemp("chains"), stack)
 
 
-async def test_1_without_a_ceiling_a_chain_that_begins_over_there_is_refused(pair: Pair) -> None:
-    pair.home.desk.up()
-    task, chain = pair.rooted()
-    assert await pair.calls(pair.partner, "router", task, chain) == "task_not_held"
-    pair.home.desk.down()
+async def test_without_a_ceiling_a_chain_that_begins_over_there_is_refused(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        pair = Pair(tmp_path, stack, chains="")
+        task, chain = pair.rooted()
+        assert await pair.calls(pair.partner, "router", task, chain) == "task_not_held"
 
 
-async def test_2_with_one_the_partners_agent_acts_within_it(pair: Pair) -> None:
-    pair.home.file.write_text(pair.home.file.read_text() + CHAINS)
-    pair.home.desk.up()
+async def test_with_one_the_partners_agent_acts_within_it(pair: Pair) -> None:
     task, chain = pair.rooted()
     assert await pair.calls(pair.partner, "router", task, chain) == "done"
     assert await pair.calls(pair.partner, "router", task, chain, "pay") == "beyond_grant"
@@ -108,7 +107,7 @@ async def test_2_with_one_the_partners_agent_acts_within_it(pair: Pair) -> None:
     assert entry["agent"] == "spiffe://partner.example/agent/partner_router"
 
 
-async def test_3_an_agent_of_ours_acts_under_what_the_partners_agent_handed_on(pair: Pair) -> None:
+async def test_an_agent_of_ours_acts_under_what_the_partners_agent_handed_on(pair: Pair) -> None:
     task, _ = pair.rooted()
     home = pair.home.desk
     thumb = re.search(r"clerk.*?([A-Za-z0-9_-]{43})", home.run("agent", "list").stdout, re.DOTALL)
@@ -124,21 +123,25 @@ async def test_3_an_agent_of_ours_acts_under_what_the_partners_agent_handed_on(p
     assert await pair.calls(pair.home, "clerk", task, chain) == "budget_spent"  # three calls for each task of theirs
 
 
-async def test_4_a_chain_that_does_not_name_us_is_of_no_use_here(pair: Pair) -> None:
+async def test_a_chain_that_does_not_name_us_is_of_no_use_here(pair: Pair) -> None:
     for more in (("--depth", "1"), ("--audience", "third.example")):
         task, chain = pair.rooted(*more)
         assert await pair.calls(pair.partner, "router", task, chain) == "chain_wrong_audience"
 
 
-async def test_5_an_entry_under_their_chain_is_explained_and_comes_out_the_same(pair: Pair) -> None:
+async def test_an_entry_under_their_chain_is_explained_and_comes_out_the_same(pair: Pair) -> None:
+    task, chain = pair.rooted()
+    assert await pair.calls(pair.partner, "router", task, chain) == "done"
     entry = next(one for one in pair.home.desk.events() if one["type"] == "decided" and one.get("rooted"))
     said = pair.home.desk.run("why", entry["call"]).stdout
     assert "the same decision, in the same words" in said
     assert f"rooted in {PARTNER}" in said
 
 
-async def test_6_the_operator_withdraws_all_that_the_domain_roots(pair: Pair) -> None:
-    task, chain = pair.rooted()
-    assert await pair.calls(pair.partner, "router", task, chain) == "done"
-    pair.home.desk.run("grant", "withdraw", f"domain:{PARTNER}", "--reason", "they were broken into")
-    assert await pair.calls(pair.partner, "router", task, chain) == "chain_revoked"
+async def test_the_operator_withdraws_all_that_the_domain_roots(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        pair = Pair(tmp_path, stack)
+        task, chain = pair.rooted()
+        assert await pair.calls(pair.partner, "router", task, chain) == "done"
+        pair.home.desk.run("grant", "withdraw", f"domain:{PARTNER}", "--reason", "they were broken into")
+        assert await pair.calls(pair.partner, "router", task, chain) == "chain_revoked"

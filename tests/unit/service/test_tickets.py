@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from citywatch.adapters.memory import MemoryClock, MemoryStore
-from citywatch.core.approvals.ticket import State, Ticket, ticket_id_key, ticket_key
+from citywatch.core.approvals.ticket import State, Ticket, rows_of, ticket_id_key
 from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.events import TicketAnswered
 from citywatch.core.log.entry import decode_event
@@ -30,7 +30,7 @@ class Desk:
         ticket = Ticket(
             id=name, agent="a", server="s", tool="x", state=state, asked=now, expires=now + HOUR, why="w", call="c"
         )
-        await self.store.append(Append(puts=((ticket_key(likeness), msgspec.json.encode(ticket)),)))
+        await self.store.append(Append(puts=rows_of(ticket, likeness, None, now)))
         return self
 
     async def answers(self) -> list[TicketAnswered]:
