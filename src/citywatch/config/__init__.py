@@ -7,6 +7,7 @@ from citywatch.config.attestors import attestor_keys
 from citywatch.config.chains import ceiling_of
 from citywatch.config.draft import Draft, draft_manifests
 from citywatch.config.file import parse_settings
+from citywatch.config.neighbours import Neighbour
 from citywatch.config.settings import (
     Agent,
     ConfigError,
@@ -18,7 +19,6 @@ from citywatch.config.settings import (
     Limits,
     Listen,
     Mistake,
-    Neighbour,
     Oidc,
     PeerAgent,
     Program,

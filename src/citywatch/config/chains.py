@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from citywatch.config.document import Items, Node, Scalar, Table
+from citywatch.config.neighbours import Chains
 from citywatch.config.reader import Notes, duration, integer
-from citywatch.config.settings import Chains
 from citywatch.config.table import Section
 from citywatch.core.delegation.caveats import Caveats
 from citywatch.core.delegation.wording import MAX_CALLS, parse_caveats

@@ -14,8 +14,9 @@ from urllib.parse import urlunsplit
 
 from citywatch.config.chains import chains
 from citywatch.config.document import Node, Table
+from citywatch.config.neighbours import Neighbour
 from citywatch.config.reader import Notes, Reader, duration, each, instead, named, one_of, shown, text, url, where
-from citywatch.config.settings import Neighbour, Spire
+from citywatch.config.settings import Spire
 from citywatch.config.table import Section, table
 from citywatch.core.errors import Malformed
 from citywatch.core.label import Label, parse_origin
