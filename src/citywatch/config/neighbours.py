@@ -1,6 +1,6 @@
-"""Other trust domains, as frozen values of the file: whose papers are believed, and how far their words and chains reach.
+"""Other trust domains, as frozen values of the file: whose papers are believed, how far their words and chains reach.
 
-Decides nothing and reads nothing (`federation` and `chains` do). INVARIANT: as `settings` has it, every value is complete.
+Decides nothing and reads nothing (`federation` and `chains` do). INVARIANT: as in `settings`, each value is complete.
 """
 
 from __future__ import annotations
