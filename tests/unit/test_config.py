@@ -317,6 +317,31 @@ BAD: list[tuple[str, str, str, str]] = [
         "nothing says where its bundle is",
         "write `bundle: <file>` or `endpoint: <url>`",
     ),
+    (
+        f"{DOMAIN}bundle_endpoint: {{§listen: 'http://127.0.0.1:1', certificate: a.pem, key: a.key}}\n",
+        "bundle_endpoint.listen",
+        "a bundle over plain HTTP is anybody's",
+        "write https://127.0.0.1:1",
+    ),
+    (
+        f"{DOMAIN}bundle_endpoint: §{{listen: 'https://127.0.0.1:1', key: a.key}}\n",
+        "bundle_endpoint",
+        "`certificate` is missing",
+        "write `certificate: /etc/citywatch/web.pem`",
+    ),
+    (
+        f"{DOMAIN}bundle_endpoint: §{{listen: 'https://127.0.0.1:1', certificate: a.pem}}\n",
+        "bundle_endpoint",
+        "`key` is missing",
+        "write `key: /etc/citywatch/web.key`",
+    ),
+    (
+        f"{DOMAIN}authority: {{spire: {{socket: 'unix:///a'}}}}\n"
+        "§bundle_endpoint: {listen: 'https://127.0.0.1:1', certificate: a.pem, key: a.key}\n",
+        "bundle_endpoint",
+        "the bundle is SPIRE's, and so is its endpoint",
+        "remove it",
+    ),
     (NEAR + "    bundle: §7\n", "federation.p.example.bundle", "expected text, found a number", "put it in quotes"),
     (
         NEAR + "    endpoint: §http://p.example/b\n    profile: https_web\n",
@@ -603,8 +628,9 @@ BAD: list[tuple[str, str, str, str]] = [
         "",
         "unknown key `zzz`",
         "write one of trust_domain, listen, names, state, policies, temporal_rules, plan_templates, boilerplate, "
-        "origin, issuer, resources, issuers, agents, servers, peers, federation, authority, attestors, principals, "
-        "people, approvals, audiences, reader, content, limits, witnesses, witness_quorum, console, "
+        "origin, issuer, resources, issuers, agents, servers, peers, federation, authority, bundle_endpoint, "
+        "attestors, principals, people, approvals, audiences, reader, content, limits, witnesses, witness_quorum, "
+        "console, "
         "unsafe_observe",
     ),
     (f"{DOMAIN}listen: §[]\n", "listen", "an empty list", "name at least one, or remove the key"),
@@ -891,6 +917,24 @@ BAD: list[tuple[str, str, str, str]] = [
         "servers.ledger.url",
         "`localhost` is a name, and may lead elsewhere",
         "write 127.0.0.1 or [::1] in its place",
+    ),
+    (
+        server("url: https://host/mcp\n§owner: desk"),
+        "servers.ledger.owner",
+        "only of http on loopback can it be seen whose it is",
+        "write http://127.0.0.1, or remove it",
+    ),
+    (
+        server("url: http://192.0.2.1/mcp\nunsafe_plain_http: true\n§owner: desk"),
+        "servers.ledger.owner",
+        "only of http on loopback can it be seen whose it is",
+        "write http://127.0.0.1, or remove it",
+    ),
+    (
+        PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    owner: §'-x'\n",
+        "peers.b.owner",
+        "`-x` is no account's name",
+        "write it as in /etc/passwd",
     ),
     (
         server("url: https://host/mcp\n§unsafe_plain_http: true"),

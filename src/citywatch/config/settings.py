@@ -116,6 +116,7 @@ class Http(msgspec.Struct, frozen=True, kw_only=True, tag="http"):
     ca: str | None = None
     unsafe_plain_http: bool = False
     spiffe_id: str = ""
+    owner: str = ""
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True, tag="program"):
@@ -207,6 +208,14 @@ class Spire(msgspec.Struct, frozen=True):
     spiffe_id: str
 
 
+class WebEndpoint(msgspec.Struct, frozen=True):
+    """Where our bundle can be read by who wants a certificate of the Web's, and the files of that one and its key."""
+
+    listen: Listen
+    certificate: str
+    key: str
+
+
 class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
     """Another trust domain whose papers are believed, and where its bundle comes from.
 
@@ -288,6 +297,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     peers: Mapping[str, PeerAgent] = {}
     federation: Mapping[str, Neighbour] = {}
     spire: Spire | None = None
+    bundle_endpoint: WebEndpoint | None = None
     attestors: Mapping[str, str] = {}
     issuer: str | None = None
     resources: Mapping[str, ResourceServer] = {}
@@ -382,5 +392,6 @@ def manifest_digest(settings: Settings) -> str:
 
 def _leave_out_unsaid(reach: dict[str, Any]) -> None:
     """As before it could be said, so that digests of then are digests of now."""
-    if not reach.get("spiffe_id"):
-        reach.pop("spiffe_id", None)
+    for name in ("spiffe_id", "owner"):
+        if not reach.get(name):
+            reach.pop(name, None)

@@ -477,6 +477,50 @@ class ConsoleEntered(Event, frozen=True, kw_only=True, tag="console_entered"):
     how: str
 
 
+class TicketSealed(Event, frozen=True, kw_only=True, tag="ticket_sealed"):
+    """A ticket was opened by an approver who may answer it; it was asked at `asked`, reading it takes `reading_ms`.
+
+    `seal` hides what the ticket is, a call or one that was made up (`approvals.seal`); every ticket has one.
+    """
+
+    ticket: str
+    by: str
+    seal: str
+    category: str
+    asked: int
+    reading_ms: int
+
+
+class TicketUnsealed(Event, frozen=True, kw_only=True, tag="ticket_unsealed"):
+    """All have answered: what the ticket was (call, canary or clean), with the salt under which that was sealed."""
+
+    ticket: str
+    kind: str
+    category: str
+    salt: str
+
+
+class ApprovalReversed(Event, frozen=True, kw_only=True, tag="approval_reversed"):
+    """A person found that an approved call should not have been: it escaped whoever approved it."""
+
+    ticket: str
+    by: str
+    reason: str
+
+
+class FloodStruck(Event, frozen=True, kw_only=True, tag="flood_struck"):
+    """An agent or a root (`kind`) asked more than it may: what it asks is shown to nobody before `until`.
+
+    `number` counts its strikes; with `aside` it is to be put in quarantine.
+    """
+
+    kind: str
+    who: str
+    number: int
+    until: int
+    aside: bool
+
+
 class LabelReleased(Event, frozen=True, kw_only=True, tag="label_released"):
     """A label was let down for one value of one call, in the transaction that let the call through.
 
@@ -649,6 +693,10 @@ AnyEvent = (
     | PasskeyEnrolled
     | PasskeyRevoked
     | ConsoleEntered
+    | TicketSealed
+    | TicketUnsealed
+    | ApprovalReversed
+    | FloodStruck
     | LabelReleased
     | ContextReleased
     | PartiesForgotten
