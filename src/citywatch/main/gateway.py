@@ -29,6 +29,7 @@ from citywatch.core.policy.check import check_policies
 from citywatch.core.wire.jsonrpc import Limits
 from citywatch.main.access import access_routes, access_tokens, handed_over, keep_issuers, resources
 from citywatch.main.assembly import LEEWAY_MS, City, assumptions, load_rules, operator
+from citywatch.main.desks import floodwatch_of, watch_floods
 from citywatch.main.envelopes import arrivals, envelope_routes, envelopes
 from citywatch.main.joining import invitations
 from citywatch.main.peers import (
@@ -40,7 +41,6 @@ from citywatch.main.peers import (
     push_taker,
     recipients,
 )
-from citywatch.main.people import floodwatch_of
 from citywatch.main.routes import bundle_pages, card_routes, join_routes, own_names, proven_routes, routes, token_route
 from citywatch.main.trust import REFRESH_S, Trust
 from citywatch.main.upstreams import build_upstreams, guarded
@@ -50,7 +50,6 @@ from citywatch.service.cards import Cards
 from citywatch.service.carried import drop_carried
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.exchange import Exchange
-from citywatch.service.floodwatch import Floodwatch
 from citywatch.service.handles import drop_shelves
 from citywatch.service.joining import drop_invitations
 from citywatch.service.memories import drop_memories
@@ -129,7 +128,7 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
         _forget_nonces(city),
         looking.run(),
         _expire(ticking),
-        _watch_floods(floodwatch_of(city)),
+        watch_floods(floodwatch_of(city), EXPIRE_S),
         *renews,
     )
     follows = keep_issuers(city.settings, enforcer, REFRESH_S)
@@ -316,14 +315,6 @@ async def _expire(tickets: Tickets) -> None:
         with suppress(CitywatchError):
             while await tickets.expire() == PAGE:
                 await asyncio.sleep(0)
-        await asyncio.sleep(EXPIRE_S)
-
-
-async def _watch_floods(floods: Floodwatch) -> None:
-    """Enter who floods people with questions, and put aside who goes on."""
-    while True:
-        with suppress(CitywatchError):
-            await floods.sweep()
         await asyncio.sleep(EXPIRE_S)
 
 

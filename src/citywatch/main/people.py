@@ -15,8 +15,6 @@ from citywatch.main.place import read_place
 if TYPE_CHECKING:
     from citywatch.core.approvals.queue import Flood
     from citywatch.core.approvals.vigilance import Rates, Vigilance
-    from citywatch.main.assembly import City
-    from citywatch.service.floodwatch import Floodwatch
 
 
 def register(cli: click.Group) -> None:
@@ -56,7 +54,7 @@ def vigilance(file: Path, by: str) -> None:
 def load(file: Path) -> None:
     """Show how many tickets reach each approver, how much they may be asked in an hour, and who floods them."""
     from citywatch.main.assembly import open_city
-    from citywatch.main.tickets import queueing_of
+    from citywatch.main.desks import queueing_of
 
     place = read_place(file)
 
@@ -83,7 +81,7 @@ def escaped(file: Path, ticket: str, reason: str) -> None:
     from citywatch.core.approvals.ticket import State
     from citywatch.core.log.entry import encode_event
     from citywatch.main.assembly import open_city, operator
-    from citywatch.main.tickets import tickets_of
+    from citywatch.main.desks import tickets_of
     from citywatch.service.ports import Append, NewEntry
 
     place = read_place(file)
@@ -126,29 +124,6 @@ def flood_line(flood: Flood) -> str:
     who = json.dumps(flood.who.rpartition("/")[2].replace("\n", ", "))[1:-1]
     acts = " ".join(json.dumps(one)[1:-1] for one in flood.acts)
     return f"flood  {flood.kind} {who}: {flood.count} held back, strike {flood.strikes}: {acts}"
-
-
-def floodwatch_of(city: City) -> Floodwatch:
-    """What enters floods, and puts aside who goes on."""
-    from citywatch.core.enforce.spread import Roots, Touch
-    from citywatch.main.assembly import load_rules, operator
-    from citywatch.main.replay import rebuild
-    from citywatch.main.tickets import queueing_of
-    from citywatch.service.blast import blast as spread
-    from citywatch.service.floodwatch import Floodwatch
-    from citywatch.service.quarantine import Quarantine
-
-    async def blast(roots: Roots) -> tuple[Touch, ...]:
-        return await spread(city.store, await load_rules(city.settings, city.store), roots, rebuild)
-
-    quarantine = Quarantine(store=city.store, clock=city.clock, replica=city.replica.name, blast=blast)
-    return Floodwatch(
-        queueing_of(city),
-        store=city.store,
-        clock=city.clock,
-        replica=city.replica.name,
-        lay=lambda agent, reason: quarantine.lay(agent, 0, operator(), reason),
-    )
 
 
 def _told(rates: Rates) -> str:

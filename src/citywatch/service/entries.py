@@ -88,6 +88,7 @@ def decided(
         hears=() if hearing is None else hearing.told,
         asserted=() if call.asserted is None else (call.asserted.issuer, call.asserted.subject, *call.asserted.actors),
         carriers=known.spread.carriers,
+        rooted="" if chain is None else chain.home,
     )
     return encode_event(event)
 
@@ -194,6 +195,8 @@ def failed(call: Call, code: Code, detail: str, index: int, *, replica: str, now
 
 def reported(server: str, report: Report, *, replica: str, now: int) -> tuple[NewEntry, ...]:
     """What a server offers otherwise than before, one entry for each change."""
+    if not report.changes and not report.dropped:
+        return ()
     found: list[events.Event] = [
         events.ToolChanged(
             at=now,
