@@ -87,6 +87,12 @@ class SteppedStore:
     async def last(self, *args: Any) -> Any:
         raise NotImplementedError
 
+    async def page(self, *args: Any) -> Any:
+        raise NotImplementedError
+
+    async def count(self, *args: Any) -> Any:
+        raise NotImplementedError
+
     async def payload(self, index: int) -> Any:
         return await self._store.payload(index)
 

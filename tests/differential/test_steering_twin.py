@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from citywatch.core.call import Call, Direction, Release
 from citywatch.core.enforce.arguments import MAX_VALUES, arguments, trace
 from citywatch.core.enforce.context import Context, Flow, flow_need, party_forms
-from citywatch.core.enforce.planned import _paths, _values
+from citywatch.core.enforce.planned import _values, paths_bound
 from citywatch.core.enforce.released import MAX_ITEMS, releases
 from citywatch.core.enforce.steering import Finding, Steering
 from citywatch.core.flow.history import History, Prompt
@@ -143,7 +143,7 @@ def test_a_plan_binds_the_same_paths_whether_its_calls_are_flat_or_not(given: di
     places = sorted({place[:cut] for _, place, _ in _values(given) for cut in range(len(place) + 1)}, key=json.dumps)
     bound = [*places] if data is None else data.draw(st.lists(st.sampled_from([*places, ("z",)]), max_size=4))
     for some in (bound, [one for one in bound if len(one) == 1]):
-        assert _paths(call, some) == slow_paths(call, some)
+        assert paths_bound(call, some) == slow_paths(call, some)
 
 
 def test_what_was_said_of_a_value_counts_for_those_who_were_asked() -> None:

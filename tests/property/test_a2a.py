@@ -153,10 +153,24 @@ def test_any_bytes_are_a_reading_or_are_refused(given_: Any) -> None:
         assert msgspec.structs.replace(told, body=b"") == msgspec.structs.replace(edited(message, hops), body=b"")
 
 
+def known(value: dict[str, Any], members: str) -> dict[str, Any]:
+    return {key: one for key, one in value.items() if key in members.split()}
+
+
 def edited(message: Request, hops: int | None) -> Request:
-    """What is forwarded, told slowly: the request that came, without its chain, with its sender and hops."""
-    params = dict(message.params or {})
+    """What is forwarded, told slowly: the request that came, without what nobody knows and its chain, with its sender
+    and hops."""
+    params = known(message.params or {}, "message configuration metadata id historyLength taskId url token")
+    if "message" in params:
+        members = "messageId role parts contextId taskId metadata extensions referenceTaskIds"
+        params["message"] = known(params["message"], members)
+    if "configuration" in params:
+        members = "acceptedOutputModes historyLength returnImmediately taskPushNotificationConfig"
+        params["configuration"] = known(params["configuration"], members)
+    if message.method == "SendMessage":
+        params = known(params, "message configuration metadata")
     metadata = {key: value for key, value in params.pop("metadata", {}).items() if key != a2a.CHAIN}
+    metadata = {key: one for key, one in metadata.items() if one is not None or key not in (a2a.SKILL, a2a.TASK)}
     if message.method not in ("SendMessage", "SendStreamingMessage", "CancelTask"):
         return Request(message.id, message.method, params)
     params["metadata"] = metadata | {a2a.SENDER: "spiffe://d/agent/a"} | ({} if hops is None else {a2a.HOPS: hops})

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citywatch.adapters.weights import content_model
+from citywatch.core.approvals.ticket import State, Ticket
 from citywatch.core.call import Allow, Ask, Call, Decision, Deny
 from citywatch.core.content.signals import Channel
 from citywatch.core.enforce.admit import admit
 from citywatch.core.enforce.advice import advised
-from citywatch.core.enforce.context import Context, Flow, Ticket
+from citywatch.core.enforce.context import Context, Flow
 from citywatch.core.enforce.needs import Known, Pin, needs
 from citywatch.core.enforce.receive import entering_reply
 from citywatch.core.enforce.verify import Authority
@@ -50,7 +51,7 @@ ACTS: st.SearchStrategy[tuple[str, dict[str, Any]]] = st.one_of(
     st.tuples(st.just("send"), st.fixed_dictionaries({"to": st.just("bob@acme.example"), "text": TEXTS})),
     st.tuples(st.just("fetch"), st.fixed_dictionaries({"url": st.just("https://evil.example/x")})),
 )
-STATES = st.sampled_from([None, "pending", "approved", "denied", "used"])
+STATES = st.sampled_from([None, State.PENDING, State.APPROVED, State.DENIED, State.USED])
 STRICTNESS: dict[type, int] = {Allow: 0, Ask: 1, Deny: 2}
 
 
@@ -70,7 +71,7 @@ def entered(name: str, value: Any, number: int) -> tuple[Item, Item]:
     return entering.item("bank", BOTTOM, number), entering.item("bank", BOTTOM, number, MODEL)
 
 
-def decide(call: Call, items: list[Item], state: str | None) -> Decision:
+def decide(call: Call, items: list[Item], state: State | None) -> Decision:
     rules = here().enforcer.rules
     history = History()
     for item in items:
@@ -103,7 +104,7 @@ def check(plain: Decision, scanned: Decision) -> None:
 
 @given(PROMPTS, st.lists(REPLIES, max_size=4), ACTS, STATES)
 def test_with_the_model_no_decision_is_looser(
-    prompt: str, replies: list[tuple[str, Any]], act: tuple[str, dict[str, Any]], state: str | None
+    prompt: str, replies: list[tuple[str, Any]], act: tuple[str, dict[str, Any]], state: State | None
 ) -> None:
     said = read_prompt(prompt, "d", "alice", 0)
     pairs = [(said, advised(said, [(0, prompt)], Channel.USER, MODEL))]
@@ -114,7 +115,7 @@ def test_with_the_model_no_decision_is_looser(
 
 @given(PROMPTS, st.lists(st.tuples(REPLIES, st.lists(STRETCHES, max_size=3)), max_size=3), ACTS, STATES)
 def test_whatever_a_scan_might_say_no_decision_is_looser(
-    prompt: str, replies: list[Any], act: tuple[str, dict[str, Any]], state: str | None
+    prompt: str, replies: list[Any], act: tuple[str, dict[str, Any]], state: State | None
 ) -> None:
     plain = [read_prompt(prompt, "d", "alice", 0)]
     scanned = list(plain)

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from citywatch.adapters.weights import content_model
 from citywatch.core.content import window as module
+from citywatch.core.content.model import Model
 from citywatch.core.content.redact import placeholder, redact
-from citywatch.core.content.scan import scan
-from citywatch.core.content.signals import Channel, Signal, Signals
+from citywatch.core.content.scan import scan, scan_slowly
+from citywatch.core.content.signals import Channel, Kind, Signal, Signals
 from citywatch.core.content.window import Window, close, feed, open_window
 
 SHIPPED = content_model()
@@ -55,6 +56,28 @@ def in_pieces(text: str, cuts: list[int], channel: Channel) -> tuple[list[Signal
     last = close(window, MODEL)
     assert all(signal.start >= safe[-1] for signal in last.found)
     return seen + list(last.found), last, safe
+
+
+PLAIN = st.text(st.characters(codec="ascii"), max_size=40) | st.sampled_from([one for one in PIECES if one.isascii()])
+
+
+def test_loud_words_in_a_plain_text_are_a_signal() -> None:
+    found = scan(f"Order 26 was paid. {INJECTION}", Channel.DATA, SHIPPED)
+    assert [one.name for one in found.of(Kind.INJECTION)] == ["wording"]
+
+
+@settings(max_examples=300)
+@given(st.lists(PLAIN, max_size=8).map(" ".join) | TEXTS, CHANNELS, st.sampled_from([SHIPPED, MODEL, None]))
+def test_a_text_that_is_scanned_at_once_is_seen_as_a_window_sees_it(
+    text: str, channel: Channel, model: Model | None
+) -> None:
+    assert scan(text, channel, model) == scan_slowly(text, channel, model)
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_nothing_that_stands_in_a_plain_sentence_is_passed_over(piece: str) -> None:
+    text = f"Order 26 was paid on Monday. {piece} Nothing more is owed."
+    assert scan(text, Channel.DATA, SHIPPED) == scan_slowly(text, Channel.DATA, SHIPPED)
 
 
 @settings(max_examples=300)

@@ -140,7 +140,7 @@ def let_through(
 def covered(acts: tuple[Act, ...], passed: tuple[Call, Known]) -> bool:
     call, known = passed
     assert known.flow is not None
-    found = findings_of(call, known, planned(call, known, NOW))
+    found = findings_of(call, AUTHORITY, known, planned(call, known, NOW))
     return covers(acts, call, found, known.flow.context.label, RULES)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from citywatch.adapters.gateway.app import Gateway
+from citywatch.adapters.gateway.protocol import Peer
 from citywatch.adapters.memory import MemoryAnswer, MemoryStore
 from citywatch.core import events
 from citywatch.core.errors import Code, Unavailable
@@ -78,10 +79,7 @@ async def deliver(city: City, outcome: Outcome) -> None:
     async def send(_: MutableMapping[str, Any]) -> None:
         await asyncio.sleep(0)
 
-    async def receive() -> MutableMapping[str, Any]:
-        return {}
-
-    await gateway(city)._deliver(send, receive, outcome)
+    await gateway(city)._deliver(send, Peer("somebody"), outcome)
 
 
 async def leave(work: Any, instant: int, *, for_good: bool) -> bool:

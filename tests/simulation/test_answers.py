@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from citywatch.core.enforce.context import Ticket
+from citywatch.core.approvals.ticket import Ticket
 from citywatch.core.errors import Malformed
 from citywatch.core.events import TicketAnswered
 from tests.simulation.city import code_of

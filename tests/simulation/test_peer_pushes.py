@@ -18,11 +18,13 @@ from citywatch.core.policy.cedar import Source, parse_policies
 from citywatch.core.wire import a2a, a2a_push
 from citywatch.core.wire.jsonrpc import FROM_SERVER, Message, parse_message
 from citywatch.service.ports import Append
+from citywatch.service.push_rows import drop_pushes
 from citywatch.service.pushes import MAX_CONFIGS, PATH, PER_MINUTE, Pushes
 from tests.simulation.city import AGENT, KEY
 from tests.simulation.test_peers import DONE, OTHER, POLICY, PeerCity, code, says
 
 BASE, OWN, OTHERS = "https://gate.example", "https://clerk.example/hook", "https://other.example/hook"
+BELOW = ("https://*.hooks.example/in/*", "http://127.0.0.1:*/*")
 PERMIT = '@id("push") permit(principal, action in Action::"peer_push", resource == Peer::"billing");'
 CREATE = "CreateTaskPushNotificationConfig"
 WORKING = {"id": "t1", "contextId": "c1", "status": {"state": "TASK_STATE_WORKING"}}
@@ -39,11 +41,13 @@ class Inbox:
 
     def __init__(self) -> None:
         self.got: list[tuple[Any, str, str]] = []
+        self.at: list[tuple[str, bool]] = []
         self.away = False
 
-    async def push(self, body: bytes, authorization: str, token: str) -> None:
+    async def push(self, url: str, body: bytes, authorization: str, token: str, *, public: bool) -> None:
         if self.away:
             raise Unavailable(Code.UPSTREAM_UNAVAILABLE)
+        self.at.append((url, public))
         self.got.append((json.loads(body), authorization, token))
 
     async def close(self) -> None: ...
@@ -53,7 +57,7 @@ class PushCity(PeerCity):
     """A city whose billing may push; `configs` is what it was told, `clerk` and `other` are what the agents got."""
 
     def __init__(self, **changes: Any) -> None:
-        addresses = {"clerk": OWN, "other": OTHERS}
+        addresses = {"clerk": (OWN,), "other": (OTHERS,)}
         peer = Peer(callers=("clerk", "other"), push=BASE, pushes=addresses)
         super().__init__(billing=msgspec.structs.replace(peer, **changes))
         self.policies = parse_policies([Source("test.cedar", POLICY + PERMIT)])
@@ -338,3 +342,51 @@ async def test_what_no_policy_permits_is_not_asked_for() -> None:
     city.policies = parse_policies([Source("test.cedar", POLICY)])
     city.again()
     assert code(await city.asked()) == Code.NO_PERMIT
+
+
+async def test_an_address_within_a_pattern_is_pushed_to_and_must_be_public_unless_it_is_a_number() -> None:
+    city = await opened(pushes={"clerk": (OWN, *BELOW)})
+    for number, url in enumerate(("https://a.hooks.example/in/x", "http://127.0.0.1:9/h", OWN)):
+        await city.asked(url=url, id=str(number))
+        await city.push(update(text=url))
+    assert city.clerk.at == [("https://a.hooks.example/in/x", True), ("http://127.0.0.1:9/h", False), (OWN, False)]
+
+
+@pytest.mark.parametrize("url", ["https://a.hooks.example/out", "https://hooks.example/in/x", "http://10.0.0.1:9/h"])
+async def test_an_address_outside_of_every_pattern_is_refused(url: str) -> None:
+    """The attack: an agent has what it receives sent on, to wherever it likes."""
+    city = await opened(pushes={"clerk": (OWN, *BELOW), "other": (OTHERS,)})
+    assert code(await city.asked(url=url)) == Code.PUSH_ADDRESS_UNKNOWN
+    assert code(await city.asked(agent=OTHER, url="https://a.hooks.example/in/x")) is not None
+    assert not city.configs
+
+
+async def test_a_configuration_by_which_nothing_comes_is_over_and_forgotten() -> None:
+    """The attack: an address that somebody learnt long ago still brings an agent words."""
+    city = await opened()
+    memory = city.enforcer.rules.push_memory_ms
+    await city.asked()
+    city.clock.advance(memory)
+    await city.push(update())  # used: it is good for as long again
+    city.clock.advance(memory)
+    assert await drop_pushes(city.store, city.clock.now_ms(), memory) == 0
+    city.clock.advance(1)
+    assert await city.refused(update(text="late")) == Code.PUSH_UNKNOWN
+    told = await city.say("ListTaskPushNotificationConfigs", taskId="t1")
+    assert told["result"]["configs"] == []
+    assert await drop_pushes(city.store, city.clock.now_ms(), memory) == 1
+    assert not [key for kind in ("push", "pushes") for key, _ in await city.store.scan(kind)]
+
+
+async def test_a_configuration_of_an_earlier_version_begins_to_age_when_it_is_seen() -> None:
+    city = await opened()
+    await city.asked()
+    ((row_id, stored),) = await city.store.scan("push")
+    old = msgspec.json.decode(stored.value)
+    del old["used"]
+    await city.store.append(Append(puts=((("push", row_id), msgspec.json.encode(old)),)))
+    memory = city.enforcer.rules.push_memory_ms
+    assert await drop_pushes(city.store, city.clock.now_ms(), memory) == 0
+    await city.push(update())
+    city.clock.advance(memory + 1)
+    assert await drop_pushes(city.store, city.clock.now_ms(), memory) == 1

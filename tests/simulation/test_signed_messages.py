@@ -85,7 +85,7 @@ class Open:
             "query_string": query,
             "scheme": "http",
             "headers": list(sent.head.headers),
-            "state": {"peer": Peer("127.0.0.1:9", None)},
+            "state": {"peer": Peer("127.0.0.1:9")},
         }
         await (gateway or self.gateway)(scope, receive, send)
         return code_of(json.loads(told["body"]))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from citywatch.adapters.memory import MemoryAnswer, MemoryStore
-from citywatch.core.enforce.context import ticket_id_key
+from citywatch.core.approvals.ticket import ticket_id_key
 from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.identity.registration import AgentRow, agent_key, format_row
 from citywatch.service.ports import Append, Key, Loaded

@@ -17,10 +17,11 @@ from citywatch.core.enforce.remedies import Remedy, Trial
 from citywatch.core.errors import Code
 from citywatch.core.log.entry import decode_event
 from citywatch.main.replay import rebuild
-from citywatch.main.why import Told, lines
+from citywatch.main.why import lines
 from citywatch.service.clearing import Clearing
 from citywatch.service.hindsight import agrees, then
 from citywatch.service.recorded import Then
+from citywatch.service.telling import Told
 from tests.simulation.city import code_of
 from tests.simulation.flow_city import ANN, MALLORY, TOOLS, FlowCity
 

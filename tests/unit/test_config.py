@@ -27,6 +27,7 @@ from citywatch.config import (
     manifest_digest,
     parse_settings,
 )
+from citywatch.core.approvals.people import Approvals, Duty, Login, Passkeys, Person, Quorum, Uninspectable
 from citywatch.core.call import Effect
 from citywatch.core.label import Label, may_flow
 from citywatch.core.manifest import (
@@ -125,6 +126,16 @@ ED25519_KEY = "MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
 IDENTITY_KEY = "MCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 ATTESTOR = f"{DOMAIN}attestors:\n  ci: "
 ASK_FOR_KEY = "write the base64 of a public key's PEM on one line: `openssl pkey -in KEY -pubout`, without the dashes"
+PLAIN_PUSH = "pushes would go out in plain text"
+PUSH_ADVICE = "write it as https://hooks.example/* or https://*.hooks.example/*"
+P256_KEY = (
+    "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEjlM7b6C/e0YluzBmfAH7YH75+LioD+9bMA"
+    "YocDGHsqNz6x294DMYNm0Gn4Om9ZAAU8c2M8sEGyHFXhqGwfQAtA=="
+)
+BANK = tool("effect: write") + "principals: {alice: {may: ['*']}}\n"
+ANNA = "anna: {roles: [approver], answers: ['*'], as: [alice]}"
+PEOPLE = f"{BANK}people:\n  {ANNA}\n  ben: {{roles: [approver], answers: [ledger/*]}}\n  cara: {{roles: [auditor]}}\n"
+OWN_KEY = "write the base64 of an Ed25519 public key's PEM on one line"
 PEER = f"{DOMAIN}agents: {{a: {{}}}}\npeers:\n  b:\n"
 NEAR = f"{DOMAIN}federation:\n  p.example:\n"
 FOREIGN = f"{DOMAIN}federation: {{p.example: {{bundle: p.json}}}}\nagents:\n  a: "
@@ -476,10 +487,50 @@ BAD: list[tuple[str, str, str, str]] = [
         "write https, or http://127.0.0.1:port/",
     ),
     (
-        f"{DOMAIN}agents: {{a: {{push: §'http://localhost:9/hook'}}}}\n",
+        f"{DOMAIN}agents: {{a: {{push: §'http://hooks.example/hook'}}}}\n",
         "agents.a.push",
         "pushes would go out in plain text",
         "write https, or http://127.0.0.1:port/",
+    ),
+    *(
+        (f"{DOMAIN}agents: {{a: {{push: [{before}§'{word}']}}}}\n", f"agents.a.push[{at}]", wrong, advice)
+        for word, before, at, wrong, advice in (
+            ("http://hooks.example/*", "", 0, PLAIN_PUSH, "write https, or http://127.0.0.1:*/*"),
+            ("http://*.a.example/*", "'https://a.example/', ", 1, PLAIN_PUSH, "write https, or http://127.0.0.1:*/*"),
+            (
+                "https://*/*",
+                "",
+                0,
+                "a `*` stands first in a host (`*.example.com`), for a port, or at the end of a path",
+                PUSH_ADVICE,
+            ),
+            ("https://*.example/*", "", 0, "a `*` stands for the hosts of a domain of at least two words", PUSH_ADVICE),
+            ("https://*.a.example", "", 0, "a pattern says which paths: end it with `/*` for all of them", PUSH_ADVICE),
+        )
+    ),
+    (
+        f"{DOMAIN}agents: {{a: {{push: §[]}}}}\n",
+        "agents.a.push",
+        "an empty list",
+        "name at least one, or remove the key",
+    ),
+    (
+        PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    links: [§'https://*/*']\n",
+        "peers.b.links[0]",
+        "a `*` stands first in a host (`*.example.com`), for a port, or at the end of a path",
+        "write it as https://files.example/* or https://*.files.example/*",
+    ),
+    (
+        PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    extensions: [§'a b']\n",
+        "peers.b.extensions[0]",
+        "`a b` is not the URI of an extension",
+        "no spaces, no commas, at most 256 characters",
+    ),
+    (
+        PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    links: §[]\n",
+        "peers.b.links",
+        "an empty list",
+        "name at least one, or remove the key",
     ),
     (
         PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    skills: §[]\n",
@@ -565,7 +616,8 @@ BAD: list[tuple[str, str, str, str]] = [
         "unknown key `zzz`",
         "write one of trust_domain, listen, names, state, policies, temporal_rules, plan_templates, boilerplate, "
         "origin, issuer, resources, issuers, agents, servers, peers, federation, authority, attestors, principals, "
-        "audiences, reader, content, limits, witnesses, witness_quorum, unsafe_observe",
+        "people, approvals, audiences, reader, content, limits, witnesses, witness_quorum, console, "
+        "unsafe_observe",
     ),
     (f"{DOMAIN}listen: §[]\n", "listen", "an empty list", "name at least one, or remove the key"),
     (
@@ -1144,7 +1196,7 @@ BAD: list[tuple[str, str, str, str]] = [
         tool("parameters: {a: {§kind: x}}"),
         f"{TRANSFER}.parameters.a",
         "unknown key `kind`",
-        "write one of type, scale, role, party, adds",
+        "write one of type, scale, currency, role, party, adds",
     ),
     (
         tool("output: {§status: trusted}"),
@@ -1318,6 +1370,233 @@ BAD: list[tuple[str, str, str, str]] = [
         "principals.alice.own",
         "expected a list, found a number",
         "write it as [one, two] or as `- ` lines",
+    ),
+    (
+        tool("parameters: {amount: {type: money, currency: §euro}}"),
+        f"{TRANSFER}.parameters.amount.currency",
+        "`euro` is not a currency",
+        "write its three letters, such as EUR",
+    ),
+    (
+        tool("parameters: {amount: {type: decimal, §currency: EUR}}"),
+        f"{TRANSFER}.parameters.amount.currency",
+        "`currency` is for `type: money`",
+        "write `type: money`, or remove `currency`",
+    ),
+    # people and approvals
+    (f"{BANK}people: §[anna]\n", "people", "expected a mapping", "write `key: value` lines, indented below this key"),
+    (
+        f"{BANK}people: {{§an na: {{roles: [operator]}}}}\n",
+        "people",
+        "`an na` is not a name for a person",
+        "use letters, digits, dots, dashes, underscores, at most 128",
+    ),
+    (
+        f"{BANK}people: {{§auditor: {{roles: [operator]}}}}\n",
+        "people",
+        "`auditor` is a role",
+        "call this person by a name",
+    ),
+    (f"{BANK}people: {{anna: §{{}}}}\n", "people.anna", "`roles` is missing", "write `roles: [approver]`"),
+    (
+        f"{BANK}people: {{anna: {{roles: [§approve]}}}}\n",
+        "people.anna.roles[0]",
+        "`approve` is not a choice here",
+        "did you mean `approver`? write one of approver, auditor, operator, policy",
+    ),
+    (
+        f"{BANK}people: {{anna: {{§roles: [approver, auditor], answers: ['*']}}}}\n",
+        "people.anna.roles",
+        "`approver` and `auditor` are two people's roles: each is there to check the other",
+        "give one of them to somebody else",
+    ),
+    (
+        f"{BANK}people: {{anna: {{§roles: [policy, approver], answers: ['*']}}}}\n",
+        "people.anna.roles",
+        "`approver` and `policy` are two people's roles: each is there to check the other",
+        "give one of them to somebody else",
+    ),
+    (
+        f"{BANK}people: {{anna: {{§roles: [approver]}}}}\n",
+        "people.anna.roles",
+        "an approver of nothing",
+        "write `answers: [server/tool]`, or `answers: ['*']`",
+    ),
+    (
+        f"{BANK}people: {{anna: {{roles: [auditor], §answers: ['*']}}}}\n",
+        "people.anna.answers",
+        "only an approver is asked",
+        "add `approver` to its roles, or remove this",
+    ),
+    (
+        f"{BANK}people: {{anna: {{roles: [approver], answers: [§ledger/transfers]}}}}\n",
+        "people.anna.answers[0]",
+        "server `ledger` declares no tool `transfers`",
+        "did you mean `transfer`?",
+    ),
+    (
+        f"{BANK}people: {{anna: {{roles: [approver], answers: ['*'], as: [§alic]}}}}\n",
+        "people.anna.as[0]",
+        "no principal `alic` in this file",
+        "did you mean `alice`?",
+    ),
+    (
+        f"{BANK}people: {{anna: {{roles: [approver], answers: ['*'], keys: [§-----BEGIN]}}}}\n",
+        "people.anna.keys[0]",
+        "not a public key in base64",
+        OWN_KEY,
+    ),
+    (
+        f"{BANK}people: {{anna: {{roles: [operator], keys: [§{P256_KEY}]}}}}\n",
+        "people.anna.keys[0]",
+        "answers are signed with Ed25519",
+        OWN_KEY,
+    ),
+    (
+        f"{BANK}people:\n  a: {{roles: [operator], keys: [{ED25519_KEY}]}}\n"
+        f"  b: {{roles: [operator], §keys: [{ED25519_KEY}]}}\n",
+        "people.b.keys",
+        "this is a key of `a` too",
+        "give each person keys of their own",
+    ),
+    (
+        f"{BANK}people: {{a: {{roles: [operator], oidc: §{{subject: x}}}}}}\n",
+        "people.a.oidc",
+        "`issuer` is missing",
+        "write `issuer: https://login.acme.example`",
+    ),
+    (
+        f"{BANK}people: {{a: {{roles: [operator], oidc: §{{issuer: 'https://l.example'}}}}}}\n",
+        "people.a.oidc",
+        "`subject` is missing",
+        "write `subject: '00u1a2b3c4'`",
+    ),
+    (
+        f"{BANK}people: {{a: {{roles: [operator], oidc: {{issuer: §'http://l.example', subject: x}}}}}}\n",
+        "people.a.oidc.issuer",
+        "a provider of logins is reached over https",
+        "write https://login.acme.example",
+    ),
+    (
+        f"{BANK}people:\n  a: {{roles: [operator], oidc: {{issuer: 'https://l.example', subject: x}}}}\n"
+        "  b: {roles: [operator], §oidc: {issuer: 'https://l.example', subject: x}}\n",
+        "people.b.oidc",
+        "this is the login of `a` too",
+        "give each person a login of their own",
+    ),
+    (
+        f"{BANK}people: {{a: {{roles: [operator], per_hour: §0}}}}\n",
+        "people.a.per_hour",
+        "`0` is out of range",
+        "write a number from 1 to 10000",
+    ),
+    (
+        f"{PEOPLE}approvals: §7\n",
+        "approvals",
+        "expected a mapping",
+        "write `key: value` lines, indented below this key",
+    ),
+    (
+        f"{DOMAIN}approvals: {{§unsafe_unsigned: true}}\n",
+        "approvals.unsafe_unsigned",
+        "this file names no people",
+        "name them under `people`, or remove it",
+    ),
+    (
+        f"{PEOPLE}approvals: {{quorum: [§{{need: 2}}]}}\n",
+        "approvals.quorum[0]",
+        "`acts` is missing",
+        "write `acts: [server/tool]`",
+    ),
+    (
+        f"{PEOPLE}approvals: {{quorum: [§{{acts: ['*']}}]}}\n",
+        "approvals.quorum[0]",
+        "`need` is missing",
+        "write `need: 2`",
+    ),
+    (
+        f"{PEOPLE}approvals: {{quorum: [{{acts: ['*'], §need: 3}}]}}\n",
+        "approvals.quorum[0].need",
+        "3 people have to approve `*`, and only `anna` and `ben` can",
+        "name more people",
+    ),
+    (
+        f"{PEOPLE}approvals: {{quorum: [{{acts: [ledger/transfer], of: [cara], §need: 1}}]}}\n",
+        "approvals.quorum[0].need",
+        "1 people have to approve `ledger/transfer`, and nobody can",
+        "name more people",
+    ),
+    (
+        f"{PEOPLE}approvals: {{quorum: [{{acts: ['*'], need: 1, of: [§bena]}}]}}\n",
+        "approvals.quorum[0].of[0]",
+        "`bena` is neither a person nor a role",
+        "did you mean `ben`?",
+    ),
+    (
+        f"{PEOPLE}approvals: {{quorum: [{{acts: ['*'], need: 1, blinded: §maybe}}]}}\n",
+        "approvals.quorum[0].blinded",
+        "expected true or false",
+        "write true or false",
+    ),
+    (
+        f"{PEOPLE}approvals: {{not_own: [§ledger]}}\n",
+        "approvals.not_own[0]",
+        "`ledger` is not an act",
+        "write <server>/<tool>, <server>/* or *",
+    ),
+    (
+        f"{PEOPLE}approvals: {{expires: §31d}}\n",
+        "approvals.expires",
+        "this duration is out of range",
+        "write a time from 1m to 30d",
+    ),
+    (
+        f"{PEOPLE}approvals: {{reason_required: §1}}\n",
+        "approvals.reason_required",
+        "expected true or false",
+        "write true or false",
+    ),
+    (
+        f"{PEOPLE}approvals: {{one_denies: §1}}\n",
+        "approvals.one_denies",
+        "expected true or false",
+        "write true or false",
+    ),
+    (
+        f"{PEOPLE}approvals: {{uninspectable: §third_person}}\n",
+        "approvals.uninspectable",
+        "`third_person` is not a choice here",
+        "did you mean `second_person`? write one of second_person, second_step, refuse",
+    ),
+    (
+        f"{PEOPLE}approvals: {{passkeys: §{{origins: ['https://c.example']}}}}\n",
+        "approvals.passkeys",
+        "`rp_id` is missing",
+        "write `rp_id: console.acme.example`",
+    ),
+    (
+        f"{PEOPLE}approvals: {{passkeys: §{{rp_id: c.example}}}}\n",
+        "approvals.passkeys",
+        "`origins` is missing",
+        "write `origins: ['https://console.acme.example']`",
+    ),
+    (
+        f"{PEOPLE}approvals: {{passkeys: {{rp_id: §127.0.0.1, origins: ['http://localhost:8470']}}}}\n",
+        "approvals.passkeys.rp_id",
+        "`127.0.0.1` is not a host name",
+        "write it as console.acme.example, or localhost",
+    ),
+    (
+        f"{PEOPLE}approvals: {{passkeys: {{rp_id: c.example, origins: [§'http://c.example']}}}}\n",
+        "approvals.passkeys.origins[0]",
+        "browsers use passkeys on https pages only, or on localhost",
+        "write it with https",
+    ),
+    (
+        f"{PEOPLE}approvals: {{passkeys: {{rp_id: c.example, §origins: ['https://evil-c.example']}}}}\n",
+        "approvals.passkeys.origins",
+        "a page of `https://evil-c.example` cannot use passkeys of `c.example`",
+        "write the host of the console, or one that it ends with, as `rp_id`",
     ),
     # reader
     (f"{DOMAIN}reader: §7\n", "reader", "expected a mapping", "write `key: value` lines, indented below this key"),
@@ -1509,7 +1788,16 @@ BAD: list[tuple[str, str, str, str]] = [
             "expected a duration",
             "write a number and a unit, such as 500ms, 30s, 5m, 1h, 1d",
         )
-        for key in ("header_time", "body_time", "max_staleness", "hop_memory", "call_wait", "breaker_rest")
+        for key in (
+            "header_time",
+            "body_time",
+            "max_staleness",
+            "hop_memory",
+            "push_memory",
+            "card_interval",
+            "call_wait",
+            "breaker_rest",
+        )
     ),
     *(
         (
@@ -1593,6 +1881,67 @@ BAD: list[tuple[str, str, str, str]] = [
         "1 of 0 witnesses cannot cosign",
         "lower it, or name more witnesses",
     ),
+    (f"{DOMAIN}console: {{§port: 1}}\n", "console", "unknown key `port`", "write one of listen, address, oidc"),
+    (
+        f"{DOMAIN}console: {{listen: §'0.0.0.0:8470'}}\n",
+        "console.listen",
+        "`0.0.0.0:8470` is not a loopback address to serve on",
+        "write 127.0.0.1:8470; for browsers elsewhere put a proxy with TLS before it, and name it `address`",
+    ),
+    (
+        f"{DOMAIN}console: {{address: §'http://city.acme.example'}}\n",
+        "console.address",
+        "`http://city.acme.example` is not where browsers can safely reach the console",
+        "write it as https://city.acme.example, without a path",
+    ),
+    (
+        f"{DOMAIN}console: {{address: §'https://city.acme.example/console'}}\n",
+        "console.address",
+        "`https://city.acme.example/console` is not where browsers can safely reach the console",
+        "write it as https://city.acme.example, without a path",
+    ),
+    (
+        f"{DOMAIN}console:\n  oidc: §{{client_id: c}}\n",
+        "console.oidc",
+        "`issuer` is missing",
+        "write `issuer: https://login.acme.example`",
+    ),
+    (
+        f"{DOMAIN}console:\n  oidc: §{{issuer: 'https://login.acme.example'}}\n",
+        "console.oidc",
+        "`client_id` is missing",
+        "write `client_id: citywatch`",
+    ),
+    (
+        f"{DOMAIN}console:\n  oidc: {{client_id: c, §issuer: 'http://login.acme.example'}}\n",
+        "console.oidc.issuer",
+        "a provider that is reached in plain can be anybody",
+        "write its https address",
+    ),
+    (
+        f"{DOMAIN}console:\n  oidc: {{client_id: c, issuer: 'https://l.example', credential: §hunter2}}\n",
+        "console.oidc.credential",
+        INLINE,
+        FROM,
+    ),
+    (
+        f"{DOMAIN}console:\n  oidc: {{client_id: c, issuer: 'https://l.example', credential: {{env: §'1x'}}}}\n",
+        "console.oidc.credential.env",
+        "not the name of an environment variable",
+        "use letters, digits, underscores",
+    ),
+    (
+        f"{DOMAIN}console:\n  oidc: {{client_id: c, issuer: 'https://l.example', credential: {{file: §7}}}}\n",
+        "console.oidc.credential.file",
+        "expected text, found a number",
+        "put it in quotes",
+    ),
+    (
+        f"{DOMAIN}console:\n  oidc: {{client_id: c, issuer: 'https://l.example', ca: §7}}\n",
+        "console.oidc.ca",
+        "expected text, found a number",
+        "put it in quotes",
+    ),
     (f"{DOMAIN}unsafe_observe: §yes\n", "unsafe_observe", "expected true or false", "write true or false"),
 ]
 
@@ -1643,7 +1992,9 @@ def test_every_key_has_a_bad_input() -> None:
         for shape in (path, f"{path}.{missing[1]}" if missing else path):
             shape = re.sub(r"\[\d+\]", "[]", shape)
             shape = re.sub(r"^federation\.\w+\.example", "federation.*", shape)
-            shape = re.sub(r"^(agents|servers|peers|attestors|principals|resources|issuers)\.[^.]+", r"\1.*", shape)
+            shape = re.sub(
+                r"^(agents|servers|peers|attestors|principals|people|resources|issuers)\.[^.]+", r"\1.*", shape
+            )
             shape = re.sub(r"\.output\.\$\.status\b", ".output.*", shape)
             shape = re.sub(r"\.(tools|parameters|budgets|env|messages)\.(?!from\b)[^.]+", r".\1.*", shape)
             seen.add(shape)
@@ -1882,3 +2233,65 @@ def test_each_audience_of_a_circle_is_named() -> None:
         ("audiences.a", "`a` is a member of itself"),
         ("audiences.b", "`b` is a member of itself"),
     ]
+
+
+def test_people_are_asked_as_the_file_says() -> None:
+    text = PEOPLE + (
+        f"  dora: {{roles: [approver, operator], answers: [ledger/transfer], keys: [{ED25519_KEY}], per_hour: 5,"
+        " oidc: {issuer: 'https://l.example/', subject: '7'}}\n"
+        "approvals:\n"
+        "  quorum: [{acts: [ledger/transfer], need: 2, of: [dora, ben], blinded: false}]\n"
+        "  not_own: true\n  expires: 2h\n  reason_required: false\n  one_denies: false\n"
+        "  uninspectable: refuse\n  unsafe_unsigned: true\n"
+        "  passkeys: {rp_id: localhost, origins: ['http://localhost:8470', 'https://localhost:443']}\n"
+    )
+    settings = parse_settings(text, "/srv")
+    assert settings.people["dora"] == Person(
+        name="dora",
+        roles=(Duty.APPROVER, Duty.OPERATOR),
+        answers=("ledger/transfer",),
+        keys=(ED25519_KEY,),
+        oidc=Login("https://l.example/", "7"),
+        per_hour=5,
+    )
+    assert settings.people["anna"].speaks_for == ("alice",)
+    assert settings.approvals == Approvals(
+        quorum=(Quorum(acts=("ledger/transfer",), need=2, of=("dora", "ben"), blinded=False),),
+        not_own=("*",),
+        expires_ms=7_200_000,
+        reason_required=False,
+        one_denies=False,
+        uninspectable=Uninspectable.REFUSE,
+        passkeys=Passkeys(rp_id="localhost", origins=("http://localhost:8470", "https://localhost")),
+        unsafe_unsigned=True,
+    )
+    assert settings.unsafe == ("approvals.unsafe_unsigned",)
+
+
+def test_without_people_tickets_are_answered_as_before_there_were_any() -> None:
+    settings = parse_settings(BANK, "/srv")
+    assert (settings.people, settings.approvals) == ({}, Approvals())
+    named = parse_settings(PEOPLE, "/srv")
+    assert manifest_digest(named) == manifest_digest(settings)
+    apart = parse_settings(PEOPLE + "approvals: {not_own: [ledger/transfer]}\n", "/srv")
+    assert manifest_digest(apart) != manifest_digest(settings)
+    assert parse_settings(PEOPLE + "approvals: {not_own: false}\n", "/srv").approvals == Approvals()
+
+
+def test_whoever_answers_some_of_the_acts_of_a_pattern_can_be_of_its_quorum() -> None:
+    text = PEOPLE.replace("answers: ['*'], as", "answers: [ledger/transfer], as")
+    for acts in ("'*'", "ledger/*", "ledger/transfer"):
+        rule = f"approvals: {{quorum: [{{acts: [{acts}], need: 2}}]}}\n"
+        assert parse_settings(text + rule, "/srv").approvals.quorum_of("ledger", "transfer").need == 2
+
+
+@pytest.mark.parametrize("other", ["auditor", "policy"])
+def test_nobody_has_two_roles_of_which_one_checks_the_other(other: str) -> None:
+    (mistake,) = mistakes(f"{BANK}people: {{anna: {{roles: [approver, {other}], answers: ['*']}}}}\n")
+    assert "two people's roles" in mistake.message
+
+
+def test_a_key_is_one_persons() -> None:
+    two = "".join(f"  {name}: {{roles: [operator], keys: [{ED25519_KEY}]}}\n" for name in ("a", "b"))
+    (mistake,) = mistakes(f"{BANK}people:\n{two}")
+    assert mistake.message == "this is a key of `a` too"

@@ -120,6 +120,12 @@ class MemoryStore:
         found = [pair for pair in await self.scan(kind) if pair[0].startswith(prefix)]
         return found[::-1][:count]
 
+    async def page(self, kind: str, after: str, count: int) -> Sequence[tuple[str, Row]]:
+        return [pair for pair in await self.scan(kind) if pair[0] > after][:count]
+
+    async def count(self, kind: str) -> int:
+        return len(await self.scan(kind))
+
     async def sync(self) -> int:
         await self._give_way()
         self._sync()

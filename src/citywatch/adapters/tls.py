@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -36,6 +36,26 @@ from citywatch.core.identity.bundle import TrustBundle
 from citywatch.core.identity.certificate import format_certificate
 from citywatch.core.identity.credential import GatewayCredential, check_time
 from citywatch.core.identity.x509 import verify_gateway_svid, verify_leaf
+
+_DER = 2
+"""What the library's own certificates are asked for; its name for it is as private as the method on 3.11 and 3.12."""
+
+
+def shown_chain(handshake: ssl.SSLObject) -> tuple[bytes, ...]:
+    """What the other end showed in a handshake, in DER and in its order, leaf first; empty if it showed nothing.
+
+    The leaf alone, where the library does not say more: who stands below an authority in between is refused then.
+    """
+    leaf = handshake.getpeercert(binary_form=True)
+    if not leaf:
+        return ()
+    listed = getattr(handshake, "get_unverified_chain", None)
+    if listed is None:
+        inner: Any = getattr(handshake, "_sslobj", None)
+        listed = getattr(inner, "get_unverified_chain", None)
+    found = [] if listed is None else (listed() or [])
+    chain = tuple(one if isinstance(one, bytes) else bytes(one.public_bytes(_DER)) for one in found)
+    return chain if chain[:1] == (leaf,) else (leaf,)
 
 
 class TlsKey:
@@ -153,10 +173,10 @@ class GatewayPin:
 
         Any agent holds a certificate of the same authority: only the SPIFFE ID tells the gateway from them.
         """
-        leaf = handshake.getpeercert(binary_form=True)
-        if leaf is None:
+        chain = shown_chain(handshake)
+        if not chain:
             raise Refused(Code.CREDENTIAL_MISSING, "the gateway showed no certificate")
-        gateway = verify_gateway_svid([leaf], self._bundle)
+        gateway = verify_gateway_svid(chain, self._bundle)
         check_time(gateway, self._now(), self._leeway)
         return gateway
 
@@ -190,10 +210,10 @@ class SpiffePin:
 
     def check(self, handshake: ssl.SSLObject) -> None:
         """Return after a handshake with whom was meant; `Refused` if it was another's."""
-        der = handshake.getpeercert(binary_form=True)
-        if der is None:
+        chain = shown_chain(handshake)
+        if not chain:
             raise Refused(Code.CREDENTIAL_MISSING, "the other end showed no certificate")
-        leaf = verify_leaf([der], self._bundle)
+        leaf = verify_leaf(chain, self._bundle)
         if leaf.name != self._spiffe_id:  # anybody of that domain holds a certificate of the same authority
             raise Refused(Code.CREDENTIAL_BAD_NAME, f"the other end is not `{self._spiffe_id}`")
         if not leaf.not_before - self._leeway <= self._now() < leaf.not_after + self._leeway:
@@ -212,7 +232,8 @@ def _harden(context: ssl.SSLContext) -> None:
     # 1.2 would resume sessions by their id, past the check of the certificate, and Python cannot switch that off.
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.options |= ssl.OP_NO_TICKET
-    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    # What a bundle holds is where a path ends, whoever signed that: SPIRE below another authority has such bundles.
+    context.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
     context.set_alpn_protocols(["http/1.1"])
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
-from citywatch.config.addresses import push_address
+from citywatch.config.addresses import push_places
 from citywatch.config.content import content
 from citywatch.config.document import Items, Node, Scalar
 from citywatch.config.reader import (
@@ -80,7 +80,7 @@ def agents(
             budgets=section.get("budgets", _budgets(declared), {}),
             isolation=section.get("isolation", one_of(ISOLATIONS), plain.isolation),
             delegated_only=section.get("delegated_only", flag, False),
-            push=section.maybe("push", push_address),
+            push=section.get("push", push_places, ()),
             attested_by=section.maybe("attested_by", _attestor(attestors)),
             audience=section.maybe("audience", audience),
             content=section.get("content", content, {}),

@@ -15,10 +15,12 @@ from citywatch.config.addresses import loopback
 from citywatch.config.agents import Declared, agents
 from citywatch.config.attestors import attestors
 from citywatch.config.audiences import audiences
+from citywatch.config.console import console
 from citywatch.config.content import content
 from citywatch.config.document import Node, Scalar, Table, parse_document
 from citywatch.config.federation import authority, federation
 from citywatch.config.peers import peers
+from citywatch.config.people import UNSIGNED, approvals, people
 from citywatch.config.principals import principals
 from citywatch.config.reader import Notes, duration, each, flag, integer, named, shown, size, some, text, url, where
 from citywatch.config.readers import reader
@@ -26,6 +28,7 @@ from citywatch.config.servers import server
 from citywatch.config.settings import (
     Agent,
     ConfigError,
+    Console,
     Http,
     Limits,
     Listen,
@@ -37,6 +40,7 @@ from citywatch.config.settings import (
 )
 from citywatch.config.table import Section, table
 from citywatch.config.tokens import check_resources, issuer, issuers, resources
+from citywatch.core.approvals.people import Approvals, Person
 from citywatch.core.enforce.own import SERVER as OWN
 from citywatch.core.enforce.own import TOOLS as OWN_TOOLS
 from citywatch.core.errors import Malformed
@@ -94,6 +98,8 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
     check_resources(section, _over_http(servers, spoken_to), beyond, named_issuer)
     witnesses, quorum = _witnesses(section)
     observe = section.get(OBSERVE, flag, False)
+    asked: Mapping[str, Person] = section.get("people", people(_declared(root), _people(root)["principal"]), {})
+    answered = section.get("approvals", approvals(_declared(root), asked), Approvals())
     settings = Settings(
         trust_domain=domain or "",
         listen=listen,
@@ -118,6 +124,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
             *(one for item in servers.values() for one in _unsafe(item)),
             *(f"peers.{one.name}.unsafe_plain_http" for one in spoken_to.values() if one.reach.unsafe_plain_http),
             *(("reader.unsafe_plain_http",) if asks is not None and asks.unsafe_plain_http else ()),
+            *((UNSIGNED,) if answered.unsafe_unsigned else ()),
         ),
         observe=observe,
         temporal_rules=section.maybe("temporal_rules", where),
@@ -126,6 +133,9 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         issuer=named_issuer,
         resources=beyond,
         issuers=section.get("issuers", issuers, {}),
+        console=section.get("console", console, Console()),
+        people=asked,
+        approvals=answered,
     )
     _check_authority(section, settings)
     where_to = "name the people whose words steer acts under `principals`, or remove `{}`"
@@ -272,6 +282,8 @@ def _limits(notes: Notes, node: Node, path: str) -> Limits:
         max_in_flight=section.get("max_in_flight", integer(1, 100_000), plain.max_in_flight),
         max_hops=section.get("max_hops", integer(1, 64), plain.max_hops),
         hop_memory_ms=section.get("hop_memory", duration("1s", "24h"), plain.hop_memory_ms),
+        card_interval_ms=section.get("card_interval", duration("1s", "24h"), plain.card_interval_ms),
+        push_memory_ms=section.get("push_memory", duration("1m", "365d"), plain.push_memory_ms),
         task_calls=section.get("task_calls", integer(0, 10_000_000), plain.task_calls),
         calls_per_caller=section.get("calls_per_caller", integer(1, 10_000), plain.calls_per_caller),
         calls_per_upstream=section.get("calls_per_upstream", integer(1, 100_000), plain.calls_per_upstream),

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit, urlunsplit
 
-from citywatch.config.addresses import push_address
+from citywatch.config.addresses import link_place, push_address
 from citywatch.config.agents import audience
 from citywatch.config.document import Node, Table
 from citywatch.config.reader import Notes, Reader, duration, flag, instead, named, one_of, shown, some, text, url, where
@@ -23,6 +23,7 @@ from citywatch.core.names import parse_segment, parse_spiffe_id
 
 CARD = "/.well-known/agent-card.json"
 BINDINGS = ("JSONRPC", "HTTP+JSON")
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!#-+\--~]{1,240}\Z")
 _TYPE = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 
 
@@ -59,6 +60,8 @@ def peers(
         seen_by = section.get("audience", audience, audiences.get(agent) or (EVERYBODY,))
         card = section.get("card", url, None)
         push = section.maybe("push", push_address)
+        links = section.get("links", some(link_place), ())
+        extensions = section.get("extensions", some(named(_extension)), ())
         messages = section.get("messages", table(named(_type), _schema), {})
         free_text = section.get("free_text", flag, True)
         if not free_text and not messages:
@@ -79,7 +82,14 @@ def peers(
             timeout_ms=timeout,
             messages=messages,
             declared=Peer(
-                callers=callers, skills=skills, audience=seen_by, agent=agent, free_text=free_text, push=push or ""
+                callers=callers,
+                skills=skills,
+                audience=seen_by,
+                agent=agent,
+                free_text=free_text,
+                push=push or "",
+                links=links,
+                extensions=extensions,
             ),
         )
 
@@ -96,6 +106,12 @@ def _elsewhere(agent: str) -> Reader[str]:
         return named(lambda word: str(parse_spiffe_id(word)))(notes, node, path)
 
     return read
+
+
+def _extension(uri: str) -> str:
+    if not _URI.match(uri):
+        raise Malformed(f"{shown(uri)} is not the URI of an extension: no spaces, no commas, at most 256 characters")
+    return uri
 
 
 def _schema(notes: Notes, node: Node, path: str, name: str) -> str | None:

@@ -22,6 +22,7 @@ from citywatch.config.reader import (
     integer,
     named,
     one_of,
+    shown,
     some,
     text,
     url,
@@ -228,13 +229,30 @@ def _parameter(notes: Notes, node: Node, path: str, _: str) -> Parameter:
     if section.has("scale") and kind is not ParameterType.MONEY and not (section.has("type") and kind is None):
         section.wrong("scale", "`scale` is for `type: money`", "write `type: money`, or remove `scale`")
     scale = section.get("scale", integer(0, 6), 2)
+    if section.has("currency") and kind is not ParameterType.MONEY:
+        section.wrong("currency", "`currency` is for `type: money`", "write `type: money`, or remove `currency`")
+    currency = section.get("currency", _currency, "")
     role = section.get("role", one_of(Role), "")
     adds = section.maybe("adds", _party)
     if adds is not None and role and role != Role.DESTINATION:
         section.wrong("role", f"whoever is added to `{adds}` is a destination", "write `role: destination`")
     return Parameter(
-        type=kind, scale=scale, role=Role(role) if role else None, party=section.maybe("party", _party), adds=adds
+        type=kind,
+        scale=scale,
+        role=Role(role) if role else None,
+        party=section.maybe("party", _party),
+        adds=adds,
+        currency=currency,
     )
+
+
+def _currency(notes: Notes, node: Node, path: str) -> str | None:
+    """SPEC: ISO 4217, by its form."""
+    word = text(notes, node, path)
+    if word is not None and not (len(word) == 3 and word.isascii() and word.isupper()):
+        notes.wrong(node, path, f"{shown(word)} is not a currency", "write its three letters, such as EUR")
+        return None
+    return word
 
 
 def _party(notes: Notes, node: Node, path: str) -> str | None:

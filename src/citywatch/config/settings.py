@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from citywatch.core.approvals.people import Approvals, Person
 from citywatch.core.canonical import canonical, digest
 from citywatch.core.errors import Malformed
 from citywatch.core.manifest import EVERYBODY, Budget, Ceiling, Delivery, Peer, Principal, ResourceServer, ToolManifest
@@ -59,7 +60,8 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     `isolation`: `process`, or `task` where the program around the model is trusted to keep its tasks apart.
     `spiffe_id`: what another authority than ours calls it; empty for an agent to which we issue papers.
     `delegated_only`: it has no rights of its own, and acts only under a chain of grants. `attested_by`: it acts, and
-    its program gets papers, only while this attestor vouches for it. `push`: where it takes what peers push to it.
+    its program gets papers, only while this attestor vouches for it. `push`: where it takes what peers push
+    to it, as addresses or patterns of them.
     """
 
     name: str
@@ -69,7 +71,7 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     budgets: Mapping[tuple[str, str], tuple[Budget, ...]] = {}
     isolation: str = "process"
     delegated_only: bool = False
-    push: str | None = None
+    push: tuple[str, ...] = ()
     attested_by: str | None = None
     audience: tuple[str, ...] | None = None
     content: Mapping[str, Delivery] = {}
@@ -170,7 +172,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What one gateway process puts up with. Sizes are bytes, times milliseconds.
 
     `max_hops` is how many agents a message may have come through, `hop_memory` for how long what an agent does may
-    belong to what it was told; `task_calls` is the budget of a task that names none, 0 for none. An agent may have
+    belong to what it was told; `push_memory` for how long a configuration for pushes is kept after its last one;
+    `card_interval` how often a peer's card is looked at;
+    `task_calls` is the budget of a task that names none, 0 for none. An agent may have
     `calls_per_caller` calls open at one server or peer, all agents `calls_per_upstream`; one more waits for
     `call_wait_ms`. After `breaker_failures` in a row a caller leaves a server alone for `breaker_rest_ms`.
     """
@@ -189,6 +193,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_in_flight: int = 1024
     max_hops: int = 8
     hop_memory_ms: int = 600_000
+    push_memory_ms: int = 30 * 86_400_000
+    card_interval_ms: int = 60_000
     task_calls: int = 0
     calls_per_caller: int = 32
     calls_per_upstream: int = 256
@@ -231,6 +237,28 @@ class Witness(msgspec.Struct, frozen=True, kw_only=True):
     key: str
 
 
+class Oidc(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider that vouches for people at the console (OpenID Connect), who is whom stands under `people`. `ca` is a
+    PEM file that alone is trusted for it; without `credential` the client is a public one."""
+
+    issuer: str
+    client: str
+    credential: FromEnvironment | FromFile | None = None
+    ca: str | None = None
+
+
+class Console(msgspec.Struct, frozen=True, kw_only=True):
+    """Where `citywatch console` listens, always on loopback, and under which origin browsers reach it.
+
+    `address` is empty where nothing stands before it: then it has a name of its own under `localhost`.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8470
+    address: str = ""
+    oidc: Oidc | None = None
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The whole file. Paths are resolved; `unsafe` names every dangerous option that is on.
 
@@ -238,6 +266,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `temporal_rules` is a file of rules about what happened before, `plan_templates` a folder of plans with parameters,
     `boilerplate` one of texts that agents may say to each other as often as they like; None: there are none.
     `attestors` are public keys of builders by their name: a SubjectPublicKeyInfo in base64.
+    `people` may be asked or may look, `approvals` says how their answers count; with no people, the operator answers.
     """
 
     trust_domain: str
@@ -266,6 +295,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     issuer: str | None = None
     resources: Mapping[str, ResourceServer] = {}
     issuers: Mapping[str, KnownIssuer] = {}
+    console: Console = Console()
+    people: Mapping[str, Person] = {}
+    approvals: Approvals = Approvals()
 
     def agent_id(self, name: str) -> AgentId:
         """The agent that has this name in the file; one of another trust domain is of that one, by its name here."""
@@ -298,6 +330,9 @@ def manifest_digest(settings: Settings) -> str:
         for tool in plain["tools"].values():
             if not tool["discloses"]:
                 del tool["discloses"]
+            for parameter in tool["parameters"].values():
+                if not parameter["currency"]:
+                    del parameter["currency"]
         servers[name] = plain
     agents = {}
     for name, agent in settings.agents.items():
@@ -341,6 +376,8 @@ def manifest_digest(settings: Settings) -> str:
         declared["issuers"] = msgspec.to_builtins(settings.issuers)
     if settings.issuer is not None:
         declared["issuer"] = settings.issuer
+    if settings.approvals.not_own:  # of all that is said of approvals, what the gates ask about
+        declared["not_own"] = list(settings.approvals.not_own)
     if settings.content:
         declared["content"] = msgspec.to_builtins(settings.content)
     return digest(canonical(declared))

@@ -130,6 +130,53 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """Where one value of a call came from that waits for a person.
+
+    `path` and `role` say where it stands and what it does there; `how` is the rule by which it would pass (empty:
+    nothing entitles it), `where` one line about that; `label` is who could have shaped it, and who may see it. If it
+    stands in an item, `item` is that one's source, with the instant and the call (or task) that brought it, the part's
+    path, and the first and last character there. `traced`: the gates ask where it came from.
+    """
+
+    path: str
+    role: str
+    how: str
+    where: str
+    label: Label
+    item: str = ""
+    at: int = 0
+    call: str = ""
+    part: str = ""
+    start: int = 0
+    end: int = 0
+    traced: bool = True
+
+
+class Bound(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person's yes to one call is bound to, beside the ticket itself (`approvals.binding`).
+
+    `pin` is the digest of the tool's definition, `arguments` of all arguments as they would be forwarded; `names` are
+    the things and people that they name, as the gates read them: path, role, normal form. `labels` say of each traced
+    value who could have shaped it. `chain` are the hashes of the links that the call is made under, `policies` those
+    that let it come so far, `code` why a person is asked.
+    """
+
+    agent: str
+    server: str
+    tool: str
+    effect: str
+    pin: str
+    arguments: str
+    names: tuple[tuple[str, str, str], ...]
+    labels: tuple[tuple[str, Label], ...]
+    chain: tuple[str, ...]
+    policies: tuple[str, ...]
+    code: str
+    task: str
+    discloses: bool = False
+
+
 class Allow(msgspec.Struct, frozen=True, tag=True):
     """The call may be forwarded. `policies` are the ids of the permits that matched, never empty.
 
@@ -147,6 +194,8 @@ class Ask(msgspec.Struct, frozen=True, tag=True):
 
     `of` are the principals of whom one has to (None: whoever is on call may), `shown` the values that stopped it, each
     with its role, and `exact` a digest of the arguments, words aside. `discloses`: it would reach who may not see it.
+    `bound` is what a yes would be bound to, `sources` where each value came from, `authority` the principals in whose
+    name the agent acts.
     """
 
     reason: Reason
@@ -154,6 +203,9 @@ class Ask(msgspec.Struct, frozen=True, tag=True):
     exact: str = ""
     shown: tuple[tuple[str, str | int | float | bool | None], ...] = ()
     discloses: bool = False
+    bound: Bound | None = None
+    sources: tuple[Source, ...] = ()
+    authority: tuple[str, ...] = ()
 
 
 class Deny(msgspec.Struct, frozen=True, tag=True):

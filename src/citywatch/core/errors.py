@@ -65,6 +65,7 @@ class Code(StrEnum):
     PEER_STOPPED = "peer_stopped"
     ENVELOPE_REFUSED = "envelope_refused"
     CARD_UNSUPPORTED = "card_unsupported"
+    CARD_CHANGED = "card_changed"
     SESSION_UNKNOWN = "session_unknown"
     SESSION_LOST = "session_lost"
     ID_IN_USE = "id_in_use"
@@ -154,6 +155,7 @@ ADVICE: dict[Code, str] = {
     Code.PUSH_UNKNOWN: "push once what a task of this configuration did, with the credential that came with it",
     Code.PEER_STOPPED: "go on without this peer: its agent is not registered, or was revoked, stopped or put aside",
     Code.CARD_UNSUPPORTED: "use the agent's public card; this gateway serves no card but what a person approved",
+    Code.CARD_CHANGED: "go on without this peer until an operator has looked at its new card and approved it",
     Code.MESSAGE_UNFIT: "send a type of message that this peer takes, as one `data` part that fits the type's schema",
     Code.SESSION_UNKNOWN: "start a new session with `initialize`",
     Code.SESSION_LOST: "the server's session ended; start a new one with `initialize`",

@@ -380,6 +380,79 @@ class TicketAnswered(Event, frozen=True, kw_only=True, tag="ticket_answered"):
     until: int = 0
 
 
+class TicketAsked(Event, frozen=True, kw_only=True, tag="ticket_asked"):
+    """A call waits for a person until `expires` (ms): in the transaction of the decision that asked.
+
+    `digest` is what a yes is bound to (`approvals.binding`), over a salt that stands nowhere in the log.
+    """
+
+    ticket: str
+    call: str
+    agent: str
+    server: str
+    tool: str
+    digest: str
+    expires: int
+
+
+class TicketShown(Event, frozen=True, kw_only=True, tag="ticket_shown"):
+    """Somebody who may answer a ticket was first shown it; `document` is the salted digest of what they saw."""
+
+    ticket: str
+    by: str
+    document: str
+
+
+class TicketSigned(Event, frozen=True, kw_only=True, tag="ticket_signed"):
+    """One person's answer to a ticket: `statement` is what they signed, letter by letter (`approvals.statement`).
+
+    `method` is ed25519, webauthn or unsigned, `key` the thumbprint or the credential's id, `signature` in base64url.
+    For webauthn the authenticator's data and the client's, in base64url. `weight` counts hundredths of a vote.
+    """
+
+    ticket: str
+    by: str
+    answer: str
+    statement: str
+    method: str
+    key: str
+    signature: str
+    authenticator: str = ""
+    client: str = ""
+    weight: int = 100
+
+
+class TicketUsed(Event, frozen=True, kw_only=True, tag="ticket_used"):
+    """The yes to a ticket let this call through, in the transaction of the decision; `digest` is the ticket's."""
+
+    ticket: str
+    call: str
+    digest: str
+
+
+class TicketExpired(Event, frozen=True, kw_only=True, tag="ticket_expired"):
+    """Nobody answered a ticket in time, or nobody used its yes in time: from its end on it was no."""
+
+    ticket: str
+    state: str  # what it was: pending or approved
+
+
+class TicketSuperseded(Event, frozen=True, kw_only=True, tag="ticket_superseded"):
+    """A ticket speaks of a call that is another one by now: `next` waits in its place, `why` says what changed."""
+
+    ticket: str
+    next: str
+    why: str
+
+
+class ConsoleEntered(Event, frozen=True, kw_only=True, tag="console_entered"):
+    """Somebody signed in at the console: `how` is link or oidc, `roles` are what they may do there."""
+
+    person: str
+    roles: tuple[str, ...]
+    how: str
+
+
 class LabelReleased(Event, frozen=True, kw_only=True, tag="label_released"):
     """A label was let down for one value of one call, in the transaction that let the call through.
 
@@ -542,6 +615,13 @@ AnyEvent = (
     | GrantWithdrawn
     | PlanWritten
     | TicketAnswered
+    | TicketAsked
+    | TicketShown
+    | TicketSigned
+    | TicketUsed
+    | TicketExpired
+    | TicketSuperseded
+    | ConsoleEntered
     | LabelReleased
     | ContextReleased
     | PartiesForgotten

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import force_setattr
@@ -72,6 +72,10 @@ TOP = Label(None, frozenset())
 
 def join(one: Label, other: Label) -> Label:
     """Label what both have shaped: all that shaped either, and only the readers of both."""
+    if one is other or (other.readers is None and other.origins is not None and not other.origins):
+        return one  # most labels meet themselves, or `BOTTOM`
+    if one is BOTTOM:
+        return other
     origins = None if one.origins is None or other.origins is None else one.origins | other.origins
     if one.readers is None:
         readers = other.readers
@@ -108,8 +112,12 @@ def may_flow(label: Label, readers: frozenset[str] | None) -> bool:
 
 def has_strangers(label: Label) -> bool:
     """Whether anybody could have shaped this who is neither a person with rights of their own nor a server of ours."""
-    vouched = (f"{Shaper.PRINCIPAL}:", f"{Shaper.SERVER}:")
-    return label.origins is None or not all(one.startswith(vouched) for one in label.origins)
+    if not label.origins:
+        return label.origins is None
+    return any(not one.startswith(_VOUCHED) for one in label.origins)
+
+
+_VOUCHED: Final = (f"{Shaper.PRINCIPAL}:", f"{Shaper.SERVER}:")
 
 
 def parse_origin(text: str) -> Origin:

@@ -30,7 +30,9 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
 
     `audience` are those who may see what it is told. `agent` is the name of the agent of ours that it is; none: it is
     a third party, whoever runs it. `push` is our own address, as it reaches us with its pushes (empty: none are taken),
-    `pushes` where those of each caller go.
+    `pushes` where those of each caller may go, `links` where a part may lead that it
+    sends as a link (both as `core.wire.destination` reads them). `extensions` are URIs of the
+    protocol's extensions that a caller may ask for.
     """
 
     callers: tuple[str, ...]
@@ -39,7 +41,9 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     free_text: bool = True
     agent: str = ""
     push: str = ""
-    pushes: Mapping[str, str] = {}
+    links: tuple[str, ...] = ()
+    extensions: tuple[str, ...] = ()
+    pushes: Mapping[str, tuple[str, ...]] = {}
 
 
 ANYBODY = Label(None, None)
@@ -91,7 +95,8 @@ class Role(StrEnum):
 class Parameter(msgspec.Struct, frozen=True, kw_only=True):
     """One declared parameter. A member of the known set `party` may stand in it although no person named it.
 
-    What stands in it is added to the known set `adds` by the act, and so it is a destination.
+    What stands in it is added to the known set `adds` by the act, and so it is a destination. `currency` is what an
+    amount of `money` is in, for people.
     """
 
     type: ParameterType | None = None
@@ -99,6 +104,7 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True):
     role: Role | None = None
     party: str | None = None
     adds: str | None = None
+    currency: str = ""
 
     def __post_init__(self) -> None:
         # INVARIANT: adding a party is an act towards that party, whatever else its parameter is declared to be.

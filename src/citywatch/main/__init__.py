@@ -61,6 +61,7 @@ def _register() -> None:
         calls,
         check,
         connect,
+        console,
         contexts,
         demo,
         federation,
@@ -109,6 +110,7 @@ def _register() -> None:
         policy.register,
         trying.register,
         log.register,
+        console.register,
     ]
     for register in parts:
         register(cli)

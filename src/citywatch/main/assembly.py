@@ -256,9 +256,12 @@ def configured(settings: Settings) -> Configured:
         ceilings={name: one.ceiling for name, one in settings.federation.items()},
         max_hops=settings.limits.max_hops,
         hop_memory_ms=settings.limits.hop_memory_ms,
+        push_memory_ms=settings.limits.push_memory_ms,
         resources=settings.resources,
         issuers=read_issuers(settings),
         attestors={name: thumbprint(key) for name, key in attestor_keys(settings.attestors).items()},
+        ticket_ms=settings.approvals.expires_ms,
+        not_own=settings.approvals.not_own,
         attested_by={one.name: one.attested_by for one in settings.agents.values() if one.attested_by is not None},
         handles={agent.name: frozenset(agent.handles) for agent in settings.agents.values() if agent.handles},
     )
@@ -267,7 +270,7 @@ def configured(settings: Settings) -> Configured:
 def pushing(peer: Peer, settings: Settings) -> Peer:
     """A peer as it was declared, with where those of its callers take pushes who take any."""
     found = ((name, settings.agents[name].push) for name in peer.callers)
-    return msgspec.structs.replace(peer, pushes={name: push for name, push in found if push is not None})
+    return msgspec.structs.replace(peer, pushes={name: push for name, push in found if push})
 
 
 def declared_digest(manifest: str, temporal: tuple[Rule, ...], more: Mapping[str, object] | None = None) -> str:

@@ -110,10 +110,10 @@ def _templates(folder: str | None) -> list[str]:
 
 async def _policies(city: City, agents: Iterable[str]) -> list[str]:
     """What is wrong with the policies, be it that they permit nobody anything."""
+    from citywatch.core.enforce.needs import CARD
     from citywatch.core.policy.check import check_policies
     from citywatch.main.assembly import assumptions, load_rules
     from citywatch.main.mesh import told
-    from citywatch.service.cards import KIND as CARD
     from citywatch.service.tools import approvals
 
     try:

@@ -16,6 +16,7 @@ from citywatch.adapters.gateway.app import Gateway
 from citywatch.adapters.gateway.door import Door
 from citywatch.adapters.gateway.protocol import Bounds
 from citywatch.adapters.gateway.serve import Address, Listeners
+from citywatch.adapters.tls import shown_chain
 from citywatch.adapters.weights import content_digest, content_model
 from citywatch.core import events
 from citywatch.core.enforce.rules import Rules
@@ -26,7 +27,15 @@ from citywatch.main.access import access_routes, access_tokens, handed_over, kee
 from citywatch.main.assembly import LEEWAY_MS, City, assumptions, load_rules, operator
 from citywatch.main.envelopes import arrivals, envelope_routes, envelopes, reply_arrivals, reply_envelopes
 from citywatch.main.joining import invitations
-from citywatch.main.peers import card_upstreams, cards, peer_upstreams, push_taker, recipients
+from citywatch.main.peers import (
+    card_upstreams,
+    card_watch,
+    cards,
+    look_at_cards,
+    peer_upstreams,
+    push_taker,
+    recipients,
+)
 from citywatch.main.routes import card_routes, join_routes, own_names, proven_routes, routes, token_route
 from citywatch.main.trust import REFRESH_S, Trust
 from citywatch.main.upstreams import build_upstreams, guarded
@@ -43,8 +52,9 @@ from citywatch.service.messages import Messages, drop_nonces
 from citywatch.service.plans import Plans
 from citywatch.service.ports import Recipient, Store, Upstream
 from citywatch.service.publisher import Publisher
+from citywatch.service.push_rows import drop_pushes
 from citywatch.service.recovery import close_lost_calls, drop_expired, note_boot, note_start, note_stop
-from citywatch.service.tickets import Tickets
+from citywatch.service.tickets import PAGE, Tickets
 from citywatch.service.waiting import Waiting
 from citywatch.service.watch import Watch
 
@@ -52,6 +62,7 @@ PUBLISH_S = 1.0
 LOOK_S = 1.0
 FORGET_S = 3600.0
 NONCES_S = 60.0
+EXPIRE_S = 30.0
 
 
 class Running(msgspec.Struct):
@@ -87,8 +98,11 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     trust = Trust(city)
     await trust.begin()
     pins = trust.pins()
-    upstreams = guarded(city.settings, city.clock, build_upstreams(city.place, pins) | peer_upstreams(city, pins))
     where_cards_are = card_upstreams(city, pins)
+    served = cards(city.settings, city.keys, enforcer, where_cards_are)
+    looking = card_watch(city.settings, served)
+    reached = build_upstreams(city.place, pins) | peer_upstreams(city, pins, looking.connected)
+    upstreams = guarded(city.settings, city.clock, reached)
     messages = Messages(store, city.clock, LEEWAY_MS)
     door = trust.door(messages)
     tokens = access_tokens(city.settings, city.keys, city.row, city.clock, city.chance)
@@ -96,13 +110,14 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     exchange = _exchange(city, enforcer, upstreams, tokens, told, trust)
     watch = Watch(city.store, exchange.listening, city.settings.limits.max_staleness_ms / 1000)
     await watch.look()
-    served = cards(city.settings, city.keys, enforcer, where_cards_are)
     listeners = _listeners(city, _gateway(city, exchange, door, publisher, watch, served))
     tls = await trust.tls()
     addresses = [Address(listen.host, listen.port, listen.tls) for listen in city.settings.listen]
-    opened = await listeners.open(addresses, None if tls is None else tls.context, trust.judge())
-    looks = keep_looking((store.look, _look_at(publisher, say), trust.look_around(say)), LOOK_S)
-    forgets = (_forget(enforcer), _forget_nonces(city))
+    opened = await listeners.open(addresses, None if tls is None else tls.context, trust.judge(), shown_chain)
+    alarms = (store.look, _look_at(publisher, say), trust.look_around(say), look_at_cards(looking, say))
+    looks = keep_looking(alarms, LOOK_S)
+    ticking = Tickets(store=store, clock=city.clock, replica=city.replica.name)
+    forgets = (_forget(enforcer), _forget_nonces(city), looking.run(), _expire(ticking))
     follows = keep_issuers(city.settings, enforcer, REFRESH_S)
     chores = (*trust.chores(say), watch.run(), publisher.run(PUBLISH_S), _fold(enforcer), follows, *forgets, looks)
     tasks = [asyncio.create_task(chore) for chore in chores]
@@ -260,6 +275,15 @@ async def _fold(enforcer: Enforcer) -> None:
             await enforcer.rejections.fold()
 
 
+async def _expire(tickets: Tickets) -> None:
+    """Enter of tickets whose time is over that it is."""
+    while True:
+        with suppress(CitywatchError):
+            while await tickets.expire() == PAGE:
+                await asyncio.sleep(0)
+        await asyncio.sleep(EXPIRE_S)
+
+
 async def _forget(enforcer: Enforcer) -> None:
     """Drop what is over at the start and now and then: what handles stood for, who carried what on, past events."""
     while True:
@@ -269,6 +293,7 @@ async def _forget(enforcer: Enforcer) -> None:
             await drop_memories(enforcer.store, enforcer.rules, now)
             await drop_invitations(enforcer.store, now)
             await drop_carried(enforcer.store, now)
+            await drop_pushes(enforcer.store, now, enforcer.rules.push_memory_ms)
         await asyncio.sleep(FORGET_S)
 
 

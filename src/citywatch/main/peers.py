@@ -20,7 +20,9 @@ from citywatch.core.wire.jsonrpc import Limits
 from citywatch.core.wire.mcp import Definition
 from citywatch.main.assembly import LEEWAY_MS, City
 from citywatch.main.upstreams import Pins, secret_at
+from citywatch.service.alarm import Alarm
 from citywatch.service.answering import Answering
+from citywatch.service.card_watch import CardWatch
 from citywatch.service.cards import Cards, Spoken, offered_card
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.exchange import Exchange
@@ -31,25 +33,27 @@ EVENTS = frozenset(("message", "error"))
 """A peer that fails in the middle of a stream says so in an event of its own kind."""
 
 
-def peer_upstreams(city: City, pins: Pins) -> dict[str, Upstream]:
-    """Each peer at its own address, in the binding that it speaks, and nowhere else."""
+def peer_upstreams(city: City, pins: Pins, connected: Callable[[str], None] | None = None) -> dict[str, Upstream]:
+    """Each peer at its own address, in the binding that it speaks, and nowhere else.
+
+    `connected` is told of each connection that is opened to one of them.
+    """
     settings = city.settings
     limits = settings.limits
     replies = Limits(size=limits.reply_bytes, depth=limits.depth, nodes=limits.nodes)
     found: dict[str, Upstream] = {}
     for name, peer in settings.peers.items():
-        http = _at(city, peer, peer.reach.url, pins, isinstance(peer.reach.credential, Exchanged))
+        takes_tokens = isinstance(peer.reach.credential, Exchanged)
+        opened = None if connected is None else partial(connected, name)
+        http = _at(city, peer, peer.reach.url, pins, takes_tokens=takes_tokens, opened=opened)
         found[name] = RestUpstream(http, replies) if peer.binding == BINDING else http
     return found
 
 
 def recipients(settings: Settings) -> dict[str, HttpRecipient]:
     """Where each agent takes its pushes, by its name."""
-    return {
-        name: HttpRecipient(HttpUpstream(HttpServer(name=name, url=agent.push, kinds=frozenset()), None))
-        for name, agent in settings.agents.items()
-        if agent.push is not None
-    }
+    own = frozenset(listen.port for listen in settings.listen)
+    return {name: HttpRecipient(name, own=own) for name, agent in settings.agents.items() if agent.push}
 
 
 def push_taker(exchange: Exchange) -> Pushed:
@@ -84,7 +88,36 @@ def cards(settings: Settings, keys: SecretDirectory, enforcer: Enforcer, upstrea
     return Cards(enforcer, upstreams, spoken, open_key(keys, CARDS_KEY, KeyKind.P256))
 
 
-def _at(city: City, peer: PeerAgent, url: str, pins: Pins, takes_tokens: bool = False) -> HttpUpstream:
+def card_watch(settings: Settings, served: Cards) -> CardWatch:
+    """Who looks whether the peers' cards are still those that were approved."""
+    return CardWatch(served, settings.peers, settings.limits.card_interval_ms / 1000)
+
+
+def look_at_cards(watch: CardWatch, say: Callable[[str], None]) -> Callable[[], Awaitable[None]]:
+    """Tell the operator which peers have another card, and whose card is not to be had."""
+    held = Alarm(
+        "messages are held back: the card is another than was approved", "every card is as it was approved", say
+    )
+    unseen = Alarm("a peer's card is not to be had", "the card of every peer is to be had again", say)
+
+    async def look() -> None:
+        held.rest() if not watch.held else held.ring(", ".join(sorted(watch.held)))
+        unseen.rest() if not watch.failed else unseen.ring(
+            "; ".join(f"{peer}: {why}" for peer, why in watch.failed.items())
+        )
+
+    return look
+
+
+def _at(
+    city: City,
+    peer: PeerAgent,
+    url: str,
+    pins: Pins,
+    *,
+    takes_tokens: bool = False,
+    opened: Callable[[], None] | None = None,
+) -> HttpUpstream:
     seconds = peer.timeout_ms / 1000
     patience = Patience(first_byte=seconds, total=max(seconds, Patience().total))
     server = HttpServer(
@@ -94,6 +127,7 @@ def _at(city: City, peer: PeerAgent, url: str, pins: Pins, takes_tokens: bool = 
         takes_tokens=takes_tokens,
         patience=patience,
         kinds=EVENTS,
+        opened=opened,
         shown=_answering(city, peer) if urlsplit(url).scheme == "https" else None,
     )
     pin = pins.of(peer.reach.spiffe_id) if peer.reach.spiffe_id else None

@@ -52,7 +52,7 @@ def test(file: Path) -> None:
 
     place = read_place(file)
     rules = asyncio.run(_rules(place))
-    outcomes = run_tables(_tables(place), rules.policies, rules.world)
+    outcomes = run_tables(read_tables(place), rules.policies, rules.world)
     for outcome in outcomes:
         if not outcome.passed:
             click.echo(f"FAILED  {outcome.file} case {outcome.number}: {outcome.case}\n        got {outcome.got}")
@@ -90,7 +90,7 @@ async def _rules(place: Place) -> Rules:
         return await load_rules(place.settings, city.store)
 
 
-def _tables(place: Place) -> list[Any]:
+def read_tables(place: Place) -> list[Any]:
     import yaml
 
     from citywatch.core.policy.tables import parse_table

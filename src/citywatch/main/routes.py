@@ -29,6 +29,8 @@ from citywatch.service.waiting import Waiting
 JSON = "application/json"
 BUNDLE_ENDPOINT = "/.well-known/spiffe-bundle"
 """Where other trust domains find our bundle. SPEC: SPIFFE Federation §5.2: without any authentication."""
+SVID_BUNDLE_ENDPOINT = f"{BUNDLE_ENDPOINT}/svid"
+"""The same for SPIRE, which refuses a bundle with uses that it does not know."""
 TICKET_LIMITS = Limits(size=1_024, depth=2, nodes=8)
 PLAN_LIMITS = Limits(size=128 * 1024, depth=32, nodes=20_000)
 
@@ -63,12 +65,16 @@ def _issuing(issuer: Issuer) -> Mapping[tuple[str, str], Route]:
     async def bundle(_: bytes) -> tuple[int, str, bytes]:
         return 200, JSON, issuer.bundle()
 
+    async def svid_bundle(_: bytes) -> tuple[int, str, bytes]:
+        return 200, JSON, issuer.svid_bundle()
+
     async def renew(body: bytes) -> tuple[int, str, bytes]:
         return 200, JSON, await issuer.renew(body)
 
     return {
         ("GET", "/citywatch/bundle"): bundle,
         ("GET", BUNDLE_ENDPOINT): bundle,
+        ("GET", SVID_BUNDLE_ENDPOINT): svid_bundle,
         ("POST", "/citywatch/renew"): renew,
     }
 

@@ -16,7 +16,7 @@ from citywatch.core.plan.duration import parse_duration
 from citywatch.main.place import read_place
 
 if TYPE_CHECKING:
-    from citywatch.core.enforce.context import Ticket
+    from citywatch.core.approvals.ticket import Ticket
 
 
 MAX_HOLD_MS = 24 * 3_600_000
@@ -243,6 +243,8 @@ def _answer(file: Path, ticket: str, yes: bool, reason: str, principal: str = ""
     place = read_place(file)
     if principal and principal not in place.settings.principals:
         raise click.UsageError(f"--as: there is no principal `{principal}` in {file}")
+    if yes and place.settings.people and not place.settings.approvals.unsafe_unsigned:
+        raise Malformed("where the file names people a yes is signed, and this one would not be")
 
     async def run() -> None:
         async with open_city(place) as city:

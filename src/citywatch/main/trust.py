@@ -37,6 +37,7 @@ class Trust:
         self._following: asyncio.Task[None] | None = None
         self._door: Door | None = None
         self._tls: GatewayTls | None = None
+        self._renewed = self._shown = 0
 
     async def begin(self) -> None:
         """Have papers, know the other trust domains as anybody here did last, and put on file whom the file names of
@@ -64,6 +65,8 @@ class Trust:
         if any(listen.tls for listen in self._city.settings.listen):
             self._tls = GatewayTls()
             await self._show()
+        self._renewed = self._city.clock.now_ms()
+        self._shown = 0 if self._outside is not None else self._city.row().sequence
         self._known.changed = self._changed
         if self._outside is not None:
             self._outside.changed = self._changed
@@ -77,11 +80,11 @@ class Trust:
         """How this gateway proves itself, and what it asks, where it calls others by SPIFFE IDs."""
         return Pins(self._city, self._known.domains)
 
-    def judge(self) -> Callable[[bytes], None] | None:
+    def judge(self) -> Callable[[tuple[bytes, ...]], None] | None:
         """What holds a certificate against its own domain's bundle; None where only our own authority is believed."""
         if self._outside is None and not self._city.settings.federation:
             return None
-        return lambda der: check_certificate([der], self._known.domains())
+        return lambda chain: check_certificate(chain, self._known.domains())
 
     def chores(self, say: Callable[[str], None]) -> tuple[Coroutine[Any, Any, None], ...]:
         """What keeps all this fresh, until cancelled."""
@@ -136,22 +139,26 @@ class Trust:
 
     async def _keep_fresh(self) -> None:
         """Renew the gateway's key and certificate; see if another process rotated the authority, and believe that."""
-        city = self._city
-        renewed = city.clock.now_ms()
-        shown = city.row().sequence
         while True:
             await asyncio.sleep(REFRESH_S)
-            before = city.row().sequence
-            try:
-                after = (await city.look_at_authority()).sequence
-                if after != before and self._door is not None:
-                    self._door.forget()
-                if after != shown or is_due(city.clock.now_ms(), renewed):
-                    now = city.clock.now_ms()
-                    await self._show()
-                    renewed, shown = now, after
-            except (CitywatchError, OSError):
-                continue  # store or disk are away for a moment: calls are refused by the append meanwhile
+            with suppress(CitywatchError, OSError):  # store or disk are away for a moment: the append refuses calls
+                await self.look_again()
+
+    async def look_again(self) -> None:
+        """See if another process rotated the authority; renew what we show if that is due.
+
+        # INVARIANT: whom the bundle believes that we give away, the listeners believe too: what is retired ends and
+        # what is new begins everywhere in one step of the loop, and waits for no entry. A fresh certificate does.
+        """
+        city = self._city
+        before = city.row().sequence
+        after = (await city.look_at_authority()).sequence
+        if after != before:
+            self._changed()
+        now = city.clock.now_ms()
+        if after != self._shown or is_due(now, self._renewed):
+            await self._show()
+            self._renewed, self._shown = now, after
 
 
 def is_due(now: int, renewed: int) -> bool:
@@ -167,7 +174,7 @@ def _outside(city: City) -> Outside | None:
     from citywatch.adapters.workload import WorkloadClient
 
     return Outside(
-        identity=WorkloadClient(spire.socket),
+        identity=WorkloadClient(spire.socket, spire.spiffe_id),
         spiffe_id=spire.spiffe_id,
         domain=city.settings.trust_domain,
         store=city.store,

@@ -13,32 +13,15 @@ import click
 import msgspec
 
 from citywatch.core.call import Allow, Ask
-from citywatch.core.errors import ADVICE, Code, Refused
+from citywatch.core.errors import Code
 from citywatch.main.place import read_place
 
 if TYPE_CHECKING:
     from citywatch.core.enforce.explain import Argument, Explanation, Seen
-    from citywatch.core.enforce.remedies import Remedy
     from citywatch.core.events import Decided
-    from citywatch.main.assembly import City
-    from citywatch.service.recorded import Then
+    from citywatch.service.telling import Told
 
 WIDTH = 64
-SHORT = 12
-"""So much of a call's id names it, here and as a ticket."""
-POLICY_CODES = (Code.NO_PERMIT, Code.FORBIDDEN, Code.POLICY_ERROR)
-
-
-class Told(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is told of one decision. `again` is same, differs, unknown or unverifiable; `notes` say why."""
-
-    index: int
-    decided: Decided
-    again: str
-    notes: tuple[str, ...]
-    explanation: Explanation | None = None
-    remedies: tuple[Remedy, ...] = ()
-    policies: tuple[str, ...] = ()
 
 
 def register(cli: click.Group) -> None:
@@ -59,11 +42,13 @@ def why(file: Path, decision: str, as_json: bool) -> None:
     place = read_place(file)
 
     async def run() -> Told:
-        from citywatch.main.assembly import open_city
-        from citywatch.main.replay import find_named
+        from citywatch.main.assembly import load_rules, open_city
+        from citywatch.main.replay import find_named, rebuild
+        from citywatch.service.telling import tell
 
         async with open_city(place) as city:
-            return await _tell(city, *await find_named(city, decision))
+            found = await find_named(city, decision)
+            return await tell(city.store, await load_rules(city.settings, city.store), *found, rebuild)
 
     told = asyncio.run(run())
     if as_json:
@@ -73,52 +58,13 @@ def why(file: Path, decision: str, as_json: bool) -> None:
         click.echo(line)
 
 
-async def _tell(city: City, index: int, decided: Decided) -> Told:
-    from citywatch.core.enforce.explain import explain
-    from citywatch.core.enforce.remedies import Trial
-    from citywatch.main.assembly import load_rules
-    from citywatch.main.replay import rebuild
-    from citywatch.service.hindsight import agrees, then
-
-    payload = await city.store.payload(index)
-    if payload is None:
-        note = "what was asked was erased, or never kept: only what the entry says is left"
-        return Told(index=index, decided=decided, again="unverifiable", notes=(note,))
-    rules = await load_rules(city.settings, city.store)
-    past = await then(city.store, rules, index, decided, rebuild(decided, payload.body))
-    at = (past.call, past.authority, past.known, past.need, decided.at)
-    explained = explain(*at)
-    same = agrees(decided, explained.decision)
-    return Told(
-        index=index,
-        decided=decided,
-        again="same" if same else "unknown" if past.missing else "differs",
-        notes=past.missing,
-        explanation=explained,
-        remedies=() if decided.verdict == "allow" else tuple(Trial(*at).remedies()),
-        policies=_policies(past, decided),
-    )
-
-
-def _policies(past: Then, decided: Decided) -> tuple[str, ...]:
-    """What the policies said, where they were what stopped it."""
-    from citywatch.core.enforce.facts import facts_of
-    from citywatch.core.policy.why import explain as explain_policies
-
-    if decided.code not in POLICY_CODES:
-        return ()
-    try:
-        facts = facts_of(past.call, past.authority, past.known.rules, decided.at, past.known.spread.count)
-    except Refused as refusal:
-        return (f"refused before any policy was asked: {refusal.code.value}: {refusal.detail}",)
-    return explain_policies(past.known.rules.policies, facts)
-
-
 # -- for a person ------------------------------------------------------------------------------------------------------
 
 
 def lines(told: Told) -> Iterator[str]:
     """The explanation for a terminal: what happened, where each argument came from, what to do. All of it ASCII."""
+    from citywatch.service.telling import POLICY_CODES
+
     one = told.decided
     act = f"{one.server}/{one.name}" if one.name else f"{one.server} {one.method}"
     yield f"{_when(one.at)}  entry {told.index}  call {one.call}"
@@ -149,10 +95,9 @@ def lines(told: Told) -> Iterator[str]:
     yield from _checked(told)
 
 
-VERDICTS = {"allow": "let through", "ask": "a person must be asked", "deny": "refused"}
-
-
 def _verdict(one: Decided) -> str:
+    from citywatch.service.telling import VERDICTS
+
     said = VERDICTS[one.verdict]
     return said if one.verdict == one.decision else f"{said}, were it enforced: it was only observed, and let through"
 
@@ -195,6 +140,8 @@ def _places(one: Argument, explained: Explanation) -> Iterator[str]:
 
 
 def _source(seen: Seen) -> str:
+    from citywatch.service.telling import SHORT
+
     if seen.source.startswith("principal:"):
         return f"what {_shown(seen.source.partition(':')[2])} asked for at {_when(seen.at)} (task {seen.call[:SHORT]})"
     return f"{_shown(seen.source)} at {_when(seen.at)}" + (f" (call {seen.call[:SHORT]})" if seen.call else "")
@@ -220,55 +167,23 @@ def _readers(one: Decided, explained: Explanation) -> Iterator[str]:
 
 
 def _next(told: Told) -> Iterator[str]:
+    from citywatch.service.telling import advice_of, remedy_of
+
     if told.decided.verdict == "allow":
         return
     yield ""
     yield "What would let it pass. First ask whether it should: the model may have been talked into it."
     for remedy in told.remedies:
-        yield f"  - {_remedy(remedy, told.decided)}"
+        yield f"  - {remedy_of(remedy, told.decided, _shown)}"
     if not told.remedies:
-        advice = OPERATOR.get(told.decided.code or "") or _advice(told.decided.code)
-        yield f"  - {advice}"
+        yield f"  - {advice_of(told.decided.code)}"
     elif told.again != "unverifiable":
         yield "  Each was tried against the same gates, one at a time."
 
 
-OPERATOR = {
-    Code.NO_PERMIT.value: "a policy that permits it: the permits that came closest are above (`citywatch policy test`)",
-    Code.FORBIDDEN.value: "nothing but another policy: a forbid that matches always denies",
-    Code.TOOL_NOT_APPROVED.value: "`citywatch tools approve`, if the definition is what you want agents to use",
-    Code.TOOL_CHANGED.value: "`citywatch tools diff` shows what changed; `citywatch tools approve` accepts it",
-    Code.BUDGET_SPENT.value: "a larger budget for this tool in the configuration",
-    Code.HOPS_EXCEEDED.value: "fewer agents in the row, a new task, or a higher `max_hops` under `limits`",
-    Code.RATE_EXCEEDED.value: "time, or a larger budget for this tool in the configuration",
-    Code.OUTCOME_UNKNOWN.value: "`citywatch calls lost`, then `citywatch calls resolve` once you know what happened",
-    Code.ALREADY_HAPPENED.value: "nothing for 24 hours: an identical call did happen",
-    Code.NOT_A_READER.value: "an agent that has not read this, or a tool for those who may see it",
-    Code.APPROVAL_REQUIRED.value: "a person's yes to exactly this call: `citywatch tickets list`",
-    Code.SUSPECTED_INJECTION.value: "a principal who names the value in a prompt: their own words are never suspected",
-    Code.OUT_OF_PLAN.value: "another plan of the person whose task it is, once this one is over",
-}
-
-
-def _advice(code: str | None) -> str:
-    return ADVICE[Code(code)] if code in set(Code) else "nothing that this version knows of"
-
-
-def _remedy(one: Remedy, decided: Decided) -> str:
-    values = " and ".join(_shown(value) for value in one.values)
-    agent, subject = _agent(decided), _shown(one.subject)
-    return {
-        "named": f"{subject} names {values} in a task's prompt: `citywatch task start {agent} --as {subject} ...`",
-        "approved": f"a yes to this very call: `citywatch tickets show {decided.call[:SHORT]}` says who may give it",
-        "known": f"{values} among the known parties `{subject}`: listed in a reply whose manifest feeds that set",
-        "vouched": f"declare {subject} `trusted`, if only the server itself can write there",
-        "entitled": f"add `{values}` to `principals.{subject}.may`, if their words may steer it",
-        "unplanned": f"a plan of {subject}'s that has this as a step, or none: the plan alone stops it",
-        "audience": f"declare the audience of {subject} as {values}, if nobody else sees what is sent there",
-    }[one.kind]
-
-
 def _checked(told: Told) -> Iterator[str]:
+    from citywatch.service.telling import VERDICTS
+
     said = {
         "same": "judged again with the time and the rows of then: the same decision, in the same words",
         "unknown": "judged again, it comes out otherwise, and not all that it rested on is at hand:",

@@ -273,7 +273,7 @@ def _read(method: str, body: bytes, otherwise: str) -> Response:
     if message.error is not None:
         raise _failed({"error": message.error}, otherwise)
     try:
-        a2a.check_reply(method, message)
+        a2a.check_reply(method, message, None)
     except Malformed as fault:
         raise away(str(fault)) from None
     return message

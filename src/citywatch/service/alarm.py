@@ -75,6 +75,8 @@ class WatchedStore:
         self.load = store.load
         self.scan = store.scan
         self.last = store.last
+        self.page = store.page
+        self.count = store.count
         self.sync = store.sync
         self.entries = store.entries
         self.payload = store.payload

@@ -112,6 +112,8 @@ class Guarded:
     # -- the breaker -------------------------------------------------------------------------------------------------
 
     def _asked(self, caller: str) -> int:
+        if caller not in self._breakers:  # closed, and nothing is remembered of it
+            return _CLOSED.turn
         found = ask(self._breakers.get(caller, _CLOSED), self._patience, self._clock.now_ms())
         if isinstance(found, Resting):
             raise self._resting(found)
@@ -137,6 +139,8 @@ class Guarded:
 
     def came(self, caller: str, turn: int, came: Came) -> None:
         """What a call came to, whether or not it is over."""
+        if came is not Came.FAILED and caller not in self._breakers:
+            return  # it was closed, and stays so
         before = self._breakers.get(caller, _CLOSED)
         self._keep(caller, told(before, self._patience, turn, came, self._clock.now_ms()))
 

@@ -12,13 +12,15 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import lru_cache
+from typing import Final
 from weakref import WeakValueDictionary
 
 import msgspec
 
-from citywatch.core.call import Allow, Ask, Call, Decision, Direction
+from citywatch.core.approvals.ticket import Ticket
+from citywatch.core.call import Allow, Call, Decision, Direction
 from citywatch.core.content.model import Model
-from citywatch.core.enforce.advice import told_advice
 from citywatch.core.enforce.approval import Answer
 from citywatch.core.enforce.context import (
     MAX_ITEMS,
@@ -28,19 +30,16 @@ from citywatch.core.enforce.context import (
     Hearing,
     Key,
     Party,
-    Ticket,
     carried_by,
     home_of,
     item_key,
     onward,
-    ticket_id_key,
 )
 from citywatch.core.enforce.held import FREE, Holding, plan_key, progress_key
 from citywatch.core.enforce.planned import progressed
 from citywatch.core.enforce.receive import Entering, entering_request
 from citywatch.core.enforce.said import handed_on, overheard
 from citywatch.core.enforce.veiling import Veiled, shelf_key
-from citywatch.core.errors import Code
 from citywatch.core.flow.history import History
 from citywatch.core.flow.item import Item
 from citywatch.core.flow.readings import Readings
@@ -49,9 +48,6 @@ from citywatch.core.plan.contract import Progress
 from citywatch.service.ports import Loaded, Puts, Store
 
 MAX_HISTORIES = 256
-TICKET_ID = 12
-TICKET_MS = 24 * 3_600_000
-"""How long a person has to answer, and how long the answer holds."""
 
 
 class Contexts:
@@ -141,6 +137,15 @@ class Contexts:
                     history.add(msgspec.json.decode(rows[key].value, type=Item))
         return history
 
+    def remember(self, key: Key, context: Context, item: Item) -> None:
+        """Keep an item that was committed as the next one of a context, as it would be read anew; `context` as before.
+
+        Another writer's items may lack here: then this one is read with them.
+        """
+        history = self._histories.get(home_of(key, context))
+        if history is not None and len(history.items) == context.items < MAX_ITEMS:
+            history.add(item)
+
 
 def from_abroad(flow: Flow, label: Label) -> Flow:
     """The same with what an agent of another trust domain brings along."""
@@ -160,6 +165,8 @@ def item_of(entering: Entering, server: str, loaded: Loaded, at: int, model: Mod
 
 def entered(context: Key, entering: Entering, item: Item, loaded: Loaded) -> Puts:
     """The rows that change when this item reaches the agent."""
+    if not entering.names_parties:
+        return add_item(context, context_of(context, loaded), item)
     brought = {key: label_of(loaded, key) for key in entering.rows() if key[0] == "brought" and key in loaded.rows}
     known = entering.learnt(shaped_by(entering, loaded), brought, item.at)
     return (
@@ -276,8 +283,6 @@ def flowing(
     done = progressed(call, flow, now)
     if done is not None:
         used = ((need.plan[1], msgspec.json.encode(done)),)
-    if need.ticket is not None and flow.ticket is not None and flow.ticket.state == "approved":
-        used = (*used, (need.ticket, msgspec.json.encode(msgspec.structs.replace(flow.ticket, state="used"))))
     named = name_parties(call, need, flow, decision, loaded, now)
     behind = (one.label for one in call.filled)
     return (*taint_written(call, need, flow, loaded, behind), *named, *used)
@@ -298,47 +303,6 @@ def hearing_puts(
             entering.insert(0, words)
         puts += add_items(key, context, entering)
     return puts
-
-
-def asking(call: Call, need: FlowNeed | None, flow: Flow | None, decision: Decision, now: int) -> Puts:
-    """The ticket of a call that only a person may let through; asking again while one is pending opens no other."""
-    name = waiting_ticket(call, need, flow, decision, now)
-    if need is None or flow is None or need.ticket is None or not isinstance(decision, Ask) or not name:
-        return ()
-    if flow.ticket is not None and name == flow.ticket.id:
-        return ()
-    ticket = Ticket(
-        id=name,
-        agent=call.agent,
-        server=call.server,
-        tool=call.name or "",
-        state="pending",
-        asked=now,
-        expires=now + TICKET_MS,
-        why=decision.reason.detail,
-        call=call.id,
-        advice=tuple(told_advice(flow.history)),
-        of=decision.of,
-        answer="" if need.answer is None else need.answer[1],
-        exact=decision.exact,
-        shown=decision.shown,
-        discloses=decision.discloses,
-    )
-    found = ((need.ticket, msgspec.json.encode(ticket)), (ticket_id_key(name), msgspec.json.encode(need.ticket[1])))
-    return found if flow.ticket is None else (*found, (ticket_id_key(flow.ticket.id), None))
-
-
-def waiting_ticket(call: Call, need: FlowNeed | None, flow: Flow | None, decision: Decision, now: int) -> str:
-    """The id of the ticket that waits for an answer once this decision is on record; "" if there is none."""
-    if need is None or flow is None or need.ticket is None or not isinstance(decision, Ask):
-        return ""
-    if decision.reason.code is not Code.APPROVAL_REQUIRED:
-        return ""
-    before = flow.ticket
-    waiting = before is not None and before.state == "pending" and now < before.expires
-    if before is not None and waiting and (before.discloses or not decision.discloses):
-        return before.id
-    return call.id[:TICKET_ID]
 
 
 def held_to(agent: str, loaded: Loaded) -> tuple[Holding, Progress | None]:
@@ -368,7 +332,19 @@ def label_of(loaded: Loaded, key: Key) -> Label:
 def context_of(key: Key, loaded: Loaded) -> Context:
     """The context of that key, as it was loaded; an empty one if it has received nothing."""
     row = loaded.rows.get(key)
-    return Context() if row is None else msgspec.json.decode(row.value, type=Context)
+    return NEW if row is None else _read_context(row.value)
+
+
+NEW: Final = Context()
+
+
+@lru_cache(maxsize=MAX_HISTORIES)
+def _read_context(value: bytes) -> Context:
+    """The same bytes come again and again: for a call, for its reply, and for what both leave behind."""
+    return _contexts.decode(value)
+
+
+_contexts: Final = msgspec.json.Decoder(Context)
 
 
 def _progress(key: Key, loaded: Loaded) -> Progress | None:

@@ -23,7 +23,7 @@ INVARIANTS
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 
 import msgspec
@@ -49,9 +49,9 @@ from citywatch.core.enforce.needs import (
     pin_key,
 )
 from citywatch.core.enforce.observe import observed
-from citywatch.core.enforce.past import Event, event_of, reply_of
-from citywatch.core.enforce.peers import is_message
-from citywatch.core.enforce.receive import Entering, entering_reply
+from citywatch.core.enforce.past import event_of, reply_of
+from citywatch.core.enforce.peers import receiver_of
+from citywatch.core.enforce.receive import entering_reply
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.said import heard, kept_from, said_by
 from citywatch.core.enforce.settle import Released, Withheld, check_stands, reply_rows, settle, standing_rows
@@ -60,12 +60,14 @@ from citywatch.core.enforce.veiling import hiding_tool, veil_reply
 from citywatch.core.enforce.verify import Authority, verify
 from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
+from citywatch.core.identity.registration import AgentRow
 from citywatch.core.label import BOTTOM, join
-from citywatch.core.plan.temporal import Memory
 from citywatch.core.wire.jsonrpc import Response
-from citywatch.service import entries, memories
+from citywatch.service import entries
+from citywatch.service.arriving import arriving
+from citywatch.service.asking import waiting_ticket
 from citywatch.service.closing import Closing
-from citywatch.service.contexts import Contexts, context_of, entered, item_of, risen, shelve, waiting_ticket
+from citywatch.service.contexts import Contexts, context_of, item_of, shelve
 from citywatch.service.handles import filling
 from citywatch.service.judged import Judged
 from citywatch.service.ports import (
@@ -74,7 +76,6 @@ from citywatch.service.ports import (
     Chance,
     Clock,
     Key,
-    Loaded,
     NewEntry,
     Payload,
     Puts,
@@ -90,8 +91,7 @@ from citywatch.service.trees import Crowded, joined
 MAX_CONFLICTS = 3
 CROWDED = 16
 """How often it is tried where many speak to one agent, and each changes what is kept of it."""
-MAX_CHAINS = 4_096
-"""How many chains are remembered as verified; some ten kilobytes each."""
+MAX_CHAINS = 4_096  # remembered as verified; some ten kilobytes each
 WAITING = ("asked", "parked")
 """The kinds of rows that wait for one message each."""
 Decide = Callable[[Call, Credential, Known, Needs, int], tuple[Authority | None, Decision]]
@@ -140,7 +140,7 @@ class Enforcer:
     ) -> Judged:
         """Decide a call and commit the decision. With an `Allow`, `puts` are written in the same transaction.
 
-        Raises `Unavailable` when the decision cannot be recorded; then nothing may be forwarded.
+        Raises `Unavailable` when it cannot be recorded; then nothing may be forwarded.
         """
         async with await self._in_turn(call, credential):
             try:
@@ -153,13 +153,13 @@ class Enforcer:
         self, asked: Call, credential: Credential, puts: Puts, redacted: tuple[str, ...], attempts: int = MAX_CONFLICTS
     ) -> Judged:
         opening: Reads = ((open_key(asked), 0),) if has_shared_id(asked) else ()
-        readings = self.contexts.readings(self._context(asked, credential))
+        readings = self.contexts.readings(self._places(asked, credential)[0])
         taken = False
         for attempt in range(attempts):
             now = self.clock.now_ms()
-            filled = await filling(self.store, asked, self._context(asked, credential), self.rules, now)
+            filled = await filling(self.store, asked, self._places(asked, credential)[0], self.rules, now)
             call = filled.call  # INVARIANT: 7. From here on there are values, and no handles.
-            hearer, hears = await self.snapshots.hearer(call, self.rules) if is_message(call) else (None, ())
+            hearer, hears = await self._hearer(call, self.rules)
             need = needs(call, self.rules, now, credential.key, readings, self.verified, hearer)
             loaded = await self.store.load(need.rows, [(b.key, b.window) for b in need.budgets])
             known = await self.snapshots.known(call, need, loaded, self.rules, now=now, taken=taken)
@@ -179,7 +179,7 @@ class Enforcer:
                 authority=authority,
                 known=known,
                 redacted=redacted,
-                ticket=waiting_ticket(call, need.flow, known.flow, decision, now),
+                ticket=waiting_ticket(call, need.flow, known.flow, decision, self.rules, now),
             )
             if authority is None and isinstance(decision, Deny):
                 # Papers that do not hold are worth no more of the disk than none at all: no payload, folded in a flood.
@@ -195,9 +195,9 @@ class Enforcer:
                 now,
                 puts,
                 (*opening, *filled.reads, *hears),
-                salt=self.chance.salt(),
                 replica=self.replica,
                 model=self.model,
+                draw=self.chance.salt,
             )
             try:
                 outcome = await self.store.append(append)
@@ -268,8 +268,7 @@ class Enforcer:
         told: Told | None,
     ) -> Released | Withheld:
         call, rules = judged.call, judged.known.rules
-        context = self._context(call, judged.credential)
-        around = self._around(call, judged.credential)
+        context, *around = self._places(call, judged.credential)
         answering = bool(self.rules.principals) and call.direction is Direction.TO_AGENT
         event = reply_of(call, self.rules, effect_of(self.rules, call).value)
         delivered = deliver(call, response, rules, places)
@@ -280,7 +279,7 @@ class Enforcer:
         for _ in range(MAX_CONFLICTS):
             now = self.clock.now_ms()
             entering = entering_reply(call, given, rules) if rules.principals else None
-            hearer, heard_of = await self.snapshots.hearer(call, rules) if is_message(call) else (None, ())
+            hearer, heard_of = await self._hearer(call, rules)
             hearing, secret = hearing_of(call, rules, hearer), False
             flowed = (context,) if answering else () if entering is None else (context, *around, *entering.rows())
             flowed = (*flowed, *(() if hearing is None else hearing.contexts))
@@ -308,6 +307,9 @@ class Enforcer:
             entry = entries.settled(
                 call, response, settled, index, salt=salt, replica=self.replica, now=now, veiled=veiled, said_by=by
             )
+            item = None
+            if entering is not None and isinstance(settled, Released):
+                item = item_of(entering, call.server, loaded, now, self.model)
             outcome = await self.store.append(
                 Append(
                     entries=(
@@ -321,7 +323,9 @@ class Enforcer:
                         *puts,
                         *(
                             (
-                                *self._arriving(call, entering, event, past, loaded, (context, *around), now),
+                                *arriving(
+                                    entering, item, event, self.rules, past, loaded, (context, *around), home, now
+                                ),
                                 *shelve(context, veiled, entering, call.server, loaded, now),
                             )
                             if isinstance(settled, Released)
@@ -332,37 +336,16 @@ class Enforcer:
                 )
             )
             if type(outcome) is Appended:
-                if self._federated and isinstance(settled, Released) and entering and is_from_abroad(call, rules):
-                    return labelled(settled, item_of(entering, call.server, loaded, now).label)
+                if item is not None:
+                    self.contexts.remember(context, home, item)
+                    if self._federated and isinstance(settled, Released) and is_from_abroad(call, rules):
+                        return labelled(settled, item.label)
                 return settled
             if isinstance(outcome, Stale) and any(outcome.key == key for key, _ in once):
                 if outcome.key[0] in WAITING:
                     raise Refused(Code.REPLY_UNEXPECTED, "it was answered before")
                 break
         raise Unavailable(Code.CONFLICT)
-
-    def _arriving(
-        self,
-        call: Call,
-        entering: Entering | None,
-        event: Event | None,
-        past: Mapping[Key, Memory],
-        loaded: Loaded,
-        contexts: tuple[Key, ...],
-        now: int,
-    ) -> Puts:
-        """What a released reply changes: what the agent's context holds (its task's, and the key's around it), and what
-        temporal rules remember."""
-        context, *around = contexts
-        home = context_of(context, loaded)
-        if entering is None:
-            return memories.of_reply(event, self.rules, past, None, home, now)
-        item = item_of(entering, call.server, loaded, now, self.model)
-        return (
-            *entered(context, entering, item, loaded),
-            *risen(around, item.label, loaded),
-            *memories.of_reply(event, self.rules, past, item.label, home, now),
-        )
 
     # -- in order, and up to date ------------------------------------------------------------------------------------
 
@@ -372,25 +355,27 @@ class Enforcer:
 
         All are taken in one order: two agents that speak to each other wait for each other's contexts.
         """
-        keys = {self._context(call, credential), *self._around(call, credential)} if self.rules.principals else set()
+        keys = set(self._places(call, credential)) if self.rules.principals else set()
         if self.rules.temporal:
             event = event_of(call, self.rules, effect_of(self.rules, call).value)
             keys |= set(event.rows) if event is not None else set()
-        if is_message(call):
-            hearing = hearing_of(call, self.rules, (await self.snapshots.hearer(call, self.rules))[0])
-            keys |= set() if hearing is None else {*hearing.contexts, *hearing.around}
+        hearing = hearing_of(call, self.rules, (await self._hearer(call, self.rules))[0])
+        if hearing is not None:
+            keys |= {*hearing.contexts, *hearing.around}
         if len(keys) > 1:
             return self.contexts.locks(sorted(keys))
         return self.contexts.lock(keys.pop()) if keys else nullcontext()
 
-    def _context(self, call: Call, credential: Credential) -> Key:
-        """The context that a call is made in."""
-        return context_of_call(call, credential.key, isolated=self.rules.is_isolated(call.agent))
+    async def _hearer(self, call: Call, rules: Rules) -> tuple[AgentRow | None, Reads]:
+        """The agent of ours that a message is spoken to, if it is to one, and what that was read from."""
+        return (None, ()) if receiver_of(call, rules) is None else await self.snapshots.hearer(call, rules)
 
-    def _around(self, call: Call, credential: Credential) -> tuple[Key, ...]:
-        """The key's own context, where a task has one of its own: what came for any task is in it as well."""
+    def _places(self, call: Call, credential: Credential) -> tuple[Key, ...]:
+        """The context that a call is made in, and the key's own around it where a task has one of its own: what came
+        for any task is in that as well."""
+        context = context_of_call(call, credential.key, isolated=self.rules.is_isolated(call.agent))
         own = context_key(call.agent, credential.key)
-        return () if self._context(call, credential) == own else (own,)
+        return (context,) if context == own else (context, own)
 
     def _outdated(self, call: Call, pin: Pin | None) -> bool:
         """An approval that these rules have not seen: its schema types the arguments, so the rules are read again."""

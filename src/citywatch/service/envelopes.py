@@ -19,7 +19,7 @@ import msgspec
 from citywatch.core.canonical import canonical, digest
 from citywatch.core.delegation.chain import Chain
 from citywatch.core.enforce.chains import is_act
-from citywatch.core.enforce.peers import is_message
+from citywatch.core.enforce.peers import is_message, peers_context
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.said import said_in
 from citywatch.core.enforce.verify import check_standing
@@ -91,7 +91,7 @@ class Envelopes:
         if not judged.allowed:  # INVARIANT: 1.
             raise CitywatchError("an envelope for a call that was not let through")
         chain = judged.known.chain if isinstance(judged.known.chain, Chain) else None
-        now, params = self._clock.now_ms(), params_of(call.body)
+        now, params = self._clock.now_ms(), going_out(judged)
         one = Envelope(
             issuer=self._issuer,
             sender=call.agent,
@@ -193,6 +193,14 @@ def params_of(body: bytes) -> Mapping[str, Any]:
     """The parameters of a request of ours; none of anything else."""
     message = parse_message(body, FROM_SERVER)
     return (message.params or {}) if isinstance(message, Request) else {}
+
+
+def going_out(judged: Judged) -> Mapping[str, Any]:
+    """The parameters of a call as they leave: a conversation that its sender named has another name out there."""
+    call, known = judged.call, judged.known
+    params = params_of(call.body)
+    context = peers_context(call, known.agent, known.things) if is_message(call) else None
+    return params if context is None else {**params, "message": {**params["message"], "contextId": context}}
 
 
 def beside(params: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from functools import partial
 
 from citywatch.core.call import Call
 from citywatch.core.enforce.needs import is_synced, session_key, waiting_key
-from citywatch.core.enforce.peers import is_message
+from citywatch.core.enforce.peers import is_message, peers_context
 from citywatch.core.enforce.settle import Withheld
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
@@ -106,7 +106,8 @@ class Exchange:
                 envelope = None if self.envelopes is None else self.envelopes.of(judged)
                 body, told = forwarded(judged, envelope), _told_by(judged, headers)
                 if envelope is not None and is_message(call):
-                    told = {**told, "a2a-extensions": a2a.ENVELOPE}
+                    others = told.get("a2a-extensions", "")
+                    told = {**told, "a2a-extensions": f"{a2a.ENVELOPE}, {others}" if others else a2a.ENVELOPE}
                 if self.reply_arrivals is not None:
                     asked = self.reply_arrivals.asked(judged, envelope)
                 if opened is not None:
@@ -241,7 +242,8 @@ def forwarded(judged: Judged, envelope: str | None = None) -> bytes:
     """What a server is sent: the message that was judged, without what was shown to us alone, in its envelope."""
     call = judged.call
     if is_message(call):
-        return a2a.forwarded(call, told_hops(judged), envelope)
+        known = judged.known
+        return a2a.forwarded(call, told_hops(judged), envelope, peers_context(call, known.agent, known.things))
     bare = not call.chain and call.tightened is None and call.brought is None
     body = call.body if bare else mcp.without_chain(call.body)
     return body if envelope is None else mcp.with_envelope(body, envelope)

@@ -22,7 +22,6 @@ from citywatch.core.canonical import digest
 from citywatch.core.errors import CitywatchError, Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.bundle import TrustBundle, parse_bundle
 from citywatch.core.identity.elsewhere import Believed, Domains, check_distinct
-from citywatch.core.identity.token import parse_object
 from citywatch.core.log.entry import encode_event
 from citywatch.service.ports import Append, Appended, Clock, Key, NewEntry, Row, Store
 
@@ -199,7 +198,7 @@ class Federation:
             raise Malformed(f"the bundle of `{neighbour.domain}` has no authority that we know")
         row, version = await self._row(neighbour.domain)
         if row is not None and not whatever:
-            _check_newer(row, bundle, text)  # 2
+            _check_newer(row, bundle)  # 2
         others = {name: one.bundle for name, one in self._believed.items()}
         check_distinct(bundle, {"": self._home(), **others})  # 3
         now = self._clock.now_ms()
@@ -259,14 +258,21 @@ class Federation:
             raise Malformed(f"the row of the bundle of `{domain}` cannot be read") from None
 
 
-def _check_newer(row: BundleRow, bundle: TrustBundle, text: bytes) -> None:
-    """# INVARIANT: a sequence never goes back; without sequences the newest look is what there is."""
+def _check_newer(row: BundleRow, bundle: TrustBundle) -> None:
+    """# INVARIANT: a sequence never goes back; without sequences the newest look is what there is.
+
+    What makes two bundles of one sequence is another authority. Spaces, and when to look again, are none: SPIRE's
+    command writes both otherwise than its endpoint.
+    """
     before = row.bundle()
     if bundle.sequence < before.sequence:
         raise Refused(
             Code.CREDENTIAL_UNTRUSTED,
             f"the bundle of `{row.domain}` has the sequence {bundle.sequence}, and {before.sequence} was seen before",
         )
-    # As documents: the one to begin with is a file, which has a line's end that no endpoint sends.
-    if bundle.sequence == before.sequence > 0 and parse_object(text) != parse_object(row.text.encode("utf-8")):
+    if bundle.sequence == before.sequence > 0 and _authorities(bundle) != _authorities(before):
         raise Refused(Code.CREDENTIAL_UNTRUSTED, f"two bundles of `{row.domain}` have the sequence {bundle.sequence}")
+
+
+def _authorities(bundle: TrustBundle) -> tuple[object, ...]:
+    return frozenset(bundle.certificates), bundle.keys, bundle.bound, bundle.envelopes

@@ -37,7 +37,8 @@ from citywatch.core.log.entry import Unknown, decode_event, payload_digest
 from citywatch.core.plan.contract import Plan, begin
 from citywatch.core.plan.narrow import NotAdopted
 from citywatch.core.wire import mcp
-from citywatch.service.contexts import TICKET_ID, held_to
+from citywatch.service.asking import TAGS, TICKET_ID
+from citywatch.service.contexts import held_to
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.handles import refilled
 from citywatch.service.judged import Judged
@@ -64,14 +65,13 @@ from citywatch.service.unknowns import Status, Unknowns
 
 SLICE: Final = 512
 REPLICA: Final = "fold"
-IDLE: Final = frozenset(
+IDLE: Final = TAGS | frozenset(
     "resolved rejected authority_changed credential_issued tool_approved tool_changed offers_dropped started stopped "
     "gap policy_loaded erased label_released grant_rooted grant_withdrawn key_revoked halted resumed "
     "tool_withdrawn quarantined quarantine_lifted program_measured program_started issuer_distrusted bundle_believed "
     "bundle_refused agent_invited".split()
 )
-"""Tags of entries that change nothing which a decision of this fold rests on: pins stand in the entries themselves, and
-a label that a call let down is let down again. By tags: a log may hold entries of a version beside this one."""
+"""Tags of entries that change nothing here: pins stand in the entries, a label that was let down is let down again."""
 ERASED: Final = "its payload was erased, or never kept"
 
 

@@ -16,12 +16,13 @@ from typing import Final
 import msgspec
 
 from citywatch.core import events
+from citywatch.core.approvals.ticket import State, Ticket
 from citywatch.core.call import Allow, Call, Decision, Deny, Direction
 from citywatch.core.enforce.abroad import brought_from_abroad
 from citywatch.core.enforce.admit import DISCLOSED
 from citywatch.core.enforce.carrying import Spread
-from citywatch.core.enforce.context import MAX_ITEMS, Context, Flow, FlowNeed, Ticket, home_of, item_key
-from citywatch.core.enforce.held import FREE, Holding, plan_key
+from citywatch.core.enforce.context import MAX_ITEMS, Context, Flow, FlowNeed, home_of, item_key
+from citywatch.core.enforce.held import FREE, Holding, TaskRow, plan_key, task_key
 from citywatch.core.enforce.needs import Known, needs
 from citywatch.core.enforce.peers import receiver_of, thing_rows
 from citywatch.core.enforce.rules import Rules
@@ -53,6 +54,7 @@ PASSING: Final = frozenset(
         Code.RATE_EXCEEDED,
         Code.RULE_MATCHED,
         Code.PEER_TASK_UNKNOWN,
+        Code.CARD_CHANGED,
         Code.TOOL_CHANGED,
         Code.TOOL_NOT_APPROVED,
         Code.HANDLE_UNKNOWN,
@@ -96,6 +98,7 @@ async def then(store: Store, rules: Rules, index: int, decided: events.Decided, 
         reads=(),
         flow=flow,
         spread=Spread(carriers=decided.carriers),
+        task=await _task(store, call.task),
     )
     authority = standing_of(decided, rules, need.chain, row)
     if row is not None and decided.at < row.vouched_at:
@@ -108,6 +111,13 @@ async def _things(store: Store, call: Call) -> dict[tuple[str, str], str | None]
     keys = thing_rows(call)
     rows = (await store.load(keys, ())).rows if keys else {}
     return {key: msgspec.json.decode(rows[key].value, type=str) if key in rows else None for key in keys}
+
+
+async def _task(store: Store, task: str | None) -> TaskRow | None:
+    """Whose the task was that the call named, and since when: neither changes."""
+    key = task_key(task or "")
+    found = None if task is None else (await store.load((key,), ())).rows.get(key)
+    return None if found is None else msgspec.json.decode(found.value, type=TaskRow)
 
 
 async def _registered(store: Store, agent: str) -> AgentRow | None:
@@ -302,7 +312,7 @@ def _ticket(decided: events.Decided) -> Ticket | None:
         agent=decided.agent,
         server=decided.server,
         tool=decided.name or "",
-        state="approved" if approved else "denied",
+        state=State.APPROVED if approved else State.DENIED,
         asked=decided.at,
         expires=decided.at + 1,
         why="",

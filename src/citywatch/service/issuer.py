@@ -16,7 +16,7 @@ import msgspec
 from citywatch.core import events
 from citywatch.core.enforce.context import Context, carried_over, context_key
 from citywatch.core.errors import Code, Refused, Unavailable
-from citywatch.core.identity.bundle import TrustBundle, format_bundle
+from citywatch.core.identity.bundle import TrustBundle, format_bundle, format_svid_bundle
 from citywatch.core.identity.papers import Introduction, Papers, format_papers
 from citywatch.core.identity.registration import AgentRow, KeyRow, agent_key, format_row, key_key, parse_agent_row
 from citywatch.core.identity.renewal import (
@@ -80,6 +80,10 @@ class Issuer:
     def bundle(self) -> bytes:
         """Whom to believe today, as a SPIFFE bundle. It is public."""
         return format_bundle(msgspec.structs.replace(self._bundle(), envelopes=self._envelopes()))
+
+    def svid_bundle(self) -> bytes:
+        """The same without what SPIRE does not know."""
+        return format_svid_bundle(self._bundle())
 
     def introduction(self, agent: AgentId) -> Introduction:
         """What the agent's program must know beside its key."""

@@ -18,6 +18,7 @@ from citywatch.core.enforce.peers import LISTED, listed_prefix, owner_of
 from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.wire import a2a, enveloped
 from citywatch.core.wire.a2a_list import Filter, page, read_filter
+from citywatch.core.wire.a2a_own import peers_name, renamed
 from citywatch.core.wire.jsonrpc import Request, Response, format_message
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.judged import Judged
@@ -61,7 +62,8 @@ class Listing:
             raise Refused(Code.AGENT_UNKNOWN)
         prefix = listed_prefix(judged.call.server, owner_of(agent))
         rows = await self._enforcer.store.last(LISTED, prefix, MAX_LISTED)
-        return [row_id.rpartition("\n")[2] for row_id, row in rows if asked.context in (None, row.value.decode())]
+        wanted = () if asked.context is None else (asked.context, peers_name(owner_of(agent), asked.context))
+        return [row_id.rpartition("\n")[2] for row_id, row in rows if not wanted or row.value.decode() in wanted]
 
     async def _task(
         self, judged: Judged, name: str, history: int | None, headers: Mapping[str, str]
@@ -78,7 +80,9 @@ class Listing:
             response = self._replies.read(call, answer.body)
         finally:
             await answer.close()
-        a2a.check_reply("GetTask", response)
+        a2a.check_reply("GetTask", response, judged.known.rules.links(call.server))
+        if judged.known.agent is not None:
+            response = renamed(response, owner_of(judged.known.agent))
         if response.result is None:
             return None
         if response.result["id"] != name:

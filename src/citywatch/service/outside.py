@@ -20,7 +20,7 @@ from cryptography import x509
 from citywatch.core import events
 from citywatch.core.canonical import digest
 from citywatch.core.errors import CitywatchError, Code, Malformed, Unavailable
-from citywatch.core.identity.bundle import TrustBundle, format_bundle, parse_bundle
+from citywatch.core.identity.bundle import TrustBundle, format_bundle, parse_token_keys
 from citywatch.core.identity.certificate import parse_authority_certificate
 from citywatch.core.identity.elsewhere import FOR_GOOD
 from citywatch.core.identity.x509 import verify_leaf
@@ -139,7 +139,7 @@ class Outside:
     async def _follow_keys(self) -> None:
         async for bundles in self._identity.token_bundles():
             text = bundles.get(f"spiffe://{self._domain}")
-            found = parse_bundle(text, self._domain).keys if text is not None else {}
+            found = parse_token_keys(text) if text is not None else {}
             await self._believe(keys=found)
             self._here("keys")
 

@@ -112,6 +112,14 @@ class Store(Protocol):
         """Of the rows of a kind whose ids begin so, the last `count`, the last one first."""
         ...
 
+    async def page(self, kind: str, after: str, count: int) -> Sequence[tuple[str, Row]]:
+        """Of the rows of a kind, the first `count` whose ids come after that one, by id."""
+        ...
+
+    async def count(self, kind: str) -> int:
+        """How many rows of a kind there are."""
+        ...
+
     async def sync(self) -> int:
         """Everything committed so far has reached the disk; return how many entries that is."""
         ...
@@ -282,11 +290,11 @@ class Upstream(Protocol):
 
 
 class Recipient(Protocol):
-    """Where one agent takes what is pushed to it: an address in the operator's file, and no other."""
+    """Where one agent takes what is pushed to it: addresses that the operator's file lets it name, and no others."""
 
-    async def push(self, body: bytes, authorization: str, token: str) -> None:
-        """Send one message, with what the agent wants to be shown (empty: nothing). Raises `Unavailable` unless it was
-        taken."""
+    async def push(self, url: str, body: bytes, authorization: str, token: str, *, public: bool) -> None:
+        """Send one message, with what the agent wants to be shown (empty: nothing); with `public`, only if the address
+        leads out of our own network. Raises `Unavailable` unless it was taken."""
         ...
 
     async def close(self) -> None: ...

@@ -1,15 +1,16 @@
 """Push notifications: a peer pushes to us, and what it pushes is a reply that the agent is sent at its own address.
 
     is the configuration ours, and the peer the one we gave it to? → is it about that task, and new? → settle it like
-    a message of a stream → send what is left to the address that the file gives the agent
+    a message of a stream → send what is left where the file lets it go
 
 Decides nothing about permission: the gates decided on the configuration, and on the subscription that it is.
 INVARIANTS
 1. A peer is told our address and a credential made for this one configuration; of both only digests are kept here.
 2. What is pushed is taken once, about one task of one agent; anything else changes nothing.
 3. Nothing is sent to an agent that was not settled and committed, nor after its agent, key or chain was revoked.
-4. It goes to the address in the file as it is now; the message's own is never asked for a connection.
+4. It goes where the file lets the agent's pushes go as it is now, and by a pattern only to public addresses.
 5. A configuration is seen, listed and removed by whom it is for; once it is removed, nothing comes by it.
+6. One by which nothing came for as long as the file says is over: nothing comes by it, and its row goes.
 """
 
 from __future__ import annotations
@@ -25,14 +26,15 @@ from citywatch.core.call import Call, Direction
 from citywatch.core.enforce.peers import listed_prefix, owner_of, thing_key
 from citywatch.core.enforce.settle import Released
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
-from citywatch.core.identity.credential import Credential
 from citywatch.core.wire import a2a, a2a_push
 from citywatch.core.wire.a2a_push import Target
+from citywatch.core.wire.destination import destination_of
 from citywatch.core.wire.jsonrpc import Limits, Request, Response, format_message, parse_json
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.judged import Judged
 from citywatch.service.outward import Outward
 from citywatch.service.ports import Append, Appended, Exhausted, Key, Puts, Recipient, Spend
+from citywatch.service.push_rows import Pushing, index_key, over, parsed, removed, shown
 from citywatch.service.replies import Replies
 from citywatch.service.unhindered import unhindered
 
@@ -43,30 +45,6 @@ MAX_SEEN: Final = 128
 PER_MINUTE: Final = 120
 MAX_CONFLICTS: Final = 3
 _MINUTE_MS: Final = 60_000
-
-
-class Pushing(msgspec.Struct, frozen=True, kw_only=True):
-    """One configuration: for whom, about which task (None until the peer says), and what the peer has to show.
-
-    `name` is the agent's id of it, `ours` the one that the peer has. `subscription` is the call whose replies the
-    pushes are, without its message; `seen` are digests of the last ones, `count` how many there were.
-    """
-
-    server: str
-    agent: str
-    owner: str
-    credential: Credential
-    name: str
-    ours: str
-    url: str
-    target: Target
-    secret: str
-    task: str | None
-    context_task: str | None
-    chain: tuple[str, ...]
-    subscription: Call | None = None
-    seen: tuple[str, ...] = ()
-    count: int = 0
 
 
 class Opened(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +94,7 @@ class Pushes:
             task=task,
             context_task=call.task,
             chain=call.chain,
+            used=self._enforcer.clock.now_ms(),
         )
         key = ("push", _digest(token))
         puts: Puts = ((key, msgspec.json.encode(row)), *(() if task is None else self._indexed(row, key)))
@@ -170,7 +149,7 @@ class Pushes:
         finally:
             if not kept:
                 await unhindered(self._forget(row, opened.key))
-        return _own(call, _shown(row)) if kept else response
+        return _own(call, shown(row)) if kept else response
 
     async def answer(self, judged: Judged, headers: Mapping[str, str]) -> Response:
         """Show, list or remove the agent's own configurations of a task."""
@@ -182,12 +161,12 @@ class Pushes:
         if call.method == a2a_push.LIST:
             if params.get("pageToken"):
                 raise Refused(Code.MALFORMED, "there is one page of configurations, and no token to another")
-            return _own(call, {"configs": [_shown(row) for _, row in found], "nextPageToken": ""})
+            return _own(call, {"configs": [shown(row) for _, row in found], "nextPageToken": ""})
         one = next(((key, row) for key, row in found if row.name == params["id"]), None)
         if call.method == a2a_push.GET:
             if one is None:
                 raise Refused(Code.PEER_TASK_UNKNOWN, "there is no such configuration")
-            return _own(call, _shown(one[1]))
+            return _own(call, shown(one[1]))
         if one is not None:
             await self._forget(one[1], one[0])  # INVARIANT: 5. Before the peer is asked to stop.
             await self._withdraw(judged, headers, one[1])
@@ -212,14 +191,15 @@ class Pushes:
         row, _ = await self._load(key)
         expected = "" if row is None else row.secret
         matches = [hmac.compare_digest(_digest(one), expected) for one in shown]
-        if row is None or not any(matches):
+        if row is None or not any(matches) or self._over(row):  # INVARIANT: 6.
             raise Refused(Code.PUSH_UNKNOWN)
         return key
 
     async def receive(self, key: Key, raw: bytes) -> None:
         """Take one push and send it on. Raises `Malformed`, `Refused` or `Unavailable`; then it was not taken."""
         value, _ = parse_json(raw, self._limits)
-        response, task = a2a_push.pushed(value)
+        row, _ = await self._load(key)
+        response, task = a2a_push.pushed(value, () if row is None else self._enforcer.rules.links(row.server))
         digest = hashlib.sha256(response.body).hexdigest()[:32]
         # What was claimed is settled and told, whether or not the peer waits for it.
         await unhindered(self._taken(key, await self._claim(key, task, digest), response, digest))
@@ -248,10 +228,11 @@ class Pushes:
         """# INVARIANT: 4."""
         name = row.agent.rpartition("/")[2]
         recipient, peer = self._recipients.get(name), judged.known.rules.peers.get(row.server)
-        if recipient is None or peer is None or peer.pushes.get(name) != row.url:
+        place = None if peer is None else destination_of(peer.pushes.get(name, ()), row.url)
+        if recipient is None or place is None:
             raise Refused(Code.PUSH_UNKNOWN)
-        result = msgspec.json.decode(body)["result"]
-        await recipient.push(msgspec.json.encode(result), row.target.authorization, row.target.token)
+        pushed, target = msgspec.json.encode(msgspec.json.decode(body)["result"]), row.target
+        await recipient.push(row.url, pushed, target.authorization, target.token, public=place.public_only)
 
     async def _claim(self, key: Key, task: str, digest: str) -> Pushing:
         """Write down that this push came, before anything is done with it. # INVARIANT: 2."""
@@ -263,7 +244,8 @@ class Pushes:
                 await self._bind(row, key, version, task)
                 continue
             taken = msgspec.structs.replace(row, seen=(*row.seen, digest)[-MAX_SEEN:], count=row.count + 1)
-            window = self._enforcer.clock.now_ms() // _MINUTE_MS
+            now = self._enforcer.clock.now_ms()
+            taken, window = msgspec.structs.replace(taken, used=now), now // _MINUTE_MS
             done = await self._enforcer.store.append(
                 Append(
                     reads=((key, version),),
@@ -346,34 +328,24 @@ class Pushes:
         rows = await self._enforcer.store.last("pushes", f"{listed_prefix(server, owner)}{task}\n", MAX_CONFIGS)
         keys = [("push", row.value.decode()) for _, row in rows]
         loaded = await self._enforcer.store.load(keys, ())
-        return [(key, _parsed(loaded.rows[key].value)) for key in reversed(keys) if key in loaded.rows]
+        found = [(key, parsed(loaded.rows[key].value)) for key in reversed(keys) if key in loaded.rows]
+        return [(key, row) for key, row in found if not self._over(row)]
+
+    def _over(self, row: Pushing) -> bool:
+        return over(row.used, self._enforcer.clock.now_ms(), self._enforcer.rules.push_memory_ms)
 
     def _indexed(self, row: Pushing, key: Key) -> Puts:
-        return ((_index(row), key[1].encode()),)
+        return ((index_key(row), key[1].encode()),)
 
     async def _forget(self, row: Pushing, key: Key) -> None:
-        puts: Puts = ((key, None), *(() if row.task is None else ((_index(row), None),)))
-        await self._enforcer.store.append(Append(puts=puts, sync=True))
+        await self._enforcer.store.append(Append(puts=removed(row, key), sync=True))
 
     async def _load(self, key: Key) -> tuple[Pushing | None, int]:
         row = (await self._enforcer.store.load((key,), ())).rows.get(key)
-        return (None, 0) if row is None else (_parsed(row.value), row.version)
+        return (None, 0) if row is None else (parsed(row.value), row.version)
 
     def _drawn(self) -> str:
         return (self._enforcer.chance.salt() + self._enforcer.chance.salt()).hex()
-
-
-def _index(row: Pushing) -> Key:
-    return ("pushes", f"{listed_prefix(row.server, row.owner)}{row.task}\n{row.name}")
-
-
-def _parsed(value: bytes) -> Pushing:
-    return msgspec.json.decode(value, type=Pushing)
-
-
-def _shown(row: Pushing) -> dict[str, Any]:
-    """A configuration as its agent sees it again: its secrets went where they are for."""
-    return {"taskId": row.task, "id": row.name, "url": row.url}
 
 
 def _own(call: Call, result: dict[str, Any]) -> Response:

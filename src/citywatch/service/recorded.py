@@ -103,10 +103,14 @@ def known_then(one: events.Decided, call: Call, known: Known) -> Known:
     )
 
 
+SOMEBODY: Final = "somebody"
+"""Whose what an agent may not go on with is, where an entry does not say."""
+
+
 def things_of(one: events.Decided, call: Call, agent: AgentRow | None) -> Mapping[Key, str | None]:
     """Whose the tasks and conversations were that a message goes on with: its sender's, or the entry says otherwise."""
     if agent is None or one.code == Code.PEER_TASK_UNKNOWN:
-        return {}
+        return dict.fromkeys(thing_rows(call), SOMEBODY)
     return {key: owner_of(agent) for key in thing_rows(call)}
 
 

@@ -9,13 +9,16 @@ Decides nothing; `enforcer` commits it. INVARIANTS
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from citywatch.core.call import Call, Direction
 from citywatch.core.content.model import Model
 from citywatch.core.enforce.needs import Known, Needs, OpenCall, is_synced, lost_key, open_key
 from citywatch.service import entries, memories
-from citywatch.service.contexts import asking, flowing
+from citywatch.service.asking import asking, using
+from citywatch.service.contexts import flowing
 from citywatch.service.judged import Judged
 from citywatch.service.ports import Append, Loaded, NewEntry, Payload, Puts, Reads, Spend
 from citywatch.service.trees import reaching
@@ -29,12 +32,16 @@ def recording(
     puts: Puts,
     opening: Reads,
     *,
-    salt: bytes,
     replica: str,
     model: Model | None,
+    draw: Callable[[], bytes],
 ) -> Append:
-    """The one transaction of a decision: its entry, what it was read from, what it spends, what it changes."""
+    """The one transaction of a decision: its entry, what it was read from, what it spends, what it changes.
+
+    `draw` gives 16 bytes of chance: the payload's salt, and what a ticket needs that is opened.
+    """
     call, known, allowed = judged.call, judged.known, judged.allowed
+    salt = draw()
     observing = allowed and known.rules.observe
     unheard = not allowed and call.direction is Direction.TO_AGENT
     entry = entries.decided(
@@ -48,11 +55,16 @@ def recording(
         now=now,
         observing=observing,
     )
+    if allowed:
+        asked = using(need.flow, known.flow, judged.found, call, now, replica)
+    else:
+        asked = asking(call, need.flow, known.flow, judged.decision, known.rules, now, draw, replica)
     return Append(
         # What a server says and nobody hears costs it nothing, and would fill our disk: its digest has to do.
         entries=(
             NewEntry(entry, None if unheard else Payload(salt, call.body)),
             *entries.let_down(call, judged.found, replica=replica, now=now),
+            *asked.entries,
         ),
         reads=(*known.reads, *opening) if allowed else known.reads,
         spends=tuple(Spend(b.key, b.window, b.limit, observing or not allowed) for b in need.budgets),
@@ -63,9 +75,10 @@ def recording(
             *flowing(call, need.flow, known.flow, judged.found, loaded, now, model),
             *memories.of_call(call, need, known, now),
             *reaching(call, known, now),
+            *asked.puts,
         )
         if allowed
-        else (*_carrying(known), *asking(call, need.flow, known.flow, judged.decision, now)),
+        else (*_carrying(known), *asked.puts),
         sync=allowed and is_synced(known.rules, call),
     )
 

@@ -21,6 +21,7 @@ from citywatch.core.enforce.peers import is_message, listed_key, owner_of, thing
 from citywatch.core.enforce.settle import Released, Withheld
 from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.wire import a2a, jsonrpc, mcp
+from citywatch.core.wire.a2a_own import renamed
 from citywatch.core.wire.jsonrpc import Limits, Request, Response
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.judged import Judged
@@ -143,6 +144,8 @@ class Replies:
         `known` are the places in it where something ends that began in the stream before it.
         """
         puts = await self._given(judged, response)
+        if judged.known.agent is not None:
+            response = renamed(response, owner_of(judged.known.agent))
         return await self._enforcer.settle(judged, response, index, puts, known=known, told=told)
 
     async def given(self, judged: Judged, settled: Released | Withheld, index: int) -> bytes:
@@ -157,12 +160,14 @@ class Replies:
         # INVARIANT: what was given to somebody stays theirs: a peer that repeats an id to another gives nothing away.
         """
         call, agent = judged.call, judged.known.agent
+        if agent is None or not a2a.gives(response):
+            return ()
         try:
-            a2a.check_reply(call.method, response)
+            a2a.check_reply(call.method, response, judged.known.rules.links(call.server))
         except Malformed:
             return ()  # `settle` says so
         named = [one for one in a2a.given(response) if one not in call.things]
-        if agent is None or not named:
+        if not named:
             return ()
         loaded = await self._enforcer.store.load([thing_key(call.server, *one) for one in named], ())
         fresh = [one for one in named if thing_key(call.server, *one) not in loaded.rows]

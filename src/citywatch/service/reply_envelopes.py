@@ -43,7 +43,7 @@ from citywatch.core.wire import a2a, enveloped, mcp
 from citywatch.core.wire.jsonrpc import FROM_SERVER, Response, format_message, parse_message
 from citywatch.service.authority import p256
 from citywatch.service.enforcer import Enforcer
-from citywatch.service.envelopes import Keys, beside, digest_of, envelope_key, held, params_of, signed
+from citywatch.service.envelopes import Keys, beside, digest_of, envelope_key, going_out, held, params_of, signed
 from citywatch.service.judged import Judged
 from citywatch.service.messages import spend
 from citywatch.service.ports import Signer
@@ -87,7 +87,7 @@ class ReplyEnvelopes:
                 chain=None if chain is None else chain.hashes[-1],
                 hops=min(told_hops(judged) or 0, MAX_HOPS),
                 trace=as_trace(beside(params).get("traceparent")),
-                reply=ReplyTo(asked_by(judged, shown), number),
+                reply=ReplyTo(_asked_by(judged, shown), number),
             )
             told = enveloped.put_in(bare, signed(one, self._signer, self._kid, REPLY_TYPE), spoken=spoken)
         except Malformed:
@@ -127,7 +127,9 @@ class ReplyArrivals:
 
     def asked(self, judged: Judged, envelope: str | None) -> str | None:
         """What names the request that goes out, where its reply can come in an envelope."""
-        return asked_by(judged, envelope) if judged.call.server in self._answerers else None
+        if judged.call.server not in self._answerers:
+            return None
+        return digest_of(judged.call.method, going_out(judged)) if envelope is None else request_digest(envelope)
 
     async def told(self, judged: Judged, response: Response, number: int, asked: str | None) -> Told | None:
         """What that domain's gateway says of a reply, once; None where nobody has to say anything of it."""
@@ -151,8 +153,8 @@ class ReplyArrivals:
         return Told(found.envelope.issuer, found.envelope.sender, found.envelope.label)
 
 
-def asked_by(judged: Judged, envelope: object) -> str:
-    """What names a request, for its reply: the envelope that it is in, else its own digest."""
+def _asked_by(judged: Judged, envelope: object) -> str:
+    """What names a request that came: the envelope that it came in, else its own digest."""
     if isinstance(envelope, str):
         return request_digest(envelope)
     return digest_of(judged.call.method, params_of(judged.call.body))

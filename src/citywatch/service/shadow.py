@@ -34,6 +34,12 @@ class ShadowRows:
     async def last(self, kind: str, prefix: str, count: int) -> Sequence[tuple[str, Row]]:
         return await self._rows.last(kind, prefix, count)
 
+    async def page(self, kind: str, after: str, count: int) -> Sequence[tuple[str, Row]]:
+        return await self._rows.page(kind, after, count)
+
+    async def count(self, kind: str) -> int:
+        return await self._rows.count(kind)
+
     async def sync(self) -> int:
         return await self._rows.sync()
 

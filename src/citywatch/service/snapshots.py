@@ -32,6 +32,7 @@ from citywatch.core.enforce.needs import (
     Sessions,
     agent_key,
     agent_name,
+    card_rows,
     lost_key,
     read_lost,
     session_key,
@@ -39,11 +40,12 @@ from citywatch.core.enforce.needs import (
 )
 from citywatch.core.enforce.offers import Offers
 from citywatch.core.enforce.past import Event, task_rows
-from citywatch.core.enforce.peers import THING, receiver_of, thing_rows
+from citywatch.core.enforce.peers import THING, is_message, receiver_of, thing_rows
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.trees import REACHED, Reached, reached_rows
 from citywatch.core.identity.registration import AgentRow
 from citywatch.core.plan.temporal import Memory
+from citywatch.core.wire import a2a_card
 from citywatch.service.contexts import Contexts, from_abroad
 from citywatch.service.ports import Loaded, Puts, Reads, Store
 
@@ -107,6 +109,8 @@ class Snapshots:
             taken=taken or (need.asked is not None and need.asked in loaded.rows),
             used=loaded.used,
             things={key: self.decode(key, loaded) for key in thing_rows(call)},
+            card=self.decode(card_rows(call)[0], loaded) if is_message(call) else None,
+            offers_pushes=not is_message(call) or self._offers_pushes(call, loaded),
             reached={key: self.decode(key, loaded) for key in reached_rows(call, rules)},
             hearer=self._hearer(call, rules, loaded),
             reads=(*versions_of(need.rows, loaded), *read),
@@ -122,6 +126,12 @@ class Snapshots:
             hops={key: self.decode(key, loaded) for key in rows if key[0] == "agent"},
             withdrawn=frozenset(key[1] for key in rows if key[0] == WITHDRAWN and key in loaded.rows),
         )
+
+    def _offers_pushes(self, call: Call, loaded: Loaded) -> bool:
+        """Whether the approved card of a peer says so, where a call asks; where nobody approved one, the peer says."""
+        _, *more = card_rows(call)
+        card = self.decode(more[0], loaded) if more else None
+        return card is None or a2a_card.pushes(card)
 
     async def hearer(self, call: Call, rules: Rules) -> tuple[AgentRow | None, Reads]:
         """The agent of ours that a call is spoken to, as it is registered now, and what that was read from."""
@@ -200,4 +210,5 @@ class Snapshots:
 
 def versions_of(keys: Sequence[Key], loaded: Loaded) -> Reads:
     """Each key with the version that was loaded; 0 where there is no such row."""
-    return tuple((key, 0 if (row := loaded.rows.get(key)) is None else row.version) for key in keys)
+    rows = loaded.rows
+    return tuple([(key, rows[key].version if key in rows else 0) for key in keys])

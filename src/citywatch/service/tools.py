@@ -12,11 +12,12 @@ from typing import Any
 import msgspec
 
 from citywatch.core import events
-from citywatch.core.enforce.needs import Key, Pin, pin_key
-from citywatch.core.enforce.offers import Offers, definition_key, offer_name, offers_key
+from citywatch.core.enforce.needs import CARD, Key, Pin, definition_key, pin_key
+from citywatch.core.enforce.offers import Offers, offer_name, offers_key
 from citywatch.core.enforce.pinning import Standing, definition_bytes, definition_digest, difference
 from citywatch.core.errors import Code, Malformed, Unavailable
 from citywatch.core.log.entry import encode_event
+from citywatch.core.wire import a2a_card
 from citywatch.core.wire.mcp import Definition
 from citywatch.service.ports import Append, Appended, Clock, NewEntry, Store
 from citywatch.service.watch import NOTICED
@@ -69,7 +70,7 @@ def compare(server: str, offered: Sequence[Definition], approved: Sequence[Appro
         digest = definition_digest(definition_bytes(one.value))
         standing = Standing.NEW
         if before is not None:
-            same = before.pin.digest == digest and before.pin.offered is None
+            same = (before.pin.digest == digest or _says_the_same(one, before)) and before.pin.offered is None
             standing = Standing.APPROVED if same else Standing.CHANGED
         compared.append(
             Compared(
@@ -84,6 +85,11 @@ def compare(server: str, offered: Sequence[Definition], approved: Sequence[Appro
             )
         )
     return compared
+
+
+def _says_the_same(one: Definition, before: Approved) -> bool:
+    """A card that an earlier version approved with its author's signature, under whatever signature it is now."""
+    return one.kind == CARD and a2a_card.content(before.definition) == one.value
 
 
 async def approve(store: Store, clock: Clock, replica: str, chosen: Sequence[Compared], by: str) -> int:

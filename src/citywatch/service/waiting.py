@@ -34,8 +34,6 @@ class Waiting:
         stored = (await self._store.load((key,), ())).rows.get(key)
         check_standing(credential.agent, credential.key, None if stored is None else parse_agent_row(stored.value))
         found = await find_ticket(self._store, name)
-        if found is None or found[2].agent != credential.agent:  # INVARIANT: an agent's own
+        if found is None or found.ticket.agent != credential.agent:  # INVARIANT: an agent's own
             raise Malformed("the agent has no such ticket")
-        ticket = found[2]
-        over = ticket.state == "pending" and now >= ticket.expires
-        return "expired" if over else ticket.state, ticket.expires
+        return found.ticket.by_now(now).value, found.ticket.expires

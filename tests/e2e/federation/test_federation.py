@@ -196,6 +196,9 @@ def test_anybody_reads_our_bundle_and_other_libraries_understand_it(world: World
     assert JwtBundle.parse(domain, json.dumps(tokens).encode()).get_jwt_authority(next(iter(bundle.keys)))
     theirs = X509Bundle.parse_raw(domain, bundle.certificates[0].public_bytes(Encoding.DER))
     assert len(theirs.x509_authorities) == 1
+    plain = httpx2.get(f"{url}/svid", verify=world.home.city.trust())
+    assert {key["use"] for key in plain.json()["keys"]} == {"x509-svid", "jwt-svid"}
+    assert parse_bundle(plain.content, OURS).keys == bundle.keys
 
 
 def _steps(land: Land, times: int) -> None:

@@ -1,5 +1,6 @@
-"""The issuer outside, for tests: our own Workload API over the state folder of another city, because no SPIRE is to be
-had here. Gives the agent `gate` its papers on a Unix socket, and writes tokens of others where it is asked to.
+"""The issuer outside, for tests: our own Workload API over the state folder of another city, because SPIRE is a
+program of another language. Gives the agent `gate` its papers on a Unix socket, and writes tokens of others where it is
+asked to.
 
     stand_in.py CONFIG SOCKET TOKENS
 """

@@ -1,7 +1,7 @@
 """A gateway whose papers another authority issues: followed through its rotations, and missed without harm for a while.
 
-The other authority is a second city of ours behind our own Workload API: no SPIRE binary is to be had here. What it
-speaks is what PyPI's `spiffe` reads from it in `tests/e2e/workload`.
+The other authority is a second city of ours behind our own Workload API, which is what a test can start anywhere. What
+it speaks is what PyPI's `spiffe` reads from it in `tests/e2e/workload`; what a real SPIRE says is in `tests/vectors`.
 """
 
 from __future__ import annotations

@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citywatch.adapters.memory import MemoryStore
+from citywatch.core.approvals.ticket import State, Ticket, ticket_key
 from citywatch.core.call import Allow
-from citywatch.core.enforce.context import Context, Flow, FlowNeed, Ticket, context_key, ticket_key, written_key
+from citywatch.core.enforce.context import Context, Flow, FlowNeed, context_key, written_key
 from citywatch.core.flow.history import History
 from citywatch.core.flow.item import Item, read_prompt
 from citywatch.core.label import BOTTOM, TOP, Label, is_above, join, join_all
+from citywatch.service.asking import NOTHING, using
 from citywatch.service.contexts import Contexts, add_item, flowing, label_of, taint_written
 from citywatch.service.ports import Append, Loaded
 from tests.unit.core.enforce.test_arguments import call
@@ -95,6 +97,33 @@ async def test_two_readers_at_once_add_no_item_twice() -> None:
     assert [prompt.item for prompt in one.history.prompts] == [0, 1]
 
 
+async def test_what_was_just_written_is_in_the_history_as_it_would_be_read_and_once() -> None:
+    store = MemoryStore()
+    first = await put(store, Context(), item("one"))
+    contexts = Contexts(store)
+    await contexts.flow(FlowNeed(context=KEY), await store.load((KEY,), ()))
+    added = item("two 1200 EUR", Label(frozenset(("outside:mail/read",)), frozenset(("alice",))))
+    await put(store, first, added)
+    contexts.remember(KEY, first, added)
+    contexts.remember(KEY, first, added)  # another reader had it by then
+    kept = (await contexts.flow(FlowNeed(context=KEY), await store.load((KEY,), ()))).history
+    anew = (await Contexts(store).flow(FlowNeed(context=KEY), await store.load((KEY,), ()))).history
+    assert kept.items == anew.items == [item("one"), added]
+    assert [kept.over(number) for number in range(3)] == [anew.over(number) for number in range(3)]
+
+
+async def test_of_what_another_wrote_before_nothing_is_passed_over() -> None:
+    store = MemoryStore()
+    first = await put(store, Context(), item("one"))
+    contexts = Contexts(store)
+    await contexts.flow(FlowNeed(context=KEY), await store.load((KEY,), ()))
+    second = await put(store, first, item("by another process"))
+    await put(store, second, item("three"))
+    contexts.remember(KEY, second, item("three"))
+    flow = await contexts.flow(FlowNeed(context=KEY), await store.load((KEY,), ()))
+    assert [one.text for one in flow.history.items] == ["one", "by another process", "three"]
+
+
 async def test_what_an_act_brings_to_an_object_is_joined_to_what_was_there() -> None:
     store, row = MemoryStore(), written_key("bank", "7")
     mail = Label(frozenset(("outside:mail/inbox",)), None)
@@ -111,13 +140,15 @@ async def test_what_an_act_brings_to_an_object_is_joined_to_what_was_there() -> 
 
 def test_a_ticket_is_used_up_by_the_call_that_it_lets_through() -> None:
     ticket = Ticket(
-        id="t", agent="a", server="s", tool="x", state="approved", asked=0, expires=9, why="", call="c", by="alice"
+        id="t", agent="a", server="s", tool="x", state=State.APPROVED, asked=0, expires=9, why="", call="c", by="alice"
     )
     need = FlowNeed(context=KEY, ticket=ticket_key("l"))
     flow = Flow(context=Context(), history=History(), ticket=ticket)
-    ((key, row),) = flowing(call(), need, flow, Allow(("p",)), Loaded({}, {}), 1)
-    assert key == ticket_key("l")
-    assert row is not None
-    assert msgspec.json.decode(row, type=Ticket).state == "used"
+    for sources, state in ((("ticket t by alice",), State.USED), (("clean",), State.SUPERSEDED)):
+        asked = using(need, flow, Allow(("p",), sources), call(), 1, "r")
+        rows = dict(asked.puts)
+        assert msgspec.json.decode(rows[ticket_key("l")] or b"", type=Ticket).state is state
+        assert len(asked.entries) == 1
+    assert using(need, flow, Allow(("p",), ("ticket t by alice",)), call(), 9, "r") == NOTHING
     assert flowing(call(), None, None, Allow(("p",)), Loaded({}, {}), 1) == ()
     assert label_of(Loaded({}, {}), KEY) == BOTTOM

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import msgspec
@@ -16,8 +17,9 @@ from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.bundle import TrustBundle, format_bundle
 from citywatch.core.identity.elsewhere import verify_certificate
 from citywatch.core.log.entry import decode_event
+from citywatch.core.signature import format_jwk
 from citywatch.service.federation import Federation, Neighbour, bundle_key
-from tests.unit.core.identity.forgery import HOUR, NOW, World, authority_certificate, certificate, draw
+from tests.unit.core.identity.forgery import HOUR, NOW, World, authority_certificate, certificate, draw, public
 
 PARTNER, RIVAL = "partner.example", "rival.example"
 ROUTER, HERE = "spiffe://partner.example/router", "spiffe://partner.example/agent/router"
@@ -146,6 +148,24 @@ async def test_one_sequence_is_one_bundle() -> None:
     await town.look()
     assert "two bundles" in str(await town.look())
     assert town.federation.bundles()[PARTNER].certificates[0].subject.rfc4514_string() == "CN=partner authority"
+
+
+async def test_when_to_look_again_and_spaces_make_no_other_bundle() -> None:
+    """SPIRE's command, which gives the first file, writes both otherwise than its endpoint does."""
+    said = json.dumps(json.loads(FIRST) | {"spiffe_refresh_hint": 7}, indent=2).encode()
+    town = Town(Told(FIRST, said))
+    await town.look()
+    assert await town.look() is None
+    assert town.federation.bundles()[PARTNER].refresh_hint == 7
+
+
+@pytest.mark.parametrize("use", ["jwt-svid", "wit-svid", "citywatch-envelope"])
+async def test_one_sequence_has_the_same_keys_of_every_kind(use: str) -> None:
+    other = json.loads(FIRST)
+    other["keys"].append({"use": use, "kid": "new", **format_jwk(public(draw()))})
+    town = Town(Told(FIRST, json.dumps(other).encode()))
+    await town.look()
+    assert "two bundles" in str(await town.look())
 
 
 async def test_without_sequences_the_newest_look_is_what_there_is() -> None:

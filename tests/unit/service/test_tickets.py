@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from citywatch.adapters.memory import MemoryClock, MemoryStore
-from citywatch.core.enforce.context import Ticket, ticket_id_key, ticket_key
+from citywatch.core.approvals.ticket import State, Ticket, rows_of, ticket_id_key
 from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.events import TicketAnswered
 from citywatch.core.log.entry import decode_event
@@ -25,12 +25,12 @@ class Desk:
         self.store, self.clock = MemoryStore(), MemoryClock()
         self.tickets = Tickets(store=self.store, clock=self.clock, replica="r1")
 
-    async def open(self, name: str = "t1", likeness: str = "l1", state: str = "pending") -> Desk:
+    async def open(self, name: str = "t1", likeness: str = "l1", state: State = State.PENDING) -> Desk:
         now = self.clock.now_ms()
         ticket = Ticket(
             id=name, agent="a", server="s", tool="x", state=state, asked=now, expires=now + HOUR, why="w", call="c"
         )
-        await self.store.append(Append(puts=((ticket_key(likeness), msgspec.json.encode(ticket)),)))
+        await self.store.append(Append(puts=rows_of(ticket, likeness, None, now)))
         return self
 
     async def answers(self) -> list[TicketAnswered]:
@@ -54,8 +54,8 @@ async def test_an_answer_is_given_once_and_stands_in_the_log() -> None:
     assert (event.call, event.answer, event.by, event.reason) == ("c", "approved", "alice", "I know them")
 
 
-@pytest.mark.parametrize("state", ["approved", "denied", "used"])
-async def test_what_is_not_pending_cannot_be_answered(state: str) -> None:
+@pytest.mark.parametrize("state", [State.APPROVED, State.DENIED, State.USED])
+async def test_what_is_not_pending_cannot_be_answered(state: State) -> None:
     desk = await Desk().open(state=state)
     assert f"is {state}" in await refused(desk)
     assert not await desk.answers()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import msgspec
@@ -21,6 +20,7 @@ from citywatch.adapters.gateway.anteroom import Anteroom
 from citywatch.adapters.gateway.door import Door
 from citywatch.adapters.gateway.event import format_event
 from citywatch.adapters.gateway.protocol import Peer
+from citywatch.adapters.gateway.reading import Receive, TooSlow, read_all, read_body
 from citywatch.adapters.gateway.shares import Shares
 from citywatch.adapters.gateway.writing import JSON, Send, write
 from citywatch.core.call import Call, Direction
@@ -37,7 +37,6 @@ from citywatch.service.replies import Outcome
 from citywatch.service.streams import LISTEN
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Route = Callable[[bytes], Awaitable[tuple[int, str, bytes]]]
 ProvenRoute = Callable[[Credential, bytes], Awaitable[tuple[int, str, bytes]]]
 
@@ -45,10 +44,6 @@ UNPROVEN_BODY = MAX_REQUEST_BYTES
 """The largest body that is taken from a peer without papers: a renewal's."""
 UNPROVEN_PLACES = 64
 PLACES_OF_AN_AGENT = 8
-
-
-class _TooSlow(Exception):
-    """A body did not arrive in its time."""
 
 
 class Gateway:
@@ -103,8 +98,9 @@ class Gateway:
         peer.task = asyncio.current_task()
         try:
             await self._route(scope, receive, send, peer)
-        except _TooSlow:
-            await write(send, 408, b'{"error":"the body took too long"}', JSON, [(b"connection", b"close")])
+        except TooSlow:
+            extra = [(b"connection", b"close")]
+            await write(send, 408, b'{"error":"the body took too long"}', JSON, extra)
         except asyncio.CancelledError:
             # The caller went away, or we are stopping; whatever was forwarded has been closed in the log.
             return
@@ -136,7 +132,7 @@ class Gateway:
         try:
             body = b""
             if scope["method"] == "POST":
-                body = await self._body(receive, UNPROVEN_BODY, self.anteroom.place(self.body_time))
+                body = await read_body(receive, UNPROVEN_BODY, self.anteroom.place(self.body_time))
             status, media, reply = await route(body)
         except (Malformed, Refused, Unavailable) as failure:
             await self._turn_away(send, failure, None, peer, "", said_by=_status(failure))
@@ -152,7 +148,7 @@ class Gateway:
             body = b""
             with self.shares.place(approach.agent):
                 if scope["method"] == "POST":
-                    body = await self._body(receive, self.limits.size, asyncio.timeout(self.body_time))
+                    body = await read_all(receive, peer, self.limits.size, self.body_time)
                 status, media, reply = await route(await approach.enter(body), body)
         except (Malformed, Refused, Unavailable) as failure:
             worded = token_request.turned_away if scope["path"] == TOKEN_PATH else mcp.turned_away
@@ -190,7 +186,7 @@ class Gateway:
                 raise Refused(Code.SERVER_UNKNOWN, f"`{server[:80]}` is not a configured server")
             method = scope["method"]
             if method == "POST":
-                raw = await self._body(receive, self.limits.size, asyncio.timeout(self.body_time))
+                raw = await read_all(receive, peer, self.limits.size, self.body_time)
                 credential = await approach.enter(raw)
                 message = jsonrpc.parse_message(raw, self.limits)
                 outcome = await self._post(server, scope["headers"], message, credential)
@@ -203,7 +199,7 @@ class Gateway:
         except (Malformed, Refused, Unavailable) as failure:
             await self._turn_away(send, failure, message, peer, server)
             return
-        await self._deliver(send, receive, outcome)
+        await self._deliver(send, peer, outcome)
 
     # -- A2A ---------------------------------------------------------------------------------------------------------
 
@@ -226,7 +222,7 @@ class Gateway:
                 return
             raw = b""
             if asked.verb == "POST":
-                raw = await self._body(receive, self.limits.size, asyncio.timeout(self.body_time))
+                raw = await read_all(receive, peer, self.limits.size, self.body_time)
             credential = await approach.enter(raw)
             outcome = await peers.said(self.exchange, asked, asked.read(raw, self.limits), credential)
         except (Malformed, Refused, Unavailable) as failure:
@@ -234,7 +230,7 @@ class Gateway:
                 send, failure, asked.message, peer, asked.peer, worded=asked.turned_away, statuses=asked.status
             )
             return
-        await self._deliver(send, receive, outcome, asked.media(outcome.status))
+        await self._deliver(send, peer, outcome, asked.media(outcome.status))
 
     async def _push(self, pushed: peers.Pushed, scope: Scope, receive: Receive, send: Send, peer: Peer) -> None:
         """What a peer pushes: it has no papers of ours, but the address and the secret of one configuration."""
@@ -242,7 +238,7 @@ class Gateway:
             if (why := self.closed()) is not None:
                 raise why
             take = await pushed(*peers.shown(scope["method"], scope["path"], scope["headers"]))
-            await take(await self._body(receive, self.limits.size, self.anteroom.place(self.body_time)))
+            await take(await read_body(receive, self.limits.size, self.anteroom.place(self.body_time)))
         except (Malformed, Refused, Unavailable) as failure:
             await self._turn_away(send, failure, None, peer, "", worded=peers.push_refused, statuses=peers.push_status)
             return
@@ -318,31 +314,14 @@ class Gateway:
             brought=brought,
         )
 
-    async def _body(self, receive: Receive, most: int, place: AbstractAsyncContextManager[object]) -> bytes:
-        """The whole body within its bounds; the usual one arrives in a single event. `place` ends in `TimeoutError`."""
-        body, more = bytearray(), True  # growing in place: kept in pieces of a byte it would be forty times as large
-        try:
-            async with place:
-                while more:
-                    event = await receive()
-                    if event["type"] == "http.disconnect":
-                        raise Malformed("the body ended early")
-                    chunk, more = event.get("body", b""), event.get("more_body", False)
-                    if len(body) + len(chunk) > most:
-                        raise Malformed(f"the body is larger than {most} bytes")
-                    if not (body or more):
-                        return bytes(chunk)
-                    body += chunk
-        except TimeoutError:
-            raise _TooSlow from None
-        return bytes(body)
-
     # -- writing back ------------------------------------------------------------------------------------------------
 
-    async def _deliver(self, send: Send, receive: Receive, outcome: Outcome, media: bytes = JSON) -> None:
+    async def _deliver(self, send: Send, peer: Peer, outcome: Outcome, media: bytes = JSON) -> None:
         extra = [] if outcome.session is None else [(b"mcp-session-id", outcome.session.encode())]
         extra += [(b"retry-after", b"%d" % outcome.retry_s)] if outcome.retry_s else []
         if outcome.stream is None:
+            if outcome.body and not extra and peer.answer(outcome.status, media, outcome.body):
+                return
             await write(send, outcome.status, outcome.body, media if outcome.body else None, extra)
             return
         headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store"), *extra]

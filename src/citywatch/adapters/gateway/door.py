@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from citywatch.adapters.gateway.protocol import Peer
+from citywatch.adapters.gateway.secure import Chain
 from citywatch.core.errors import Code, Refused
 from citywatch.core.identity.credential import Credential
 from citywatch.core.identity.elsewhere import Domains, verify_bound, verify_certificate, verify_token
@@ -101,7 +102,7 @@ class Door:
                     raise Refused(Code.CREDENTIAL_MALFORMED, "two Authorization headers")
                 shown = value
         by_token = None if shown is None else self._token(shown, peer)
-        by_certificate = None if peer.certificate is None else self._certificate(peer.certificate)
+        by_certificate = None if not peer.chain else self._certificate(peer.chain)
         if by_certificate is None:
             return by_token
         if by_token is not None:
@@ -120,8 +121,9 @@ class Door:
         peer.proved = (shown, self._generation, credential)
         return credential
 
-    def _certificate(self, der: bytes) -> Credential:
-        return self._once(self._remembered, der, lambda: verify_certificate([der], self._domains()))
+    def _certificate(self, chain: Chain) -> Credential:
+        """All of it is remembered, not the leaf alone: what is above decides until when it is good, and whether."""
+        return self._once(self._remembered, b"".join(chain), lambda: verify_certificate(chain, self._domains()))
 
     @staticmethod
     def _once(remembered: dict[bytes, _Verified], shown: bytes, check: Callable[[], _Verified]) -> _Verified:

@@ -153,7 +153,22 @@ async def said(exchange: Exchange, asked: Asked, message: Message, credential: C
         type=reading.type,
         asserted=asserted,
     )
-    return asked.told(await exchange.request(call, credential, {"a2a-version": a2a.VERSION}, target))
+    told = {"a2a-version": a2a.VERSION}
+    if extensions := _activated(exchange, asked):
+        told["a2a-extensions"] = extensions
+    return asked.told(await exchange.request(call, credential, told, target))
+
+
+def _activated(exchange: Exchange, asked: Asked) -> str:
+    """The extensions that the sender asks for, of those that the file names for this peer: any other word in that
+    header would be one that nobody judged."""
+    peer = exchange.enforcer.rules.peers.get(asked.peer)
+    offered = () if peer is None else peer.extensions
+    if not offered:
+        return ""
+    said = b",".join(value for name, value in asked.headers if name == b"a2a-extensions").decode("latin-1")
+    wanted = {one.strip() for one in said.split(",")}
+    return ", ".join(one for one in offered if one in wanted)
 
 
 def _is_json(raw: bytes, limits: Limits) -> bool:

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import httptools
 import msgspec
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from citywatch.adapters.gateway.room import Room
+from citywatch.adapters.gateway.secure import CHAIN, Chain
 
 _READ = 256 * 1024
 
@@ -36,14 +38,28 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     probe_time: int = 20
 
 
+Answer = Callable[[int, bytes, bytes], bool]
+"""Takes a status, the media type and a body, which is not empty."""
+
+
+def _unanswered(status: int, media: bytes, body: bytes) -> bool:
+    """Without a connection of ours an answer goes by way of ASGI."""
+    return False
+
+
 class Peer:
-    """What is known of one connection: its certificate, the credential it proved, the request in progress."""
+    """What is known of one connection: its certificates, the credential it proved, the request in progress.
 
-    __slots__ = ("address", "certificate", "proved", "task")
+    `whole`: all of that request is here. `answer` sends a whole response to it at once, or says that it did not.
+    """
 
-    def __init__(self, address: str, certificate: bytes | None) -> None:
+    __slots__ = ("address", "answer", "chain", "proved", "task", "whole")
+
+    def __init__(self, address: str, chain: Chain = (), answer: Answer | None = None) -> None:
         self.address = address
-        self.certificate = certificate
+        self.chain = chain
+        self.answer = answer or _unanswered
+        self.whole = False
         self.proved: tuple[bytes, int, Any] | None = None
         self.task: asyncio.Task[Any] | None = None
 
@@ -65,6 +81,14 @@ class Corked:
         if not self._waiting:
             self._loop.call_soon(self._flush)
         self._waiting.append(data)
+
+    def write_now(self, data: bytes) -> None:
+        """Behind what waits, without waiting for more."""
+        if self._waiting:
+            self._waiting.append(data)
+            self._flush()
+        else:
+            self._transport.write(data)
 
     def close(self) -> None:
         self._flush()
@@ -100,10 +124,8 @@ class BoundedProtocol(HttpToolsProtocol):
         # uvicorn tolerates bytes after `Connection: close`; two messages where one was announced: so smuggling starts.
         self.parser = httptools.HttpRequestParser(self)
         _probe(transport, self.bounds.probe_time)
-        tls = transport.get_extra_info("ssl_object")
-        certificate = None if tls is None else tls.getpeercert(binary_form=True)
         address = f"{self.client[0]}:{self.client[1]}" if self.client else "unknown"
-        self.peer = Peer(address, certificate or None)
+        self.peer = Peer(address, transport.get_extra_info(CHAIN, ()), self.answer)
         self._head = 0
         self._count = 0
         self._in_head = True
@@ -118,10 +140,12 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if self._in_head:
             self._head += len(data)
-            if self._timer is None:
-                self._timer = self.loop.call_later(self.bounds.header_time, self._too_slow)
         super().data_received(data)
-        if self._in_head and self._head > self.bounds.header_bytes + _READ and not self._refused:
+        if not self._in_head or not self._head or self._refused:
+            return  # most heads come whole: no clock is set for what nobody waits for
+        if self._timer is None:
+            self._timer = self.loop.call_later(self.bounds.header_time, self._too_slow)
+        if self._head > self.bounds.header_bytes + _READ:
             self._refuse(431, b"the head of the request is too large")
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -169,6 +193,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._count = 0
         self._size = 0
         self.scope["state"]["peer"] = self.peer
+        self.peer.whole = False
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
@@ -198,6 +223,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._in_head = True
         self._cancel_timer()
+        self.peer.whole = True
         if not self.cycle.response_complete:
             self.room.work(self)
         super().on_message_complete()
@@ -211,6 +237,22 @@ class BoundedProtocol(HttpToolsProtocol):
             # Answered before it was all there: nobody reads the rest, and no other timer runs for it. An honest
             # client's is on its way already. Closed at once, the answer could be lost with what is unread.
             self._timer = self.loop.call_later(self.bounds.header_time, self._too_slow)
+
+    def answer(self, status: int, media: bytes, body: bytes) -> bool:
+        """Send the whole response to the request at work, in one write; False where it needs more care than that.
+
+        What uvicorn does for the same response in two events (`RequestResponseCycle.send`), without either of them.
+        """
+        cycle = self.cycle
+        plain = cycle.keep_alive and not cycle.response_started and not cycle.disconnected
+        if not plain or self.flow.write_paused or self.server_state.default_headers or cycle.scope["method"] == "HEAD":
+            return False
+        cycle.response_started = cycle.response_complete = True
+        head = b"content-length: %d\r\ncontent-type: %s\r\n\r\n" % (len(body), media)
+        self.transport.write_now(STATUS_LINE[status] + head + body)  # type: ignore[attr-defined]
+        cycle.message_event.set()
+        self.on_response_complete()
+        return True
 
     def _wait_for_the_next(self) -> None:
         if not self.transport.is_closing():

@@ -25,10 +25,15 @@ from citywatch.adapters.gateway.handshake import papers_refused
 from citywatch.core.errors import CitywatchError, Refused
 
 RECORD = 16_384
+CHAIN = "citywatch_chain"
+"""Under this name the protocol above finds what was shown."""
 LINGER_S = 1.0
+Chain = tuple[bytes, ...]
+"""Certificates in DER, in the order in which they were shown, leaf first; empty if there were none."""
+Shown = Callable[[ssl.SSLObject], Chain]
 Told = Callable[[Refused, str], Awaitable[None]]
-Judge = Callable[[bytes], None]
-"""Raises `Refused` for a certificate (DER) that the library let pass and that its own domain did not issue."""
+Judge = Callable[[Chain], None]
+"""Raises `Refused` for certificates that the library let pass and that their own domain did not issue."""
 
 
 class Handshakes:
@@ -84,13 +89,17 @@ class TlsProtocol(asyncio.Protocol):
         protocol: Callable[[], Any],
         handshakes: Handshakes,
         judge: Judge | None = None,
+        shown: Shown | None = None,
     ) -> None:
+        """`shown` reads what the client showed; without it only the leaf counts."""
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self.chain: Chain = ()
         self.protocol: Any = None
         self._make = protocol
         self._handshakes = handshakes
         self._judge = judge
+        self._shown = shown or leaf_alone
         self._refused = self._closed = self._paused = False
         self._lingering: asyncio.TimerHandle | None = None
 
@@ -135,9 +144,9 @@ class TlsProtocol(asyncio.Protocol):
     def _shake_hands(self) -> None:
         try:
             self.tls.do_handshake()
-            der = self.tls.getpeercert(binary_form=True)
-            if der is not None and self._judge is not None:
-                self._judge(der)
+            self.chain = self._shown(self.tls)
+            if self.chain and self._judge is not None:
+                self._judge(self.chain)
         except ssl.SSLWantReadError:
             self._flush()
             return
@@ -243,6 +252,12 @@ class TlsProtocol(asyncio.Protocol):
             self.lower.write(data)
 
 
+def leaf_alone(handshake: ssl.SSLObject) -> Chain:
+    """The certificate, and nothing that was shown beside it."""
+    leaf = handshake.getpeercert(binary_form=True)
+    return (leaf,) if leaf else ()
+
+
 class TlsTransport(asyncio.Transport):
     """The transport that the protocol above is given."""
 
@@ -253,6 +268,8 @@ class TlsTransport(asyncio.Transport):
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         if name == "ssl_object":
             return self._connection.tls
+        if name == CHAIN:
+            return self._connection.chain
         if name == "sslcontext":
             return self._connection.tls.context
         return self._connection.lower.get_extra_info(name, default)

@@ -20,7 +20,7 @@ from uvicorn.server import ServerState
 from citywatch.adapters.gateway.app import Gateway
 from citywatch.adapters.gateway.protocol import Bounds, bounded
 from citywatch.adapters.gateway.room import Room
-from citywatch.adapters.gateway.secure import Handshakes, Judge, TlsProtocol
+from citywatch.adapters.gateway.secure import Handshakes, Judge, Shown, TlsProtocol
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 
 HANDSHAKE_S = 10.0
@@ -58,9 +58,13 @@ class Listeners:
         self._handshakes = Handshakes(connections, HANDSHAKE_S, self._turned_away)
 
     async def open(
-        self, addresses: Sequence[Address], tls: ssl.SSLContext | None, judge: Judge | None = None
+        self,
+        addresses: Sequence[Address],
+        tls: ssl.SSLContext | None,
+        judge: Judge | None = None,
+        shown: Shown | None = None,
     ) -> list[tuple[Address, int]]:
-        """Listen on every address; return each with the port it got (port 0 takes any). `judge`: see `secure`."""
+        """Listen on every address; return each with the port it got (port 0 takes any). `judge`, `shown`: `secure`."""
         opened = []
         loop = asyncio.get_running_loop()
         for address in addresses:
@@ -72,7 +76,7 @@ class Listeners:
                 )
             try:
                 server = await loop.create_server(
-                    self._factory(tls if address.tls else None, judge), address.host, address.port, backlog=2048
+                    self._factory(tls if address.tls else None, judge, shown), address.host, address.port, backlog=2048
                 )
             except OSError as failure:
                 where = f"{address.host}:{address.port}"
@@ -100,10 +104,10 @@ class Listeners:
             connection.transport.close()
         return len(waiting)
 
-    def _factory(self, tls: ssl.SSLContext | None, judge: Judge | None) -> Callable[[], Any]:
+    def _factory(self, tls: ssl.SSLContext | None, judge: Judge | None, shown: Shown | None) -> Callable[[], Any]:
         if tls is None:
             return self._protocol
-        return lambda: TlsProtocol(tls, self._protocol, self._handshakes, judge)
+        return lambda: TlsProtocol(tls, self._protocol, self._handshakes, judge, shown)
 
     async def _turned_away(self, refused: Refused, address: str) -> None:
         await self._gateway.exchange.enforcer.rejections.add(refused.code, refused.detail, address, "")

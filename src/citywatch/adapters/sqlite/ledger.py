@@ -117,6 +117,18 @@ class Ledger:
         )
         return [(id_, Row(version, value)) for id_, version, value in found]
 
+    def page(self, kind: str, after: str, count: int) -> list[tuple[str, Row]]:
+        found = self._run(
+            "SELECT id, version, value FROM row WHERE kind = ? AND id > ? ORDER BY id LIMIT ?", (kind, after, count)
+        )
+        return [(id_, Row(version, value)) for id_, version, value in found]
+
+    def rows(self, kind: str) -> int:
+        """How many rows of a kind there are."""
+        (count,) = self._run("SELECT count(*) FROM row WHERE kind = ?", (kind,)).fetchone()
+        assert isinstance(count, int)
+        return count
+
     def entries(self, start: int, stop: int) -> list[bytes]:
         found = self._run("SELECT leaf FROM entry WHERE idx >= ? AND idx < ? ORDER BY idx", (start, stop))
         return [leaf for (leaf,) in found]

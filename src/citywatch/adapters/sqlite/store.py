@@ -40,7 +40,8 @@ MAX_BATCH: Final = 64
 MAX_WAITING: Final = 4096
 MAX_WAITING_BYTES: Final = 64 << 20
 BUSY_PATIENCE_S: Final = 2.0
-BUSY_PAUSE_S: Final = 0.0005
+BUSY_PAUSE_S: Final = 0.001
+"""Not less: some loops count in whole milliseconds, and half of one would be none at all."""
 READ_CHUNK: Final = 512
 CHECKPOINT_BYTES: Final = 16 << 20
 PAGE: Final = 4096
@@ -99,6 +100,12 @@ class SqliteStore:
 
     async def last(self, kind: str, prefix: str, count: int) -> Sequence[tuple[str, Row]]:
         return await self._reading(lambda: self._ledger.last(kind, prefix, count))
+
+    async def page(self, kind: str, after: str, count: int) -> Sequence[tuple[str, Row]]:
+        return await self._reading(lambda: self._ledger.page(kind, after, count))
+
+    async def count(self, kind: str) -> int:
+        return await self._reading(lambda: self._ledger.rows(kind))
 
     async def entries(self, start: int, stop: int) -> Sequence[bytes]:
         """The leaves, read in pieces so that a long read does not hold up the loop."""

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from citywatch.adapters.upstream.answer import Broken, HttpAnswer
 from citywatch.adapters.upstream.connection import Connection
 from citywatch.adapters.upstream.credential import Credential
+from citywatch.adapters.upstream.resolve import public_address
 from citywatch.adapters.upstream.settings import HttpServer
 from citywatch.adapters.upstream.trust import Pin, tls, tls_of
 from citywatch.core.errors import Code, Refused, Unavailable
@@ -285,7 +286,7 @@ class HttpUpstream:
                 pin = None if self._pin is None else await self._pin()
                 transport, _ = await loop.create_connection(
                     lambda: connection,
-                    self._host,
+                    await public_address(self._host, self._port) if self.server.public_only else self._host,
                     self._port,
                     ssl=self._context() if pin is None else pin.context,
                     server_hostname=self._host if self._tls is not None else None,
@@ -306,6 +307,8 @@ class HttpUpstream:
         if self._closed:
             connection.end(Unavailable(Code.DRAINING))
         self._tick()
+        if self.server.opened is not None:
+            self.server.opened()
         return connection
 
     def _context(self) -> ssl.SSLContext | None:

@@ -5,7 +5,7 @@ Decides nothing. INVARIANT: no bound has a value that means "none"; every wait e
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -59,6 +59,8 @@ class HttpServer(msgspec.Struct, frozen=True, kw_only=True):
     `shown` says whom it has to be, where TLS alone does not say enough: then `ca` is of no use.
     `takes_tokens`: each message is shown an access token that we wrote for it, and no credential of ours. `kinds` are
     the kinds of events that are read of its streams; without any, nothing but the status is read of its answers.
+    `opened` is called when a connection to it is there. `public_only`: its name must lead to a public address, for
+    nobody named the machine.
     """
 
     name: str
@@ -69,6 +71,8 @@ class HttpServer(msgspec.Struct, frozen=True, kw_only=True):
     bounds: Bounds = Bounds()
     kinds: frozenset[str] = frozenset(("message",))
     shown: Shown | None = None
+    public_only: bool = False
+    opened: Callable[[], None] | None = None
 
 
 class StdioServer(msgspec.Struct, frozen=True, kw_only=True):

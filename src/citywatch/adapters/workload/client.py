@@ -24,8 +24,9 @@ CONNECT_S: Final = 10.0
 class WorkloadClient:
     """What stands behind one socket, as `service.outside.Identity`."""
 
-    def __init__(self, socket: str) -> None:
-        """`socket` is the path of the socket."""
+    def __init__(self, socket: str, spiffe_id: str = "") -> None:
+        """`socket` is the path of the socket; `spiffe_id` says which papers are ours, if it gives us several."""
+        self._spiffe_id = spiffe_id
         self.name = f"unix://{socket}"
         self._target = f"unix:{socket}"
         try:
@@ -37,7 +38,7 @@ class WorkloadClient:
         """Our certificate, key and authorities, and each change of them; `Unavailable` when the stream ends."""
         async with self._stream("FetchX509SVID") as replies:
             async for reply in replies:
-                yield parse_certificate_reply(reply)
+                yield parse_certificate_reply(reply, self._spiffe_id)
 
     async def token_bundles(self) -> AsyncIterator[Mapping[str, bytes]]:
         """The keys that verify tokens, by trust domain, and each change of them."""

@@ -63,14 +63,24 @@ def parse_validate_request(data: bytes) -> ValidateRequest:
     return ValidateRequest(found[1], found[2])
 
 
-def parse_certificate_reply(data: bytes) -> OwnPapers:
-    """Read an X509SVIDResponse for its first SVID, which is the default one. SPEC: SPIFFE Workload API §5.3."""
-    svid = next((value for number, value in _fields(data, MAX_REPLY) if number == 1), None)
-    if svid is None:
+def parse_certificate_reply(data: bytes, wanted: str = "") -> OwnPapers:
+    """Read an X509SVIDResponse for the SVID of the SPIFFE ID `wanted`, or else for its first one.
+
+    SPEC: SPIFFE Workload API §5.3: the first is the default. A workload that several entries select has several.
+    """
+    first: OwnPapers | None = None
+    for number, svid in _fields(data, MAX_REPLY):
+        if number != 1:
+            continue
+        found = {1: b"", 2: b"", 3: b"", 4: b""}
+        found |= {number: value for number, value in _fields(svid, MAX_REPLY) if number in found}
+        papers = OwnPapers(_text(found[1]), _certificates(found[2]), found[3], _certificates(found[4]))
+        if papers.spiffe_id == wanted:
+            return papers
+        first = first or papers
+    if first is None:
         raise Malformed("the reply holds no certificate")
-    found = {1: b"", 2: b"", 3: b"", 4: b""}
-    found |= {number: value for number, value in _fields(svid, MAX_REPLY) if number in found}
-    return OwnPapers(_text(found[1]), _certificates(found[2]), found[3], _certificates(found[4]))
+    return first
 
 
 def parse_token_bundles(data: bytes) -> dict[str, bytes]:

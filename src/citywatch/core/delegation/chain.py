@@ -52,7 +52,7 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True):
     """Links that fit together (steps 1 to 5); who may use them, and when, is still to be asked.
 
     `hops` are the agents that it went through with their keys' thumbs, the holder last; `names` are all the names under
-    which something of it could be revoked.
+    which something of it could be revoked. `root` is what the first link says by itself: the principal's own word.
     """
 
     chain_id: str
@@ -64,6 +64,7 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True):
     caveats: Caveats
     budgets: tuple[Budget, ...]
     names: frozenset[str]
+    root: Caveats = ANYTHING
 
 
 class Delegated(msgspec.Struct, frozen=True, kw_only=True):
@@ -218,6 +219,7 @@ def _chain(links: Sequence[SignedGrant], left: Caveats) -> Chain:
         hashes=hashes,
         hops=hops,
         caveats=left,
+        root=root.caveats,
         budgets=tuple(
             Budget(link.hash, link.grant.caveats.calls) for link in links if link.grant.caveats.calls is not None
         ),

@@ -53,9 +53,9 @@ def is_from_abroad(call: Call, rules: Rules) -> bool:
 
 def brought_from_abroad(call: Call, rules: Rules) -> Label | None:
     """What is joined to the context of an agent of another domain, for this call; None for one of our own."""
-    domain = parse_agent_id(call.agent).domain
-    if domain == rules.domain:  # INVARIANT: 3.
+    if call.agent.startswith(f"spiffe://{rules.domain}/"):  # INVARIANT: 3.
         return None
+    domain = parse_agent_id(call.agent).domain
     ceiling = rules.ceilings.get(domain, Ceiling())
     if call.brought is None:  # INVARIANT: 2.
         return join(ceiling.label, ANYBODY)

@@ -32,6 +32,9 @@ INVARIANTS
 14. An agent is handed a token only as one to whom nobody else has spoken, and who may take along all that it knows
    (`tokens`).
 15. A message goes no further than its task's tree may grow, with a chain or without (`trees`).
+16. Of a chain only its root entitles, as its principal's word for the values that it binds (`rooted`).
+17. Nothing is said to a peer whose card is another than the one that a person approved, until that is looked at.
+18. A yes lets through the call that it is bound to, and no other (`asking`, `approvals.binding`).
 """
 
 from __future__ import annotations
@@ -41,8 +44,10 @@ from typing import Final
 
 import msgspec
 
+from citywatch.core.approvals.ticket import Shown
 from citywatch.core.call import Allow, Ask, Call, Decision, Deny, Direction, Reason
-from citywatch.core.enforce.approval import MAX_SHOWN, Shown, answerers, covers, exactly, refuses
+from citywatch.core.enforce.approval import MAX_SHOWN, answerers, covers, exactly, let_through, refuses
+from citywatch.core.enforce.asking import authority_of, bound, bound_still, sources
 from citywatch.core.enforce.context import Flow
 from citywatch.core.enforce.facts import facts_of
 from citywatch.core.enforce.granted import granted
@@ -54,6 +59,7 @@ from citywatch.core.enforce.peers import is_message, unspoken
 from citywatch.core.enforce.planned import Planned, planned
 from citywatch.core.enforce.readers import disclosed, owners
 from citywatch.core.enforce.released import approved, disclosed_to, releases
+from citywatch.core.enforce.rooted import rooted
 from citywatch.core.enforce.rules import ApprovedTool
 from citywatch.core.enforce.steering import Steering
 from citywatch.core.enforce.suspicion import suspected
@@ -103,15 +109,23 @@ def admit(call: Call, authority: Authority, known: Known, need: Needs, now: int)
     secret = _budget(known, need) or _secret(call, known)
     if isinstance(secret, Deny):
         return secret
-    return _steered(call, known, need, plan, past, decision, now, secret)
+    return _steered(call, authority, known, need, plan, past, decision, now, secret)
 
 
 def _unsayable(call: Call, authority: Authority, known: Known) -> Deny | None:
     """Refuse what must not be said to this peer, as it is said, or through so many agents."""
     rules = known.rules
     chained = 0 if authority.delegated is None else len(authority.delegated.hops)
-    refused = unspoken(call, rules, known.agent, known.things) or mistyped(call, rules)
+    unsaid = unspoken(call, rules, known.agent, known.things, pushes=known.offers_pushes)
+    refused = unsaid or _another(known) or mistyped(call, rules)
     return refused or unheard(call, rules, known.hearer) or too_far(call, rules, known.branches, chained)
+
+
+def _another(known: Known) -> Deny | None:
+    """# INVARIANT: 17."""
+    if known.card is None or known.card.offered is None:
+        return None
+    return Deny(Reason(Code.CARD_CHANGED, detail="the card of this peer is not the one that was approved"))
 
 
 def _taken(known: Known) -> Deny | None:
@@ -179,6 +193,7 @@ def _is_tool_call(call: Call) -> bool:
 
 def _steered(
     call: Call,
+    authority: Authority,
     known: Known,
     need: Needs,
     plan: Planned,
@@ -193,18 +208,24 @@ def _steered(
         # A ticket is for a tool call, and for somebody who could be asked
         return Deny(Reason(Code.RULE_MATCHED, detail=past.why)) if past.why else allowed
     steering = Steering(call, tool, known.rules, flow, None if need.flow is None else need.flow.traced)
-    findings = plan.over(steering.findings())
+    root = rooted(call, authority, known)  # INVARIANT: 16.
+    findings = root.over(plan.over(steering.findings()))
     stopped = [one for one in findings if one.how is None]
     told = (*plan.told, *[one.told() for one in findings])
     if not stopped and not plan.why and not past.why and secret is None:  # INVARIANT: 9.
-        return Allow(allowed.policies, told, releases(flow, steering.prompts, findings))
+        return Allow(allowed.policies, told, releases(flow, steering.prompts, findings, root.principal))
     shown = tuple((str(one.role), one.value) for one in stopped)
+    told_of = sources(call, flow, findings)
+    binds = bound(call, known, flow, tool, told_of, allowed.policies)
+    if secret is not None:
+        binds = msgspec.structs.replace(binds, discloses=True)
+    flow = bound_still(flow, binds, call, known.rules)  # INVARIANT: 18.
     answered = _answered(call, tool, flow, shown, bool(plan.why or past.why), now, secret)
     if isinstance(answered, Deny):
         return answered
     if answered is not None:
         who, said = answered
-        let_down = releases(flow, steering.prompts, findings)
+        let_down = releases(flow, steering.prompts, findings, root.principal)
         let_down += approved(flow, steering.prompts, findings, who, said)
         if secret is not None and flow.ticket is not None:
             let_down += disclosed_to(call, flow, secret.audience, who, said)
@@ -216,14 +237,24 @@ def _steered(
         return Deny(Reason(Code.SUSPECTED_INJECTION, allowed.policies, suspect.told()))
     kept = "" if secret is None else f"{secret.why}, who may not see all that was read"
     why = (*(one for one in (kept, plan.why, past.why) if one), *(one.told() for one in stopped[:MAX_TOLD]))
-    of = answerers(call, tool.effect, shown, known.rules, flow.history)
+    own = authority_of(call, known, flow)
+    of = answerers(call, tool.effect, shown, known.rules, flow.history, own)
     if secret is not None:
         of = secret.owners if of is None else tuple(one for one in of if one in secret.owners)
         if not of:  # who may see it may not steer the act
             return Deny(Reason(Code.NOT_A_READER, allowed.policies, secret.why))
     reason = Reason(Code.APPROVAL_REQUIRED, allowed.policies, "; ".join(why))
     exact = exactly(call, tool.manifest)
-    return Ask(reason, of=of, exact=exact, shown=shown[:MAX_SHOWN], discloses=secret is not None)
+    return Ask(
+        reason,
+        of=of,
+        exact=exact,
+        shown=shown[:MAX_SHOWN],
+        discloses=secret is not None,
+        bound=binds,
+        sources=told_of,
+        authority=own,
+    )
 
 
 def _answered(
@@ -243,13 +274,13 @@ def _answered(
     if ticket is not None and now < ticket.expires:
         lets_out = secret is None or (ticket.discloses and ticket.principal in secret.owners)
         if ticket.state == "approved" and lets_out:
-            return f"ticket {ticket.id} by {ticket.by}", ticket.reason
+            return let_through(ticket.id, ticket.by), ticket.reason
         if ticket.state == "denied":
             return Deny(Reason(Code.APPROVAL_DENIED, detail=f"ticket {ticket.id}"))
     if answer is not None and refuses(answer, stopped, now):
         return Deny(Reason(Code.APPROVAL_DENIED, detail=f"ticket {answer.ticket}, for the same values"))
     if answer is not None and not off_plan and secret is None and covers(answer, call, tool.manifest, stopped, now):
-        return f"ticket {answer.ticket} by {answer.by}, for the same values", answer.reason
+        return f"{let_through(answer.ticket, answer.by)}, for the same values", answer.reason
     return None
 
 

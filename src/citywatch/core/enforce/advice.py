@@ -36,14 +36,17 @@ _Spread = tuple[int, int, int, int, float]
 
 def advised(item: Item, texts: Sequence[tuple[int, str]], channel: Channel, model: Model) -> Item:
     """The item, with what a scan says of these parts of it, each a number and its text."""
-    numbers, leaves = [number for number, _ in texts], [text for _, text in texts]
+    leaves = [text for _, text in texts]
+    signals = scan("\n".join(leaves)[:MAX_SCANNED], channel, model)
+    if not signals.found:
+        return msgspec.structs.replace(item, injection=signals.injection, advice=())
+    numbers = [number for number, _ in texts]
     begins = [0, *accumulate(len(text) + 1 for text in leaves)]
 
     def place(at: int) -> Place:
         one = min(bisect_right(begins, at), len(numbers)) - 1
         return numbers[one], min(at - begins[one], len(leaves[one]))
 
-    signals = scan("\n".join(leaves)[:MAX_SCANNED], channel, model)
     loud = [
         Stretch(Kind.INJECTION, "wording", score, place(start), place(end), (place(low), place(high)))
         for start, end, low, high, score in _merged(signals.of(Kind.INJECTION))

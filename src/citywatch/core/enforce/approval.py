@@ -12,6 +12,7 @@ INVARIANTS
 2. A yes that outlives its call covers arguments that stand exactly as they were shown, words aside, and what was shown
    as the reason to ask: a value, link or account that was not shown is asked about.
 3. A no covers every way of writing what was shown.
+4. Where an act is not for those to approve whose authority it uses, none of them is asked.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from typing import Final
 
 import msgspec
 
+from citywatch.core.approvals.people import is_act_of
+from citywatch.core.approvals.ticket import Shown
 from citywatch.core.call import Call, Effect
 from citywatch.core.canonical import digest
 from citywatch.core.enforce.arguments import Argument
@@ -33,8 +36,6 @@ MAX_SHOWN = 64
 _CONTENT: Final = Role.CONTENT  # bound once: up to Python 3.11 each look-up runs code of the class
 _SORTED: Final = msgspec.json.Encoder(order="sorted")
 Key = tuple[str, str]
-Shown = tuple[str, Value | None]
-"""A value that stopped a call: its role, and itself (None: there were too many to look at)."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,15 +69,25 @@ def exactly(call: Call, manifest: ToolManifest) -> str:
 
 
 def answerers(
-    call: Call, effect: Effect, stopped: Iterable[Shown], rules: Rules, history: History
+    call: Call, effect: Effect, stopped: Iterable[Shown], rules: Rules, history: History, own: Sequence[str] = ()
 ) -> tuple[str, ...] | None:
-    """# INVARIANT: 1. Those whose task it is and who may steer the act; if there are none, all who may steer it."""
+    """# INVARIANT: 1. Those whose task it is and who may steer the act; if there are none, all who may steer it.
+
+    Where nobody approves what their own authority is used for (`Rules.not_own`), `own` are those whose it is.
+    """
     if effect is not Effect.IRREVERSIBLE or not any(role == Role.DESTINATION for role, _ in stopped):
         return None
     may = {name for name, one in rules.principals.items() if one.steers(call.server, call.name or "")}
+    if is_act_of(rules.not_own, call.server, call.name or ""):  # INVARIANT: 4.
+        return tuple(sorted(may.difference(own)))
     spoken = (one for one in history.prompts if history.items[one.item].speaks_for(call.task))
     theirs = may & {prompt.source.partition(":")[2] for prompt in spoken}
     return tuple(sorted(theirs or may))
+
+
+def let_through(ticket: str, by: str) -> str:
+    """What an entry says first of a call that a person let through."""
+    return f"ticket {ticket} by {by}"
 
 
 def covers(answer: Answer | None, call: Call, manifest: ToolManifest, stopped: Sequence[Shown], now: int) -> bool:

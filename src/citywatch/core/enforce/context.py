@@ -14,8 +14,9 @@ from typing import Final
 
 import msgspec
 
+from citywatch.core.approvals.ticket import Ticket, ticket_key
 from citywatch.core.call import Call, Direction, Effect
-from citywatch.core.enforce.approval import Answer, Shown, answer_key
+from citywatch.core.enforce.approval import Answer, answer_key
 from citywatch.core.enforce.arguments import MAX_VALUES, Traced, all_values, trace
 from citywatch.core.enforce.exchanging import is_exchange
 from citywatch.core.enforce.held import FREE, Holding, holder_of, plan_key, progress_key
@@ -62,34 +63,6 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def cleared(self) -> bool:
         return self.before != BOTTOM
-
-
-class Ticket(msgspec.Struct, frozen=True, kw_only=True):
-    """A call that only a person may let through. `state` is pending, approved, denied or used.
-
-    `of`: one of these principals has to approve it (None: whoever is on call may). `answer` is the row for an answer
-    that outlives this call, `exact` its arguments, `shown` what stopped it (`approval.Answer`).
-    `discloses`: a yes also lets out what those whom the call reaches may not see. `principal`: in whose name.
-    """
-
-    id: str
-    agent: str
-    server: str
-    tool: str
-    state: str
-    asked: int
-    expires: int
-    why: str
-    call: str
-    by: str = ""
-    advice: tuple[str, ...] = ()
-    of: tuple[str, ...] | None = None
-    answer: str = ""
-    exact: str = ""
-    shown: tuple[Shown, ...] = ()
-    reason: str = ""
-    discloses: bool = False
-    principal: str = ""
 
 
 class Party(msgspec.Struct, frozen=True, kw_only=True):
@@ -289,15 +262,6 @@ def carried_over(key: Key, context: Context) -> Context:
 
 def item_key(context: Key, number: int) -> Key:
     return ("item", f"{context[1]}\n{number}")
-
-
-def ticket_key(likeness: str) -> Key:
-    return ("ticket", likeness)
-
-
-def ticket_id_key(name: str) -> Key:
-    """Where it is kept which row a ticket of that id lies in: who waits for it knows nothing but the id."""
-    return ("ticket_id", name)
 
 
 def written_key(server: str, thing: str = "") -> Key:

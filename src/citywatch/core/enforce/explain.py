@@ -21,6 +21,7 @@ from citywatch.core.enforce.admit import admit
 from citywatch.core.enforce.context import Flow
 from citywatch.core.enforce.needs import TOOL_CALL, Known, Needs
 from citywatch.core.enforce.planned import Planned, planned
+from citywatch.core.enforce.rooted import rooted
 from citywatch.core.enforce.steering import Finding, Steering
 from citywatch.core.enforce.verify import Authority
 from citywatch.core.flow.history import History, Sighting, Value
@@ -95,20 +96,20 @@ def explain(call: Call, authority: Authority, known: Known, need: Needs, now: in
     return Explanation(
         decision=decision,
         plan=plan.reason.detail if isinstance(plan, Deny) else plan.why or "; ".join(plan.told),
-        arguments=tuple(_argument(one, flow.history) for one in findings_of(call, known, plan)),
+        arguments=tuple(_argument(one, flow.history) for one in findings_of(call, authority, known, plan)),
         influences=tuple(_whole(one) for one in _newest(_strange(flow))),
         secrets=tuple(_whole(one) for one in _newest(_hidden(flow, names))),
         audience=names,
     )
 
 
-def findings_of(call: Call, known: Known, plan: Planned | Deny) -> tuple[Finding, ...]:
+def findings_of(call: Call, authority: Authority, known: Known, plan: Planned | Deny) -> tuple[Finding, ...]:
     """What `admit` found of each argument, in the same words; empty where it does not look at them."""
     flow, tool = known.flow, known.rules.tools.get((call.server, call.name or ""))
     if flow is None or tool is None or call.method != TOOL_CALL or call.direction is not Direction.TO_SERVER:
         return ()
     found = Steering(call, tool, known.rules, flow).findings()
-    return found if isinstance(plan, Deny) else plan.over(found)
+    return rooted(call, authority, known).over(found if isinstance(plan, Deny) else plan.over(found))
 
 
 def audience_names(call: Call, known: Known) -> tuple[str, ...]:

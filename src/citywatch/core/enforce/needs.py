@@ -30,13 +30,15 @@ from citywatch.core.enforce.trees import Branch, Reached, reached_rows
 from citywatch.core.flow.readings import Readings
 from citywatch.core.identity.registration import AgentRow
 from citywatch.core.plan.temporal import Memory
-from citywatch.core.wire import mcp
+from citywatch.core.wire import a2a_push, mcp
 
 Key = tuple[str, str]
 HALT: Final[Key] = ("halt", "all")
 """Where it is kept that everything is stopped; that it is there says so."""
 
 TOOL_CALL = "tools/call"
+CARD: Final = "card"
+"""The kind of an agent's card: a definition of which each peer has one, without a name."""
 PINNED = {TOOL_CALL: "tool", "prompts/get": "prompt"}
 """The methods that use a definition which somebody must have approved, and its kind."""
 # Bound once: up to Python 3.11 each look-up of a member runs code of its class.
@@ -105,7 +107,8 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     `broken` says why a handle names nothing here; `issued` are the cursors that the server gave the agent. `chain` is
     what the call's links are together, or why they are no chain; `hops` are the agents that it went through,
     `withdrawn` what of it was revoked. `halted`: everything is stopped. `things` says to whom a peer gave what a
-    message goes on with, `hearer` is the agent of ours that it is spoken to. `reached` says in which trees its agent
+    message goes on with, `hearer` is the agent of ours that it is spoken to. `card` is the approval of
+    that peer's card, `offers_pushes` what it says of them. `reached` says in which trees its agent
     stands, and in which whom it speaks to; `branches` are those that it belongs to (`trees`).
     `spread` is who carried on before what the call carries on.
     """
@@ -129,6 +132,8 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     issued: Issued | None = None
     halted: bool = False
     things: Mapping[Key, str | None] = {}
+    card: Pin | None = None
+    offers_pushes: bool = True
     reached: Mapping[Key, Reached | None] = {}
     branches: tuple[Branch, ...] = ()
     hearer: AgentRow | None = None
@@ -170,6 +175,19 @@ def agent_key(name: str) -> Key:
 def pin_key(server: str, kind: str, name: str) -> Key:
     """A newline separates the parts: server names and kinds cannot hold one, so no two triples meet."""
     return ("pin", f"{server}\n{kind}\n{name}")
+
+
+def definition_key(server: str, kind: str, name: str) -> Key:
+    """Where the approved definition itself is kept."""
+    return ("definition", pin_key(server, kind, name)[1])
+
+
+def card_rows(call: Call) -> tuple[Key, ...]:
+    """The approval of the card of whoever a message is spoken to; who asks for pushes has to know what it says."""
+    pin = pin_key(call.server, CARD, "")
+    if call.method not in a2a_push.METHODS and a2a_push.asked(call) is None:
+        return (pin,)
+    return (pin, definition_key(call.server, CARD, ""))
 
 
 def session_key(session: str) -> Key:
@@ -308,6 +326,8 @@ def _needs(call: Call, rules: Rules, now: int) -> Needs:
     name = agent_name(call)
     rows: list[Key] = [agent_key(name), HALT, *(() if call.task is None else (task_key(call.task),)), *thing_rows(call)]
     rows += reached_rows(call, rules)
+    if is_message(call):
+        rows += card_rows(call)
     if is_message(call) and (spoken_to := receiver_of(call, rules)) is not None and spoken_to != name:
         rows.append(agent_key(spoken_to))
     if call.session is not None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from citywatch.core.enforce.needs import Key, Pin, pin_key
+from citywatch.core.enforce.needs import Key, Pin, definition_key, pin_key
 from citywatch.core.enforce.pinning import MAX_DIFFERENCE, difference
 from citywatch.core.wire.mcp import Definition
 
@@ -60,11 +60,6 @@ def offers_key(server: str) -> Key:
 def offer_name(kind: str, name: str) -> str:
     """Under which an offer is remembered; a kind holds no newline, so no two pairs meet."""
     return f"{kind}\n{name}"
-
-
-def definition_key(server: str, kind: str, name: str) -> Key:
-    """Where the approved definition itself is kept."""
-    return ("definition", pin_key(server, kind, name)[1])
 
 
 def report(server: str, offered: Sequence[Definition], digests: Sequence[str], rows: Mapping[Key, Any]) -> Report:

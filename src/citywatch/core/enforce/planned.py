@@ -89,7 +89,7 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
             return findings
         bound = self.bound()
         return tuple(
-            msgspec.structs.replace(one, how="planned") if one.how is None and _binds(bound, one) else one
+            msgspec.structs.replace(one, how="planned") if one.how is None and binds(bound, one) else one
             for one in findings
         )
 
@@ -97,7 +97,8 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
 UNPLANNED: Final = Planned()
 
 
-def _binds(bound: frozenset[str], one: Finding) -> bool:
+def binds(bound: frozenset[str], one: Finding) -> bool:
+    """Whether a finding is of one of these paths, or of a link in words that stand under one."""
     return one.path in bound or (one.role is Role.CONTENT and _SPAN.sub("", one.path) in bound)
 
 
@@ -173,10 +174,10 @@ def _bound(call: Call, found: InPlan, principal: Principal | None) -> frozenset[
     """The paths under which the plan binds all values, if its own principal may steer the act."""
     if principal is None or not principal.steers(call.server, call.name or ""):  # INVARIANT: 2
         return frozenset()
-    return _paths(call, [one.path for one in found.bound() if one.how in ENTITLING])
+    return paths_bound(call, [one.path for one in found.bound() if one.how in ENTITLING])
 
 
-def _paths(call: Call, bound: list[Path]) -> frozenset[str]:
+def paths_bound(call: Call, bound: list[Path]) -> frozenset[str]:
     """The paths, as `arguments` writes them, under which all values are bound: two arguments may read as one path."""
     # What holds an argument holds all in it; what holds a member of it holds the names on the way there.
     wholly, partly = {one[0] for one in bound if len(one) == 1}, [one for one in bound if len(one) != 1]

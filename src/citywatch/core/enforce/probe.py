@@ -160,7 +160,7 @@ class Survey:
     def findings(self, call: Call) -> tuple[Finding, ...]:
         """What `admit` would find of each argument."""
         known = self.known(call)
-        return findings_of(call, known, planned(call, known, self._now))
+        return findings_of(call, self._authority, known, planned(call, known, self._now))
 
     def sample_of(self, way: str) -> Sample | None:
         """The values of a way; None where the premise offers none."""

@@ -97,8 +97,15 @@ class Entering(msgspec.Struct, frozen=True):
     beside: Label | None = None
     followed: bool = False
 
+    @property
+    def names_parties(self) -> bool:
+        """Whether any field is declared to hold somebody's name; of most messages none is."""
+        return any(leaf.output.party is not None for leaf in self.walk.leaves)
+
     def rows(self) -> tuple[Key, ...]:
         """What must be read, beside the context's own row, before this enters."""
+        if not self.names_parties:
+            return self.written
         server = self._server
         return (*self.written, *self._parties(), *(brought_key(server, form) for _, form in self._forms()))
 

@@ -34,12 +34,14 @@ _WAYS: Final[Mapping[str | None, Way]] = {str(way): way for way in Way}
 _SAYING: Final = "saying"
 
 
-def releases(flow: Flow, prompts: Sequence[Prompt], findings: Iterable[Finding]) -> tuple[Release, ...]:
+def releases(
+    flow: Flow, prompts: Sequence[Prompt], findings: Iterable[Finding], grantor: str = ""
+) -> tuple[Release, ...]:
     """One for each argument that passed by a rule. Those that nothing entitles, and those that need none, have none.
 
-    `prompts` are `Steering.prompts`: the people's words that count for this act.
+    `prompts` are `Steering.prompts`: the people's words that count for this act. `grantor` is whose grant binds some.
     """
-    scene = _Scene(flow, prompts)
+    scene = _Scene(flow, prompts, grantor)
     return tuple([scene.release(one) for one in findings if one.how is not None and one.how != CLEAN])
 
 
@@ -62,14 +64,15 @@ def disclosed_to(call: Call, flow: Flow, audience: frozenset[str] | None, who: s
 class _Scene:
     """One call against one context: who may speak here, and where its values stand."""
 
-    def __init__(self, flow: Flow, prompts: Sequence[Prompt]) -> None:
+    def __init__(self, flow: Flow, prompts: Sequence[Prompt], grantor: str = "") -> None:
         self._history = flow.history
         self._read = flow.readings.of
         self._ambient = flow.context.label
         self._planner = () if flow.held.plan is None else (f"principal:{flow.held.plan.principal}",)
         self._prompts = prompts
         self._people = frozenset([prompt.source for prompt in prompts])
-        self._told = Label(self._people.union(self._planner), None)
+        self._grantor = (grantor,) if grantor else ()
+        self._told = Label(self._people.union(self._planner, self._grantor), None)
         self._all = self._digests([prompt.item for prompt in prompts])
         self._labels: dict[tuple[int, ...], Label] = {}
         self._lowered: dict[Way, tuple[Label, Label]] = {}
@@ -137,6 +140,8 @@ class _Scene:
         """# INVARIANT: 2."""
         if way is Way.PLANNED:
             return frozenset(self._planner)
+        if way is Way.GRANTED:
+            return frozenset(self._grantor)
         if way in _PEOPLES:
             return self._people
         if way in (Way.QUOTED, Way.PASSED_ON):

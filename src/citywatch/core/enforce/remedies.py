@@ -16,9 +16,10 @@ from typing import Final
 
 import msgspec
 
+from citywatch.core.approvals.ticket import State, Ticket
 from citywatch.core.call import Allow, Call
 from citywatch.core.enforce.admit import admit
-from citywatch.core.enforce.context import Flow, Ticket, party_forms
+from citywatch.core.enforce.context import Flow, party_forms
 from citywatch.core.enforce.explain import audience_names, findings_of
 from citywatch.core.enforce.held import FREE
 from citywatch.core.enforce.needs import Known, Needs
@@ -53,7 +54,7 @@ class Trial:
 
     def __init__(self, call: Call, authority: Authority, known: Known, need: Needs, now: int) -> None:
         self._call, self._authority, self._known, self._need, self._now = call, authority, known, need, now
-        found = findings_of(call, known, planned(call, known, now))
+        found = findings_of(call, authority, known, planned(call, known, now))
         self._stopped = [one for one in found if one.how is None and one.value is not None]
 
     def remedies(self) -> Iterator[Remedy]:
@@ -157,7 +158,7 @@ def _approved(call: Call, known: Known, now: int) -> Ticket:
         agent=call.agent,
         server=call.server,
         tool=call.name or "",
-        state="approved",
+        state=State.APPROVED,
         asked=now,
         expires=now + 1,
         why="",

@@ -45,6 +45,7 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
 
 MAX_HOPS: Final = 8
 HOP_MEMORY_MS: Final = 600_000
+PUSH_MEMORY_MS: Final = 30 * 86_400_000
 
 
 class Configured(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +72,7 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     ceilings: Mapping[str, Ceiling] = {}
     max_hops: int = MAX_HOPS
     hop_memory_ms: int = HOP_MEMORY_MS
+    push_memory_ms: int = PUSH_MEMORY_MS
     resources: Mapping[str, ResourceServer] = {}
     issuers: Mapping[str, ForeignIssuer] = {}
     """By their `iss`, those whose word of whoever calls is recorded."""
@@ -85,6 +87,8 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     """By the name of a builder, the thumb of the key under which its word counts on what agents run."""
     attested_by: Mapping[str, str] = {}
     """By the name of an agent, the attestor without whose word it does not act."""
+    ticket_ms: int = 24 * 3_600_000
+    not_own: tuple[str, ...] = ()
 
 
 class ApprovedTool(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,6 +147,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """How many agents a message may have come through."""
     hop_memory_ms: int = HOP_MEMORY_MS
     """For how long what an agent does may belong to what it was told."""
+    push_memory_ms: int = PUSH_MEMORY_MS
+    """How long after its last push a configuration for pushes is good."""
     resources: Mapping[str, ResourceServer] = {}
     """The resource servers that agents go to by themselves."""
     issuers: Mapping[str, ForeignIssuer] = {}
@@ -155,6 +161,10 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """By peer, the types of messages that it takes, with their shapes."""
     attestors: Mapping[str, str] = {}
     attested_by: Mapping[str, str] = {}
+    ticket_ms: int = 24 * 3_600_000
+    """How long a person has to answer, and how long a yes can be used."""
+    not_own: tuple[str, ...] = ()
+    """Acts that nobody approves in the name of the principal whose authority they use."""
 
     def knows(self, name: str) -> bool:
         """Whether this names something that the file configures: a server, a peer, or a resource."""
@@ -187,6 +197,11 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     def agent(self, agent: str, name: str) -> Entity:
         """An agent as policy sees it; one that is registered but not configured has neither roles nor attributes."""
         return self.world.entities.get(Uid(AGENT, agent)) or agent_entity(AgentId(self.domain, name))
+
+    def links(self, peer: str) -> tuple[str, ...]:
+        """Where a part may lead that this peer sends as a link."""
+        found = self.peers.get(peer)
+        return () if found is None else found.links
 
     def mirrored(self, server: str, tool: str | None) -> tuple[ParamHeader, ...]:
         """The arguments of an approved tool that `Mcp-Param-*` headers must repeat."""
@@ -264,12 +279,15 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         heard=frozenset(peer.agent for peer in configured.peers.values() if peer.agent),
         max_hops=configured.max_hops,
         hop_memory_ms=configured.hop_memory_ms,
+        push_memory_ms=configured.push_memory_ms,
         resources=configured.resources,
         issuers=configured.issuers,
         follows=follows,
         boilerplate=_boilerplate(configured, definitions) if follows else frozenset(),
         attestors=configured.attestors,
         attested_by=configured.attested_by,
+        ticket_ms=configured.ticket_ms,
+        not_own=configured.not_own,
         hiding={
             agent: {tool: _hidden(one) for tool, one in tools.items() if not chosen.isdisjoint((tool, (tool[0], "*")))}
             for agent, chosen in configured.handles.items()

@@ -23,8 +23,8 @@ from citywatch.core.call import Call, Direction
 from citywatch.core.enforce.chains import chain_rows, check_chain
 from citywatch.core.enforce.cursors import Issued, cursor_key, issued_in
 from citywatch.core.enforce.held import task_key
-from citywatch.core.enforce.needs import HALT, Key, Pin, agent_key, agent_name, pin_key
-from citywatch.core.enforce.offers import Report, definition_key, offers_key, report
+from citywatch.core.enforce.needs import HALT, Key, Pin, agent_key, agent_name, definition_key, pin_key
+from citywatch.core.enforce.offers import Report, offers_key, report
 from citywatch.core.enforce.pinning import definition_bytes, definition_digest
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.verify import Authority, check_halts, check_standing
@@ -128,7 +128,7 @@ def settle(
                 withheld = Withheld(code=Code.NOT_A_READER, detail="the answer would reach `everybody`")
                 return _observed(withheld, response) if rules.observe else withheld
             return Released(body=response.body, is_error=response.result is None)
-        mcp.check_reply(call.method, response, call.revision)
+        mcp.check_reply(call.method, response, call.revision, rules.links(call.server))
     except Malformed as failure:
         return Withheld(code=Code.REPLY_MALFORMED, detail=str(failure))
     failed = response.result is None or response.result.get("isError") is True

@@ -38,8 +38,24 @@ class Blob(msgspec.Struct, frozen=True):
 
 def find_blobs(value: Any, path: str) -> tuple[tuple[Blob, ...], bool]:
     """All that a message holds, in its order; and whether there were more than are told apart."""
+    if not _may_hold(value):
+        return (), False
     found = list(_found(value, path))
     return tuple(found[:MAX_BLOBS]), len(found) > MAX_BLOBS
+
+
+def _may_hold(value: Any) -> bool:
+    """Whether any object in it has a member of one of the names, which few have; without a word where it stands."""
+    pending = [value]
+    while pending:
+        inside = pending.pop()
+        if isinstance(inside, dict):
+            if "data" in inside or "blob" in inside:
+                return True
+            pending += inside.values()
+        elif isinstance(inside, list):
+            pending += inside
+    return False
 
 
 def _found(value: Any, path: str) -> Iterator[Blob]:

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from citywatch.core.flow.blob import BLOB
-from citywatch.core.flow.fields import Leaf, Walk
+from citywatch.core.flow.fields import Walk
 from citywatch.core.flow.fold import fold, scannable
 from citywatch.core.flow.phrases import find_lines, find_names
 from citywatch.core.flow.prints import fingerprints, packed
@@ -71,7 +71,7 @@ class Stretch(msgspec.Struct, frozen=True, array_like=True):
         return (part, end) > self.around[0] and (part, start) < self.around[1]
 
 
-class Item(msgspec.Struct, frozen=True, kw_only=True):
+class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing that entered a context. `source` is `principal:<name>` or `<server>/<what>`; `text` is a prompt's own.
 
     `parents` has, for each record of the reply, the record around it (-1: none); `about` is all that was asked for,
@@ -146,43 +146,51 @@ def read_prompt(text: str, digest: str, principal: str, at: int, task: str = "",
 def read_reply(walk: Walk, digest: str, reading: Reading, at: int, *, followed: bool = False) -> Item:
     """A server's reply, leaf by leaf. `followed`: with its fingerprints."""
     foreign = has_strangers(reading.shaped)
-    about = tuple(fold(one) for one in reading.about)
+    about = tuple([fold(one) for one in reading.about])
     parts: list[Part] = []
     # Numbers too: they carry no orders, and they are secrets like any other.
-    # What is behind a handle was not seen; whoever has it filled in is held to its own label.
-    seen = [leaf for leaf in walk.leaves if not leaf.output.handle]
-    audiences = {leaf.readers for leaf in seen} | {walk.readers, reading.shaped.readers, reading.carried.readers}
-    labels = {Label(frozenset(), readers) for readers in audiences}
-    said: set[str] = set()  # which labels of the reading, by name: a label is hashed once for a reply, not for a leaf
+    audiences = {walk.readers, reading.shaped.readers, reading.carried.readers}
+    said: set[str] = set()  # which labels of the reading, by name: none is hashed for each leaf
     room, names = MAX_MARKS, MAX_NAMES
     for leaf in walk.leaves:
-        trusted = leaf.output.trusted and (leaf.output.key or not foreign)
-        part = _part(leaf, trusted, room)
-        room -= len(part.marks)
-        if not trusted and (more := _names(leaf, names)):
-            names -= len(more)
-            part = msgspec.structs.replace(part, marks=(*part.marks, *more))
-        parts.append(part)
-        # A number, a yes or a no cannot carry an instruction; text can, if it was shown.
-        if leaf.output.handle or leaf.output.typed:
+        output, value = leaf.output, leaf.value
+        is_text = isinstance(value, str)
+        trusted = output.trusted and (output.key or not foreign)
+        if isinstance(value, str):
+            whole, marks = fold(value) if len(value) <= MAX_WHOLE else "", _marks(value, room)
+            room -= len(marks)
+            if not trusted and (more := _names(value, names)):
+                names -= len(more)
+                marks += more
+        else:
+            whole, marks = str(value), tuple([(str(one.kind), one.value, 0, 0) for one in whole_tokens(value)])
+            room -= len(marks)
+        parts.append(Part(leaf.path, leaf.name, leaf.record, trusted, whole, marks, output.handle))
+        # What is behind a handle was not seen; whoever has it filled in is held to its own label.
+        if output.handle:
             continue
-        if isinstance(leaf.value, str) and not leaf.output.key:
-            labels.add(reading.carried)
+        audiences.add(leaf.readers)
+        # A number, a yes or a no cannot carry an instruction; text can, if it was shown.
+        if output.typed:
+            continue
+        if is_text and not output.key:
+            said.add("carried")
         if trusted:
             said.add("trusted")
-            if not leaf.output.key and isinstance(leaf.value, str):
+            if is_text and not output.key:
                 said.add("shaped")  # people's words, that came into the server's own fields by a write
-        elif isinstance(leaf.value, str) and leaf.value:
-            said.add("trusted" if leaf.output.trusted else "untrusted")
+        elif is_text and value:
+            said.add("trusted" if output.trusted else "untrusted")
             said.add("shaped")
-    labels |= {getattr(reading, name) for name in said}
     for blob in walk.blobs:
         # INVARIANT: pixels carry words. Whoever could have made them shaped what the agent read.
-        labels |= {reading.trusted if walk.vouched else reading.untrusted, reading.shaped, reading.carried}
+        said |= {"trusted" if walk.vouched else "untrusted", "shaped", "carried"}
         marks = ((BLOB, blob.digest, 0, 0),) if blob.digest else ()
         parts.append(Part(blob.path, blob.media, -1, walk.vouched and not foreign, "", marks))
     if walk.cut:
-        labels |= {reading.untrusted, reading.shaped, reading.carried}
+        said |= {"untrusted", "shaped", "carried"}
+    labels = [getattr(reading, name) for name in said]
+    labels += [Label(frozenset(), readers) for readers in audiences if readers is not None]
     prints, own = _prints(walk, parts, reading) if followed else (b"", b"")
     return Item(
         digest=digest,
@@ -217,23 +225,14 @@ def _prints(walk: Walk, parts: list[Part], reading: Reading) -> tuple[bytes, byt
     return packed(found), packed(fingerprints("\n".join(vouched)[:MAX_FOLLOWED]))
 
 
-def _part(leaf: Leaf, trusted: bool, room: int) -> Part:
-    value = leaf.value
-    if isinstance(value, str):
-        whole = fold(value) if len(value) <= MAX_WHOLE else ""
-        return Part(leaf.path, leaf.name, leaf.record, trusted, whole, _marks(value, room), leaf.output.handle)
-    marks = tuple([(str(one.kind), one.value, 0, 0) for one in whole_tokens(value)])
-    return Part(leaf.path, leaf.name, leaf.record, trusted, str(value), marks, leaf.output.handle)
-
-
-def _names(leaf: Leaf, room: int) -> tuple[Mark, ...]:
+def _names(text: str, room: int) -> tuple[Mark, ...]:
     """What looks like a name in a text of others, or stands on a line of its own: people point at such values."""
-    text = leaf.value
-    if room <= 0 or not isinstance(text, str) or len(text) > MAX_CHARS:
+    if room <= 0 or len(text) > MAX_CHARS:
         return ()
     scan = scannable(text)
-    found = [*find_lines(text, scan, room), *find_names(text, scan, room)]
-    return tuple(dict.fromkeys((str(one.kind), one.value, one.start, one.end) for one in found))[:room]
+    found = find_lines(text, scan, room)
+    found += find_names(text, scan, room)
+    return tuple(dict.fromkeys([(str(one.kind), one.value, one.start, one.end) for one in found]))[:room]
 
 
 def _marks(text: str, room: int) -> tuple[Mark, ...]:

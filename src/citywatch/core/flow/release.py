@@ -38,6 +38,7 @@ class Way(StrEnum):
     SPOKEN = "spoken"
     ANCHORED = "anchored"
     PLANNED = "planned"
+    GRANTED = "granted"
     APPROVED = "approved"
     DISCLOSED = "disclosed"
     CLEARED = "cleared"
@@ -56,6 +57,7 @@ REASONS: Final[Mapping[Way, str]] = {
     Way.SPOKEN: "a person spoke of this act, which takes nothing that could be named",
     Way.ANCHORED: "when, and in which of a few ways, follows from what was named",
     Way.PLANNED: "the plan of a person who may steer this act binds it",
+    Way.GRANTED: "the grant of a person who may steer this act binds it, for this task",
 }
 """Why each rule lets a label down. A person's answer and an operator's release bring words of their own."""
 

@@ -58,14 +58,9 @@ def parse_bundle(text: bytes, domain: str) -> TrustBundle:
     if len(text) > MAX_BUNDLE_BYTES:
         raise Malformed(f"a bundle has at most {MAX_BUNDLE_BYTES} bytes")
     document = parse_object(text)
-    entries = document.get("keys")
-    if not isinstance(entries, list) or len(entries) > MAX_AUTHORITIES:
-        raise Malformed(f"a bundle has a list `keys` of at most {MAX_AUTHORITIES} entries")
     certificates: list[x509.Certificate] = []
     keys: dict[str, dict[str, P256Key]] = {_JWT: {}, _WIT: {}, ENVELOPE: {}}
-    for entry in entries:
-        if not isinstance(entry, dict):
-            raise Malformed("an entry of the bundle is not an object")
+    for entry in _entries(document):
         if entry.get("kty") != "EC" or entry.get("crv") != "P-256":
             continue  # SPEC: §4.2.1; the SVIDs that we know are all on P-256
         if entry.get("use") == _X509:
@@ -86,8 +81,27 @@ def parse_bundle(text: bytes, domain: str) -> TrustBundle:
     )
 
 
+def parse_token_keys(text: bytes) -> dict[str, P256Key]:
+    """Read the keys for JWT-SVIDs that a Workload API gives; raise `Malformed` with what is wrong.
+
+    SPEC: SPIFFE Workload API §6.2.2: a JWK Set for these keys alone, so that SPIRE writes no `use` into it, which a
+    bundle has to. What says that it is for something else is passed over.
+    """
+    if len(text) > MAX_BUNDLE_BYTES:
+        raise Malformed(f"a bundle has at most {MAX_BUNDLE_BYTES} bytes")
+    keys: dict[str, P256Key] = {}
+    for entry in _entries(parse_object(text)):
+        if (entry.get("kty"), entry.get("crv"), entry.get("use", _JWT)) != ("EC", "P-256", _JWT):
+            continue
+        kid = _kid(entry)
+        if kid in keys:
+            raise Malformed("two keys of the bundle have one `kid`")
+        keys[kid] = _key(entry, _JWT)
+    return keys
+
+
 def format_bundle(bundle: TrustBundle) -> bytes:
-    """The bundle as text that any SPIFFE implementation reads; the inverse of `parse_bundle`."""
+    """The bundle as text; the inverse of `parse_bundle`."""
     entries: list[dict[str, Any]] = [
         {
             "use": _X509,
@@ -100,6 +114,23 @@ def format_bundle(bundle: TrustBundle) -> bytes:
         entries += [{"use": use, "kid": kid, **format_jwk(key)} for kid, key in keys.items()]
     document = {"keys": entries, "spiffe_sequence": bundle.sequence, "spiffe_refresh_hint": bundle.refresh_hint}
     return json.dumps(document, separators=(",", ":")).encode("ascii")
+
+
+def format_svid_bundle(bundle: TrustBundle) -> bytes:
+    """What of a bundle is about X.509-SVIDs and JWT-SVIDs, for who refuses a use that he does not know, as SPIRE does.
+
+    SPEC: SPIFFE Trust Domain and Bundle §4.2.2 has him pass over it.
+    """
+    return format_bundle(msgspec.structs.replace(bundle, bound={}, envelopes={}))
+
+
+def _entries(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    entries = document.get("keys")
+    if not isinstance(entries, list) or len(entries) > MAX_AUTHORITIES:
+        raise Malformed(f"a bundle has a list `keys` of at most {MAX_AUTHORITIES} entries")
+    if not all(isinstance(entry, dict) for entry in entries):
+        raise Malformed("an entry of the bundle is not an object")
+    return entries
 
 
 def _certificates(entry: Mapping[str, Any], domain: str) -> list[x509.Certificate]:

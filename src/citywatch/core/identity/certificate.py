@@ -30,8 +30,11 @@ _KNOWN_CRITICAL = frozenset(
 )
 
 
-def parse_certificate(der: bytes) -> x509.Certificate:
-    """Read one DER certificate with all that we shall ask of it; the library parses lazily, and errors belong here."""
+def parse_certificate(der: bytes, *, issues: bool = False) -> x509.Certificate:
+    """Read one DER certificate with all that we shall ask of it; the library parses lazily, and errors belong here.
+
+    `issues`: constraints on names are known, which `path` asks of each authority.
+    """
     if len(der) > MAX_CERTIFICATE_BYTES:
         raise Malformed(f"a certificate has at most {MAX_CERTIFICATE_BYTES} bytes")
     try:
@@ -48,7 +51,8 @@ def parse_certificate(der: bytes) -> x509.Certificate:
     if certificate.serial_number <= 0:  # SPEC: RFC 5280 §4.1.2.2
         raise Malformed("the certificate's serial number is not positive")
     for extension in extensions:
-        if extension.critical and extension.oid not in _KNOWN_CRITICAL:  # SPEC: RFC 5280 §4.2
+        known = extension.oid in _KNOWN_CRITICAL or (issues and extension.oid == ExtensionOID.NAME_CONSTRAINTS)
+        if extension.critical and not known:  # SPEC: RFC 5280 §4.2
             raise Malformed("the certificate has a critical extension that we do not know")
     return certificate
 
@@ -63,7 +67,7 @@ def parse_authority_certificate(der: bytes, domain: str) -> x509.Certificate:
 
     SPEC: X509-SVID §3.2: a signing certificate's SPIFFE ID, if it has one, has no path.
     """
-    certificate = parse_certificate(der)
+    certificate = parse_certificate(der, issues=True)
     constraints, usage = basic_constraints(certificate), key_usage(certificate)
     if constraints is None or not constraints.ca or usage is None or not usage.key_cert_sign:
         raise Malformed("the certificate is not an authority's")
@@ -118,6 +122,13 @@ def key_usage(certificate: x509.Certificate) -> x509.KeyUsage | None:
 def extended_usages(certificate: x509.Certificate) -> frozenset[x509.ObjectIdentifier] | None:
     try:
         return frozenset(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+    except x509.ExtensionNotFound:
+        return None
+
+
+def name_constraints(certificate: x509.Certificate) -> x509.NameConstraints | None:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.NameConstraints).value
     except x509.ExtensionNotFound:
         return None
 

@@ -4,9 +4,9 @@ Decides that our authority issued this leaf for exactly one agent (or for the ga
 still valid (`credential.check_time`), whether the agent is registered or revoked, and whether the caller holds the key:
 the TLS handshake has shown that.
 
-INVARIANTS: any bytes give a `Credential` or `Refused`; a certificate counts only if a certificate of the bundle signed
-it directly, whatever else the caller sends along; an authority's own certificate never names anybody.
-SPEC: X509-SVID §3 to §5, RFC 5280 §6 (a path of two certificates).
+INVARIANTS: any bytes give a `Credential` or `Refused`; a certificate counts only if what the caller sends along leads,
+whole, to a certificate of the bundle (`path`); an authority's own certificate never names anybody.
+SPEC: X509-SVID §3 to §5, RFC 5280 §6.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from datetime import datetime
 
 import msgspec
 from cryptography import x509
-from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from citywatch.core.canonical import digest
 from citywatch.core.errors import Code, Malformed, Refused
@@ -26,21 +25,20 @@ from citywatch.core.identity.certificate import (
     certificate_key,
     extended_usages,
     format_certificate,
-    is_issued_by,
     key_usage,
     parse_certificate,
     uri_names,
 )
 from citywatch.core.identity.credential import Credential, GatewayCredential, Kind
+from citywatch.core.identity.path import BOTH_USES, follow
 from citywatch.core.names import parse_agent_id
 from citywatch.core.signature import P256Key, thumbprint
 
 MAX_CHAIN = 4
-_BOTH_USES = {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH}
 
 
 class Leaf(msgspec.Struct, frozen=True):
-    """A leaf that the bundle's authority issued, and the name it issued it for. Times are milliseconds."""
+    """A leaf that leads to an authority of the bundle, and the name it was issued for. Times are milliseconds."""
 
     certificate: x509.Certificate
     key: P256Key
@@ -86,27 +84,28 @@ def verify_gateway_svid(chain: Sequence[bytes], bundle: TrustBundle) -> GatewayC
 
 def verify_leaf(chain: Sequence[bytes], bundle: TrustBundle) -> Leaf:
     """1. readable · 2. a leaf by its shape · 3. exactly one name, of the bundle's domain · 4. issued by its authority,
-    directly.
+    or below it.
 
     The domain is asked before the signature, so that a stranger with good papers of another domain is told so.
     """
     if not 0 < len(chain) <= MAX_CHAIN:
         raise Refused(Code.CREDENTIAL_MALFORMED, f"a chain has one to {MAX_CHAIN} certificates")
     try:
-        leaf, *rest = (parse_certificate(der) for der in chain)  # 1
+        leaf = parse_certificate(chain[0])  # 1
+        between = [parse_certificate(der, issues=True) for der in chain[1:]]
         key = certificate_key(leaf)
     except Malformed as error:
         raise Refused(Code.CREDENTIAL_MALFORMED, str(error)) from None
     _check_shape(leaf)  # 2
     name = _only_name(leaf, bundle.domain)  # 3
-    issuer = _issuer(leaf, rest, bundle)  # 4
-    # A path is valid only while all of it is: the leaf inherits the authority's end.
+    path = follow([leaf, *between], bundle)  # 4
+    # A path is valid only while all of it is: the leaf inherits the end of each authority above it.
     return Leaf(
         leaf,
         key,
         name,
-        max(_ms(leaf.not_valid_before_utc), _ms(issuer.not_valid_before_utc)),
-        min(_ms(leaf.not_valid_after_utc), _ms(issuer.not_valid_after_utc)),
+        max(_ms(one.not_valid_before_utc) for one in path),
+        min(_ms(one.not_valid_after_utc) for one in path),
     )
 
 
@@ -120,7 +119,7 @@ def _check_shape(leaf: x509.Certificate) -> None:
         raise Refused(Code.CREDENTIAL_NOT_A_LEAF, "the certificate's key may sign certificates")
     if not usage.digital_signature:
         raise Refused(Code.CREDENTIAL_MALFORMED, "the certificate's key may not sign")
-    if uses is not None and not uses >= _BOTH_USES:  # SPEC: §4.4
+    if uses is not None and not uses >= BOTH_USES:  # SPEC: §4.4
         raise Refused(Code.CREDENTIAL_MALFORMED, "the certificate is not for clients and servers")
 
 
@@ -137,17 +136,6 @@ def check_domain(name: str, domain: str) -> None:
     scheme, _, rest = name.partition("://")
     if scheme == "spiffe" and rest.partition("/")[0] != domain:
         raise Refused(Code.CREDENTIAL_WRONG_DOMAIN, f"the credential is not of the trust domain `{domain}`")
-
-
-def _issuer(leaf: x509.Certificate, rest: Sequence[x509.Certificate], bundle: TrustBundle) -> x509.Certificate:
-    for authority in bundle.certificates:
-        if is_issued_by(leaf, authority):
-            return authority
-    for certificate in rest:  # an agent that signs for others with its own papers: say what it did, and refuse
-        constraints = basic_constraints(certificate)
-        if is_issued_by(leaf, certificate) and (constraints is None or not constraints.ca):
-            raise Refused(Code.CREDENTIAL_NOT_A_LEAF, "the certificate was issued by a leaf")
-    raise Refused(Code.CREDENTIAL_UNTRUSTED, "the trust domain's authority did not issue the certificate")
 
 
 def _ms(moment: datetime) -> int:

@@ -70,7 +70,7 @@ def encode_event(event: Event) -> bytes:
     fields = msgspec.structs.astuple(event)
     plain = tuple(map(type, fields)) in shapes
     for i in _TUPLES[kind]:
-        plain = plain and _TEXT.issuperset(map(type, fields[i]))
+        plain = plain and (not fields[i] or _TEXT.issuperset(map(type, fields[i])))
     if not plain:
         event = _checked(event)
         fields = msgspec.structs.astuple(event)

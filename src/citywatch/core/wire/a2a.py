@@ -1,8 +1,9 @@
 """A2A 1.0: what an agent asks of another, as JSON-RPC says it. `a2a_rest` reads the other binding into the same.
 
-Decides which methods, parameters and shapes exist; it decides nothing about permission. An agent's request carries no
-member that is not named here: ProtoJSON readers know a field under two names (`taskId` and `task_id`), and a request
-that we read by the one must not be read by the other.
+Decides which methods, parameters and shapes exist; it decides nothing about permission. Of an agent's request goes on
+what is named here: a member that nobody knows is left out, as the specification asks. One that a reader could take for
+a member which we know is refused, for it would be missed: ProtoJSON readers know a field under two names (`taskId` and
+`task_id`), and `tenant` says whose agent is meant.
 
 `a2a_results` says what a peer may answer, `a2a_errors` how a no is worded; whoever stands outside of `core.wire` has
 them from here.
@@ -11,8 +12,9 @@ Past 400 lines, and one thing because what an agent may send, and what of it goe
 
 INVARIANTS
 1. Any bytes give a reading, `Malformed` or `Refused`, never another error.
-2. What is not in the table is refused.
-3. A part has one content, and it is in the message: a link is fetched by nobody, for whoever wrote it chose where to.
+2. A method that is not in the table is refused, and a member that is not goes no further.
+3. A part that is sent has one content, and it is in the message: a link is fetched by nobody, for whoever wrote it
+   chose where to.
 4. The members of our metadata that only a gateway may write are taken from no agent.
 5. What a sender hands on (`HANDED`, a chain for the receiver) is a part of what it says: whoever may not see the one
    may not see the other, or links would be a way around.
@@ -43,6 +45,7 @@ from citywatch.core.wire.a2a_results import (
     check_reply,
     conversation,
     given,
+    gives,
     is_last,
     may_be_last,
 )
@@ -98,6 +101,7 @@ __all__ = [
     "effect_of",
     "forwarded",
     "given",
+    "gives",
     "is_last",
     "may_be_last",
     "methods",
@@ -111,6 +115,8 @@ __all__ = [
     "with_chain",
 ]
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
+_MEANT: Final = frozenset(("tenant",))
+"""Members of the specification that change what is asked, and that we do not carry."""
 
 
 class Method(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,12 +192,11 @@ def read_request(message: Message) -> Reading:
     row = _METHODS.get(message.method)
     if row is None:
         raise Refused(Code.METHOD_UNKNOWN, f"`{_printable(message.method)}` is not a method of A2A {VERSION} here")
-    params = message.params or {}
-    _members(params, row.params, row.required, row.method)
+    params = _members(message.params or {}, row.params, row.required, row.method)
     metadata = params.get("metadata", _EMPTY)
     passed_on = ENVELOPE in metadata  # by a gateway, which also says who sends it and for which task of its own
     _own_only(metadata, (*(_OURS if row.sends else (TASK, CHAIN)), *(_GATEWAYS if passed_on and row.sends else ())))
-    things = _sent(params) if row.sends else _named(params)
+    params, things = _sent(params) if row.sends else (params, _named(params))
     if row.method == LIST:
         read_filter(params)
     if row.method == CREATE:
@@ -244,10 +249,11 @@ def visible(params: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**rest, "metadata": kept} if kept else rest
 
 
-def forwarded(call: Call, hops: int | None, envelope: str | None = None) -> bytes:
+def forwarded(call: Call, hops: int | None, envelope: str | None = None, context: str | None = None) -> bytes:
     """What a peer is sent: the request that was judged without its chain, with who sends it, in its envelope if any.
 
-    `hops` is the number of agents that its task came through, None where no chain says so.
+    `hops` is the number of agents that its task came through, None where no chain says so. `context` is what the
+    peer is told in the place of a conversation that the sender named itself (`a2a_own`).
     """
     if call.rpc_id is None:
         raise Malformed("an A2A message is a request, with an `id`")
@@ -264,6 +270,8 @@ def forwarded(call: Call, hops: int | None, envelope: str | None = None) -> byte
         }
         told = {key: value for key, value in ours.items() if value is not None}
         params["metadata"] = {**call.arguments.get("metadata", _EMPTY), **told}
+    if context is not None:
+        params["message"] = {**params["message"], "contextId": context}
     return format_message(Request(call.rpc_id, call.method, params))
 
 
@@ -350,18 +358,23 @@ _CONFIGURATION: Final = (
     "acceptedOutputModes:array historyLength:integer returnImmediately:flag taskPushNotificationConfig:object"
 )
 _MESSAGE_MEMBERS: Final = _pairs(_MESSAGE)
+_MESSAGE_NEEDED: Final = _needed(_MESSAGE)
 _CONFIGURED: Final = _pairs(_CONFIGURATION)
 _WITHIN: Final = _pairs(WITHIN)
 
 
-def _sent(params: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Check a message and how it is to be answered; the tasks and the conversation that it goes on with."""
-    message, configuration = params["message"], params.get("configuration", _EMPTY)
-    _members(message, _MESSAGE_MEMBERS, _needed(_MESSAGE), "message")
-    _members(configuration, _CONFIGURED, (), "configuration")
+def _sent(given: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[tuple[str, str], ...]]:
+    """Check a message and how it is to be answered: what goes on of it, and the tasks and the conversation that it goes
+    on with."""
+    message = _members(given["message"], _MESSAGE_MEMBERS, _MESSAGE_NEEDED, "message")
+    configuration = _members(given.get("configuration", _EMPTY), _CONFIGURED, (), "configuration")
     if INLINE in configuration:
-        _members(configuration[INLINE], _WITHIN, _needed(WITHIN), INLINE)
-        check_config(configuration[INLINE])
+        within = _members(configuration[INLINE], _WITHIN, _needed(WITHIN), INLINE)
+        configuration = {**configuration, INLINE: within} if within is not configuration[INLINE] else configuration
+        check_config(within)
+    params = given
+    if message is not given["message"] or configuration is not given.get("configuration", _EMPTY):
+        params = {**given, "message": message, **({"configuration": configuration} if "configuration" in given else {})}
     _texts(configuration.get("acceptedOutputModes", []), "acceptedOutputModes")
     if message["role"] != "ROLE_USER":
         raise Malformed("the `role` of a message that is sent is `ROLE_USER`")
@@ -374,7 +387,7 @@ def _sent(params: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     tasks = _texts(message.get("referenceTaskIds", []), "referenceTaskIds")
     found = [("context", message["contextId"])] if "contextId" in message else []
     found += [("task", one) for one in ([message["taskId"]] if "taskId" in message else []) + tasks]
-    return _identified(found)
+    return params, _identified(found)
 
 
 def _named(params: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -418,15 +431,28 @@ def _links(metadata: Mapping[str, Any], key: str) -> tuple[str, ...]:
     return tuple(links)
 
 
-def _members(value: Mapping[str, Any], known: Mapping[str, type], required: tuple[str, ...], of: str) -> None:
+def _members(
+    value: Mapping[str, Any], known: Mapping[str, type], required: tuple[str, ...], of: str
+) -> Mapping[str, Any]:
+    """What of it is known, each of its type. # INVARIANT: 2."""
+    unknown = False
     for key, one in value.items():
         if key not in known:
-            raise Malformed(f"`{_printable(key)}` is not a member of `{of}`")
-        if type(one) is not known[key]:
+            unknown = True
+            if key in _MEANT or _camel(key) in known:
+                raise Malformed(f"`{_printable(key)}` is not a member of `{of}` here")
+        elif type(one) is not known[key]:
             raise Malformed(f"`{key}` in `{of}` has the wrong type")
     for key in required:
         if key not in value:
             raise Malformed(f"`{key}` in `{of}` is missing")
+    return {key: one for key, one in value.items() if key in known} if unknown else value
+
+
+def _camel(key: str) -> str:
+    """The name by which a reader of ProtoJSON may know this one."""
+    first, *rest = key.split("_")
+    return first + "".join(word[:1].upper() + word[1:] for word in rest)
 
 
 def _texts(value: list[Any], what: str) -> list[str]:

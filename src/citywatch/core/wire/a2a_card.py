@@ -27,6 +27,7 @@ _KEPT: Final = (*_TEXTS, "documentationUrl", "iconUrl")
 _MODES: Final = ("defaultInputModes", "defaultOutputModes")
 _SKILL_TEXTS: Final = ("id", "name", "description")
 _SKILL_LISTS: Final = ("tags", "examples", "inputModes", "outputModes")
+_EXTENSION: Final = ("uri", "description", "required", "params")
 _WORD: Final = re.compile(r"[A-Za-z0-9._/@+-]{1,128}\Z")
 
 
@@ -63,11 +64,18 @@ def check_spoken(card: Mapping[str, Any], url: str, binding: str) -> None:
 
 
 def served(
-    card: Mapping[str, Any], url: str, skills: tuple[str, ...], binding: str = BINDINGS[0], *, pushes: bool = False
+    card: Mapping[str, Any],
+    url: str,
+    skills: tuple[str, ...],
+    binding: str = BINDINGS[0],
+    *,
+    pushes: bool = False,
+    extensions: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """A checked card as its callers see it: our address, and those `skills` that are offered here (none named: all).
 
     `binding` is the peer's own, and so the first one; `pushes`: the caller can have them sent.
+    `extensions` are those of the card that a caller may ask for.
     """
     capabilities = card.get("capabilities", {})
     told: dict[str, Any] = {name: card[name] for name in _KEPT if type(card.get(name)) is str}
@@ -79,6 +87,12 @@ def served(
         for name, offered in (("streaming", True), ("pushNotifications", pushes))
         if offered and capabilities.get(name) is True
     }
+    offered = capabilities.get("extensions", [])
+    told["capabilities"]["extensions"] = [
+        {name: one[name] for name in _EXTENSION if name in one}
+        for one in (offered if type(offered) is list else [])
+        if type(one) is dict and one.get("uri") in extensions
+    ]
     told["skills"] = [
         {name: one[name] for name in (*_SKILL_TEXTS, *_SKILL_LISTS) if name in one}
         for one in card["skills"]
@@ -87,6 +101,17 @@ def served(
     plain = _plain(told)
     assert isinstance(plain, dict)
     return plain
+
+
+def pushes(card: Mapping[str, Any]) -> bool:
+    """Whether a card says that its agent pushes."""
+    capabilities = card.get("capabilities")
+    return type(capabilities) is dict and capabilities.get("pushNotifications") is True
+
+
+def content(card: Mapping[str, Any]) -> dict[str, Any]:
+    """What a card says, whoever signed it: the same words under another signature are the same card."""
+    return {key: value for key, value in card.items() if key != "signatures"}
 
 
 def _at(card: Mapping[str, Any], url: str, spoken: tuple[str, str] | None) -> bool:

@@ -80,13 +80,13 @@ def readdressed(body: bytes, config: Mapping[str, Any]) -> bytes:
     return _with(message, config).body
 
 
-def pushed(value: object) -> tuple[Response, str]:
+def pushed(value: object, links: tuple[str, ...] = ()) -> tuple[Response, str]:
     """What was pushed, as a reply to who listens to the task, and the task that it is about. Raises `Malformed`."""
     if type(value) is not dict:
         raise Malformed("a push is not one JSON object")
     plain = Response(0, value)
     response = Response(0, value, None, format_message(plain))
-    check_reply("SubscribeToTask", response)
+    check_reply("SubscribeToTask", response, links)
     (kind, inner), *_ = value.items()
     name = inner.get("id" if kind == "task" else "taskId")
     if type(name) is not str or not PLAIN_ID.match(name):

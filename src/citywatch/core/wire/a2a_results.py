@@ -1,7 +1,8 @@
 """What an agent may answer another over A2A 1.0: the shapes of results, and what in them its receiver may use later.
 
 Decides whether a result is one that its method promises. It may say more than we know (peers are other people's, and
-all of it is a third party's data), but a part of it is a part: with one content, and no link.
+all of it is a third party's data), but a part of it is a part: with one content, and no link but those that lead where
+the operator lets links of this peer lead (`links`).
 INVARIANTS: any result passes or is `Malformed`; what a stream ends with is found by its state, never by what it says.
 SPEC: A2A 1.0, a2a.proto: `SendMessageResponse`, `StreamResponse`, `Task`, `Part`.
 """
@@ -13,31 +14,49 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from citywatch.core.errors import Malformed
+from citywatch.core.wire.destination import destination_of
 from citywatch.core.wire.jsonrpc import Response
 
+Links = tuple[str, ...] | None
+"""Where a part that is a link may lead, as an operator writes it (`destination`); None where a gateway judged it."""
 PLAIN_ID: Final = re.compile(r"[\x21-\x7e]{1,512}\Z")
 WORDS: Final = frozenset(
     (
         *("task", "message", "statusUpdate", "artifactUpdate", "id", "contextId", "taskId", "status", "state"),
-        *("timestamp", "artifacts", "artifactId", "history", "parts", "text", "raw", "data", "metadata", "filename"),
+        *(
+            "timestamp",
+            "artifacts",
+            "artifactId",
+            "history",
+            "parts",
+            "text",
+            "raw",
+            "url",
+            "data",
+            "metadata",
+            "filename",
+        ),
         *("mediaType", "messageId", "role", "name", "description", "extensions", "referenceTaskIds", "append"),
         *("lastChunk", "ROLE_AGENT", "ROLE_USER"),
     )
 )
 """What the specification says in an answer: the names of its members, and who spoke."""
 _PART_MEMBERS: Final = frozenset(("text", "raw", "url", "data", "metadata", "filename", "mediaType"))
+_GIVING: Final = frozenset(("contextId", "taskId", "id"))
 _CONTENTS: Final = ("text", "raw", "url", "data")
 
 
-def check_part(part: object) -> None:
-    """Raise `Malformed` unless this is one part that carries its content with it."""
+def check_part(part: object, links: Links = ()) -> None:
+    """Raise `Malformed` unless this is one part that carries its content with it, or leads where `links` let it."""
     if type(part) is not dict or not part.keys() <= _PART_MEMBERS:
         raise Malformed("a part is not an object, or has a member that A2A does not know")
     contents = [one for one in _CONTENTS if one in part]
     if len(contents) != 1:
         raise Malformed("a part has not exactly one of `text`, `raw`, `url` and `data`")
     if contents == ["url"]:  # whoever wrote it chose where it leads
-        raise Malformed("a part is a link: send its content as `raw` instead, for nobody fetches it")
+        address = part["url"]
+        if type(address) is not str or (links is not None and destination_of(links, address) is None):
+            raise Malformed("a part is a link: send its content as `raw` instead, for nobody fetches it")
     for name in ("text", "raw", "filename", "mediaType"):
         if type(part.get(name, "")) is not str:
             raise Malformed(f"`{name}` in a part is not a string")
@@ -45,10 +64,15 @@ def check_part(part: object) -> None:
         raise Malformed("`metadata` in a part is not an object")
 
 
-def check_reply(method: str, response: Response) -> None:
-    """Raise `Malformed` unless this is an error or a result that `method` may have."""
+def check_reply(method: str, response: Response, links: Links = ()) -> None:
+    """Raise `Malformed` unless this is an error or a result that `method` may have, its parts leading nowhere else."""
     if response.result is not None:
-        _CHECKS[method](response.result)
+        _CHECKS[method](response.result, links)
+
+
+def gives(response: Response) -> bool:
+    """Whether a reply, checked or not, has the shape of one that names a task or a conversation: most name none."""
+    return any(type(value) is not dict or not _GIVING.isdisjoint(value) for value in _bodies(response.result or {}))
 
 
 def given(response: Response) -> tuple[tuple[str, str], ...]:
@@ -104,53 +128,53 @@ def _expect(holds: bool, otherwise: str) -> None:
         raise Malformed(f"the peer's result is malformed: {otherwise}")
 
 
-def _checked_message(value: object) -> None:
+def _checked_message(value: object, links: Links) -> None:
     _expect(type(value) is dict and type(value.get("parts")) is list, "a message has no `parts`")
     assert isinstance(value, dict)
     _expect(all(type(value.get(key, "")) is str for key in ("messageId", "contextId", "taskId")), "an id is no string")
     for part in value["parts"]:
-        check_part(part)
+        check_part(part, links)
 
 
-def _checked_status(value: object) -> None:
+def _checked_status(value: object, links: Links) -> None:
     _expect(type(value) is dict, "a status is no object")
     assert isinstance(value, dict)
     state = value.get("state")
     _expect(type(state) is str and state in STATES, "a status has no known `state`")
     if "message" in value:
-        _checked_message(value["message"])
+        _checked_message(value["message"], links)
 
 
-def _checked_artifact(value: object) -> None:
+def _checked_artifact(value: object, links: Links) -> None:
     _expect(type(value) is dict and type(value.get("parts")) is list, "an artifact has no `parts`")
     assert isinstance(value, dict)
     for part in value["parts"]:
-        check_part(part)
+        check_part(part, links)
 
 
-def _checked_task(value: object) -> None:
+def _checked_task(value: object, links: Links) -> None:
     _expect(type(value) is dict and type(value.get("id")) is str, "a task has no `id`")
     assert isinstance(value, dict)
-    _checked_status(value.get("status"))
+    _checked_status(value.get("status"), links)
     for key, check in (("artifacts", _checked_artifact), ("history", _checked_message)):
         _expect(type(value.get(key, [])) is list, f"`{key}` of a task is not a list")
         for one in value.get(key, []):
-            check(one)
+            check(one, links)
 
 
-def _checked_update(value: object) -> None:
+def _checked_update(value: object, links: Links) -> None:
     _expect(type(value) is dict and type(value.get("taskId")) is str, "an update has no `taskId`")
     assert isinstance(value, dict)
-    _checked_status(value.get("status"))
+    _checked_status(value.get("status"), links)
 
 
-def _checked_piece(value: object) -> None:
+def _checked_piece(value: object, links: Links) -> None:
     _expect(type(value) is dict and type(value.get("taskId")) is str, "an update has no `taskId`")
     assert isinstance(value, dict)
-    _checked_artifact(value.get("artifact"))
+    _checked_artifact(value.get("artifact"), links)
 
 
-_SENT: Final[Mapping[str, Callable[[object], None]]] = {"task": _checked_task, "message": _checked_message}
+_SENT: Final[Mapping[str, Callable[[object, Links], None]]] = {"task": _checked_task, "message": _checked_message}
 _STREAMED: Final = {**_SENT, "statusUpdate": _checked_update, "artifactUpdate": _checked_piece}
 _STATED: Final = frozenset(("task", "statusUpdate"))
 STATES: Final = frozenset(
@@ -162,37 +186,37 @@ _RESTING: Final = STATES - {"TASK_STATE_SUBMITTED", "TASK_STATE_WORKING"}
 _OVER: Final = _RESTING - _WAITING
 
 
-def _checked_list(result: Mapping[str, Any]) -> None:
+def _checked_list(result: Mapping[str, Any], links: Links) -> None:
     _expect(type(result.get("tasks")) is list, "`tasks` is no list")
     for one in result["tasks"]:
-        _checked_task(one)
+        _checked_task(one, links)
 
 
-def _checked_config(result: Mapping[str, Any]) -> None:
+def _checked_config(result: Mapping[str, Any], links: Links) -> None:
     _expect(all(type(result.get(key)) is str for key in ("id", "taskId", "url")), "it is no configuration for pushes")
 
 
-def _checked_configs(result: Mapping[str, Any]) -> None:
+def _checked_configs(result: Mapping[str, Any], links: Links) -> None:
     _expect(type(result.get("configs")) is list, "`configs` is no list")
     for one in result["configs"]:
         _expect(type(one) is dict, "a configuration is no object")
-        _checked_config(one)
+        _checked_config(one, links)
 
 
-def _checked_nothing(result: Mapping[str, Any]) -> None:
+def _checked_nothing(result: Mapping[str, Any], links: Links) -> None:
     _expect(not result, "it is not empty")
 
 
-def _one_of(kinds: Mapping[str, Callable[[object], None]]) -> Callable[[Mapping[str, Any]], None]:
-    def check(result: Mapping[str, Any]) -> None:
+def _one_of(kinds: Mapping[str, Callable[[object, Links], None]]) -> Callable[[Mapping[str, Any], Links], None]:
+    def check(result: Mapping[str, Any], links: Links) -> None:
         _expect(len(result) == 1 and result.keys() <= kinds.keys(), f"it is not one of {', '.join(kinds)}")
         for key, value in result.items():
-            kinds[key](value)
+            kinds[key](value, links)
 
     return check
 
 
-_CHECKS: Final[Mapping[str, Callable[[Mapping[str, Any]], None]]] = {
+_CHECKS: Final[Mapping[str, Callable[[Mapping[str, Any], Links], None]]] = {
     "SendMessage": _one_of(_SENT),
     "SendStreamingMessage": _one_of(_STREAMED),
     "SubscribeToTask": _one_of(_STREAMED),

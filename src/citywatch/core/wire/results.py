@@ -42,13 +42,15 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     value: Mapping[str, Any]
 
 
-def check_reply(method: str, response: Response, revision: str | None = None) -> None:
-    """Raise `Malformed` unless this is an error or a result that `method` may have; None: in any revision."""
+def check_reply(method: str, response: Response, revision: str | None = None, links: tuple[str, ...] = ()) -> None:
+    """Raise `Malformed` unless this is an error or a result that `method` may have; None: in any revision.
+
+    `links` are where a part of an A2A message may lead."""
     result = response.result
     if result is None:
         return
     if revision == a2a.REVISION:
-        a2a.check_reply(method, response)
+        a2a.check_reply(method, response, links)
         return
     if revision not in LEGACY:
         kind = result.get("resultType", "complete")

@@ -19,7 +19,10 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
 class App:
-    """`/body` reads the body first, `/hang` answers when told to, anything else answers at once."""
+    """`/body` reads the body first, `/hang` answers when told to, anything else answers at once.
+
+    `/whole` says whether the body was there when it was asked, as the gateway's own answers go out (`Peer.answer`).
+    """
 
     def __init__(self) -> None:
         self.draining = False
@@ -33,6 +36,14 @@ class App:
                 pass
         elif scope["path"] == "/hang":
             await self.release.wait()
+        elif scope["path"] == "/whole":
+            peer = scope["state"]["peer"]
+            said = b"all ok" if peer.whole else b"part ok"
+            if peer.answer(200, b"text/plain", said):
+                return
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"by way of ASGI: " + said})
+            return
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
         await send({"type": "http.response.body", "body": b"ok"})
 
@@ -74,6 +85,40 @@ def get(path: str) -> bytes:
 
 def post(path: str, length: int, sent: bytes) -> bytes:
     return f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n".encode() + sent
+
+
+async def test_an_answer_in_one_write_is_the_whole_response_and_the_connection_goes_on() -> None:
+    async with connected() as (connection, app):
+        for _ in range(2):
+            await connection.say(post("/whole", 3, b"abc"))
+            assert await connection.answer() == (
+                b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\ncontent-type: text/plain\r\n\r\nall ok"
+            )
+        await connection.say(get("/"))
+        assert (await connection.answer()).endswith(b"ok")
+    assert len(app.scopes) == 3
+
+
+async def test_what_asks_for_more_care_goes_by_way_of_asgi() -> None:
+    async with connected() as (connection, _):
+        await connection.say(b"GET /whole HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        said = await connection.rest()
+    assert b"connection: close" in said
+    assert b"by way of ASGI" in said
+    async with connected() as (connection, _):
+        await connection.say(
+            b"HEAD /whole HTTP/1.1\r\nHost: localhost\r\n\r\n" + b"GET / HTTP/1.1\r\nHost: localhost\r\n"
+        )
+        head = await connection.reader.readuntil(b"\r\n\r\n")
+    assert b"content-length" not in head
+
+
+async def test_a_body_that_is_not_here_yet_is_not_taken_for_whole_because_the_last_one_was() -> None:
+    async with connected() as (connection, _):
+        await connection.say(post("/whole", 3, b"abc"))
+        assert b"all ok" in await connection.answer()
+        await connection.say(post("/whole", 3, b"ab"))
+        assert b"part ok" in await connection.answer()
 
 
 async def test_requests_sent_ahead_are_not_kept_the_first_is_answered_and_the_connection_ends() -> None:

@@ -35,7 +35,7 @@ class Request:
             "method": "POST",
             "path": path,
             "headers": [(b"host", b"localhost"), *more],
-            "state": {"peer": Peer("127.0.0.1:9", None)},
+            "state": {"peer": Peer("127.0.0.1:9")},
         }
         self.task = asyncio.ensure_future(gateway(scope, self._receive, self._send))
 

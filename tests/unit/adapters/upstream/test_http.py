@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from citywatch.adapters.upstream import Bounds, HttpRecipient, HttpServer, HttpUpstream, Patience
+from citywatch.adapters.upstream.recipient import MAX_KEPT
 from citywatch.core.errors import Code, Unavailable
 from citywatch.core.identity.access import AccessToken
 from tests.upstream_world import (
@@ -26,6 +27,7 @@ from tests.upstream_world import (
     EVENTS,
     REPLY,
     Seen,
+    World,
     chunked,
     message,
     response,
@@ -543,14 +545,18 @@ async def test_a_request_below_the_address_goes_there_with_its_own_verb() -> Non
         assert seen.header("content-length") is None
 
 
+def place(there: World) -> str:
+    return f"http://127.0.0.1:{there.port}/mcp"
+
+
 async def test_a_push_is_sent_with_what_its_agent_wants_to_be_shown_and_only_its_status_counts() -> None:
     taken = b"HTTP/1.1 202 Accepted\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n\r\nok"
     async with world(says(taken)) as there:
-        upstream = HttpUpstream(msgspec.structs.replace(there.upstream(None).server, kinds=frozenset()), None)
+        recipient = HttpRecipient("clerk")
         try:
-            await HttpRecipient(upstream).push(b"{}", "Bearer theirs", "tok")
+            await recipient.push(place(there), b"{}", "Bearer theirs", "tok", public=False)
         finally:
-            await upstream.close()
+            await recipient.close()
         (seen,) = there.seen
         assert seen.line.startswith("POST /mcp ")
         assert (seen.header("authorization"), seen.header("x-a2a-notification-token")) == ("Bearer theirs", "tok")
@@ -561,13 +567,65 @@ async def test_a_push_is_sent_with_what_its_agent_wants_to_be_shown_and_only_its
 async def test_a_push_that_was_not_taken_is_said_so(status: bytes) -> None:
     answer = b"HTTP/1.1 " + status + b"\r\nlocation: http://10.0.0.1/\r\ncontent-length: 0\r\n\r\n"
     async with world(says(answer)) as there:
-        upstream = HttpUpstream(msgspec.structs.replace(there.upstream(None).server, kinds=frozenset()), None)
+        recipient = HttpRecipient("clerk")
         try:
             with pytest.raises(Unavailable):
-                await HttpRecipient(upstream).push(b"{}", "", "")
+                await recipient.push(place(there), b"{}", "", "", public=False)
         finally:
-            await upstream.close()
+            await recipient.close()
         assert len(there.seen) == 1
+
+
+async def test_a_name_that_leads_into_a_private_network_is_pushed_nothing() -> None:
+    """The attack: whoever holds a name under a domain that a pattern allows has it lead to this very machine."""
+    async with world(says(response())) as there:
+        recipient = HttpRecipient("clerk")
+        try:
+            with pytest.raises(Unavailable, match="PrivateAddress"):
+                await recipient.push(place(there), b"{}", "", "", public=True)
+            # ... and what the operator wrote as a number is what was meant.
+            await recipient.push(place(there).replace("127.0.0.1", "localhost"), b"{}", "", "", public=False)
+        finally:
+            await recipient.close()
+        assert len(there.seen) == 1
+
+
+async def test_a_pattern_for_this_machine_does_not_lead_back_to_the_gateway() -> None:
+    """The attack: by any port of this machine, an agent has the gateway post to itself."""
+    async with world(says(response())) as there:
+        recipient = HttpRecipient("clerk", own=frozenset((there.port,)))
+        for host in ("127.0.0.1", "localhost", "127.0.0.2", "[::1]"):
+            with pytest.raises(Unavailable, match="our own"):
+                await recipient.push(place(there).replace("127.0.0.1", host), b"{}", "", "", public=False)
+        assert not there.seen
+
+
+async def test_an_address_that_is_none_is_unavailable() -> None:
+    with pytest.raises(Unavailable):
+        await HttpRecipient("clerk").push("gopher://x", b"", "", "", public=False)
+
+
+async def test_of_an_agents_addresses_those_used_last_are_kept() -> None:
+    async with world(says(response())) as there:
+        made: list[str] = []
+        closed: list[str] = []
+
+        class Reached(HttpUpstream):
+            async def close(self) -> None:
+                closed.append(self.server.url)
+                await super().close()
+
+        def reach(server: HttpServer) -> HttpUpstream:
+            made.append(server.url)
+            return Reached(server, None)
+
+        recipient = HttpRecipient("clerk", reach=reach)
+        urls = [f"{place(there)}?{number}" for number in range(MAX_KEPT + 1)]
+        for url in (*urls[:MAX_KEPT], urls[0], urls[MAX_KEPT]):
+            await recipient.push(url, b"{}", "", "", public=False)
+        assert made == urls
+        assert closed == [urls[1]]
+        await recipient.close()
 
 
 async def test_what_an_agent_wants_to_be_shown_cannot_be_a_second_header() -> None:

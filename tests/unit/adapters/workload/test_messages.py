@@ -118,6 +118,15 @@ def test_papers_are_read_as_the_library_writes_them(
     assert (found.spiffe_id, found.chain, found.key, found.authorities) == (name, tuple(first), key, tuple(second))
 
 
+@pytest.mark.parametrize(("wanted", "found"), [("b", "b"), ("c", "c"), ("", "a"), ("d", "a")])
+def test_of_several_papers_those_are_taken_that_are_wanted_or_the_first(wanted: str, found: str) -> None:
+    """Several entries of an issuer may select one workload, and which comes first is nobody's to say."""
+    svids = [wire.X509SVID(spiffe_id=name, x509_svid_key=name.encode()) for name in "abc"]
+    reply = wire.X509SVIDResponse(svids=svids).SerializeToString()
+    papers = messages.parse_certificate_reply(reply, wanted)
+    assert (papers.spiffe_id, papers.key) == (found, found.encode())
+
+
 @given(st.dictionaries(texts, st.binary(max_size=50), max_size=4))
 def test_bundles_of_keys_are_read_as_the_library_writes_them(bundles: dict[str, bytes]) -> None:
     reply = wire.JWTBundlesResponse(bundles=bundles).SerializeToString()

@@ -8,7 +8,7 @@ import pytest
 
 from citywatch.core.call import Call, Direction
 from citywatch.core.enforce.arguments import MAX_VALUES, arguments
-from citywatch.core.enforce.planned import Planned, _paths, parse_place
+from citywatch.core.enforce.planned import Planned, parse_place, paths_bound
 from citywatch.core.enforce.steering import Finding
 from citywatch.core.flow.fields import MAX_PATH, Fields
 from citywatch.core.limit import Path
@@ -47,7 +47,7 @@ def call(arguments: dict[str, Any]) -> Call:
 def test_a_path_is_bound_only_if_every_value_under_it_is(
     given: dict[str, Any], bound: list[Path], paths: set[str]
 ) -> None:
-    assert _paths(call(given), bound) == paths
+    assert paths_bound(call(given), bound) == paths
     traced = {one.path for one in arguments(call(given), ToolManifest())}
     assert paths <= traced  # written as the gates write it
 

@@ -105,7 +105,7 @@ def test_a_plan_leaves_its_steps_and_what_it_binds() -> None:
     assert passed is not None
     call, known = passed
     assert known.flow is not None
-    found = findings_of(call, known, planned(call, known, NOW))
+    found = findings_of(call, AUTHORITY, known, planned(call, known, NOW))
     assert [one.how for one in found if one.path == "to"] == ["planned"]
     assert covers(acts, call, found, known.flow.context.label, RULES)
 

@@ -90,8 +90,14 @@ def certificate(
     critical_stranger: bool = False,
     hash_with: Any = None,
     serial: int | None = None,
+    constraints: x509.NameConstraints | None = None,
+    constraints_critical: bool = False,
+    linked: bool = False,
 ) -> bytes:
-    """A certificate for `key`, signed by `signer`; without a defect asked for, a good leaf."""
+    """A certificate for `key`, signed by `signer`; without a defect asked for, a good leaf.
+
+    `linked`: with the names of both keys, which libraries want in a chain.
+    """
     builder = (
         x509.CertificateBuilder()
         .public_key(key.public_key())
@@ -110,6 +116,12 @@ def certificate(
     names = [*map(x509.UniformResourceIdentifier, uris), *map(x509.DNSName, dns)]
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=subject is None)
+    if constraints is not None:
+        builder = builder.add_extension(constraints, critical=constraints_critical)
+    if linked:
+        own, above = key.public_key(), signer.public_key()
+        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(own), critical=False)
+        builder = builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(above), critical=False)
     if critical_stranger:
         stranger = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), b"\x05\x00")
         builder = builder.add_extension(stranger, critical=True)

@@ -6,10 +6,17 @@ import base64
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from citywatch.core.errors import Malformed
-from citywatch.core.identity.bundle import format_bundle, parse_bundle
+from citywatch.core.identity.bundle import (
+    MAX_BUNDLE_BYTES,
+    format_bundle,
+    format_svid_bundle,
+    parse_bundle,
+    parse_token_keys,
+)
 from citywatch.core.signature import format_jwk
 from tests.unit.core.identity.forgery import DOMAIN, World, authority_certificate, draw, public, usage
 
@@ -136,3 +143,45 @@ def test_the_domain_is_the_callers_and_never_the_texts(world: World) -> None:
         parsed(document(world), "evil.example")
     with pytest.raises(Malformed):
         parsed(document(world), "NOT A DOMAIN")
+
+
+def test_who_refuses_what_he_does_not_know_gets_what_everybody_knows(world: World) -> None:
+    """SPIRE refuses a whole bundle for one key of another use."""
+    full = msgspec.structs.replace(world.bundle, bound={"w": public(draw())}, envelopes={"e": public(draw())})
+    assert {one["use"] for one in json.loads(format_svid_bundle(full))["keys"]} == {"x509-svid", "jwt-svid"}
+    assert parse_bundle(format_svid_bundle(full), DOMAIN) == world.bundle
+
+
+@pytest.mark.parametrize("use", [None, "jwt-svid"])
+def test_keys_of_a_workload_api_need_not_say_what_they_are_for(world: World, use: str | None) -> None:
+    told = {"kid": "tokens-1", **format_jwk(public(world.tokens)), **({} if use is None else {"use": use})}
+    others = [
+        {"kty": "RSA", "kid": "r", "n": "AQAB", "e": "AQAB"},
+        {"kty": "EC", "crv": "P-384", "kid": "r", "x": "AA", "y": "AA"},
+        {**told, "kid": "another", "use": "wit-svid"},
+        {**told, "kid": "another", "use": "x509-svid"},
+    ]
+    assert parse_token_keys(json.dumps({"keys": [told, *others]}).encode()) == world.bundle.keys
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"{",
+        b"[]",
+        b'{"keys": {}}',
+        b'{"keys": [1]}',
+        b'{"keys": [{"kty": "EC", "crv": "P-256"}]}',
+        b'{"keys": [{"kty": "EC", "crv": "P-256", "kid": "1", "x": "AA", "y": "AA"}]}',
+        b" " * (MAX_BUNDLE_BYTES + 1),
+    ],
+)
+def test_keys_of_a_workload_api_are_read_strictly(text: bytes) -> None:
+    with pytest.raises(Malformed):
+        parse_token_keys(text)
+
+
+def test_two_keys_of_a_workload_api_have_two_names(world: World) -> None:
+    told = {"kid": "tokens-1", **format_jwk(public(world.tokens))}
+    with pytest.raises(Malformed):
+        parse_token_keys(json.dumps({"keys": [told, told]}).encode())

@@ -119,19 +119,6 @@ def test_a_leaf_issues_nothing(world: World) -> None:
     assert refusal(lambda: verify_x509_svid([forged], world.bundle)) is Code.CREDENTIAL_UNTRUSTED
 
 
-def test_an_intermediate_that_the_bundle_does_not_hold_issues_nothing(world: World) -> None:
-    key = draw()
-    between = certificate(
-        key, world.ca, subject="between", uris=(), ca=True, key_usage=usage(key_cert_sign=True), extended=None
-    )
-    leaf = certificate(world.agent, key, issuer="between")
-    assert refusal(lambda: verify_x509_svid([leaf, between], world.bundle)) is Code.CREDENTIAL_UNTRUSTED
-
-
-def test_the_rest_of_the_chain_is_not_needed_and_does_no_harm(world: World) -> None:
-    assert verify_x509_svid([world.leaf(), world.ca_der], world.bundle).agent == AGENT
-
-
 @pytest.mark.parametrize(
     "key",
     [ec.generate_private_key(ec.SECP384R1()), Ed25519PrivateKey.generate(), rsa.generate_private_key(65537, 2048)],

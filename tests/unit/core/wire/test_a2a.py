@@ -93,7 +93,7 @@ def test_what_is_asked_for_pushes_is_a_request_about_its_task() -> None:
     [
         {},
         {"url": 1},
-        {"url": "https://x", "push_url": "https://y"},
+        {"url": "https://x", "id": 1},
         {"url": "https://x", "token": "a\r\nb: c"},
         {"url": "https://x", "authentication": {"scheme": "Bearer x", "credentials": "s"}},
         {"url": "https://x", "authentication": {"scheme": "Bearer", "credentials": "a\nb"}},
@@ -147,6 +147,35 @@ def test_a_configuration_is_named_with_its_task(method: str) -> None:
 )
 def test_what_is_no_request_is_said_so(message: Request, why: str) -> None:
     assert re.search(why, refused(message))
+
+
+def test_a_member_that_nobody_knows_goes_no_further() -> None:
+    """The honest case: a client of a later version says more than we know. SPEC: A2A 1.0 §5.7 (unknown fields)."""
+    config = {"url": "https://x", "pushUrl": "https://y"}
+    configuration = {"returnImmediately": True, "later": [1], a2a_push.INLINE: config}
+    more = {"message": {**MESSAGE, "later": "on"}, "configuration": configuration, "later": 42}
+    reading = a2a.read_request(request("SendMessage", **more))
+    assert reading.arguments == {
+        "message": MESSAGE,
+        "configuration": {"returnImmediately": True, a2a_push.INLINE: {"url": "https://x"}},
+    }
+    assert dict(a2a.read_request(request("GetTask", id="t", later={"a": 1})).arguments) == {"id": "t"}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        send(context_id="c"),
+        send(reference_task_ids=["t"]),
+        send(message_id="m2"),
+        request("GetTask", id="t", history_length=0),
+        request("SendMessage", message=MESSAGE, configuration={"return_immediately": True}),
+        request("ListTasks", tenant="other"),
+    ],
+)
+def test_a_member_that_some_reader_would_take_for_one_of_ours_is_refused(message: Request) -> None:
+    """The attack: what we leave out as unknown, a peer's reader of ProtoJSON knows by its other name."""
+    assert "is not a member" in refused(message)
 
 
 def test_hops_and_sender_in_a_message_are_taken_from_no_agent() -> None:
@@ -255,3 +284,26 @@ def test_a_refusal_has_the_numbers_and_the_details_of_a2a() -> None:
     assert error["data"][0]["metadata"]["code"] == "no_permit"
     assert error["data"][0]["metadata"]["decision"] == "c1"
     assert json.loads(a2a.refusal(None, Code.PEER_TASK_UNKNOWN, 1403))["error"]["code"] == -32001
+
+
+@pytest.mark.parametrize(
+    ("url", "fine"),
+    [
+        ("https://files.example/a", True),
+        ("https://files.example/../a", False),
+        ("https://evil.example/a", False),
+        ("http://169.254.169.254/latest", False),
+        (1, False),
+    ],
+)
+def test_a_link_leads_where_the_operator_lets_it(url: Any, fine: bool) -> None:
+    status = {"state": "TASK_STATE_COMPLETED"}
+    task = {"id": "t", "status": status, "artifacts": [{"artifactId": "a", "parts": [{"url": url}]}]}
+    for method, result in (("GetTask", task), ("SendMessage", {"task": task})):
+        for links, passes in ((("https://files.example/*",), fine), ((), False), (None, type(url) is str)):
+            try:
+                a2a.check_reply(method, Response(1, result), links)
+            except Malformed:
+                assert not passes
+            else:
+                assert passes

@@ -1,0 +1,1 @@
+"""The web console: how people see the city, and answer for it."""

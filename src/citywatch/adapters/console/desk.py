@@ -1,0 +1,87 @@
+"""What the console is given to work with: the log and its folds, the rules, and the few acts that a person may do.
+
+Decides nothing. `main` puts it together; pages read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from citywatch.core.enforce.rules import Rules
+from citywatch.core.identity.registration import AgentRow
+from citywatch.core.log.checkpoint import NoteKey
+from citywatch.service.decisions import Decisions
+from citywatch.service.entering import Entering
+from citywatch.service.following import Following
+from citywatch.service.panorama import Panorama
+from citywatch.service.ports import Clock, Store
+from citywatch.service.proofs import Proofs
+from citywatch.service.telling import Rebuild
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A place of the file: its id in the panorama, its kind (person, agent, server, memory, peer), what it is."""
+
+    id: str
+    kind: str
+    name: str
+    note: str = ""
+
+
+class PolicyFile(msgspec.Struct, frozen=True):
+    """One file of policies as it stands on the disk."""
+
+    name: str
+    text: str
+
+
+class Tested(msgspec.Struct, frozen=True):
+    """What came of the cases beside the policies: how many held, a line for each that did not, rules without one."""
+
+    passed: int
+    failed: tuple[str, ...]
+    untested: tuple[str, ...]
+
+
+class Actions(Protocol):
+    """What an operator may do from a page; each has its entry in the log, in the name of who did it."""
+
+    async def revoke(self, agent: str, by: str, reason: str) -> str: ...
+
+    async def stop(self, what: str, by: str, reason: str) -> str: ...
+
+    async def resume(self, what: str, by: str, reason: str) -> str: ...
+
+    async def quarantine(self, agent: str, by: str, reason: str) -> str: ...
+
+    async def lift(self, agent: str, by: str, reason: str) -> str: ...
+
+
+class Desk(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it, for one console process."""
+
+    domain: str
+    origin: str
+    store: Store
+    clock: Clock
+    following: Following
+    decisions: Decisions
+    panorama: Panorama
+    entering: Entering
+    rules: Callable[[], Awaitable[Rules]]
+    rebuild: Rebuild
+    proofs: Proofs
+    log_key: str
+    witnesses: Sequence[NoteKey]
+    quorum: int
+    places: tuple[Place, ...]
+    agents: Callable[[], Awaitable[list[tuple[str, AgentRow]]]]
+    halted: Callable[[], Awaitable[list[str]]]
+    actions: Actions
+    policy_files: Callable[[], Sequence[PolicyFile]]
+    policy_tests: Callable[[], Awaitable[Tested]]
+    unsafe: tuple[str, ...] = ()
+    titles: Mapping[str, str] = {}

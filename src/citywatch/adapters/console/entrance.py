@@ -1,0 +1,98 @@
+"""Signing in and out.
+
+Decides how often somebody may try. Who a link is for is `service.entering`'s. INVARIANTS: a link's secret stands behind
+the `#` of an address, which no browser sends and no log keeps: the page posts it; a session begins anew with each
+sign-in, and whatever the browser held before ends.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from citywatch.adapters.console.access import ANYBODY, Door, Keeper
+from citywatch.adapters.console.desk import Desk
+from citywatch.adapters.console.render import Pages
+from citywatch.adapters.console.sessions import WHOLE_MS, Pace, Sessions, Visitor
+from citywatch.core.approvals.people import Duty, Right
+from citywatch.core.errors import Refused
+
+TRIES: Final = 20
+SPAN_MS: Final = 60_000
+LONGEST: Final = 200
+
+
+class Entrance:
+    """The pages for those who are not in yet."""
+
+    def __init__(self, desk: Desk, pages: Pages, sessions: Sessions, keeper: Keeper, provider: str) -> None:
+        """`provider` is the issuer that can vouch for people, if there is one."""
+        self._desk = desk
+        self._pages = pages
+        self._sessions = sessions
+        self._keeper = keeper
+        self._provider = provider
+        self._secure = desk.origin.startswith("https:")
+        self._pace = Pace(TRIES, SPAN_MS)
+
+    def doors(self) -> Sequence[Door]:
+        return (
+            Door("GET", "/login", ANYBODY, self.login),
+            Door("POST", "/login", ANYBODY, self.enter),
+            Door("POST", "/logout", Right.SEE, self.leave),
+        )
+
+    async def login(self, request: Request) -> Response:
+        if request.scope["session"] is not None:
+            return RedirectResponse("/", 303)
+        return self._show(request)
+
+    async def enter(self, request: Request) -> Response:
+        if not self.may_try(request):
+            return self._show(request, 429, "Too many tries. Wait a minute.")
+        token = str((await request.form()).get("link", "")).strip().rpartition("#")[2]
+        if not token or len(token) > LONGEST:
+            return self._show(request, 400, "That is no link of this console.")
+        try:
+            link = await self._desk.entering.take(token)
+        except Refused:
+            return self._show(request, 403, "That link was used before, or its five minutes are over.")
+        return self.admit(
+            request, Visitor(link.person, tuple(Duty(role) for role in link.roles), "a link that was good once")
+        )
+
+    async def leave(self, request: Request) -> Response:
+        self._sessions.end(request.cookies.get(self._keeper.cookie, ""))
+        response = RedirectResponse("/login", 303)
+        response.delete_cookie(self._keeper.cookie, secure=self._secure, httponly=True, samesite="strict")
+        return response
+
+    def may_try(self, request: Request) -> bool:
+        """Whether one more attempt from that address is within bounds."""
+        return self._pace.allows(request.client.host if request.client else "", self._desk.clock.now_ms())
+
+    def admit(self, request: Request, visitor: Visitor) -> Response:
+        """Begin a session for somebody who has proved who they are."""
+        self._sessions.end(request.cookies.get(self._keeper.cookie, ""))
+        response = RedirectResponse("/", 303)
+        response.set_cookie(
+            self._keeper.cookie,
+            self._sessions.begin(visitor, self._desk.clock.now_ms()),
+            max_age=WHOLE_MS // 1000,
+            secure=self._secure,
+            httponly=True,
+            samesite="strict",
+        )
+        return response
+
+    def _show(self, request: Request, status: int = 200, problem: str = "") -> Response:
+        return self._pages.show(request, "login.html", status, problem=problem, provider=self._provider)
+
+
+def draw_token() -> str:
+    """What makes a link one that nobody can guess."""
+    return secrets.token_urlsafe(32)

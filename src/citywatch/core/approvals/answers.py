@@ -1,0 +1,120 @@
+"""Whether an answer may count: steps 1 to 6 of what is asked of it, before whose signature it is (`service.voting`).
+
+    1. it is of this domain, ticket, digest, end and nonce, and the digest is that of what the ticket asks
+    2. the ticket still waits
+    3. the act reaches the person, who has not answered yet
+    4. it is given in a name of theirs, and not for a call that uses the authority of somebody for whom they speak,
+       where that is not to be
+    5. what was shown is what is shown now
+    6. what could not be shown faithfully was named, and may be approved at all
+
+Decides on the ticket's row, the people of the file and the document; on nothing that the answer says of itself.
+INVARIANTS: every step is asked of every answer, a no as well as a yes (a no needs no name, reason or second look); what
+is not clearly allowed is refused; somebody whom the file does not name answers nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from citywatch.core.approvals.binding import ticket_digest
+from citywatch.core.approvals.people import Approvals, Person, Uninspectable, reached
+from citywatch.core.approvals.showing import MEANS, Document, Why, document_digest
+from citywatch.core.approvals.statement import Statement
+from citywatch.core.approvals.ticket import State, Ticket
+from citywatch.core.errors import Code, Malformed, Refused
+
+MAX_HOLD_MS: Final = 24 * 3_600_000
+
+
+def check_answer(
+    ticket: Ticket,
+    statement: Statement,
+    document: Document,
+    *,
+    people: Mapping[str, Person],
+    approvals: Approvals,
+    domain: str,
+    now: int,
+) -> Person:
+    """Whose answer it claims to be; raises `Malformed` or `Refused` where it could not count whoever signed it."""
+    if ticket.bound is None:
+        raise Refused(Code.CONFLICT, "the ticket is of an earlier version: let the agent ask again")
+    intact = ticket_digest(ticket.bound, ticket.id, ticket.salt, ticket.expires) == ticket.digest
+    said = (statement.domain, statement.ticket, statement.digest, statement.expires, statement.nonce)
+    if not intact or said != (domain, ticket.id, ticket.digest, ticket.expires, ticket.nonce):  # step 1
+        raise Malformed("the statement is of another ticket, or of another call than this one asks about")
+    if ticket.by_now(now) is not State.PENDING:  # step 2
+        raise Refused(Code.CONFLICT, f"the ticket `{ticket.id}` is {ticket.by_now(now).value}")
+    person = person_of(people, statement.approver)
+    _check_person(ticket, statement, person, people, approvals)  # steps 3 and 4
+    if statement.document != document_digest(document, ticket.salt):  # step 5
+        raise Malformed("what was shown is not what is shown now: look again")
+    if statement.yes:
+        _check_yes(ticket, statement, document, approvals)  # step 6
+    return person
+
+
+def conflict(ticket: Ticket, person: Person, approvals: Approvals) -> str:
+    """Why somebody must not approve what is done in their own name; empty if nothing is in the way."""
+    if not approvals.is_not_own(ticket.server, ticket.tool):
+        return ""
+    own = set(person.speaks_for) & set(ticket.authority)
+    return f"the call uses the authority of `{min(own)}`, for whom `{person.name}` speaks" if own else ""
+
+
+def needed(ticket: Ticket, approvals: Approvals, uninspectable: tuple[str, ...]) -> int:
+    """How many people have to say yes."""
+    need = approvals.quorum_of(ticket.server, ticket.tool).need
+    if uninspectable and approvals.uninspectable is Uninspectable.SECOND_PERSON:
+        return max(2, need + 1)
+    return need
+
+
+def person_of(people: Mapping[str, Person], name: str) -> Person:
+    """Somebody whom the file names."""
+    person = people.get(name)
+    if person is None:
+        raise Refused(Code.NO_PERMIT, f"the file names nobody `{name[:80]}` under `people`")
+    return person
+
+
+def _check_person(
+    ticket: Ticket, statement: Statement, person: Person, people: Mapping[str, Person], approvals: Approvals
+) -> None:
+    act, quorum = f"{ticket.server}/{ticket.tool}", approvals.quorum_of(ticket.server, ticket.tool)
+    if person.name not in reached(people, quorum, ticket.server, ticket.tool):  # step 3
+        raise Refused(Code.NO_PERMIT, f"`{act[:120]}` is not for `{person.name}` to answer")
+    if any(one.person == person.name for one in ticket.votes):
+        raise Refused(Code.CONFLICT, f"`{person.name}` has answered the ticket `{ticket.id}` before")
+    if statement.principal and statement.principal not in person.speaks_for:  # step 4
+        raise Malformed(f"`{person.name}` does not speak for `{statement.principal[:80]}`: see `people.*.as`")
+    if not statement.yes:
+        return
+    if why := conflict(ticket, person, approvals):
+        raise Refused(Code.NO_PERMIT, why)
+    if quorum.need == 1 and ticket.of is not None and statement.principal not in ticket.of:
+        raise Malformed(_who(ticket))
+
+
+def _check_yes(ticket: Ticket, statement: Statement, document: Document, approvals: Approvals) -> None:
+    if approvals.reason_required and not statement.reason:
+        raise Malformed("a yes gives a reason, which stands in the log")
+    if not 0 <= statement.hold_ms <= MAX_HOLD_MS:
+        raise Malformed("an answer holds for at most a day")
+    if ticket.discloses and statement.hold_ms:
+        raise Malformed("what may not be seen is let out in the one call that is shown, and not for a while")
+    if not document.uninspectable:
+        return
+    told = ", ".join(f"{one} ({MEANS[Why(one)]})" for one in document.uninspectable)
+    if approvals.uninspectable is Uninspectable.REFUSE:
+        raise Refused(Code.NO_PERMIT, f"what cannot be shown faithfully is not approved here: {told}")
+    if set(statement.acknowledged) != set(document.uninspectable):
+        raise Malformed(f"the call cannot be shown faithfully; to approve it all the same, name why: {told}")
+
+
+def _who(ticket: Ticket) -> str:
+    if not ticket.of:
+        return f"nobody may approve it: no principal may steer `{ticket.server}/{ticket.tool[:80]}`"
+    return f"it is approved in the name of {' or '.join(f'`{one}`' for one in ticket.of)}: say so with `--as`"

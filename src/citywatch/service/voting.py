@@ -1,0 +1,354 @@
+"""People answer tickets: each for themselves, signed, over what they were shown; together they decide.
+
+    prepare: who may answer, over which digest and document → a statement
+    vote: 1. the statement is of this domain, ticket, digest, end and nonce
+          2. the ticket still waits
+          3. the person is one of those whom the act reaches, and has not answered yet
+          4. in whose name: one of theirs, and nobody's whose own authority is used where that is not to be
+          5. what was shown is what is shown now
+          6. what could not be shown faithfully was named, and may be approved at all
+          7. the signature is that person's, over these very bytes; a passkey's counter rose
+          8. the vote and what it decides are one transaction against the rows that were read
+
+Decides whether an answer is that person's; what it may say is `core.approvals.answers`', what the votes come to
+`quorum`'s, whether the call then goes through `admit`'s. INVARIANTS
+1. Where people are named, nobody else answers, and nothing is believed unsigned (but for `unsafe_unsigned`).
+2. Nobody answers twice, or for another.
+3. Nobody who may answer sees what others said before all is said, where the act asks for that.
+4. Each answer has an entry with the statement and its signature, so that a stranger can check who approved what.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+import msgspec
+
+from citywatch.core import events
+from citywatch.core.approvals.answers import check_answer, conflict, needed, person_of
+from citywatch.core.approvals.passkey import Passkey, passkey_key
+from citywatch.core.approvals.people import Approvals, Person, Quorum, Right, reached
+from citywatch.core.approvals.quorum import WHOLE, Tally, Verdict, tally
+from citywatch.core.approvals.showing import Document, document_digest
+from citywatch.core.approvals.statement import (
+    APPROVE,
+    DENY,
+    MAX_REASON,
+    Statement,
+    challenge_of,
+    format_statement,
+    verify_statement,
+)
+from citywatch.core.approvals.ticket import Done, State, Step, Ticket, Vote, rows_of, stepped
+from citywatch.core.approvals.webauthn import Assertion, verify_assertion
+from citywatch.core.errors import Code, Malformed, Refused
+from citywatch.core.log.entry import encode_event
+from citywatch.core.signature import Ed25519Key, parse_b64url, parse_spki, thumbprint
+from citywatch.service.documents import Documents
+from citywatch.service.ports import Append, Appended, NewEntry, Puts, Reads
+from citywatch.service.tickets import Found, Tickets, standing
+
+Weigh = Callable[[str, Ticket], Awaitable[int]]
+"""How much a person's yes to a ticket counts for, in hundredths of a vote (`quorum.WHOLE` is one)."""
+
+
+class Signature(msgspec.Struct, frozen=True):
+    """Made with one of the person's Ed25519 keys, over `statement.statement_bytes`; in base64url."""
+
+    signature: str
+
+
+class Unsigned(msgspec.Struct, frozen=True):
+    """No proof at all; counts only with `approvals.unsafe_unsigned`."""
+
+
+Proof = Signature | Assertion | Unsigned
+
+
+class Proved(msgspec.Struct, frozen=True, kw_only=True):
+    """How an answer was proved, as the log tells it, and which rows that changes."""
+
+    method: str
+    key: str = ""
+    signature: str = ""
+    authenticator: str = ""
+    client: str = ""
+    reads: Reads = ()
+    puts: Puts = ()
+
+
+class Offer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person is to look at and to sign. `challenge` is what a passkey signs, in place of the text."""
+
+    ticket: Ticket
+    document: Document
+    statement: Statement
+    text: str
+    challenge: bytes
+
+
+async def whole(person: str, ticket: Ticket) -> int:
+    """Everybody's word counts in full."""
+    return WHOLE
+
+
+class Voting:
+    """The answers of the people of one file to the tickets of one store."""
+
+    def __init__(
+        self,
+        tickets: Tickets,
+        documents: Documents,
+        *,
+        people: Mapping[str, Person],
+        approvals: Approvals,
+        domain: str,
+        weigh: Weigh = whole,
+    ) -> None:
+        self._tickets = tickets
+        self._documents = documents
+        self._people = people
+        self._approvals = approvals
+        self._domain = domain
+        self._weigh = weigh
+
+    # -- for whoever looks ---------------------------------------------------------------------------------------------
+
+    def quorum(self, ticket: Ticket) -> Quorum:
+        """How many have to say yes to this ticket, out of whom."""
+        return self._approvals.quorum_of(ticket.server, ticket.tool)
+
+    def reached(self, ticket: Ticket) -> tuple[str, ...]:
+        """Who may answer it, by name."""
+        found = reached(self._people, self.quorum(ticket), ticket.server, ticket.tool)
+        return tuple(one for one in found if not conflict(ticket, self._people[one], self._approvals))
+
+    def seen_by(self, ticket: Ticket, person: str) -> Ticket:
+        """The ticket as this person may see it. # INVARIANT: 3. Auditors see who answered, once it is decided."""
+        if ticket.state is not State.PENDING or not self.quorum(ticket).blinded:
+            return ticket
+        return msgspec.structs.replace(
+            ticket,
+            votes=tuple(one for one in ticket.votes if one.person == person),
+            done=tuple(one for one in ticket.done if one.what not in _BLINDED or one.who == person),
+        )
+
+    async def opened(self, name: str, person: str) -> tuple[Ticket, Document]:
+        """Show a ticket to a person; the first time somebody who may answer it sees it, that is an entry.
+
+        Raises `Malformed` if there is no such ticket, `Refused(NO_PERMIT)` for somebody who may not look.
+        """
+        who = self._person(person)
+        if not who.may(Right.SEE):
+            raise Refused(Code.NO_PERMIT, f"`{person[:80]}` may not see tickets")
+        found = await self._tickets.found(name)
+        document = await self._documents.of(found.ticket)
+        if person in self.reached(found.ticket) and found.ticket.state is State.PENDING:
+            digest = document_digest(document, found.ticket.salt)
+            await self._tickets.note_shown(found.ticket, person, digest)
+        return self.seen_by(found.ticket, person), document
+
+    # -- for whoever answers -------------------------------------------------------------------------------------------
+
+    async def prepare(
+        self,
+        name: str,
+        person: str,
+        approve: bool,
+        reason: str,
+        *,
+        principal: str = "",
+        hold_ms: int = 0,
+        acknowledged: tuple[str, ...] = (),
+    ) -> Offer:
+        """What this person would sign to give this answer. Raises `Refused` or `Malformed` if it could not count."""
+        found = await self._tickets.found(name)
+        ticket = found.ticket
+        document = await self._documents.of(ticket)
+        statement = Statement(
+            domain=self._domain,
+            ticket=ticket.id,
+            digest=ticket.digest,
+            document=document_digest(document, ticket.salt),
+            decision=APPROVE if approve else DENY,
+            approver=person,
+            principal=principal,
+            reason=_reason(reason),
+            hold_ms=hold_ms,
+            acknowledged=tuple(sorted(acknowledged)),
+            expires=ticket.expires,
+            nonce=ticket.nonce,
+        )
+        self._check(ticket, statement, document)
+        return Offer(
+            ticket=self.seen_by(ticket, person),
+            document=document,
+            statement=statement,
+            text=format_statement(statement),
+            challenge=challenge_of(statement),
+        )
+
+    async def vote(self, statement: Statement, proof: Proof) -> Ticket:
+        """Count an answer; return the ticket as that person sees it then.
+
+        Raises `Malformed` for what is not theirs, not signed or not allowed, `Refused(CONFLICT)` where the ticket does
+        not wait any more or changed at the same moment, `Refused(NO_PERMIT)` for somebody whom it does not reach.
+        """
+        found = await self._tickets.found(statement.ticket)
+        ticket = found.ticket
+        document = await self._documents.of(ticket)
+        self._check(ticket, statement, document)  # steps 1 to 6
+        proved = await self._prove(statement, proof)  # step 7
+        return self.seen_by(await self._record(found, statement, proved, document), statement.approver)
+
+    def _check(self, ticket: Ticket, statement: Statement, document: Document) -> None:
+        check_answer(
+            ticket,
+            statement,
+            document,
+            people=self._people,
+            approvals=self._approvals,
+            domain=self._domain,
+            now=self._tickets.now(),
+        )
+
+    async def _prove(self, statement: Statement, proof: Proof) -> Proved:
+        """# INVARIANT: 1."""
+        person = self._person(statement.approver)
+        if isinstance(proof, Unsigned):
+            if not self._approvals.unsafe_unsigned:
+                raise Malformed("an answer is signed, with `--key` or with a passkey in the console")
+            return Proved(method="unsigned")
+        if isinstance(proof, Assertion):
+            return await self._prove_passkey(statement, proof, person)
+        signature = parse_b64url(proof.signature)
+        for spki in person.keys:
+            key = parse_spki(b64decode(spki))
+            try:
+                if isinstance(key, Ed25519Key) and verify_statement(statement, signature, key):
+                    return Proved(method="ed25519", key=thumbprint(key), signature=proof.signature)
+            except Malformed:
+                continue
+        raise Malformed(f"the signature is of none of the keys of `{person.name}`")
+
+    async def _prove_passkey(self, statement: Statement, proof: Assertion, person: Person) -> Proved:
+        rp, key = self._approvals.passkeys, passkey_key(proof.id[:2048])
+        row = (await self._tickets.store.load((key,), ())).rows.get(key)
+        passkey = None if row is None else msgspec.json.decode(row.value, type=Passkey)
+        if rp is None or row is None or passkey is None or passkey.person != person.name:  # INVARIANT: 2.
+            raise Malformed(f"the passkey is none of those of `{person.name}`")
+        asserted = verify_assertion(proof, challenge_of(statement), rp, passkey)
+        used = msgspec.structs.replace(passkey, count=asserted.count, synced=asserted.synced)
+        return Proved(
+            method="webauthn",
+            key=passkey.id,
+            signature=proof.signature,
+            authenticator=proof.authenticator,
+            client=proof.client,
+            reads=((key, row.version),),
+            puts=((key, msgspec.json.encode(used)),),
+        )
+
+    # -- what the answers come to --------------------------------------------------------------------------------------
+
+    async def _tally(self, ticket: Ticket, uninspectable: tuple[str, ...]) -> Tally:
+        voted = {one.person for one in ticket.votes}
+        left = [await self._weigh(one, ticket) for one in self.reached(ticket) if one not in voted]
+        need = needed(ticket, self._approvals, uninspectable)
+        found = tally(ticket.votes, need, left, one_denies=self._approvals.one_denies)
+        spoken = ticket.of is None or any(one.yes and one.principal in ticket.of for one in ticket.votes)
+        if found.verdict is Verdict.YES and not spoken:  # one of them has to be among those who said yes
+            return msgspec.structs.replace(found, verdict=Verdict.OPEN if left else Verdict.NO)
+        return found
+
+    async def _record(self, found: Found, statement: Statement, proved: Proved, document: Document) -> Ticket:
+        """# INVARIANT: 4. Step 8."""
+        now, ticket = self._tickets.now(), found.ticket
+        weight = await self._weigh(statement.approver, ticket)
+        vote = Vote(
+            person=statement.approver,
+            yes=statement.yes,
+            at=now,
+            reason=statement.reason,
+            principal=statement.principal,
+            hold_ms=statement.hold_ms,
+            method=proved.method,
+            key=proved.key,
+            document=statement.document,
+            weight=weight,
+        )
+        said = Done(now, "approved by" if vote.yes else "denied by", vote.person)
+        voted = msgspec.structs.replace(ticket, votes=(*ticket.votes, vote), done=(*ticket.done, said))
+        count = await self._tally(voted, document.uninspectable)
+        signed = events.TicketSigned(
+            at=now,
+            replica=self._tickets.replica,
+            ticket=ticket.id,
+            by=vote.person,
+            answer=statement.decision,
+            statement=format_statement(statement),
+            method=proved.method,
+            key=proved.key,
+            signature=proved.signature,
+            authenticator=proved.authenticator,
+            client=proved.client,
+            weight=weight,
+        )
+        entries: tuple[NewEntry, ...] = (NewEntry(encode_event(signed)),)
+        after, more = voted, Append()
+        if count.verdict is not Verdict.OPEN:
+            after, answered, more = await self._decide(voted, count.verdict is Verdict.YES, now)
+            entries = (*entries, NewEntry(encode_event(answered)))
+        outcome = await self._tickets.store.append(
+            Append(
+                entries=entries,
+                reads=((found.key, found.row.version), *proved.reads, *more.reads),
+                puts=(*rows_of(after, found.likeness, ticket, now), *proved.puts, *more.puts),
+                sync=True,
+            )
+        )
+        if not isinstance(outcome, Appended):
+            raise Refused(Code.CONFLICT, f"the ticket `{ticket.id}` changed at the same moment: look again")
+        return after
+
+    async def _decide(self, ticket: Ticket, yes: bool, now: int) -> tuple[Ticket, events.TicketAnswered, Append]:
+        """The ticket once its votes have decided it, the entry that says so, and what else that writes."""
+        counted = [one for one in ticket.votes if one.yes is yes] or list(ticket.votes)
+        named = [one.principal for one in counted if one.principal]
+        principal = next((one for one in named if ticket.of is not None and one in ticket.of), next(iter(named), ""))
+        hold = min((one.hold_ms for one in counted), default=0) if yes else 0
+        decided = msgspec.structs.replace(
+            stepped(ticket, Step.APPROVE if yes else Step.DENY, now),
+            by=", ".join(one.person for one in counted),
+            reason="; ".join(dict.fromkeys(one.reason for one in counted if one.reason))[:MAX_REASON],
+            principal=principal,
+            done=(*ticket.done, Done(now, "approved" if yes else "denied")),
+        )
+        answered = events.TicketAnswered(
+            at=now,
+            replica=self._tickets.replica,
+            ticket=ticket.id,
+            call=ticket.call,
+            agent=ticket.agent,
+            answer=decided.state.value,
+            by=decided.by,
+            reason=decided.reason,
+            principal=principal,
+            until=now + hold if hold else 0,
+        )
+        until = now + hold if yes else ticket.expires
+        return decided, answered, await standing(self._tickets.store, decided, until, now)
+
+    def _person(self, name: str) -> Person:
+        return person_of(self._people, name)
+
+
+_BLINDED: Final = frozenset(("approved by", "denied by", "shown to"))
+
+
+def _reason(reason: str) -> str:
+    if len(reason) > MAX_REASON:
+        raise Malformed(f"a reason has at most {MAX_REASON} characters")
+    return reason.strip()
