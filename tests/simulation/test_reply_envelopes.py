@@ -666,3 +666,18 @@ async def test_a_far_server_that_says_nothing_makes_no_party_known() -> None:
         city.answer = far
         await city.act("payees")
         assert bool(await city.store.scan("party")) is known
+
+
+async def test_a_conversation_that_its_sender_named_is_signed_under_the_name_that_goes_out() -> None:
+    """The peer has another name for it: an envelope of the agent's own would be of no message that arrives there."""
+    city = await Abroad().open()
+    await city.task("Ask the depot")
+    told = await city.say(peer="depot", message={"contextId": "mine", "parts": [{"text": "hello"}]})
+    assert code(told) is None
+    sent = json.loads(city.billing.sent[-1][1])["params"]
+    assert sent["message"]["contextId"] != "mine"
+    assert json.loads(payload(sent["metadata"][a2a.ENVELOPE]))["message"] == digest_of("SendMessage", sent)
+    city.exchange.envelopes = None
+    again = await city.say(peer="depot", message={"contextId": "mine", "parts": [{"text": "hello"}]})
+    assert code(again) is None
+    assert (await city.settled()).said_by == ISSUER
