@@ -13,6 +13,7 @@ from citywatch.adapters.gateway.app import Gateway
 from citywatch.adapters.gateway.peers import Asked, said
 from citywatch.adapters.memory import MemoryAnswer, MemoryStore
 from citywatch.core import events
+from citywatch.core.call import Effect
 from citywatch.core.enforce.abroad import NOBODY
 from citywatch.core.enforce.admit import admit
 from citywatch.core.enforce.context import context_key
@@ -28,7 +29,7 @@ from citywatch.core.identity.envelope import (
     verify_reply,
 )
 from citywatch.core.label import Label
-from citywatch.core.manifest import Ceiling, Clearance, Delivery, Output, Peer
+from citywatch.core.manifest import Ceiling, Clearance, Delivery, Output, ParameterType, Peer, ToolManifest
 from citywatch.core.wire import a2a, enveloped, mcp
 from citywatch.core.wire.jsonrpc import FROM_AGENT, FROM_SERVER, parse_message
 from citywatch.main.replay import rebuild
@@ -42,7 +43,7 @@ from citywatch.service.reply_envelopes import ReplyArrivals, ReplyEnvelopes
 from tests.simulation.city import AGENT, DOMAIN, KEY, code_of
 from tests.simulation.envelopes import DOMAIN as PARTNER
 from tests.simulation.envelopes import ISSUER, KEYS, SENDER, SIGNER, written
-from tests.simulation.flow_city import MALLORY
+from tests.simulation.flow_city import MALLORY, MANIFESTS
 from tests.simulation.flow_city import told as answered
 from tests.simulation.test_agents_speak import TELLER
 from tests.simulation.test_envelopes import GUEST, Border, _payload
@@ -515,6 +516,7 @@ class Counter(Abroad):
         return found
 
 
+COUNTS = ToolManifest(effect=Effect.READ, output={"$[*]": Output(trusted=True, type=ParameterType.INTEGER)})
 BOBS = Label(frozenset(("principal:bob",)), None)
 RESET: dict[str, Any] = {"account": "4711-22"}
 
@@ -650,6 +652,23 @@ async def test_a_far_servers_reply_is_what_the_manifest_says_and_at_least_what_i
     stripped.change = lambda one: one | {"message": "a" * 64}
     stripped.word = ALICES
     assert code_of(await stripped.act("payees")) == Code.ENVELOPE_REFUSED
+
+
+async def test_a_far_servers_numbers_have_the_label_that_its_gateway_signs() -> None:
+    """Whoever chose a number over there shaped what is read here, although no manifest asks who can have written one."""
+    city = await Abroad(far_bank=True).open()
+    await city.task("Look")
+    city.word = Label(frozenset(("outside:x",)), None)
+
+    def far(body: bytes) -> MemoryAnswer:
+        plain = json.loads(answered(body, [5, 7])._messages[0][0])["result"]
+        told = city.sealed(json.loads(body), plain, 0, spoken=False)
+        return MemoryAnswer([(json.dumps({"jsonrpc": "2.0", "id": 1, "result": told}).encode(), None)])
+
+    city.answer = far
+    city.again(servers={"bank": {**MANIFESTS, "payees": COUNTS}})
+    await city.act("payees")
+    assert f"domain:{PARTNER}/outside:x" in ((await city.hers()).origins or ())
 
 
 async def test_a_far_server_that_says_nothing_makes_no_party_known() -> None:
