@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from citywatch.adapters.upstream import Bounds, HttpServer, HttpUpstream, Patience
-from citywatch.adapters.upstream.settings import Shown
+from citywatch.adapters.upstream.settings import Owned, Shown
 
 JSON = "application/json"
 EVENTS = "text/event-stream"
@@ -100,6 +100,7 @@ class World:
         ca: str | None = None,
         takes_tokens: bool = False,
         shown: Shown | None = None,
+        owned: Owned | None = None,
     ) -> HttpUpstream:
         server = HttpServer(
             name="world",
@@ -107,6 +108,7 @@ class World:
             ca=ca,
             takes_tokens=takes_tokens,
             shown=shown,
+            owned=owned,
             patience=patience or Patience(),
             bounds=bounds or Bounds(),
         )

@@ -11,13 +11,15 @@ import msgspec
 from hypothesis import given
 
 from citywatch.core.call import Call, Direction
+from citywatch.core.enforce.pinning import definition_bytes, definition_digest
 from citywatch.core.enforce.receive import NOTHING_DECLARED, SPOKEN, Entering
 from citywatch.core.errors import Malformed, Refused
 from citywatch.core.flow.fields import Fields
 from citywatch.core.flow.item import Item
 from citywatch.core.label import BOTTOM
-from citywatch.core.wire import a2a, a2a_push, a2a_rest
+from citywatch.core.wire import a2a, a2a_card, a2a_push, a2a_rest
 from citywatch.core.wire.jsonrpc import FROM_AGENT, Request, Response, parse_message
+from tests.unit.core.wire.test_a2a_card import CARD
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 VALUES = st.recursive(
@@ -276,3 +278,18 @@ def test_the_protocols_own_words_are_read_once_and_all_that_the_peer_said(result
     assert list(fast.leaves) == left
     assert fast.parents == slow.parents
     assert entered(SPOKEN, result).label == entered(NOTHING_DECLARED, result).label
+
+
+@given(damaged(CARD), st.lists(VALUES, max_size=2), st.randoms(use_true_random=False))
+def test_a_card_is_the_same_card_as_long_as_it_says_the_same(other: Any, signatures: list[Any], order: Any) -> None:
+    """Whoever signed it, in whatever order: and any other difference is another card."""
+
+    def digest_of(card: Any) -> str:
+        return definition_digest(definition_bytes(a2a_card.content(card)))
+
+    pairs = list(CARD.items())
+    order.shuffle(pairs)
+    assert digest_of({**dict(pairs), "signatures": signatures}) == digest_of(CARD)
+    told = [json.dumps({**one, "signatures": 0}, sort_keys=True) for one in (other, CARD)]
+    same = told[0] == told[1]
+    assert (digest_of(other) == digest_of(CARD)) is same

@@ -247,6 +247,48 @@ async def test_a_credential_of_an_issuer_who_is_not_believed_any_more_is_absent(
     ]  # fmt: skip
 
 
+async def test_an_issuer_is_distrusted_in_one_transaction_for_all_agents() -> None:
+    """The fault: the command is ended in the middle, and half of the agents go on under the word of a lost key."""
+    issuer = KeySigner(Ed25519PrivateKey.generate())
+    town, key, others = Town(OWNED), ed25519(issuer), [f"agent-{number}" for number in range(40)]
+    await town.settle_in()
+    await town.vouching.hold("clerk", await foreign(issuer), issuer_of(DOMAIN), key, "operator")
+    clerk = parse_agent_row((await town.store.load([agent_key("clerk")], [])).rows[agent_key("clerk")].value)
+    for name in others:
+        row = msgspec.structs.replace(clerk, agent=f"spiffe://{DOMAIN}/agent/{name}")
+        await town.store.append(Append(puts=((agent_key(name), format_row(row)),)))
+    append, appends = town.store.append, 0
+
+    async def counted(put: Append) -> Any:
+        nonlocal appends
+        appends += 1
+        return await append(put)
+
+    town.store.append = counted  # type: ignore[method-assign,assignment]
+    assert set(await town.vouching.distrust(key, "operator", "lost")) == {"clerk", *others}
+    assert appends == 1
+    rows = [parse_agent_row(row.value) for _, row in await town.store.scan("agent")]
+    assert not any(row.claims for row in rows)
+
+
+async def test_a_credential_that_is_held_while_all_agents_are_gone_over_is_taken_back_too() -> None:
+    issuer = KeySigner(Ed25519PrivateKey.generate())
+    town, key = Town(OWNED), ed25519(issuer)
+    await town.settle_in()
+    document, scan, waits = await foreign(issuer), town.store.scan, [True]
+
+    async def held_just_after(kind: str) -> Any:
+        found = await scan(kind)
+        if waits.pop():
+            waits.append(False)
+            await town.vouching.hold("clerk", document, issuer_of(DOMAIN), key, "operator")
+        waits.append(False)
+        return found
+
+    town.store.scan = held_just_after  # type: ignore[method-assign]
+    assert await town.vouching.distrust(key, "operator", "lost") == ("clerk",)
+
+
 async def test_a_row_from_before_keys_were_kept_loses_a_foreign_credential_and_keeps_ours() -> None:
     issuer = KeySigner(Ed25519PrivateKey.generate())
     town = await Town().ready()

@@ -29,7 +29,7 @@ from citywatch.core.identity.envelope import (
     verify_reply,
 )
 from citywatch.core.label import Label
-from citywatch.core.manifest import Ceiling, Clearance, Delivery, Output, ParameterType, Peer, ToolManifest
+from citywatch.core.manifest import Ceiling, Clearance, Delivery, Output, Peer, ToolManifest
 from citywatch.core.wire import a2a, enveloped, mcp
 from citywatch.core.wire.jsonrpc import FROM_AGENT, FROM_SERVER, parse_message
 from citywatch.main.replay import rebuild
@@ -516,7 +516,7 @@ class Counter(Abroad):
         return found
 
 
-COUNTS = ToolManifest(effect=Effect.READ, output={"$[*]": Output(trusted=True, type=ParameterType.INTEGER)})
+COUNTS = ToolManifest(effect=Effect.READ, output={"$[*]": Output(trusted=True)})
 BOBS = Label(frozenset(("principal:bob",)), None)
 RESET: dict[str, Any] = {"account": "4711-22"}
 
@@ -655,7 +655,7 @@ async def test_a_far_servers_reply_is_what_the_manifest_says_and_at_least_what_i
 
 
 async def test_a_far_servers_numbers_have_the_label_that_its_gateway_signs() -> None:
-    """Whoever chose a number over there shaped what is read here, although no manifest asks who can have written one."""
+    """Whoever chose a number over there shaped what is read here, whoever vouches for it."""
     city = await Abroad(far_bank=True).open()
     await city.task("Look")
     city.word = Label(frozenset(("outside:x",)), None)

@@ -138,6 +138,7 @@ PEOPLE = f"{BANK}people:\n  {ANNA}\n  ben: {{roles: [approver], answers: [ledger
 OWN_KEY = "write the base64 of an Ed25519 public key's PEM on one line"
 PEER = f"{DOMAIN}agents: {{a: {{}}}}\npeers:\n  b:\n"
 NEAR = f"{DOMAIN}federation:\n  p.example:\n"
+SPEAKING = f'{DOMAIN}principals: {{anna: {{may: ["*"]}}}}\n' + NEAR.removeprefix(DOMAIN)
 FOREIGN = f"{DOMAIN}federation: {{p.example: {{bundle: p.json}}}}\nagents:\n  a: "
 KINDS_OF_KEYS = "use an Ed25519 key, or one on P-256"
 ISSUER = "issuer: https://gateway.acme.example\n"
@@ -237,6 +238,65 @@ BAD: list[tuple[str, str, str, str]] = [
         "write [anybody], [], or origins such as outside:partner",
     ),
     (
+        NEAR + "    bundle: p.json\n    §chains: {tools: [a/b], calls: 1, longest: 1h}\n",
+        "federation.p.example.chains",
+        "that domain speaks for nobody here, so no chain of it counts",
+        "add `speaks_for`",
+    ),
+    (
+        SPEAKING + "    bundle: p.json\n    speaks_for: [anna]\n    chains: §{calls: 1, longest: 1h}\n",
+        "federation.p.example.chains",
+        "it leaves nothing: no tool and no skill",
+        "write `tools: [server/*]`",
+    ),
+    (
+        SPEAKING + "    bundle: p.json\n    speaks_for: [anna]\n    chains: §{tools: [a/b], calls: 1}\n",
+        "federation.p.example.chains",
+        "`longest` is missing",
+        "write `longest: 1h`",
+    ),
+    (
+        SPEAKING + "    bundle: p.json\n    speaks_for: [anna]\n    chains: §{tools: [a/b], longest: 1h}\n",
+        "federation.p.example.chains",
+        "`calls` is missing",
+        "write `calls: 20`",
+    ),
+    (
+        SPEAKING + "    bundle: p.json\n    speaks_for: [anna]\n    chains: {§tools: [x], calls: 1, longest: 1h}\n",
+        "federation.p.example.chains.tools",
+        "the ceiling `tools` holds what is no name there",
+        "write it as a grant's caveats",
+    ),
+    (
+        SPEAKING + "    bundle: p.json\n    speaks_for: [anna]\n    chains: {§skills: x, calls: 1, longest: 1h}\n",
+        "federation.p.example.chains.skills",
+        "the ceiling `skills` is no list of at most 128 names",
+        "write it as a grant's caveats",
+    ),
+    (
+        SPEAKING + "    bundle: p.json\n    speaks_for: [anna]\n"
+        "    chains: {tools: [a/b], §arguments: {a/b: {x: {at_most: y}}}, calls: 1, longest: 1h}\n",
+        "federation.p.example.chains.arguments",
+        "`arguments.a/b`, `x`: it is no range of amounts: write 500, or `500.00 EUR`, the lower one first",
+        "write it as a grant's caveats",
+    ),
+    (
+        SPEAKING
+        + "    bundle: p.json\n    speaks_for: [anna]\n"
+        + "    chains: {tools: [a/b], §readers: {x: y, x: z}, calls: 1, longest: 1h}\n",
+        "federation.p.example.chains.readers",
+        "a name stands here twice",
+        "write it as a grant's caveats",
+    ),
+    (
+        SPEAKING
+        + "    bundle: p.json\n    speaks_for: [anna]\n"
+        + "    chains: {tools: [a/b], §origins: [null], calls: 1, longest: 1h}\n",
+        "federation.p.example.chains.origins",
+        "this is no text, number, true or false",
+        "write it as a grant's caveats",
+    ),
+    (
         NEAR + "    bundle: p.json\n    speaks_for: [§bob]\n",
         "federation.p.example.speaks_for[0]",
         "no principal `bob` in this file",
@@ -328,6 +388,31 @@ BAD: list[tuple[str, str, str, str]] = [
         "federation.p.example",
         "nothing says where its bundle is",
         "write `bundle: <file>` or `endpoint: <url>`",
+    ),
+    (
+        f"{DOMAIN}bundle_endpoint: {{§listen: 'http://127.0.0.1:1', certificate: a.pem, key: a.key}}\n",
+        "bundle_endpoint.listen",
+        "a bundle over plain HTTP is anybody's",
+        "write https://127.0.0.1:1",
+    ),
+    (
+        f"{DOMAIN}bundle_endpoint: §{{listen: 'https://127.0.0.1:1', key: a.key}}\n",
+        "bundle_endpoint",
+        "`certificate` is missing",
+        "write `certificate: /etc/citywatch/web.pem`",
+    ),
+    (
+        f"{DOMAIN}bundle_endpoint: §{{listen: 'https://127.0.0.1:1', certificate: a.pem}}\n",
+        "bundle_endpoint",
+        "`key` is missing",
+        "write `key: /etc/citywatch/web.key`",
+    ),
+    (
+        f"{DOMAIN}authority: {{spire: {{socket: 'unix:///a'}}}}\n"
+        "§bundle_endpoint: {listen: 'https://127.0.0.1:1', certificate: a.pem, key: a.key}\n",
+        "bundle_endpoint",
+        "the bundle is SPIRE's, and so is its endpoint",
+        "remove it",
     ),
     (NEAR + "    bundle: §7\n", "federation.p.example.bundle", "expected text, found a number", "put it in quotes"),
     (
@@ -615,8 +700,9 @@ BAD: list[tuple[str, str, str, str]] = [
         "",
         "unknown key `zzz`",
         "write one of trust_domain, listen, names, state, policies, temporal_rules, plan_templates, boilerplate, "
-        "origin, issuer, resources, issuers, agents, servers, peers, federation, authority, attestors, principals, "
-        "people, approvals, audiences, reader, content, limits, witnesses, witness_quorum, console, "
+        "origin, issuer, resources, issuers, agents, servers, peers, federation, authority, bundle_endpoint, "
+        "attestors, principals, people, approvals, audiences, reader, content, limits, witnesses, witness_quorum, "
+        "console, "
         "unsafe_observe",
     ),
     (f"{DOMAIN}listen: §[]\n", "listen", "an empty list", "name at least one, or remove the key"),
@@ -903,6 +989,24 @@ BAD: list[tuple[str, str, str, str]] = [
         "servers.ledger.url",
         "`localhost` is a name, and may lead elsewhere",
         "write 127.0.0.1 or [::1] in its place",
+    ),
+    (
+        server("url: https://host/mcp\n§owner: desk"),
+        "servers.ledger.owner",
+        "only of http on loopback can it be seen whose it is",
+        "write http://127.0.0.1, or remove it",
+    ),
+    (
+        server("url: http://192.0.2.1/mcp\nunsafe_plain_http: true\n§owner: desk"),
+        "servers.ledger.owner",
+        "only of http on loopback can it be seen whose it is",
+        "write http://127.0.0.1, or remove it",
+    ),
+    (
+        PEER + "    url: http://127.0.0.1:9\n    callers: [a]\n    owner: §'-x'\n",
+        "peers.b.owner",
+        "`-x` is no account's name",
+        "write it as in /etc/passwd",
     ),
     (
         server("url: https://host/mcp\n§unsafe_plain_http: true"),

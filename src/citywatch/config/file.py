@@ -36,6 +36,7 @@ from citywatch.config.settings import (
     Program,
     Server,
     Settings,
+    WebEndpoint,
     Witness,
 )
 from citywatch.config.table import Section, table
@@ -115,6 +116,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         peers=spoken_to,
         federation=section.get("federation", federation(domain or "", _people(root)["principal"]), {}),
         spire=section.maybe("authority", authority(domain or "")),
+        bundle_endpoint=section.maybe("bundle_endpoint", _bundle_endpoint),
         content=section.get("content", content, {}),
         limits=section.get("limits", _limits, Limits()),
         witnesses=witnesses,
@@ -172,6 +174,8 @@ def _check_authority(section: Section, settings: Settings) -> None:
     """Where another authority issues our papers, no name may be two agents', and no key of ours signs beside it."""
     if settings.spire is None:
         return
+    if settings.bundle_endpoint is not None:
+        section.wrong("bundle_endpoint", "the bundle is SPIRE's, and so is its endpoint", "remove it")
     if settings.issuer is not None:
         section.wrong(
             "issuer", "access tokens are signed beside our own authority, and `authority` names another", "remove it"
@@ -239,6 +243,16 @@ def _listen(notes: Notes, node: Node, path: str) -> Listen | None:
         notes.wrong(node, path, "plain http is for loopback only", advice)
         return None
     return Listen(tls, host, port)
+
+
+def _bundle_endpoint(notes: Notes, node: Node, path: str) -> WebEndpoint | None:
+    section = Section(notes, node, path, "bundle_endpoint")
+    listen = section.need("listen", _listen, "https://0.0.0.0:8462")
+    certificate = section.need("certificate", where, "/etc/citywatch/web.pem")
+    key = section.need("key", where, "/etc/citywatch/web.key")
+    if listen is not None and not listen.tls:
+        section.wrong("listen", "a bundle over plain HTTP is anybody's", f"write https://{listen.host}:{listen.port}")
+    return None if listen is None or certificate is None or key is None else WebEndpoint(listen, certificate, key)
 
 
 def _name(notes: Notes, node: Node, path: str) -> str | None:

@@ -90,8 +90,12 @@ def reach_over_http(section: Section) -> Http | None:
     secret = shown_there(section.notes, *section.at("credential")) if section.has("credential") else None
     ca = section.maybe("ca", where)
     proves = section.get("spiffe_id", named(lambda word: str(parse_spiffe_id(word))), "")
+    owner = section.get("owner", _account, "")
     if parts is None:
         return None
+    if owner and (parts.scheme != "http" or not loopback(parts.hostname or "")):
+        why = "only of http on loopback can it be seen whose it is"
+        section.wrong("owner", why, "write http://127.0.0.1, or remove it")
     if proves and (parts.scheme != "https" or ca is not None):
         section.wrong("spiffe_id", "it is proved over https, by its trust domain's bundle", "write https, and no `ca`")
     if parts.scheme == "https" and plain:
@@ -106,7 +110,16 @@ def reach_over_http(section: Section) -> Http | None:
             "plain http to another machine shows every call and credential on the way",
             "write https, or add `unsafe_plain_http: true`",
         )
-    return Http(url=urlunsplit(parts), credential=secret, ca=ca, unsafe_plain_http=plain, spiffe_id=proves)
+    return Http(url=urlunsplit(parts), credential=secret, ca=ca, unsafe_plain_http=plain, spiffe_id=proves, owner=owner)
+
+
+def _account(notes: Notes, node: Node, path: str) -> str | None:
+    """An account of this machine, by its name or, in quotes, its number."""
+    name = text(notes, node, path)
+    if name is not None and not re.match(r"[A-Za-z0-9._][A-Za-z0-9._-]{0,63}\Z", name):
+        notes.wrong(node, path, f"{shown(name)} is no account's name", "write it as in /etc/passwd")
+        return None
+    return name
 
 
 def shown_there(notes: Notes, node: Node, path: str) -> FromEnvironment | FromFile | Exchanged | None:
@@ -135,7 +148,7 @@ def credential(notes: Notes, node: Node, path: str, shape: str) -> FromEnvironme
 
 
 def _program(section: Section) -> Program | None:
-    _only(section, "url", "ca", "unsafe_plain_http")
+    _only(section, "url", "ca", "owner", "unsafe_plain_http")
     if section.has("credential"):
         section.wrong("credential", "a program is given its credential in its environment", "write env: {X: {from: X}}")
     command = section.need("command", _command, "[program, argument]")

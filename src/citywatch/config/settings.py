@@ -12,10 +12,11 @@ from typing import Any
 
 import msgspec
 
+from citywatch.config.neighbours import Neighbour
 from citywatch.core.approvals.people import Approvals, Person
 from citywatch.core.canonical import canonical, digest
 from citywatch.core.errors import Malformed
-from citywatch.core.manifest import EVERYBODY, Budget, Ceiling, Delivery, Peer, Principal, ResourceServer, ToolManifest
+from citywatch.core.manifest import EVERYBODY, Budget, Delivery, Peer, Principal, ResourceServer, ToolManifest
 from citywatch.core.names import AgentId, parse_spiffe_id
 
 
@@ -116,6 +117,7 @@ class Http(msgspec.Struct, frozen=True, kw_only=True, tag="http"):
     ca: str | None = None
     unsafe_plain_http: bool = False
     spiffe_id: str = ""
+    owner: str = ""
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True, tag="program"):
@@ -210,23 +212,12 @@ class Spire(msgspec.Struct, frozen=True):
     spiffe_id: str
 
 
-class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
-    """Another trust domain whose papers are believed, and where its bundle comes from.
+class WebEndpoint(msgspec.Struct, frozen=True):
+    """Where our bundle can be read by who wants a certificate of the Web's, and the files of that one and its key."""
 
-    `bundle` is a file; with an `endpoint`, the one to begin with. `endpoint_id` is the SPIFFE ID that the endpoint has
-    to prove (profile `https_spiffe`; empty: `https_web`), `ca` a PEM file that alone is trusted for `https_web`.
-    `refresh_ms`: look at least so often, whatever the bundle's hint says (0: as the hint says). `max_age_ms`: after so
-    long without a look that found it, its papers are refused. `ceiling`: how far its agents' words are believed.
-    """
-
-    domain: str
-    bundle: str | None = None
-    endpoint: str | None = None
-    endpoint_id: str = ""
-    ca: str | None = None
-    refresh_ms: int = 0
-    max_age_ms: int = 86_400_000
-    ceiling: Ceiling = Ceiling()
+    listen: Listen
+    certificate: str
+    key: str
 
 
 class Witness(msgspec.Struct, frozen=True, kw_only=True):
@@ -291,6 +282,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     peers: Mapping[str, PeerAgent] = {}
     federation: Mapping[str, Neighbour] = {}
     spire: Spire | None = None
+    bundle_endpoint: WebEndpoint | None = None
     attestors: Mapping[str, str] = {}
     issuer: str | None = None
     resources: Mapping[str, ResourceServer] = {}
@@ -369,7 +361,10 @@ def manifest_digest(settings: Settings) -> str:
     if settings.resources:
         declared["resources"] = msgspec.to_builtins(settings.resources)
     if settings.federation:
-        declared["federation"] = msgspec.to_builtins(settings.federation)
+        declared["federation"] = federation = msgspec.to_builtins(settings.federation)
+        for one in federation.values():
+            if one["chains"] is None:
+                del one["chains"]  # as before there were any
     if settings.attestors:
         declared["attestors"] = dict(settings.attestors)
     if settings.issuers:
@@ -385,5 +380,6 @@ def manifest_digest(settings: Settings) -> str:
 
 def _leave_out_unsaid(reach: dict[str, Any]) -> None:
     """As before it could be said, so that digests of then are digests of now."""
-    if not reach.get("spiffe_id"):
-        reach.pop("spiffe_id", None)
+    for name in ("spiffe_id", "owner"):
+        if not reach.get(name):
+            reach.pop(name, None)

@@ -102,6 +102,7 @@ class Code(StrEnum):
     CONTENT_WITHHELD = "content_withheld"
     UPSTREAM_UNAVAILABLE = "upstream_unavailable"
     UPSTREAM_TIMEOUT = "upstream_timeout"
+    UPSTREAM_UNPROVEN = "upstream_unproven"
     ABANDONED = "abandoned"
     # Can we?
     STORE_UNAVAILABLE = "store_unavailable"
@@ -191,6 +192,7 @@ ADVICE: dict[Code, str] = {
     Code.CONTENT_WITHHELD: "the reply holds what this agent is not to have; ask for less, or tell the operator",
     Code.UPSTREAM_UNAVAILABLE: "the server cannot be reached; retry later",
     Code.UPSTREAM_TIMEOUT: "the server did not answer in time; the outcome may be unknown",
+    Code.UPSTREAM_UNPROVEN: "whoever answers there did not prove who it is; go on without it, and tell your operator",
     Code.ABANDONED: "nobody waited for the reply; find out what the call did before you repeat it",
     Code.STORE_UNAVAILABLE: "the gateway cannot record calls and so refuses them; retry later",
     Code.VIEW_STALE: "the gateway has not heard for too long what was revoked, and so refuses; retry later",

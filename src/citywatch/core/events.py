@@ -59,6 +59,7 @@ class Decided(Event, frozen=True, kw_only=True, tag="decided"):
     asserted: tuple[str, ...] = ()  # by a foreign issuer, which is first: the subject, then who acts for it
     carriers: tuple[str, ...] = ()  # the agents that carried on what the call carries on, its own last
     proved: str = ""  # the thumbprint behind `key`, where that is a name which another authority vouches for
+    rooted: str = ""  # the trust domain that rooted the chain, where that is not ours
 
     @property
     def verdict(self) -> str:
@@ -445,12 +446,82 @@ class TicketSuperseded(Event, frozen=True, kw_only=True, tag="ticket_superseded"
     why: str
 
 
+class PasskeyInvited(Event, frozen=True, kw_only=True, tag="passkey_invited"):
+    """Whoever holds a code, which is kept nowhere, can enrol one passkey for this person, once, until `until`."""
+
+    person: str
+    until: int
+    by: str
+
+
+class PasskeyEnrolled(Event, frozen=True, kw_only=True, tag="passkey_enrolled"):
+    """From now on this person's answers may be signed with this credential, under this key (SPKI in base64)."""
+
+    person: str
+    credential: str
+    key: str
+    by: str
+
+
+class PasskeyRevoked(Event, frozen=True, kw_only=True, tag="passkey_revoked"):
+    """A passkey signs nothing any more, from the next answer on."""
+
+    person: str
+    credential: str
+    by: str
+    reason: str
+
+
 class ConsoleEntered(Event, frozen=True, kw_only=True, tag="console_entered"):
     """Somebody signed in at the console: `how` is link or oidc, `roles` are what they may do there."""
 
     person: str
     roles: tuple[str, ...]
     how: str
+
+
+class TicketSealed(Event, frozen=True, kw_only=True, tag="ticket_sealed"):
+    """A ticket was opened by an approver who may answer it; it was asked at `asked`, reading it takes `reading_ms`.
+
+    `seal` hides what the ticket is, a call or one that was made up (`approvals.seal`); every ticket has one.
+    """
+
+    ticket: str
+    by: str
+    seal: str
+    category: str
+    asked: int
+    reading_ms: int
+
+
+class TicketUnsealed(Event, frozen=True, kw_only=True, tag="ticket_unsealed"):
+    """All have answered: what the ticket was (call, canary or clean), with the salt under which that was sealed."""
+
+    ticket: str
+    kind: str
+    category: str
+    salt: str
+
+
+class ApprovalReversed(Event, frozen=True, kw_only=True, tag="approval_reversed"):
+    """A person found that an approved call should not have been: it escaped whoever approved it."""
+
+    ticket: str
+    by: str
+    reason: str
+
+
+class FloodStruck(Event, frozen=True, kw_only=True, tag="flood_struck"):
+    """An agent or a root (`kind`) asked more than it may: what it asks is shown to nobody before `until`.
+
+    `number` counts its strikes; with `aside` it is to be put in quarantine.
+    """
+
+    kind: str
+    who: str
+    number: int
+    until: int
+    aside: bool
 
 
 class LabelReleased(Event, frozen=True, kw_only=True, tag="label_released"):
@@ -621,7 +692,14 @@ AnyEvent = (
     | TicketUsed
     | TicketExpired
     | TicketSuperseded
+    | PasskeyInvited
+    | PasskeyEnrolled
+    | PasskeyRevoked
     | ConsoleEntered
+    | TicketSealed
+    | TicketUnsealed
+    | ApprovalReversed
+    | FloodStruck
     | LabelReleased
     | ContextReleased
     | PartiesForgotten

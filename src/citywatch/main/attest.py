@@ -164,8 +164,8 @@ def _chosen(keys: dict[str, Key], attestor: str | None) -> tuple[str, Key]:
 def distrust(file: Path, issuer_key: str, reason: str) -> None:
     """Believe an issuer of credentials no more: no credential that this key (a Multikey, z6Mk...) signed counts.
 
-    What is held of it is withdrawn from every agent, and nothing of it is held again. Said again, it finishes what was
-    interrupted.
+    What is held of it is withdrawn from every agent, in one transaction with the entry that says so, and nothing of it
+    is held again.
     """
     from citywatch.core.identity.vc import parse_multikey
     from citywatch.main.assembly import open_city, operator

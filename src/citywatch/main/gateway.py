@@ -6,21 +6,25 @@ Decides nothing about calls. `open_gateway` is the order in which things come up
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
 import citywatch
 from citywatch.adapters.gateway.app import Gateway
 from citywatch.adapters.gateway.door import Door
+from citywatch.adapters.gateway.notice import Notice
 from citywatch.adapters.gateway.protocol import Bounds
 from citywatch.adapters.gateway.serve import Address, Listeners
 from citywatch.adapters.tls import shown_chain
+from citywatch.adapters.web_tls import WebTls
 from citywatch.adapters.weights import content_digest, content_model
 from citywatch.core import events
 from citywatch.core.enforce.rules import Rules
-from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
+from citywatch.core.errors import CitywatchError, Code, Malformed, Refused, Unavailable
 from citywatch.core.policy.check import check_policies
 from citywatch.core.wire.jsonrpc import Limits
 from citywatch.main.access import access_routes, access_tokens, handed_over, keep_issuers, resources
@@ -36,7 +40,7 @@ from citywatch.main.peers import (
     push_taker,
     recipients,
 )
-from citywatch.main.routes import card_routes, join_routes, own_names, proven_routes, routes, token_route
+from citywatch.main.routes import bundle_pages, card_routes, join_routes, own_names, proven_routes, routes, token_route
 from citywatch.main.trust import REFRESH_S, Trust
 from citywatch.main.upstreams import build_upstreams, guarded
 from citywatch.service.access import AccessTokens
@@ -114,10 +118,11 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     tls = await trust.tls()
     addresses = [Address(listen.host, listen.port, listen.tls) for listen in city.settings.listen]
     opened = await listeners.open(addresses, None if tls is None else tls.context, trust.judge(), shown_chain)
+    notice, renews = await _notice(city, say)
     alarms = (store.look, _look_at(publisher, say), trust.look_around(say), look_at_cards(looking, say))
     looks = keep_looking(alarms, LOOK_S)
     ticking = Tickets(store=store, clock=city.clock, replica=city.replica.name)
-    forgets = (_forget(enforcer), _forget_nonces(city), looking.run(), _expire(ticking))
+    forgets = (_forget(enforcer), _forget_nonces(city), looking.run(), _expire(ticking), *renews)
     follows = keep_issuers(city.settings, enforcer, REFRESH_S)
     chores = (*trust.chores(say), watch.run(), publisher.run(PUBLISH_S), _fold(enforcer), follows, *forgets, looks)
     tasks = [asyncio.create_task(chore) for chore in chores]
@@ -132,12 +137,37 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if notice is not None:
+            await notice.close()
         await trust.close()
         for upstream in (*upstreams.values(), *where_cards_are.values()):
             await upstream.close()
         for recipient in told.values():
             await recipient.close()
         await _leave(city, publisher)
+
+
+async def _notice(
+    city: City, say: Callable[[str], None]
+) -> tuple[Notice | None, tuple[Coroutine[Any, Any, None], ...]]:
+    """The bundle for who wants a certificate of the Web's, and what follows that certificate's renewals."""
+    where = city.settings.bundle_endpoint
+    if where is None:
+        return None, ()
+    tls = WebTls(Path(where.certificate), Path(where.key))
+    notice = Notice(bundle_pages(city.issuer))
+    await notice.open(where.listen.host, where.listen.port, tls.context)
+    alarm = Alarm("the certificate of `bundle_endpoint` is not renewed", "it can be read again", say)
+
+    async def look() -> None:
+        try:
+            tls.look()
+        except Malformed as failure:
+            alarm.ring(str(failure))
+        else:
+            alarm.rest()
+
+    return notice, (keep_looking((look,), REFRESH_S),)
 
 
 async def _recover(city: City, publisher: Publisher) -> Before:

@@ -19,7 +19,7 @@ from citywatch.core.wire.a2a_rest import BINDING
 from citywatch.core.wire.jsonrpc import Limits
 from citywatch.core.wire.mcp import Definition
 from citywatch.main.assembly import LEEWAY_MS, City
-from citywatch.main.upstreams import Pins, secret_at
+from citywatch.main.upstreams import Pins, owned_by, secret_at
 from citywatch.service.alarm import Alarm
 from citywatch.service.answering import Answering
 from citywatch.service.card_watch import CardWatch
@@ -129,6 +129,7 @@ def _at(
         kinds=EVENTS,
         opened=opened,
         shown=_answering(city, peer) if urlsplit(url).scheme == "https" else None,
+        owned=owned_by(peer.reach.owner) if urlsplit(url).scheme == "http" else None,
     )
     pin = pins.of(peer.reach.spiffe_id) if peer.reach.spiffe_id else None
     return HttpUpstream(server, secret_at(peer.reach.credential), pin)

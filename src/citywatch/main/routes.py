@@ -5,7 +5,7 @@ Decides nothing; `service` does. A handler takes the body and returns a status, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 import msgspec
@@ -77,6 +77,11 @@ def _issuing(issuer: Issuer) -> Mapping[tuple[str, str], Route]:
         ("GET", SVID_BUNDLE_ENDPOINT): svid_bundle,
         ("POST", "/citywatch/renew"): renew,
     }
+
+
+def bundle_pages(issuer: Issuer) -> Mapping[str, Callable[[], bytes]]:
+    """What the address with a certificate of the Web's shows."""
+    return {BUNDLE_ENDPOINT: issuer.bundle, SVID_BUNDLE_ENDPOINT: issuer.svid_bundle}
 
 
 def join_routes(invitations: Invitations) -> Mapping[tuple[str, str], Route]:

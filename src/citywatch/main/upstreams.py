@@ -6,12 +6,16 @@ Decides nothing about calls. INVARIANT: a program gets the environment that the 
 from __future__ import annotations
 
 import os
+import pwd
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
+from citywatch.adapters.bridge.owner import check_owner
 from citywatch.adapters.reader import Desk, Endpoint
 from citywatch.adapters.upstream import HttpServer, HttpUpstream, Patience, StdioServer
 from citywatch.adapters.upstream.credential import Credential, from_environment, from_file
+from citywatch.adapters.upstream.settings import Owned
 from citywatch.adapters.upstream.trust import Pin
 from citywatch.config import Exchanged, FromEnvironment, FromFile, Http, Program, Reader, Server, Settings
 from citywatch.core.enforce import breaker as breakers
@@ -77,7 +81,12 @@ def _upstream(place: Place, server: Server, pins: Pins) -> Upstream:
         reach = server.reach
         takes_tokens = isinstance(reach.credential, Exchanged)
         settings = HttpServer(
-            name=server.name, url=reach.url, ca=reach.ca, takes_tokens=takes_tokens, patience=patience
+            name=server.name,
+            url=reach.url,
+            ca=reach.ca,
+            takes_tokens=takes_tokens,
+            patience=patience,
+            owned=owned_by(reach.owner),
         )
         pin = pins.of(reach.spiffe_id) if reach.spiffe_id else None
         return HttpUpstream(settings, secret_at(reach.credential), pin)
@@ -105,6 +114,21 @@ def _stdio(place: Place, name: str, program: Program, patience: Patience) -> Std
         private=(str(place.state.resolve()),),
         patience=patience,
     )
+
+
+def owned_by(account: str) -> Owned | None:
+    """What asks whether a connection inside this machine ends at this account; None where none is named."""
+    if not account:
+        return None
+    try:
+        uid = int(account) if account.isdigit() else pwd.getpwnam(account).pw_uid
+    except KeyError:
+        raise Malformed(f"this machine has no account `{account}`, which `owner` names") from None
+
+    async def ask(connection: socket.socket) -> None:
+        await check_owner(connection, {uid}, advice=("use https", f"`owner` names `{account}`"))
+
+    return ask
 
 
 def secret_at(place: FromEnvironment | FromFile | Exchanged | None) -> Credential | None:

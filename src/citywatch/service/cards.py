@@ -131,8 +131,9 @@ class Cards:
         """The approval, and whether what is offered is another card; if it is, that is on record from now on."""
         pin, known, loaded = await self._pinned(peer)
         approved = known[definition_key(peer, CARD, "")]
-        digest = definition_digest(definition_bytes(one.value))
-        if pin is not None and type(approved) is dict and a2a_card.content(approved) == one.value:
+        body = definition_bytes(one.value)
+        digest = definition_digest(body)
+        if pin is not None and type(approved) is dict and definition_bytes(a2a_card.content(approved)) == body:
             digest = pin.digest  # it was approved with a signature, by an earlier version
         told = report(peer, (one,), (digest,), known)
         if told.changes:

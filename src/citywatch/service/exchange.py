@@ -159,9 +159,10 @@ class Exchange:
         if answer.media == "sse":
             return self.streams.begin(judged, answer, asked)
         await answer.close()
-        await self.enforcer.closing.fail(
-            judged, Code.UPSTREAM_UNAVAILABLE, f"status {answer.status} without a reply", 0
-        )
+        why = f"status {answer.status} without a reply"
+        if is_message(judged.call):  # SPEC: A2A 1.0 §9.5, §11.6: an error is said in words, whatever failed
+            return await self.replies.failed(judged, Code.UPSTREAM_UNAVAILABLE, why)
+        await self.enforcer.closing.fail(judged, Code.UPSTREAM_UNAVAILABLE, why, 0)
         return Outcome(status=answer.status if answer.status >= 400 else 502, media="none")
 
     async def _reply(

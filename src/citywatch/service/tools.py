@@ -89,7 +89,7 @@ def compare(server: str, offered: Sequence[Definition], approved: Sequence[Appro
 
 def _says_the_same(one: Definition, before: Approved) -> bool:
     """A card that an earlier version approved with its author's signature, under whatever signature it is now."""
-    return one.kind == CARD and a2a_card.content(before.definition) == one.value
+    return one.kind == CARD and definition_bytes(a2a_card.content(before.definition)) == definition_bytes(one.value)
 
 
 async def approve(store: Store, clock: Clock, replica: str, chosen: Sequence[Compared], by: str) -> int:

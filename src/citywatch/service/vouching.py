@@ -4,14 +4,14 @@ Decides nothing of what they mean; `core.identity.vc` and `core.identity.attesta
 `service.workload` read them.
 INVARIANTS: only what was verified is held; holding and withdrawing have their entry in the same transaction, on the
 disk before this returns; the next decision sees it, for each reads the agent's row. Nothing is held of an issuer's key
-that is not believed any more, and distrusting one takes back what it signed: begun again, it finishes.
+that is not believed any more, and distrusting one takes back what it signed, whole or not at all.
 """
 
 from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import rfc8785
@@ -41,9 +41,11 @@ from citywatch.core.identity.vc import (
 from citywatch.core.log.entry import encode_event
 from citywatch.core.names import AgentId, parse_segment
 from citywatch.core.signature import Ed25519Key, Key, format_spki, parse_spki, thumbprint
-from citywatch.service.ports import Append, Appended, Clock, NewEntry, Reads, Signer, Store
+from citywatch.service.ports import Append, Appended, Clock, NewEntry, Puts, Reads, Signer, Store
 
 MAX_CONFLICTS = 3
+HELD: Final = ("machine", "credentials")
+"""Moved by each credential that is held: who goes over all agents knows that none was held meanwhile."""
 Change = Callable[[AgentRow, int], tuple[AgentRow, events.Event]]
 """An agent's row and the time become the row that is kept, and its entry."""
 
@@ -114,7 +116,7 @@ class Vouching:
         stored = (await self._store.load([where], [])).rows.get(where)
         if stored is not None:
             raise Refused(Code.CREDENTIAL_UNTRUSTED, "this key of an issuer is not believed any more")
-        await self._keep(name, self._vouched(claims, document.decode("utf-8"), by), ((where, 0),))
+        await self._keep(name, self._vouched(claims, document.decode("utf-8"), by), ((where, 0),), ((HELD, b"true"),))
         return claims
 
     async def withdraw(self, name: str, by: str) -> None:
@@ -135,31 +137,44 @@ class Vouching:
     async def distrust(self, key: Ed25519Key, by: str, reason: str) -> tuple[str, ...]:
         """Believe this key of an issuer no more, and take back each credential that it signed; return whose they were.
 
-        1. nothing new of it is held · 2. what is held is withdrawn, agent by agent. A row from before keys were kept is
+        All in one transaction, which reads that no credential was held meanwhile. A row from before keys were kept is
         taken back too, unless its issuer is our own authority: whoever signed it, it can be held again.
         """
         shown = format_multikey(key)
         where = issuer_key(shown)
-        if (await self._store.load([where], [])).rows.get(where) is None:  # 1
-            event = events.IssuerDistrusted(
-                at=self._clock.now_ms(), replica=self._replica, key=shown, by=by, reason=reason
-            )
-            put = Append(
-                entries=(NewEntry(encode_event(event)),),
-                reads=((where, 0),),
-                puts=((where, format_row(KeyRow(agent=""))),),
+        for _ in range(MAX_CONFLICTS):
+            loaded = (await self._store.load([where, HELD], [])).rows
+            agents = [(name, row, parse_agent_row(row.value)) for name, row in await self._store.scan("agent")]
+            signed = [one for one in agents if self._signed(one[2], shown)]
+            now = self._clock.now_ms()
+            told: list[events.Event] = []
+            puts: list[tuple[tuple[str, str], bytes | None]] = []
+            if where not in loaded:
+                told.append(events.IssuerDistrusted(at=now, replica=self._replica, key=shown, by=by, reason=reason))
+                puts.append((where, format_row(KeyRow(agent=""))))
+            for name, _row, agent in signed:
+                kept, event = self._vouched(None, "", by)(agent, now)
+                told.append(event)
+                puts.append((agent_key(name), format_row(kept)))
+            if not told:
+                return ()
+            versions = {key: loaded[key].version if key in loaded else 0 for key in (where, HELD)}
+            append = Append(
+                entries=tuple(NewEntry(encode_event(one)) for one in told),
+                reads=(*versions.items(), *((agent_key(name), row.version) for name, row, _ in signed)),
+                puts=tuple(puts),
                 sync=True,
             )
-            await self._store.append(put)  # who was before us has put the same
-        found = []
-        for name, row in await self._store.scan("agent"):  # 2
-            claims = parse_agent_row(row.value).claims
-            if claims is not None and (
-                claims.key == shown or (not claims.key and claims.issuer != issuer_of(self._domain))
-            ):
-                await self._keep(name, self._vouched(None, "", by), revoked=True)
-                found.append(name)
-        return tuple(found)
+            if isinstance(await self._store.append(append), Appended):
+                return tuple(name for name, _, _ in signed)
+        raise Unavailable(Code.CONFLICT, "credentials kept changing: the key is believed as before")
+
+    def _signed(self, row: AgentRow, shown: str) -> bool:
+        """Whether this key signed what is held of an agent, as far as the row says who did."""
+        claims = row.claims
+        if claims is None:
+            return False
+        return claims.key == shown or (not claims.key and claims.issuer != issuer_of(self._domain))
 
     def _vouched(self, claims: Claims | None, document: str, by: str) -> Change:
         def change(row: AgentRow, now: int) -> tuple[AgentRow, events.Event]:
@@ -191,21 +206,21 @@ class Vouching:
 
         return change
 
-    async def _keep(self, name: str, change: Change, beside: Reads = (), *, revoked: bool = False) -> None:
-        """Change an agent's row with its entry. `beside` has to be unchanged too; `revoked`: a revoked agent's too."""
+    async def _keep(self, name: str, change: Change, beside: Reads = (), more: Puts = ()) -> None:
+        """Change an agent's row with its entry. `beside` has to be unchanged too; `more` is written with it."""
         where = agent_key(parse_segment(name, "agent name"))
         for _ in range(MAX_CONFLICTS):
             stored = (await self._store.load([where], [])).rows.get(where)
             if stored is None:
                 raise Refused(Code.AGENT_UNKNOWN, f"no agent `{name}` is registered")
             row = parse_agent_row(stored.value)
-            if row.revoked and not revoked:
+            if row.revoked:
                 raise Refused(Code.AGENT_REVOKED, f"the agent `{name}` is revoked")
             kept, event = change(row, self._clock.now_ms())
             append = Append(
                 entries=(NewEntry(encode_event(event)),),
                 reads=((where, stored.version), *beside),
-                puts=((where, format_row(kept)),),
+                puts=((where, format_row(kept)), *more),
                 sync=True,
             )
             if isinstance(await self._store.append(append), Appended):

@@ -12,6 +12,7 @@ from citywatch.sdk.errors import raised
 AWAY = {
     Code.UPSTREAM_UNAVAILABLE,
     Code.UPSTREAM_TIMEOUT,
+    Code.UPSTREAM_UNPROVEN,
     Code.STORE_UNAVAILABLE,
     Code.CONFLICT,
     Code.DRAINING,

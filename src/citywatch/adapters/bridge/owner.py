@@ -20,6 +20,10 @@ from citywatch.core.errors import Code, Refused
 
 TABLES = ("/proc/self/net/tcp", "/proc/self/net/tcp6")
 PAUSE_S = 0.005
+FOR_A_GATEWAY = (
+    "use https, or `--unsafe-loopback` to believe anybody",
+    "if that is the gateway's, say `--gateway-user {}`; over https it proves itself",
+)
 Address = tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int]
 
 
@@ -33,30 +37,32 @@ def read_tables() -> Iterator[str]:
 
 
 async def check_owner(
-    connection: socket.socket, users: Collection[int], read: Callable[[], Iterator[str]] = read_tables
+    connection: socket.socket,
+    users: Collection[int],
+    read: Callable[[], Iterator[str]] = read_tables,
+    *,
+    advice: tuple[str, str] = FOR_A_GATEWAY,
 ) -> None:
     """Return once the other end is seen to be of one of these users; `Refused` if it is another's.
 
-    Waits until somebody has accepted the connection; the caller bounds for how long.
+    `advice` is for where the kernel does not say, and for whom to name (`{}`). Waits until somebody has
+    accepted the connection; the caller bounds for how long.
     """
     ours, theirs = _address(connection.getsockname()), _address(connection.getpeername())
     while True:
         tables = list(read())
         if not tables:
-            raise Refused(
-                Code.CREDENTIAL_UNTRUSTED,
-                "this machine does not say whose port it is: use https, or `--unsafe-loopback` to believe anybody",
-            )
+            raise Refused(Code.CREDENTIAL_UNTRUSTED, f"this machine does not say whose port it is: {advice[0]}")
         found = [uid for table in tables for uid in find_owner(table, theirs, ours)]
         if found:
             break
         await asyncio.sleep(PAUSE_S)
     for uid in found:
         if uid not in users:
+            name = _name(uid)
             raise Refused(
                 Code.CREDENTIAL_UNTRUSTED,
-                f"the port {theirs[1]} is held by the user `{_name(uid)}`: if that is the gateway's, say "
-                f"`--gateway-user {_name(uid)}`; over https it proves itself",
+                f"the port {theirs[1]} is held by the user `{name}`: {advice[1].format(name)}",
             )
 
 

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from citywatch.adapters.upstream.answer import Broken, HttpAnswer
 from citywatch.adapters.upstream.connection import Connection
 from citywatch.adapters.upstream.credential import Credential
+from citywatch.adapters.upstream.failures import unproven, unreached
 from citywatch.adapters.upstream.resolve import public_address
 from citywatch.adapters.upstream.settings import HttpServer
 from citywatch.adapters.upstream.trust import Pin, tls, tls_of
@@ -232,8 +233,7 @@ class HttpUpstream:
             except BaseException as failure:
                 connection.end(Broken("it is not who it has to be", False))
                 if isinstance(failure, Refused):
-                    why = failure.detail or failure.code.value
-                    raise Unavailable(Code.UPSTREAM_UNAVAILABLE, f"`{self.server.name}` is a stranger: {why}") from None
+                    raise unproven(self.server.name, failure) from None
                 raise
         return await connection.ask(request, listening=listening)
 
@@ -291,16 +291,17 @@ class HttpUpstream:
                     ssl=self._context() if pin is None else pin.context,
                     server_hostname=self._host if self._tls is not None else None,
                 )
+                if self.server.owned is not None:  # INVARIANT: before anything of ours is sent, on each connection
+                    await self.server.owned(transport.get_extra_info("socket"))
                 if pin is not None:  # INVARIANT: before anything of ours is sent
                     pin.check(transport.get_extra_info("ssl_object"))
         except Refused as failure:
-            unproved = Unavailable(Code.UPSTREAM_UNAVAILABLE, f"`{self.server.name}` is another: {failure.detail}")
-            connection.end(unproved)
-            raise unproved from None
+            stranger = unproven(self.server.name, failure)
+            connection.end(stranger)
+            raise stranger from None
         except (OSError, TimeoutError) as failure:
             self.lost(connection)
-            why = "took too long" if isinstance(failure, TimeoutError) else type(failure).__name__
-            raise Unavailable(Code.UPSTREAM_UNAVAILABLE, f"`{self.server.name}` cannot be reached: {why}") from None
+            raise unreached(self.server.name, failure) from None
         except BaseException:
             self.lost(connection)
             raise

@@ -5,7 +5,8 @@ Decides nothing. INVARIANT: no bound has a value that means "none"; every wait e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -41,6 +42,10 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     kept: float = 4.0
 
 
+Owned = Callable[[socket.socket], Awaitable[None]]
+"""Raises `Refused` unless the other end of a connection inside this machine is whose it has to be."""
+
+
 class Shown(Protocol):
     """Whom a server has to be, by the certificate that it shows."""
 
@@ -56,7 +61,8 @@ class Shown(Protocol):
 class HttpServer(msgspec.Struct, frozen=True, kw_only=True):
     """A server behind a URL. `ca` is a file of certificates that replaces the system's trust, for `https` only.
 
-    `shown` says whom it has to be, where TLS alone does not say enough: then `ca` is of no use.
+    `shown` says whom it has to be, where TLS alone does not say enough: then `ca` is of no use. `owned` asks whose end
+    of a connection it is, where there is no TLS.
     `takes_tokens`: each message is shown an access token that we wrote for it, and no credential of ours. `kinds` are
     the kinds of events that are read of its streams; without any, nothing but the status is read of its answers.
     `opened` is called when a connection to it is there. `public_only`: its name must lead to a public address, for
@@ -71,6 +77,7 @@ class HttpServer(msgspec.Struct, frozen=True, kw_only=True):
     bounds: Bounds = Bounds()
     kinds: frozenset[str] = frozenset(("message",))
     shown: Shown | None = None
+    owned: Owned | None = None
     public_only: bool = False
     opened: Callable[[], None] | None = None
 

@@ -497,7 +497,7 @@ async def test_a_server_over_tls_must_be_who_it_is_trusted_to_be(
                 assert (await upstream.send("a", ASK, {}, None, repeatable=False)).body == REPLY
             assert there.connections == 1
         else:
-            with pytest.raises(Unavailable, match="SSLCertVerificationError"):
+            with pytest.raises(Unavailable, match="shows no certificate that proves it"):
                 await upstream.send("a", ASK, {}, None, repeatable=False)
             assert there.seen == []
         await upstream.close()
@@ -581,7 +581,7 @@ async def test_a_name_that_leads_into_a_private_network_is_pushed_nothing() -> N
     async with world(says(response())) as there:
         recipient = HttpRecipient("clerk")
         try:
-            with pytest.raises(Unavailable, match="PrivateAddress"):
+            with pytest.raises(Unavailable, match="its name leads to no public address"):
                 await recipient.push(place(there), b"{}", "", "", public=True)
             # ... and what the operator wrote as a number is what was meant.
             await recipient.push(place(there).replace("127.0.0.1", "localhost"), b"{}", "", "", public=False)

@@ -1,0 +1,243 @@
+"""How well people see what they are asked: a fold over the log that anybody can do again.
+
+Decides what is known of each approver, per class of tickets, and whether their yes counts. Does not decide what they
+are shown (`queue`), nor the arithmetic (`signal`); it says nothing of anybody who was shown nothing.
+
+INVARIANTS
+1. It reads events alone, in the log's order; what a ticket was counts only if its seal fits.
+2. Somebody loses their weight only by what is known: the upper end of the interval of their detection is below the bar.
+3. Who lost it gets it back by an exercise, of which they see enough and refuse no more than half of what is honest.
+4. Weight only narrows: without it a no still counts, and no yes does.
+5. Of a real call nothing is assumed: a false denial is one of a ticket that we know to be honest.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+import msgspec
+
+from citywatch.core import events
+from citywatch.core.approvals.seal import Kind, is_what_was_sealed
+from citywatch.core.approvals.signal import cohen, fisher, krippendorff, median, sensitivity, wilson
+from citywatch.core.approvals.statement import APPROVE
+
+SHIFT_MS: Final = 4 * 3_600_000
+"""After so long without an answer a new shift begins."""
+DRIFT_ERROR: Final = 0.01
+"""How often a drift is found that is none, at most."""
+RECENT: Final = 20
+"""Of how many targets the bar looks at the last."""
+LEAST_TARGETS: Final = 4
+EXERCISE: Final = 8
+"""How many tickets of an exercise give a weight back."""
+
+
+class Bar(msgspec.Struct, frozen=True, kw_only=True):
+    """Which share of made-up attacks an approver has to see."""
+
+    detects: float = 0.6
+
+
+class Rates(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of one approver in one class of tickets; shares come with the counts they are made of.
+
+    `detects` is the share of made-up attacks that they denied, with its 95 % interval. Times are medians in
+    milliseconds; `pace` is the median of a decision's time over what reading all of it takes.
+    """
+
+    answered: int
+    approved: int
+    targets: int
+    hits: int
+    detects: tuple[float, float]
+    clean: int
+    false_denials: int
+    sensitivity: float
+    criterion: float
+    pace: float | None
+    waited: float | None
+    escapes: int
+
+
+class Drift(msgspec.Struct, frozen=True, kw_only=True):
+    """Approvals in the first and the second half of somebody's latest shift: how many of how many, and how likely so
+    much more would be by chance. `found`: less likely than `DRIFT_ERROR`."""
+
+    first: tuple[int, int]
+    second: tuple[int, int]
+    chance: float
+
+    @property
+    def found(self) -> bool:
+        return self.chance < DRIFT_ERROR
+
+
+class _Ticket:
+    __slots__ = ("answers", "category", "kind", "opened", "reading", "reversed", "seal", "signed", "waits")
+
+    def __init__(self) -> None:
+        self.seal = ""
+        self.kind: Kind | None = None
+        self.category = ""
+        self.opened: dict[str, int] = {}
+        self.reading = 0
+        self.waits = 0
+        self.answers: dict[str, tuple[bool, int]] = {}
+        self.reversed = False
+        self.signed = False
+
+
+class _Person:
+    __slots__ = ("answered", "exercise", "recent", "shift", "weight")
+
+    def __init__(self) -> None:
+        self.answered: list[str] = []
+        self.recent: deque[bool] = deque(maxlen=RECENT)
+        self.exercise: list[tuple[bool, bool]] = []
+        """Since the weight was lost: whether it was a target, and whether it was approved."""
+        self.shift: list[tuple[int, bool]] = []
+        self.weight = True
+
+
+class Vigilance:
+    """All that the log says of approvers."""
+
+    def __init__(self, bar: Bar) -> None:
+        self._bar = bar
+        self._tickets: dict[str, _Ticket] = {}
+        self._people: dict[str, _Person] = {}
+
+    def note(self, event: events.Event) -> None:
+        """Take one event in; those that are about nothing here change nothing."""
+        match event:
+            case events.TicketSealed():
+                self._opened(event)
+            case events.TicketSigned():
+                self._ticket(event.ticket).signed = True
+                self._answered(event.ticket, event.by, event.answer == APPROVE, event.at)
+            case events.TicketAnswered():
+                if not self._ticket(event.ticket).signed:  # else it says what the people's answers came to
+                    self._answered(event.ticket, event.by, event.answer == "approved", event.at)
+            case events.TicketUnsealed():
+                self._unsealed(event)
+            case events.ApprovalReversed():
+                self._ticket(event.ticket).reversed = True
+
+    def people(self) -> tuple[str, ...]:
+        """Everybody who answered anything."""
+        return tuple(sorted(self._people))
+
+    def counts(self, who: str) -> bool:
+        """# INVARIANT: 4. Whether this approver's yes counts."""
+        person = self._people.get(who)
+        return person is None or person.weight
+
+    def categories(self, who: str) -> tuple[str, ...]:
+        """The classes of tickets that somebody answered."""
+        found = {self._tickets[one].category for one in self._person(who).answered}
+        return tuple(sorted(found))
+
+    def rates(self, who: str, category: str | None = None) -> Rates:
+        """What is known of an approver, in one class of tickets or (None) in all."""
+        mine = [(one, *one.answers[who]) for one in map(self._tickets.__getitem__, self._person(who).answered)]
+        mine = [each for each in mine if category is None or each[0].category == category]
+        targets = [yes for one, yes, _ in mine if one.kind is Kind.CANARY]
+        clean = [yes for one, yes, _ in mine if one.kind is Kind.CLEAN]
+        real = [(one, yes, at) for one, yes, at in mine if one.kind is not Kind.CANARY and one.kind is not Kind.CLEAN]
+        hits, false = targets.count(False), clean.count(False)
+        seen, line = sensitivity((hits, len(targets)), (false, len(clean)))
+        taken = [(at - one.opened[who]) / one.reading for one, _, at in mine if who in one.opened and one.reading]
+        return Rates(
+            answered=len(mine),
+            approved=sum(yes for _, yes, _ in real),
+            targets=len(targets),
+            hits=hits,
+            detects=wilson(hits, len(targets)),
+            clean=len(clean),
+            false_denials=false,
+            sensitivity=seen,
+            criterion=line,
+            pace=median(taken),
+            waited=median([float(at - one.waits) for one, _, at in real if one.waits]),
+            escapes=sum(yes and one.reversed for one, yes, _ in real),
+        )
+
+    def drift(self, who: str) -> Drift:
+        """Whether somebody says yes more often as their shift goes on."""
+        shift = [yes for _, yes in self._person(who).shift]
+        half = len(shift) // 2
+        first, second = (sum(shift[:half]), half), (sum(shift[half:]), len(shift) - half)
+        return Drift(first=first, second=second, chance=fisher(first, second))
+
+    def agreement(self, one: str, other: str) -> tuple[float | None, int]:
+        """Cohen's kappa of two people over the tickets that both answered, and how many those are."""
+        pairs = [
+            (each.answers[one][0], each.answers[other][0])
+            for each in self._tickets.values()
+            if one in each.answers and other in each.answers
+        ]
+        return cohen(pairs), len(pairs)
+
+    def reliability(self) -> float | None:
+        """Krippendorff's alpha of all who answered the same tickets."""
+        return krippendorff([[yes for yes, _ in one.answers.values()] for one in self._tickets.values()])
+
+    # -- the fold -----------------------------------------------------------------------------------------------------
+
+    def _ticket(self, name: str) -> _Ticket:
+        return self._tickets.setdefault(name, _Ticket())
+
+    def _person(self, who: str) -> _Person:
+        return self._people.setdefault(who, _Person())
+
+    def _opened(self, event: events.TicketSealed) -> None:
+        ticket = self._ticket(event.ticket)
+        ticket.seal = ticket.seal or event.seal
+        ticket.category, ticket.reading, ticket.waits = event.category, event.reading_ms, event.asked
+        ticket.opened.setdefault(event.by, event.at)
+
+    def _answered(self, name: str, who: str, yes: bool, at: int) -> None:
+        ticket, person = self._ticket(name), self._person(who)
+        if who in ticket.answers:
+            return
+        ticket.answers[who] = (yes, at)
+        person.answered.append(name)
+        if ticket.kind is None:
+            if person.shift and at - person.shift[-1][0] > SHIFT_MS:
+                person.shift.clear()
+            person.shift.append((at, yes))
+
+    def _unsealed(self, event: events.TicketUnsealed) -> None:
+        ticket = self._ticket(event.ticket)
+        if ticket.kind is not None or not is_what_was_sealed(
+            ticket.seal, event.ticket, event.kind, event.category, event.salt
+        ):  # INVARIANT: 1
+            return
+        ticket.kind = Kind(event.kind)
+        for who, (yes, at) in ticket.answers.items():
+            if ticket.kind is not Kind.CALL:
+                person = self._people[who]
+                person.shift = [one for one in person.shift if one != (at, yes)]
+                self._judge(person, ticket.kind is Kind.CANARY, yes)
+
+    def _judge(self, person: _Person, target: bool, yes: bool) -> None:
+        if target:
+            person.recent.append(not yes)
+        if person.weight:
+            n = len(person.recent)
+            _, most = wilson(sum(person.recent), n)
+            if n >= LEAST_TARGETS and most < self._bar.detects:  # INVARIANT: 2
+                person.weight = False
+                person.exercise.clear()
+            return
+        person.exercise.append((target, yes))
+        if len(person.exercise) >= EXERCISE:
+            seen = [not approved for was, approved in person.exercise if was]
+            refused = [not approved for was, approved in person.exercise if not was]
+            enough = len(seen) >= LEAST_TARGETS and sum(seen) >= self._bar.detects * len(seen)
+            if enough and 2 * sum(refused) <= len(refused):  # INVARIANT: 3
+                person.weight = True
+                person.recent.clear()
+            person.exercise.clear()
