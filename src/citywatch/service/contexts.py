@@ -217,6 +217,8 @@ def add_items(key: Key, context: Context, items: Iterable[Item]) -> Puts:
 def risen(keys: Sequence[Key], label: Label, loaded: Loaded) -> Puts:
     """The contexts that do not have all of a label yet, with it. What brought it is kept elsewhere: it is found in
     none of these, which only taints."""
+    if not keys:
+        return ()
     found = ((key, context_of(key, loaded)) for key in keys)
     return tuple(
         (key, msgspec.json.encode(msgspec.structs.replace(one, label=join(one.label, label))))
@@ -230,6 +232,8 @@ def taint_written(call: Call, need: FlowNeed, flow: Flow, loaded: Loaded, behind
 
     INVARIANT: what came out of handles (`behind`) too, though the agent never saw it.
     """
+    if not need.written:
+        return ()
     carried = onward(join_all((carried_by(call, flow), *behind)))
     before = {key: label_of(loaded, key) for key in need.written}
     after = {key: onward(join(label, carried)) for key, label in before.items()}
@@ -320,6 +324,8 @@ def hold(agent: str, holding: Holding, progress: Progress | None) -> Puts:
 
 def parties_of(keys: tuple[Key, ...], loaded: Loaded) -> dict[str, Party]:
     """Those of these parties that are known, under their forms."""
+    if not keys:
+        return {}
     rows = {key[1]: loaded.rows[key].value for key in keys if key in loaded.rows}
     return {form: msgspec.json.decode(value, type=Party) for form, value in rows.items()}
 

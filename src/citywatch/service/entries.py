@@ -200,6 +200,8 @@ def failed(call: Call, code: Code, detail: str, index: int, *, replica: str, now
 
 def reported(server: str, report: Report, *, replica: str, now: int) -> tuple[NewEntry, ...]:
     """What a server offers otherwise than before, one entry for each change."""
+    if not report.changes and not report.dropped:
+        return ()
     found: list[events.Event] = [
         events.ToolChanged(
             at=now,

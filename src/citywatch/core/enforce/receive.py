@@ -235,6 +235,8 @@ def carried(call: Call) -> Label:
 
     INVARIANT: or a tool that repeats what it is told would show a hidden text under the label of the server's own.
     """
+    if not call.filled:
+        return BOTTOM
     brought = (onward(one.label) for one in call.filled)
     words = (
         Label(frozenset(), label.readers) if one.inert else label
@@ -299,4 +301,6 @@ def undeclared(value: Any, fields: Fields = NOTHING_DECLARED) -> Walk:
     """Whatever no manifest speaks of, with the bytes in it."""
     walk = fields.walk(value)
     blobs, more = find_blobs(value, "$")
+    if not blobs and not more:
+        return walk
     return msgspec.structs.replace(walk, blobs=blobs, cut=walk.cut or more)

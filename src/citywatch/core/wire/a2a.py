@@ -178,7 +178,7 @@ def streams(method: str) -> bool:
 
 def check_version(headers: Iterable[tuple[bytes, bytes]]) -> None:
     """Raise `Refused` unless the one `A2A-Version` is ours. SPEC: A2A 1.0 §3.6: without the header it is 0.3."""
-    said = [value for name, value in headers if name.lower() == b"a2a-version"]
+    said = [value for name, value in headers if len(name) == 11 and name.lower() == b"a2a-version"]
     if said != [VERSION.encode()]:
         raise Refused(Code.REVISION_UNSUPPORTED, f"this gateway speaks A2A {VERSION}: send `A2A-Version: {VERSION}`")
 
@@ -361,6 +361,7 @@ _MESSAGE_MEMBERS: Final = _pairs(_MESSAGE)
 _MESSAGE_NEEDED: Final = _needed(_MESSAGE)
 _CONFIGURED: Final = _pairs(_CONFIGURATION)
 _WITHIN: Final = _pairs(WITHIN)
+_WITHIN_NEEDS: Final = _needed(WITHIN)
 
 
 def _sent(given: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[tuple[str, str], ...]]:
@@ -369,7 +370,7 @@ def _sent(given: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[tuple[str,
     message = _members(given["message"], _MESSAGE_MEMBERS, _MESSAGE_NEEDED, "message")
     configuration = _members(given.get("configuration", _EMPTY), _CONFIGURED, (), "configuration")
     if INLINE in configuration:
-        within = _members(configuration[INLINE], _WITHIN, _needed(WITHIN), INLINE)
+        within = _members(configuration[INLINE], _WITHIN, _WITHIN_NEEDS, INLINE)
         configuration = {**configuration, INLINE: within} if within is not configuration[INLINE] else configuration
         check_config(within)
     params = given
