@@ -138,6 +138,7 @@ PEOPLE = f"{BANK}people:\n  {ANNA}\n  ben: {{roles: [approver], answers: [ledger
 OWN_KEY = "write the base64 of an Ed25519 public key's PEM on one line"
 PEER = f"{DOMAIN}agents: {{a: {{}}}}\npeers:\n  b:\n"
 NEAR = f"{DOMAIN}federation:\n  p.example:\n"
+SPEAKING = f'{DOMAIN}principals: {{anna: {{may: ["*"]}}}}\n' + NEAR.removeprefix(DOMAIN)
 FOREIGN = f"{DOMAIN}federation: {{p.example: {{bundle: p.json}}}}\nagents:\n  a: "
 KINDS_OF_KEYS = "use an Ed25519 key, or one on P-256"
 ISSUER = "issuer: https://gateway.acme.example\n"
@@ -223,6 +224,65 @@ BAD: list[tuple[str, str, str, str]] = [
         "federation.p.example.ceiling",
         "`bob` is not an origin: expected principal:, server:, outside:, agent: or domain: and a name",
         "write [anybody], [], or origins such as outside:partner",
+    ),
+    (
+        NEAR + "    bundle: p.json\n    §chains: {tools: [a/b], calls: 1, longest: 1h}\n",
+        "federation.p.example.chains",
+        "that domain speaks for nobody here, so no chain of it counts",
+        "add `speaks_for`",
+    ),
+    (
+        SPEAKING + "    bundle: p.json\n    speaks_for: [anna]\n    chains: §{calls: 1, longest: 1h}\n",
+        "federation.p.example.chains",
+        "it leaves nothing: no tool and no skill",
+        "write `tools: [server/*]`",
+    ),
+    (
+        SPEAKING + "    bundle: p.json\n    speaks_for: [anna]\n    chains: §{tools: [a/b], calls: 1}\n",
+        "federation.p.example.chains",
+        "`longest` is missing",
+        "write `longest: 1h`",
+    ),
+    (
+        SPEAKING + "    bundle: p.json\n    speaks_for: [anna]\n    chains: §{tools: [a/b], longest: 1h}\n",
+        "federation.p.example.chains",
+        "`calls` is missing",
+        "write `calls: 20`",
+    ),
+    (
+        SPEAKING + "    bundle: p.json\n    speaks_for: [anna]\n    chains: {§tools: [x], calls: 1, longest: 1h}\n",
+        "federation.p.example.chains.tools",
+        "the ceiling `tools` holds what is no name there",
+        "write it as a grant's caveats",
+    ),
+    (
+        SPEAKING + "    bundle: p.json\n    speaks_for: [anna]\n    chains: {§skills: x, calls: 1, longest: 1h}\n",
+        "federation.p.example.chains.skills",
+        "the ceiling `skills` is no list of at most 128 names",
+        "write it as a grant's caveats",
+    ),
+    (
+        SPEAKING + "    bundle: p.json\n    speaks_for: [anna]\n"
+        "    chains: {tools: [a/b], §arguments: {a/b: {x: {at_most: y}}}, calls: 1, longest: 1h}\n",
+        "federation.p.example.chains.arguments",
+        "`arguments.a/b`, `x`: it is no range of amounts: write 500, or `500.00 EUR`, the lower one first",
+        "write it as a grant's caveats",
+    ),
+    (
+        SPEAKING
+        + "    bundle: p.json\n    speaks_for: [anna]\n"
+        + "    chains: {tools: [a/b], §readers: {x: y, x: z}, calls: 1, longest: 1h}\n",
+        "federation.p.example.chains.readers",
+        "a name stands here twice",
+        "write it as a grant's caveats",
+    ),
+    (
+        SPEAKING
+        + "    bundle: p.json\n    speaks_for: [anna]\n"
+        + "    chains: {tools: [a/b], §origins: [null], calls: 1, longest: 1h}\n",
+        "federation.p.example.chains.origins",
+        "this is no text, number, true or false",
+        "write it as a grant's caveats",
     ),
     (
         NEAR + "    bundle: p.json\n    speaks_for: [§bob]\n",

@@ -104,7 +104,9 @@ KEYS: dict[str, tuple[str, ...]] = {
         "max_age",
         "ceiling",
         "speaks_for",
+        "chains",
     ),
+    "federation.*.chains": ("tools", "skills", "arguments", "readers", "origins", "calls", "longest"),
     "peers.*": (
         "url",
         "binding",

@@ -59,6 +59,7 @@ class Decided(Event, frozen=True, kw_only=True, tag="decided"):
     asserted: tuple[str, ...] = ()  # by a foreign issuer, which is first: the subject, then who acts for it
     carriers: tuple[str, ...] = ()  # the agents that carried on what the call carries on, its own last
     proved: str = ""  # the thumbprint behind `key`, where that is a name which another authority vouches for
+    rooted: str = ""  # the trust domain that rooted the chain, where that is not ours
 
     @property
     def verdict(self) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from citywatch.core.errors import Malformed
+from citywatch.core.names import parse_domain
 from citywatch.main.place import read_place
 
 
@@ -33,6 +34,9 @@ def task() -> None:
 )
 @click.option("--for", "hold", default="1h", show_default=True, metavar="TIME", help="How long the grant holds.")
 @click.option("--depth", type=click.IntRange(0, 7), default=3, show_default=True, help="How often it may be handed on.")
+@click.option(
+    "--audience", multiple=True, metavar="DOMAIN", help="A trust domain that may believe the grant beside ours."
+)
 @click.option("--calls", type=click.IntRange(1), help="How many calls and messages may come of it, whoever makes them.")
 @click.argument("prompt", required=False)
 @click.pass_obj
@@ -47,6 +51,7 @@ def start(
     caveats: Path | None,
     hold: str,
     depth: int,
+    audience: tuple[str, ...],
     calls: int | None,
     prompt: str | None,
 ) -> None:
@@ -60,7 +65,8 @@ def start(
     budget: those of the agents that it is handed on to, or that are spoken to for it, as well.
 
     With `--grant` the agent also gets a grant to act for this task, which it can hand on to other agents, in part or
-    whole (`citywatch grant hand-on`).
+    whole (`citywatch grant hand-on`). It counts in this trust domain; with `--audience` in another one too, if that one
+    lets ours speak for this principal.
     """
     from citywatch.adapters.weights import content_model
     from citywatch.core.plan.template import instantiate
@@ -76,6 +82,9 @@ def start(
         raise Malformed("`--with` fills in a template: name it with `--template`")
     if caveats is not None and grant is None:
         raise Malformed("`--caveats` are a grant's: say where to write it with `--grant`")
+    if audience and grant is None:
+        raise Malformed("`--audience` is a grant's: say where to write it with `--grant`")
+    beside = frozenset(parse_domain(one) for one in audience)
     left, ttl = read_caveats(caveats), hold_ms(hold)
     contract = None if plan is None else read_plan(plan)
     if template is not None:
@@ -101,7 +110,7 @@ def start(
                 click.echo(f"held to plan {holds.digest}")
                 click.echo(f"{holds.kind.value} plan, assumes {holds.kind.assumes}")
             if grant is not None:
-                link = await grants_of(city).root(started, left, ttl, depth, operator())
+                link = await grants_of(city).root(started, left, ttl, depth, operator(), beside)
                 write_links(grant, [link])
                 click.echo(f"wrote {grant}: a grant for {agent}'s newest key")
 

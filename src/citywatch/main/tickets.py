@@ -20,10 +20,7 @@ if TYPE_CHECKING:
     from citywatch.core.approvals.showing import Document
     from citywatch.core.approvals.ticket import Ticket
     from citywatch.main.assembly import City
-    from citywatch.service.documents import Documents
-    from citywatch.service.passkeys import Passkeys
-    from citywatch.service.tickets import Tickets
-    from citywatch.service.voting import Proof, Voting
+    from citywatch.service.voting import Proof
 
 MAX_HOLD_MS = 24 * 3_600_000
 _KEY = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -43,6 +40,8 @@ def tickets() -> None:
 @click.pass_obj
 def list_tickets(file: Path, most: int) -> None:
     """Show the calls that wait for an answer, the oldest first."""
+    from citywatch.main.desks import tickets_of
+
     place = read_place(file)
 
     async def run(city: City) -> None:
@@ -66,6 +65,7 @@ def list_tickets(file: Path, most: int) -> None:
 def show(file: Path, ticket: str) -> None:
     """Show what one call would do, on whose authority, and where its values come from."""
     from citywatch.core.approvals.drawn import as_text
+    from citywatch.main.desks import documents_of, tickets_of
     from citywatch.main.replay import find_decided, rebuild
 
     place = read_place(file)
@@ -100,6 +100,8 @@ def show(file: Path, ticket: str) -> None:
 @click.pass_obj
 def history(file: Path, ticket: str | None, most: int) -> None:
     """Show what became of tickets that wait no more, the last one first; or each step of one."""
+    from citywatch.main.desks import tickets_of, voting_of
+
     place = read_place(file)
 
     async def run(city: City) -> None:
@@ -217,6 +219,7 @@ def keygen(key: Path) -> None:
 def enrol(file: Path, person: str) -> None:
     """Let somebody enrol a passkey: print a code that is good once, for a quarter of an hour, in the console."""
     from citywatch.main.assembly import operator
+    from citywatch.main.desks import passkeys_of
 
     async def run(city: City) -> None:
         code = await passkeys_of(city).invite(person, operator())
@@ -233,6 +236,7 @@ def enrol(file: Path, person: str) -> None:
 def passkeys(file: Path, person: str | None, revoke: str, reason: str) -> None:
     """List somebody's passkeys, or take one back: it signs no answer from then on."""
     from citywatch.main.assembly import operator
+    from citywatch.main.desks import passkeys_of
 
     if bool(revoke) == (person is not None) or (revoke and not reason):
         raise click.UsageError("name a person, or give --revoke with its --reason")
@@ -289,6 +293,7 @@ def _answer(file: Path, said: _Said, by: str, key: Path | None, signature: str, 
 
 async def _answer_as_operator(city: City, said: _Said) -> None:
     from citywatch.main.assembly import operator
+    from citywatch.main.desks import documents_of, tickets_of
 
     desk = tickets_of(city)
     if said.yes:
@@ -305,6 +310,7 @@ async def _answer_as_operator(city: City, said: _Said) -> None:
 
 async def _answer_as_person(city: City, said: _Said, by: str, key: Path | None, signature: str, shown: bool) -> None:
     from citywatch.core.approvals.statement import statement_bytes
+    from citywatch.main.desks import voting_of
     from citywatch.service.voting import Signature, Unsigned
 
     voting = await voting_of(city)
@@ -346,55 +352,6 @@ def _with_city(place: Place, run: Callable[[City], Awaitable[None]]) -> None:
             await run(city)
 
     asyncio.run(opened())
-
-
-# -- what the console and the gateway use as well ---------------------------------------------------------------------
-
-
-def tickets_of(city: City) -> Tickets:
-    """The tickets of this city's store."""
-    from citywatch.service.tickets import Tickets
-
-    named = bool(city.settings.people)
-    return Tickets(store=city.store, clock=city.clock, replica=city.replica.name, named=named)
-
-
-async def documents_of(city: City) -> Documents:
-    """What is shown of tickets, under the rules as they are now."""
-    from citywatch.main.assembly import load_rules
-    from citywatch.main.replay import rebuild
-    from citywatch.service.documents import Documents
-
-    rules = await load_rules(city.settings, city.store)
-    return Documents(city.store, lambda: rules, rebuild)
-
-
-async def voting_of(city: City) -> Voting:
-    """The answers of the people whom the file names."""
-    from citywatch.service.voting import Voting
-
-    settings = city.settings
-    return Voting(
-        tickets_of(city),
-        await documents_of(city),
-        people=settings.people,
-        approvals=settings.approvals,
-        domain=settings.trust_domain,
-    )
-
-
-def passkeys_of(city: City) -> Passkeys:
-    """The passkeys of the people whom the file names."""
-    from citywatch.service.passkeys import Passkeys
-
-    return Passkeys(
-        store=city.store,
-        clock=city.clock,
-        chance=city.chance,
-        replica=city.replica.name,
-        people=city.settings.people,
-        rp=city.settings.approvals.passkeys,
-    )
 
 
 def advice_lines(ticket: Ticket) -> list[str]:

@@ -88,6 +88,7 @@ def decided(
         hears=() if hearing is None else hearing.told,
         asserted=() if call.asserted is None else (call.asserted.issuer, call.asserted.subject, *call.asserted.actors),
         carriers=known.spread.carriers,
+        rooted="" if chain is None else chain.home,
     )
     return encode_event(event)
 

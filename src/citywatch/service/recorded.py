@@ -13,7 +13,8 @@ import msgspec
 
 from citywatch.core import events
 from citywatch.core.call import Allow, Ask, Call, Decision, Deny, Reason
-from citywatch.core.delegation.chain import Asking, Chain, Trust, authorise
+from citywatch.core.delegation.caveats import meet
+from citywatch.core.delegation.chain import Asking, Chain, Delegated, Trust, authorise
 from citywatch.core.enforce.held import Holding
 from citywatch.core.enforce.needs import Key, Known, Needs, Pin
 from citywatch.core.enforce.peers import owner_of, thing_rows
@@ -69,10 +70,20 @@ def authority_of(one: events.Decided, rules: Rules, chain: Chain | Reason | None
     held = Authority(agent=one.agent, name=name, key=one.key, entity=rules.agent(one.agent, name))
     if not isinstance(chain, Chain):
         return held
+    return msgspec.structs.replace(held, delegated=_delegated(one, rules, chain))
+
+
+def _delegated(one: events.Decided, rules: Rules, chain: Chain) -> Delegated:
+    """What a chain gave then: its root was believed and its holder had proved its key, or the entry would say so."""
     domain = min(chain.caveats.audience or (rules.domain,))  # it was ours then, whatever it is called now
     trust = Trust(domain=domain, roots={chain.principal: (chain.root_thumb,)}, revoked=(), epoch=0)
     asking = Asking(agent=one.agent, key=one.proved or one.key, task=one.task)
-    return msgspec.structs.replace(held, delegated=authorise(chain, asking, trust, one.at))
+    if not one.rooted:
+        return authorise(chain, asking, trust, one.at)
+    asking = msgspec.structs.replace(asking, agent=chain.hops[-1][0])  # as its own domain calls it
+    given, frontier = authorise(chain, asking, trust, one.at), rules.frontiers.get(one.rooted)
+    left = given.caveats if frontier is None else meet(given.caveats, frontier.ceiling)
+    return msgspec.structs.replace(given, caveats=left, home=one.rooted)
 
 
 def standing_of(one: events.Decided, rules: Rules, chain: Chain | Reason | None, row: AgentRow | None) -> Authority:

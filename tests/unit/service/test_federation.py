@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from citywatch.adapters.memory import MemoryClock, MemoryStore
 from citywatch.core import events
+from citywatch.core.enforce.chains import bundle_key
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.bundle import TrustBundle, format_bundle
 from citywatch.core.identity.elsewhere import verify_certificate
 from citywatch.core.log.entry import decode_event
 from citywatch.core.signature import format_jwk
-from citywatch.service.federation import Federation, Neighbour, bundle_key
+from citywatch.service.federation import Federation, Neighbour
 from tests.unit.core.identity.forgery import HOUR, NOW, World, authority_certificate, certificate, draw, public
 
 PARTNER, RIVAL = "partner.example", "rival.example"
