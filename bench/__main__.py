@@ -22,6 +22,7 @@ PARTS = (
     "flow",
     "worm",
     "people",
+    "console",
     "gateway",
     "a2a",
     "crowd",

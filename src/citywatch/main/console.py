@@ -180,8 +180,8 @@ async def _desk(city: City, origin: str) -> Desk:
     from citywatch.adapters.console.desk import Desk
     from citywatch.core.approvals.vigilance import Bar, Vigilance
     from citywatch.core.log.checkpoint import parse_note_key
+    from citywatch.main.desks import tickets_of
     from citywatch.main.replay import rebuild
-    from citywatch.main.tickets import tickets_of
     from citywatch.service.decisions import Decisions
     from citywatch.service.documents import Documents
     from citywatch.service.following import Following

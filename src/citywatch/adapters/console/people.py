@@ -63,7 +63,7 @@ class PeoplePages:
         ]
         watched = self._desk.vigilance
         others = [name for name in watched.people() if name not in self._desk.people] if all_of_them else []
-        rows += [{"name": name, "person": None, "keys": 0, **self._known(name)} for name in others]
+        rows += [{"name": name, "person": None, "signers": 0, **self._known(name)} for name in others]
         given = {"code": "", "invited": "", "problem": "", **more}
         return self._pages.show(
             request, "people.html", active="people", rows=rows, named=bool(self._desk.people),
@@ -75,7 +75,7 @@ class PeoplePages:
         return {
             "name": person.name,
             "person": person,
-            "keys": keys,
+            "signers": keys,
             **(self._known(person.name) if known else _UNKNOWN),
         }
 

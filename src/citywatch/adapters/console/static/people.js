@@ -2,6 +2,12 @@
 "use strict";
 
 const place = document.getElementById("load");
+const two = (number) => String(number).padStart(2, "0");
+
+function hour(seconds) {
+  const at = new Date(seconds * 1000);
+  return at.getHours() ? `${two(at.getHours())}:00` : `${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+}
 
 async function picture() {
   const answer = await fetch(place.dataset.load);
@@ -14,7 +20,7 @@ async function picture() {
   new uPlot({
     width: place.clientWidth, height: 180, cursor: { drag: { x: false, y: false } }, legend: { live: false },
     scales: { y: { range: (_, least, most) => [0, Math.max(4, most)] } },
-    axes: [axis, { ...axis, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000], size: 40 }],
+    axes: [{ ...axis, values: (_, splits) => splits.map(hour) }, { ...axis, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000], size: 40 }],
     series: [{}, line("asked", "ask"), line("approved", "allow"), line("denied", "deny")],
   }, [load.hours, load.asked, load.approved, load.denied], place);
 }
