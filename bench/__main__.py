@@ -26,6 +26,7 @@ PARTS = (
     "a2a",
     "crowd",
     "revoke",
+    "approve",
     "fastmcp",
     "log",
     "install",

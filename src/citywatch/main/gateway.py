@@ -245,9 +245,16 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, w
         replica=city.replica.name,
         rules=lambda: enforcer.rules,
     )
-    waiting = Waiting(store=enforcer.store, clock=city.clock, leeway_ms=lambda: enforcer.rules.leeway_ms)
+    waiting = Waiting(
+        store=enforcer.store,
+        clock=city.clock,
+        leeway_ms=lambda: enforcer.rules.leeway_ms,
+        bus=city.store,
+        most=max(1, limits.max_in_flight // 8),
+        ending=lambda: gateway.draining,
+    )
     handed = handed_over(city.settings, exchange, lambda: city.row().bundle(), city.audience)
-    return Gateway(
+    gateway = Gateway(
         exchange=exchange,
         door=door,
         limits=Limits(size=limits.request_bytes, depth=limits.depth, nodes=limits.nodes),
@@ -269,6 +276,7 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, w
         closed=lambda: _refused(publisher) or watch.stale(),
         hosts=own_names(settings),
     )
+    return gateway
 
 
 def _refused(publisher: Publisher) -> Unavailable | None:
