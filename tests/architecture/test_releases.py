@@ -17,6 +17,8 @@ MAKERS = {
     "core/enforce/past.py": {"happening_of"},
     # What an agent sees of a field that it is given as a handle: the text itself stays with its own label.
     "core/enforce/receive.py": {"carried", "hidden_label"},
+    # What another domain's gateway says of its servers' own data: the manifest here has said it, and this is joined.
+    "core/enforce/abroad.py": {"_without_servers"},
     # A context that nobody has: what a hijacked agent could reach.
     "core/enforce/probe.py": {"_flow"},
     # A context of the past, as the log says that an operator let it down; it explains and decides nothing.
@@ -27,6 +29,8 @@ REPLACERS = {
     "service/quarantine.py": {"_frozen"},
     "core/enforce/clearing.py": {"cleared"},
     "core/enforce/receive.py": {"item"},
+    # The label that goes out with a reply: what was released has none here.
+    "core/enforce/abroad.py": {"labelled"},
 }
 RECEIPTS = {"core/flow/release.py": {"at"}}
 LOWERINGS = {"core/flow/release.py": {"lowering"}}

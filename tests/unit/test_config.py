@@ -214,6 +214,18 @@ BAD: list[tuple[str, str, str, str]] = [
         "write true or false",
     ),
     (
+        DOMAIN + "servers: {s: {url: 'http://127.0.0.1:9', envelope_for: §gate}}\n",
+        "servers.s.envelope_for",
+        "`gate` is not a SPIFFE ID",
+        "write spiffe://<trust-domain>/<path>",
+    ),
+    (
+        DOMAIN + "servers: {s: {command: [x], unsafe_same_user: true, §envelope_for: spiffe://a/gateway}}\n",
+        "servers.s.envelope_for",
+        "a program of this machine is behind no gateway",
+        "remove it",
+    ),
+    (
         DOMAIN + "servers: {s: {url: 'http://127.0.0.1:9', envelope: §1}}\n",
         "servers.s.envelope",
         "expected true or false",

@@ -79,6 +79,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "unsafe_same_user",
         "timeout",
         "envelope",
+        "envelope_for",
         "tools",
     ),
     "servers.*.credential": ("env", "file", "exchange"),

@@ -117,6 +117,11 @@ class Contexts:
                 self._holdings.popitem(last=False)
         return cached[1]
 
+    async def history(self, context: Key, loaded: Loaded) -> History:
+        """What a context holds, from its row."""
+        own = context_of(context, loaded)
+        return await self._history(home_of(context, own), own.items)
+
     async def _history(self, context: Key, items: int) -> History:
         history = self._histories.get(context)
         if history is None or len(history.items) > items:
@@ -171,8 +176,9 @@ def entered(context: Key, entering: Entering, item: Item, loaded: Loaded) -> Put
 
 
 def shaped_by(entering: Entering, loaded: Loaded) -> Label:
-    """What earlier writes can have brought to a message."""
-    return join_all(label_of(loaded, key) for key in entering.written)
+    """What earlier writes can have brought to a message, or those whose words another domain's server returns."""
+    shaped = join_all(label_of(loaded, key) for key in entering.written)
+    return shaped if entering.beside is None else join(shaped, entering.beside)
 
 
 def shelve(

@@ -80,7 +80,8 @@ class Entering(msgspec.Struct, frozen=True):
     """A message about to enter a context: its leaves, and the rows that say what earlier writes brought to it.
 
     `carried` is what the handles of the call may have brought to its reply; `inputs` what a derived value in it follows
-    from. `said` is the label of all of it, where an agent of ours said it. `followed`: its fingerprints are counted.
+    from. `said` is the label of all of it, where an agent said it of whom that is known. `beside` is what another
+    domain's gateway says of it, whatever its fields are. `followed`: its fingerprints are counted.
     """
 
     source: str
@@ -93,6 +94,7 @@ class Entering(msgspec.Struct, frozen=True):
     carried: Label = BOTTOM
     inputs: Inputs | None = None
     said: Label | None = None
+    beside: Label | None = None
     followed: bool = False
 
     @property
@@ -110,6 +112,8 @@ class Entering(msgspec.Struct, frozen=True):
     def item(self, server: str, shaped: Label, at: int, model: Model | None = None) -> Item:
         """What enters; with a model, what a third party can have written of it is scanned, once and here."""
         item = read_reply(self.walk, digest(self.body), self.reading(server, shaped), at, followed=self.followed)
+        if self.beside is not None:
+            item = msgspec.structs.replace(item, label=join(item.label, self.beside))
         if self.said is not None:  # all of it, a number too: who said it chose it
             item = msgspec.structs.replace(item, label=join(item.label, self.said))
         if model is None:
