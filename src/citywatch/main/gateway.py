@@ -29,6 +29,7 @@ from citywatch.core.policy.check import check_policies
 from citywatch.core.wire.jsonrpc import Limits
 from citywatch.main.access import access_routes, access_tokens, handed_over, keep_issuers, resources
 from citywatch.main.assembly import LEEWAY_MS, City, assumptions, load_rules, operator
+from citywatch.main.desks import floodwatch_of, watch_floods
 from citywatch.main.envelopes import arrivals, envelope_routes, envelopes, reply_arrivals, reply_envelopes
 from citywatch.main.joining import invitations
 from citywatch.main.peers import (
@@ -122,7 +123,14 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     alarms = (store.look, _look_at(publisher, say), trust.look_around(say), look_at_cards(looking, say))
     looks = keep_looking(alarms, LOOK_S)
     ticking = Tickets(store=store, clock=city.clock, replica=city.replica.name)
-    forgets = (_forget(enforcer), _forget_nonces(city), looking.run(), _expire(ticking), *renews)
+    forgets = (
+        _forget(enforcer),
+        _forget_nonces(city),
+        looking.run(),
+        _expire(ticking),
+        watch_floods(floodwatch_of(city), EXPIRE_S),
+        *renews,
+    )
     follows = keep_issuers(city.settings, enforcer, REFRESH_S)
     chores = (*trust.chores(say), watch.run(), publisher.run(PUBLISH_S), _fold(enforcer), follows, *forgets, looks)
     tasks = [asyncio.create_task(chore) for chore in chores]
