@@ -1,4 +1,4 @@
-"""Honest chains as somebody forged them: eleven kinds, each in several ways.
+"""Honest chains as somebody forged them: thirteen kinds, each in several ways.
 
 What a forger may have: every key but those of the principals and of the agents that are named as honest, all chains
 that were ever sent, and any number of attempts. `bench.chain` counts, and so does a test with fewer of them.
@@ -12,12 +12,17 @@ from typing import Any
 import msgspec
 
 from bench.grants import (
+    ABROAD,
     AGENTS,
     DOMAIN,
+    FOREIGN,
     MALLORY,
     NOW,
     PRINCIPALS,
+    RIVAL,
+    SPEAKERS,
     Author,
+    Party,
     Presented,
     put_together,
     raw_key,
@@ -26,8 +31,12 @@ from bench.grants import (
     written,
 )
 from citywatch.core.canonical import canonical
+from citywatch.core.delegation.caveats import Caveats
+from citywatch.core.delegation.chain import Trust
 from citywatch.core.delegation.grant import format_grant, parse_link
+from citywatch.core.delegation.handing import Holder, next_grant
 from citywatch.core.signature import Ed25519Key, parse_b64url, parse_spki
+from citywatch.service.grants import sign_grant
 
 
 def _with(honest: Presented, texts: Sequence[str], **asking: Any) -> Presented:
@@ -230,6 +239,64 @@ def swapped_key(author: Author, honest: Presented) -> Presented:
     return _with(honest, texts)
 
 
+def wrong_domain(author: Author, honest: Presented) -> Presented:
+    """A root of another domain that this domain's own bundle does not bear out, or that nobody let in here."""
+    people, chance = town(), author.chance
+    honest = author.abroad(chance.randint(1, 4))
+    root, known, way = parse_link(honest.texts[0]).grant, honest.trust, chance.randrange(6)
+    frontier = known.abroad[ABROAD]
+    rival = people[SPEAKERS[RIVAL]]
+    if way == 0:  # the file has no frontier for it
+        known = msgspec.structs.replace(known, abroad={RIVAL: frontier})
+    elif way == 1:  # its bundle has no such key, or is too old to have any
+        keys = chance.choice((frozenset(), frozenset({rival.thumb})))
+        known = msgspec.structs.replace(known, abroad={ABROAD: msgspec.structs.replace(frontier, keys=keys)})
+    elif way == 2:  # a rival, believed for chains of its own, roots one of the partner's
+        both = {ABROAD: frontier, RIVAL: msgspec.structs.replace(frontier, keys=frozenset({rival.thumb}))}
+        known = msgspec.structs.replace(known, abroad=both)
+        return _rerooted(honest, known, rival, root.delegate)
+    elif way == 3:  # the partner roots a chain that begins with the rival's agent, or with one of ours
+        both = {ABROAD: frontier, RIVAL: msgspec.structs.replace(frontier, keys=frozenset({rival.thumb}))}
+        known = msgspec.structs.replace(known, abroad=both)
+        start = chance.choice((FOREIGN[RIVAL][0], AGENTS[0]))
+        return _rerooted(honest, known, people[SPEAKERS[ABROAD]], start)
+    elif way == 4:  # it goes on into a third domain
+        last, spy = parse_link(honest.texts[-1]).grant, people[FOREIGN[RIVAL][0]]
+        further = next_grant(honest.texts, Holder(spy.name, spy.thumb), Caveats())
+        texts = [*honest.texts, sign_grant(further, people[last.delegate].signer)]
+        return _with(honest, texts, agent=spy.name, key=spy.thumb, called=spy.name)
+    else:  # an agent of the partner signs the root itself
+        return _rerooted(honest, known, people[root.delegate], root.delegate)
+    return msgspec.structs.replace(honest, trust=known)
+
+
+def _rerooted(honest: Presented, known: Trust, signer: Party, start: str) -> Presented:
+    """A chain of one link, with the honest root's words, signed by somebody else or given to somebody else."""
+    first = town()[start]
+    text = resigned(
+        honest.texts[0], signer.signer, delegator_thumb=signer.thumb, delegate=first.name, delegate_thumb=first.thumb
+    )
+    asking = msgspec.structs.replace(honest.asking, agent=first.name, key=first.thumb, called=first.name)
+    return msgspec.structs.replace(honest, texts=(text,), asking=asking, trust=known)
+
+
+def past_frontier(author: Author, honest: Presented) -> Presented:
+    """A root that the partner did sign: for somebody it does not speak for here, for too long, or held by another."""
+    people, chance = town(), author.chance
+    honest = author.abroad(1)
+    speaker, way = people[SPEAKERS[ABROAD]], chance.randrange(4)
+    frontier = honest.trust.abroad[ABROAD]
+    if way == 0:
+        other = resigned(honest.texts[0], speaker.signer, delegator=PRINCIPALS[1], human_root=PRINCIPALS[1])
+        return _with(honest, [other])
+    if way == 1:
+        far = NOW + frontier.longest + chance.choice((1, 10**6))
+        return _with(honest, [resigned(honest.texts[0], speaker.signer, not_after=far)])
+    if way == 2:  # an agent that is known here by the very name that the holder has over there
+        return _with(honest, honest.texts, called=FOREIGN[ABROAD][1])
+    return _with(honest, honest.texts, agent=AGENTS[1], key=people[AGENTS[1]].thumb, called="")
+
+
 KINDS: dict[str, Callable[[Author, Presented], Presented]] = {
     "forged": forged,
     "spliced": spliced,
@@ -242,6 +309,8 @@ KINDS: dict[str, Callable[[Author, Presented], Presented]] = {
     "downgraded": downgraded,
     "revoked-ancestor": revoked_ancestor,
     "swapped-key": swapped_key,
+    "wrong-domain": wrong_domain,
+    "past-frontier": past_frontier,
 }
 
 

@@ -18,6 +18,7 @@ from citywatch.adapters.keys import KeySigner
 from citywatch.core.canonical import canonical
 from citywatch.core.delegation.caveats import Caveats, meet, normal, normal_choice
 from citywatch.core.delegation.chain import Asking, Trust
+from citywatch.core.delegation.frontier import Frontier
 from citywatch.core.delegation.grant import format_grant, parse_link, signing_input
 from citywatch.core.delegation.handing import Holder, next_grant, root_grant
 from citywatch.core.delegation.holds import Act
@@ -28,6 +29,13 @@ from citywatch.service.grants import sign_grant
 DOMAIN = "acme.example"
 PRINCIPALS = ("principal:anna", "principal:payroll")
 AGENTS = tuple(f"spiffe://{DOMAIN}/agent/{name}" for name in ("router", "billing", "crm", "mail", "audit", "mallory"))
+ABROAD, RIVAL = "partner.example", "rival.example"
+FOREIGN = {
+    domain: tuple(f"spiffe://{domain}/agent/{name}" for name in ("desk", "billing")) for domain in (ABROAD, RIVAL)
+}
+"""Agents of other domains; one is called there as one of ours is called here."""
+SPEAKERS = {domain: f"{PRINCIPALS[0]} of {domain}" for domain in (ABROAD, RIVAL)}
+"""Whose key roots chains in Anna's name over there, as `town` has it."""
 TOOLS = ("bank/pay", "bank/list", "crm/get", "crm/set", "mail/send")
 NOW = 1_700_000_000_000
 VALUES: dict[str, tuple[Any, ...]] = {
@@ -65,7 +73,8 @@ def party(name: str, *, ed25519: bool = False) -> Party:
 @cache
 def town() -> dict[str, Party]:
     """Everybody, with one key each; the last agent is the forger, and two hold Ed25519 keys."""
-    return {name: party(name, ed25519=name.endswith(("crm", "payroll"))) for name in (*PRINCIPALS, *AGENTS)}
+    everybody = (*PRINCIPALS, *AGENTS, *SPEAKERS.values(), *FOREIGN[ABROAD], *FOREIGN[RIVAL])
+    return {name: party(name, ed25519=name.endswith(("crm", "payroll"))) for name in everybody}
 
 
 MALLORY = AGENTS[-1]
@@ -119,6 +128,54 @@ class Author:
             now=NOW,
             act=act,
         )
+
+    def abroad(self, links: int | None = None) -> Presented:
+        """A chain that another domain rooted, through agents of that domain and of ours, within its frontier."""
+        chance, people = self.chance, town()
+        act, principal, speaker = self.act(), PRINCIPALS[0], town()[SPEAKERS[ABROAD]]
+        hops = [FOREIGN[ABROAD][0], *(self.stop() for _ in range((links or chance.randint(1, 5)) - 1))]
+        task, chain = f"t-{chance.getrandbits(64):x}", f"{chance.getrandbits(128):032x}"
+        start = msgspec.structs.replace(
+            self.caveats(act),
+            audience=frozenset({DOMAIN, ABROAD}),
+            not_after=NOW + chance.randint(10, 1000),
+            depth=chance.randint(len(hops), 8),
+        )
+        to = [Holder(name, people[name].thumb) for name in hops]
+        texts = [sign_grant(root_grant(chain, task, principal, speaker.thumb, to[0], start), speaker.signer)]
+        for before, after in zip(hops, to[1:], strict=False):
+            texts.append(sign_grant(next_grant(texts, after, Caveats()), people[before].signer))
+        return Presented(
+            texts=tuple(texts),
+            asking=Asking(agent=hops[-1], key=to[-1].thumb, task=task, called=hops[-1]),
+            trust=Trust(
+                domain=DOMAIN,
+                roots={name: {people[name].thumb} for name in PRINCIPALS},
+                revoked=frozenset({"key:nobody", f"agent:{MALLORY}"}),
+                epoch=1,
+                abroad={ABROAD: self.frontier(act, speaker.thumb)},
+            ),
+            now=NOW,
+            act=act,
+        )
+
+    def frontier(self, act: Act, key: str) -> Frontier:
+        """How far chains of another domain reach here: as far as this act, at least."""
+        within = msgspec.structs.replace(self.caveats(act), calls=None)
+        if within.tools is None:
+            within = msgspec.structs.replace(within, tools=frozenset({act.name}))
+        return Frontier(
+            principals=frozenset({PRINCIPALS[0]}),
+            ceiling=msgspec.structs.replace(within, skills=frozenset()),
+            longest=self.chance.choice((1000, 5000)),
+            calls=10,
+            max_age=1000,
+            keys=frozenset({key}),
+        )
+
+    def stop(self) -> str:
+        """An agent through which a chain of another domain may go."""
+        return self.chance.choice((*FOREIGN[ABROAD], *AGENTS[:-1]))
 
     def act(self) -> Act:
         arguments = {name: self.chance.choice(VALUES[name]) for name in self.some(tuple(VALUES), 2)}

@@ -2,7 +2,10 @@
 
 The law that `citywatch.core.delegation` is held to; it shares no line with `src/`. It never puts two links together: an
 act is permitted if every link permits it, and a link claims too much if some link above it permits less. A request is
-`{"agent", "key", "task", "domain", "roots", "revoked", "now"}`, an act `{"name", "arguments", "readers", "origins"}`.
+`{"agent", "called", "key", "task", "domain", "roots", "revoked", "now", "abroad"}`, an act `{"name", "arguments",
+"readers", "origins"}`. `abroad` has, by trust domain, `{"keys", "principals", "longest", "ceiling"}`: a root that is
+not ours is judged by the domain of the agent that it was given to, and its ceiling is one more link that must permit
+the act.
 """
 
 from __future__ import annotations
@@ -44,14 +47,35 @@ def permits(texts: list[str], request: dict[str, Any], act: dict[str, Any]) -> b
             return False
         if any(claims_more(grants[place], above) for above in grants[:place]):
             return False
+    home, ceiling = "", None
     if grants[0]["delegator_thumb"] not in request["roots"].get(grants[0]["human_root"], []):
-        return False
+        home = domain_of(grants[0]["delegate"])
+        ceiling = request["abroad"].get(home)
+        if home == request["domain"] or ceiling is None or not crosses(grants, home, ceiling, request):
+            return False
     if any(name in request["revoked"] for one in zip(grants, marks, strict=True) for name in names(*one)):
         return False
     last = grants[-1]
-    if (last["delegate"], last["delegate_thumb"]) != (request["agent"], request["key"]):
+    theirs = home and domain_of(request["agent"]) == home
+    if (last["delegate"], last["delegate_thumb"]) != (request["called" if theirs else "agent"], request["key"]):
+        return False
+    if ceiling is not None and not lets({"caveats": ceiling["ceiling"], "not_after": last["not_after"]}, request, act):
         return False
     return all(one["task"] == request["task"] for one in grants) and all(lets(one, request, act) for one in grants)
+
+
+def crosses(grants: list[dict[str, Any]], home: str, ceiling: dict[str, Any], request: dict[str, Any]) -> bool:
+    """Whether a chain that the domain `home` rooted may be shown here at all."""
+    return (
+        grants[0]["delegator_thumb"] in ceiling["keys"]
+        and grants[0]["human_root"] in ceiling["principals"]
+        and all(domain_of(one["delegate"]) in (home, request["domain"]) for one in grants)
+        and min(one["not_after"] for one in grants) - request["now"] <= ceiling["longest"]
+    )
+
+
+def domain_of(agent: str) -> str:
+    return agent.removeprefix("spiffe://").partition("/")[0]
 
 
 def opened(text: str) -> tuple[dict[str, Any], str] | None:

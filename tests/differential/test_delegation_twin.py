@@ -40,7 +40,14 @@ def by_definition(presented: Presented, act: Act) -> bool:
         "roots": presented.trust.roots,
         "revoked": presented.trust.revoked,
         "now": presented.now,
-    }
+        "abroad": {
+            domain: {
+                "keys": one.keys, "principals": one.principals, "longest": one.longest,
+                "ceiling": format_caveats(one.ceiling),
+            }
+            for domain, one in presented.trust.abroad.items()
+        },
+    }  # fmt: skip
     return law.permits(list(presented.texts), request, msgspec.structs.asdict(act))
 
 
@@ -74,7 +81,8 @@ def compared(seed: int) -> Iterator[tuple[str, bool]]:
     author = Author(Random(seed))
     honest, other = author.honest(), pushed(author)
     kind = author.chance.choice(tuple(KINDS))
-    for what, presented in (("honest", honest), ("pushed", other), (kind, forgery(author, kind))):
+    shown = (("honest", honest), ("pushed", other), ("abroad", author.abroad()), (kind, forgery(author, kind)))
+    for what, presented in shown:
         for act in acts(author, presented):
             mine, theirs = ours(presented, act), by_definition(presented, act)
             assert mine == theirs, (seed, what, act, presented)
@@ -89,7 +97,7 @@ def test_chains_permit_what_each_of_their_links_permits(seed: int) -> None:
 
 def test_and_it_was_not_for_want_of_chains_or_of_acts() -> None:
     found = [one for seed in range(150) for one in compared(seed)]
-    for what in ("honest", "pushed"):
+    for what in ("honest", "pushed", "abroad"):
         permitted = [one for kind, one in found if kind == what]
         assert permitted.count(True) > 40
         assert permitted.count(False) > 40

@@ -265,3 +265,28 @@ def test_there_is_an_end_to_a_chain() -> None:
             read_chain(several)
         assert refused.value.code is Code.CHAIN_MALFORMED
     assert len(read_chain(texts).hashes) == 1
+
+
+@given(st.randoms(use_true_random=False))
+def test_a_chain_of_another_domain_is_never_wider_than_its_ceiling_nor_than_any_of_its_links(chance: Random) -> None:
+    author = Author(chance)
+    abroad = author.abroad()
+    found = verify_chain(abroad.texts, abroad.asking, abroad.trust, abroad.now)
+    ceiling = abroad.trust.abroad[found.home].ceiling
+    links = [parse_link(text).grant.caveats for text in abroad.texts]
+    assert beyond(found.caveats, abroad.act) is None
+    for act in (abroad.act, *(author.act() for _ in range(10))):
+        left = [beyond(one, act) is None for one in (ceiling, *links)]
+        assert (beyond(found.caveats, act) is None) == all(left)
+
+
+def test_and_ceilings_took_away_what_links_had_left() -> None:
+    """The property above would hold of ceilings that leave everything as well."""
+    found = set()
+    for seed in range(80):
+        author = Author(Random(seed))
+        abroad = author.abroad(1)
+        given = verify_chain(abroad.texts, abroad.asking, abroad.trust, abroad.now)
+        for act in (author.act() for _ in range(10)):
+            found.add((beyond(given.chain.caveats, act) is None, beyond(given.caveats, act) is None))
+    assert found == {(True, True), (True, False), (False, False)}

@@ -138,6 +138,7 @@ PEOPLE = f"{BANK}people:\n  {ANNA}\n  ben: {{roles: [approver], answers: [ledger
 OWN_KEY = "write the base64 of an Ed25519 public key's PEM on one line"
 PEER = f"{DOMAIN}agents: {{a: {{}}}}\npeers:\n  b:\n"
 NEAR = f"{DOMAIN}federation:\n  p.example:\n"
+SPEAKING = f'{DOMAIN}principals: {{anna: {{may: ["*"]}}}}\n' + NEAR.removeprefix(DOMAIN)
 FOREIGN = f"{DOMAIN}federation: {{p.example: {{bundle: p.json}}}}\nagents:\n  a: "
 KINDS_OF_KEYS = "use an Ed25519 key, or one on P-256"
 ISSUER = "issuer: https://gateway.acme.example\n"
@@ -213,6 +214,18 @@ BAD: list[tuple[str, str, str, str]] = [
         "write true or false",
     ),
     (
+        DOMAIN + "servers: {s: {url: 'http://127.0.0.1:9', envelope_for: §gate}}\n",
+        "servers.s.envelope_for",
+        "`gate` is not a SPIFFE ID",
+        "write spiffe://<trust-domain>/<path>",
+    ),
+    (
+        DOMAIN + "servers: {s: {command: [x], unsafe_same_user: true, §envelope_for: spiffe://a/gateway}}\n",
+        "servers.s.envelope_for",
+        "a program of this machine is behind no gateway",
+        "remove it",
+    ),
+    (
         DOMAIN + "servers: {s: {url: 'http://127.0.0.1:9', envelope: §1}}\n",
         "servers.s.envelope",
         "expected true or false",
@@ -223,6 +236,65 @@ BAD: list[tuple[str, str, str, str]] = [
         "federation.p.example.ceiling",
         "`bob` is not an origin: expected principal:, server:, outside:, agent: or domain: and a name",
         "write [anybody], [], or origins such as outside:partner",
+    ),
+    (
+        NEAR + "    bundle: p.json\n    §chains: {tools: [a/b], calls: 1, longest: 1h}\n",
+        "federation.p.example.chains",
+        "that domain speaks for nobody here, so no chain of it counts",
+        "add `speaks_for`",
+    ),
+    (
+        SPEAKING + "    bundle: p.json\n    speaks_for: [anna]\n    chains: §{calls: 1, longest: 1h}\n",
+        "federation.p.example.chains",
+        "it leaves nothing: no tool and no skill",
+        "write `tools: [server/*]`",
+    ),
+    (
+        SPEAKING + "    bundle: p.json\n    speaks_for: [anna]\n    chains: §{tools: [a/b], calls: 1}\n",
+        "federation.p.example.chains",
+        "`longest` is missing",
+        "write `longest: 1h`",
+    ),
+    (
+        SPEAKING + "    bundle: p.json\n    speaks_for: [anna]\n    chains: §{tools: [a/b], longest: 1h}\n",
+        "federation.p.example.chains",
+        "`calls` is missing",
+        "write `calls: 20`",
+    ),
+    (
+        SPEAKING + "    bundle: p.json\n    speaks_for: [anna]\n    chains: {§tools: [x], calls: 1, longest: 1h}\n",
+        "federation.p.example.chains.tools",
+        "the ceiling `tools` holds what is no name there",
+        "write it as a grant's caveats",
+    ),
+    (
+        SPEAKING + "    bundle: p.json\n    speaks_for: [anna]\n    chains: {§skills: x, calls: 1, longest: 1h}\n",
+        "federation.p.example.chains.skills",
+        "the ceiling `skills` is no list of at most 128 names",
+        "write it as a grant's caveats",
+    ),
+    (
+        SPEAKING + "    bundle: p.json\n    speaks_for: [anna]\n"
+        "    chains: {tools: [a/b], §arguments: {a/b: {x: {at_most: y}}}, calls: 1, longest: 1h}\n",
+        "federation.p.example.chains.arguments",
+        "`arguments.a/b`, `x`: it is no range of amounts: write 500, or `500.00 EUR`, the lower one first",
+        "write it as a grant's caveats",
+    ),
+    (
+        SPEAKING
+        + "    bundle: p.json\n    speaks_for: [anna]\n"
+        + "    chains: {tools: [a/b], §readers: {x: y, x: z}, calls: 1, longest: 1h}\n",
+        "federation.p.example.chains.readers",
+        "a name stands here twice",
+        "write it as a grant's caveats",
+    ),
+    (
+        SPEAKING
+        + "    bundle: p.json\n    speaks_for: [anna]\n"
+        + "    chains: {tools: [a/b], §origins: [null], calls: 1, longest: 1h}\n",
+        "federation.p.example.chains.origins",
+        "this is no text, number, true or false",
+        "write it as a grant's caveats",
     ),
     (
         NEAR + "    bundle: p.json\n    speaks_for: [§bob]\n",
@@ -1589,6 +1661,24 @@ BAD: list[tuple[str, str, str, str]] = [
         "write true or false",
     ),
     (
+        f"{DOMAIN}approvals: {{§unsafe_hasty: true}}\n",
+        "approvals.unsafe_hasty",
+        "this file names no people",
+        "name them under `people`, or remove it",
+    ),
+    (
+        f"{PEOPLE}approvals: {{asks_per_agent: §0}}\n",
+        "approvals.asks_per_agent",
+        "`0` is out of range",
+        "write a number from 1 to 10000",
+    ),
+    (
+        f"{PEOPLE}approvals: {{asks_per_root: §0}}\n",
+        "approvals.asks_per_root",
+        "`0` is out of range",
+        "write a number from 1 to 10000",
+    ),
+    (
         f"{PEOPLE}approvals: {{one_denies: §1}}\n",
         "approvals.one_denies",
         "expected true or false",
@@ -2274,7 +2364,8 @@ def test_people_are_asked_as_the_file_says() -> None:
         "approvals:\n"
         "  quorum: [{acts: [ledger/transfer], need: 2, of: [dora, ben], blinded: false}]\n"
         "  not_own: true\n  expires: 2h\n  reason_required: false\n  one_denies: false\n"
-        "  uninspectable: refuse\n  unsafe_unsigned: true\n"
+        "  uninspectable: refuse\n  unsafe_unsigned: true\n  unsafe_hasty: true\n"
+        "  asks_per_agent: 3\n  asks_per_root: 9\n"
         "  passkeys: {rp_id: localhost, origins: ['http://localhost:8470', 'https://localhost:443']}\n"
     )
     settings = parse_settings(text, "/srv")
@@ -2296,8 +2387,11 @@ def test_people_are_asked_as_the_file_says() -> None:
         uninspectable=Uninspectable.REFUSE,
         passkeys=Passkeys(rp_id="localhost", origins=("http://localhost:8470", "https://localhost")),
         unsafe_unsigned=True,
+        unsafe_hasty=True,
+        asks_per_agent=3,
+        asks_per_root=9,
     )
-    assert settings.unsafe == ("approvals.unsafe_unsigned",)
+    assert settings.unsafe == ("approvals.unsafe_unsigned", "approvals.unsafe_hasty")
 
 
 def test_without_people_tickets_are_answered_as_before_there_were_any() -> None:

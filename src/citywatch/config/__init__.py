@@ -4,8 +4,10 @@ Reads no file, looks at no environment, knows no adapter: `main` does, and `main
 """
 
 from citywatch.config.attestors import attestor_keys
+from citywatch.config.chains import ceiling_of
 from citywatch.config.draft import Draft, draft_manifests
 from citywatch.config.file import parse_settings
+from citywatch.config.neighbours import Neighbour
 from citywatch.config.settings import (
     Agent,
     ConfigError,
@@ -17,7 +19,6 @@ from citywatch.config.settings import (
     Limits,
     Listen,
     Mistake,
-    Neighbour,
     Oidc,
     PeerAgent,
     Program,
@@ -53,6 +54,7 @@ __all__ = [
     "Spire",
     "Witness",
     "attestor_keys",
+    "ceiling_of",
     "draft_manifests",
     "manifest_digest",
     "parse_settings",

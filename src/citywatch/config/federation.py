@@ -12,9 +12,11 @@ import re
 from collections.abc import Collection
 from urllib.parse import urlunsplit
 
+from citywatch.config.chains import chains
 from citywatch.config.document import Node, Table
+from citywatch.config.neighbours import Neighbour
 from citywatch.config.reader import Notes, Reader, duration, each, instead, named, one_of, shown, text, url, where
-from citywatch.config.settings import Neighbour, Spire
+from citywatch.config.settings import Spire
 from citywatch.config.table import Section, table
 from citywatch.core.errors import Malformed
 from citywatch.core.label import Label, parse_origin
@@ -45,7 +47,10 @@ def federation(home: str, principals: Collection[str]) -> Reader[dict[str, Neigh
                 label=section.get("ceiling", _ceiling, plain.ceiling.label),
                 speaks_for=frozenset(section.get("speaks_for", each(_principal(principals)), ())),
             ),
+            chains=section.maybe("chains", chains),
         )
+        if found.chains is not None and not found.ceiling.speaks_for:
+            section.wrong("chains", "that domain speaks for nobody here, so no chain of it counts", "add `speaks_for`")
         profile = section.maybe("profile", one_of((WEB, SPIFFE)))
         if isinstance(node, Table):
             _check_endpoint(section, found, profile)

@@ -12,10 +12,11 @@ from typing import Any
 
 import msgspec
 
+from citywatch.config.neighbours import Neighbour
 from citywatch.core.approvals.people import Approvals, Person
 from citywatch.core.canonical import canonical, digest
 from citywatch.core.errors import Malformed
-from citywatch.core.manifest import EVERYBODY, Budget, Ceiling, Delivery, Peer, Principal, ResourceServer, ToolManifest
+from citywatch.core.manifest import EVERYBODY, Budget, Delivery, Peer, Principal, ResourceServer, ToolManifest
 from citywatch.core.names import AgentId, parse_spiffe_id
 
 
@@ -129,13 +130,16 @@ class Program(msgspec.Struct, frozen=True, kw_only=True, tag="program"):
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """One configured server and the manifests of its tools; a tool that is not in `tools` is read against it."""
+    """One configured server and the manifests of its tools; a tool that is not in `tools` is read against it.
+
+    `envelope`: calls go to it in one; `envelope_for` is the gateway of another trust domain that it is behind."""
 
     name: str
     reach: Http | Program
     timeout_ms: int
     tools: Mapping[str, ToolManifest]
     envelope: bool = False
+    envelope_for: str = ""
 
 
 class PeerAgent(msgspec.Struct, frozen=True, kw_only=True):
@@ -214,25 +218,6 @@ class WebEndpoint(msgspec.Struct, frozen=True):
     listen: Listen
     certificate: str
     key: str
-
-
-class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
-    """Another trust domain whose papers are believed, and where its bundle comes from.
-
-    `bundle` is a file; with an `endpoint`, the one to begin with. `endpoint_id` is the SPIFFE ID that the endpoint has
-    to prove (profile `https_spiffe`; empty: `https_web`), `ca` a PEM file that alone is trusted for `https_web`.
-    `refresh_ms`: look at least so often, whatever the bundle's hint says (0: as the hint says). `max_age_ms`: after so
-    long without a look that found it, its papers are refused. `ceiling`: how far its agents' words are believed.
-    """
-
-    domain: str
-    bundle: str | None = None
-    endpoint: str | None = None
-    endpoint_id: str = ""
-    ca: str | None = None
-    refresh_ms: int = 0
-    max_age_ms: int = 86_400_000
-    ceiling: Ceiling = Ceiling()
 
 
 class Witness(msgspec.Struct, frozen=True, kw_only=True):
@@ -376,7 +361,10 @@ def manifest_digest(settings: Settings) -> str:
     if settings.resources:
         declared["resources"] = msgspec.to_builtins(settings.resources)
     if settings.federation:
-        declared["federation"] = msgspec.to_builtins(settings.federation)
+        declared["federation"] = federation = msgspec.to_builtins(settings.federation)
+        for one in federation.values():
+            if one["chains"] is None:
+                del one["chains"]  # as before there were any
     if settings.attestors:
         declared["attestors"] = dict(settings.attestors)
     if settings.issuers:

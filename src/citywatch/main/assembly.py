@@ -21,9 +21,11 @@ from citywatch.adapters.witness import HttpWitness
 from citywatch.config import (
     Settings,
     attestor_keys,
+    ceiling_of,
     manifest_digest,
 )
 from citywatch.core.canonical import canonical, digest
+from citywatch.core.delegation.frontier import Frontier
 from citywatch.core.enforce.rules import Configured, Definition, Rules, Tool, build_rules
 from citywatch.core.errors import Malformed
 from citywatch.core.identity.bundle import TrustBundle
@@ -33,7 +35,7 @@ from citywatch.core.manifest import Clearance, Peer
 from citywatch.core.plan.formula import Rule
 from citywatch.core.plan.rules import format_rules
 from citywatch.core.policy.world import AgentFacts
-from citywatch.core.signature import parse_spki, thumbprint
+from citywatch.core.signature import P256Key, parse_spki, thumbprint
 from citywatch.main.access import key_name, read_issuers
 from citywatch.main.envelopes import envelope_keys
 from citywatch.main.place import Place, Replica, open_state
@@ -99,6 +101,7 @@ class City:
             lifetimes=self.lifetimes,
             leeway_ms=LEEWAY_MS,
             envelopes=lambda: envelope_keys(self.keys),
+            principals=self.principal_keys,
         )
 
     def row(self) -> AuthorityRow:
@@ -178,6 +181,11 @@ class City:
         """The key that signs the first link of a chain in a principal's name; the same for every process here."""
         return open_key(self.keys, PRINCIPALS_KEY, KeyKind.P256)
 
+    def principal_keys(self) -> dict[str, P256Key]:
+        """The public key that proves what our principals granted, by `kid`."""
+        key = p256(self.speaks_for_principals().public)
+        return {thumbprint(key): key}
+
     def vouches(self) -> KeySigner:
         """The authority's key for credentials of agents; the same for every process here."""
         return open_key(self.keys, CREDENTIALS_KEY, KeyKind.ED25519)
@@ -254,6 +262,7 @@ def configured(settings: Settings) -> Configured:
         bound=frozenset(agent.name for agent in settings.agents.values() if agent.delegated_only),
         peers={name: pushing(peer.declared, settings) for name, peer in settings.peers.items()},
         ceilings={name: one.ceiling for name, one in settings.federation.items()},
+        frontiers=frontiers(settings),
         max_hops=settings.limits.max_hops,
         hop_memory_ms=settings.limits.hop_memory_ms,
         push_memory_ms=settings.limits.push_memory_ms,
@@ -265,6 +274,23 @@ def configured(settings: Settings) -> Configured:
         attested_by={one.name: one.attested_by for one in settings.agents.values() if one.attested_by is not None},
         handles={agent.name: frozenset(agent.handles) for agent in settings.agents.values() if agent.handles},
     )
+
+
+def frontiers(settings: Settings) -> dict[str, Frontier]:
+    """How far chains of other trust domains reach, of those whose chains the file speaks of."""
+    called = {theirs: str(settings.agent_id(name)) for name in settings.agents if (theirs := settings.called(name))}
+    return {
+        domain: Frontier(
+            principals=frozenset(f"principal:{name}" for name in one.ceiling.speaks_for),
+            ceiling=msgspec.structs.replace(ceiling_of(one.chains), not_after=None, depth=None),
+            longest=one.chains.longest_ms,
+            calls=one.chains.calls,
+            max_age=one.max_age_ms,
+            agents={theirs: ours for theirs, ours in called.items() if theirs.startswith(f"spiffe://{domain}/")},
+        )
+        for domain, one in settings.federation.items()
+        if one.chains is not None
+    }
 
 
 def pushing(peer: Peer, settings: Settings) -> Peer:

@@ -51,7 +51,7 @@ def blast(file: Path, what: str, since: int, everything: bool, as_json: bool) ->
         from citywatch.service.blast import find_roots
 
         async with open_city(place) as city:
-            rules = await load_rules(place.settings, city.store)
+            rules = await load_rules(place.settings, city.store, city.roots())
             found = await find_roots(city.store, what, place.settings.trust_domain, since)
             return found, await spread(city.store, rules, found.roots, rebuild)
 

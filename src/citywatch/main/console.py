@@ -7,6 +7,7 @@ folder, in their own name or with the roles that the file gives a person; a link
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -21,7 +22,8 @@ from citywatch.main.place import Place, read_place
 if TYPE_CHECKING:
     from citywatch.adapters.console.desk import Desk, PolicyFile, Tested
     from citywatch.adapters.console.desk import Place as Shown
-    from citywatch.config import Settings
+    from citywatch.adapters.console.provider import SignIn
+    from citywatch.config import FromEnvironment, FromFile, Settings
     from citywatch.core.enforce.rules import Rules
     from citywatch.core.enforce.spread import Roots, Touch
     from citywatch.main.assembly import City
@@ -76,7 +78,7 @@ async def _serve(place: Place, person: str | None, with_link: bool) -> None:
     async with open_city(place) as city:
         origin = _origin(city, listener.getsockname()[1])
         desk = _desk(city, origin)
-        app = Console(desk, lambda line: click.echo(line, err=True))
+        app = Console(desk, lambda line: click.echo(line, err=True), _sign_in(city, origin))
         first = await _hand_out(city, desk.entering, origin, person) if with_link else ""
 
         def ready() -> None:
@@ -133,6 +135,38 @@ def _origin(city: City, port: int) -> str:
     return f"http://{city.keys.read(NAME).decode('ascii')}.localhost:{port}"
 
 
+def _sign_in(city: City, origin: str) -> SignIn | None:
+    """The provider that vouches for people, if the file names one."""
+    from citywatch.adapters.console.provider import SignIn
+
+    declared = city.settings.console.oidc
+    if declared is None:
+        return None
+    place = declared.credential
+    return SignIn(
+        issuer=declared.issuer,
+        client=declared.client,
+        secret=None if place is None else lambda: _secret(place),
+        ca=declared.ca,
+        origin=origin,
+        clock=city.clock,
+    )
+
+
+def _secret(place: FromEnvironment | FromFile) -> str:
+    from citywatch.config import FromEnvironment
+
+    if isinstance(place, FromEnvironment):
+        found = os.environ.get(place.name, "")
+        if not found:
+            raise Malformed(f"the environment has no `{place.name}`, which holds the secret of `console.oidc`")
+        return found
+    try:
+        return Path(place.path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise Malformed(f"`{place.path}`, which holds the secret of `console.oidc`, cannot be read") from None
+
+
 def _entering(city: City) -> Entering:
     from citywatch.service.entering import Entering
 
@@ -146,9 +180,10 @@ def _desk(city: City, origin: str) -> Desk:
     from citywatch.service.decisions import Decisions
     from citywatch.service.following import Following
     from citywatch.service.halts import Halts
+    from citywatch.service.lineage import Lineage
 
     settings = city.settings
-    decisions, panorama = Decisions(), _panorama(settings)
+    decisions, panorama, lineage = Decisions(), _panorama(settings), Lineage()
     rules = _Rules(city)
     halts = Halts(store=city.store, clock=city.clock, replica=city.replica.name)
     return Desk(
@@ -156,9 +191,10 @@ def _desk(city: City, origin: str) -> Desk:
         origin=origin,
         store=city.store,
         clock=city.clock,
-        following=Following(city.store, (decisions.fold, panorama.fold)),
+        following=Following(city.store, (decisions.fold, panorama.fold, lineage.fold)),
         decisions=decisions,
         panorama=panorama,
+        lineage=lineage,
         entering=_entering(city),
         rules=rules.now,
         rebuild=rebuild,
@@ -172,6 +208,7 @@ def _desk(city: City, origin: str) -> Desk:
         actions=_Actions(city, rules),
         policy_files=lambda: _policy_files(settings),
         policy_tests=lambda: _policy_tests(city, rules),
+        person_of=lambda login: next((one for one in settings.people.values() if one.oidc == login), None),
         unsafe=settings.unsafe,
     )
 

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 MAX_FILE = 262_144
 MAX_HOLD_MS = 30 * 24 * 3_600_000
-_NAME = re.compile(r"(?:grant:[0-9a-f]{64}|chain:[A-Za-z0-9_-]{16,64}|principal:[!-~]{1,128})\Z")
+_NAME = re.compile(
+    r"(?:grant:[0-9a-f]{64}|chain:[A-Za-z0-9_-]{16,64}|principal:[!-~]{1,128}|domain:[a-z0-9._-]{1,255}|root:[A-Za-z0-9_-]{43})\Z"
+)
 
 
 def register(cli: click.Group) -> None:
@@ -103,7 +105,10 @@ def hand_on(
 @click.option("--reason", required=True, help="Why; it stands in the log.")
 @click.pass_obj
 def withdraw(file: Path, name: str, reason: str) -> None:
-    """Void a link, a whole chain, or every chain of a principal, and all that was handed on beneath, from now on."""
+    """Void a link, a whole chain, or every chain of a principal, and all that was handed on beneath, from now on.
+
+    `domain:NAME` voids every chain that another trust domain rooted, `root:THUMB` those of one of its keys.
+    """
     from citywatch.main.assembly import open_city, operator
 
     if not _NAME.match(name):

@@ -43,7 +43,7 @@ def quarantine(file: Path, agent: str, since: int, lift: bool, reason: str) -> N
         async with open_city(place) as city:
 
             async def blast(roots: Roots) -> tuple[Touch, ...]:
-                rules = await load_rules(place.settings, city.store)
+                rules = await load_rules(place.settings, city.store, city.roots())
                 return await spread(city.store, rules, roots, rebuild)
 
             put = Quarantine(store=city.store, clock=city.clock, replica=city.replica.name, blast=blast)

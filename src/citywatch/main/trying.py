@@ -90,7 +90,7 @@ async def _rehearse(place: Place, settings: Settings, begin: int | tuple[int] | 
     from citywatch.service.rehearsal import Rehearsal
 
     async with open_city(place) as city:
-        rules = await load_rules(settings, city.store)
+        rules = await load_rules(settings, city.store, city.roots())
         start = city.clock.now_ms() - begin[0] if isinstance(begin, tuple) else begin or 0
         rehearsal = Rehearsal(city.store, MemoryStore(), rules, rebuild, content_model())
         return [one async for one in rehearsal.run() if one.event.at >= start]

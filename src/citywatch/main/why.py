@@ -48,7 +48,7 @@ def why(file: Path, decision: str, as_json: bool) -> None:
 
         async with open_city(place) as city:
             found = await find_named(city, decision)
-            return await tell(city.store, await load_rules(city.settings, city.store), *found, rebuild)
+            return await tell(city.store, await load_rules(city.settings, city.store, city.roots()), *found, rebuild)
 
     told = asyncio.run(run())
     if as_json:
@@ -70,7 +70,7 @@ def lines(told: Told) -> Iterator[str]:
     yield f"{_when(one.at)}  entry {told.index}  call {one.call}"
     yield f"{_agent(one)} wanted {_shown(act)} ({one.effect}): {_verdict(one)}{_code(one)}"
     if one.via:
-        yield f"for {_shown(' -> '.join(one.via))}"
+        yield f"for {_shown(' -> '.join(one.via))}" + (f", rooted in {_shown(one.rooted)}" if one.rooted else "")
     if one.carriers:
         before = ", ".join(_shown(name) for name in one.carriers[:-1])
         yield f"its text had come to {_agent(one)} from outside" + (

@@ -18,6 +18,7 @@ from citywatch.service.cards import Cards
 
 SOONEST_S: Final = 1.0
 """Between two looks at one peer's card."""
+AT_ONCE: Final = 8
 
 
 class CardWatch:
@@ -45,17 +46,24 @@ class CardWatch:
             await self._rest()
 
     async def look(self, now: float) -> None:
-        """Look at every card that is due at this time of the loop."""
-        for peer in self._peers:
-            last = self._looked.get(peer, float("-inf"))
-            if now - last >= (SOONEST_S if peer in self._due else self._every):
-                self._looked[peer] = now
-                self._due.discard(peer)
-                await self._look(peer)
+        """Look at every card that is due at this time of the loop; one that takes long holds no other up."""
+        due = [peer for peer in self._peers if now - self._last(peer) >= self._wait(peer)]
+        for peer in due:
+            self._looked[peer] = now
+            self._due.discard(peer)
+        turn = asyncio.Semaphore(AT_ONCE)
+        await asyncio.gather(*(self._look(peer, turn) for peer in due))
 
-    async def _look(self, peer: str) -> None:
+    def _last(self, peer: str) -> float:
+        return self._looked.get(peer, float("-inf"))
+
+    def _wait(self, peer: str) -> float:
+        return SOONEST_S if peer in self._due else self._every
+
+    async def _look(self, peer: str, turn: asyncio.Semaphore) -> None:
         try:
-            same = await self._cards.look(peer)
+            async with turn:
+                same = await self._cards.look(peer)
         except CitywatchError as failure:
             self.failed[peer] = str(failure)
             return

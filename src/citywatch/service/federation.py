@@ -19,13 +19,13 @@ import msgspec
 
 from citywatch.core import events
 from citywatch.core.canonical import digest
+from citywatch.core.enforce.chains import bundle_key
 from citywatch.core.errors import CitywatchError, Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.bundle import TrustBundle, parse_bundle
 from citywatch.core.identity.elsewhere import Believed, Domains, check_distinct
 from citywatch.core.log.entry import encode_event
-from citywatch.service.ports import Append, Appended, Clock, Key, NewEntry, Row, Store
+from citywatch.service.ports import Append, Appended, Clock, NewEntry, Row, Store
 
-KIND = "bundle"
 DEFAULT_HINT_S = 300
 SHORTEST_LOOK_S, LONGEST_LOOK_S = 5, 86_400
 RETRY_S = 30.0
@@ -67,11 +67,6 @@ class BundleRow(msgspec.Struct, frozen=True, kw_only=True):
     def bundle(self) -> TrustBundle:
         """What the text says."""
         return parse_bundle(self.text.encode("utf-8"), self.domain)
-
-
-def bundle_key(domain: str) -> Key:
-    """Where the bundle of another trust domain is on file."""
-    return (KIND, domain)
 
 
 class Federation:

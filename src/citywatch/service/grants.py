@@ -41,9 +41,12 @@ class Grants:
         self._domain = domain
         self._signer = signer
 
-    async def root(self, task: str, caveats: Caveats, ttl_ms: int, depth: int, by: str) -> str:
+    async def root(
+        self, task: str, caveats: Caveats, ttl_ms: int, depth: int, by: str, beside: frozenset[str] = frozenset()
+    ) -> str:
         """Sign the first link of a chain for the agent whose task it is, and its newest key; return the link's text.
 
+        `beside` are trust domains whose gateways may believe it as well as ours, where they have a frontier for us.
         `Malformed` for a task that is unknown or over, `Refused(AGENT_UNKNOWN)` if its agent is registered no more.
         """
         chain = self._chance.call_id()
@@ -52,7 +55,7 @@ class Grants:
             loaded = await self._store.load((task_key(task),), ())
             stored = loaded.rows.get(task_key(task))
             row = None if stored is None else msgspec.json.decode(stored.value, type=TaskRow)
-            if row is None or row.ended:
+            if row is None or row.ended or row.home:  # for what came from elsewhere nobody here speaks
                 raise Malformed(f"no task `{task[:80]}` is open")
             whose = agent_key(row.agent.rpartition("/")[2])
             agents = await self._store.load((whose,), ())
@@ -61,7 +64,7 @@ class Grants:
                 raise Refused(Code.AGENT_UNKNOWN, f"`{row.agent}` is not registered as it was when the task began")
             now = self._clock.now_ms()
             stated = msgspec.structs.replace(
-                caveats, audience=frozenset({self._domain}), not_after=now + ttl_ms, depth=depth
+                caveats, audience=beside | {self._domain}, not_after=now + ttl_ms, depth=depth
             )
             principal, to = f"principal:{row.principal}", Holder(row.agent, agent.keys[-1])
             text = sign_grant(root_grant(chain, task, principal, thumb, to, stated), self._signer)

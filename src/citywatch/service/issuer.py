@@ -62,10 +62,12 @@ class Issuer:
         lifetimes: Callable[[str], Lifetimes],
         leeway_ms: int,
         envelopes: Callable[[], Mapping[str, P256Key]] = dict,
+        principals: Callable[[], Mapping[str, P256Key]] = dict,
     ) -> None:
         """`authority` and `bundle` are asked each time, so that a rotation needs no restart; `lifetimes` by name.
 
-        `envelopes` are the gateway's keys for envelopes: they stand in the bundle that others are given.
+        `envelopes` are the gateway's keys for envelopes, `principals` those that root chains: they stand in the bundle
+        that others are given.
         """
         self._store = store
         self._clock = clock
@@ -76,10 +78,13 @@ class Issuer:
         self._lifetimes = lifetimes
         self._leeway = leeway_ms
         self._envelopes = envelopes
+        self._principals = principals
 
     def bundle(self) -> bytes:
         """Whom to believe today, as a SPIFFE bundle. It is public."""
-        return format_bundle(msgspec.structs.replace(self._bundle(), envelopes=self._envelopes()))
+        return format_bundle(
+            msgspec.structs.replace(self._told(), envelopes=self._envelopes(), principals=self._principals())
+        )
 
     def svid_bundle(self) -> bytes:
         """The same without what SPIRE does not know."""
@@ -87,7 +92,15 @@ class Issuer:
 
     def introduction(self, agent: AgentId) -> Introduction:
         """What the agent's program must know beside its key."""
-        return Introduction(agent=agent, gateway=self._audience, bundle=self._bundle())
+        return Introduction(agent=agent, gateway=self._audience, bundle=self._told())
+
+    def _told(self) -> TrustBundle:
+        """Our bundle under the sequence that everybody is told.
+
+        Those of earlier versions had no key for principals under the same sequence, and one sequence is one bundle.
+        """
+        bundle = self._bundle()
+        return msgspec.structs.replace(bundle, sequence=bundle.sequence + 1) if self._principals() else bundle
 
     async def token(self, name: str) -> Issued:
         """A bearer token for a registered agent, at its operator's word: no key is proved."""
@@ -187,7 +200,7 @@ class Issuer:
             token=token.value.decode("ascii"),
             token_until=token.not_after,
             bound=bound.value.decode("ascii"),
-            bundle=self._bundle(),
+            bundle=self._told(),
         )
         return papers, tuple(self._entry(paper, str(agent), thumb) for paper in (certificate, token, bound))
 

@@ -13,20 +13,24 @@ import msgspec
 
 from citywatch.core import events
 from citywatch.core.call import Allow, Ask, Call, Decision, Deny, Reason
-from citywatch.core.delegation.chain import Asking, Chain, Trust, authorise
+from citywatch.core.delegation.caveats import meet
+from citywatch.core.delegation.chain import Asking, Chain, Delegated, Trust, authorise
+from citywatch.core.enforce.abroad import UNTOLD, Told
 from citywatch.core.enforce.held import Holding
 from citywatch.core.enforce.needs import Key, Known, Needs, Pin
-from citywatch.core.enforce.peers import owner_of, thing_rows
+from citywatch.core.enforce.peers import is_message, owner_of, thing_rows
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.verify import Authority
 from citywatch.core.enforce.vouched import vouched
 from citywatch.core.errors import Code, Malformed
 from citywatch.core.identity.attestation import Attestation, verify_attestation
 from citywatch.core.identity.credential import Credential, Kind
+from citywatch.core.identity.envelope import read_envelope
 from citywatch.core.identity.registration import AgentRow
 from citywatch.core.identity.vc import Claims, parse_multikey, verify_agent_credential
 from citywatch.core.names import parse_agent_id
 from citywatch.core.signature import parse_spki
+from citywatch.core.wire import enveloped
 from citywatch.core.wire.jsonrpc import FROM_SERVER, Response, parse_message
 
 CODES: Final[Mapping[str, Code]] = {one.value: one for one in Code}
@@ -69,10 +73,20 @@ def authority_of(one: events.Decided, rules: Rules, chain: Chain | Reason | None
     held = Authority(agent=one.agent, name=name, key=one.key, entity=rules.agent(one.agent, name))
     if not isinstance(chain, Chain):
         return held
+    return msgspec.structs.replace(held, delegated=_delegated(one, rules, chain))
+
+
+def _delegated(one: events.Decided, rules: Rules, chain: Chain) -> Delegated:
+    """What a chain gave then: its root was believed and its holder had proved its key, or the entry would say so."""
     domain = min(chain.caveats.audience or (rules.domain,))  # it was ours then, whatever it is called now
     trust = Trust(domain=domain, roots={chain.principal: (chain.root_thumb,)}, revoked=(), epoch=0)
     asking = Asking(agent=one.agent, key=one.proved or one.key, task=one.task)
-    return msgspec.structs.replace(held, delegated=authorise(chain, asking, trust, one.at))
+    if not one.rooted:
+        return authorise(chain, asking, trust, one.at)
+    asking = msgspec.structs.replace(asking, agent=chain.hops[-1][0])  # as its own domain calls it
+    given, frontier = authorise(chain, asking, trust, one.at), rules.frontiers.get(one.rooted)
+    left = given.caveats if frontier is None else meet(given.caveats, frontier.ceiling)
+    return msgspec.structs.replace(given, caveats=left, home=one.rooted)
 
 
 def standing_of(one: events.Decided, rules: Rules, chain: Chain | Reason | None, row: AgentRow | None) -> Authority:
@@ -152,3 +166,15 @@ def attestation_of(event: events.AgentAttested) -> Attestation | None:
         return None
     agent, key = parse_agent_id(event.agent), parse_spki(b64decode(event.key))
     return verify_attestation(event.envelope.encode("utf-8"), agent, event.attestor, key)
+
+
+def told_then(event: events.Settled, call: Call, response: Response) -> Told | None:
+    """What was believed of a reply, by its entry and its payload; what cannot be read any more counts as anybody's."""
+    if not event.said_by or response.result is None:
+        return None
+    try:
+        _, token = enveloped.parted(response.result, spoken=is_message(call))
+        one = read_envelope((token or "").encode("utf-8"), reply=True)
+    except Malformed:
+        return UNTOLD
+    return Told(event.said_by, one.sender, one.label)

@@ -2,9 +2,10 @@
 
 Decides nothing; `enforcer` commits it. INVARIANTS
 1. The entry commits against each row that the decision was read from, or not at all.
-2. A refusal spends what the call would have spent, and changes nothing else but that a person may be asked, and that
-   whoever tried to carry a text on is known to have.
+2. A refusal spends what the call would have spent, and changes nothing else but that a person may be asked, that
+   whoever tried to carry a text on is known to have, and what 4 says.
 3. Of a call that changes anything, or answers a server, the entry is synced.
+4. A task of another domain is on file with the first decision under its chain, whatever was decided.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import msgspec
 
 from citywatch.core.call import Call, Direction
 from citywatch.core.content.model import Model
+from citywatch.core.delegation.chain import Chain
+from citywatch.core.enforce.held import TaskRow, task_key
 from citywatch.core.enforce.needs import Known, Needs, OpenCall, is_synced, lost_key, open_key
 from citywatch.service import entries, memories
 from citywatch.service.asking import asking, using
@@ -69,6 +72,7 @@ def recording(
         reads=(*known.reads, *opening) if allowed else known.reads,
         spends=tuple(Spend(b.key, b.window, b.limit, observing or not allowed) for b in need.budgets),
         puts=(
+            *_guest(known, now),
             *_carrying(known),
             *_open(call, need, known, replica),
             *puts,
@@ -78,9 +82,19 @@ def recording(
             *asked.puts,
         )
         if allowed
-        else (*_carrying(known), *asked.puts),
+        else (*_guest(known, now), *_carrying(known), *asked.puts),
         sync=allowed and is_synced(known.rules, call),
     )
+
+
+def _guest(known: Known, now: int) -> Puts:
+    """The row of a task that another domain's chain brought: from then on it can be stopped and ended like any."""
+    chain = known.chain
+    if not isinstance(chain, Chain) or not chain.home or known.task is not None:
+        return ()
+    person, first = chain.principal.partition(":")[2], chain.hops[0][0]
+    row = TaskRow(agent=first, principal=person, started=now, home=chain.home)
+    return ((task_key(chain.task), msgspec.json.encode(row)),)
 
 
 def _carrying(known: Known) -> Puts:

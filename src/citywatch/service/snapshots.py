@@ -15,7 +15,7 @@ from citywatch.core.call import Call
 from citywatch.core.delegation.chain import Chain
 from citywatch.core.enforce.abroad import brought_from_abroad
 from citywatch.core.enforce.carrying import NOTHING, PRINT, Carried, Spread, looked_up, print_key, spread_of
-from citywatch.core.enforce.chains import WITHDRAWN, chain_rows
+from citywatch.core.enforce.chains import BUNDLE, WITHDRAWN, bundle_key, chain_rows
 from citywatch.core.enforce.context import Flow
 from citywatch.core.enforce.cursors import Issued, cursor_key
 from citywatch.core.enforce.held import TaskRow, task_key
@@ -45,8 +45,10 @@ from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.trees import REACHED, Reached, reached_rows
 from citywatch.core.identity.registration import AgentRow
 from citywatch.core.plan.temporal import Memory
+from citywatch.core.signature import thumbprint
 from citywatch.core.wire import a2a_card
 from citywatch.service.contexts import Contexts, from_abroad
+from citywatch.service.federation import BundleRow
 from citywatch.service.ports import Loaded, Puts, Reads, Store
 
 MAX_DECODED = 50_000
@@ -63,6 +65,7 @@ ROW_TYPES: dict[str, Any] = {
     "rule": Memory,
     "task": TaskRow,
     WITHDRAWN: bool,
+    BUNDLE: BundleRow,
     "cursors": Issued,
     THING: str,
     REACHED: Reached,
@@ -80,6 +83,7 @@ class Snapshots:
         self._store = store
         self._contexts = contexts
         self._decoded: dict[Key, tuple[int, Any]] = {}
+        self._rooting: dict[str, tuple[str, frozenset[str]]] = {}
 
     async def known(
         self, call: Call, need: Needs, loaded: Loaded, rules: Rules, *, now: int, taken: bool = False
@@ -120,12 +124,26 @@ class Snapshots:
         if not isinstance(chain, Chain):
             return known if chain is None else msgspec.structs.replace(known, chain=chain)
         rows = chain_rows(chain)
+        keys, until = self._roots_abroad(chain.home, rules, loaded) if chain.home else (frozenset[str](), 0)
         return msgspec.structs.replace(
             known,
+            rooting=keys,
+            rooting_until=until,
             chain=chain,
             hops={key: self.decode(key, loaded) for key in rows if key[0] == "agent"},
             withdrawn=frozenset(key[1] for key in rows if key[0] == WITHDRAWN and key in loaded.rows),
         )
+
+    def _roots_abroad(self, home: str, rules: Rules, loaded: Loaded) -> tuple[frozenset[str], int]:
+        """The keys that speak for another domain's principals by its bundle, and until when that counts."""
+        row: BundleRow | None = self.decode(bundle_key(home), loaded)
+        if row is None or home not in rules.frontiers:
+            return frozenset(), 0
+        before = self._rooting.get(home)
+        if before is None or before[0] != row.text:  # a look that finds the same changes the row
+            keys = frozenset(thumbprint(key) for key in row.bundle().principals.values())
+            before = self._rooting[home] = (row.text, keys)
+        return before[1], row.seen + rules.frontiers[home].max_age
 
     def _offers_pushes(self, call: Call, loaded: Loaded) -> bool:
         """Whether the approved card of a peer says so, where a call asks; where nobody approved one, the peer says."""

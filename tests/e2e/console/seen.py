@@ -80,10 +80,11 @@ def seen_city(folder: Path, more: str = "") -> Iterator[Seen]:
 
 
 @contextmanager
-def served(city: Path, more: str = "") -> Iterator[Seen]:
-    """The console of a city's folder, up and answering inside the block."""
+def served(city: Path, more: str = "", *, port: int = 0, section: str = "") -> Iterator[Seen]:
+    """The console of a city's folder, up and answering inside the block; `section` is more of its own section."""
     config = city / "citywatch.yaml"
-    config.write_text(f"{config.read_text()}\nconsole: {{listen: '127.0.0.1:{free_port()}'}}\n{more}")
+    own = ", ".join(filter(None, (f"listen: '127.0.0.1:{port or free_port()}'", section)))
+    config.write_text(f"{config.read_text()}\nconsole: {{{own}}}\n{more}")
     process = subprocess.Popen(
         [sys.executable, "-m", "citywatch", "console", "--no-link"],
         cwd=city,
@@ -159,7 +160,8 @@ class Visit:
         raise AssertionError(f"waited in vain for {what}")
 
     def _said(self, message: ConsoleMessage) -> None:
-        ours = "willReadFrequently" not in message.text  # what a test reads of a canvas, nothing that the page does
+        # What a test reads of a canvas, and what is refused on purpose: that is looked at as an answer.
+        ours = "willReadFrequently" not in message.text and not message.text.startswith("Failed to load resource")
         if message.type in ("error", "warning") and ours:
             self.wrong.append(f"{message.type}: {message.text}")
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from citywatch.core.events import Decided
 from tests.e2e.console.seen import SIZES, Seen, Visit
 
-PAGES = ("/", "/city/table", "/decisions", "/decisions?q=nothing-like-that")
+PAGES = (
+    "/", "/city/table", "/decisions", "/decisions?q=nothing-like-that", "/agents", "/agents/billing",
+    "/agents/billing/revoke", "/policy", "/log", "/log/100",
+)  # fmt: skip
 Come = Callable[..., Visit]
 HOSTILE = (
     "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
@@ -195,3 +200,75 @@ def test_a_megabyte_in_a_field_does_not_break_a_page(seen: Seen, visit: Come) ->
     page = visit().see("/decisions")
     assert len(page.content()) < 300_000
     assert page.evaluate("document.scrollingElement.scrollWidth - innerWidth") <= 0
+
+
+def test_a_browser_computes_that_an_entry_is_in_the_log(seen: Seen, visit: Come) -> None:
+    page = visit().see(f"/log/{refused_entry(seen)}")
+    page.get_by_role("button", name="Verify in this browser").click()
+    expect(page.locator("#verdict")).to_have_text("It is in the log, as it stands here.")
+    expect(page.locator("#steps li")).to_have_count(3)
+
+
+@pytest.mark.parametrize("member", ["leaf", "hashes", "checkpoint root", "checkpoint signature", "index", "tree_size"])
+def test_a_proof_that_was_tampered_with_is_said_to_fail(seen: Seen, visit: Come, member: str) -> None:
+    one = visit()
+    page = one.page
+    entry = refused_entry(seen)
+    bundle = seen.run("log", "prove", str(entry))
+
+    def tampered(route: Route) -> None:
+        proof = json.loads(bundle)
+        lines = proof["checkpoint"].split("\n")
+        if member == "leaf":
+            proof["leaf"] = b64encode(b64decode(proof["leaf"]).replace(b"deny", b"allow")).decode()
+        elif member == "hashes":
+            proof["hashes"][0] = flipped(proof["hashes"][0])
+        elif member == "checkpoint root":
+            lines[2] = flipped(lines[2])
+        elif member == "checkpoint signature":
+            head, _, signature = lines[4].rpartition(" ")
+            lines[4] = f"{head} {b64encode(b64decode(signature)[:-1] + b'x').decode()}"
+        else:
+            proof[member] += 1
+        route.fulfill(json={**proof, "checkpoint": "\n".join(lines)})
+
+    page.route("**/proof", tampered)
+    one.see(f"/log/{entry}")
+    page.get_by_role("button", name="Verify in this browser").click()
+    expect(page.locator("#verdict")).to_contain_text("It does not hold")
+    assert "It is in the log" not in page.locator("#proof").inner_text()
+
+
+def flipped(data: str) -> str:
+    raw = bytearray(b64decode(data))
+    raw[0] ^= 1
+    return b64encode(raw).decode()
+
+
+def test_an_agent_is_stopped_and_let_go_on_with_a_reason_in_the_operators_name(seen: Seen, visit: Come) -> None:
+    one = visit()
+    page = one.see("/agents/processing")
+    page.get_by_role("link", name="Stop").click()
+    page.get_by_label("Why").fill("looks odd")
+    page.get_by_role("button", name="Stop it").click()
+    expect(page.locator(".head .pill")).to_have_text("stopped")
+    said = [one for one in seen.log() if one["type"] == "halted"][-1]
+    assert (said["reason"], said["by"].startswith("operator:")) == ("looks odd", True)
+    page.get_by_role("link", name="Let go on").click()
+    page.get_by_label("Why").fill("it was not")
+    page.get_by_role("button", name="Let it go on").click()
+    expect(page.locator(".head .pill")).to_have_text("good standing")
+
+
+def test_what_cannot_be_taken_back_asks_for_the_agents_name(seen: Seen, visit: Come) -> None:
+    page = visit().see("/agents/reception/revoke")
+    page.get_by_label("Why").fill("gone")
+    page.get_by_label("The agent’s name").fill("router")
+    page.get_by_role("button", name="Revoke it for ever").click()
+    expect(page.locator(".problem")).to_contain_text("Write the agent's name")
+    assert "good standing" in seen.run("agent", "list").split("reception")[2]
+    page.get_by_label("Why").fill("gone")
+    page.get_by_label("The agent’s name").fill("reception")
+    page.get_by_role("button", name="Revoke it for ever").click()
+    expect(page.locator(".head .pill")).to_have_text("revoked")
+    expect(page.get_by_role("link", name="Quarantine")).to_have_count(0)

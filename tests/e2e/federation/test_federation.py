@@ -187,9 +187,15 @@ def test_anybody_reads_our_bundle_and_other_libraries_understand_it(world: World
     answer = httpx2.get(url, verify=world.home.city.trust())
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
     document = answer.json()
-    assert document["spiffe_sequence"] == 1
+    assert document["spiffe_sequence"] == 2
     assert document["spiffe_refresh_hint"] == 300
-    assert {key["use"] for key in document["keys"]} == {"x509-svid", "jwt-svid", "wit-svid", "citywatch-envelope"}
+    assert {key["use"] for key in document["keys"]} == {
+        "x509-svid",
+        "jwt-svid",
+        "wit-svid",
+        "citywatch-envelope",
+        "citywatch-principal",
+    }
     bundle = parse_bundle(answer.content, OURS)
     domain = TrustDomain(OURS)
     tokens = {"keys": [key for key in document["keys"] if key["use"] == "jwt-svid"]}
@@ -210,9 +216,9 @@ async def test_a_partner_s_rotation_is_followed_without_a_restart(world: World) 
     """Prepared, activated, retired: what the old keys signed is void here too, and the new papers are good."""
     old = world.shown(world.partner, "router")
     _steps(world.partner, 1)
-    wait_for(lambda: (PARTNER, 2) in world.believed(), "the prepared bundle")
+    wait_for(lambda: (PARTNER, 3) in world.believed(), "the prepared bundle")
     _steps(world.partner, 2)
-    wait_for(lambda: (PARTNER, 4) in world.believed(), "the bundle without the old authority")
+    wait_for(lambda: (PARTNER, 5) in world.believed(), "the bundle without the old authority")
     world.partner.desk.run("agent", "certificate", "router")
     assert await world.asks(world.partner) == (200, "done")
     with pytest.raises((httpx2.TransportError, ssl.SSLError)):
@@ -224,7 +230,7 @@ async def test_an_endpoint_that_is_away_changes_nothing_at_first(world: World) -
     world.partner.desk.down()
     assert await world.asks(world.partner) == (200, "done")
     shown = world.home.desk.run("federation", "show").stdout
-    assert f"{PARTNER}  sequence 4" in shown
+    assert f"{PARTNER}  sequence 5" in shown
     assert "partner_router  spiffe://partner.example/agent/router" in shown
     world.partner.desk.up()
 

@@ -27,7 +27,7 @@ from a2a.types import AgentCapabilities, AgentCard, AgentExtension, AgentInterfa
 from google.protobuf.json_format import ParseDict  # type: ignore[import-untyped]
 from starlette.applications import Starlette
 
-EXTENSION = "urn:example:required"
+EXTENSION = "urn:a2a:tck:required-extension"
 WORK_S = 2.0
 FILE = Part(raw=b"kit", media_type="text/plain", filename="output.txt")
 LINK = Part(url="https://example.com/output.txt", media_type="text/plain", filename="output.txt")

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from citywatch.adapters.memory import MemoryClock, MemoryStore
 from citywatch.core import events
+from citywatch.core.enforce.chains import bundle_key
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.bundle import TrustBundle, format_bundle
 from citywatch.core.identity.elsewhere import verify_certificate
 from citywatch.core.log.entry import decode_event
 from citywatch.core.signature import format_jwk
-from citywatch.service.federation import Federation, Neighbour, bundle_key
+from citywatch.service.federation import Federation, Neighbour
 from tests.unit.core.identity.forgery import HOUR, NOW, World, authority_certificate, certificate, draw, public
 
 PARTNER, RIVAL = "partner.example", "rival.example"
@@ -131,6 +132,16 @@ async def test_a_restart_does_not_forget_the_sequence() -> None:
     assert town.sequence() == 2
     assert await town.look() is not None
     assert town.sequence() == 2
+
+
+async def test_a_bundle_is_the_same_whatever_its_lines_end_with() -> None:
+    """The one to begin with is a file that a command printed; refused as another one, it would be given up in time."""
+    town = Town(Told(FIRST.strip(), FIRST.strip()))
+    town.federation = town.process(lambda: FIRST + b"\n")
+    await town.federation.load()
+    assert await town.look() is None
+    assert await town.look() is None
+    assert "BundleRefused" not in await town.entries()
 
 
 async def test_one_sequence_is_one_bundle() -> None:

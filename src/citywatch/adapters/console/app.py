@@ -16,12 +16,16 @@ from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from citywatch.adapters.console.access import ANYBODY, Door, Keeper
+from citywatch.adapters.console.agents import AgentPages
+from citywatch.adapters.console.book import BookPages
 from citywatch.adapters.console.city import CityPages
 from citywatch.adapters.console.decisions import DecisionPages
 from citywatch.adapters.console.desk import Desk
 from citywatch.adapters.console.entrance import Entrance
 from citywatch.adapters.console.guard import Guard
+from citywatch.adapters.console.provider import SignIn
 from citywatch.adapters.console.render import STATIC, Pages
+from citywatch.adapters.console.rulebook import RulePages
 from citywatch.adapters.console.sessions import Session, Sessions
 
 KEPT: Final = {"cache-control": "private, max-age=31536000, immutable"}
@@ -30,7 +34,7 @@ KEPT: Final = {"cache-control": "private, max-age=31536000, immutable"}
 class Console:
     """All of it. `doors` are its addresses with who may have them."""
 
-    def __init__(self, desk: Desk, log: Callable[[str], None], provider: str = "") -> None:
+    def __init__(self, desk: Desk, log: Callable[[str], None], provider: SignIn | None = None) -> None:
         self.desk = desk
         self.sessions = Sessions()
         self.pages = Pages(desk.domain, desk.unsafe)
@@ -42,9 +46,12 @@ class Console:
             *self.entrance.doors(),
             *CityPages(desk, self.pages).doors(),
             *DecisionPages(desk, self.pages).doors(),
+            *AgentPages(desk, self.pages).doors(),
+            *BookPages(desk, self.pages).doors(),
+            *RulePages(desk, self.pages).doors(),
         )
         app = Router(self.keeper.routes(self.doors), redirect_slashes=False, default=self._missing)
-        self._app: ASGIApp = Guard(app, desk.origin, (provider,) if provider else (), log)
+        self._app: ASGIApp = Guard(app, desk.origin, log)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["still"] = self._still

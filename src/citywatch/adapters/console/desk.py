@@ -5,17 +5,19 @@ Decides nothing. `main` puts it together; pages read it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
+from citywatch.core.approvals.people import Login, Person
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.identity.registration import AgentRow
 from citywatch.core.log.checkpoint import NoteKey
 from citywatch.service.decisions import Decisions
 from citywatch.service.entering import Entering
 from citywatch.service.following import Following
+from citywatch.service.lineage import Lineage
 from citywatch.service.panorama import Panorama
 from citywatch.service.ports import Clock, Store
 from citywatch.service.proofs import Proofs
@@ -70,6 +72,7 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     following: Following
     decisions: Decisions
     panorama: Panorama
+    lineage: Lineage
     entering: Entering
     rules: Callable[[], Awaitable[Rules]]
     rebuild: Rebuild
@@ -83,5 +86,5 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     actions: Actions
     policy_files: Callable[[], Sequence[PolicyFile]]
     policy_tests: Callable[[], Awaitable[Tested]]
+    person_of: Callable[[Login], Person | None]
     unsafe: tuple[str, ...] = ()
-    titles: Mapping[str, str] = {}

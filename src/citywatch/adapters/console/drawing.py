@@ -127,6 +127,43 @@ def blast_graph(touches: Sequence[Touch]) -> Graph:
     return _graph(list(boxes.values()), lines, len(touches) - len(boxes))
 
 
+def chain_graph(chains: Sequence[tuple[tuple[str, ...], int]], agent: str) -> Graph:
+    """Whose authority an agent acts on and hands on: one tree for each principal, the busiest first."""
+    children: dict[tuple[str, ...], int] = {}
+    for chain, count in chains[:MOST]:
+        for depth in range(1, len(chain) + 1):
+            children[chain[:depth]] = children.get(chain[:depth], 0) + (count if depth == len(chain) else 0)
+    boxes: dict[tuple[str, ...], Box] = {}
+    bottom = 0
+
+    def put(prefix: tuple[str, ...]) -> int:
+        nonlocal bottom
+        name, depth = prefix[-1], len(prefix) - 1
+        person = depth == 0
+        shown = name.partition(":")[2] if person else name_of(name)
+        count = children[prefix]
+        remark = f"{count:,} call{'' if count == 1 else 's'}" if count else "handed on"
+        look = "own" if person else "act" if name != agent else "ask"
+        box = Box(
+            depth * (WIDTH + GAP), 0, 0, look, "person" if person else "agent", words.plain(shown, LETTERS), remark
+        )
+        box.height = _height(True)
+        below = [one for one in children if len(one) == len(prefix) + 1 and one[:-1] == prefix]
+        if below:
+            middles = [put(one) for one in below]
+            box.y = max(0, (middles[0] + middles[-1]) // 2 - box.height // 2)
+        else:
+            box.y = bottom
+            bottom += box.height + BETWEEN
+        boxes[prefix] = box
+        return box.y + box.height // 2
+
+    for prefix in [one for one in children if len(one) == 1]:
+        put(prefix)
+    lines = [_join(boxes[prefix[:-1]], box, "own") for prefix, box in boxes.items() if len(prefix) > 1]
+    return _graph(list(boxes.values()), lines, max(0, len(chains) - MOST))
+
+
 def counts(touches: Sequence[Touch]) -> dict[str, int]:
     """How many of each, in the words of a page."""
     kinds = Counter(one.kind.value for one in touches)

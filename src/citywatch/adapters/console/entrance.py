@@ -16,12 +16,15 @@ from starlette.responses import RedirectResponse, Response
 
 from citywatch.adapters.console.access import ANYBODY, Door, Keeper
 from citywatch.adapters.console.desk import Desk
+from citywatch.adapters.console.provider import CALLBACK, PENDING_MS, SignIn
 from citywatch.adapters.console.render import Pages
 from citywatch.adapters.console.sessions import WHOLE_MS, Pace, Sessions, Visitor
-from citywatch.core.approvals.people import Duty, Right
-from citywatch.core.errors import Refused
+from citywatch.adapters.console.words import plain
+from citywatch.core.approvals.people import Duty, Login, Right
+from citywatch.core.errors import Refused, Unavailable
 
 TRIES: Final = 20
+BEGUN: Final = "citywatch-login"
 SPAN_MS: Final = 60_000
 LONGEST: Final = 200
 
@@ -29,8 +32,8 @@ LONGEST: Final = 200
 class Entrance:
     """The pages for those who are not in yet."""
 
-    def __init__(self, desk: Desk, pages: Pages, sessions: Sessions, keeper: Keeper, provider: str) -> None:
-        """`provider` is the issuer that can vouch for people, if there is one."""
+    def __init__(self, desk: Desk, pages: Pages, sessions: Sessions, keeper: Keeper, provider: SignIn | None) -> None:
+        """`provider` can vouch for people, if there is one."""
         self._desk = desk
         self._pages = pages
         self._sessions = sessions
@@ -43,6 +46,8 @@ class Entrance:
         return (
             Door("GET", "/login", ANYBODY, self.login),
             Door("POST", "/login", ANYBODY, self.enter),
+            Door("GET", "/login/provider", ANYBODY, self.to_provider),
+            Door("GET", CALLBACK, ANYBODY, self.from_provider),
             Door("POST", "/logout", Right.SEE, self.leave),
         )
 
@@ -65,6 +70,46 @@ class Entrance:
             request, Visitor(link.person, tuple(Duty(role) for role in link.roles), "a link that was good once")
         )
 
+    async def to_provider(self, request: Request) -> Response:
+        """Send a browser to the provider. Its cookie comes back with it, which one for this site alone would not."""
+        if self._provider is None:
+            return RedirectResponse("/login", 303)
+        if not self.may_try(request):
+            return self._show(request, 429, "Too many tries. Wait a minute.")
+        try:
+            where, held = await self._provider.begin()
+        except Unavailable as failure:
+            return self._show(request, 503, f"{failure}".capitalize())
+        response = RedirectResponse(where, 303)
+        response.set_cookie(
+            BEGUN, held, max_age=PENDING_MS // 1000, path=CALLBACK, secure=self._secure, httponly=True, samesite="lax"
+        )
+        return response
+
+    async def from_provider(self, request: Request) -> Response:
+        """A browser comes back: let in whom the provider vouches for, if the file knows them."""
+        if self._provider is None:
+            return RedirectResponse("/login", 303)
+        try:
+            vouched = await self._provider.finish(dict(request.query_params), request.cookies.get(BEGUN, ""))
+        except Refused as refusal:
+            return self._show(request, 403, f"{refusal.detail}.".capitalize())
+        except Unavailable as failure:
+            return self._show(request, 503, f"{failure}".capitalize())
+        person = self._desk.person_of(Login(vouched.issuer, vouched.subject))
+        if person is None:
+            told = (
+                f"Your provider vouches for you, and nobody here knows you. It calls you {plain(vouched.subject, 80)}."
+            )
+            return self._show(request, 403, told)
+        roles = tuple(role.value for role in person.roles)
+        await self._desk.entering.came(f"person:{person.name}", roles, "oidc")
+        # A redirection would still be the provider's, and the new cookie is not sent along with that.
+        page = self._pages.show(request, "entered.html")
+        response = self.admit(request, Visitor(f"person:{person.name}", person.roles, "oidc"), page)
+        response.delete_cookie(BEGUN, path=CALLBACK, secure=self._secure, httponly=True, samesite="lax")
+        return response
+
     async def leave(self, request: Request) -> Response:
         self._sessions.end(request.cookies.get(self._keeper.cookie, ""))
         response = RedirectResponse("/login", 303)
@@ -75,10 +120,10 @@ class Entrance:
         """Whether one more attempt from that address is within bounds."""
         return self._pace.allows(request.client.host if request.client else "", self._desk.clock.now_ms())
 
-    def admit(self, request: Request, visitor: Visitor) -> Response:
+    def admit(self, request: Request, visitor: Visitor, page: Response | None = None) -> Response:
         """Begin a session for somebody who has proved who they are."""
         self._sessions.end(request.cookies.get(self._keeper.cookie, ""))
-        response = RedirectResponse("/", 303)
+        response = page or RedirectResponse("/", 303)
         response.set_cookie(
             self._keeper.cookie,
             self._sessions.begin(visitor, self._desk.clock.now_ms()),
@@ -90,7 +135,8 @@ class Entrance:
         return response
 
     def _show(self, request: Request, status: int = 200, problem: str = "") -> Response:
-        return self._pages.show(request, "login.html", status, problem=problem, provider=self._provider)
+        issuer = "" if self._provider is None else self._provider.issuer
+        return self._pages.show(request, "login.html", status, problem=problem, provider=issuer)
 
 
 def draw_token() -> str:

@@ -20,7 +20,7 @@ LOOKS: Final = ("GET", "HEAD")
 
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; font-src 'self'; "
-    "form-action 'self'{more}; base-uri 'none'; frame-ancestors 'none'"
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 HEADERS: Final = (
     ("x-content-type-options", "nosniff"),
@@ -33,16 +33,12 @@ HEADERS: Final = (
 
 
 class Guard:
-    """ASGI around the pages. `origin` is where we are, as a browser writes it: scheme, name and port.
+    """ASGI around the pages. `origin` is where we are, as a browser writes it: scheme, name and port."""
 
-    `forms` are other origins that a form may lead to: the provider whose sign-in we send people to.
-    """
-
-    def __init__(self, app: ASGIApp, origin: str, forms: tuple[str, ...], log: Callable[[str], None]) -> None:
+    def __init__(self, app: ASGIApp, origin: str, log: Callable[[str], None]) -> None:
         self._app = app
         self._origin = origin
         self._host = origin.partition("://")[2]
-        self._policy = POLICY.format(more="".join(f" {one}" for one in forms))
         self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,7 +87,7 @@ class Guard:
     def _headers(self, scope: Scope, message: Message) -> list[tuple[bytes, bytes]]:
         given = list(message.get("headers", ()))
         names = {name.lower() for name, _ in given}
-        more = [*HEADERS, ("content-security-policy", self._policy)]
+        more = [*HEADERS, ("content-security-policy", POLICY)]
         if b"cache-control" not in names:
             more.append(("cache-control", "no-store"))
         return [*given, *((name.encode(), value.encode()) for name, value in more)]

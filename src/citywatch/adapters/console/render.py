@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from citywatch.adapters.console import words
+from citywatch.core.approvals.people import Right
 from citywatch.service.panorama import name_of
 
 HERE: Final = Path(__file__).resolve().parent
@@ -21,6 +22,9 @@ STATIC: Final = HERE / "static"
 NAVIGATION: Final = (
     ("city", "/", "City"),
     ("decisions", "/decisions", "Decisions"),
+    ("agents", "/agents", "Agents"),
+    ("policy", "/policy", "Policy"),
+    ("log", "/log", "Log"),
 )
 
 
@@ -42,14 +46,13 @@ class Pages:
             domain=domain, unsafe=unsafe, navigation=NAVIGATION, asset=_asset, number="{:,}".format
         )
 
-    def show(self, request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
+    def show(self, request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
         """One page, or the part of it that the script on it asked for."""
         session = request.scope.get("session")
-        given = {
-            "visitor": None if session is None else session.visitor,
-            "proof": "" if session is None else session.proof,
-        }
-        text = self._templates.get_template(name).render(path=request.url.path, **given, **values)
+        visitor = None if session is None else session.visitor
+        rights = frozenset() if visitor is None else frozenset(one.value for one in Right if visitor.may(one))
+        given = {"visitor": visitor, "proof": "" if session is None else session.proof, "rights": rights}
+        text = self._templates.get_template(template).render(path=request.url.path, **given, **values)
         return HTMLResponse(text, status)
 
 

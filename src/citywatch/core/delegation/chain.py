@@ -15,8 +15,9 @@ For each request anew:
  7. this trust domain is in the audience;
  8. nothing in it is revoked: no link, key, agent, task, nor the chain;
  9. no link has expired;
-10. the root's key may speak for this principal;
-11. the last delegate is the caller, and its key the one that this request proves.
+10. the root's key may speak for this principal: ours, or another domain's as far as its frontier goes (`frontier`);
+11. the last delegate is the caller, and its key the one that this request proves;
+12. of a root that is another domain's no more is left than its ceiling leaves.
 
 INVARIANTS
 1. What is left is the meet of all links: adding one never leaves more, whatever it says.
@@ -35,6 +36,7 @@ import msgspec
 
 from citywatch.core.canonical import canonical, digest
 from citywatch.core.delegation.caveats import ANYTHING, Caveats, excess, meet
+from citywatch.core.delegation.frontier import Frontier, check_frontier, domain_of
 from citywatch.core.delegation.grant import MAX_LINK, Grant, SignedGrant, parse_link, verify_link
 from citywatch.core.errors import Code, Malformed, Refused
 
@@ -53,6 +55,8 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True):
 
     `hops` are the agents that it went through with their keys' thumbs, the holder last; `names` are all the names under
     which something of it could be revoked. `root` is what the first link says by itself: the principal's own word.
+    `home` is the trust domain that rooted it, where that is not ours, and `guests` the agents of that domain that are
+    known here: under which SPIFFE ID, by the one that the chain has.
     """
 
     chain_id: str
@@ -65,12 +69,15 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True):
     budgets: tuple[Budget, ...]
     names: frozenset[str]
     root: Caveats = ANYTHING
+    home: str = ""
+    guests: Mapping[str, str] = {}
 
 
 class Delegated(msgspec.Struct, frozen=True, kw_only=True):
     """The authority that a chain gives its holder for one request: only `verify_chain` makes one.
 
-    `head` is the hash of the last link, `hops` the agents from the first to the holder.
+    `head` is the hash of the last link, `hops` the agents from the first to the holder. `home` is the trust domain that
+    rooted it, empty for ours.
     """
 
     chain_id: str
@@ -81,26 +88,32 @@ class Delegated(msgspec.Struct, frozen=True, kw_only=True):
     caveats: Caveats
     budgets: tuple[Budget, ...]
     chain: Chain
+    home: str = ""
 
 
 class Asking(msgspec.Struct, frozen=True, kw_only=True):
-    """Who makes the request: the agent, the thumb of the key that *this* request proves, and the task that it names."""
+    """Who makes the request: the agent, the thumb of the key that *this* request proves, and the task that it names.
+
+    `called` is what its own trust domain calls an agent of another one; empty for ours.
+    """
 
     agent: str
     key: str
     task: str | None
+    called: str = ""
 
 
 class Trust(msgspec.Struct, frozen=True, kw_only=True):
     """What is known here: this trust domain, the thumbs of keys that may speak for each principal, what is revoked.
 
-    `epoch` is another one whenever what is known changes.
+    `epoch` is another one whenever what is known changes. `abroad` are the frontiers, by trust domain.
     """
 
     domain: str
     roots: Mapping[str, Collection[str]]
     revoked: Collection[str]
     epoch: int
+    abroad: Mapping[str, Frontier] = {}
 
 
 class Verified:
@@ -158,7 +171,7 @@ def read_chain(texts: Sequence[str]) -> Chain:
 
 
 def authorise(chain: Chain, asking: Asking, trust: Trust, now: int) -> Delegated:
-    """Steps 6 to 11."""
+    """Steps 6 to 12."""
     if asking.task != chain.task:  # 6
         raise Refused(Code.CHAIN_WRONG_TASK, "the chain is for another task than the call")
     if trust.domain not in (chain.caveats.audience or ()):  # 7
@@ -167,9 +180,16 @@ def authorise(chain: Chain, asking: Asking, trust: Trust, now: int) -> Delegated
         raise Refused(Code.CHAIN_REVOKED)
     if now >= (chain.caveats.not_after or 0):  # 9
         raise Refused(Code.CHAIN_EXPIRED)
+    home, frontier = "", None
     if chain.root_thumb not in trust.roots.get(chain.principal, ()):  # 10
-        raise Refused(Code.CHAIN_UNTRUSTED, "the chain does not start at a principal of this gateway")
-    if (asking.agent, asking.key) != chain.hops[-1]:  # 11
+        home = domain_of(chain.hops[0][0])
+        hops = [agent for agent, _ in chain.hops]
+        left = (chain.caveats.not_after or 0) - now
+        frontier = check_frontier(
+            trust.abroad.get(home), home, trust.domain, chain.principal, chain.root_thumb, hops, left
+        )
+    holder = asking.called if home and domain_of(asking.agent) == home else asking.agent
+    if (holder, asking.key) != chain.hops[-1]:  # 11
         raise Refused(Code.CHAIN_NOT_HELD, "the chain ends at another agent, or at another key of this one")
     return Delegated(
         chain_id=chain.chain_id,
@@ -177,9 +197,10 @@ def authorise(chain: Chain, asking: Asking, trust: Trust, now: int) -> Delegated
         task=chain.task,
         principal=chain.principal,
         hops=tuple(agent for agent, _ in chain.hops),
-        caveats=chain.caveats,
+        caveats=chain.caveats if frontier is None else meet(chain.caveats, frontier.ceiling),  # 12
         budgets=chain.budgets,
         chain=chain,
+        home=home,
     )
 
 

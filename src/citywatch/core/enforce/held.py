@@ -57,7 +57,9 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
 class TaskRow(msgspec.Struct, frozen=True, kw_only=True):
     """A task that a principal gave an agent. `ended` is when it was over, 0 while it is not; milliseconds.
 
-    `calls` is how many may be made for it in all, by whomever it came to; 0: as many as there are.
+    `calls` is how many may be made for it in all, by whomever it came to; 0: as many as there are. `home` is the trust
+    domain that it came from, under a chain: then `agent` is called as it is called there, and `started` is when it was
+    first heard of; empty for a task that was begun here.
     """
 
     agent: str
@@ -66,6 +68,7 @@ class TaskRow(msgspec.Struct, frozen=True, kw_only=True):
     ended: int = 0
     halted: bool = False
     calls: int = 0
+    home: str = ""
 
 
 FREE = Holding()

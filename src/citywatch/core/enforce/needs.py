@@ -16,7 +16,7 @@ from citywatch.core.call import Call, Direction, Effect, Reason
 from citywatch.core.canonical import digest
 from citywatch.core.delegation.chain import Chain, Verified
 from citywatch.core.enforce.carrying import NOTHING, Spread, leaving
-from citywatch.core.enforce.chains import budget_key, chain_of, chain_rows, is_act
+from citywatch.core.enforce.chains import budget_key, bundle_key, chain_of, chain_rows, guest_budget, is_act
 from citywatch.core.enforce.context import Flow, FlowNeed, flow_need
 from citywatch.core.enforce.cursors import Issued, cursor_key, cursor_of
 from citywatch.core.enforce.hearing import hearing_of
@@ -110,7 +110,8 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     message goes on with, `hearer` is the agent of ours that it is spoken to. `card` is the approval of
     that peer's card, `offers_pushes` what it says of them. `reached` says in which trees its agent
     stands, and in which whom it speaks to; `branches` are those that it belongs to (`trees`).
-    `spread` is who carried on before what the call carries on.
+    `spread` is who carried on before what the call carries on. `rooting` are the keys that speak for the principals of
+    the trust domain that rooted the chain, by its bundle, and that counts until `rooting_until`.
     """
 
     rules: Rules
@@ -138,6 +139,8 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     branches: tuple[Branch, ...] = ()
     hearer: AgentRow | None = None
     spread: Spread = NOTHING
+    rooting: frozenset[str] = frozenset()
+    rooting_until: int = 0
 
 
 class BudgetNeed(msgspec.Struct, frozen=True):
@@ -254,13 +257,16 @@ def likeness(call: Call) -> str:
 
 def _without_nulls(value: Any) -> Any:
     """Null is absent to policy, and so it makes no other call of one."""
-    if isinstance(value, Mapping):
+    if type(value) is dict or isinstance(value, Mapping):
         return {
-            name: item if type(item) is str else _without_nulls(item)
+            name: item if type(item) in _SCALARS else _without_nulls(item)
             for name, item in value.items()
             if item is not None
         }
     return value
+
+
+_SCALARS: Final = frozenset((str, int, float, bool))
 
 
 def needs(
@@ -279,7 +285,7 @@ def needs(
     `readings` is where the decision will look for the values of the call as they were read; `verified` remembers the
     chains that were shown before. `hearer` is the row of the agent of ours that is spoken to.
     """
-    need = _with_chain(call, _needs(call, rules, now), chain_of(call, verified, rules.roots))
+    need = _with_chain(call, _needs(call, rules, now), chain_of(call, verified, rules.roots, rules.frontiers), rules)
     if cursor_of(call, rules) is not None:
         need = msgspec.structs.replace(need, rows=(*need.rows, cursor_key(call)))
     event = event_of(call, rules, effect_of(rules, call).value) if rules.temporal else None
@@ -306,12 +312,16 @@ def needs(
     return msgspec.structs.replace(need, rows=(*need.rows, *flow.rows()), flow=flow)
 
 
-def _with_chain(call: Call, need: Needs, chain: Chain | Reason | None) -> Needs:
+def _with_chain(call: Call, need: Needs, chain: Chain | Reason | None, rules: Rules) -> Needs:
     """The chain's rows and, for an act, its counters beside the agent's own."""
     if not isinstance(chain, Chain):
         return need if chain is None else msgspec.structs.replace(need, chain=chain)
     counters = tuple(BudgetNeed(budget_key(one), 0, one.calls, False) for one in chain.budgets) if is_act(call) else ()
     rows = (*need.rows, *(key for key in chain_rows(chain) if key not in need.rows))
+    if chain.home:
+        rows = (*rows, bundle_key(chain.home))
+        most = BudgetNeed(guest_budget(chain.home, chain.task), 0, rules.frontiers[chain.home].calls, False)
+        counters = (*counters, most) if is_act(call) else ()
     return msgspec.structs.replace(need, rows=rows, budgets=(*need.budgets, *counters), chain=chain)
 
 

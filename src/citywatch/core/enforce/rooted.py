@@ -7,7 +7,7 @@ passes or is asked about as without a chain (`steering`). Whether the chain hold
 
 INVARIANTS
 1. Only the root is a person's word. A link that an agent added was written by whatever talked to that agent: it
-   narrows, and entitles to nothing.
+   narrows, and entitles to nothing. Nor does a root that another domain signed: who wrote its values nobody here knows.
 2. It counts for the task that the chain is for, and for nothing that its principal may not steer.
 3. A value and a choice of values entitle, a range only narrows; what holds an argument holds all that is in it.
 4. What people said before a plan was lifted entitles to nothing any more, and neither does a grant of such a task.
@@ -57,7 +57,7 @@ UNROOTED: Final = Rooted()
 def rooted(call: Call, authority: Authority, known: Known) -> Rooted:
     """What the root of the chain that a call is made under binds of it; `UNROOTED` where that is nothing."""
     delegated, flow, task = authority.delegated, known.flow, known.task
-    if delegated is None or flow is None or task is None or call.task != delegated.task:
+    if delegated is None or delegated.home or flow is None or task is None or call.task != delegated.task:
         return UNROOTED
     principal = known.rules.principals.get(delegated.principal.partition(":")[2])
     if principal is None or not principal.steers(call.server, call.name or ""):  # INVARIANT: 2

@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from citywatch.core.call import Effect
+from citywatch.core.delegation.frontier import Frontier
 from citywatch.core.errors import Malformed
 from citywatch.core.flow.fields import Fields
 from citywatch.core.flow.prints import fingerprints
@@ -70,6 +71,7 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     roots: frozenset[str] = frozenset()
     peers: Mapping[str, Peer] = {}
     ceilings: Mapping[str, Ceiling] = {}
+    frontiers: Mapping[str, Frontier] = {}
     max_hops: int = MAX_HOPS
     hop_memory_ms: int = HOP_MEMORY_MS
     push_memory_ms: int = PUSH_MEMORY_MS
@@ -139,6 +141,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """By an agent's name, the tools of which it is given more handles than others are, as they hide."""
     ceilings: Mapping[str, Ceiling] = {}
     """How far the words of other trust domains are believed, by domain."""
+    frontiers: Mapping[str, Frontier] = {}
+    """How far chains reach that other trust domains rooted, by domain; their keys are in their bundles."""
     peers: Mapping[str, Peer] = {}
     """The agents, by the name that the file gives them, that can be spoken to."""
     heard: frozenset[str] = frozenset()
@@ -275,6 +279,7 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         roots=configured.roots,
         peers=configured.peers,
         ceilings=configured.ceilings,
+        frontiers=configured.frontiers,
         messages={peer: _schemas(peer, types) for peer, types in configured.messages.items()},
         heard=frozenset(peer.agent for peer in configured.peers.values() if peer.agent),
         max_hops=configured.max_hops,

@@ -13,8 +13,8 @@ from __future__ import annotations
 import msgspec
 
 from citywatch.core.call import Call, Reason
-from citywatch.core.delegation.chain import Asking, Delegated, authorise
-from citywatch.core.enforce.chains import trust_of
+from citywatch.core.delegation.chain import Asking, Chain, Delegated, authorise
+from citywatch.core.enforce.chains import called_abroad, trust_of
 from citywatch.core.enforce.held import TaskRow
 from citywatch.core.enforce.needs import Known, agent_name
 from citywatch.core.enforce.rules import Rules
@@ -49,6 +49,7 @@ def verify(call: Call, credential: Credential, known: Known, now: int, *, standi
     4. The key it proves is one the agent is registered with.
     5. The session, if the call names one, was opened by this agent at this server.
     6. The task, if the call names one, is not over and, without a chain, was given to this agent as it is registered.
+       One that came from another domain is there for its chains alone, and begins with the first of them.
     7. The chain, if the call shows one, starts at the task's principal and ends at this agent and the key it proves.
     """
     if not standing:
@@ -69,10 +70,14 @@ def verify(call: Call, credential: Credential, known: Known, now: int, *, standi
         ):
             raise Refused(Code.SESSION_UNKNOWN)
     if call.task is not None:  # 6
-        task = known.task
-        if task is None or task.ended:
+        task, home = known.task, known.chain.home if isinstance(known.chain, Chain) else ""
+        if isinstance(known.chain, Reason) and (task is None or task.home):  # nobody can tell whose task that would be
+            raise Refused(known.chain.code, known.chain.detail)
+        if (task is None and not home) or (task is not None and task.ended):
             raise Refused(Code.TASK_NOT_HELD)
-        if known.chain is None and (task.agent != call.agent or task.started < row.added_at):
+        if task is not None and task.home != home:
+            raise Refused(Code.TASK_NOT_HELD, "the task came from another trust domain than the chain")
+        if task is not None and known.chain is None and (task.agent != call.agent or task.started < row.added_at):
             raise Refused(Code.TASK_NOT_HELD)
     delegated = _delegated(call, credential, known, now)  # 7
     name = agent_name(call)
@@ -91,8 +96,11 @@ def _delegated(call: Call, credential: Credential, known: Known, now: int) -> De
         raise Refused(chain.code, chain.detail)
     if chain is None:
         return None
-    trust = trust_of(chain, known.rules.domain, known.rules.roots, known.task, known.hops, known.withdrawn)
-    return authorise(chain, Asking(agent=credential.agent, key=credential.holder, task=call.task), trust, now)
+    keys = known.rooting if now < known.rooting_until else frozenset[str]()
+    trust = trust_of(chain, known.rules, known.task, known.hops, known.withdrawn, keys)
+    called = called_abroad(known.rules, chain.home, credential.agent) if chain.home else ""
+    asking = Asking(agent=credential.agent, key=credential.holder, task=call.task, called=called)
+    return authorise(chain, asking, trust, now)
 
 
 def check_attested(name: str, row: AgentRow, rules: Rules, now: int) -> None:

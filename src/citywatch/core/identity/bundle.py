@@ -29,12 +29,14 @@ MAX_AUTHORITIES = 64
 _X509, _JWT, _WIT = "x509-svid", "jwt-svid", "wit-svid"
 ENVELOPE = "citywatch-envelope"
 """The `use` of a key that signs envelopes. A reader that does not know it passes over it (§4.2.2)."""
+PRINCIPALS = "citywatch-principal"
+"""The `use` of a key that signs the first link of a chain in the name of a principal of this domain."""
 
 
 class TrustBundle(msgspec.Struct, frozen=True, kw_only=True):
     """A trust domain's authorities. `certificates` sign X.509-SVIDs; `keys`, by `kid`, JWT-SVIDs; `bound` WIT-SVIDs.
 
-    `envelopes` are its gateway's keys for envelopes of messages.
+    `envelopes` are its gateway's keys for envelopes of messages, `principals` those that speak for its principals.
 
     `sequence` grows with every change; `refresh_hint` is the seconds after which to look for a newer one.
     """
@@ -46,6 +48,7 @@ class TrustBundle(msgspec.Struct, frozen=True, kw_only=True):
     refresh_hint: int
     bound: Mapping[str, P256Key] = {}
     envelopes: Mapping[str, P256Key] = {}
+    principals: Mapping[str, P256Key] = {}
 
 
 def parse_bundle(text: bytes, domain: str) -> TrustBundle:
@@ -59,7 +62,7 @@ def parse_bundle(text: bytes, domain: str) -> TrustBundle:
         raise Malformed(f"a bundle has at most {MAX_BUNDLE_BYTES} bytes")
     document = parse_object(text)
     certificates: list[x509.Certificate] = []
-    keys: dict[str, dict[str, P256Key]] = {_JWT: {}, _WIT: {}, ENVELOPE: {}}
+    keys: dict[str, dict[str, P256Key]] = {_JWT: {}, _WIT: {}, ENVELOPE: {}, PRINCIPALS: {}}
     for entry in _entries(document):
         if entry.get("kty") != "EC" or entry.get("crv") != "P-256":
             continue  # SPEC: §4.2.1; the SVIDs that we know are all on P-256
@@ -76,6 +79,7 @@ def parse_bundle(text: bytes, domain: str) -> TrustBundle:
         keys=keys[_JWT],
         bound=keys[_WIT],
         envelopes=keys[ENVELOPE],
+        principals=keys[PRINCIPALS],
         sequence=_count(document, "spiffe_sequence"),
         refresh_hint=_count(document, "spiffe_refresh_hint"),
     )
@@ -110,7 +114,8 @@ def format_bundle(bundle: TrustBundle) -> bytes:
         }
         for certificate in bundle.certificates
     ]
-    for use, keys in ((_JWT, bundle.keys), (_WIT, bundle.bound), (ENVELOPE, bundle.envelopes)):
+    uses = ((_JWT, bundle.keys), (_WIT, bundle.bound), (ENVELOPE, bundle.envelopes), (PRINCIPALS, bundle.principals))
+    for use, keys in uses:
         entries += [{"use": use, "kid": kid, **format_jwk(key)} for kid, key in keys.items()]
     document = {"keys": entries, "spiffe_sequence": bundle.sequence, "spiffe_refresh_hint": bundle.refresh_hint}
     return json.dumps(document, separators=(",", ":")).encode("ascii")

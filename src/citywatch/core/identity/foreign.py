@@ -127,7 +127,7 @@ def _verified(
     key = issuer.keys.get(kid) if isinstance(kid, str) else None
     if not isinstance(key, kind):
         raise Malformed("the assertion's `kid` names no key of its issuer for that algorithm")
-    _check_signature(key, f"{head}.{body}".encode("ascii"), parse_b64url(signature))  # 4
+    check_foreign_signature(key, f"{head}.{body}".encode("ascii"), parse_b64url(signature))  # 4
     if claims.get("aud") not in (issuer.audience, [issuer.audience]):  # 5
         raise Malformed("the assertion is not for this gateway alone")
     _check_time(claims, now, leeway)  # 6
@@ -138,7 +138,8 @@ def _verified(
     return Asserted(issuer=issuer.issuer, subject=subject, actors=actors)
 
 
-def _check_signature(key: ForeignKey, message: bytes, signature: bytes) -> None:
+def check_foreign_signature(key: ForeignKey, message: bytes, signature: bytes) -> None:
+    """Raise `Malformed` unless the key signed the message."""
     if isinstance(key, RsaKey):
         try:
             key.native.verify(signature, message, padding.PKCS1v15(), SHA256())

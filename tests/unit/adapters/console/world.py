@@ -10,10 +10,11 @@ import httpx
 
 from citywatch.adapters.console.app import Console
 from citywatch.adapters.console.desk import Desk, Place, PolicyFile, Tested
+from citywatch.adapters.console.provider import SignIn
 from citywatch.adapters.files import LogDirectory
 from citywatch.adapters.memory import MemoryStore
 from citywatch.core import events
-from citywatch.core.approvals.people import Duty
+from citywatch.core.approvals.people import Duty, Person
 from citywatch.core.enforce.rules import Configured, Rules, build_rules
 from citywatch.core.identity.registration import AgentRow
 from citywatch.core.log.entry import encode_event
@@ -21,6 +22,7 @@ from citywatch.main.replay import rebuild
 from citywatch.service.decisions import Decisions
 from citywatch.service.entering import Entering
 from citywatch.service.following import Following
+from citywatch.service.lineage import Lineage
 from citywatch.service.panorama import Panorama
 from citywatch.service.ports import Append, NewEntry
 from citywatch.service.proofs import Proofs
@@ -66,25 +68,29 @@ class Actions:
 class World:
     """`console` is the application; `visit` signs somebody in and gives their browser."""
 
-    def __init__(self, folder: Any, *, origin: str = ORIGIN, **more: Any) -> None:
+    def __init__(self, folder: Any, *, origin: str = ORIGIN, provider: SignIn | None = None, **more: Any) -> None:
         self.store, self.clock, self.actions = MemoryStore(), Clock(), Actions()
-        self.decisions, self.panorama = Decisions(), Panorama()
-        self.following = Following(self.store, (self.decisions.fold, self.panorama.fold))
+        self.decisions, self.panorama, self.lineage = Decisions(), Panorama(), Lineage()
+        folds = (self.decisions.fold, self.panorama.fold, self.lineage.fold)
+        self.following = Following(self.store, folds)
         self.entering = Entering(store=self.store, clock=self.clock, replica="r1")
         self.agents: list[tuple[str, AgentRow]] = []
         self.said: list[str] = []
+        self.people: list[Person] = []
         given: dict[str, Any] = {
             "domain": "t.example", "origin": origin, "store": self.store, "clock": self.clock,
             "following": self.following, "decisions": self.decisions, "panorama": self.panorama,
+            "lineage": self.lineage,
             "entering": self.entering, "rules": self._rules, "rebuild": rebuild,
             "proofs": Proofs(store=self.store, files=LogDirectory(folder), key=LOG), "log_key": "log+1+x",
             "witnesses": (), "quorum": 0, "places": (Place("s:ledger", "server", "ledger"),), "agents": self._agents,
             "halted": self._nothing, "actions": self.actions,
             "policy_files": lambda: [PolicyFile("a.cedar", "permit(principal, action, resource);")],
             "policy_tests": self._tested,
+            "person_of": lambda login: next((one for one in self.people if one.oidc == login), None),
         }  # fmt: skip
         self.desk = Desk(**given | more)
-        self.console = Console(self.desk, self.said.append)
+        self.console = Console(self.desk, self.said.append, provider)
 
     async def enter(self, *told: events.Event) -> None:
         """Put entries into the log, and have them seen."""

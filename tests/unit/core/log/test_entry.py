@@ -51,7 +51,7 @@ def test_the_bytes_are_pinned() -> None:
         '"decision":"deny","detail":"é\\n\u2028","direction":"to_server","effect":"irreversible","grants":[],"handles":[],'
         '"hears":[],"key":"kPrK","manifest":"0e","method":"tools/call","name":"refund","pin":null,"policies":["b","a"],"policy":"0f",'
         '"proved":"",'
-        '"redacted":[],"replica":"gw-1","revision":"2026-07-28","server":"crm","sources":[],"task":null,"type":"decided",'
+        '"redacted":[],"replica":"gw-1","revision":"2026-07-28","rooted":"","server":"crm","sources":[],"task":null,"type":"decided",'
         '"via":[]}'
     )
 
