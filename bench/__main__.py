@@ -27,6 +27,7 @@ PARTS = (
     "a2a",
     "crowd",
     "revoke",
+    "approve",
     "fastmcp",
     "log",
     "install",
