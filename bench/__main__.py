@@ -22,6 +22,7 @@ PARTS = (
     "flow",
     "worm",
     "people",
+    "approve",
     "gateway",
     "a2a",
     "crowd",
