@@ -63,10 +63,13 @@ def server(notes: Notes, node: Node, path: str, name: str) -> Server | None:
         section.need("url", text, "http://127.0.0.1:9001/mcp` or `command: [program, argument]")
     elif isinstance(node, Scalar) and node.kind == "null":
         pass  # `Section` has said that a mapping is expected
-    envelope = section.get("envelope", flag, False)
+    behind = section.get("envelope_for", named(lambda word: str(parse_spiffe_id(word))), "")
+    envelope = section.get("envelope", flag, bool(behind))
+    if behind and section.has("command"):
+        section.wrong("envelope_for", "a program of this machine is behind no gateway", "remove it")
     if reach is None:
         return None
-    return Server(name=name, reach=reach, timeout_ms=timeout, tools=tools, envelope=envelope)
+    return Server(name=name, reach=reach, timeout_ms=timeout, tools=tools, envelope=envelope, envelope_for=behind)
 
 
 def _only(section: Section, kind: str, *foreign: str) -> None:

@@ -130,13 +130,16 @@ class Program(msgspec.Struct, frozen=True, kw_only=True, tag="program"):
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """One configured server and the manifests of its tools; a tool that is not in `tools` is read against it."""
+    """One configured server and the manifests of its tools; a tool that is not in `tools` is read against it.
+
+    `envelope`: calls go to it in one; `envelope_for` is the gateway of another trust domain that it is behind."""
 
     name: str
     reach: Http | Program
     timeout_ms: int
     tools: Mapping[str, ToolManifest]
     envelope: bool = False
+    envelope_for: str = ""
 
 
 class PeerAgent(msgspec.Struct, frozen=True, kw_only=True):

@@ -92,6 +92,8 @@ class Settled(Event, frozen=True, kw_only=True, tag="settled"):
     handles: int = 0  # how many values the agent was given as handles
     shelf: str = ""  # what those handles have in common
     redacted: tuple[str, ...] = ()  # what was taken out, and how often; `body` is the reply as it came
+    # the gateway of another domain that signed whose words these are; `nobody`: it had to, and did not
+    said_by: str = ""
 
 
 class Lost(Event, frozen=True, kw_only=True, tag="lost"):

@@ -5,11 +5,23 @@ Decides nothing: `citywatch tickets` and the console take what they need from he
 
 from __future__ import annotations
 
-from citywatch.main.assembly import City, load_rules
+import asyncio
+from contextlib import suppress
+
+from citywatch.core.approvals.vigilance import Bar
+from citywatch.core.enforce.spread import Roots, Touch
+from citywatch.core.errors import CitywatchError
+from citywatch.main.assembly import City, load_rules, operator
 from citywatch.main.replay import rebuild
+from citywatch.service.blast import blast as spread
+from citywatch.service.care import Care
 from citywatch.service.documents import Documents
+from citywatch.service.floodwatch import Floodwatch
 from citywatch.service.passkeys import Passkeys
+from citywatch.service.quarantine import Quarantine
+from citywatch.service.queueing import Queueing
 from citywatch.service.tickets import Tickets
+from citywatch.service.vigilance import Watching
 from citywatch.service.voting import Voting
 
 
@@ -30,14 +42,45 @@ async def documents_of(city: City) -> Documents:
 async def voting_of(city: City) -> Voting:
     """The answers of the people whom the file names."""
 
-    settings = city.settings
+    settings, desk = city.settings, tickets_of(city)
     return Voting(
-        tickets_of(city),
+        desk,
         await documents_of(city),
         people=settings.people,
         approvals=settings.approvals,
         domain=settings.trust_domain,
+        weigh=Watching(city.store, Bar()).weigh,
+        care=Care(desk, city.chance, people=settings.people, approvals=settings.approvals),
     )
+
+
+def queueing_of(city: City) -> Queueing:
+    """In which order they are to be answered."""
+    return Queueing(tickets_of(city), city.settings.people, city.settings.approvals)
+
+
+def floodwatch_of(city: City) -> Floodwatch:
+    """What enters floods, and puts aside who goes on."""
+
+    async def blast(roots: Roots) -> tuple[Touch, ...]:
+        return await spread(city.store, await load_rules(city.settings, city.store), roots, rebuild)
+
+    quarantine = Quarantine(store=city.store, clock=city.clock, replica=city.replica.name, blast=blast)
+    return Floodwatch(
+        queueing_of(city),
+        store=city.store,
+        clock=city.clock,
+        replica=city.replica.name,
+        lay=lambda agent, reason: quarantine.lay(agent, 0, operator(), reason),
+    )
+
+
+async def watch_floods(floods: Floodwatch, every_s: float) -> None:
+    """Enter who floods people with questions, and put aside who goes on; for as long as the gateway runs."""
+    while True:
+        with suppress(CitywatchError):
+            await floods.sweep()
+        await asyncio.sleep(every_s)
 
 
 def passkeys_of(city: City) -> Passkeys:

@@ -37,42 +37,59 @@ def tickets() -> None:
 
 @tickets.command("list")
 @click.option("--most", type=click.IntRange(1, 1_000), default=200, show_default=True, help="Show so many at most.")
+@click.option("--by", default="", help="Only what reaches somebody: a name under `people:`.")
 @click.pass_obj
-def list_tickets(file: Path, most: int) -> None:
-    """Show the calls that wait for an answer, the oldest first."""
-    from citywatch.main.desks import tickets_of
+def list_tickets(file: Path, most: int, by: str) -> None:
+    """Show the calls that wait for an answer, in the order in which they should be answered.
+
+    What is at stake comes first, in fair shares of who asks; near-duplicates are one line with a count; what an agent
+    or a principal's agents asked too much is one line, and its tickets wait behind it.
+    """
+    from citywatch.main.desks import queueing_of, tickets_of
+    from citywatch.main.people import flood_line
 
     place = read_place(file)
 
     async def run(city: City) -> None:
-        desk = tickets_of(city)
-        page = await desk.page(count=most)
-        if not page.tickets and await desk.index():
-            page = await desk.page(count=most)
-        for one in page.tickets:
-            click.echo(f"{one.id}  {_agent(one)} → {_tool(one)}  asked {_when(one.asked)}{_of(one)}")
-        if not page.tickets:
+        await tickets_of(city).index()
+        if by and by not in city.settings.people:
+            raise Malformed(f"the file names nobody `{by[:80]}` under `people`")
+        view = await queueing_of(city).look(by)
+        for queued in view.queued[:most]:
+            one, count = queued.ticket, queued.line.count
+            alike = f"  and {count - 1} alike: {' '.join(queued.line.folded[:8])}" if count > 1 else ""
+            click.echo(f"{one.id}  {_agent(one)} → {_tool(one)}  asked {_when(one.asked)}{_of(one)}{alike}")
+        for flood in view.floods:
+            click.echo(flood_line(flood))
+        if not view.queued and not view.floods:
             click.echo("nothing waits for an answer")
-        elif page.after:
-            click.echo(f"and {await desk.waiting() - len(page.tickets)} more: --most shows up to 1000")
+        elif len(view.queued) > most:
+            click.echo(f"and {len(view.queued) - most} more: --most shows up to 1000")
 
     _with_city(place, run)
 
 
 @tickets.command()
 @click.argument("ticket")
+@click.option("--by", default="", help="Who looks, before they answer: a name under `people:`.")
 @click.pass_obj
-def show(file: Path, ticket: str) -> None:
-    """Show what one call would do, on whose authority, and where its values come from."""
+def show(file: Path, ticket: str, by: str) -> None:
+    """Show what one call would do, on whose authority, and where its values come from.
+
+    Where the file names people, a yes counts only some time after whoever gives it was shown the ticket, with --by.
+    """
     from citywatch.core.approvals.drawn import as_text
-    from citywatch.main.desks import documents_of, tickets_of
+    from citywatch.main.desks import documents_of, tickets_of, voting_of
     from citywatch.main.replay import find_decided, rebuild
 
     place = read_place(file)
 
     async def run(city: City) -> None:
-        found = await tickets_of(city).find(ticket)
-        document = await (await documents_of(city)).of(found)
+        if by:
+            found, document = await (await voting_of(city)).opened(ticket, by)
+        else:
+            found = await tickets_of(city).find(ticket)
+            document = await (await documents_of(city)).of(found)
         index, decided = await find_decided(city, found.call)
         payload = await city.store.payload(index)
         state = found.by_now(city.clock.now_ms()).value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.approve import KINDS, forgeries, waiting
+from bench.tickets import KINDS, forgeries, waiting
 
 
 async def test_no_forgery_is_executed_and_no_honest_answer_refused() -> None:
