@@ -22,6 +22,7 @@ PARTS = (
     "flow",
     "worm",
     "people",
+    "tickets",
     "console",
     "gateway",
     "a2a",
