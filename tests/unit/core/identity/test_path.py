@@ -210,7 +210,7 @@ def test_a_common_root_lets_no_other_authority_below_it_issue_for_the_domain() -
 
 
 def test_only_a_length_or_a_constraint_stops_an_authority_without_a_name_from_making_one_of_ours() -> None:
-    """What tells it apart from the authority of a company above its SPIRE? Nothing that they show, so the root has to."""
+    """Nothing that is shown tells it apart from the authority of a company above its SPIRE, so the root has to."""
     for limits, good in (({}, True), ({"path_length": 0}, False), ({"constraints": never(URI("acme.example"))}, False)):
         tree = Tree(2, {0: {"uris": ()}, 1: {"uris": (), **limits}})
         if good:
