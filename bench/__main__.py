@@ -22,6 +22,8 @@ PARTS = (
     "flow",
     "worm",
     "people",
+    "tickets",
+    "console",
     "gateway",
     "a2a",
     "crowd",
