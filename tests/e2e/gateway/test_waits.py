@@ -48,7 +48,7 @@ async def test_a_plain_client_is_led_to_the_console_and_its_call_goes_through_on
 ) -> None:
     shown: list[Any] = []
 
-    async def look(_: Any, params: Any) -> ElicitResult:
+    async def look(context: Any, params: Any) -> ElicitResult:
         shown.append(params)
         return ElicitResult(action="accept")
 
