@@ -317,7 +317,7 @@ async def test_all_chains_of_one_task_of_theirs_share_what_the_file_leaves_it() 
 
 
 async def test_a_chain_that_does_not_hold_takes_neither_the_name_of_their_task_nor_its_calls() -> None:
-    """The attack: whoever heard of a task makes up a root for it, or shows a link that is another's, before they come."""
+    """The attack: whoever heard of a task makes up a root for it, or shows a link of another, before they come."""
     town = await Border({PARTNER: frontier(PARTNER, calls=1)}).open()
     forged = town.root(by="mallory", person="principal:bob")
     stolen = town.hand(town.root(), "clerk", "router", Caveats(calls=1))
