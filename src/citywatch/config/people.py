@@ -150,7 +150,7 @@ def _key(notes: Notes, node: Node, path: str) -> str | None:
     word = text(notes, node, path)
     if word is None:
         return None
-    advice = "write the base64 of an Ed25519 public key's PEM on one line"
+    advice = "write the line that `citywatch tickets keygen` prints"
     try:
         key = parse_spki(b64decode(word, validate=True))
     except (Base64Error, ValueError, Malformed):

@@ -44,6 +44,7 @@ from citywatch.main.peers import (
 from citywatch.main.routes import bundle_pages, card_routes, join_routes, own_names, proven_routes, routes, token_route
 from citywatch.main.trust import REFRESH_S, Trust
 from citywatch.main.upstreams import build_upstreams, guarded
+from citywatch.main.waits import pausing, waiting
 from citywatch.service.access import AccessTokens
 from citywatch.service.alarm import Alarm, WatchedStore, keep_looking
 from citywatch.service.cards import Cards
@@ -60,7 +61,6 @@ from citywatch.service.publisher import Publisher
 from citywatch.service.push_rows import drop_pushes
 from citywatch.service.recovery import close_lost_calls, drop_expired, note_boot, note_start, note_stop
 from citywatch.service.tickets import PAGE, Tickets
-from citywatch.service.waiting import Waiting
 from citywatch.service.watch import Watch
 
 PUBLISH_S = 1.0
@@ -257,9 +257,10 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, w
         replica=city.replica.name,
         rules=lambda: enforcer.rules,
     )
-    waiting = Waiting(store=enforcer.store, clock=city.clock, leeway_ms=lambda: enforcer.rules.leeway_ms)
+    waits = waiting(city, enforcer, lambda: gateway.draining)
+    exchange.pausing = pausing(city, waits)
     handed = handed_over(city.settings, exchange, lambda: city.row().bundle(), city.audience)
-    return Gateway(
+    gateway = Gateway(
         exchange=exchange,
         door=door,
         limits=Limits(size=limits.request_bytes, depth=limits.depth, nodes=limits.nodes),
@@ -275,12 +276,13 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, w
         cards=served.card,
         pushed=push_taker(exchange),
         proven={
-            **proven_routes(plans, waiting),
+            **proven_routes(plans, waits),
             **token_route(handed),
         },
         closed=lambda: _refused(publisher) or watch.stale(),
         hosts=own_names(settings),
     )
+    return gateway
 
 
 def _refused(publisher: Publisher) -> Unavailable | None:

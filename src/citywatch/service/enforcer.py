@@ -373,9 +373,10 @@ class Enforcer:
     def _places(self, call: Call, credential: Credential) -> tuple[Key, ...]:
         """The context that a call is made in, and the key's own around it where a task has one of its own: what came
         for any task is in that as well."""
-        context = context_of_call(call, credential.key, isolated=self.rules.is_isolated(call.agent))
         own = context_key(call.agent, credential.key)
-        return (context,) if context == own else (context, own)
+        if call.task is None or not self.rules.is_isolated(call.agent):
+            return (own,)
+        return (context_of_call(call, credential.key, isolated=True), own)
 
     def _outdated(self, call: Call, pin: Pin | None) -> bool:
         """An approval that these rules have not seen: its schema types the arguments, so the rules are read again."""

@@ -118,9 +118,11 @@ class Entering(msgspec.Struct, frozen=True):
             item = msgspec.structs.replace(item, label=join(item.label, self.said))
         if model is None:
             return item
-        pairs = enumerate(zip(self.walk.leaves, item.parts, strict=False))  # bytes stand behind the leaves
+        parts = item.parts  # bytes stand behind the leaves
         texts = [
-            (number, leaf.value) for number, (leaf, part) in pairs if isinstance(leaf.value, str) and not part.trusted
+            (number, leaf.value)
+            for number, leaf in enumerate(self.walk.leaves)
+            if isinstance(leaf.value, str) and not parts[number].trusted
         ]
         return advised(item, texts, Channel.DATA, model)
 
