@@ -145,6 +145,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "passkeys",
         "unsafe_unsigned",
         "unsafe_hasty",
+        "canaries",
         "asks_per_agent",
         "asks_per_root",
     ),
