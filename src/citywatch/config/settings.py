@@ -93,12 +93,26 @@ class FromFile(msgspec.Struct, frozen=True, tag="file"):
     path: str
 
 
+class Lending(msgspec.Struct, frozen=True, kw_only=True):
+    """A server's own authorization server: its `iss`, where it gives tokens, our name there, and what we send it.
+
+    `ca` is a PEM file that alone is trusted for its address.
+    """
+
+    issuer: str
+    token_endpoint: str
+    client_id: str
+    grant: str
+    ca: str | None = None
+
+
 class Exchanged(msgspec.Struct, frozen=True, kw_only=True, tag="exchange"):
     """An access token that the gateway writes for each message. `resource` is its audience (RFC 8707), `scopes` are
-    those that every token has."""
+    those that every token has. `at`: it is one of the server's own authorization server, which the gateway asks."""
 
     resource: str
     scopes: tuple[str, ...] = ()
+    at: Lending | None = None
 
 
 class KnownIssuer(msgspec.Struct, frozen=True, kw_only=True):
@@ -380,3 +394,6 @@ def _leave_out_unsaid(reach: dict[str, Any]) -> None:
     for name in ("spiffe_id", "owner"):
         if not reach.get(name):
             reach.pop(name, None)
+    exchanged = reach.get("credential")
+    if isinstance(exchanged, dict) and "at" in exchanged and exchanged["at"] is None:
+        del exchanged["at"]

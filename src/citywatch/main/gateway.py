@@ -27,7 +27,7 @@ from citywatch.core.enforce.rules import Rules
 from citywatch.core.errors import CitywatchError, Code, Malformed, Refused, Unavailable
 from citywatch.core.policy.check import check_policies
 from citywatch.core.wire.jsonrpc import Limits
-from citywatch.main.access import access_routes, access_tokens, handed_over, keep_issuers, resources
+from citywatch.main.access import access_routes, access_tokens, borrowed, handed_over, keep_issuers, resources
 from citywatch.main.assembly import LEEWAY_MS, City, assumptions, load_rules, operator
 from citywatch.main.envelopes import arrivals, envelope_routes, envelopes
 from citywatch.main.joining import invitations
@@ -112,7 +112,9 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     tokens = access_tokens(city.settings, city.keys, city.row, city.clock, city.chance)
     told = recipients(city.settings)
     exchange = _exchange(city, enforcer, upstreams, tokens, told, trust)
-    watch = Watch(city.store, exchange.listening, city.settings.limits.max_staleness_ms / 1000)
+    lent = exchange.outward.borrowed
+    forget = None if lent is None else lent.forget
+    watch = Watch(city.store, exchange.listening, city.settings.limits.max_staleness_ms / 1000, forget)
     await watch.look()
     listeners = _listeners(city, _gateway(city, exchange, door, publisher, watch, served))
     tls = await trust.tls()
@@ -232,7 +234,8 @@ def _exchange(
     replies = Limits(size=limits.reply_bytes, depth=limits.depth, nodes=limits.nodes)
     written = envelopes(city.settings, city.keys, city.clock)
     taken = arrivals(enforcer, trust.domains, LEEWAY_MS)
-    return Exchange(enforcer, upstreams, replies, limits.sessions_per_agent, tokens, told, written, taken)
+    lent = borrowed(city.settings, tokens, city.clock, city.chance, enforcer.stands)
+    return Exchange(enforcer, upstreams, replies, limits.sessions_per_agent, tokens, told, written, taken, lent)
 
 
 def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, watch: Watch, served: Cards) -> Gateway:

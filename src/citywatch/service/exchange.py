@@ -23,6 +23,7 @@ from citywatch.core.wire import a2a, a2a_push, mcp
 from citywatch.core.wire.a2a_push import Target, readdressed
 from citywatch.core.wire.jsonrpc import Limits, Response
 from citywatch.service.access import AccessTokens
+from citywatch.service.borrowed import Borrowed
 from citywatch.service.conversations import Conversations
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.envelopes import Arrivals, Envelopes
@@ -57,13 +58,14 @@ class Exchange:
         recipients: Mapping[str, Recipient] = {},
         envelopes: Envelopes | None = None,
         arrivals: Arrivals | None = None,
+        borrowed: Borrowed | None = None,
     ) -> None:
         """`tokens` writes what those servers are shown that take access tokens of ours; `recipients` are where agents
         take what peers push. `envelopes` writes what messages go out in, `arrivals` takes what those of other domains
-        come in."""
+        come in. `borrowed` has tokens of servers' own authorization servers."""
         self.enforcer = enforcer
         self.envelopes, self.arrivals = envelopes, arrivals
-        self.outward = outward = Outward(upstreams, tokens)
+        self.outward = outward = Outward(upstreams, tokens, borrowed)
         self.questions = Questions(enforcer, outward)
         self.replies = Replies(enforcer, self.questions, limits)
         self.listening = Listening(enforcer, upstreams)
