@@ -3,7 +3,8 @@
 Both verify the same request with a body: the other library's own signature, and its digest of the body. `cold` also
 verifies the WIT-SVID, which the gateway does once for each token. Nonces and the store are not in it: `commit` has what
 a row costs. And what an envelope costs, to write and to verify, beside `joserfc`, which signs and verifies the same
-claims and looks at none of them. Run it: `python -m bench.message`.
+claims and looks at none of them; the rows of a reply's have the digest of the reply and its bytes in them. Run it:
+`python -m bench message`.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from bench.decide import row
@@ -22,19 +24,26 @@ from citywatch.adapters.keys import KeySigner
 from citywatch.adapters.memory import SeededChance
 from citywatch.core.canonical import canonical
 from citywatch.core.identity.envelope import (
+    REPLY_TYPE,
     TYPE,
+    Answered,
     Arrived,
     Envelope,
     Items,
+    ReplyTo,
     envelope_claims,
     message_digest,
+    reply_digest,
     verify_envelope,
+    verify_reply,
 )
 from citywatch.core.identity.message import ALWAYS, TAG, TOKEN_HEADER, Head, check_body, verify_message
 from citywatch.core.identity.wit import verify_wit_svid
 from citywatch.core.label import Label
 from citywatch.core.names import AgentId
 from citywatch.core.signature import thumbprint
+from citywatch.core.wire import enveloped
+from citywatch.core.wire.jsonrpc import Response, format_message
 from citywatch.service.authority import Authority, bundle_of, found_generation, p256
 from citywatch.service.envelopes import signed
 
@@ -144,15 +153,41 @@ def envelopes() -> list[dict[str, Any]]:
     def verify() -> None:
         verify_envelope(token.encode(), trusted, arrived, now=now, leeway=0)
 
+    reply = msgspec.structs.replace(one, reply=ReplyTo("e" * 64, 0))
+    sealed = signed(reply, signer, kid, REPLY_TYPE)
+    answered = Answered(
+        message=one.message, sender=one.sender, receivers=frozenset((one.receiver,)), reply=ReplyTo("e" * 64, 0)
+    )
+    result = {"message": {"messageId": "m", "role": "ROLE_AGENT", "parts": [{"text": "hello " * 40}]}}
+
+    def reply_written() -> None:
+        """With what it is put into: the digest of the answer, its place, the bytes that go out."""
+        bare, _ = enveloped.parted(result, spoken=True)
+        told = enveloped.put_in(bare, signed(named(bare), signer, kid, REPLY_TYPE), spoken=True)
+        format_message(Response(1, told))
+
+    def named(bare: Mapping[str, Any]) -> Envelope:
+        return msgspec.structs.replace(reply, message=reply_digest(bare))
+
+    shown = enveloped.put_in(result, sealed, spoken=True) or {}
+
+    def reply_verified() -> None:
+        bare, token = enveloped.parted(shown, spoken=True)
+        reply_digest(bare)
+        verify_reply((token or "").encode(), trusted, answered, now=now, leeway=0)
+
     def other_writes() -> None:
         jws.serialize_compact(header, canonical(envelope_claims(one)), theirs, algorithms=["ES256"])
 
     def other_verifies() -> None:
         jws.deserialize_compact(token, theirs, algorithms=["ES256"])
 
-    rounds = [(spent(write), spent(other_writes), spent(verify), spent(other_verifies)) for _ in range(ROUNDS)]
-    writes, peer_writes, verifies, peer_verifies = ([one[which] for one in rounds] for which in range(4))
+    timed = (write, other_writes, verify, other_verifies, reply_written, reply_verified)
+    rounds = [[spent(work) for work in timed] for _ in range(ROUNDS)]
+    writes, peer_writes, verifies, peer_verifies, seals, opens = ([one[at] for one in rounds] for at in range(6))
     return [
+        row("envelope.reply_sign_us", seals, "us", COUNT * ROUNDS, "joserfc", peer_writes),
+        row("envelope.reply_verify_us", opens, "us", COUNT * ROUNDS, "joserfc", peer_verifies),
         row("envelope.sign_us", writes, "us", COUNT * ROUNDS, "joserfc", peer_writes),
         row("envelope.verify_us", verifies, "us", COUNT * ROUNDS, "joserfc", peer_verifies),
     ]

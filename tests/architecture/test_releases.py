@@ -17,6 +17,8 @@ MAKERS = {
     "core/enforce/past.py": {"happening_of"},
     # What an agent sees of a field that it is given as a handle: the text itself stays with its own label.
     "core/enforce/receive.py": {"carried", "hidden_label"},
+    # What another domain's gateway says of its servers' own data: the manifest here has said it, and this is joined.
+    "core/enforce/abroad.py": {"_without_servers"},
     # A context that nobody has: what a hijacked agent could reach.
     "core/enforce/probe.py": {"_flow"},
     # A context of the past, as the log says that an operator let it down; it explains and decides nothing.
@@ -27,8 +29,12 @@ REPLACERS = {
     "service/quarantine.py": {"_frozen"},
     "core/enforce/clearing.py": {"cleared"},
     "core/enforce/receive.py": {"item"},
+    # The label that goes out with a reply: what was released has none here.
+    "core/enforce/abroad.py": {"labelled"},
 }
-RECEIPTS = {"core/flow/release.py": {"release"}}
+RECEIPTS = {"core/flow/release.py": {"at"}}
+LOWERINGS = {"core/flow/release.py": {"lowering"}}
+"""Who makes what a receipt is made of: the one that looks whether it goes down."""
 
 
 def calls(tree: ast.AST, inside: str = "<module>") -> Iterator[tuple[str, ast.Call]]:
@@ -91,8 +97,9 @@ def test_a_label_is_put_in_anothers_place_where_it_is_joined_or_released() -> No
     }
 
 
-def test_a_receipt_is_made_by_release_alone() -> None:
+def test_a_receipt_is_made_of_a_step_down_that_was_looked_at_and_of_nothing_else() -> None:
     assert over_all((path, makers(source, "Release")) for path, source in sources()) == RECEIPTS
+    assert over_all((path, makers(source, "Lowering")) for path, source in sources()) == LOWERINGS
 
 
 def test_the_rules_see_what_they_refuse() -> None:

@@ -373,3 +373,20 @@ async def test_what_is_loaded_after_a_version_is_as_new_as_it_whoever_committed(
     finally:
         await here.close()
         await there.close()
+
+
+async def test_pages_of_a_kind_follow_each_other_and_end(store: Store) -> None:
+    names = [f"{at:03d}\nt{at}" for at in range(7)]
+    await store.append(Append(puts=tuple((("open", name), b"%d" % at) for at, name in enumerate(names))))
+    await store.append(Append(puts=((("opened", "0"), b"x"), (("ope", "9"), b"x"))))
+    seen: list[str] = []
+    while page := await store.page("open", seen[-1] if seen else "", 3):
+        seen += [name for name, _ in page]
+    assert seen == names
+    assert await store.page("open", names[-1], 3) == []
+    assert await store.page("nothing", "", 3) == []
+    ((_, row),) = await store.page("open", names[1], 1)
+    assert row.value == b"2"
+    assert (await store.count("open"), await store.count("opened"), await store.count("nothing")) == (7, 1, 0)
+    await store.append(Append(puts=((("open", names[0]), None),)))
+    assert await store.count("open") == 6

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 from joserfc import jws
@@ -15,19 +16,25 @@ from citywatch.core.errors import Malformed, Refused
 from citywatch.core.identity.envelope import (
     LONGEST_MS,
     MAX_NAMES,
+    REPLY_TYPE,
     TYPE,
+    Answered,
     Arrived,
     Envelope,
     Items,
+    ReplyTo,
     envelope_claims,
     fitting,
     message_digest,
     parse_claims,
     read_envelope,
+    reply_digest,
     verify_envelope,
+    verify_reply,
 )
 from citywatch.core.label import Label, is_above
 from citywatch.core.signature import format_jwk, thumbprint
+from citywatch.core.wire import enveloped
 from citywatch.service.authority import p256
 from spec import envelope as law
 from tests.property.test_labels import LABELS
@@ -138,3 +145,86 @@ def test_a_message_has_the_digest_of_the_definition(params: dict[str, Any]) -> N
     if any(name.startswith("$") for name in params):
         return  # our own tag for long integers (spec/log.md §1)
     assert message_digest("SendMessage", params, "s") == law.message_digest("SendMessage", params, "s", None)
+
+
+# ---- replies -----------------------------------------------------------------------------------------------------
+
+GATE = "spiffe://acme.example/gateway"
+
+
+def reply_verdict(token: str, answered: Answered, now: int) -> int | None:
+    try:
+        verify_reply(token.encode(), {"partner.example": KEYS}, answered, now=now, leeway=0)
+    except Refused as refusal:
+        return int(refusal.detail.removeprefix("step ").partition(":")[0])
+    return None
+
+
+def reply_by_definition(token: str, answered: Answered, now: int) -> int | None:
+    told = {
+        "message": answered.message,
+        "sender": answered.sender,
+        "receivers": sorted(answered.receivers),
+        "request": answered.reply.request,
+        "number": answered.reply.number,
+    }
+    return law.judge_reply(token, {"partner.example": {kid: _jwk(kid) for kid in KEYS}}, told, now, 0)
+
+
+@given(envelopes(), HASHES, st.integers(0, 2**31 - 1), st.data())
+def test_the_envelope_of_a_reply_is_judged_as_the_definition_says(
+    one: Envelope, request: str, number: int, data: st.DataObject
+) -> None:
+    one = msgspec.structs.replace(one, receiver=GATE, reply=ReplyTo(request, number))
+    claims = envelope_claims(one)
+    assert parse_claims(claims, reply=True) == one
+    answered = Answered(
+        message=one.message, sender=SENDER, receivers=frozenset((GATE,)), reply=ReplyTo(request, number)
+    )
+    token = written(claims, typ=REPLY_TYPE)
+    assert reply_verdict(token, answered, NOW) is None
+    assert verdict(token, Arrived(message=one.message, sender=SENDER, receiver=GATE), NOW) == 1
+    assert reply_verdict(written(claims), answered, NOW) == 1
+    changed = data.draw(st.sampled_from(sorted(claims)))
+    claims[changed] = data.draw(
+        st.sampled_from((None, "", "x", 0, -1, 65, True, [], {}, "a" * 64, NOW, 2**31, 2**53, "spiffe://a/gateway"))
+        | st.sampled_from(sorted(claims)).map(claims.get)
+    )
+    try:
+        token = written(claims, typ=REPLY_TYPE)
+    except Malformed:
+        return
+    assert reply_verdict(token, answered, NOW) == reply_by_definition(token, answered, NOW)
+
+
+PLAIN = st.dictionaries(
+    st.sampled_from(("text", "own", "id")), st.text("aü", max_size=3) | st.integers(0, 9), max_size=3
+)
+BESIDE = st.dictionaries(
+    st.sampled_from(("own", "citywatch/sender", "citywatch/code", "more")), st.text("ab", max_size=3), max_size=4
+)
+
+
+@st.composite
+def results(draw: st.DrawFn) -> tuple[dict[str, Any], bool]:
+    spoken = draw(st.booleans())
+    thing: dict[str, Any] = draw(PLAIN)
+    member = "metadata" if spoken or draw(st.booleans()) else "_meta"
+    if draw(st.booleans()):
+        thing = {**thing, member: draw(BESIDE | st.text("a", max_size=2) | st.none())}
+    name = draw(st.sampled_from((None, "message", "task", "statusUpdate", "artifactUpdate", "other")))
+    return (thing if name is None else {name: thing}), spoken
+
+
+@given(results())
+def test_a_reply_has_the_digest_of_the_definition_in_its_envelope_and_out_of_it(
+    told: tuple[dict[str, Any], bool],
+) -> None:
+    result, spoken = told
+    bare, token = enveloped.parted(result, spoken=spoken)
+    assert token is None
+    assert reply_digest(bare) == law.reply_digest(result, spoken)
+    sealed = enveloped.put_in(bare, "a.b.c", spoken=spoken)
+    if sealed is not None:
+        assert enveloped.parted(sealed, spoken=spoken) == (bare, "a.b.c")
+        assert law.reply_digest(sealed, spoken) == law.reply_digest(result, spoken)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from citywatch.adapters.sqlite import SqliteStore, ledger, open_store
+from citywatch.adapters.sqlite import disk as disk_module
 from citywatch.adapters.sqlite import store as store_module
 from citywatch.core.errors import Code, Unavailable
 from citywatch.service.ports import Append, Appended
@@ -48,6 +49,36 @@ async def test_a_synced_append_returns_only_after_an_fdatasync_of_what_it_wrote(
     assert await append == Appended(0)
     await asyncio.sleep(0)
     assert order == ["told after 1"]
+
+
+async def test_who_commits_a_few_turns_later_is_in_the_same_sync(
+    held: tuple[HeldDisk, SqliteStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk_module, "GATHER_S", 3600.0)
+    disk, store = held
+    first = asyncio.ensure_future(store.append(Append(entries=(entry(b"first"),), sync=True)))
+    for _ in range(4):
+        await asyncio.sleep(0)
+    second = asyncio.ensure_future(store.append(Append(entries=(entry(b"second"),), sync=True)))
+    await until(lambda: len(disk.calls) == 1)
+    assert b"second" in disk.calls[0]
+    disk.let_go()
+    assert (await first, await second) == (Appended(0), Appended(1))
+    assert len(disk.calls) == 1
+
+
+async def test_a_sync_is_put_off_for_so_long_and_no_longer(
+    held: tuple[HeldDisk, SqliteStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk_module, "GATHER_S", 0.0)
+    disk, store = held
+    appends = [asyncio.ensure_future(store.append(Append(entries=(entry(b"first"),), sync=True)))]
+    for _ in range(4):
+        await asyncio.sleep(0)
+    appends.append(asyncio.ensure_future(store.append(Append(entries=(entry(b"second"),), sync=True))))
+    disk.let_go(2)
+    assert await asyncio.gather(*appends) == [Appended(0), Appended(1)]
+    assert len(disk.calls) == 2
 
 
 async def test_a_commit_during_a_sync_waits_for_the_next_one(held: tuple[HeldDisk, SqliteStore]) -> None:

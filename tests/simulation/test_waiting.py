@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from citywatch.core.approvals.ticket import ticket_id_key
 from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.identity.registration import AgentRow, agent_key, format_row
 from citywatch.service.ports import Append, Key, Loaded
-from citywatch.service.waiting import Waiting
+from citywatch.service.waiting import OF_ONE, Waiting
+from citywatch.service.watch import NOTICE
 from tests.simulation.city import AGENT, code_of
 from tests.simulation.flow_city import ANN, MALLORY, FlowCity
 from tests.simulation.test_answers import read_letter
@@ -167,3 +169,107 @@ async def test_a_ticket_from_before_there_was_an_index_is_found_once_it_is_made(
     assert (await here.tickets.find(name)).id == name, "a person's question makes the index"
     assert (await waiting(here).present(here.credential(), name))[0] == "pending"
     assert await here.tickets.index() == 0
+
+
+# ---- kept waiting ------------------------------------------------------------------------------------------------
+
+
+class Bus:
+    """The store's own, and how often it was asked."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self.asked = 0
+
+    async def version(self, key: Key) -> int:
+        self.asked += 1
+        return await self._store.version(key)
+
+
+def keeping(here: FlowCity, bus: Bus | None = None, **others: Any) -> Waiting:
+    looked = here.store if bus is None else bus
+    return Waiting(store=here.store, clock=here.clock, leeway_ms=lambda: 0, bus=looked, **others)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(("yes", "state"), [(True, "approved"), (False, "denied")])
+async def test_an_agent_is_kept_waiting_until_somebody_has_answered(yes: bool, state: str) -> None:
+    here = await read_letter()
+    ticket, bus = await asked(here), Bus(here.store)
+    waits = keeping(here, bus)
+    waiter = asyncio.create_task(waits.answered(here.credential(), ticket, 1e6))
+    await until(lambda: bus.asked > 4)  # it was looked at and nothing was new
+    await here.tickets.answer(ticket, yes, "on call", "so", principal="alice")
+    async with asyncio.timeout(10):
+        assert (await waiter)[0] == state
+    await until(lambda: not waits.looks)
+
+
+async def test_a_wait_ends_with_its_time_and_says_that_the_ticket_waits() -> None:
+    here = await read_letter()
+    ticket, waits = await asked(here), keeping(here)
+    assert (await waits.answered(here.credential(), ticket, 0.01))[0] == "pending"
+    assert (await waits.answered(here.credential(), ticket, 0))[0] == "pending"
+    assert waits.held == 0
+
+
+async def test_an_agent_that_waits_without_end_takes_no_place_of_anothers() -> None:
+    """A hostile agent holds all places that it has: it is told at once, and the honest one still waits."""
+    here = await read_letter()
+    ticket, waits = await asked(here), keeping(here, most=OF_ONE + 1)
+    hoard = [asyncio.create_task(waits.answered(here.credential(), ticket, 1e6)) for _ in range(50)]
+    await until(lambda: sum(one.done() for one in hoard) == 50 - OF_ONE)
+    assert {one.result()[0] for one in hoard if one.done()} == {"pending"}
+    row = AgentRow(agent=AGENT.replace("clerk", "other"), keys=("another",), added_at=0)
+    await here.store.append(Append(puts=((agent_key("other"), format_row(row)),)))
+    other = here.credential(agent=row.agent, key="another")
+    call = here.call(name="pay", agent=row.agent, arguments={"to": MALLORY, "amount": 1})
+    theirs = str((await here.ask(call, other))["result"]["_meta"]["citywatch/ticket"])
+    honest = asyncio.create_task(waits.answered(other, theirs, 1e6))
+    await until(lambda: waits.held == OF_ONE + 1)
+    await here.tickets.answer(theirs, True, "on call", "so", principal="alice")
+    async with asyncio.timeout(10):
+        assert (await honest)[0] == "approved"
+    assert (await waits.answered(here.credential(), ticket, 1e6))[0] == "pending", "still not one of its own"
+    for one in hoard:
+        one.cancel()
+    await asyncio.gather(*hoard, return_exceptions=True)
+    assert waits.held == 0
+
+
+async def test_where_the_process_has_no_place_nobody_is_kept_waiting() -> None:
+    here = await read_letter()
+    ticket = await asked(here)
+    assert (await keeping(here, most=0).answered(here.credential(), ticket, 1e6))[0] == "pending"
+    assert (await waiting(here).answered(here.credential(), ticket, 1e6))[0] == "pending", "nobody looks"
+
+
+async def test_who_is_revoked_while_it_waits_is_told_so_and_not_what_became_of_the_ticket() -> None:
+    here = await read_letter()
+    ticket, bus = await asked(here), Bus(here.store)
+    waits = keeping(here, bus)
+    waiter = asyncio.create_task(waits.answered(here.credential(), ticket, 1e6))
+    await until(lambda: bus.asked > 4)  # it was looked at and nothing was new
+    row = AgentRow(agent=AGENT, keys=(here.credential().key,), added_at=0, revoked=True)
+    await here.store.append(Append(puts=((agent_key("clerk"), format_row(row)), (NOTICE, b"true"))))
+    async with asyncio.timeout(10):
+        with pytest.raises(Refused) as caught:
+            await waiter
+    assert caught.value.code is Code.AGENT_REVOKED
+
+
+async def test_a_gateway_that_stops_keeps_nobody_waiting() -> None:
+    here = await read_letter()
+    stops: list[bool] = []
+    ticket = await asked(here)
+    waits = keeping(here, ending=lambda: bool(stops))
+    waiter = asyncio.create_task(waits.answered(here.credential(), ticket, 1e6))
+    await until(lambda: waits.held == 1)
+    stops.append(True)
+    async with asyncio.timeout(10):
+        assert (await waiter)[0] == "pending"

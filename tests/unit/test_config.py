@@ -135,7 +135,7 @@ P256_KEY = (
 BANK = tool("effect: write") + "principals: {alice: {may: ['*']}}\n"
 ANNA = "anna: {roles: [approver], answers: ['*'], as: [alice]}"
 PEOPLE = f"{BANK}people:\n  {ANNA}\n  ben: {{roles: [approver], answers: [ledger/*]}}\n  cara: {{roles: [auditor]}}\n"
-OWN_KEY = "write the base64 of an Ed25519 public key's PEM on one line"
+OWN_KEY = "write the line that `citywatch tickets keygen` prints"
 PEER = f"{DOMAIN}agents: {{a: {{}}}}\npeers:\n  b:\n"
 NEAR = f"{DOMAIN}federation:\n  p.example:\n"
 SPEAKING = f'{DOMAIN}principals: {{anna: {{may: ["*"]}}}}\n' + NEAR.removeprefix(DOMAIN)
@@ -213,6 +213,18 @@ BAD: list[tuple[str, str, str, str]] = [
         "peers.b.envelope",
         "expected true or false",
         "write true or false",
+    ),
+    (
+        DOMAIN + "servers: {s: {url: 'http://127.0.0.1:9', envelope_for: §gate}}\n",
+        "servers.s.envelope_for",
+        "`gate` is not a SPIFFE ID",
+        "write spiffe://<trust-domain>/<path>",
+    ),
+    (
+        DOMAIN + "servers: {s: {command: [x], unsafe_same_user: true, §envelope_for: spiffe://a/gateway}}\n",
+        "servers.s.envelope_for",
+        "a program of this machine is behind no gateway",
+        "remove it",
     ),
     (
         DOMAIN + "servers: {s: {url: 'http://127.0.0.1:9', envelope: §1}}\n",
@@ -1686,6 +1698,24 @@ BAD: list[tuple[str, str, str, str]] = [
         "write true or false",
     ),
     (
+        f"{DOMAIN}approvals: {{§unsafe_hasty: true}}\n",
+        "approvals.unsafe_hasty",
+        "this file names no people",
+        "name them under `people`, or remove it",
+    ),
+    (
+        f"{PEOPLE}approvals: {{asks_per_agent: §0}}\n",
+        "approvals.asks_per_agent",
+        "`0` is out of range",
+        "write a number from 1 to 10000",
+    ),
+    (
+        f"{PEOPLE}approvals: {{asks_per_root: §0}}\n",
+        "approvals.asks_per_root",
+        "`0` is out of range",
+        "write a number from 1 to 10000",
+    ),
+    (
         f"{PEOPLE}approvals: {{one_denies: §1}}\n",
         "approvals.one_denies",
         "expected true or false",
@@ -2371,7 +2401,8 @@ def test_people_are_asked_as_the_file_says() -> None:
         "approvals:\n"
         "  quorum: [{acts: [ledger/transfer], need: 2, of: [dora, ben], blinded: false}]\n"
         "  not_own: true\n  expires: 2h\n  reason_required: false\n  one_denies: false\n"
-        "  uninspectable: refuse\n  unsafe_unsigned: true\n"
+        "  uninspectable: refuse\n  unsafe_unsigned: true\n  unsafe_hasty: true\n"
+        "  asks_per_agent: 3\n  asks_per_root: 9\n"
         "  passkeys: {rp_id: localhost, origins: ['http://localhost:8470', 'https://localhost:443']}\n"
     )
     settings = parse_settings(text, "/srv")
@@ -2393,8 +2424,11 @@ def test_people_are_asked_as_the_file_says() -> None:
         uninspectable=Uninspectable.REFUSE,
         passkeys=Passkeys(rp_id="localhost", origins=("http://localhost:8470", "https://localhost")),
         unsafe_unsigned=True,
+        unsafe_hasty=True,
+        asks_per_agent=3,
+        asks_per_root=9,
     )
-    assert settings.unsafe == ("approvals.unsafe_unsigned",)
+    assert settings.unsafe == ("approvals.unsafe_unsigned", "approvals.unsafe_hasty")
 
 
 def test_without_people_tickets_are_answered_as_before_there_were_any() -> None:

@@ -10,8 +10,18 @@ import pytest
 
 from citywatch.core.errors import Refused
 from citywatch.core.identity.bundle import ENVELOPE
-from citywatch.core.identity.envelope import Arrived, message_digest, read_envelope, verify_envelope
+from citywatch.core.identity.envelope import (
+    Answered,
+    Arrived,
+    ReplyTo,
+    message_digest,
+    read_envelope,
+    reply_digest,
+    verify_envelope,
+    verify_reply,
+)
 from citywatch.core.signature import P256Key, parse_jwk
+from citywatch.core.wire import enveloped
 from spec import envelope as law
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[2] / "spec/vectors/envelopes.json").read_text("utf-8"))
@@ -53,3 +63,38 @@ def test_every_step_is_failed_by_some_vector_and_some_are_good() -> None:
 def test_each_message_has_the_digest_that_its_vector_names(message: dict[str, Any]) -> None:
     said = [message[name] for name in ("method", "params", "skill", "type")]
     assert message_digest(*said) == message["digest"] == law.message_digest(*said)
+
+
+def reply_step(case: dict[str, Any]) -> int | None:
+    """The step that the envelope of a reply fails; None if it may be believed."""
+    told = case["answered"]
+    answered = Answered(
+        message=told["message"],
+        sender=told["sender"],
+        receivers=frozenset(told["receivers"]),
+        reply=ReplyTo(told["request"], told["number"]),
+    )
+    token = case["token"].encode()
+    try:
+        found = verify_reply(token, trusted(), answered, now=case["now"], leeway=VECTORS["leeway"])
+    except Refused as refusal:
+        return int(refusal.detail.removeprefix("step ").partition(":")[0])
+    assert found.envelope == read_envelope(token, reply=True)
+    return None
+
+
+@pytest.mark.parametrize("case", VECTORS["replies"], ids=lambda one: one["name"])
+def test_each_envelope_of_a_reply_has_the_verdict_that_its_vector_names(case: dict[str, Any]) -> None:
+    assert reply_step(case) == case["verdict"], case["why"]
+    found = law.judge_reply(case["token"], VECTORS["keys"], case["answered"], case["now"], VECTORS["leeway"])
+    assert found == case["verdict"]
+
+
+def test_every_step_of_a_reply_is_failed_by_some_vector_and_some_are_good() -> None:
+    assert {one["verdict"] for one in VECTORS["replies"]} == {None, 1, 2, 3, 4, 5, 6, 7, 8}
+
+
+@pytest.mark.parametrize("told", VECTORS["results"])
+def test_each_reply_has_the_digest_that_its_vector_names(told: dict[str, Any]) -> None:
+    bare, _ = enveloped.parted(told["result"], spoken=told["spoken"])
+    assert reply_digest(bare) == told["digest"] == law.reply_digest(told["result"], told["spoken"])

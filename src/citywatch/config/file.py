@@ -20,7 +20,7 @@ from citywatch.config.content import content
 from citywatch.config.document import Node, Scalar, Table, parse_document
 from citywatch.config.federation import authority, federation
 from citywatch.config.peers import peers
-from citywatch.config.people import UNSIGNED, approvals, people
+from citywatch.config.people import HASTY, UNSIGNED, approvals, people
 from citywatch.config.principals import principals
 from citywatch.config.reader import Notes, duration, each, flag, integer, named, shown, size, some, text, url, where
 from citywatch.config.readers import reader
@@ -127,6 +127,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
             *(f"peers.{one.name}.unsafe_plain_http" for one in spoken_to.values() if one.reach.unsafe_plain_http),
             *(("reader.unsafe_plain_http",) if asks is not None and asks.unsafe_plain_http else ()),
             *((UNSIGNED,) if answered.unsafe_unsigned else ()),
+            *((HASTY,) if answered.unsafe_hasty else ()),
         ),
         observe=observe,
         temporal_rules=section.maybe("temporal_rules", where),

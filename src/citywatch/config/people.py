@@ -50,6 +50,7 @@ from citywatch.core.names import parse_segment
 from citywatch.core.signature import Ed25519Key, format_spki, parse_spki
 
 UNSIGNED = "approvals.unsafe_unsigned"
+HASTY = "approvals.unsafe_hasty"
 _ROLES = tuple(role.value for role in Duty)
 _EXAMPLE = "[approver]"
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\Z")
@@ -102,8 +103,11 @@ def approvals(declared: Declared, known: Mapping[str, Person]) -> Reader[Approva
             ),
             passkeys=section.maybe("passkeys", _passkeys),
             unsafe_unsigned=section.get("unsafe_unsigned", flag, False),
+            unsafe_hasty=section.get("unsafe_hasty", flag, False),
+            asks_per_agent=section.get("asks_per_agent", integer(1, 10_000), plain.asks_per_agent),
+            asks_per_root=section.get("asks_per_root", integer(1, 10_000), plain.asks_per_root),
         )
-        for key in ("quorum", "passkeys", "unsafe_unsigned"):
+        for key in ("quorum", "passkeys", "unsafe_unsigned", "unsafe_hasty"):
             if section.has(key) and not known:
                 section.wrong(key, "this file names no people", "name them under `people`, or remove it")
         return found
@@ -146,7 +150,7 @@ def _key(notes: Notes, node: Node, path: str) -> str | None:
     word = text(notes, node, path)
     if word is None:
         return None
-    advice = "write the base64 of an Ed25519 public key's PEM on one line"
+    advice = "write the line that `citywatch tickets keygen` prints"
     try:
         key = parse_spki(b64decode(word, validate=True))
     except (Base64Error, ValueError, Malformed):

@@ -14,6 +14,7 @@ from urllib.parse import urlunsplit
 from citywatch.config.addresses import loopback
 from citywatch.config.audiences import readers
 from citywatch.config.document import Node, Scalar, Table, Unread
+from citywatch.config.issuing import Exchanged
 from citywatch.config.reader import (
     SECRET_NAME,
     Notes,
@@ -29,7 +30,7 @@ from citywatch.config.reader import (
     variable,
     where,
 )
-from citywatch.config.settings import Exchanged, FromEnvironment, FromFile, Http, Program, Server
+from citywatch.config.settings import FromEnvironment, FromFile, Http, Program, Server
 from citywatch.config.table import Section, table
 from citywatch.config.tokens import exchanged
 from citywatch.core.call import Effect
@@ -63,10 +64,13 @@ def server(notes: Notes, node: Node, path: str, name: str) -> Server | None:
         section.need("url", text, "http://127.0.0.1:9001/mcp` or `command: [program, argument]")
     elif isinstance(node, Scalar) and node.kind == "null":
         pass  # `Section` has said that a mapping is expected
-    envelope = section.get("envelope", flag, False)
+    behind = section.get("envelope_for", named(lambda word: str(parse_spiffe_id(word))), "")
+    envelope = section.get("envelope", flag, bool(behind))
+    if behind and section.has("command"):
+        section.wrong("envelope_for", "a program of this machine is behind no gateway", "remove it")
     if reach is None:
         return None
-    return Server(name=name, reach=reach, timeout_ms=timeout, tools=tools, envelope=envelope)
+    return Server(name=name, reach=reach, timeout_ms=timeout, tools=tools, envelope=envelope, envelope_for=behind)
 
 
 def _only(section: Section, kind: str, *foreign: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from citywatch.config.issuing import Exchanged, KnownIssuer
 from citywatch.config.neighbours import Neighbour
 from citywatch.core.approvals.people import Approvals, Person
 from citywatch.core.canonical import canonical, digest
@@ -93,36 +94,6 @@ class FromFile(msgspec.Struct, frozen=True, tag="file"):
     path: str
 
 
-class Lending(msgspec.Struct, frozen=True, kw_only=True):
-    """A server's own authorization server: its `iss`, where it gives tokens, our name there, and what we send it.
-
-    `ca` is a PEM file that alone is trusted for its address.
-    """
-
-    issuer: str
-    token_endpoint: str
-    client_id: str
-    grant: str
-    ca: str | None = None
-
-
-class Exchanged(msgspec.Struct, frozen=True, kw_only=True, tag="exchange"):
-    """An access token that the gateway writes for each message. `resource` is its audience (RFC 8707), `scopes` are
-    those that every token has. `at`: it is one of the server's own authorization server, which the gateway asks."""
-
-    resource: str
-    scopes: tuple[str, ...] = ()
-    at: Lending | None = None
-
-
-class KnownIssuer(msgspec.Struct, frozen=True, kw_only=True):
-    """A foreign issuer whose word of whoever calls is recorded: its `iss`, our name at it, the file with its keys."""
-
-    issuer: str
-    audience: str
-    keys: str
-
-
 class Http(msgspec.Struct, frozen=True, kw_only=True, tag="http"):
     """A server reached over HTTP. `ca` is a PEM file that alone is trusted for it; None means the system's."""
 
@@ -144,13 +115,16 @@ class Program(msgspec.Struct, frozen=True, kw_only=True, tag="program"):
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """One configured server and the manifests of its tools; a tool that is not in `tools` is read against it."""
+    """One configured server and the manifests of its tools; a tool that is not in `tools` is read against it.
+
+    `envelope`: calls go to it in one; `envelope_for` is the gateway of another trust domain that it is behind."""
 
     name: str
     reach: Http | Program
     timeout_ms: int
     tools: Mapping[str, ToolManifest]
     envelope: bool = False
+    envelope_for: str = ""
 
 
 class PeerAgent(msgspec.Struct, frozen=True, kw_only=True):

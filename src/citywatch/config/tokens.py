@@ -14,8 +14,9 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from citywatch.config.agents import audience
 from citywatch.config.document import Node
+from citywatch.config.issuing import Exchanged, KnownIssuer, Lending
 from citywatch.config.reader import Notes, Reader, each, named, one_of, shown, some, text, url, where
-from citywatch.config.settings import Exchanged, Http, KnownIssuer, Lending
+from citywatch.config.settings import Http
 from citywatch.config.table import Section, table
 from citywatch.core.manifest import EVERYBODY, ResourceServer
 from citywatch.core.names import parse_segment

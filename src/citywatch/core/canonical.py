@@ -66,9 +66,7 @@ def _is_plain(value: object, depth: int) -> bool:
         return False
     if kind is dict:
         for key, item in value.items():  # type: ignore[attr-defined]
-            if type(key) is not str or not key.isascii():
-                return False
-            if type(item) is not str and not _is_plain(item, depth - 1):
+            if type(key) is not str or not key.isascii() or (type(item) is not str and not _is_plain(item, depth - 1)):
                 return False
         return not (len(value) == 1 and _LOOK_ALIKE.match(next(iter(value))))  # type: ignore[arg-type, call-overload]
     if kind is list or kind is tuple:

@@ -151,7 +151,7 @@ ADVICE: dict[Code, str] = {
     Code.TASK_UNSUPPORTED: "make the call without `task` and wait for its reply; this gateway carries no tasks",
     Code.PUSH_UNSUPPORTED: "wait for the reply, read the stream or use `GetTask`; this peer pushes nothing to it",
     Code.PEER_TASK_UNKNOWN: "name a task or a conversation that this peer gave you; one of your own it numbers itself",
-    Code.ENVELOPE_REFUSED: "send the envelope that your gateway signed for this very message, once, within its minute",
+    Code.ENVELOPE_REFUSED: "the gateway that sent it has to sign one for this very message, once, within its minute",
     Code.PUSH_ADDRESS_UNKNOWN: "name the address that the operator's file gives this agent for pushes (`push`)",
     Code.PUSH_UNKNOWN: "push once what a task of this configuration did, with the credential that came with it",
     Code.PEER_STOPPED: "go on without this peer: its agent is not registered, or was revoked, stopped or put aside",

@@ -92,6 +92,8 @@ class Settled(Event, frozen=True, kw_only=True, tag="settled"):
     handles: int = 0  # how many values the agent was given as handles
     shelf: str = ""  # what those handles have in common
     redacted: tuple[str, ...] = ()  # what was taken out, and how often; `body` is the reply as it came
+    # the gateway of another domain that signed whose words these are; `nobody`: it had to, and did not
+    said_by: str = ""
 
 
 class Lost(Event, frozen=True, kw_only=True, tag="lost"):
@@ -444,6 +446,32 @@ class TicketSuperseded(Event, frozen=True, kw_only=True, tag="ticket_superseded"
     why: str
 
 
+class PasskeyInvited(Event, frozen=True, kw_only=True, tag="passkey_invited"):
+    """Whoever holds a code, which is kept nowhere, can enrol one passkey for this person, once, until `until`."""
+
+    person: str
+    until: int
+    by: str
+
+
+class PasskeyEnrolled(Event, frozen=True, kw_only=True, tag="passkey_enrolled"):
+    """From now on this person's answers may be signed with this credential, under this key (SPKI in base64)."""
+
+    person: str
+    credential: str
+    key: str
+    by: str
+
+
+class PasskeyRevoked(Event, frozen=True, kw_only=True, tag="passkey_revoked"):
+    """A passkey signs nothing any more, from the next answer on."""
+
+    person: str
+    credential: str
+    by: str
+    reason: str
+
+
 class ConsoleEntered(Event, frozen=True, kw_only=True, tag="console_entered"):
     """Somebody signed in at the console: `how` is link or oidc, `roles` are what they may do there."""
 
@@ -664,6 +692,9 @@ AnyEvent = (
     | TicketUsed
     | TicketExpired
     | TicketSuperseded
+    | PasskeyInvited
+    | PasskeyEnrolled
+    | PasskeyRevoked
     | ConsoleEntered
     | TicketSealed
     | TicketUnsealed

@@ -58,9 +58,10 @@ class Label(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         # INVARIANT: past the bound a label is summarised against the flow. To cut the set off instead would forget the
         # origin, or keep the reader, that an attacker put beyond the edge.
-        if self.origins is not None and len(self.origins) > MAX_ORIGINS:
+        origins, readers = self.origins, self.readers
+        if origins is not None and len(origins) > MAX_ORIGINS:
             force_setattr(self, "origins", None)
-        if self.readers is not None and len(self.readers) > MAX_READERS:
+        if readers is not None and len(readers) > MAX_READERS:
             force_setattr(self, "readers", frozenset())
 
 

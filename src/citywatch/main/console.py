@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from citywatch.core.errors import CitywatchError, Malformed
 from citywatch.main.place import Place, read_place
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from citywatch.adapters.console.desk import Place as Shown
     from citywatch.adapters.console.provider import SignIn
     from citywatch.config import FromEnvironment, FromFile, Settings
+    from citywatch.core.approvals.people import Approvals
+    from citywatch.core.approvals.vigilance import Vigilance
     from citywatch.core.enforce.rules import Rules
     from citywatch.core.enforce.spread import Roots, Touch
     from citywatch.main.assembly import City
@@ -77,7 +80,7 @@ async def _serve(place: Place, person: str | None, with_link: bool) -> None:
     listener = bind(declared.host, declared.port)
     async with open_city(place) as city:
         origin = _origin(city, listener.getsockname()[1])
-        desk = _desk(city, origin)
+        desk = await _desk(city, origin)
         app = Console(desk, lambda line: click.echo(line, err=True), _sign_in(city, origin))
         first = await _hand_out(city, desk.entering, origin, person) if with_link else ""
 
@@ -173,25 +176,36 @@ def _entering(city: City) -> Entering:
     return Entering(store=city.store, clock=city.clock, replica=city.replica.name)
 
 
-def _desk(city: City, origin: str) -> Desk:
+async def _desk(city: City, origin: str) -> Desk:
     from citywatch.adapters.console.desk import Desk
+    from citywatch.core.approvals.vigilance import Bar, Vigilance
     from citywatch.core.log.checkpoint import parse_note_key
+    from citywatch.main.desks import tickets_of
     from citywatch.main.replay import rebuild
     from citywatch.service.decisions import Decisions
+    from citywatch.service.documents import Documents
     from citywatch.service.following import Following
     from citywatch.service.halts import Halts
+    from citywatch.service.hours import Hours
     from citywatch.service.lineage import Lineage
+    from citywatch.service.passkeys import Passkeys
+    from citywatch.service.voting import Voting
 
     settings = city.settings
     decisions, panorama, lineage = Decisions(), _panorama(settings), Lineage()
     rules = _Rules(city)
+    hours, vigilance = Hours(), Vigilance(Bar())
+    folds = (decisions.fold, panorama.fold, lineage.fold, hours.fold, _watching(vigilance))
+    approvals = _approvals(settings, origin)
+    tickets = tickets_of(city)
+    documents = Documents(city.store, await rules.held(), rebuild)
     halts = Halts(store=city.store, clock=city.clock, replica=city.replica.name)
     return Desk(
         domain=settings.trust_domain,
         origin=origin,
         store=city.store,
         clock=city.clock,
-        following=Following(city.store, (decisions.fold, panorama.fold, lineage.fold)),
+        following=Following(city.store, folds),
         decisions=decisions,
         panorama=panorama,
         lineage=lineage,
@@ -208,9 +222,51 @@ def _desk(city: City, origin: str) -> Desk:
         actions=_Actions(city, rules),
         policy_files=lambda: _policy_files(settings),
         policy_tests=lambda: _policy_tests(city, rules),
-        person_of=lambda login: next((one for one in settings.people.values() if one.oidc == login), None),
+        people=settings.people,
+        approvals=approvals,
+        tickets=tickets,
+        documents=documents,
+        voting=Voting(tickets, documents, people=settings.people, approvals=approvals, domain=settings.trust_domain),
+        passkeys=Passkeys(
+            store=city.store,
+            clock=city.clock,
+            chance=city.chance,
+            replica=city.replica.name,
+            people=settings.people,
+            rp=approvals.passkeys,
+        ),
+        vigilance=vigilance,
+        hours=hours,
         unsafe=settings.unsafe,
     )
+
+
+def _approvals(settings: Settings, origin: str) -> Approvals:
+    """The file's, with passkeys for this very console where it names none and browsers give them here."""
+    from citywatch.core.approvals.people import Passkeys
+
+    if settings.approvals.passkeys is not None or not settings.people:
+        return settings.approvals
+    host = origin.partition("://")[2].partition(":")[0]
+    return msgspec.structs.replace(settings.approvals, passkeys=Passkeys(rp_id=host, origins=(origin,)))
+
+
+def _watching(vigilance: Vigilance) -> Callable[[int, bytes], None]:
+    """Tell what is known of approvers each entry that this version can read."""
+    from citywatch.core.events import Event
+    from citywatch.core.log.entry import decode_event
+
+    def fold(_: int, leaf: bytes) -> None:
+        if b'"ticket' not in leaf and b'"approval' not in leaf:
+            return
+        try:
+            event = decode_event(leaf)
+        except Malformed:
+            return
+        if isinstance(event, Event):
+            vigilance.note(event)
+
+    return fold
 
 
 def _panorama(settings: Settings) -> Panorama:
@@ -252,6 +308,11 @@ class _Rules:
             self._rules = await load_rules(self._city.settings, self._city.store, self._city.roots())
             self._read = time.monotonic()
         return self._rules
+
+    async def held(self) -> Callable[[], Rules]:
+        """The rules as they were last read, for whoever cannot wait."""
+        first = await self.now()
+        return lambda: self._rules or first
 
 
 class _Actions:

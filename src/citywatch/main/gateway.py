@@ -29,7 +29,8 @@ from citywatch.core.policy.check import check_policies
 from citywatch.core.wire.jsonrpc import Limits
 from citywatch.main.access import access_routes, access_tokens, borrowed, handed_over, keep_issuers, resources
 from citywatch.main.assembly import LEEWAY_MS, City, assumptions, load_rules, operator
-from citywatch.main.envelopes import arrivals, envelope_routes, envelopes
+from citywatch.main.desks import floodwatch_of, watch_floods
+from citywatch.main.envelopes import arrivals, envelope_routes, envelopes, reply_arrivals, reply_envelopes
 from citywatch.main.joining import invitations
 from citywatch.main.peers import (
     card_upstreams,
@@ -43,6 +44,7 @@ from citywatch.main.peers import (
 from citywatch.main.routes import bundle_pages, card_routes, join_routes, own_names, proven_routes, routes, token_route
 from citywatch.main.trust import REFRESH_S, Trust
 from citywatch.main.upstreams import build_upstreams, guarded
+from citywatch.main.waits import waiting
 from citywatch.service.access import AccessTokens
 from citywatch.service.alarm import Alarm, WatchedStore, keep_looking
 from citywatch.service.cards import Cards
@@ -59,7 +61,6 @@ from citywatch.service.publisher import Publisher
 from citywatch.service.push_rows import drop_pushes
 from citywatch.service.recovery import close_lost_calls, drop_expired, note_boot, note_start, note_stop
 from citywatch.service.tickets import PAGE, Tickets
-from citywatch.service.waiting import Waiting
 from citywatch.service.watch import Watch
 
 PUBLISH_S = 1.0
@@ -124,7 +125,14 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     alarms = (store.look, _look_at(publisher, say), trust.look_around(say), look_at_cards(looking, say))
     looks = keep_looking(alarms, LOOK_S)
     ticking = Tickets(store=store, clock=city.clock, replica=city.replica.name)
-    forgets = (_forget(enforcer), _forget_nonces(city), looking.run(), _expire(ticking), *renews)
+    forgets = (
+        _forget(enforcer),
+        _forget_nonces(city),
+        looking.run(),
+        _expire(ticking),
+        watch_floods(floodwatch_of(city), EXPIRE_S),
+        *renews,
+    )
     follows = keep_issuers(city.settings, enforcer, REFRESH_S)
     chores = (*trust.chores(say), watch.run(), publisher.run(PUBLISH_S), _fold(enforcer), follows, *forgets, looks)
     tasks = [asyncio.create_task(chore) for chore in chores]
@@ -218,6 +226,7 @@ def _enforcer(city: City, rules: Rules, store: Store) -> Enforcer:
         replica=city.replica.name,
         refresh=refresh,
         model=content_model(),
+        federated=bool(city.settings.federation),
     )
     return enforcer
 
@@ -234,8 +243,11 @@ def _exchange(
     replies = Limits(size=limits.reply_bytes, depth=limits.depth, nodes=limits.nodes)
     written = envelopes(city.settings, city.keys, city.clock)
     taken = arrivals(enforcer, trust.domains, LEEWAY_MS)
+    signed = reply_envelopes(city.settings, city.keys, enforcer)
+    answered = reply_arrivals(city.settings, enforcer, trust.domains, city.audience, LEEWAY_MS)
+    sessions = limits.sessions_per_agent
     lent = borrowed(city.settings, tokens, city.clock, city.chance, enforcer.stands)
-    return Exchange(enforcer, upstreams, replies, limits.sessions_per_agent, tokens, told, written, taken, lent)
+    return Exchange(enforcer, upstreams, replies, sessions, tokens, told, written, taken, signed, answered, lent)
 
 
 def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, watch: Watch, served: Cards) -> Gateway:
@@ -248,9 +260,8 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, w
         replica=city.replica.name,
         rules=lambda: enforcer.rules,
     )
-    waiting = Waiting(store=enforcer.store, clock=city.clock, leeway_ms=lambda: enforcer.rules.leeway_ms)
     handed = handed_over(city.settings, exchange, lambda: city.row().bundle(), city.audience)
-    return Gateway(
+    gateway = Gateway(
         exchange=exchange,
         door=door,
         limits=Limits(size=limits.request_bytes, depth=limits.depth, nodes=limits.nodes),
@@ -266,12 +277,13 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, w
         cards=served.card,
         pushed=push_taker(exchange),
         proven={
-            **proven_routes(plans, waiting),
+            **proven_routes(plans, waiting(city, enforcer, lambda: gateway.draining)),
             **token_route(handed),
         },
         closed=lambda: _refused(publisher) or watch.stale(),
         hosts=own_names(settings),
     )
+    return gateway
 
 
 def _refused(publisher: Publisher) -> Unavailable | None:

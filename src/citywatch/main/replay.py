@@ -70,6 +70,8 @@ def rebuild(decided: Decided, body: bytes) -> Call:
         arguments = inner if decided.method == "tools/call" and isinstance(inner, dict) else params
         chain = mcp.shown_chain(message)
         rpc_id = message.id if isinstance(message, Request) else None
+        shown = mcp.shown_envelope(message) if decided.direction == Direction.TO_SERVER.value else None
+        brought = None if shown is None else read_envelope(shown.encode("utf-8")).label
     return Call(
         id=decided.call,
         direction=Direction(decided.direction),

@@ -31,6 +31,7 @@ BUNDLE_ENDPOINT = "/.well-known/spiffe-bundle"
 """Where other trust domains find our bundle. SPEC: SPIFFE Federation §5.2: without any authentication."""
 SVID_BUNDLE_ENDPOINT = f"{BUNDLE_ENDPOINT}/svid"
 """The same for SPIRE, which refuses a bundle with uses that it does not know."""
+TICKET_FORM = 'expected {"ticket": "<id>"}, and "wait_ms" to be told as soon as it was answered'
 TICKET_LIMITS = Limits(size=1_024, depth=2, nodes=8)
 PLAN_LIMITS = Limits(size=128 * 1024, depth=32, nodes=20_000)
 
@@ -114,10 +115,13 @@ def proven_routes(plans: Plans, waiting: Waiting) -> Mapping[tuple[str, str], Pr
 
     async def ticket(credential: Credential, body: bytes) -> tuple[int, str, bytes]:
         value, _ = parse_json(body, TICKET_LIMITS)
-        if type(value) is not dict or set(value) != {"ticket"} or type(value["ticket"]) is not str:
-            raise Malformed('expected {"ticket": "<id>"}')
-        state, expires = await waiting.present(credential, value["ticket"])
-        return 200, JSON, msgspec.json.encode({"ticket": value["ticket"], "state": state, "expires": expires})
+        if type(value) is not dict or not {"ticket"} <= set(value) <= {"ticket", "wait_ms"}:
+            raise Malformed(TICKET_FORM)
+        name, wait_ms = value["ticket"], value.get("wait_ms", 0)
+        if type(name) is not str or type(wait_ms) is not int or wait_ms < 0:
+            raise Malformed(TICKET_FORM)
+        state, expires = await waiting.answered(credential, name, wait_ms / 1000)
+        return 200, JSON, msgspec.json.encode({"ticket": name, "state": state, "expires": expires})
 
     return {
         ("POST", "/citywatch/plan"): write,

@@ -1,31 +1,20 @@
-"""`citywatch task` and `citywatch tickets`: what people ask of agents, and what agents must ask of people."""
+"""`citywatch task`: what people ask of agents."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from citywatch.core.errors import Malformed
 from citywatch.core.names import parse_domain
-from citywatch.core.plan.duration import parse_duration
 from citywatch.main.place import read_place
-
-if TYPE_CHECKING:
-    from citywatch.core.approvals.ticket import Ticket
-
-
-MAX_HOLD_MS = 24 * 3_600_000
 
 
 def register(cli: click.Group) -> None:
     cli.add_command(task)
-    cli.add_command(tickets)
 
 
 @click.group()
@@ -154,134 +143,3 @@ def end(file: Path, task_id: str, reason: str) -> None:
             click.echo(f"task {task_id} of {(await tasks.end(task_id, operator(), reason)).rpartition('/')[2]} is over")
 
     asyncio.run(run())
-
-
-@click.group()
-def tickets() -> None:
-    """See which calls wait for a person, and answer them."""
-
-
-@tickets.command("list")
-@click.pass_obj
-def list_tickets(file: Path) -> None:
-    """Show the calls that wait for an answer, the oldest first."""
-    from citywatch.main.assembly import open_city
-    from citywatch.service.tickets import Tickets
-
-    place = read_place(file)
-
-    async def run() -> None:
-        async with open_city(place) as city:
-            waiting = await Tickets(store=city.store, clock=city.clock, replica=city.replica.name).pending()
-        for one in waiting:
-            click.echo(f"{one.id}  {_agent(one)} → {_tool(one)}  asked {_when(one.asked)}{_of(one)}")
-        if not waiting:
-            click.echo("nothing waits for an answer")
-
-    asyncio.run(run())
-
-
-@tickets.command()
-@click.argument("ticket")
-@click.pass_obj
-def show(file: Path, ticket: str) -> None:
-    """Show one call as it would be sent, and which of its arguments nobody entitled supplied."""
-    from citywatch.main.assembly import open_city
-    from citywatch.main.replay import find_decided, rebuild
-    from citywatch.service.tickets import Tickets
-
-    place = read_place(file)
-
-    async def run() -> None:
-        async with open_city(place) as city:
-            found = await Tickets(store=city.store, clock=city.clock, replica=city.replica.name).find(ticket)
-            index, decided = await find_decided(city, found.call)
-            payload = await city.store.payload(index)
-        click.echo(f"{found.id}  {found.state}  asked {_when(found.asked)}, expires {_when(found.expires)}")
-        if found.of is not None:
-            click.echo(f"to be approved by {' or '.join(found.of) or 'nobody: no principal may steer this act'}")
-        click.echo(f"{_agent(found)} wants {_tool(found)} with")
-        if payload is None:
-            click.echo("  (the payload was erased: this cannot be inspected, and should not be approved)")
-        else:
-            for name, value in rebuild(decided, payload.body).arguments.items():
-                click.echo(f"  {json.dumps(name)}: {json.dumps(value)}")
-        for line in found.why.split("; "):
-            click.echo(f"  ! {json.dumps(line)[1:-1]}")
-        for line in advice_lines(found):
-            click.echo(line)
-
-    asyncio.run(run())
-
-
-@tickets.command()
-@click.argument("ticket")
-@click.option("--reason", required=True, help="Why; it stands in the log.")
-@click.option("--as", "principal", default="", help="In whose name: a name under `principals:`.")
-@click.option("--for", "hold", default="", metavar="TIME", help="For how long also calls that differ in words alone.")
-@click.pass_obj
-def approve(file: Path, ticket: str, reason: str, principal: str, hold: str) -> None:
-    """Let exactly this call through, once; the agent sends it again.
-
-    An irreversible act towards somebody whom nobody named is approved by a principal whose task it is, with `--as`.
-    With `--for 2h` the answer holds for two hours, for each call with the same arguments but for words that are carried
-    along, and with no link or account in them that was not shown.
-    """
-    try:
-        hold_ms = parse_duration(hold) if hold else 0
-    except Malformed as fault:
-        raise click.UsageError(f"--for: {fault}") from None
-    if hold_ms > MAX_HOLD_MS:
-        raise click.UsageError("--for: at most 1d")
-    _answer(file, ticket, True, reason, principal, hold_ms)
-
-
-@tickets.command()
-@click.argument("ticket")
-@click.option("--reason", required=True, help="Why; it stands in the log.")
-@click.pass_obj
-def deny(file: Path, ticket: str, reason: str) -> None:
-    """Refuse this call, and this act on the same values however they are written, until its ticket expires."""
-    _answer(file, ticket, False, reason)
-
-
-def _answer(file: Path, ticket: str, yes: bool, reason: str, principal: str = "", hold_ms: int = 0) -> None:
-    from citywatch.main.assembly import open_city, operator
-    from citywatch.service.tickets import Tickets
-
-    place = read_place(file)
-    if principal and principal not in place.settings.principals:
-        raise click.UsageError(f"--as: there is no principal `{principal}` in {file}")
-    if yes and place.settings.people and not place.settings.approvals.unsafe_unsigned:
-        raise Malformed("where the file names people a yes is signed, and this one would not be")
-
-    async def run() -> None:
-        async with open_city(place) as city:
-            answered = await Tickets(store=city.store, clock=city.clock, replica=city.replica.name).answer(
-                ticket, yes, operator(), reason, principal=principal, hold_ms=hold_ms
-            )
-        click.echo(f"{answered.id} {answered.state}")
-
-    asyncio.run(run())
-
-
-def advice_lines(ticket: Ticket) -> list[str]:
-    """What a scan saw, as lines; quoted and escaped, for paths have names of members that a third party can choose."""
-    return [f"  ? {json.dumps(line)}" for line in ticket.advice]
-
-
-def _agent(ticket: Ticket) -> str:
-    return ticket.agent.rpartition("/")[2]
-
-
-def _of(ticket: Ticket) -> str:
-    return "" if ticket.of is None else f", for {' or '.join(ticket.of) or 'nobody'} to approve"
-
-
-def _tool(ticket: Ticket) -> str:
-    """A server chose this name: shown as JSON, in ASCII."""
-    return json.dumps(f"{ticket.server}/{ticket.tool}")[1:-1]
-
-
-def _when(at: int) -> str:
-    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M")

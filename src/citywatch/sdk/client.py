@@ -127,10 +127,10 @@ class Client:
         sent = dict(arguments or {})
         return await let_through(lambda: self._call(name, sent), self.ticket, wait=wait, patience_s=patience_s)
 
-    async def ticket(self, ticket: str) -> tuple[str, int]:
+    async def ticket(self, ticket: str, wait_s: float = 0.0) -> tuple[str, int]:
         """What became of a ticket (pending, approved, denied, used, expired) and when it expires, in milliseconds since
-        the epoch. Asking spends nothing."""
-        return await ticket_state(self._http, self._parts, ticket)
+        the epoch: at once, or as soon as it was answered, `wait_s` from now at the latest. Asking spends nothing."""
+        return await ticket_state(self._http, self._parts, ticket, wait_s)
 
     async def write_plan(self, plan: Mapping[str, Any]) -> Mapping[str, Any]:
         """Hold the agent to a plan of its own, before it reads anything (docs/reference/plans.md); says which holds."""

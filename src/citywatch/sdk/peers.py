@@ -147,9 +147,9 @@ class Peers:
         """Ask the peer to stop a task of this agent; says where it stands then."""
         return read_answer(await self._ask(peer, "CancelTask", self._about(peer_task)))
 
-    async def ticket(self, ticket: str) -> tuple[str, int]:
+    async def ticket(self, ticket: str, wait_s: float = 0.0) -> tuple[str, int]:
         """As `Client.ticket`."""
-        return await ticket_state(self._http, self._parts, ticket)
+        return await ticket_state(self._http, self._parts, ticket, wait_s)
 
     def _place(self, peer: str) -> str:
         return f"{self._parts.scheme}://{self._parts.netloc}/a2a/{parse_segment(peer, 'name of a peer')}"

@@ -66,9 +66,9 @@ class SyncClient:
         reply: Reply = self._portal.call(called)
         return reply
 
-    def ticket(self, ticket: str) -> tuple[str, int]:
+    def ticket(self, ticket: str, wait_s: float = 0.0) -> tuple[str, int]:
         """As `Client.ticket`."""
-        found: tuple[str, int] = self._portal.call(self._client.ticket, ticket)
+        found: tuple[str, int] = self._portal.call(self._client.ticket, ticket, wait_s)
         return found
 
     def write_plan(self, plan: Mapping[str, Any]) -> Mapping[str, Any]:

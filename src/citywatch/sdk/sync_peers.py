@@ -112,7 +112,7 @@ class SyncPeers:
         answer: Answer = self._portal.call(self._peers.cancel_task, peer, peer_task)
         return answer
 
-    def ticket(self, ticket: str) -> tuple[str, int]:
+    def ticket(self, ticket: str, wait_s: float = 0.0) -> tuple[str, int]:
         """As `Peers.ticket`."""
-        found: tuple[str, int] = self._portal.call(self._peers.ticket, ticket)
+        found: tuple[str, int] = self._portal.call(self._peers.ticket, ticket, wait_s)
         return found

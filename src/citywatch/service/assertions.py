@@ -6,6 +6,8 @@ call, no entry, no payload, and in nothing that is sent on.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from citywatch.core.call import Asserted
 from citywatch.core.identity.credential import Credential
 from citywatch.core.identity.foreign import verify_assertion
@@ -13,10 +15,15 @@ from citywatch.core.wire import mcp
 from citywatch.core.wire.jsonrpc import Message
 from citywatch.service.enforcer import Enforcer
 
+Take = Callable[[Message], tuple[Message, str | None]]
+"""Where a protocol carries one: MCP in `_meta`, A2A in `metadata`."""
 
-def taken(enforcer: Enforcer, message: Message, credential: Credential) -> tuple[Message, Asserted | None]:
+
+def taken(
+    enforcer: Enforcer, message: Message, credential: Credential, take: Take = mcp.take_assertion
+) -> tuple[Message, Asserted | None]:
     """The message without its assertion, and what that says; `Refused` for one that does not hold."""
-    bare, token = mcp.take_assertion(message)
+    bare, token = take(message)
     if token is None:
         return message, None
     rules = enforcer.rules

@@ -117,6 +117,11 @@ class Contexts:
                 self._holdings.popitem(last=False)
         return cached[1]
 
+    async def history(self, context: Key, loaded: Loaded) -> History:
+        """What a context holds, from its row."""
+        own = context_of(context, loaded)
+        return await self._history(home_of(context, own), own.items)
+
     async def _history(self, context: Key, items: int) -> History:
         history = self._histories.get(context)
         if history is None or len(history.items) > items:
@@ -171,8 +176,9 @@ def entered(context: Key, entering: Entering, item: Item, loaded: Loaded) -> Put
 
 
 def shaped_by(entering: Entering, loaded: Loaded) -> Label:
-    """What earlier writes can have brought to a message."""
-    return join_all(label_of(loaded, key) for key in entering.written)
+    """What earlier writes can have brought to a message, or those whose words another domain's server returns."""
+    shaped = join_all(label_of(loaded, key) for key in entering.written)
+    return shaped if entering.beside is None else join(shaped, entering.beside)
 
 
 def shelve(
@@ -211,6 +217,8 @@ def add_items(key: Key, context: Context, items: Iterable[Item]) -> Puts:
 def risen(keys: Sequence[Key], label: Label, loaded: Loaded) -> Puts:
     """The contexts that do not have all of a label yet, with it. What brought it is kept elsewhere: it is found in
     none of these, which only taints."""
+    if not keys:
+        return ()
     found = ((key, context_of(key, loaded)) for key in keys)
     return tuple(
         (key, msgspec.json.encode(msgspec.structs.replace(one, label=join(one.label, label))))
@@ -224,6 +232,8 @@ def taint_written(call: Call, need: FlowNeed, flow: Flow, loaded: Loaded, behind
 
     INVARIANT: what came out of handles (`behind`) too, though the agent never saw it.
     """
+    if not need.written:
+        return ()
     carried = onward(join_all((carried_by(call, flow), *behind)))
     before = {key: label_of(loaded, key) for key in need.written}
     after = {key: onward(join(label, carried)) for key, label in before.items()}
@@ -314,6 +324,8 @@ def hold(agent: str, holding: Holding, progress: Progress | None) -> Puts:
 
 def parties_of(keys: tuple[Key, ...], loaded: Loaded) -> dict[str, Party]:
     """Those of these parties that are known, under their forms."""
+    if not keys:
+        return {}
     rows = {key[1]: loaded.rows[key].value for key in keys if key in loaded.rows}
     return {form: msgspec.json.decode(value, type=Party) for form, value in rows.items()}
 

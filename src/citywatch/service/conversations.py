@@ -7,9 +7,11 @@ that ends before its task does is closed as failed, one that its caller leaves a
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import suppress
 
+from citywatch.core.enforce.abroad import Told
 from citywatch.core.enforce.needs import agent_name
 from citywatch.core.enforce.settle import Withheld
 from citywatch.core.enforce.streamed import Piece, Streamed
@@ -29,10 +31,15 @@ LEFT = "the caller went away before the peer was done"
 
 class _Course:
     """How far a stream has come: how many messages were settled, whether it may end there, whether it did, and what has
-    to be written down of it if nothing more comes (None: its last message was settled)."""
+    to be written down of it if nothing more comes (None: its last message was settled).
 
-    def __init__(self) -> None:
-        self.index = 0
+    `asked` names the request, `came` counts what has come, and `told` is what another domain's gateway says of each
+    message that has come and is not settled yet."""
+
+    def __init__(self, asked: str | None = None) -> None:
+        self.index = self.came = 0
+        self.asked = asked
+        self.told: deque[Told | None] = deque()
         self.rests = self.done = False
         self.over: tuple[Code, str] | None = (Code.ABANDONED, LEFT)
 
@@ -46,23 +53,28 @@ class Conversations:
         self._replies = replies
         self._limits = limits
 
-    def begin(self, judged: Judged, answer: Answer, first: First | None = None) -> Outcome:
-        """The stream, and what must be done if nobody ever begins to read it; `first` is told its first message."""
+    def begin(self, judged: Judged, answer: Answer, first: First | None = None, asked: str | None = None) -> Outcome:
+        """The stream, and what must be done if nobody ever begins to read it; `first` is told its first message.
+
+        `asked` names the request, where another domain's gateway may sign for each message.
+        """
 
         async def abandon() -> None:
             await unhindered(self._over(judged, answer, _Course()))
 
-        return Outcome(status=answer.status, media="sse", stream=self._stream(judged, answer, first), abandon=abandon)
+        stream = self._stream(judged, answer, first, _Course(asked))
+        return Outcome(status=answer.status, media="sse", stream=stream, abandon=abandon)
 
-    async def _stream(self, judged: Judged, answer: Answer, first: First | None) -> AsyncGenerator[Delivery, None]:
-        course = _Course()
+    async def _stream(
+        self, judged: Judged, answer: Answer, first: First | None, course: _Course
+    ) -> AsyncGenerator[Delivery, None]:
         rules = self._enforcer.rules
         held = Streamed({} if rules.observe else rules.cleared(agent_name(judged.call)).content)
         messages, stream = answer.messages(), self._listening.open(judged)
         try:
             while (said := await stream.next(messages)) is not None:
                 raw, _ = said
-                pieces = held.take(self._read(judged, raw)) if raw else []
+                pieces = held.take(await self._read(judged, raw, course)) if raw else []
                 async for delivery in self._settled(judged, pieces, course, first):
                     yield delivery
                 if course.done:
@@ -89,24 +101,28 @@ class Conversations:
     ) -> AsyncGenerator[Delivery, None]:
         """What goes on of these, each committed before it does; nothing after the last one, or one that is withheld."""
         for piece in pieces:
-            settled = await self._replies.heard(judged, piece.response, course.index, piece.known)
+            told = course.told.popleft()
+            settled = await self._replies.heard(judged, piece.response, course.index, piece.known, told)
             if first is not None and course.index == 0:
                 await first(piece.response)
-            course.index += 1
+            number, course.index = course.index, course.index + 1
             course.rests = a2a.may_be_last(piece.response)
             withheld = isinstance(settled, Withheld)
             course.done = withheld or a2a.is_last(piece.response)
             if course.done:
                 course.over = None
-            yield Delivery(self._replies.worded(judged, settled))
+            yield Delivery(await self._replies.given(judged, settled, number))
             if course.done:
                 return
 
-    def _read(self, judged: Judged, raw: bytes) -> Response:
+    async def _read(self, judged: Judged, raw: bytes, course: _Course) -> Response:
         message = jsonrpc.parse_message(raw, self._limits)
         if not isinstance(message, Response):
             raise Malformed("a peer's stream holds a message that is no response")
         self._replies.expect(judged.call, message)
+        told = await self._replies.vouched(judged, message, course.came, course.asked)
+        course.told.append(told)
+        course.came += 1
         return message
 
     async def _over(self, judged: Judged, answer: Answer, course: _Course) -> None:

@@ -6,6 +6,7 @@
 in `core.enforce`; here it is only made sure that nothing happens out of order: what is in the log, what was read for
 it, and what may happen next are one transaction for each half. `snapshots` reads the rows, `contexts` knows what
 flowed, `recording` puts a decision's transaction together, `entries` words it, `closing` ends what gets no reply.
+Past 400 lines, and one thing because each half is one transaction, and both rest on the same invariants.
 
 INVARIANTS
 1. Every call's entry is committed before it is forwarded; one that changes anything is synced first, and so is what an
@@ -30,6 +31,7 @@ import msgspec
 from citywatch.core.call import Allow, Call, Decision, Deny, Direction, Reason
 from citywatch.core.content.model import Model
 from citywatch.core.delegation.chain import Verified
+from citywatch.core.enforce.abroad import Told, answered_abroad, is_from_abroad, labelled
 from citywatch.core.enforce.admit import admit
 from citywatch.core.enforce.context import context_key, context_of_call
 from citywatch.core.enforce.deliver import Places, as_delivered, deliver
@@ -109,9 +111,11 @@ class Enforcer:
         refresh: Callable[[], Awaitable[Rules]] | None = None,
         model: Model | None = None,
         decide: Decide | None = None,
+        federated: bool = False,
     ) -> None:
         """`model` scans what enters a context; without one nothing is scanned, and no Ask becomes a Deny for it.
 
+        `federated`: agents of other domains call, and what they are given leaves with its label (`Released.label`).
         `decide` stands in the place of the gates where a log is folded again (`fold`), and nowhere else.
         """
         self.store = store
@@ -122,6 +126,7 @@ class Enforcer:
         self.model = model
         self._refresh = refresh
         self._decide = decide or decide_call
+        self._federated = federated
         self.contexts = Contexts(store)
         self.verified = Verified(MAX_CHAINS)
         self.snapshots = Snapshots(store, self.contexts)
@@ -240,18 +245,27 @@ class Enforcer:
         puts: Puts = (),
         once: Reads = (),
         known: Places | None = None,
+        told: Told | None = None,
     ) -> Released | Withheld:
         """Judge a reply and commit that; only what is returned may reach the agent. `index` counts messages.
 
-        `known` are the places in it where something ends that began in the stream before it.
+        `known` are the places in it where something ends that began in the stream before it. `told` is what another
+        domain's gateway says of it, verified.
         `once` are rows, with their versions, that must be unchanged: a question is answered once (`Refused`), a session
         counted once (`Unavailable(CONFLICT)`).
         """
         async with await self._in_turn(judged.call, judged.credential):
-            return await self._settle(judged, response, index, puts, once, known)
+            return await self._settle(judged, response, index, puts, once, known, told)
 
     async def _settle(
-        self, judged: Judged, response: Response, index: int, puts: Puts, once: Reads, places: Places | None
+        self,
+        judged: Judged,
+        response: Response,
+        index: int,
+        puts: Puts,
+        once: Reads,
+        places: Places | None,
+        told: Told | None,
     ) -> Released | Withheld:
         call, rules = judged.call, judged.known.rules
         context, *around = self._places(call, judged.credential)
@@ -277,6 +291,9 @@ class Enforcer:
                 said = said_by(hearing.agent, [context_of(key, loaded) for key in hearing.contexts])
                 entering = heard(entering, hearing.agent, said)
                 secret = kept_from(call, rules, said) and not rules.observe
+            elif entering is not None and told is not None:
+                entering, unseen = answered_abroad(call, entering, told, rules)
+                secret = unseen and not rules.observe
             past, read = await self.snapshots.past(event, self.rules, home.task, loaded)
             known = {key: self.snapshots.decode(key, loaded) for key in judging}
             label = join(home.label, home.before) if answering else BOTTOM
@@ -286,8 +303,9 @@ class Enforcer:
             if (silent := unheard(call, rules, hearer)) is not None:
                 settled = Withheld(code=silent.reason.code, detail=silent.reason.detail)
             salt = self.chance.salt()
+            by = "" if told is None else told.gateway
             entry = entries.settled(
-                call, response, settled, index, salt=salt, replica=self.replica, now=now, veiled=veiled
+                call, response, settled, index, salt=salt, replica=self.replica, now=now, veiled=veiled, said_by=by
             )
             item = None
             if entering is not None and isinstance(settled, Released):
@@ -320,6 +338,8 @@ class Enforcer:
             if type(outcome) is Appended:
                 if item is not None:
                     self.contexts.remember(context, home, item)
+                    if self._federated and isinstance(settled, Released) and is_from_abroad(call, rules):
+                        return labelled(settled, item.label)
                 return settled
             if isinstance(outcome, Stale) and any(outcome.key == key for key, _ in once):
                 if outcome.key[0] in WAITING:
@@ -353,9 +373,10 @@ class Enforcer:
     def _places(self, call: Call, credential: Credential) -> tuple[Key, ...]:
         """The context that a call is made in, and the key's own around it where a task has one of its own: what came
         for any task is in that as well."""
-        context = context_of_call(call, credential.key, isolated=self.rules.is_isolated(call.agent))
         own = context_key(call.agent, credential.key)
-        return (context,) if context == own else (context, own)
+        if call.task is None or not self.rules.is_isolated(call.agent):
+            return (own,)
+        return (context_of_call(call, credential.key, isolated=True), own)
 
     def _outdated(self, call: Call, pin: Pin | None) -> bool:
         """An approval that these rules have not seen: its schema types the arguments, so the rules are read again."""

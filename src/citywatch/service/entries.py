@@ -153,8 +153,12 @@ def settled(
     replica: str,
     now: int,
     veiled: Veiled | None = None,
+    said_by: str = "",
 ) -> bytes:
-    """What became of message `index` of a call's reply; `veiled` says what of it the agent was given handles for."""
+    """What became of message `index` of a call's reply; `veiled` says what of it the agent was given handles for.
+
+    `said_by` is the gateway of another domain whose word for it was believed.
+    """
     given = veiled if veiled is not None and isinstance(outcome, Released) else None
     event = events.Settled(
         at=now,
@@ -171,6 +175,7 @@ def settled(
         handles=0 if given is None else len(given.hidden),
         shelf="" if given is None or not given.hidden else given.shelf,
         redacted=outcome.redacted[:MAX_REDACTED] if isinstance(outcome, Released) else (),
+        said_by=said_by,
     )
     return encode_event(event)
 
@@ -195,6 +200,8 @@ def failed(call: Call, code: Code, detail: str, index: int, *, replica: str, now
 
 def reported(server: str, report: Report, *, replica: str, now: int) -> tuple[NewEntry, ...]:
     """What a server offers otherwise than before, one entry for each change."""
+    if not report.changes and not report.dropped:
+        return ()
     found: list[events.Event] = [
         events.ToolChanged(
             at=now,

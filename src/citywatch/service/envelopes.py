@@ -11,19 +11,20 @@ believed. INVARIANTS
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from citywatch.core.canonical import canonical
+from citywatch.core.canonical import canonical, digest
 from citywatch.core.delegation.chain import Chain
 from citywatch.core.enforce.chains import is_act
-from citywatch.core.enforce.peers import is_message
+from citywatch.core.enforce.peers import is_message, peers_context
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.said import said_in
 from citywatch.core.enforce.verify import check_standing
 from citywatch.core.errors import CitywatchError, Code, Malformed, Refused
+from citywatch.core.flow.history import History
 from citywatch.core.identity.credential import Credential
 from citywatch.core.identity.envelope import (
     LONGEST_MS,
@@ -90,8 +91,7 @@ class Envelopes:
         if not judged.allowed:  # INVARIANT: 1.
             raise CitywatchError("an envelope for a call that was not let through")
         chain = judged.known.chain if isinstance(judged.known.chain, Chain) else None
-        now, items = self._clock.now_ms(), flow.history.items
-        params = _params(call.body)
+        now, params = self._clock.now_ms(), going_out(judged)
         one = Envelope(
             issuer=self._issuer,
             sender=call.agent,
@@ -101,15 +101,11 @@ class Envelopes:
             name=call.id,
             message=digest_of(call.method, params),
             label=fitting(said_in(call, flow)),
-            items=Items(
-                count=len(items),
-                newest=tuple(one.digest for one in items[-MAX_ITEMS:]),
-                before=flow.history.over(len(items) - MAX_ITEMS),
-            ),
+            items=held((flow.history,)),
             task=call.task,
             chain=None if chain is None else chain.hashes[-1],
             hops=min(told_hops(judged) or 0, MAX_HOPS),
-            trace=as_trace(_meta(params).get("traceparent")),
+            trace=as_trace(beside(params).get("traceparent")),
         )
         try:
             return signed(one, self._signer, self._kid)
@@ -148,18 +144,32 @@ class Arrivals:
         return found.envelope.label
 
     def _receiver(self, peer: str) -> str:
-        """Whom a message to this peer is for, as its sender's gateway has to call them."""
+        """Whom a message to this peer, or a call to this server, is for, as its sender's gateway has to call them."""
         rules = self._rules()
         declared = rules.peers.get(peer)
         agent = "" if declared is None else declared.agent
         return str(AgentId(rules.domain, agent)) if agent else gateway_id(rules.domain)
 
 
-def signed(one: Envelope, signer: Signer, kid: str) -> str:
+def signed(one: Envelope, signer: Signer, kid: str, typ: str = TYPE) -> str:
     """An envelope as it is sent. `Malformed` for what has no canonical form."""
-    header = _b64url(canonical({"alg": "ES256", "kid": kid, "typ": TYPE}))
+    header = _b64url(canonical({"alg": "ES256", "kid": kid, "typ": typ}))
     text = f"{header}.{_b64url(canonical(envelope_claims(one)))}"
     return f"{text}.{_b64url(bare_signature(signer.sign(text.encode('ascii'))))}"
+
+
+def held(histories: Sequence[History]) -> Items:
+    """What contexts hold, one after the other, as an envelope says it."""
+    if len(histories) == 1:
+        (history,) = histories
+        count = len(history.items)
+        newest = tuple(one.digest for one in history.items[-MAX_ITEMS:])
+        return Items(count=count, newest=newest, before=history.over(count - MAX_ITEMS))
+    digests = [one.digest for history in histories for one in history.items]
+    before = ""
+    for one in digests[:-MAX_ITEMS]:
+        before = digest(f"{before}\n{one}".encode())
+    return Items(count=len(digests), newest=tuple(digests[-MAX_ITEMS:]), before=before or None)
 
 
 def envelope_key(domain: str, name: str) -> Key:
@@ -169,7 +179,7 @@ def envelope_key(domain: str, name: str) -> Key:
 
 def digest_of(method: str, params: Mapping[str, Any]) -> str:
     """The digest of a message, A2A's or MCP's, without what gateways write beside it."""
-    skill, kind = (one if isinstance(one := _meta(params).get(key), str) else None for key in (a2a.SKILL, a2a.TYPE))
+    skill, kind = (one if isinstance(one := beside(params).get(key), str) else None for key in (a2a.SKILL, a2a.TYPE))
     kept = {key: value for key, value in a2a.visible(params).items() if key != "_meta"}
     if isinstance(asked := kept.get("configuration"), dict):  # where to push to is written anew by each gateway
         kept["configuration"] = {key: value for key, value in asked.items() if key != "taskPushNotificationConfig"}
@@ -179,12 +189,22 @@ def digest_of(method: str, params: Mapping[str, Any]) -> str:
         raise Refused(Code.MALFORMED, f"the message has no digest: {failure}") from None
 
 
-def _params(body: bytes) -> Mapping[str, Any]:
+def params_of(body: bytes) -> Mapping[str, Any]:
+    """The parameters of a request of ours; none of anything else."""
     message = parse_message(body, FROM_SERVER)
     return (message.params or {}) if isinstance(message, Request) else {}
 
 
-def _meta(params: Mapping[str, Any]) -> Mapping[str, Any]:
+def going_out(judged: Judged) -> Mapping[str, Any]:
+    """The parameters of a call as they leave: a conversation that its sender named has another name out there."""
+    call, known = judged.call, judged.known
+    params = params_of(call.body)
+    context = peers_context(call, known.agent, known.things) if is_message(call) else None
+    return params if context is None else {**params, "message": {**params["message"], "contextId": context}}
+
+
+def beside(params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What stands beside a message, A2A's or MCP's."""
     found = params.get("metadata", params.get("_meta"))
     return found if isinstance(found, dict) else {}
 

@@ -19,9 +19,11 @@ from citywatch.core.enforce.peers import is_message, peers_context
 from citywatch.core.enforce.settle import Withheld
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
+from citywatch.core.label import Label
+from citywatch.core.names import parse_agent_id
 from citywatch.core.wire import a2a, a2a_push, mcp
 from citywatch.core.wire.a2a_push import Target, readdressed
-from citywatch.core.wire.jsonrpc import Limits, Response
+from citywatch.core.wire.jsonrpc import Limits, Message, Request, Response
 from citywatch.service.access import AccessTokens
 from citywatch.service.borrowed import Borrowed
 from citywatch.service.conversations import Conversations
@@ -36,6 +38,7 @@ from citywatch.service.ports import Answer, Recipient, Upstream
 from citywatch.service.pushes import Opened, Pushes
 from citywatch.service.questions import Questions, reason_of
 from citywatch.service.replies import Outcome, Replies
+from citywatch.service.reply_envelopes import ReplyArrivals, ReplyEnvelopes
 from citywatch.service.streams import GONE, Streams
 from citywatch.service.trees import told_hops
 from citywatch.service.unhindered import unhindered
@@ -58,16 +61,19 @@ class Exchange:
         recipients: Mapping[str, Recipient] = {},
         envelopes: Envelopes | None = None,
         arrivals: Arrivals | None = None,
+        reply_envelopes: ReplyEnvelopes | None = None,
+        reply_arrivals: ReplyArrivals | None = None,
         borrowed: Borrowed | None = None,
     ) -> None:
         """`tokens` writes what those servers are shown that take access tokens of ours; `recipients` are where agents
         take what peers push. `envelopes` writes what messages go out in, `arrivals` takes what those of other domains
-        come in. `borrowed` has tokens of servers' own authorization servers."""
+        come in; the other two do the same for replies. `borrowed` has tokens of servers' own authorization
+        servers."""
         self.enforcer = enforcer
-        self.envelopes, self.arrivals = envelopes, arrivals
+        self.envelopes, self.arrivals, self.reply_arrivals = envelopes, arrivals, reply_arrivals
         self.outward = outward = Outward(upstreams, tokens, borrowed)
         self.questions = Questions(enforcer, outward)
-        self.replies = Replies(enforcer, self.questions, limits)
+        self.replies = Replies(enforcer, self.questions, limits, reply_envelopes, reply_arrivals)
         self.listening = Listening(enforcer, upstreams)
         self.streams = Streams(enforcer, self.questions, self.replies, self.listening, limits)
         self.conversations = Conversations(enforcer, self.replies, self.listening, limits)
@@ -80,6 +86,13 @@ class Exchange:
         """The servers that calls can go to."""
         return self.outward.upstreams
 
+    async def brought(self, envelope: str, message: Message, server: str, credential: Credential) -> Label:
+        """The label in the envelope of another domain's gateway; no agent of ours writes one."""
+        home = self.enforcer.rules.domain
+        if self.arrivals is None or parse_agent_id(credential.agent).domain == home or not isinstance(message, Request):
+            raise Malformed("an envelope is written by a gateway, for a request of an agent of its own trust domain")
+        return await self.arrivals.take(envelope, message, server, credential)
+
     async def request(
         self, call: Call, credential: Credential, headers: Mapping[str, str], target: Target | None = None
     ) -> Outcome:
@@ -87,7 +100,7 @@ class Exchange:
         judged = await self.enforcer.judge(call, credential)
         if not judged.allowed:
             return self.replies.told(judged, *reason_of(judged))
-        opened = None
+        opened = asked = None
         try:
             try:
                 if is_message(call) and call.method in OWN:
@@ -98,6 +111,8 @@ class Exchange:
                 if envelope is not None and is_message(call):
                     others = told.get("a2a-extensions", "")
                     told = {**told, "a2a-extensions": f"{a2a.ENVELOPE}, {others}" if others else a2a.ENVELOPE}
+                if self.reply_arrivals is not None:
+                    asked = self.reply_arrivals.asked(judged, envelope)
                 if opened is not None:
                     body = readdressed(body, opened.config)
                 answer = await self.outward.send(judged, body, told, repeatable=_repeatable(judged))
@@ -108,7 +123,7 @@ class Exchange:
                 outcome.retry_s = failure.retry_s if isinstance(failure, Unavailable) else 0
                 return outcome
             try:
-                return await self._answered(judged, answer, opened)
+                return await self._answered(judged, answer, opened, asked)
             except (Malformed, Refused) as failure:
                 code = failure.code if isinstance(failure, Refused) else Code.REPLY_MALFORMED
                 return await self.replies.failed(judged, code, str(failure))
@@ -129,13 +144,13 @@ class Exchange:
             raise Refused(Code.REPLY_MALFORMED, str(failure)) from None
         return Outcome(status=200, media="json", body=await self.replies.settle(judged, response, 0))
 
-    async def _answered(self, judged: Judged, answer: Answer, opened: Opened | None) -> Outcome:
+    async def _answered(self, judged: Judged, answer: Answer, opened: Opened | None, asked: str | None) -> Outcome:
         """What became of a forwarded request: a whole reply, a stream, or only a status."""
         if not 200 <= answer.status <= 599:
             await answer.close()
             raise Malformed(f"the server answered with the status {answer.status}")
         if answer.media == "json" and answer.body is not None:
-            return await self._reply(judged, answer, answer.body, opened)
+            return await self._reply(judged, answer, answer.body, opened, asked)
         if answer.media == "sse" and judged.call.method == "initialize":
             return await self.greetings.streamed(judged, answer)
         if answer.media == "sse" and is_message(judged.call) and not a2a.streams(judged.call.method):
@@ -143,9 +158,9 @@ class Exchange:
             raise Malformed("the peer answers with a stream what asks for none")
         if answer.media == "sse" and is_message(judged.call):
             first = None if opened is None else partial(self.pushes.opened, opened)
-            return self.conversations.begin(judged, answer, first)
+            return self.conversations.begin(judged, answer, first, asked)
         if answer.media == "sse":
-            return self.streams.begin(judged, answer)
+            return self.streams.begin(judged, answer, asked)
         await answer.close()
         why = f"status {answer.status} without a reply"
         if is_message(judged.call):  # SPEC: A2A 1.0 §9.5, §11.6: an error is said in words, whatever failed
@@ -153,12 +168,14 @@ class Exchange:
         await self.enforcer.closing.fail(judged, Code.UPSTREAM_UNAVAILABLE, why, 0)
         return Outcome(status=answer.status if answer.status >= 400 else 502, media="none")
 
-    async def _reply(self, judged: Judged, answer: Answer, raw: bytes, opened: Opened | None = None) -> Outcome:
+    async def _reply(
+        self, judged: Judged, answer: Answer, raw: bytes, opened: Opened | None = None, asked: str | None = None
+    ) -> Outcome:
         """The whole reply in one JSON body: the path that nearly every call takes."""
         response = self.replies.read(judged.call, raw)
         if judged.call.method == "initialize":
             return await self.greetings.opened(judged, answer, response)
-        body = await self.replies.settle(judged, response, 0)
+        body = await self.replies.settle(judged, response, 0, asked=asked)
         if opened is not None:
             await self.pushes.opened(opened, response)
         return Outcome(status=answer.status, media="json", body=body)
@@ -226,12 +243,13 @@ class Exchange:
 
 
 def forwarded(judged: Judged, envelope: str | None = None) -> bytes:
-    """What a server is sent: the message that was judged, without the chain that was shown to us, in its envelope."""
+    """What a server is sent: the message that was judged, without what was shown to us alone, in its envelope."""
     call = judged.call
     if is_message(call):
         known = judged.known
         return a2a.forwarded(call, told_hops(judged), envelope, peers_context(call, known.agent, known.things))
-    body = mcp.without_chain(call.body) if call.chain or call.tightened is not None else call.body
+    bare = not call.chain and call.tightened is None and call.brought is None
+    body = call.body if bare else mcp.without_chain(call.body)
     return body if envelope is None else mcp.with_envelope(body, envelope)
 
 

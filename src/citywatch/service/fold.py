@@ -3,6 +3,7 @@
 Decides nothing. The sequence itself does the folding (`Enforcer`, `Tasks`, `Tickets`, `Plans`) over rows of its own,
 with the recorded clock; in the place of its gates stands whoever wants to judge (`rehearsal`), and then what was
 recorded. Slow and exact; `hindsight` is the short way to a single decision, from the rows as they are.
+Past 400 lines, and one thing because what an entry changes and what its decision rested on are the same rows.
 
 INVARIANTS
 1. What happened is what the log says: what a call brought, wrote and spent follows its recorded decision, and no other.
@@ -55,6 +56,7 @@ from citywatch.service.recorded import (
     response_of,
     standing_of,
     ticket_of,
+    told_then,
 )
 from citywatch.service.shadow import RecordedChance, RecordedClock, ShadowRows
 from citywatch.service.tasks import Tasks
@@ -67,7 +69,7 @@ IDLE: Final = TAGS | frozenset(
     "resolved rejected authority_changed credential_issued tool_approved tool_changed offers_dropped started stopped "
     "gap policy_loaded erased label_released grant_rooted grant_withdrawn key_revoked halted resumed "
     "tool_withdrawn quarantined quarantine_lifted program_measured program_started issuer_distrusted bundle_believed "
-    "bundle_refused agent_invited".split()
+    "bundle_refused agent_invited console_entered passkey_invited passkey_enrolled passkey_revoked".split()
 )
 """Tags of entries that change nothing here: pins stand in the entries, a label that was let down is let down again."""
 ERASED: Final = "its payload was erased, or never kept"
@@ -131,8 +133,7 @@ class Fold:
         )
         self._open: dict[str, Judged | events.Decided] = {}
         self._dark = Unknowns()
-        self._weights = "" if model is None else model.digest
-        self._reweighed = False
+        self._weights, self._reweighed = "" if model is None else model.digest, False
         self._plans: dict[str, Holding] = {}
         self._asked: set[str] = set()
         self._now: Folded | None = None
@@ -278,7 +279,9 @@ class Fold:
             self._dark.replied(self._rules, one.server, one.name)
             return
         self._chance.name_shelf(event.shelf)  # INVARIANT: 4.
-        settled = await self._enforcer.settle(judged, message, event.message)
+        settled = await self._enforcer.settle(
+            judged, message, event.message, told=told_then(event, judged.call, message)
+        )
         if isinstance(settled, Withheld):
             self._dark.context(one.agent, key, f"a reply that it was given would be withheld ({settled.code.value})")
         if one.server in self._dark.servers:

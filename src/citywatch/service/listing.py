@@ -16,7 +16,7 @@ from typing import Any
 
 from citywatch.core.enforce.peers import LISTED, listed_prefix, owner_of
 from citywatch.core.errors import Code, Malformed, Refused
-from citywatch.core.wire import a2a
+from citywatch.core.wire import a2a, enveloped
 from citywatch.core.wire.a2a_list import Filter, page, read_filter
 from citywatch.core.wire.a2a_own import peers_name, renamed
 from citywatch.core.wire.jsonrpc import Request, Response, format_message
@@ -87,4 +87,4 @@ class Listing:
             return None
         if response.result["id"] != name:
             raise Malformed("the peer gives another task than the one it was asked for")
-        return response.result
+        return enveloped.disowned(response).result

@@ -15,19 +15,22 @@ from citywatch.core import events
 from citywatch.core.call import Allow, Ask, Call, Decision, Deny, Reason
 from citywatch.core.delegation.caveats import meet
 from citywatch.core.delegation.chain import Asking, Chain, Delegated, Trust, authorise
+from citywatch.core.enforce.abroad import UNTOLD, Told
 from citywatch.core.enforce.held import Holding
 from citywatch.core.enforce.needs import Key, Known, Needs, Pin
-from citywatch.core.enforce.peers import owner_of, thing_rows
+from citywatch.core.enforce.peers import is_message, owner_of, thing_rows
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.enforce.verify import Authority
 from citywatch.core.enforce.vouched import vouched
 from citywatch.core.errors import Code, Malformed
 from citywatch.core.identity.attestation import Attestation, verify_attestation
 from citywatch.core.identity.credential import Credential, Kind
+from citywatch.core.identity.envelope import read_envelope
 from citywatch.core.identity.registration import AgentRow
 from citywatch.core.identity.vc import Claims, parse_multikey, verify_agent_credential
 from citywatch.core.names import parse_agent_id
 from citywatch.core.signature import parse_spki
+from citywatch.core.wire import enveloped
 from citywatch.core.wire.jsonrpc import FROM_SERVER, Response, parse_message
 
 CODES: Final[Mapping[str, Code]] = {one.value: one for one in Code}
@@ -163,3 +166,15 @@ def attestation_of(event: events.AgentAttested) -> Attestation | None:
         return None
     agent, key = parse_agent_id(event.agent), parse_spki(b64decode(event.key))
     return verify_attestation(event.envelope.encode("utf-8"), agent, event.attestor, key)
+
+
+def told_then(event: events.Settled, call: Call, response: Response) -> Told | None:
+    """What was believed of a reply, by its entry and its payload; what cannot be read any more counts as anybody's."""
+    if not event.said_by or response.result is None:
+        return None
+    try:
+        _, token = enveloped.parted(response.result, spoken=is_message(call))
+        one = read_envelope((token or "").encode("utf-8"), reply=True)
+    except Malformed:
+        return UNTOLD
+    return Told(event.said_by, one.sender, one.label)

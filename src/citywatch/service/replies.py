@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 import msgspec
 
 from citywatch.core.call import Call
+from citywatch.core.enforce.abroad import Told
 from citywatch.core.enforce.deliver import Places, deliver
 from citywatch.core.enforce.invitation import invite
 from citywatch.core.enforce.needs import invited_key, session_key, waiting_key
@@ -26,6 +27,7 @@ from citywatch.service.enforcer import Enforcer
 from citywatch.service.judged import Judged
 from citywatch.service.ports import Puts, Reads
 from citywatch.service.questions import Questions, policies_of, reason_of
+from citywatch.service.reply_envelopes import ReplyArrivals, ReplyEnvelopes
 
 
 class Delivery(msgspec.Struct, frozen=True):
@@ -56,8 +58,18 @@ class Outcome(msgspec.Struct, kw_only=True):
 class Replies:
     """Settles replies, and closes the calls that get none."""
 
-    def __init__(self, enforcer: Enforcer, questions: Questions, limits: Limits) -> None:
+    def __init__(
+        self,
+        enforcer: Enforcer,
+        questions: Questions,
+        limits: Limits,
+        written: ReplyEnvelopes | None = None,
+        arrivals: ReplyArrivals | None = None,
+    ) -> None:
+        """`written` are the envelopes that replies to agents of other domains go out in, `arrivals` takes those that
+        replies of other domains come in; None where the file knows no such domain."""
         self._enforcer = enforcer
+        self._written, self._arrivals = written, arrivals
         self._questions = questions
         self._limits = limits
 
@@ -98,10 +110,15 @@ class Replies:
         puts: Puts = (),
         once: Reads = (),
         known: Places | None = None,
+        asked: str | None = None,
     ) -> bytes:
-        """Settle a reply, and what a modern server asks of the agent inside it; return what the agent may see."""
+        """Settle a reply, and what a modern server asks of the agent inside it; return what the agent may see.
+
+        `asked` names the request, where another domain's gateway may sign for the reply.
+        """
+        told = await self.vouched(judged, response, index, asked)
         if is_message(judged.call):
-            return self.worded(judged, await self.heard(judged, response, index))
+            return await self.given(judged, await self.heard(judged, response, index, told=told), index)
         for request in self._asked(judged, response):
             embedded = await self._questions.judge(judged, request, None)
             if not embedded.allowed:
@@ -111,10 +128,16 @@ class Replies:
                 return mcp.refusal(judged.call, code, detail)
         if (invitation := invite(response, self._enforcer.clock.now_ms(), judged.call.id)) is not None:
             puts = (*puts, (invited_key(judged.call), msgspec.json.encode(invitation)))
-        return self.worded(judged, await self._enforcer.settle(judged, response, index, puts, once, known))
+        return await self.given(
+            judged, await self._enforcer.settle(judged, response, index, puts, once, known, told), index
+        )
+
+    async def vouched(self, judged: Judged, response: Response, index: int, asked: str | None) -> Told | None:
+        """What another domain's gateway says of a reply; of a message in a stream, as soon as it is there."""
+        return None if self._arrivals is None else await self._arrivals.told(judged, response, index, asked)
 
     async def heard(
-        self, judged: Judged, response: Response, index: int, known: Places | None = None
+        self, judged: Judged, response: Response, index: int, known: Places | None = None, told: Told | None = None
     ) -> Released | Withheld:
         """Settle what another agent says; the tasks and conversations that it names are the caller's from then on.
 
@@ -123,7 +146,13 @@ class Replies:
         puts = await self._given(judged, response)
         if judged.known.agent is not None:
             response = renamed(response, owner_of(judged.known.agent))
-        return await self._enforcer.settle(judged, response, index, puts, known=known)
+        return await self._enforcer.settle(judged, response, index, puts, known=known, told=told)
+
+    async def given(self, judged: Judged, settled: Released | Withheld, index: int) -> bytes:
+        """What goes to whoever asked: in an envelope of ours, if they are of another domain."""
+        if self._written is None or isinstance(settled, Withheld):
+            return self.worded(judged, settled)
+        return await self._written.enveloped(judged, settled, index)
 
     async def _given(self, judged: Judged, response: Response) -> Puts:
         """The rows that say whose the tasks and conversations are that a peer names in its reply.

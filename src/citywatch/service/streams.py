@@ -42,15 +42,18 @@ class Streams:
         self._replies = replies
         self._limits = limits
 
-    def begin(self, judged: Judged, answer: Answer) -> Outcome:
-        """A stream, and what must be done if nobody ever begins to read it: a generator not begun cleans up nothing."""
+    def begin(self, judged: Judged, answer: Answer, asked: str | None = None) -> Outcome:
+        """A stream, and what must be done if nobody ever begins to read it: a generator not begun cleans up nothing.
+
+        `asked` names the request, where another domain's gateway may sign for the reply that the stream ends with.
+        """
 
         async def abandon() -> None:
             await unhindered(self._over(judged, answer, 0, (Code.ABANDONED, GONE)))
 
-        return Outcome(status=answer.status, media="sse", stream=self._stream(judged, answer), abandon=abandon)
+        return Outcome(status=answer.status, media="sse", stream=self._stream(judged, answer, asked), abandon=abandon)
 
-    async def _stream(self, judged: Judged, answer: Answer) -> AsyncGenerator[Delivery, None]:
+    async def _stream(self, judged: Judged, answer: Answer, named: str | None) -> AsyncGenerator[Delivery, None]:
         """Pass a stream on message by message, each committed before it is released."""
         call, index, closed, resumable = judged.call, 0, call_is_unasked(judged.call), False
         asked: list[Call] = []
@@ -70,7 +73,7 @@ class Streams:
                     if body is not None:
                         yield Delivery(body, one.event_id, None if body else answer.retry_ms)
                 if isinstance(message, Response):
-                    body = await self._replied(judged, message, index, onward)
+                    body = await self._replied(judged, message, index, onward, named)
                     closed = not call_is_unasked(call)
                     if body is not None:
                         yield Delivery(body, event_id)
@@ -110,12 +113,14 @@ class Streams:
             asked.append(told)
         return None if told is None else told.body
 
-    async def _replied(self, judged: Judged, response: Response, index: int, onward: Onward) -> bytes | None:
+    async def _replied(
+        self, judged: Judged, response: Response, index: int, onward: Onward, asked: str | None
+    ) -> bytes | None:
         """The reply that a stream ends with; on a listening stream, one to a call whose own stream broke."""
         if call_is_unasked(judged.call):
             return await self._replies.resumed(judged, response)
         self._replies.expect(judged.call, response)
-        return await self._replies.settle(judged, response, index, known=onward.known)
+        return await self._replies.settle(judged, response, index, known=onward.known, asked=asked)
 
     async def _over(
         self,

@@ -35,20 +35,18 @@ async def joined(
     tasks = possible_tasks(call, own, current, rules, now)
     if not tasks and not rules.heard:
         return need, known
-    keys = tuple(task_key(task) for task in tasks)
+    keys = [task_key(task) for task in tasks]
     loaded = await store.load(keys, ())
     rows = {task: snapshots.decode(key, loaded) for task, key in zip(tasks, keys, strict=True)}
     found = branches(call, own, rows, rules, now)
-    known = msgspec.structs.replace(known, branches=found, reads=(*known.reads, *versions_of(keys, loaded)))
+    reads = (*known.reads, *versions_of(keys, loaded))
     budgets = [(one.budget, 0) for one in found if one.calls]
-    if not budgets:
-        return need, known
-    used = (await store.load((), budgets)).used
-    paying = payer(found, used)
+    used = (await store.load((), budgets)).used if budgets else {}
+    paying = payer(found, used) if budgets else None
     if paying is None:
-        return need, known
+        return need, msgspec.structs.replace(known, branches=found, reads=reads)
     counter = BudgetNeed(paying.budget, 0, paying.calls, False)
-    known = msgspec.structs.replace(known, used={**known.used, **used})
+    known = msgspec.structs.replace(known, branches=found, reads=reads, used={**known.used, **used})
     return msgspec.structs.replace(need, budgets=(*need.budgets, counter)), known
 
 

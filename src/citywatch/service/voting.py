@@ -6,7 +6,7 @@
           3. the person is one of those whom the act reaches, and has not answered yet
           4. in whose name: one of theirs, and nobody's whose own authority is used where that is not to be
           5. what was shown is what is shown now
-          6. what could not be shown faithfully was named, and may be approved at all
+          6. what could not be shown faithfully was named, and may be approved at all; a yes took care (`care`)
           7. the signature is that person's, over these very bytes; a passkey's counter rose
           8. the vote and what it decides are one transaction against the rows that were read
 
@@ -46,8 +46,9 @@ from citywatch.core.approvals.webauthn import Assertion, verify_assertion
 from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.log.entry import encode_event
 from citywatch.core.signature import Ed25519Key, parse_b64url, parse_spki, thumbprint
+from citywatch.service.care import Care
 from citywatch.service.documents import Documents
-from citywatch.service.ports import Append, Appended, NewEntry, Puts, Reads
+from citywatch.service.ports import Append, Appended, Exhausted, NewEntry, Puts, Reads, Spend
 from citywatch.service.tickets import Found, Tickets, standing
 
 Weigh = Callable[[str, Ticket], Awaitable[int]]
@@ -106,6 +107,7 @@ class Voting:
         approvals: Approvals,
         domain: str,
         weigh: Weigh = whole,
+        care: Care | None = None,
     ) -> None:
         self._tickets = tickets
         self._documents = documents
@@ -113,6 +115,7 @@ class Voting:
         self._approvals = approvals
         self._domain = domain
         self._weigh = weigh
+        self._care = care
 
     # -- for whoever looks ---------------------------------------------------------------------------------------------
 
@@ -147,6 +150,8 @@ class Voting:
         document = await self._documents.of(found.ticket)
         if person in self.reached(found.ticket) and found.ticket.state is State.PENDING:
             digest = document_digest(document, found.ticket.salt)
+            if await self._tickets.shown_at(found.ticket.id, person) is None and self._care is not None:
+                await self._care.opened(found.ticket, person, document)
             await self._tickets.note_shown(found.ticket, person, digest)
         return self.seen_by(found.ticket, person), document
 
@@ -200,8 +205,14 @@ class Voting:
         ticket = found.ticket
         document = await self._documents.of(ticket)
         self._check(ticket, statement, document)  # steps 1 to 6
+        spends: tuple[Spend, ...] = ()
+        if self._care is not None and statement.yes:
+            spends = await self._care.check(ticket, statement.approver, statement.reason, document)
         proved = await self._prove(statement, proof)  # step 7
-        return self.seen_by(await self._record(found, statement, proved, document), statement.approver)
+        after = await self._record(found, statement, proved, document, spends)
+        if self._care is not None and after.state is not State.PENDING:
+            await self._care.decided(after)
+        return self.seen_by(after, statement.approver)
 
     def _check(self, ticket: Ticket, statement: Statement, document: Document) -> None:
         check_answer(
@@ -263,7 +274,9 @@ class Voting:
             return msgspec.structs.replace(found, verdict=Verdict.OPEN if left else Verdict.NO)
         return found
 
-    async def _record(self, found: Found, statement: Statement, proved: Proved, document: Document) -> Ticket:
+    async def _record(
+        self, found: Found, statement: Statement, proved: Proved, document: Document, spends: tuple[Spend, ...]
+    ) -> Ticket:
         """# INVARIANT: 4. Step 8."""
         now, ticket = self._tickets.now(), found.ticket
         weight = await self._weigh(statement.approver, ticket)
@@ -305,10 +318,13 @@ class Voting:
             Append(
                 entries=entries,
                 reads=((found.key, found.row.version), *proved.reads, *more.reads),
+                spends=spends,
                 puts=(*rows_of(after, found.likeness, ticket, now), *proved.puts, *more.puts),
                 sync=True,
             )
         )
+        if isinstance(outcome, Exhausted) and self._care is not None:
+            raise self._care.overspent(vote.person)
         if not isinstance(outcome, Appended):
             raise Refused(Code.CONFLICT, f"the ticket `{ticket.id}` changed at the same moment: look again")
         return after

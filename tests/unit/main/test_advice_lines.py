@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from citywatch.core.approvals.ticket import State, Ticket
-from citywatch.main.tasks import advice_lines
+from citywatch.main.tickets import advice_lines
 
 
 def test_advice_is_quoted_and_escaped_on_one_line_each() -> None:

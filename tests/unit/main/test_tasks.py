@@ -193,13 +193,3 @@ def test_check_says_whether_information_flow_is_enforced_and_what_is_silent(
     assert unsaid not in told
     assert "bank/pay has no role for `amount`: what stands there counts as destination;" in told
     assert "bank/look has no role" not in told
-
-
-def test_where_the_file_names_people_an_unsigned_yes_is_refused(here: Path) -> None:
-    ticket = wants(to="eve", amount=5).ticket
-    file = here / "citywatch.yaml"
-    file.write_text(file.read_text() + "people: {anna: {roles: [approver], answers: ['*'], as: [alice]}}\n")
-    said = run("tickets", "approve", ticket, "--as", "alice", "--reason", "x")
-    assert said.exit_code != 0
-    assert "a yes is signed" in said.output
-    assert not wants(to="eve", amount=5).allowed

@@ -134,6 +134,16 @@ async def test_a_restart_does_not_forget_the_sequence() -> None:
     assert town.sequence() == 2
 
 
+async def test_a_bundle_is_the_same_whatever_its_lines_end_with() -> None:
+    """The one to begin with is a file that a command printed; refused as another one, it would be given up in time."""
+    town = Town(Told(FIRST.strip(), FIRST.strip()))
+    town.federation = town.process(lambda: FIRST + b"\n")
+    await town.federation.load()
+    assert await town.look() is None
+    assert await town.look() is None
+    assert "BundleRefused" not in await town.entries()
+
+
 async def test_one_sequence_is_one_bundle() -> None:
     town = Town(Told(FIRST, OTHER_FIRST))
     await town.look()

@@ -23,10 +23,12 @@ from citywatch.adapters.console.decisions import DecisionPages
 from citywatch.adapters.console.desk import Desk
 from citywatch.adapters.console.entrance import Entrance
 from citywatch.adapters.console.guard import Guard
+from citywatch.adapters.console.people import PeoplePages
 from citywatch.adapters.console.provider import SignIn
 from citywatch.adapters.console.render import STATIC, Pages
 from citywatch.adapters.console.rulebook import RulePages
 from citywatch.adapters.console.sessions import Session, Sessions
+from citywatch.adapters.console.tickets import TicketPages
 
 KEPT: Final = {"cache-control": "private, max-age=31536000, immutable"}
 
@@ -46,6 +48,8 @@ class Console:
             *self.entrance.doors(),
             *CityPages(desk, self.pages).doors(),
             *DecisionPages(desk, self.pages).doors(),
+            *TicketPages(desk, self.pages).doors(),
+            *PeoplePages(desk, self.pages).doors(),
             *AgentPages(desk, self.pages).doors(),
             *BookPages(desk, self.pages).doors(),
             *RulePages(desk, self.pages).doors(),

@@ -5,23 +5,29 @@ Decides nothing. `main` puts it together; pages read it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
-from citywatch.core.approvals.people import Login, Person
+from citywatch.core.approvals.people import Approvals, Person
+from citywatch.core.approvals.vigilance import Vigilance
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.identity.registration import AgentRow
 from citywatch.core.log.checkpoint import NoteKey
 from citywatch.service.decisions import Decisions
+from citywatch.service.documents import Documents
 from citywatch.service.entering import Entering
 from citywatch.service.following import Following
+from citywatch.service.hours import Hours
 from citywatch.service.lineage import Lineage
 from citywatch.service.panorama import Panorama
+from citywatch.service.passkeys import Passkeys
 from citywatch.service.ports import Clock, Store
 from citywatch.service.proofs import Proofs
 from citywatch.service.telling import Rebuild
+from citywatch.service.tickets import Tickets
+from citywatch.service.voting import Voting
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -86,5 +92,12 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     actions: Actions
     policy_files: Callable[[], Sequence[PolicyFile]]
     policy_tests: Callable[[], Awaitable[Tested]]
-    person_of: Callable[[Login], Person | None]
+    people: Mapping[str, Person]
+    approvals: Approvals
+    tickets: Tickets
+    documents: Documents
+    voting: Voting
+    passkeys: Passkeys
+    vigilance: Vigilance
+    hours: Hours
     unsafe: tuple[str, ...] = ()

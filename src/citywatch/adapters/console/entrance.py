@@ -96,7 +96,8 @@ class Entrance:
             return self._show(request, 403, f"{refusal.detail}.".capitalize())
         except Unavailable as failure:
             return self._show(request, 503, f"{failure}".capitalize())
-        person = self._desk.person_of(Login(vouched.issuer, vouched.subject))
+        login = Login(vouched.issuer, vouched.subject)
+        person = next((one for one in self._desk.people.values() if one.oidc == login), None)
         if person is None:
             told = (
                 f"Your provider vouches for you, and nobody here knows you. It calls you {plain(vouched.subject, 80)}."

@@ -21,10 +21,12 @@ HERE: Final = Path(__file__).resolve().parent
 STATIC: Final = HERE / "static"
 NAVIGATION: Final = (
     ("city", "/", "City"),
+    ("tickets", "/tickets", "Tickets"),
     ("decisions", "/decisions", "Decisions"),
     ("agents", "/agents", "Agents"),
     ("policy", "/policy", "Policy"),
     ("log", "/log", "Log"),
+    ("people", "/people", "People"),
 )
 
 

@@ -27,8 +27,9 @@ from citywatch.core.call import Call, Direction
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.credential import Credential
 from citywatch.core.identity.renewal import MAX_REQUEST_BYTES
+from citywatch.core.label import Label
 from citywatch.core.wire import jsonrpc, mcp, token_request
-from citywatch.core.wire.jsonrpc import Id, Limits, Request, Response
+from citywatch.core.wire.jsonrpc import Limits, Request, Response
 from citywatch.service.access import TOKEN_PATH
 from citywatch.service.assertions import taken
 from citywatch.service.exchange import END, Exchange
@@ -121,8 +122,7 @@ class Gateway:
         if path.startswith(peers.PUSH) and self.pushed is not None:
             await self._push(self.pushed, scope, receive, send, peer)
             return
-        proven = self.proven.get((scope["method"], path))
-        if proven is not None:
+        if (proven := self.proven.get((scope["method"], path))) is not None:
             await self._proven(proven, scope, receive, send, peer)
             return
         route = self.routes.get((scope["method"], path))
@@ -260,8 +260,9 @@ class Gateway:
         negotiated = await self._negotiated(headers)
         mirrored = self.exchange.enforcer.rules.mirrored
         reading = mcp.read_message(headers, message, lambda tool: mirrored(server, tool), negotiated=negotiated)
-        rpc_id = message.id if isinstance(message, Request) else None
-        call = self._call(credential, server, reading, reading.method, message.body, rpc_id, message)
+        token = mcp.shown_envelope(message)
+        brought = None if token is None else await self.exchange.brought(token, message, server, credential)
+        call = self._call(credential, server, reading, reading.method, message, brought)
         call = call if asserted is None else msgspec.structs.replace(call, asserted=asserted)
         if isinstance(message, Request):
             return await self.exchange.request(call, credential, reading.headers)
@@ -274,9 +275,9 @@ class Gateway:
     ) -> Outcome:
         reading = mcp.read_bodiless(headers)
         if method == "GET":
-            call = self._call(credential, server, reading, LISTEN, b"", None)
+            call = self._call(credential, server, reading, LISTEN)
             return await self.exchange.listen(call, credential, reading.headers)
-        call = self._call(credential, server, reading, END, b"", None)
+        call = self._call(credential, server, reading, END)
         return await self.exchange.end(call, credential, reading.headers)
 
     async def _negotiated(self, headers: list[tuple[bytes, bytes]]) -> str | None:
@@ -291,9 +292,8 @@ class Gateway:
         server: str,
         reading: mcp.Reading,
         method: str,
-        body: bytes,
-        rpc_id: Id | None,
         message: jsonrpc.Message | None = None,
+        brought: Label | None = None,
     ) -> Call:
         return Call(
             id=self.exchange.enforcer.chance.call_id(),
@@ -303,14 +303,15 @@ class Gateway:
             method=method,
             name=reading.name,
             arguments=reading.arguments,
-            body=body,
+            body=b"" if message is None else message.body,
             revision=reading.revision,
             session=reading.session,
-            rpc_id=rpc_id,
+            rpc_id=message.id if isinstance(message, Request) else None,
             continuation=None if message is None else mcp.continuation(message),
-            task=None if message is None else mcp.named_task(message),
+            task=None if message is None else mcp.named_task(message, passed_on=brought is not None),
             chain=() if message is None else mcp.shown_chain(message),
-            tightened=None if message is None else mcp.claimed_label(message),
+            tightened=None if message is None else mcp.claimed_label(message, passed_on=brought is not None),
+            brought=brought,
         )
 
     # -- writing back ------------------------------------------------------------------------------------------------

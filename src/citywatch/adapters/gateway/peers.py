@@ -17,10 +17,9 @@ from citywatch.core.call import Call, Direction
 from citywatch.core.canonical import canonical
 from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.identity.credential import Credential
-from citywatch.core.label import Label
-from citywatch.core.names import parse_agent_id
 from citywatch.core.wire import a2a, a2a_errors, a2a_push, a2a_rest, jsonrpc, mcp
 from citywatch.core.wire.jsonrpc import Limits, Message, Request
+from citywatch.service.assertions import taken
 from citywatch.service.exchange import Exchange
 from citywatch.service.replies import Delivery, Outcome
 
@@ -128,8 +127,10 @@ def push_status(code: Code) -> int:
 async def said(exchange: Exchange, asked: Asked, message: Message, credential: Credential) -> Outcome:
     """Carry one request to a peer, and what comes of it back."""
     a2a.check_version(asked.headers)
+    message, asserted = taken(exchange.enforcer, message, credential, a2a.take_assertion)
     reading = a2a.read_request(message)
-    brought = await _brought(exchange, asked, message, reading, credential)
+    token = reading.envelope
+    brought = None if token is None else await exchange.brought(token, message, asked.peer, credential)
     message, target = a2a_push.parted(message)
     if target is not None:
         reading = a2a.read_request(message)  # without the agent's secrets, which no policy and no log sees
@@ -150,6 +151,7 @@ async def said(exchange: Exchange, asked: Asked, message: Message, credential: C
         tightened=reading.tightened,
         brought=brought,
         type=reading.type,
+        asserted=asserted,
     )
     told = {"a2a-version": a2a.VERSION}
     if extensions := _activated(exchange, asked):
@@ -167,19 +169,6 @@ def _activated(exchange: Exchange, asked: Asked) -> str:
     said = b",".join(value for name, value in asked.headers if name == b"a2a-extensions").decode("latin-1")
     wanted = {one.strip() for one in said.split(",")}
     return ", ".join(one for one in offered if one in wanted)
-
-
-async def _brought(
-    exchange: Exchange, asked: Asked, message: Message, reading: a2a.Reading, credential: Credential
-) -> Label | None:
-    """The label in the envelope of another domain's gateway. None if the message came in none; no agent of ours writes
-    one."""
-    if reading.envelope is None:
-        return None
-    home = exchange.enforcer.rules.domain
-    if exchange.arrivals is None or parse_agent_id(credential.agent).domain == home or not isinstance(message, Request):
-        raise Malformed(f"`{a2a.ENVELOPE}` in `metadata` is written by a gateway")
-    return await exchange.arrivals.take(reading.envelope, message, asked.peer, credential)
 
 
 def _is_json(raw: bytes, limits: Limits) -> bool:

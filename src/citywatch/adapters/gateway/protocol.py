@@ -202,9 +202,10 @@ class BoundedProtocol(HttpToolsProtocol):
             raise _TooMuch
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count += 1
-        self._size += len(name) + len(value)
-        if self._count > self.bounds.headers or self._size > self.bounds.header_bytes:
+        self._count = count = self._count + 1
+        self._size = size = self._size + len(name) + len(value)
+        bounds = self.bounds
+        if count > bounds.headers or size > bounds.header_bytes:
             self._refuse(431, b"the request has too many or too large headers")
             raise _TooMuch
         if not self._in_head:

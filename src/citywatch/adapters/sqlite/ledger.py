@@ -140,9 +140,9 @@ class Ledger:
         return None if found is None else Payload(*found)
 
     def _judge(self, job: Job) -> Result:
-        append = job.append
+        append, rows = job.append, self._rows
         for key, seen in append.reads:
-            row = self._row(key)
+            row = rows[key] if key in rows else self._row(key)
             if (row.version if row is not None else 0) != seen:
                 return Stale(key)
         if append.spends:

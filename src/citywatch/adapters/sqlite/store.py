@@ -280,14 +280,9 @@ class SqliteStore:
 
 def _weigh(append: Append) -> int:
     """About how many bytes of log it makes; a row dirties a page of its own."""
-    size = PAGE * len(append.puts)
+    size = PAGE * len(append.puts) + sum([len(value) for _, value in append.puts if value is not None])
     for entry in append.entries:
-        size += len(entry.leaf) + 64
-        if entry.payload is not None:
-            size += len(entry.payload.body)
-    for _, value in append.puts:
-        if value is not None:
-            size += len(value)
+        size += len(entry.leaf) + 64 + (0 if entry.payload is None else len(entry.payload.body))
     return size
 
 

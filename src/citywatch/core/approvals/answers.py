@@ -48,7 +48,8 @@ def check_answer(
     if ticket.by_now(now) is not State.PENDING:  # step 2
         raise Refused(Code.CONFLICT, f"the ticket `{ticket.id}` is {ticket.by_now(now).value}")
     person = person_of(people, statement.approver)
-    _check_person(ticket, statement, person, people, approvals)  # steps 3 and 4
+    alone = needed(ticket, approvals, document.uninspectable) == 1
+    _check_person(ticket, statement, person, people, approvals, alone=alone)  # steps 3 and 4
     if statement.document != document_digest(document, ticket.salt):  # step 5
         raise Malformed("what was shown is not what is shown now: look again")
     if statement.yes:
@@ -81,8 +82,15 @@ def person_of(people: Mapping[str, Person], name: str) -> Person:
 
 
 def _check_person(
-    ticket: Ticket, statement: Statement, person: Person, people: Mapping[str, Person], approvals: Approvals
+    ticket: Ticket,
+    statement: Statement,
+    person: Person,
+    people: Mapping[str, Person],
+    approvals: Approvals,
+    *,
+    alone: bool,
 ) -> None:
+    """`alone`: no other answer is needed, so that this one has to be given in a name that may approve it."""
     act, quorum = f"{ticket.server}/{ticket.tool}", approvals.quorum_of(ticket.server, ticket.tool)
     if person.name not in reached(people, quorum, ticket.server, ticket.tool):  # step 3
         raise Refused(Code.NO_PERMIT, f"`{act[:120]}` is not for `{person.name}` to answer")
@@ -94,7 +102,7 @@ def _check_person(
         return
     if why := conflict(ticket, person, approvals):
         raise Refused(Code.NO_PERMIT, why)
-    if quorum.need == 1 and ticket.of is not None and statement.principal not in ticket.of:
+    if alone and ticket.of is not None and statement.principal not in ticket.of:
         raise Malformed(_who(ticket))
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from citywatch.core.call import Bound
 from citywatch.core.canonical import canonical, digest
-from citywatch.core.label import Label, format_label
+from citywatch.core.label import Label, format_label, join
 
 PREFIX = b"citywatch/ticket/v1\n"
 _SAME = (
@@ -74,11 +74,19 @@ def changed(then: Bound, now: Bound, harmless: Callable[[str], bool]) -> str:
             return why
     if now.discloses and not then.discloses:  # INVARIANT: 3.
         return "it would now reach who may not see what was read"
-    before = dict(then.labels)
-    for path, label in now.labels:
+    before, after = _by_path(then), _by_path(now)
+    for path, label in after.items():
         if (why := _worse(before.get(path), label, harmless)) != "":
             return f"{why} `{path[:80]}`"
     return ""
+
+
+def _by_path(bound: Bound) -> dict[str, Label]:
+    """A place of the call can hold several values (members and their names): it is as bad as the worst of them."""
+    found: dict[str, Label] = {}
+    for path, label in bound.labels:
+        found[path] = join(found[path], label) if path in found else label
+    return found
 
 
 def _worse(then: Label | None, now: Label, harmless: Callable[[str], bool]) -> str:

@@ -56,9 +56,10 @@ class Load:
         return self._left[who] >= HOUR_MS + kept
 
     def given(self, who: str, now: int) -> None:
-        """They were given one."""
-        self._refill(who, now)
-        self._left[who] -= HOUR_MS
+        """They were given one; who has no budget has nothing to spend."""
+        if who in self._hourly:
+            self._refill(who, now)
+            self._left[who] -= HOUR_MS
 
     def _refill(self, who: str, now: int) -> None:
         """# INVARIANT: 1. In units of which an hour's milliseconds make one question."""

@@ -36,11 +36,12 @@ class Passkey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Enrolment(msgspec.Struct, frozen=True, kw_only=True):
-    """Whoever knows the code may enrol one passkey for `person` before `until`; once."""
+    """Whoever knows the code may enrol one passkey for `person` before `until`, once, under this challenge (hex)."""
 
     person: str
     until: int
     by: str
+    challenge: str
 
 
 def passkey_key(credential: str) -> Key:

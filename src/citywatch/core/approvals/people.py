@@ -121,6 +121,8 @@ class Approvals(msgspec.Struct, frozen=True, kw_only=True):
 
     `not_own` are acts (`*`: all) that nobody approves in the name of the principal whose authority is used.
     `one_denies`: one no decides, whatever the others say. `unsafe_unsigned`: people are believed without a signature.
+    `unsafe_hasty`: a yes counts at once, whoever was shown what. `asks_per_agent` and `asks_per_root` are how much may
+    be asked in an hour (`flood`).
     """
 
     quorum: tuple[Quorum, ...] = ()
@@ -131,6 +133,9 @@ class Approvals(msgspec.Struct, frozen=True, kw_only=True):
     uninspectable: Uninspectable = Uninspectable.SECOND_PERSON
     passkeys: Passkeys | None = None
     unsafe_unsigned: bool = False
+    unsafe_hasty: bool = False
+    asks_per_agent: int = 8
+    asks_per_root: int = 30
 
     def quorum_of(self, server: str, tool: str) -> Quorum:
         """What this act asks for: the first rule that names it, in the order of the file; without one, one approver."""

@@ -24,7 +24,7 @@ _HIDDEN: Final = frozenset(
 )
 """Letters, marks and fillers by their category that are drawn as nothing."""
 _VARIATIONS: Final = (("\ufe00", "\ufe0f"), ("\U000e0100", "\U000e01ef"))
-_UNQUOTED: Final = {ord(one): "'" for one in '“”„‟«»‹›"＂`<>&'}
+_UNQUOTED: Final = {ord(one): "'" for one in '“”„‟«»‹›│"＂`<>&'}
 _REFUSED: Final = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 
 

@@ -183,6 +183,15 @@ class Queue:
             self.close(ticket, approved=verdict)
         return verdict
 
+    def answered(self, ticket: str, who: str, yes: bool, now: int) -> bool | None:
+        """Somebody looked at a ticket and answered it, whoever chose it for them."""
+        standing = self._waiting.get(ticket)
+        if standing is None:
+            return None
+        self._forget(now)
+        self._show(standing, who, now)
+        return self.said(ticket, who, yes)
+
     def left(self, ticket: str, who: str) -> None:
         """Somebody who looked at it went away without an answer."""
         standing = self._waiting.get(ticket)

@@ -277,10 +277,8 @@ def _authority(subject: Subject) -> Iterator[Line]:
         text=f"The agent acts for {whose}." if whose else "Nobody has given the agent a task of theirs.",
     )
     if subject.via:
-        yield Line(
-            kind=Kind.OURS,
-            text=f"The task came by a chain of grants through {' → '.join(map(_name, subject.via))[:600]}.",
-        )
+        through = ", ".join(named(one.rpartition("/")[2]) for one in subject.via[:MANY])
+        yield Line(kind=Kind.OURS, text=f"The task came by a chain of grants through {through}.")
     if ticket.bound is not None and ticket.bound.task:
         yield Line(kind=Kind.OURS, text=f"It names the task {named(ticket.bound.task, 64)}.")
     if ticket.of is not None:

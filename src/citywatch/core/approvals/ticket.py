@@ -12,6 +12,7 @@ the call then goes through (`enforce.admit`). INVARIANTS
 3. An approval is used once.
 4. Time alone never approves: past `expires` a ticket that waited is expired, whatever its row says.
 5. A ticket and its places in the lists change together.
+6. What ends a wait moves one row in the same transaction (`ANSWERED`), so that whoever waits looks at that row alone.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ Key = tuple[str, str]
 OPEN: Final = "ticket_open"
 DUE: Final = "ticket_due"
 CLOSED: Final = "ticket_closed"
+ANSWERED: Final[Key] = ("machine", "tickets")
+"""The row that moves whenever a ticket waits no more."""
 Shown = tuple[str, str | int | float | bool | None]
 """A value that stopped a call: its role, and itself (None: there were too many to look at)."""
 
@@ -215,6 +218,7 @@ def rows_of(ticket: Ticket, likeness: str, before: Ticket | None, now: int) -> P
         return (*puts, (ticket_id_key(ticket.id), named), (open_key(ticket), named), (due_key(ticket), named))
     if before.state is State.PENDING and state is not State.PENDING:
         puts = (*puts, (open_key(ticket), None), (closed_key(ticket, now), msgspec.json.encode(ticket.id)))
+        puts = (*puts, (ANSWERED, b"true"))  # INVARIANT: 6.
     if not STEPS[state]:
         puts = (*puts, (due_key(ticket), None))
     return puts

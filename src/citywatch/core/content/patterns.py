@@ -40,10 +40,13 @@ class Triage:
         for detector in self._detectors:
             self._set.Add(detector.anchor.pattern)
         self._always = self._set.Add(b"")
+        self._none = [self._always]
         self._set.Compile()
 
     def __call__(self, text: bytes) -> Sequence[Detector]:
         found = self._set.Match(text)
+        if found == self._none:
+            return ()
         if self._always not in found:
             return self._detectors
         return [self._detectors[index] for index in found if index != self._always]

@@ -19,13 +19,13 @@ import msgspec
 from citywatch.core.content.fold import Drop, encodable, fold
 from citywatch.core.content.hidden import CONCEALED, HIDDEN
 from citywatch.core.content.links import LINKS, decoded
-from citywatch.core.content.model import Head, Model, loudest, score_windows
+from citywatch.core.content.model import Head, Model, loudest, loudness, score_windows
 from citywatch.core.content.patterns import Triage
 from citywatch.core.content.personal import PERSONAL
 from citywatch.core.content.secrets import SECRETS
 from citywatch.core.content.signals import Channel, Kind, Signal, Signals
 from citywatch.core.content.tape import Tape, advance
-from citywatch.core.content.words import STRIDE, WORD
+from citywatch.core.content.words import PLAIN, STRIDE, WORD
 
 LIMIT = 1 << 24
 MODEL_LIMIT = 1 << 18
@@ -111,7 +111,7 @@ def at_once(text: str, channel: Channel, model: Model | None) -> Signals | None:
     if model is None:
         return Signals(read=size)
     head = model.heads[channel]
-    highest = max((one.score for one in score_windows(head, WORD.findall(text))), default=0.0)
+    highest = loudness(head, PLAIN.findall(text))
     return None if highest >= head.calibration.threshold else Signals(injection=highest, read=size, modelled=size)
 
 

@@ -22,6 +22,8 @@ STRIDE = 30
 LONGEST = 24
 GRAM = 4
 WORD = re.compile(r"[^\W\d_]{1,24}|\d{1,24}|[!<>#*|=\[\]{}~^-]{2,8}|[<>:?!]")
+PLAIN = re.compile(r"[A-Za-z]{1,24}|[0-9]{1,24}|[!<>#*|=\[\]{}~^-]{2,8}|[<>:?!]")
+"""The same of a text in ASCII, which needs no tables to be looked up."""
 
 
 def plain(word: str) -> bytes:

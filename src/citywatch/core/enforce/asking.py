@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from citywatch.core.approvals.binding import changed
+from citywatch.core.approvals.binding import changed, ticket_digest
 from citywatch.core.approvals.ticket import State
 from citywatch.core.call import Bound, Call, Source
 from citywatch.core.canonical import canonical, digest
@@ -79,7 +79,9 @@ def bound_still(flow: Flow, binds: Bound, call: Call, rules: Rules) -> Flow:
     ticket = flow.ticket
     if ticket is None or ticket.bound is None or ticket.state is not State.APPROVED:
         return flow
-    return msgspec.structs.replace(flow, ticket=None) if is_another(ticket.bound, binds, call, rules) else flow
+    intact = ticket_digest(ticket.bound, ticket.id, ticket.salt, ticket.expires) == ticket.digest
+    same = intact and not is_another(ticket.bound, binds, call, rules)
+    return flow if same else msgspec.structs.replace(flow, ticket=None)
 
 
 def is_another(then: Bound, now: Bound, call: Call, rules: Rules) -> str:

@@ -10,7 +10,8 @@ INVARIANTS
    repeats it; of a failure, an error, a picture or a text beside the fields it gets nothing, if it may not see all.
 2. What a ruling keeps back is in no member of what is released, names included (`sift`).
 3. Definitions are left alone: a person approved them word by word, and a changed one would be another.
-4. What `_meta` says in the gateway's own names (`citywatch/…`) is the gateway's: no server words a refusal of ours.
+4. What `_meta` says in the gateway's own names (`citywatch/…`) is the gateway's: no server words a refusal of ours, and
+   no peer writes beside what it answers in them (`metadata`). An envelope of another gateway ends here.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from citywatch.core.call import Call, Direction
 from citywatch.core.content.signals import Signal
 from citywatch.core.enforce.needs import TOOL_CALL, agent_name
 from citywatch.core.enforce.parts import HIDDEN_ERROR, beside, is_text, parts, repeats, told
+from citywatch.core.enforce.peers import is_message
 from citywatch.core.enforce.rules import ApprovedTool, Rules
 from citywatch.core.enforce.settle import Released, Withheld
 from citywatch.core.enforce.sift import Ruling, is_open, sift
@@ -32,7 +34,7 @@ from citywatch.core.errors import Code
 from citywatch.core.flow.fields import UNSEEN, meet
 from citywatch.core.label import Label, may_flow
 from citywatch.core.manifest import audience_of
-from citywatch.core.wire import mcp
+from citywatch.core.wire import enveloped, mcp
 from citywatch.core.wire.jsonrpc import Response, format_message
 
 READERS: Final = "readers"
@@ -63,7 +65,7 @@ def deliver(call: Call, response: Response, rules: Rules, known: Places | None =
     `known` are places that the stream before this reply has shown to be the end of something, by leaf of the result.
     """
     clearance = rules.cleared(agent_name(call))
-    response = mcp.disowned(response)  # INVARIANT: 4.
+    response = enveloped.disowned(response) if is_message(call) else mcp.disowned(response)  # INVARIANT: 4.
     value = response.result if response.error is None else response.error
     if clearance.is_open or call.direction is Direction.TO_AGENT or value is None:
         return Delivered(response)

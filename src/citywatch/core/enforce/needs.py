@@ -257,13 +257,16 @@ def likeness(call: Call) -> str:
 
 def _without_nulls(value: Any) -> Any:
     """Null is absent to policy, and so it makes no other call of one."""
-    if isinstance(value, Mapping):
+    if type(value) is dict or isinstance(value, Mapping):
         return {
-            name: item if type(item) is str else _without_nulls(item)
+            name: item if type(item) in _SCALARS else _without_nulls(item)
             for name, item in value.items()
             if item is not None
         }
     return value
+
+
+_SCALARS: Final = frozenset((str, int, float, bool))
 
 
 def needs(

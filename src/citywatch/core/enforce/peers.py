@@ -19,6 +19,7 @@ asked after it. INVARIANTS
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from citywatch.core.call import Call, Deny, Reason
 from citywatch.core.enforce.rules import Rules
@@ -36,13 +37,16 @@ LISTED = "listed"
 
 def is_message(call: Call) -> bool:
     """Whether a call is spoken to an agent, over A2A."""
-    return call.revision == a2a.REVISION
+    return call.revision == _REVISION
+
+
+_REVISION: Final = a2a.REVISION
 
 
 def receiver_of(call: Call, rules: Rules) -> str | None:
     """The name of the agent of ours that is spoken to; None where a third party is."""
-    peer = rules.peers.get(call.server) if is_message(call) else None
-    return None if peer is None or not peer.agent else peer.agent
+    peer = rules.peers.get(call.server) if call.revision == _REVISION else None
+    return None if peer is None else peer.agent or None
 
 
 def thing_key(server: str, kind: str, name: str) -> Key:

@@ -80,7 +80,8 @@ class Entering(msgspec.Struct, frozen=True):
     """A message about to enter a context: its leaves, and the rows that say what earlier writes brought to it.
 
     `carried` is what the handles of the call may have brought to its reply; `inputs` what a derived value in it follows
-    from. `said` is the label of all of it, where an agent of ours said it. `followed`: its fingerprints are counted.
+    from. `said` is the label of all of it, where an agent said it of whom that is known. `beside` is what another
+    domain's gateway says of it, whatever its fields are. `followed`: its fingerprints are counted.
     """
 
     source: str
@@ -93,6 +94,7 @@ class Entering(msgspec.Struct, frozen=True):
     carried: Label = BOTTOM
     inputs: Inputs | None = None
     said: Label | None = None
+    beside: Label | None = None
     followed: bool = False
 
     @property
@@ -110,13 +112,17 @@ class Entering(msgspec.Struct, frozen=True):
     def item(self, server: str, shaped: Label, at: int, model: Model | None = None) -> Item:
         """What enters; with a model, what a third party can have written of it is scanned, once and here."""
         item = read_reply(self.walk, digest(self.body), self.reading(server, shaped), at, followed=self.followed)
+        if self.beside is not None:
+            item = msgspec.structs.replace(item, label=join(item.label, self.beside))
         if self.said is not None:  # all of it, a number too: who said it chose it
             item = msgspec.structs.replace(item, label=join(item.label, self.said))
         if model is None:
             return item
-        pairs = enumerate(zip(self.walk.leaves, item.parts, strict=False))  # bytes stand behind the leaves
+        parts = item.parts  # bytes stand behind the leaves
         texts = [
-            (number, leaf.value) for number, (leaf, part) in pairs if isinstance(leaf.value, str) and not part.trusted
+            (number, leaf.value)
+            for number, leaf in enumerate(self.walk.leaves)
+            if isinstance(leaf.value, str) and not parts[number].trusted
         ]
         return advised(item, texts, Channel.DATA, model)
 
@@ -231,6 +237,8 @@ def carried(call: Call) -> Label:
 
     INVARIANT: or a tool that repeats what it is told would show a hidden text under the label of the server's own.
     """
+    if not call.filled:
+        return BOTTOM
     brought = (onward(one.label) for one in call.filled)
     words = (
         Label(frozenset(), label.readers) if one.inert else label
@@ -295,4 +303,6 @@ def undeclared(value: Any, fields: Fields = NOTHING_DECLARED) -> Walk:
     """Whatever no manifest speaks of, with the bytes in it."""
     walk = fields.walk(value)
     blobs, more = find_blobs(value, "$")
+    if not blobs and not more:
+        return walk
     return msgspec.structs.replace(walk, blobs=blobs, cut=walk.cut or more)

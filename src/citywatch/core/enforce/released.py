@@ -21,7 +21,7 @@ from citywatch.core.enforce.steering import Finding
 from citywatch.core.flow.history import Prompt, Sighting, Value
 from citywatch.core.flow.index import met
 from citywatch.core.flow.readings import Typed
-from citywatch.core.flow.release import Way, release
+from citywatch.core.flow.release import Lowering, Way, lowering, release
 from citywatch.core.label import Label, join_all
 
 MAX_ITEMS: Final = 4
@@ -75,7 +75,7 @@ class _Scene:
         self._told = Label(self._people.union(self._planner, self._grantor), None)
         self._all = self._digests([prompt.item for prompt in prompts])
         self._labels: dict[tuple[int, ...], Label] = {}
-        self._lowered: dict[Way, tuple[Label, Label]] = {}
+        self._lowered: dict[Way, Lowering] = {}
         self._cleared = flow.context.cleared
 
     def release(self, found: Finding) -> Release:
@@ -90,21 +90,13 @@ class _Scene:
         else:
             where = self._where(found.value)
             lowered = self._lower(way, where)
-        was, now = lowered
-        return release(
-            was,
-            now,
-            way,
-            path=found.path,
-            role=found.role._value_,
-            source=found.where,
-            items=self._told_by(found.value) if by_words else self._digests(where),
-        )
+        items = self._told_by(found.value) if by_words else self._digests(where)
+        return lowered.at(found.path, found.role._value_, found.where, items)
 
-    def _lower(self, way: Way, where: Mapping[int, list[Sighting]]) -> tuple[Label, Label]:
-        """The label before, and what is left of it."""
+    def _lower(self, way: Way, where: Mapping[int, list[Sighting]]) -> Lowering:
+        """From the label before to what is left of it."""
         was = self._label(where)
-        return was, Label(self._answering(way, where), was.readers)
+        return lowering(was, Label(self._answering(way, where), was.readers), way)
 
     def approve(self, found: Finding, who: str, reason: str) -> Release:
         where = self._where(found.value)

@@ -38,7 +38,7 @@ from citywatch.core.wire.mcp import Definition
 
 class Released(msgspec.Struct, frozen=True, kw_only=True):
     """The bytes the agent may see; `redacted` says what was taken out of them. `code` says why they would not have been
-    released, were it enforced.
+    released, were it enforced. `label`: that of what they bring to an agent of another domain.
     """
 
     body: bytes
@@ -47,6 +47,7 @@ class Released(msgspec.Struct, frozen=True, kw_only=True):
     report: Report = Report()
     code: Code | None = None
     detail: str = ""
+    label: Label | None = None
 
 
 class Withheld(msgspec.Struct, frozen=True, kw_only=True):

@@ -385,7 +385,7 @@ class Steering:
         manifest = self._manifest
         if manifest.effect is _READ:
             return False
-        if any(one.role is _DESTINATION for one in manifest.parameters.values()):
+        if [one for one in manifest.parameters.values() if one.role is _DESTINATION]:
             return True
         whose = {one.source for one in self._history.prompts if self._history.items[one.item].speaks_for(self._task)}
         return not set(manifest.audience) <= {OWNER, *whose}

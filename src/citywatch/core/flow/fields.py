@@ -123,8 +123,8 @@ class Fields:
                 number, children = len(parents), []
                 parents.append(record)
                 for key, item in inside.items():
-                    where = _clip(path + _step(key))
-                    children.append((where, _clip(key), number, item))
+                    where = (path + (f".{key}" if key.isidentifier() else _step(key)))[:MAX_PATH]
+                    children.append((where, key[:MAX_PATH], number, item))
                     if key in words:
                         if heard:
                             continue
@@ -132,7 +132,8 @@ class Fields:
                     if len(leaves) >= MAX_LEAVES:
                         return Walk(tuple(leaves), tuple(parents), True)
                     leaves.append(Leaf(where, "", -1, key, UNTRUSTED))
-                pending.extend(reversed(children))
+                children.reverse()
+                pending += children
             elif isinstance(inside, list):
                 pending.extend(
                     (_clip(f"{path}[{at}]"), name, record, item) for at, item in reversed(list(enumerate(inside)))

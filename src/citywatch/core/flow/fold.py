@@ -39,6 +39,8 @@ _QUOTES = {"‘": "'", "’": "'", "‚": "'", "‛": "'", "ʼ": "'"}
 def fold(text: str) -> str:
     """Reduce a text to what a reader sees: NFKC, case, look-alikes, spaces; nothing that cannot be seen remains."""
     if text.isascii():
+        if text.isprintable():
+            return " ".join(text.lower().split())
         return " ".join((_CONTROLS.sub("", text) if _CONTROLS.search(text) else text).lower().split())
     for _ in range(8):  # one rule's output can be another's input; a few rounds reach the end
         folded = _fold_once(text)
@@ -97,7 +99,7 @@ def scannable(text: str) -> str:
     punctuation ASCII; other punctuation and symbols become `;`, an edge; what is not seen becomes part of its word.
     Letters and currency signs stay what they are.
     """
-    if not _ODD.search(text):
+    if (text.isascii() and text.isprintable()) or not _ODD.search(text):
         return text
     shapes = _Shapes()
     return _ODD.sub(lambda run: run[0].translate(shapes), text)

@@ -15,6 +15,7 @@ import msgspec
 from citywatch.core.flow.blob import BLOB
 from citywatch.core.flow.fields import Walk
 from citywatch.core.flow.fold import fold, scannable
+from citywatch.core.flow.kinds import Kind
 from citywatch.core.flow.phrases import find_lines, find_names
 from citywatch.core.flow.prints import fingerprints, packed
 from citywatch.core.flow.tokens import find_tokens, whole_tokens
@@ -26,6 +27,9 @@ MAX_MARKS: Final = 4096
 MAX_CHARS: Final = 64 << 10
 MAX_NAMES: Final = 512
 """Names of one item that are kept beside its typed tokens."""
+MAX_LINE: Final = 64
+"""No longer line is a name (`phrases.find_lines`)."""
+NAME: Final = str(Kind.NAME)
 MAX_PROMPT: Final = 64 << 10
 SPEAKER: Final = "agent:"
 """What the source of an item begins with that an agent of ours said; no server's name has a colon."""
@@ -229,6 +233,8 @@ def _names(text: str, room: int) -> tuple[Mark, ...]:
     """What looks like a name in a text of others, or stands on a line of its own: people point at such values."""
     if room <= 0 or len(text) > MAX_CHARS:
         return ()
+    if len(text) <= MAX_LINE and text.isascii() and text.isalnum():  # one plain word is a line of its own, and no more
+        return () if text.isdecimal() else ((NAME, text.lower(), 0, len(text)),)
     scan = scannable(text)
     found = find_lines(text, scan, room)
     found += find_names(text, scan, room)

@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
+import msgspec
+
 from citywatch.core.call import Release
 from citywatch.core.label import Label, is_above
 
@@ -62,6 +64,42 @@ REASONS: Final[Mapping[Way, str]] = {
 """Why each rule lets a label down. A person's answer and an operator's release bring words of their own."""
 
 
+class Lowering(msgspec.Struct, frozen=True):
+    """A step down from one label to another that was looked at (`lowering`): any number of values can take it."""
+
+    was: Label
+    now: Label
+    how: str
+    reason: str
+
+    def at(self, path: str, role: str, source: str, items: tuple[str, ...]) -> Release:
+        """The release of one value."""
+        return Release(
+            path=path,
+            role=role,
+            how=self.how,
+            source=source,
+            items=items,
+            was=self.was,
+            now=self.now,
+            reason=self.reason,
+        )
+
+
+def lowering(was: Label, now: Label, way: Way, reason: str = "") -> Lowering:
+    """Look at a step down from `was` to `now`; `reason` is needed where the rule has none of its own.
+
+    Raises `ValueError` for a label that would not go down or stay, and for a release without a reason: both would be
+    mistakes of ours, and refuse the call.
+    """
+    why = (reason and reason.strip()) or REASONS.get(way, "")
+    if not why:  # INVARIANT: 2
+        raise ValueError(f"a release by `{way}` without a reason")
+    if not is_above(was, now):  # INVARIANT: 1
+        raise ValueError(f"a release by `{way}` that would not let the label down")
+    return Lowering(was, now, way._value_, why[:MAX_REASON])
+
+
 def release(
     was: Label,
     now: Label,
@@ -73,16 +111,5 @@ def release(
     items: tuple[str, ...] = (),
     reason: str = "",
 ) -> Release:
-    """Let a label down from `was` to `now`; `reason` is needed where the rule has none of its own.
-
-    Raises `ValueError` for a label that would not go down or stay, and for a release without a reason: both would be
-    mistakes of ours, and refuse the call.
-    """
-    why = (reason and reason.strip()) or REASONS.get(way, "")
-    if not why:  # INVARIANT: 2
-        raise ValueError(f"a release by `{way}` without a reason")
-    if not is_above(was, now):  # INVARIANT: 1
-        raise ValueError(f"a release by `{way}` that would not let the label down")
-    return Release(
-        path=path, role=role, how=way._value_, source=source, items=items, was=was, now=now, reason=why[:MAX_REASON]
-    )
+    """Let one label down, or raise as `lowering` does."""
+    return lowering(was, now, way, reason).at(path, role, source, items)

@@ -1,11 +1,12 @@
-"""The envelope of a message: what its sender's gateway says of it, under that gateway's signature.
+"""The envelope of a message or a reply: what its sender's gateway says of it, under that gateway's signature.
 
 Decides the form of an envelope, which message it is of, and whether one that came may be believed. Does not decide what
 shaped the message (`enforce.said`), nor whether the envelope came before (`service.envelopes` keeps their names).
 
 INVARIANTS: any bytes give a `VerifiedEnvelope` or `Refused`; an envelope is of one message, from one sender, to one
-receiver, for a minute; what does not fit is summarised against the flow (too many origins: anybody; too many readers:
-nobody), never left out; a payload has one form; an envelope passes for no token of another kind, nor one for it.
+receiver, for a minute; that of a reply is of one message of the reply to one request; what does not fit is summarised
+against the flow (too many origins: anybody; too many readers: nobody), never left out; a payload has one form; an
+envelope passes for no token of another kind, nor one for it.
 SPEC: docs/reference/envelope.md; RFC 7515, RFC 8785; W3C Trace Context §3.2.
 """
 
@@ -26,6 +27,7 @@ from citywatch.core.names import parse_spiffe_id
 from citywatch.core.signature import P256Key, parse_b64url
 
 TYPE: Final = "citywatch-envelope+jws"
+REPLY_TYPE: Final = "citywatch-reply+jws"
 LONGEST_MS: Final = 60_000
 MAX_NAMES: Final = 32
 MAX_NAME: Final = 256
@@ -38,6 +40,7 @@ _TASK: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _MEMBERS: Final = frozenset(
     "iss sub aud iat exp jti message label items task chain hops traceparent".split()  # every one, always
 )
+_REPLY_MEMBERS: Final = _MEMBERS | {"request", "number"}
 
 
 class Items(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,8 +51,15 @@ class Items(msgspec.Struct, frozen=True, kw_only=True):
     before: str | None
 
 
+class ReplyTo(msgspec.Struct, frozen=True):
+    """Which request a reply is to (`request_digest`), and which of the messages of that reply this is, from 0."""
+
+    request: str
+    number: int
+
+
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
-    """What is said of one message. `message` is its digest, times are milliseconds.
+    """What is said of one message. `message` is its digest, times are milliseconds; `reply` is a reply's alone.
 
     `chain` is the hash of the last link of the sender's chain, `hops` the number of agents that it came through (0:
     nobody knows).
@@ -68,6 +78,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     chain: str | None
     hops: int
     trace: str | None
+    reply: ReplyTo | None = None
 
 
 class VerifiedEnvelope(msgspec.Struct, frozen=True):
@@ -85,10 +96,29 @@ class Arrived(msgspec.Struct, frozen=True, kw_only=True):
     receiver: str
 
 
+class Answered(msgspec.Struct, frozen=True, kw_only=True):
+    """A reply as it arrived: its digest, who was spoken to, the names by which we ask, what it has to be a reply to."""
+
+    message: str
+    sender: str
+    receivers: frozenset[str]
+    reply: ReplyTo
+
+
 def message_digest(method: str, params: Mapping[str, Any], skill: str | None = None, kind: str | None = None) -> str:
     """What names a message: method, skill, type, and its parameters without the metadata that gateways write."""
     named = {"method": method, "params": dict(params), "skill": skill, "type": kind}
     return digest(b"citywatch/envelope/message/v1\n" + canonical(named))
+
+
+def reply_digest(result: Mapping[str, Any]) -> str:
+    """What names one message of a reply: its result, without what gateways write beside it."""
+    return digest(b"citywatch/envelope/reply/v1\n" + canonical(dict(result)))
+
+
+def request_digest(envelope: str) -> str:
+    """What names a request that went out in an envelope, which is of no other; else its `message_digest` does."""
+    return digest(envelope.encode("utf-8"))
 
 
 def fitting(label: Label) -> Label:
@@ -122,12 +152,13 @@ def envelope_claims(one: Envelope) -> dict[str, Any]:
         "chain": one.chain,
         "hops": one.hops,
         "traceparent": one.trace,
+        **({} if one.reply is None else {"request": one.reply.request, "number": one.reply.number}),
     }
 
 
-def parse_claims(claims: Mapping[str, Any]) -> Envelope:
+def parse_claims(claims: Mapping[str, Any], *, reply: bool = False) -> Envelope:
     """What claims say; `Malformed` for any that are not an envelope's, all of them and no other."""
-    if claims.keys() != _MEMBERS:
+    if claims.keys() != (_REPLY_MEMBERS if reply else _MEMBERS):
         raise Malformed("an envelope has exactly the members that the specification names")
     label, hops = claims["label"], claims["hops"]
     if type(label) is not dict or not _names_fit(label):
@@ -148,12 +179,14 @@ def parse_claims(claims: Mapping[str, Any]) -> Envelope:
         chain=_maybe(claims, "chain", _HASH),
         hops=hops,
         trace=_maybe(claims, "traceparent", _TRACE),
+        reply=_reply_to(claims) if reply else None,
     )
 
 
-def read_envelope(token: bytes) -> Envelope:
+def read_envelope(token: bytes, *, reply: bool = False) -> Envelope:
     """What an envelope says, unverified; `Malformed` for what is none. For a record of one that was verified before."""
-    return parse_claims(parse_compact(token, typ=TYPE, members=frozenset({"kid"})).claims)
+    typ = REPLY_TYPE if reply else TYPE
+    return parse_claims(parse_compact(token, typ=typ, members=frozenset({"kid"})).claims, reply=reply)
 
 
 def verify_envelope(
@@ -167,9 +200,45 @@ def verify_envelope(
     are trusted · 3. one of these keys, the one it names, signed it · 4. it is of this minute · 5. it is for us · 6. its
     sender is of the issuer's own domain, and whoever brings it is that sender or the issuer · 7. it is of this message
     """
+    one, domain = _by_a_gateway(token, trusted, now, leeway, reply=False)  # 1 to 4
+    if one.receiver != arrived.receiver:  # 5
+        raise _refused("5: it is for another receiver")
+    if parse_spiffe_id(one.sender).domain != domain:  # 6
+        raise _refused("6: its sender is not of its issuer's domain")
+    if arrived.sender not in (one.sender, one.issuer):
+        raise _refused("6: it is not its sender who brings it")
+    if one.message != arrived.message:  # 7
+        raise _refused("7: it is of another message")
+    return VerifiedEnvelope(one, domain)
+
+
+def verify_reply(
+    token: bytes, trusted: Mapping[str, Mapping[str, P256Key]], answered: Answered, *, now: int, leeway: int
+) -> VerifiedEnvelope:
+    """Return what may be believed of a reply; raise `Refused` otherwise. Times are milliseconds.
+
+    1. to 4. as for a message, of the type of a reply's · 5. it is for us, who asked · 6. its sender is whom we asked,
+    and of the issuer's own domain · 7. it is of this reply · 8. to our request, in its place among what it is told in
+    """
+    one, domain = _by_a_gateway(token, trusted, now, leeway, reply=True)  # 1 to 4
+    if one.receiver not in answered.receivers:  # 5
+        raise _refused("5: it is for another receiver")
+    if one.sender != answered.sender or parse_spiffe_id(one.sender).domain != domain:
+        raise _refused("6: its sender is not who was asked")
+    if one.message != answered.message:
+        raise _refused("7: it is of another reply")
+    if one.reply != answered.reply:  # 8
+        raise _refused("8: it is a reply to something else, or in another place")
+    return VerifiedEnvelope(one, domain)
+
+
+def _by_a_gateway(
+    token: bytes, trusted: Mapping[str, Mapping[str, P256Key]], now: int, leeway: int, *, reply: bool
+) -> tuple[Envelope, str]:
+    """What the gateway of a domain signed just now, of whatever message, and which domain."""
     try:
-        compact = parse_compact(token, typ=TYPE, members=frozenset({"kid"}))  # 1
-        one = parse_claims(compact.claims)
+        compact = parse_compact(token, typ=REPLY_TYPE if reply else TYPE, members=frozenset({"kid"}))  # 1
+        one = parse_claims(compact.claims, reply=reply)
         if canonical(compact.claims) != parse_b64url(compact.text.split(".")[1]):
             raise Malformed("its payload is not in the one form that RFC 8785 gives it")
     except Malformed as error:
@@ -189,15 +258,7 @@ def verify_envelope(
         raise _refused("4: it is not for a minute at most")
     if now >= one.expires + leeway or now < one.issued - leeway:
         raise _refused("4: it is not of this minute")
-    if one.receiver != arrived.receiver:  # 5
-        raise _refused("5: it is for another receiver")
-    if parse_spiffe_id(one.sender).domain != issuer.domain:  # 6
-        raise _refused("6: its sender is not of its issuer's domain")
-    if arrived.sender not in (one.sender, one.issuer):
-        raise _refused("6: it is not its sender who brings it")
-    if one.message != arrived.message:  # 7
-        raise _refused("7: it is of another message")
-    return VerifiedEnvelope(one, issuer.domain)
+    return one, issuer.domain
 
 
 def as_trace(value: object) -> str | None:
@@ -235,6 +296,13 @@ def _items(value: object) -> Items:
     if before is not None and not _is_hash(before):
         raise Malformed("an envelope's digest over earlier items is none")
     return Items(count=count, newest=tuple(newest), before=before)
+
+
+def _reply_to(claims: Mapping[str, Any]) -> ReplyTo:
+    number = claims["number"]
+    if type(number) is not int or not 0 <= number < 2**31:
+        raise Malformed("the number of a message in a reply counts from 0")
+    return ReplyTo(_matching(claims, "request", _HASH), number)
 
 
 def _is_hash(value: object) -> bool:

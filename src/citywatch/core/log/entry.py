@@ -12,9 +12,10 @@ SPEC: `spec/log.md` §1; RFC 8785; C2SP tlog-tiles (entry bundles).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha256
-from itertools import product
+from itertools import chain, product
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -40,10 +41,20 @@ _PLAIN: dict[object, tuple[type, ...]] = {
 }
 _SHAPES = {kind: frozenset(product(*(_PLAIN[field.type] for field in msgspec.structs.fields(kind)))) for kind in _KINDS}
 """Of each event, the types that its fields may have, in order: one look-up tells that nothing else is in it."""
+
+
+def _of(places: list[int]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """What takes these places out of a tuple, as a tuple."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    return lambda fields: tuple(fields[i] for i in places)
+
+
 _INTEGERS = {kind: tuple(i for i, f in enumerate(msgspec.structs.fields(kind)) if f.type is int) for kind in _KINDS}
 _TUPLES = {
-    kind: tuple(i for i, f in enumerate(msgspec.structs.fields(kind)) if f.type == tuple[str, ...]) for kind in _KINDS
+    kind: _of([i for i, f in enumerate(msgspec.structs.fields(kind)) if f.type == tuple[str, ...]]) for kind in _KINDS
 }
+"""What gives those of an event's fields that are tuples, all of them."""
 _TEXT = frozenset({str})
 # msgspec sorts the members of a struct, and writes strings as RFC 8785 does (a differential test holds it to that).
 _sorted = msgspec.json.Encoder(order="sorted")
@@ -69,9 +80,7 @@ def encode_event(event: Event) -> bytes:
         raise TypeError(f"`{kind.__name__}` is not in the closed vocabulary")
     fields = msgspec.structs.astuple(event)
     plain = tuple(map(type, fields)) in shapes
-    for i in _TUPLES[kind]:
-        plain = plain and (not fields[i] or _TEXT.issuperset(map(type, fields[i])))
-    if not plain:
+    if not plain or not _TEXT.issuperset(map(type, chain.from_iterable(_TUPLES[kind](fields)))):
         event = _checked(event)
         fields = msgspec.structs.astuple(event)
     for i in _INTEGERS[kind]:

@@ -86,11 +86,14 @@ def _screen(value: Any, path: _Path, depth: int) -> None:
         raise _unsupported(path, f"nested deeper than {MAX_DEPTH} levels")
     if kind is list:
         for item in value:
-            _screen(item, (path, None), depth - 1)
+            if type(item) is not str:
+                _screen(item, (path, None), depth - 1)
         return
     for name, item in value.items():
-        _allowed_key(name, (path, name))
-        _screen(item, (path, name), depth - 1)
+        if name.startswith("__"):
+            _allowed_key(name, (path, name))
+        if type(item) is not str:
+            _screen(item, (path, name), depth - 1)
 
 
 def _allowed_key(name: str, path: _Path) -> None:
@@ -219,13 +222,22 @@ def _long(value: int, path: str) -> int:
     return value
 
 
+_LONG_DIGITS = 19
+"""With fewer digits than this, every integer fits in 64 bits."""
+
+
 def _scaled(value: Any, scale: int, path: str) -> int:
     """`value` times ten to the `scale`, exactly. A float is the number that its shortest text names, which is also what
     is forwarded; a string must be plain digits, so that no server reads another number out of it."""
     if type(value) is int:
         return _long(value * 10**scale, path) if MIN_LONG <= value <= MAX_LONG else _long(value, path)
     if type(value) is float:
-        return _shifted(decimal.Decimal(repr(value)), scale, path)
+        text = repr(value)
+        whole, _, part = text.partition(".")
+        short = len(part) <= scale and len(whole) + scale < _LONG_DIGITS
+        if short and whole.isdecimal() and part.isdecimal():  # as amounts are written: `12.5` is 1250
+            return int(whole + part.ljust(scale, "0"))
+        return _shifted(decimal.Decimal(text), scale, path)
     if type(value) is str and _NUMBER.match(value):
         if len(value.partition(".")[2]) > scale:
             raise _unsupported(path, f"at most {scale} digits after the point")

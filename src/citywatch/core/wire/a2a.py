@@ -62,6 +62,8 @@ SENDER: Final = "citywatch/sender"
 HOPS: Final = "citywatch/hops"
 HANDED: Final = "citywatch/handed"
 LABEL: Final = "citywatch/label"
+ASSERTION: Final = "citywatch/assertion"
+"""A token of a foreign issuer that says of whom it is, as over MCP. It goes no further than to us."""
 OURS: Final = "citywatch/"
 ENVELOPE: Final = "urn:citywatch:envelope:1"
 """The URI of our extension: under it a gateway puts the envelope of a message (docs/reference/envelope.md)."""
@@ -75,6 +77,7 @@ _TYPE: Final = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _MEDIA: Final = re.compile(r"[A-Za-z0-9.+*-]{1,64}/[A-Za-z0-9.+*-]{1,64}\Z")
 _SKILL: Final = re.compile(r"[A-Za-z0-9._/@+-]{1,128}\Z")
 __all__ = [
+    "ASSERTION",
     "CHAIN",
     "ENVELOPE",
     "HANDED",
@@ -107,6 +110,7 @@ __all__ = [
     "refusal",
     "sends",
     "streams",
+    "take_assertion",
     "visible",
     "with_chain",
 ]
@@ -174,7 +178,7 @@ def streams(method: str) -> bool:
 
 def check_version(headers: Iterable[tuple[bytes, bytes]]) -> None:
     """Raise `Refused` unless the one `A2A-Version` is ours. SPEC: A2A 1.0 §3.6: without the header it is 0.3."""
-    said = [value for name, value in headers if name.lower() == b"a2a-version"]
+    said = [value for name, value in headers if len(name) == 11 and name.lower() == b"a2a-version"]
     if said != [VERSION.encode()]:
         raise Refused(Code.REVISION_UNSUPPORTED, f"this gateway speaks A2A {VERSION}: send `A2A-Version: {VERSION}`")
 
@@ -271,6 +275,21 @@ def forwarded(call: Call, hops: int | None, envelope: str | None = None, context
     return format_message(Request(call.rpc_id, call.method, params))
 
 
+def take_assertion(message: Message) -> tuple[Message, str | None]:
+    """A message without the foreign token that it shows, and that token: nothing of it is kept or sent on."""
+    params = (message.params or _EMPTY) if isinstance(message, Request) else _EMPTY
+    metadata = params.get("metadata")
+    if not isinstance(message, Request) or type(metadata) is not dict or ASSERTION not in metadata:
+        return message, None
+    token = metadata[ASSERTION]
+    if type(token) is not str:
+        raise Malformed(f"`{ASSERTION}` in `metadata` is a compact token")
+    kept = {key: value for key, value in metadata.items() if key != ASSERTION}
+    rest = {key: value for key, value in params.items() if key != "metadata"}
+    bare = msgspec.structs.replace(message, params={**rest, "metadata": kept} if kept else rest)
+    return msgspec.structs.replace(bare, body=format_message(bare)), token
+
+
 def with_chain(message: Message, task: str, links: Sequence[str]) -> Message:
     """The same request under a chain; one that shows a chain of its own stays as it is."""
     if not isinstance(message, Request):
@@ -342,6 +361,7 @@ _MESSAGE_MEMBERS: Final = _pairs(_MESSAGE)
 _MESSAGE_NEEDED: Final = _needed(_MESSAGE)
 _CONFIGURED: Final = _pairs(_CONFIGURATION)
 _WITHIN: Final = _pairs(WITHIN)
+_WITHIN_NEEDS: Final = _needed(WITHIN)
 
 
 def _sent(given: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[tuple[str, str], ...]]:
@@ -350,7 +370,7 @@ def _sent(given: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[tuple[str,
     message = _members(given["message"], _MESSAGE_MEMBERS, _MESSAGE_NEEDED, "message")
     configuration = _members(given.get("configuration", _EMPTY), _CONFIGURED, (), "configuration")
     if INLINE in configuration:
-        within = _members(configuration[INLINE], _WITHIN, _needed(WITHIN), INLINE)
+        within = _members(configuration[INLINE], _WITHIN, _WITHIN_NEEDS, INLINE)
         configuration = {**configuration, INLINE: within} if within is not configuration[INLINE] else configuration
         check_config(within)
     params = given

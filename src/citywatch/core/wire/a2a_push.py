@@ -97,7 +97,9 @@ def pushed(value: object, links: tuple[str, ...] = ()) -> tuple[Response, str]:
 def _config(method: str, params: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if method == CREATE:
         return {key: value for key, value in params.items() if key not in ("taskId", "metadata")}
-    found: Mapping[str, Any] | None = params.get("configuration", _NOTHING).get(INLINE)
+    if "configuration" not in params:
+        return None
+    found: Mapping[str, Any] | None = params["configuration"].get(INLINE)
     return found
 
 

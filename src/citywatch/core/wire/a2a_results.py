@@ -48,6 +48,8 @@ _CONTENTS: Final = ("text", "raw", "url", "data")
 
 def check_part(part: object, links: Links = ()) -> None:
     """Raise `Malformed` unless this is one part that carries its content with it, or leads where `links` let it."""
+    if type(part) is dict and len(part) == 1 and type(part.get("text")) is str:
+        return  # as nearly all are
     if type(part) is not dict or not part.keys() <= _PART_MEMBERS:
         raise Malformed("a part is not an object, or has a member that A2A does not know")
     contents = [one for one in _CONTENTS if one in part]
@@ -128,10 +130,15 @@ def _expect(holds: bool, otherwise: str) -> None:
         raise Malformed(f"the peer's result is malformed: {otherwise}")
 
 
+_IDS: Final = ("messageId", "contextId", "taskId")
+
+
 def _checked_message(value: object, links: Links) -> None:
     _expect(type(value) is dict and type(value.get("parts")) is list, "a message has no `parts`")
     assert isinstance(value, dict)
-    _expect(all(type(value.get(key, "")) is str for key in ("messageId", "contextId", "taskId")), "an id is no string")
+    for key in _IDS:
+        if key in value and type(value[key]) is not str:
+            _expect(False, "an id is no string")
     for part in value["parts"]:
         check_part(part, links)
 
@@ -208,8 +215,10 @@ def _checked_nothing(result: Mapping[str, Any], links: Links) -> None:
 
 
 def _one_of(kinds: Mapping[str, Callable[[object, Links], None]]) -> Callable[[Mapping[str, Any], Links], None]:
+    otherwise = f"it is not one of {', '.join(kinds)}"
+
     def check(result: Mapping[str, Any], links: Links) -> None:
-        _expect(len(result) == 1 and result.keys() <= kinds.keys(), f"it is not one of {', '.join(kinds)}")
+        _expect(len(result) == 1 and result.keys() <= kinds.keys(), otherwise)
         for key, value in result.items():
             kinds[key](value, links)
 

@@ -30,7 +30,7 @@ import msgspec
 from citywatch.core.call import Continuation, Direction
 from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.label import Label
-from citywatch.core.wire.claimed import read_label
+from citywatch.core.wire.claimed import read_label, read_token
 from citywatch.core.wire.headers import (
     ParamHeader,
     RoutingHeaders,
@@ -177,13 +177,25 @@ def shown_chain(message: Message) -> tuple[str, ...]:
     return tuple(links)
 
 
-def claimed_label(message: Message) -> Label | None:
-    """What a message adds to the label of its own words. Raises `Malformed` for a member that only a gateway writes."""
+def shown_envelope(message: Message) -> str | None:
+    """The envelope of a gateway that a message came in, in `_meta`; nothing of it is believed yet."""
+    params = _EMPTY if isinstance(message, Response) else message.params or _EMPTY
+    meta = params.get("_meta")
+    return read_token(meta, ENVELOPE) if type(meta) is dict else None
+
+
+def claimed_label(message: Message, *, passed_on: bool = False) -> Label | None:
+    """What a message adds to the label of its own words. Raises `Malformed` for a member that only a gateway writes.
+
+    `passed_on`: it came in an envelope of another domain's gateway.
+    """
     params = _EMPTY if isinstance(message, Response) else message.params or _EMPTY
     meta = params.get("_meta")
     if type(meta) is not dict:
         return None
     for key in meta:
+        if passed_on and key == ENVELOPE:
+            continue
         if key.startswith(_OURS) and key not in (TASK, CHAIN, LABEL, ASSERTION):
             shown = "".join(letter if letter.isprintable() else "?" for letter in key[:80])
             raise Malformed(f"`{shown}` in `_meta` is written by a gateway")
@@ -213,11 +225,11 @@ def with_chain(message: Message, task: str, links: Sequence[str]) -> Message:
 
 
 def without_chain(body: bytes) -> bytes:
-    """A message of ours without the links and the label that it showed: what they say is no matter of a server's."""
+    """A message of ours without the links, the label and the envelope that it showed: no matter of a server's."""
     message = parse_message(body, FROM_SERVER)  # with every digit: it is ours, and may be as long as we let it grow
     if isinstance(message, Response) or message.params is None:
         return body
-    meta = {key: value for key, value in message.params["_meta"].items() if key not in (CHAIN, LABEL)}
+    meta = {key: value for key, value in message.params["_meta"].items() if key not in (CHAIN, LABEL, ENVELOPE)}
     return format_message(msgspec.structs.replace(message, params={**message.params, "_meta": meta}))
 
 
@@ -236,11 +248,14 @@ def take_assertion(message: Message) -> tuple[Message, str | None]:
     return msgspec.structs.replace(bare, body=format_message(bare)), token
 
 
-def named_task(message: Message) -> str | None:
-    """The task that a message says it is for, in `_meta`; None if it names none."""
+def named_task(message: Message, *, passed_on: bool = False) -> str | None:
+    """The task that a message says it is for, in `_meta`; None if it names none.
+
+    `passed_on`: by another domain's gateway, and then it is a task of ours only where a chain of ours goes with it.
+    """
     params = _EMPTY if isinstance(message, Response) else message.params or _EMPTY
     meta = params.get("_meta")
-    task = meta.get(TASK) if type(meta) is dict else None
+    task = meta.get(TASK) if type(meta) is dict and not (passed_on and CHAIN not in meta) else None
     if task is not None and not (type(task) is str and _TASK.match(task)):
         raise Malformed(f"`{TASK}` in `_meta` is the id of a task")
     return task

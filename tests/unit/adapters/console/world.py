@@ -13,23 +13,35 @@ from citywatch.adapters.console.desk import Desk, Place, PolicyFile, Tested
 from citywatch.adapters.console.provider import SignIn
 from citywatch.adapters.files import LogDirectory
 from citywatch.adapters.memory import MemoryStore
+from citywatch.adapters.system import SystemChance
 from citywatch.core import events
-from citywatch.core.approvals.people import Duty, Person
+from citywatch.core.approvals.people import Approvals, Duty, Person
+from citywatch.core.approvals.vigilance import Bar, Vigilance
 from citywatch.core.enforce.rules import Configured, Rules, build_rules
 from citywatch.core.identity.registration import AgentRow
 from citywatch.core.log.entry import encode_event
 from citywatch.main.replay import rebuild
 from citywatch.service.decisions import Decisions
+from citywatch.service.documents import Documents
 from citywatch.service.entering import Entering
 from citywatch.service.following import Following
+from citywatch.service.hours import Hours
 from citywatch.service.lineage import Lineage
 from citywatch.service.panorama import Panorama
+from citywatch.service.passkeys import Passkeys
 from citywatch.service.ports import Append, NewEntry
 from citywatch.service.proofs import Proofs
+from citywatch.service.tickets import Tickets
+from citywatch.service.voting import Voting
 from tests.log_world import LOG
 
 ORIGIN = "http://city-1.localhost:8470"
 TOKEN = "t" * 43
+
+
+RULES = build_rules(
+    Configured(domain="t.example", agents=(), servers={}, budgets={}, digest="d", leeway_ms=0, principals={}), {}, ()
+)
 
 
 class Clock:
@@ -76,7 +88,10 @@ class World:
         self.entering = Entering(store=self.store, clock=self.clock, replica="r1")
         self.agents: list[tuple[str, AgentRow]] = []
         self.said: list[str] = []
-        self.people: list[Person] = []
+        people: dict[str, Person] = {one.name: one for one in more.pop("people", ())}
+        approvals = more.pop("approvals", Approvals())
+        self.tickets = Tickets(store=self.store, clock=self.clock, replica="r1", named=bool(people))
+        documents = Documents(self.store, lambda: RULES, rebuild)
         given: dict[str, Any] = {
             "domain": "t.example", "origin": origin, "store": self.store, "clock": self.clock,
             "following": self.following, "decisions": self.decisions, "panorama": self.panorama,
@@ -87,7 +102,21 @@ class World:
             "halted": self._nothing, "actions": self.actions,
             "policy_files": lambda: [PolicyFile("a.cedar", "permit(principal, action, resource);")],
             "policy_tests": self._tested,
-            "person_of": lambda login: next((one for one in self.people if one.oidc == login), None),
+            "people": people,
+            "approvals": approvals,
+            "tickets": self.tickets,
+            "documents": documents,
+            "voting": Voting(self.tickets, documents, people=people, approvals=approvals, domain="t.example"),
+            "passkeys": Passkeys(
+                store=self.store,
+                clock=self.clock,
+                chance=SystemChance(),
+                replica="r1",
+                people=people,
+                rp=approvals.passkeys,
+            ),
+            "vigilance": Vigilance(Bar()),
+            "hours": Hours(),
         }  # fmt: skip
         self.desk = Desk(**given | more)
         self.console = Console(self.desk, self.said.append, provider)
@@ -110,13 +139,7 @@ class World:
         return browser
 
     async def _rules(self) -> Rules:
-        return build_rules(
-            Configured(
-                domain="t.example", agents=(), servers={}, budgets={}, digest="d", leeway_ms=0, principals={},
-            ),
-            {},
-            (),
-        )  # fmt: skip
+        return RULES
 
     async def _agents(self) -> list[tuple[str, AgentRow]]:
         return self.agents

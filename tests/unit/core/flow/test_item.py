@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from citywatch.core.flow.fields import MAX_LEAVES, Fields
 from citywatch.core.flow.item import MAX_MARKS, MAX_NAMES, MAX_PROMPT, MAX_WHOLE, Item, Reading, read_prompt, read_reply
+from citywatch.core.flow.phrases import find_lines, find_names
 from citywatch.core.label import BOTTOM, Label, is_above
 from citywatch.core.manifest import Output
 
@@ -93,3 +95,10 @@ def test_names_of_a_strangers_text_are_kept_and_take_no_token_its_place() -> Non
     lines = reply("Dear all,\n- Name: Kim Larsen\n4 Elm Street\n")
     assert {"kim larsen", "4 elm street"} <= {mark[1] for mark in lines.parts[0].marks if mark[0] == "name"}
     assert all(mark[0] != "name" for part in reply("Kim Larsen", outputs={"$": TRUSTED}).parts for mark in part.marks)
+
+
+@given(st.text(st.sampled_from(string.ascii_letters + string.digits), max_size=80))
+def test_one_plain_word_is_the_names_that_a_closer_look_finds_in_it(word: str) -> None:
+    closely = [*find_lines(word, word, MAX_NAMES), *find_names(word, word, MAX_NAMES)]
+    names = [mark for mark in reply(word).parts[0].marks if mark[0] == "name"]
+    assert names == list(dict.fromkeys((str(one.kind), one.value, one.start, one.end) for one in closely))

@@ -1,0 +1,257 @@
+"""The queue of tickets, one ticket to read and to answer, and the passkeys that answers are signed with.
+
+Decides nothing: who may answer, over what, with which signature, is `service.voting`'s, and what is shown of a call is
+`core.approvals.showing`'s. INVARIANTS: a person answers in their own name alone, which is the session's and never the
+page's; where the file names people, no answer is taken without a signature (but for `unsafe_unsigned`); what is signed
+is the statement that the service wrote, and it is looked at again when it comes back.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from citywatch.adapters.console import words
+from citywatch.adapters.console.access import Door
+from citywatch.adapters.console.desk import Desk
+from citywatch.adapters.console.render import Pages
+from citywatch.adapters.console.sessions import Pace, Visitor
+from citywatch.core.approvals.people import Person, Right
+from citywatch.core.approvals.showing import MEANS, Document, Why
+from citywatch.core.approvals.statement import parse_statement
+from citywatch.core.approvals.ticket import State, Ticket
+from citywatch.core.approvals.webauthn import Assertion, Registration
+from citywatch.core.errors import CitywatchError, Malformed, Refused
+from citywatch.service.voting import Unsigned
+
+ANSWERS: Final = 60
+ANSWERS_MS: Final = 60_000
+LONGEST: Final = 1_000
+DECISIONS: Final = {"approve": True, "deny": False}
+
+
+class TicketPages:
+    """Tickets and passkeys."""
+
+    def __init__(self, desk: Desk, pages: Pages) -> None:
+        self._desk = desk
+        self._pages = pages
+        self._pace = Pace(ANSWERS, ANSWERS_MS)
+
+    def doors(self) -> Sequence[Door]:
+        return (
+            Door("GET", "/tickets", Right.SEE, self.listing),
+            Door("GET", "/tickets/{id}", Right.SEE, self.one),
+            Door("POST", "/tickets/{id}/prepare", Right.ANSWER, self.prepare),
+            Door("POST", "/tickets/{id}/answer", Right.ANSWER, self.answer),
+            Door("GET", "/passkeys", Right.ANSWER, self.passkeys),
+            Door("POST", "/passkeys/begin", Right.ANSWER, self.begin),
+            Door("POST", "/passkeys/finish", Right.ANSWER, self.finish),
+        )
+
+    # -- to look at ----------------------------------------------------------------------------------------------------
+
+    async def listing(self, request: Request) -> Response:
+        tickets, who = self._desk.tickets, self._who(request)
+        page = await tickets.page(request.query_params.get("after", "")[:400])
+        shown = [(one, self._mine(one, who)) for one in page.tickets]
+        partly = "hx-request" in request.headers
+        return self._pages.show(
+            request, "_tickets.html" if partly else "tickets.html", active="tickets",
+            tickets=sorted(shown, key=lambda each: not each[1]), more=page.after, waiting=await tickets.waiting(),
+            closed=await tickets.closed(12), now=tickets.now(), named=bool(self._desk.people),
+            keyless=who is not None and who.may(Right.ANSWER) and not await self._own(who.name),
+        )  # fmt: skip
+
+    async def one(self, request: Request) -> Response:
+        name, who = request.path_params["id"], self._who(request)
+        try:
+            ticket, document = await self._opened(name, who)
+        except Malformed as failure:
+            return self._missing(request, failure)
+        return self._ticket(request, ticket, document, who)
+
+    def _ticket(
+        self, request: Request, ticket: Ticket, document: Document, who: Person | None, problem: str = ""
+    ) -> Response:
+        now, named = self._desk.tickets.now(), bool(self._desk.people)
+        mine = self._mine(ticket, who)
+        waits = ticket.by_now(now) is State.PENDING
+        answered = who is not None and any(one.person == who.name for one in ticket.votes)
+        may = request.scope["session"].visitor.may(Right.ANSWER)
+        return self._pages.show(
+            request, "ticket.html", 400 if problem else 200, active="tickets", ticket=ticket, document=document,
+            now=now, state=ticket.by_now(now).value, need=self._desk.voting.quorum(ticket).need if named else 1,
+            blinded=named and self._desk.voting.quorum(ticket).blinded, answers=waits and mine and may and not answered,
+            answered=answered, reached=self._desk.voting.reached(ticket) if named else (), signed=named,
+            unsigned=self._desk.approvals.unsafe_unsigned, reasoned=self._desk.approvals.reason_required,
+            means={one: MEANS[Why(one)] for one in document.uninspectable}, problem=problem,
+        )  # fmt: skip
+
+    def _missing(self, request: Request, failure: Malformed) -> Response:
+        text = words.plain(failure, 300)
+        title = "There is no such ticket"
+        return self._pages.show(request, "problem.html", 404, active="tickets", title=title, text=text)
+
+    async def _opened(self, name: str, who: Person | None) -> tuple[Ticket, Document]:
+        """The ticket as this person may see it; that they were shown it is entered the first time."""
+        if who is not None:
+            return await self._desk.voting.opened(name, who.name)
+        ticket = await self._desk.tickets.find(name)
+        document = await self._desk.documents.of(ticket)
+        return self._desk.voting.seen_by(ticket, "") if self._desk.people else ticket, document
+
+    # -- to answer -----------------------------------------------------------------------------------------------------
+
+    async def prepare(self, request: Request) -> Response:
+        """What this person would sign, and with which of their passkeys."""
+        who, form = self._who(request), await request.form()
+        if who is None:
+            return _said(403, "the file names people, and nobody else answers")
+        rp = self._desk.approvals.passkeys
+        if rp is None:
+            return _said(409, "the file says nowhere that passkeys are used: write `approvals.passkeys`")
+        try:
+            ticket = await self._desk.tickets.find(request.path_params["id"])
+            offer = await self._desk.voting.prepare(
+                ticket.id, who.name, DECISIONS[str(form.get("decision", ""))], str(form.get("reason", ""))[:LONGEST],
+                principal=_principal(ticket, who),
+                acknowledged=tuple(map(str, form.getlist("acknowledged")))[:16],
+            )  # fmt: skip
+        except KeyError:
+            return _said(400, "an answer is `approve` or `deny`")
+        except CitywatchError as failure:
+            return _said(409, _why(failure))
+        told = {
+            "statement": offer.text, "challenge": _b64(offer.challenge), "rp": rp.rp_id,
+            "credentials": [one.id for one in await self._own(who.name)],
+        }  # fmt: skip
+        return Response(json.dumps(told), media_type="application/json")
+
+    async def answer(self, request: Request) -> Response:
+        """Count an answer: signed with a passkey; the operator's own, where the file names nobody."""
+        form, visitor = await request.form(), request.scope["session"].visitor
+        if not self._pace.allows(visitor.person, self._desk.clock.now_ms()):
+            return _said(429, "too many answers in a minute: nobody reads so fast")
+        who, name = self._who(request), request.path_params["id"]
+        try:
+            if "statement" in form and who is not None:
+                return await self._signed(who, name, {key: str(value) for key, value in form.items()})
+            decision = DECISIONS[str(form.get("decision", ""))]
+            reason = str(form.get("reason", ""))[:LONGEST].strip()
+            await self._plain(visitor, who, name, decision, reason, tuple(map(str, form.getlist("acknowledged"))))
+        except KeyError:
+            return _said(400, "an answer is `approve` or `deny`")
+        except CitywatchError as failure:
+            if "statement" in form:
+                return _said(409, _why(failure))
+            try:
+                ticket, document = await self._opened(name, who)
+            except Malformed as missing:
+                return self._missing(request, missing)
+            return self._ticket(request, ticket, document, who, words.plain(_why(failure), 300))
+        return RedirectResponse(f"/tickets/{name}", 303)
+
+    async def _signed(self, who: Person, name: str, form: Mapping[str, str]) -> Response:
+        statement = parse_statement(form.get("statement", ""))
+        # INVARIANT: whose answer it is, the session says; the page may only bring back what was written for it.
+        if statement.approver != who.name or statement.ticket != name:
+            raise Malformed("that statement is another person's, or of another ticket")
+        proof = Assertion(
+            id=form.get("id", ""), authenticator=form.get("authenticator", ""), client=form.get("client", ""),
+            signature=form.get("signature", ""),
+        )  # fmt: skip
+        await self._desk.voting.vote(statement, proof)
+        return Response(json.dumps({"next": f"/tickets/{name}"}), media_type="application/json")
+
+    async def _plain(
+        self, visitor: Visitor, who: Person | None, name: str, yes: bool, reason: str, acknowledged: tuple[str, ...]
+    ) -> None:
+        if not self._desk.people:
+            if yes and not reason:
+                raise Malformed("a yes gives a reason, which stands in the log")
+            ticket = await self._desk.tickets.find(name)
+            principal = next(iter(ticket.of or ()), "")  # whoever runs this speaks for everybody, and says for whom
+            await self._desk.tickets.answer(name, yes, visitor.person, reason, principal=principal)
+            return
+        if who is None or not self._desk.approvals.unsafe_unsigned:
+            raise Malformed("an answer is signed, with a passkey here or with `--key` at the command line")
+        ticket = await self._desk.tickets.find(name)
+        offer = await self._desk.voting.prepare(
+            name, who.name, yes, reason, principal=_principal(ticket, who), acknowledged=acknowledged
+        )
+        await self._desk.voting.vote(offer.statement, Unsigned())
+
+    # -- passkeys ------------------------------------------------------------------------------------------------------
+
+    async def passkeys(self, request: Request) -> Response:
+        who = self._who(request)
+        mine = () if who is None else await self._desk.passkeys.of(who.name)
+        return self._pages.show(
+            request, "passkeys.html", active="tickets", mine=mine, who=who, rp=self._desk.approvals.passkeys
+        )
+
+    async def begin(self, request: Request) -> Response:
+        who, form = self._who(request), await request.form()
+        try:
+            begun = await self._desk.passkeys.begin(str(form.get("code", "")).strip())
+        except CitywatchError as failure:
+            return _said(409, _why(failure))
+        if who is None or begun.person != who.name:
+            return _said(403, "that code is another person's")
+        told = {
+            "challenge": _b64(begun.challenge), "rp": begun.rp.rp_id, "person": begun.person,
+            "user": _b64(f"citywatch:{self._desk.domain}:{begun.person}".encode()[:64]),
+            "existing": list(begun.existing),
+        }  # fmt: skip
+        return Response(json.dumps(told), media_type="application/json")
+
+    async def finish(self, request: Request) -> Response:
+        who, form = self._who(request), await request.form()
+        code = str(form.get("code", "")).strip()
+        registration = Registration(attestation=str(form.get("attestation", "")), client=str(form.get("client", "")))
+        try:
+            begun = await self._desk.passkeys.begin(code)
+            if who is None or begun.person != who.name:
+                return _said(403, "that code is another person's")
+            await self._desk.passkeys.finish(code, registration, str(form.get("called", "")))
+        except CitywatchError as failure:
+            return _said(409, _why(failure))
+        return Response(json.dumps({"next": "/passkeys"}), media_type="application/json")
+
+    # -- who -----------------------------------------------------------------------------------------------------------
+
+    def _who(self, request: Request) -> Person | None:
+        """The person of the file whose session this is; None for an operator's."""
+        kind, _, name = request.scope["session"].visitor.person.partition(":")
+        return self._desk.people.get(name) if kind == "person" else None
+
+    def _mine(self, ticket: Ticket, who: Person | None) -> bool:
+        if not self._desk.people:
+            return True
+        return who is not None and who.name in self._desk.voting.reached(ticket)
+
+    async def _own(self, person: str) -> list[Any]:
+        return [one for one in await self._desk.passkeys.of(person) if one.counts]
+
+
+def _principal(ticket: Ticket, who: Person) -> str:
+    """In whose name somebody answers: where one of some has to, the first of those for whom they speak."""
+    return next((one for one in who.speaks_for if ticket.of is not None and one in ticket.of), "")
+
+
+def _why(failure: CitywatchError) -> str:
+    return failure.detail if isinstance(failure, Refused) else str(failure)
+
+
+def _said(status: int, why: str) -> Response:
+    return Response(json.dumps({"problem": words.plain(why, 300)}), status, media_type="application/json")
+
+
+def _b64(data: bytes) -> str:
+    return urlsafe_b64encode(data).rstrip(b"=").decode()

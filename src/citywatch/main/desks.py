@@ -1,0 +1,96 @@
+"""Where people's answers are given, put together for a city: tickets, what is shown of them, votes, passkeys.
+
+Decides nothing: `citywatch tickets` and the console take what they need from here, with what the file says of people.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from citywatch.core.approvals.vigilance import Bar
+from citywatch.core.enforce.spread import Roots, Touch
+from citywatch.core.errors import CitywatchError
+from citywatch.main.assembly import City, load_rules, operator
+from citywatch.main.replay import rebuild
+from citywatch.service.blast import blast as spread
+from citywatch.service.care import Care
+from citywatch.service.documents import Documents
+from citywatch.service.floodwatch import Floodwatch
+from citywatch.service.passkeys import Passkeys
+from citywatch.service.quarantine import Quarantine
+from citywatch.service.queueing import Queueing
+from citywatch.service.tickets import Tickets
+from citywatch.service.vigilance import Watching
+from citywatch.service.voting import Voting
+
+
+def tickets_of(city: City) -> Tickets:
+    """The tickets of this city's store."""
+
+    named = bool(city.settings.people)
+    return Tickets(store=city.store, clock=city.clock, replica=city.replica.name, named=named)
+
+
+async def documents_of(city: City) -> Documents:
+    """What is shown of tickets, under the rules as they are now."""
+
+    rules = await load_rules(city.settings, city.store)
+    return Documents(city.store, lambda: rules, rebuild)
+
+
+async def voting_of(city: City) -> Voting:
+    """The answers of the people whom the file names."""
+
+    settings, desk = city.settings, tickets_of(city)
+    return Voting(
+        desk,
+        await documents_of(city),
+        people=settings.people,
+        approvals=settings.approvals,
+        domain=settings.trust_domain,
+        weigh=Watching(city.store, Bar()).weigh,
+        care=Care(desk, city.chance, people=settings.people, approvals=settings.approvals),
+    )
+
+
+def queueing_of(city: City) -> Queueing:
+    """In which order they are to be answered."""
+    return Queueing(tickets_of(city), city.settings.people, city.settings.approvals)
+
+
+def floodwatch_of(city: City) -> Floodwatch:
+    """What enters floods, and puts aside who goes on."""
+
+    async def blast(roots: Roots) -> tuple[Touch, ...]:
+        return await spread(city.store, await load_rules(city.settings, city.store), roots, rebuild)
+
+    quarantine = Quarantine(store=city.store, clock=city.clock, replica=city.replica.name, blast=blast)
+    return Floodwatch(
+        queueing_of(city),
+        store=city.store,
+        clock=city.clock,
+        replica=city.replica.name,
+        lay=lambda agent, reason: quarantine.lay(agent, 0, operator(), reason),
+    )
+
+
+async def watch_floods(floods: Floodwatch, every_s: float) -> None:
+    """Enter who floods people with questions, and put aside who goes on; for as long as the gateway runs."""
+    while True:
+        with suppress(CitywatchError):
+            await floods.sweep()
+        await asyncio.sleep(every_s)
+
+
+def passkeys_of(city: City) -> Passkeys:
+    """The passkeys of the people whom the file names."""
+
+    return Passkeys(
+        store=city.store,
+        clock=city.clock,
+        chance=city.chance,
+        replica=city.replica.name,
+        people=city.settings.people,
+        rp=city.settings.approvals.passkeys,
+    )

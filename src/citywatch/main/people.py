@@ -1,0 +1,147 @@
+"""`citywatch people`: how well approvers see what they are asked, and how much they are asked; from the log alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from citywatch.core.errors import Malformed
+from citywatch.main.place import read_place
+
+if TYPE_CHECKING:
+    from citywatch.core.approvals.queue import Flood
+    from citywatch.core.approvals.vigilance import Rates, Vigilance
+
+
+def register(cli: click.Group) -> None:
+    cli.add_command(people)
+
+
+@click.group()
+def people() -> None:
+    """See how well approvers see what they are asked, and how much that is."""
+
+
+@people.command()
+@click.option("--by", default="", help="Only of one person.")
+@click.pass_obj
+def vigilance(file: Path, by: str) -> None:
+    """Show what the log says of approvers: how many made-up attacks each denied, with the interval, how long they took.
+
+    `python -m spec.vigilance LOG` counts the same from the entries, without this program.
+    """
+    from citywatch.core.approvals.vigilance import Bar
+    from citywatch.main.assembly import open_city
+    from citywatch.service.vigilance import Watching
+
+    place = read_place(file)
+
+    async def run() -> None:
+        async with open_city(place) as city:
+            found = await Watching(city.store, Bar()).now()
+        for line in lines(found, by):
+            click.echo(line)
+
+    asyncio.run(run())
+
+
+@people.command()
+@click.pass_obj
+def load(file: Path) -> None:
+    """Show how many tickets reach each approver, how much they may be asked in an hour, and who floods them."""
+    from citywatch.main.assembly import open_city
+    from citywatch.main.desks import queueing_of
+
+    place = read_place(file)
+
+    async def run() -> None:
+        async with open_city(place) as city:
+            queueing = queueing_of(city)
+            for name, person in city.settings.people.items():
+                if person.answers:
+                    waiting = len((await queueing.look(name)).queued)
+                    click.echo(f"{name}  {waiting} to answer, at most {person.per_hour} an hour")
+            for one in (await queueing.look()).floods:
+                click.echo(flood_line(one))
+
+    asyncio.run(run())
+
+
+@people.command()
+@click.argument("ticket")
+@click.option("--reason", required=True, help="What was wrong with it; it stands in the log.")
+@click.pass_obj
+def escaped(file: Path, ticket: str, reason: str) -> None:
+    """Enter that an approved call should not have been: it counts as an escape of whoever approved it."""
+    from citywatch.core import events
+    from citywatch.core.approvals.ticket import State
+    from citywatch.core.log.entry import encode_event
+    from citywatch.main.assembly import open_city, operator
+    from citywatch.main.desks import tickets_of
+    from citywatch.service.ports import Append, NewEntry
+
+    place = read_place(file)
+
+    async def run() -> None:
+        async with open_city(place) as city:
+            found = await tickets_of(city).find(ticket)
+            if found.state not in (State.APPROVED, State.USED):
+                raise Malformed(f"the ticket `{found.id}` is {found.state.value}: nobody approved it")
+            event = events.ApprovalReversed(
+                at=city.clock.now_ms(), replica=city.replica.name, ticket=found.id, by=operator(), reason=reason
+            )
+            await city.store.append(Append(entries=(NewEntry(encode_event(event)),), sync=True))
+        click.echo(f"{found.id} escaped {found.by}")
+
+    asyncio.run(run())
+
+
+def lines(found: Vigilance, by: str = "") -> list[str]:
+    """What is known, a paragraph for each person."""
+    told: list[str] = []
+    for who in found.people():
+        if by and who != by:
+            continue
+        counts = "counts" if found.counts(who) else "does not count until an exercise is passed"
+        told.append(f"{json.dumps(who)[1:-1]}: their yes {counts}")
+        told += [f"  {one}: {_told(found.rates(who, one))}" for one in found.categories(who)]
+        drift = found.drift(who)
+        if drift.found:
+            first, second = drift.first, drift.second
+            told.append(f"  says yes more often as the shift goes on: {_of(*first)}, then {_of(*second)}")
+    alpha = found.reliability()
+    if alpha is not None and not by:
+        told.append(f"agreement of those who answered the same tickets: {alpha:.2f} (Krippendorff's alpha)")
+    return told or ["nobody has answered anything"]
+
+
+def flood_line(flood: Flood) -> str:
+    """One line for a flood, however much was asked."""
+    who = json.dumps(flood.who.rpartition("/")[2].replace("\n", ", "))[1:-1]
+    acts = " ".join(json.dumps(one)[1:-1] for one in flood.acts)
+    return f"flood  {flood.kind} {who}: {flood.count} held back, strike {flood.strikes}: {acts}"
+
+
+def _told(rates: Rates) -> str:
+    low, high = rates.detects
+    parts = [f"{rates.answered} answered"]
+    if rates.targets:
+        seen = f"denied {_of(rates.hits, rates.targets)} made-up attacks (95 %: {low:.0%} to {high:.0%})"
+        parts += [seen, f"d' {rates.sensitivity:.1f}, criterion {rates.criterion:.1f}"]
+    if rates.clean:
+        parts.append(f"denied {_of(rates.false_denials, rates.clean)} honest ones")
+    if rates.pace is not None:
+        parts.append(f"takes {rates.pace:.1f} of the time that reading takes")
+    if rates.waited is not None:
+        parts.append(f"answered after {rates.waited / 1000:.0f} s")
+    if rates.escapes:
+        parts.append(f"{rates.escapes} escaped")
+    return "; ".join(parts)
+
+
+def _of(count: int, n: int) -> str:
+    return f"{count} of {n}"

@@ -1,0 +1,399 @@
+"""`citywatch tickets`: which calls wait for a person, what they would do, and people's answers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from citywatch.core.errors import Malformed
+from citywatch.core.plan.duration import parse_duration
+from citywatch.main.place import Place, read_place
+
+if TYPE_CHECKING:
+    from citywatch.core.approvals.showing import Document
+    from citywatch.core.approvals.ticket import Ticket
+    from citywatch.main.assembly import City
+    from citywatch.service.voting import Proof
+
+MAX_HOLD_MS = 24 * 3_600_000
+_KEY = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def register(cli: click.Group) -> None:
+    cli.add_command(tickets)
+
+
+@click.group()
+def tickets() -> None:
+    """See which calls wait for a person, and answer them."""
+
+
+@tickets.command("list")
+@click.option("--most", type=click.IntRange(1, 1_000), default=200, show_default=True, help="Show so many at most.")
+@click.option("--by", default="", help="Only what reaches somebody: a name under `people:`.")
+@click.pass_obj
+def list_tickets(file: Path, most: int, by: str) -> None:
+    """Show the calls that wait for an answer, in the order in which they should be answered.
+
+    What is at stake comes first, in fair shares of who asks; near-duplicates are one line with a count; what an agent
+    or a principal's agents asked too much is one line, and its tickets wait behind it.
+    """
+    from citywatch.main.desks import queueing_of, tickets_of
+    from citywatch.main.people import flood_line
+
+    place = read_place(file)
+
+    async def run(city: City) -> None:
+        await tickets_of(city).index()
+        if by and by not in city.settings.people:
+            raise Malformed(f"the file names nobody `{by[:80]}` under `people`")
+        view = await queueing_of(city).look(by)
+        for queued in view.queued[:most]:
+            one, count = queued.ticket, queued.line.count
+            alike = f"  and {count - 1} alike: {' '.join(queued.line.folded[:8])}" if count > 1 else ""
+            click.echo(f"{one.id}  {_agent(one)} → {_tool(one)}  asked {_when(one.asked)}{_of(one)}{alike}")
+        for flood in view.floods:
+            click.echo(flood_line(flood))
+        if not view.queued and not view.floods:
+            click.echo("nothing waits for an answer")
+        elif len(view.queued) > most:
+            click.echo(f"and {len(view.queued) - most} more: --most shows up to 1000")
+
+    _with_city(place, run)
+
+
+@tickets.command()
+@click.argument("ticket")
+@click.option("--by", default="", help="Who looks, before they answer: a name under `people:`.")
+@click.pass_obj
+def show(file: Path, ticket: str, by: str) -> None:
+    """Show what one call would do, on whose authority, and where its values come from.
+
+    Where the file names people, a yes counts only some time after whoever gives it was shown the ticket, with --by.
+    """
+    from citywatch.core.approvals.drawn import as_text
+    from citywatch.main.desks import documents_of, tickets_of, voting_of
+    from citywatch.main.replay import find_decided, rebuild
+
+    place = read_place(file)
+
+    async def run(city: City) -> None:
+        if by:
+            found, document = await (await voting_of(city)).opened(ticket, by)
+        else:
+            found = await tickets_of(city).find(ticket)
+            document = await (await documents_of(city)).of(found)
+        index, decided = await find_decided(city, found.call)
+        payload = await city.store.payload(index)
+        state = found.by_now(city.clock.now_ms()).value
+        click.echo(f"{found.id}  {state}  asked {_when(found.asked)}, expires {_when(found.expires)}")
+        click.echo(as_text(document))
+        click.echo("\nAs it would be sent\n")
+        if payload is None:
+            click.echo("  (the payload was erased: this cannot be inspected, and should not be approved)")
+        else:
+            for name, value in rebuild(decided, payload.body).arguments.items():
+                click.echo(f"  {json.dumps(name)}: {json.dumps(value)}")
+        for line in found.why.split("; "):
+            click.echo(f"  ! {json.dumps(line)[1:-1]}")
+        for line in advice_lines(found):
+            click.echo(line)
+        if document.uninspectable:
+            click.echo(f"\nTo approve it all the same, name what could not be shown: {_acknowledge(document)}")
+
+    _with_city(place, run)
+
+
+@tickets.command()
+@click.argument("ticket", required=False)
+@click.option("--most", type=click.IntRange(1, 1_000), default=50, show_default=True, help="Show so many at most.")
+@click.pass_obj
+def history(file: Path, ticket: str | None, most: int) -> None:
+    """Show what became of tickets that wait no more, the last one first; or each step of one."""
+    from citywatch.main.desks import tickets_of, voting_of
+
+    place = read_place(file)
+
+    async def run(city: City) -> None:
+        desk = tickets_of(city)
+        if ticket is not None:
+            found = await desk.find(ticket)
+            seen = found if not place.settings.people else (await voting_of(city)).seen_by(found, "")
+            for done in seen.done:
+                click.echo(f"{_when(done.at)}  {done.what} {json.dumps(done.who)[1:-1]}".rstrip())
+            click.echo(f"{found.id} is {found.by_now(city.clock.now_ms()).value}")
+            return
+        now = city.clock.now_ms()
+        for one in await desk.closed(most):
+            by = f" by {one.by}" if one.by else ""
+            click.echo(f"{one.id}  {_agent(one)} → {_tool(one)}  asked {_when(one.asked)}  {one.by_now(now).value}{by}")
+
+    _with_city(place, run)
+
+
+_reason = click.option("--reason", required=True, help="Why; it stands in the log.")
+_by = click.option("--by", default="", help="Who answers: a name under `people:`.")
+_key = click.option("--key", type=_KEY, help="Sign with this key (PEM, in a folder of mode 0700).")
+_signature = click.option("--signature", default="", help="What `tickets sign` printed for this very answer.")
+_print = click.option("--print", "shown", is_flag=True, help="Print what is to be signed, and answer nothing.")
+_acknowledged = click.option("--acknowledge", multiple=True, metavar="CODE", help="What `show` says cannot be shown.")
+
+
+@tickets.command()
+@click.argument("ticket")
+@_reason
+@click.option("--as", "principal", default="", help="In whose name: a name under `principals:`.")
+@click.option("--for", "hold", default="", metavar="TIME", help="For how long also calls that differ in words alone.")
+@_by
+@_key
+@_signature
+@_print
+@_acknowledged
+@click.pass_obj
+def approve(
+    file: Path,
+    ticket: str,
+    reason: str,
+    principal: str,
+    hold: str,
+    by: str,
+    key: Path | None,
+    signature: str,
+    shown: bool,
+    acknowledge: tuple[str, ...],
+) -> None:
+    """Let exactly this call through, once; the agent sends it again.
+
+    An irreversible act towards somebody whom nobody named is approved by a principal whose task it is, with `--as`.
+    With `--for 2h` the answer holds for two hours, for each call with the same arguments but for words that are carried
+    along, and with no link or account in them that was not shown.
+
+    Where the file names `people:`, one of them answers (`--by`) and signs: with `--key`, or elsewhere, with `--print`,
+    `citywatch tickets sign` and `--signature`. Where an act asks for several people, each answers for themselves.
+
+    What cannot be shown faithfully is approved only by whoever names why (`--acknowledge`), as `show` says.
+    """
+    try:
+        hold_ms = parse_duration(hold) if hold else 0
+    except Malformed as fault:
+        raise click.UsageError(f"--for: {fault}") from None
+    if hold_ms > MAX_HOLD_MS:
+        raise click.UsageError("--for: at most 1d")
+    said = _Said(ticket, True, reason, principal, hold_ms, tuple(acknowledge))
+    _answer(file, said, by, key, signature, shown)
+
+
+@tickets.command()
+@click.argument("ticket")
+@_reason
+@_by
+@_key
+@_signature
+@_print
+@click.pass_obj
+def deny(file: Path, ticket: str, reason: str, by: str, key: Path | None, signature: str, shown: bool) -> None:
+    """Refuse this call, and this act on the same values however they are written, until its ticket expires."""
+    _answer(file, _Said(ticket, False, reason), by, key, signature, shown)
+
+
+@tickets.command()
+@click.option("--key", type=_KEY, required=True, help="The key (PEM, in a folder of mode 0700).")
+def sign(key: Path) -> None:
+    """Sign an answer that `approve --print` or `deny --print` wrote: from standard input, on any machine.
+
+    What the answer says is written to the terminal; the signature goes to standard output, for `--signature`.
+    """
+    from citywatch.core.approvals.statement import parse_statement, statement_bytes
+
+    statement = parse_statement(sys.stdin.read().strip())
+    click.echo(f"{statement.approver} says {statement.decision} to ticket {statement.ticket}", err=True)
+    click.echo(_signed(key, statement_bytes(statement)))
+
+
+@tickets.command()
+@click.argument("key", type=click.Path(path_type=Path))
+def keygen(key: Path) -> None:
+    """Draw an Ed25519 key for signing answers; print the line for `people.*.keys`.
+
+    KEY is a new file in a folder that nobody else may read (mode 0700); one that is not there is made.
+    """
+    from citywatch.adapters.keys import KeyKind, SecretDirectory, create_key
+
+    folder = SecretDirectory(key.absolute().parent)
+    click.echo(b64encode(create_key(folder, key.name, KeyKind.ED25519).public).decode())
+
+
+@tickets.command()
+@click.argument("person")
+@click.pass_obj
+def enrol(file: Path, person: str) -> None:
+    """Let somebody enrol a passkey: print a code that is good once, for a quarter of an hour, in the console."""
+    from citywatch.main.assembly import operator
+    from citywatch.main.desks import passkeys_of
+
+    async def run(city: City) -> None:
+        code = await passkeys_of(city).invite(person, operator())
+        click.echo(code)
+
+    _with_city(read_place(file), run)
+
+
+@tickets.command()
+@click.argument("person", required=False)
+@click.option("--revoke", default="", metavar="ID", help="Take this one back.")
+@click.option("--reason", default="", help="With --revoke: why; it stands in the log.")
+@click.pass_obj
+def passkeys(file: Path, person: str | None, revoke: str, reason: str) -> None:
+    """List somebody's passkeys, or take one back: it signs no answer from then on."""
+    from citywatch.main.assembly import operator
+    from citywatch.main.desks import passkeys_of
+
+    if bool(revoke) == (person is not None) or (revoke and not reason):
+        raise click.UsageError("name a person, or give --revoke with its --reason")
+
+    async def run(city: City) -> None:
+        if revoke:
+            gone = await passkeys_of(city).revoke(revoke, operator(), reason)
+            click.echo(f"{gone.id} of {gone.person} is revoked")
+            return
+        for one in await passkeys_of(city).of(person or ""):
+            state = f"revoked {_when(one.revoked)}" if one.revoked else f"enrolled {_when(one.added)}"
+            click.echo(f"{one.id}  {json.dumps(one.called)[1:-1] or '-'}  {state}")
+
+    _with_city(read_place(file), run)
+
+
+class _Said:
+    """An answer as it was typed."""
+
+    def __init__(
+        self,
+        ticket: str,
+        yes: bool,
+        reason: str,
+        principal: str = "",
+        hold_ms: int = 0,
+        acknowledged: tuple[str, ...] = (),
+    ) -> None:
+        self.ticket = ticket
+        self.yes = yes
+        self.reason = reason
+        self.principal = principal
+        self.hold_ms = hold_ms
+        self.acknowledged = acknowledged
+
+
+def _answer(file: Path, said: _Said, by: str, key: Path | None, signature: str, shown: bool) -> None:
+    place = read_place(file)
+    if said.principal and said.principal not in place.settings.principals:
+        raise click.UsageError(f"--as: there is no principal `{said.principal}` in {file}")
+    if not place.settings.people:
+        if by or key or signature or shown:
+            raise click.UsageError(f"{file} names no people: whoever runs this answers, without --by and a signature")
+        _with_city(place, lambda city: _answer_as_operator(city, said))
+        return
+    if not by:
+        raise click.UsageError("--by: say who answers, by a name under `people:`")
+    if [key is not None, bool(signature), shown].count(True) > 1:
+        raise click.UsageError("give one of --key, --signature and --print")
+    if not (key or signature or shown or place.settings.approvals.unsafe_unsigned):
+        raise click.UsageError("an answer is signed: give --key; or sign elsewhere, with --print and --signature")
+    _with_city(place, lambda city: _answer_as_person(city, said, by, key, signature, shown))
+
+
+async def _answer_as_operator(city: City, said: _Said) -> None:
+    from citywatch.main.assembly import operator
+    from citywatch.main.desks import documents_of, tickets_of
+
+    desk = tickets_of(city)
+    if said.yes:
+        found = await desk.find(said.ticket)
+        document = await (await documents_of(city)).of(found)
+        if set(document.uninspectable) != set(said.acknowledged):
+            told = _acknowledge(document) if document.uninspectable else "leave out --acknowledge"
+            raise Malformed(f"not all of the call can be shown as it is: see `tickets show`, then add {told}")
+    answered = await desk.answer(
+        said.ticket, said.yes, operator(), said.reason, principal=said.principal, hold_ms=said.hold_ms
+    )
+    click.echo(f"{answered.id} {answered.state.value}")
+
+
+async def _answer_as_person(city: City, said: _Said, by: str, key: Path | None, signature: str, shown: bool) -> None:
+    from citywatch.core.approvals.statement import statement_bytes
+    from citywatch.main.desks import voting_of
+    from citywatch.service.voting import Signature, Unsigned
+
+    voting = await voting_of(city)
+    offer = await voting.prepare(
+        said.ticket,
+        by,
+        said.yes,
+        said.reason,
+        principal=said.principal,
+        hold_ms=said.hold_ms,
+        acknowledged=said.acknowledged,
+    )
+    if shown:
+        click.echo(offer.text)
+        return
+    proof: Proof = Unsigned()
+    if key is not None:
+        proof = Signature(_signed(key, statement_bytes(offer.statement)))
+    elif signature:
+        proof = Signature(signature)
+    after = await voting.vote(offer.statement, proof)
+    need = voting.quorum(after).need
+    waits = f" (one of {need} answers; it still waits)" if after.state.value == "pending" else ""
+    click.echo(f"{after.id} {after.state.value}{waits}")
+
+
+def _signed(key: Path, message: bytes) -> str:
+    from citywatch.adapters.keys import KeyKind, SecretDirectory, load_key
+
+    signer = load_key(SecretDirectory(key.absolute().parent), key.name, KeyKind.ED25519)
+    return urlsafe_b64encode(signer.sign(message)).rstrip(b"=").decode()
+
+
+def _with_city(place: Place, run: Callable[[City], Awaitable[None]]) -> None:
+    from citywatch.main.assembly import open_city
+
+    async def opened() -> None:
+        async with open_city(place) as city:
+            await run(city)
+
+    asyncio.run(opened())
+
+
+def advice_lines(ticket: Ticket) -> list[str]:
+    """What a scan saw, as lines; quoted and escaped, for paths have names of members that a third party can choose."""
+    return [f"  ? {json.dumps(line)}" for line in ticket.advice]
+
+
+def _acknowledge(document: Document) -> str:
+    return " ".join(f"--acknowledge {one}" for one in document.uninspectable)
+
+
+def _agent(ticket: Ticket) -> str:
+    return ticket.agent.rpartition("/")[2]
+
+
+def _of(ticket: Ticket) -> str:
+    return "" if ticket.of is None else f", for {' or '.join(ticket.of) or 'nobody'} to approve"
+
+
+def _tool(ticket: Ticket) -> str:
+    """A server chose this name: shown as JSON, in ASCII."""
+    return json.dumps(f"{ticket.server}/{ticket.tool}")[1:-1]
+
+
+def _when(at: int) -> str:
+    from citywatch.core.approvals.showing import when
+
+    return when(at).removesuffix(" UTC")

@@ -1,0 +1,126 @@
+"""The care that an answer takes, held to here whatever a page says: shown first, for long enough, with a reason; and
+what each ticket is, sealed before it is answered and opened after.
+
+    opened:   the first time that a person is shown a ticket → its seal
+    check:    a yes: 1. was it shown to this person   2. long enough ago   3. with words of their own   4. within budget
+    decided:  what the ticket was is said, and the salt with it
+
+Decides whether a yes was given with care; whose it is and what it covers are `voting`'s. A no is never held up.
+INVARIANTS
+1. No yes counts before `reading.dwell_ms` after this person was first shown the ticket as it is now.
+2. A yes to a value that nobody entitled supplied has a reason of its own words.
+3. In an hour nobody's yes counts more often than `per_hour`; the budget is taken in the transaction of the answer.
+4. Every ticket that is opened is sealed, once, before anybody's answer counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from citywatch.core import events
+from citywatch.core.approvals.people import Approvals, Person
+from citywatch.core.approvals.reading import accepted_from, lacks_reason
+from citywatch.core.approvals.recorded import category_of, reading_of
+from citywatch.core.approvals.seal import Kind, seal
+from citywatch.core.approvals.showing import Document
+from citywatch.core.approvals.ticket import Ticket
+from citywatch.core.errors import Code, Malformed, Refused
+from citywatch.core.log.entry import encode_event
+from citywatch.service.ports import Append, Chance, Key, NewEntry, Spend
+from citywatch.service.tickets import Tickets
+
+HOUR_MS: Final = 3_600_000
+SEAL: Final = "seal"
+SPENT: Final = "answers\n"
+WORDS_A_MINUTE: Final = 230
+VALUE_MS: Final = 2_000
+BASE_MS: Final = 6_000
+
+
+class Sealed(msgspec.Struct, frozen=True):
+    """What a ticket is; it stands in a row that nobody is shown until the ticket is decided."""
+
+    kind: Kind
+    category: str
+    salt: str
+
+
+class Care:
+    """What approvers of one file owe the tickets of one store."""
+
+    def __init__(self, tickets: Tickets, chance: Chance, *, people: Mapping[str, Person], approvals: Approvals) -> None:
+        self._tickets = tickets
+        self._chance = chance
+        self._people = people
+        self._approvals = approvals
+
+    async def opened(self, ticket: Ticket, person: str, document: Document, kind: Kind = Kind.CALL) -> None:
+        """A person was shown a ticket: seal it, if nobody was before, and enter that. # INVARIANT: 4."""
+        key = seal_key(ticket.id)
+        row = (await self._tickets.store.load((key,), ())).rows.get(key)
+        sealed = Sealed(kind, category_of(ticket), self._chance.salt().hex())
+        if row is not None:
+            sealed = msgspec.json.decode(row.value, type=Sealed)
+        words, values = reading_of(document)
+        event = events.TicketSealed(
+            at=self._tickets.now(),
+            replica=self._tickets.replica,
+            ticket=ticket.id,
+            by=person,
+            seal=seal(ticket.id, sealed.kind, sealed.category, bytes.fromhex(sealed.salt)),
+            category=sealed.category,
+            asked=ticket.asked,
+            reading_ms=BASE_MS + 60_000 * words // WORDS_A_MINUTE + VALUE_MS * values,
+        )
+        await self._tickets.store.append(
+            Append(
+                entries=(NewEntry(encode_event(event)),),
+                reads=((key, 0 if row is None else row.version),),
+                puts=() if row is not None else ((key, msgspec.json.encode(sealed)),),
+            )
+        )
+
+    async def check(self, ticket: Ticket, person: str, reason: str, document: Document) -> tuple[Spend, ...]:
+        """What a yes by this person spends; raises `Malformed` where it was given without care."""
+        if not self._approvals.unsafe_hasty:
+            shown = await self._tickets.shown_at(ticket.id, person)
+            if shown is None:
+                raise Malformed(f"`{person}` was not shown the ticket `{ticket.id}`: `citywatch tickets show --by`")
+            left = accepted_from(shown, *reading_of(document)) - self._tickets.now()
+            if left > 0:  # INVARIANT: 1
+                raise Malformed(f"read it first: a yes to the ticket `{ticket.id}` counts in {-(-left // 1000)} s")
+        if lacks_reason(len(ticket.shown), reason):  # INVARIANT: 2
+            raise Malformed("a value in it comes from nobody who may steer the act: say in words of your own why yes")
+        window = self._tickets.now() // HOUR_MS
+        return (Spend(f"{SPENT}{person}", window, self._people[person].per_hour),)  # INVARIANT: 3
+
+    def overspent(self, person: str) -> Refused:
+        """What somebody is told whose budget for this hour is spent."""
+        most = self._people[person].per_hour
+        return Refused(Code.CONFLICT, f"`{person}` has said yes {most} times in this hour: leave it to somebody else")
+
+    async def decided(self, ticket: Ticket) -> None:
+        """All who had to have answered: enter what the ticket was. Said once; again it changes nothing."""
+        key = seal_key(ticket.id)
+        row = (await self._tickets.store.load((key,), ())).rows.get(key)
+        if row is None:
+            return
+        sealed = msgspec.json.decode(row.value, type=Sealed)
+        event = events.TicketUnsealed(
+            at=self._tickets.now(),
+            replica=self._tickets.replica,
+            ticket=ticket.id,
+            kind=sealed.kind.value,
+            category=sealed.category,
+            salt=sealed.salt,
+        )
+        await self._tickets.store.append(
+            Append(entries=(NewEntry(encode_event(event)),), reads=((key, row.version),), puts=((key, None),))
+        )
+
+
+def seal_key(ticket: str) -> Key:
+    return (SEAL, ticket)
