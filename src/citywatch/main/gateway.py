@@ -111,11 +111,9 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     messages = Messages(store, city.clock, LEEWAY_MS)
     door = trust.door(messages)
     tokens = access_tokens(city.settings, city.keys, city.row, city.clock, city.chance)
-    told = recipients(city.settings)
-    exchange = _exchange(city, enforcer, upstreams, tokens, told, trust)
-    lent = exchange.outward.borrowed
-    forget = None if lent is None else lent.forget
-    watch = Watch(city.store, exchange.listening, city.settings.limits.max_staleness_ms / 1000, forget)
+    exchange = _exchange(city, enforcer, upstreams, tokens, told := recipients(city.settings), trust)
+    stale_s = city.settings.limits.max_staleness_ms / 1000
+    watch = Watch(city.store, exchange.listening, stale_s, exchange.outward.forget)
     await watch.look()
     listeners = _listeners(city, _gateway(city, exchange, door, publisher, watch, served))
     tls = await trust.tls()

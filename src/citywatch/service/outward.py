@@ -58,6 +58,11 @@ class Outward:
             token = None if self.tokens is None else self.tokens.own(over.server, judged.call.agent, "transport/end")
             await upstream.end(caller_of(judged), {}, over.upstream, **_with(token))
 
+    def forget(self) -> None:
+        """Drop what was lent: something was revoked."""
+        if self.borrowed is not None:
+            self.borrowed.forget()
+
     async def _shown(self, judged: Judged) -> dict[str, Any]:
         if self.borrowed is not None and self.borrowed.lends(judged.call.server):
             return _with(await self.borrowed.of(judged, caller_of(judged)))
