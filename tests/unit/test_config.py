@@ -143,6 +143,7 @@ FOREIGN = f"{DOMAIN}federation: {{p.example: {{bundle: p.json}}}}\nagents:\n  a:
 KINDS_OF_KEYS = "use an Ed25519 key, or one on P-256"
 ISSUER = "issuer: https://gateway.acme.example\n"
 TOKENS = "url: http://127.0.0.1/\ncredential: {exchange: {resource: https://a.example"
+LENT = ", at: {issuer: 'https://a.example', token_endpoint: 'https://a.example', client_id: x,"
 DEPOT = "a: {resource: https://a.example, scopes: [x]}"
 IDP = "issuer: https://i.example, audience: b, keys: k.json"
 INLINE = "a credential is never written into this file"
@@ -1063,6 +1064,42 @@ BAD: list[tuple[str, str, str, str]] = [
         "servers.ledger.credential.exchange.resource",
         "plain http, and not on this machine",
         "write it with https",
+    ),
+    (
+        server(TOKENS + ", at: §yes}}", ISSUER),
+        "servers.ledger.credential.exchange.at",
+        "expected a mapping",
+        LINES,
+    ),
+    (
+        server(TOKENS + LENT.replace("issuer: 'https", "issuer: §'http") + " grant: jwt_bearer}}}", ISSUER),
+        "servers.ledger.credential.exchange.at.issuer",
+        "plain http, and not on this machine",
+        "write it with https",
+    ),
+    (
+        server(TOKENS + LENT.replace("endpoint: 'https", "endpoint: §'http") + " grant: jwt_bearer}}}", ISSUER),
+        "servers.ledger.credential.exchange.at.token_endpoint",
+        "plain http, and not on this machine",
+        "write it with https",
+    ),
+    (
+        server(TOKENS + LENT.replace("client_id: x", "client_id: §[]") + " grant: jwt_bearer}}}", ISSUER),
+        "servers.ledger.credential.exchange.at.client_id",
+        "expected text, found a list",
+        "write one text",
+    ),
+    (
+        server(TOKENS + LENT + " grant: §password}}}", ISSUER),
+        "servers.ledger.credential.exchange.at.grant",
+        "`password` is not a choice here",
+        "write one of token_exchange, jwt_bearer",
+    ),
+    (
+        server(TOKENS + LENT + " grant: jwt_bearer, ca: §[]}}}", ISSUER),
+        "servers.ledger.credential.exchange.at.ca",
+        "expected text, found a list",
+        "write one text",
     ),
     (
         server(TOKENS + ", scopes: [§'a b']}}", ISSUER),
