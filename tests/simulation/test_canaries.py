@@ -142,6 +142,8 @@ async def test_an_exercise_is_half_to_be_denied_and_gives_a_lost_weight_back() -
         await desk.canaries.exercise("anna")
     denied = {one.shown for one in await desk.past(4, False, 100)}
     await desk.past(4, True, 200)
+    with pytest.raises(Malformed, match="4 tickets that others denied"):
+        await desk.canaries.exercise("cara")  # she answered them herself
     assert await desk.canaries.exercise("anna") == 8
     first = await desk.waiting("anna")
     assert len(first) == 8

@@ -21,6 +21,7 @@ from citywatch.config import (
     Listen,
     Mistake,
     Neighbour,
+    NoticeChannel,
     Program,
     Settings,
     Spire,
@@ -134,6 +135,7 @@ P256_KEY = (
 )
 BANK = tool("effect: write") + "principals: {alice: {may: ['*']}}\n"
 ANNA = "anna: {roles: [approver], answers: ['*'], as: [alice]}"
+NOTICE = f"{DOMAIN}notices: {{desk: {{link: 'https://c.example/tickets', "
 PEOPLE = f"{BANK}people:\n  {ANNA}\n  ben: {{roles: [approver], answers: [ledger/*]}}\n  cara: {{roles: [auditor]}}\n"
 OWN_KEY = "write the line that `citywatch tickets keygen` prints"
 PEER = f"{DOMAIN}agents: {{a: {{}}}}\npeers:\n  b:\n"
@@ -702,7 +704,7 @@ BAD: list[tuple[str, str, str, str]] = [
         "unknown key `zzz`",
         "write one of trust_domain, listen, names, state, policies, temporal_rules, plan_templates, boilerplate, "
         "origin, issuer, resources, issuers, agents, servers, peers, federation, authority, bundle_endpoint, "
-        "attestors, principals, people, approvals, audiences, reader, content, limits, witnesses, witness_quorum, "
+        "attestors, principals, people, approvals, notices, audiences, reader, content, limits, witnesses, witness_quorum, "
         "console, "
         "unsafe_observe",
     ),
@@ -1771,6 +1773,67 @@ BAD: list[tuple[str, str, str, str]] = [
         "not an http or https URL",
         "write it as http://127.0.0.1:9001/mcp or https://host/mcp",
     ),
+    (
+        f"{DOMAIN}notices: {{desk: {{kind: §pigeon, link: 'https://c.example/'}}}}\n",
+        "notices.desk.kind",
+        "`pigeon` is not a choice here",
+        "write one of webhook, slack, mail",
+    ),
+    (
+        f"{DOMAIN}notices: {{desk: §{{kind: webhook}}}}\n",
+        "notices.desk",
+        "`link` is missing",
+        "write `link: https://console.acme.example/tickets`",
+    ),
+    (
+        f"{NOTICE}kind: mail, server: §mail.example, sender: a@b.example, to: [a@b.example]}}}}\n",
+        "notices.desk.server",
+        "`mail.example` is not a mail server",
+        "write it as mail.acme.example:465",
+    ),
+    (
+        f"{NOTICE}kind: mail, server: 'm:25', sender: §nobody, to: [a@b.example]}}}}\n",
+        "notices.desk.sender",
+        "`nobody` is not a mail address",
+        "write it as oncall@acme.example",
+    ),
+    (
+        f"{NOTICE}kind: mail, server: 'm:25', sender: a@b.example, to: [§nobody]}}}}\n",
+        "notices.desk.to[0]",
+        "`nobody` is not a mail address",
+        "write it as oncall@acme.example",
+    ),
+    (
+        f"{NOTICE}kind: mail, server: 'm:25', sender: a@b.example, to: [a@b.example], §user: u}}}}\n",
+        "notices.desk.user",
+        "a mail server is told a user and a password, or neither",
+        "write both, or neither",
+    ),
+    (
+        f"{NOTICE}kind: webhook, §url: 'http://h.example/', credential: {{env: S}}}}}}\n",
+        "notices.desk.url",
+        "notices go over https, or to this machine",
+        "write https",
+    ),
+    (f"{NOTICE}kind: slack, credential: §xoxb}}}}\n", "notices.desk.credential", INLINE, FROM),
+    (
+        f"{NOTICE}kind: slack, credential: {{env: §'no name'}}}}}}\n",
+        "notices.desk.credential.env",
+        "not the name of an environment variable",
+        "use letters, digits, underscores",
+    ),
+    (
+        f"{NOTICE}kind: slack, credential: {{file: §''}}}}}}\n",
+        "notices.desk.credential.file",
+        "expected text on one line, found none or more",
+        "write one line",
+    ),
+    (
+        f"{NOTICE}kind: slack, credential: {{env: S}}, §ca: ca.pem}}}}\n",
+        "notices.desk.ca",
+        "a channel of kind `slack` has no use for it",
+        "remove it",
+    ),
     (f"{DOMAIN}reader: §{{url: http://127.0.0.1/v1}}\n", "reader", "`model` is missing", "write `model: qwen3:4b`"),
     (
         f"{DOMAIN}reader: {{url: 'http://127.0.0.1/v1', model: §''}}\n",
@@ -2158,7 +2221,7 @@ def test_every_key_has_a_bad_input() -> None:
             shape = re.sub(r"\[\d+\]", "[]", shape)
             shape = re.sub(r"^federation\.\w+\.example", "federation.*", shape)
             shape = re.sub(
-                r"^(agents|servers|peers|attestors|principals|people|resources|issuers)\.[^.]+", r"\1.*", shape
+                r"^(agents|servers|peers|attestors|principals|people|resources|issuers|notices)\.[^.]+", r"\1.*", shape
             )
             shape = re.sub(r"\.output\.\$\.status\b", ".output.*", shape)
             shape = re.sub(r"\.(tools|parameters|budgets|env|messages)\.(?!from\b)[^.]+", r".\1.*", shape)
@@ -2465,3 +2528,34 @@ def test_a_key_is_one_persons() -> None:
     two = "".join(f"  {name}: {{roles: [operator], keys: [{ED25519_KEY}]}}\n" for name in ("a", "b"))
     (mistake,) = mistakes(f"{BANK}people:\n{two}")
     assert mistake.message == "this is a key of `a` too"
+
+
+def test_channels_are_as_the_file_says() -> None:
+    settings = parse_settings(
+        f"{DOMAIN}notices:\n"
+        "  hook: {kind: webhook, link: 'https://c.example/t', url: 'https://h.example/in',\n"
+        "    credential: {env: S}, ca: a.pem}\n"
+        "  chat: {kind: slack, link: 'https://c.example/t', credential: {file: slack}}\n"
+        "  mail: {kind: mail, link: 'https://c.example/t', server: 'm.example:465', sender: a@b.example,\n"
+        "    to: [c@d.example], user: u, credential: {env: P}}\n",
+        "/srv",
+    )
+    assert settings.notices == {
+        "hook": NoticeChannel(
+            kind="webhook",
+            link="https://c.example/t",
+            url="https://h.example/in",
+            credential=FromEnvironment("S"),
+            ca="/srv/a.pem",
+        ),
+        "chat": NoticeChannel(kind="slack", link="https://c.example/t", credential=FromFile("/srv/slack")),
+        "mail": NoticeChannel(
+            kind="mail",
+            link="https://c.example/t",
+            server="m.example:465",
+            sender="a@b.example",
+            to=("c@d.example",),
+            user="u",
+            credential=FromEnvironment("P"),
+        ),
+    }

@@ -19,6 +19,7 @@ from citywatch.config.console import console
 from citywatch.config.content import content
 from citywatch.config.document import Node, Scalar, Table, parse_document
 from citywatch.config.federation import authority, federation
+from citywatch.config.notices import notice
 from citywatch.config.peers import peers
 from citywatch.config.people import HASTY, UNSIGNED, approvals, people
 from citywatch.config.principals import principals
@@ -139,6 +140,9 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         console=section.get("console", console, Console()),
         people=asked,
         approvals=answered,
+        notices=section.get(
+            "notices", table(named(lambda word: parse_segment(word, "name for a channel")), notice), {}
+        ),
     )
     _check_authority(section, settings)
     where_to = "name the people whose words steer acts under `principals`, or remove `{}`"

@@ -94,6 +94,20 @@ class FromFile(msgspec.Struct, frozen=True, tag="file"):
     path: str
 
 
+class NoticeChannel(msgspec.Struct, frozen=True, kw_only=True):
+    """Where it is said that something waits for a person: `kind` is webhook, slack or mail; each notice has `link`."""
+
+    kind: str
+    link: str
+    url: str = ""
+    credential: FromEnvironment | FromFile | None = None
+    server: str = ""
+    sender: str = ""
+    to: tuple[str, ...] = ()
+    user: str = ""
+    ca: str | None = None
+
+
 class Http(msgspec.Struct, frozen=True, kw_only=True, tag="http"):
     """A server reached over HTTP. `ca` is a PEM file that alone is trusted for it; None means the system's."""
 
@@ -275,6 +289,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     console: Console = Console()
     people: Mapping[str, Person] = {}
     approvals: Approvals = Approvals()
+    notices: Mapping[str, NoticeChannel] = {}
 
     def agent_id(self, name: str) -> AgentId:
         """The agent that has this name in the file; one of another trust domain is of that one, by its name here."""

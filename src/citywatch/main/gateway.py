@@ -29,9 +29,9 @@ from citywatch.core.policy.check import check_policies
 from citywatch.core.wire.jsonrpc import Limits
 from citywatch.main.access import access_routes, access_tokens, borrowed, handed_over, keep_issuers, resources
 from citywatch.main.assembly import LEEWAY_MS, City, assumptions, load_rules, operator
-from citywatch.main.desks import floodwatch_of, watch_floods
 from citywatch.main.envelopes import arrivals, envelope_routes, envelopes, reply_arrivals, reply_envelopes
 from citywatch.main.joining import invitations
+from citywatch.main.notices import asking_chores
 from citywatch.main.peers import (
     card_upstreams,
     card_watch,
@@ -128,7 +128,7 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
         _forget_nonces(city),
         looking.run(),
         _expire(ticking),
-        watch_floods(floodwatch_of(city), EXPIRE_S),
+        *asking_chores(city, say),
         *renews,
     )
     follows = keep_issuers(city.settings, enforcer, REFRESH_S)

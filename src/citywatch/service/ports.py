@@ -10,6 +10,7 @@ from typing import Protocol
 
 import msgspec
 
+from citywatch.core.approvals.notice import Notice
 from citywatch.core.flow.question import Question
 from citywatch.core.identity.access import AccessToken
 
@@ -298,6 +299,14 @@ class Recipient(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class Notifier(Protocol):
+    """One way to say outside that something waits for a person."""
+
+    async def send(self, notice: Notice) -> None:
+        """Send it once. Raises `Unavailable` unless the other side took it."""
+        ...
 
 
 class Clock(Protocol):
