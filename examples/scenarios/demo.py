@@ -18,7 +18,7 @@ from examples.support_desk.model import ModelError, choose_model
 from examples.support_desk.screen import Screen, standard
 from examples.support_desk.station import CommandFailed
 
-NAMES = ("inter_agent_injection", "identity_spoofing", "trust_exploitation", "prompt_worm")
+NAMES = ("inter_agent_injection", "identity_spoofing", "trust_exploitation", "prompt_worm", "approval_fatigue")
 
 
 class NoScenario(Exception):

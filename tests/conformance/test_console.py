@@ -14,13 +14,15 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.conformance.conftest import NODE, ROOT
 from tests.e2e.console.seen import SIZES, Seen, Visit, chromium, seen_city, served
+from tests.e2e.console.test_approval import LETTER, Bank, bank
 from tests.ports import free_port
 
 AXE = NODE / "node_modules" / "axe-core" / "axe.min.js"
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 PAGES = (
     "/", "/city/table", "/city/place?id=a%3Abilling", "/decisions", "/decisions?q=nothing-like-that", "/agents",
-    "/agents/billing", "/agents/billing/revoke", "/policy", "/log", "/log/100", "/nothing-here",
+    "/agents/billing", "/agents/billing/revoke", "/tickets", "/people", "/passkeys", "/policy", "/log", "/log/100",
+    "/nothing-here",
 )  # fmt: skip
 
 
@@ -34,6 +36,9 @@ def browser() -> Iterator[Browser]:
 def seen(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Seen]:
     with seen_city(tmp_path_factory.mktemp("seen")) as city:
         yield city
+
+
+__all__ = ["bank"]
 
 
 def violations(page: Page) -> list[str]:
@@ -64,6 +69,18 @@ def test_no_page_shuts_anybody_out(browser: Browser, seen: Seen, size: str) -> N
     found |= {"/login": wrong} if (wrong := violations(alone)) else {}
     alone.close()
     assert found == {}
+
+
+def test_a_ticket_shuts_nobody_out(bank: Bank, browser: Browser) -> None:
+    """With a value that stands in somebody else's words, on each kind of screen, for whoever may answer it."""
+    bank.reads(LETTER)
+    ticket = bank.wants(to="mallory@evil.example", amount=5).ticket
+    for scheme, width, height in SIZES.values():
+        viewport = {"width": width, "height": height}
+        one = Visit(browser, bank.seen, "--as", "anna", viewport=viewport, color_scheme=scheme)
+        for path in ("/tickets", f"/tickets/{ticket}", "/people", "/passkeys"):
+            assert violations(one.see(path)) == [], path
+        one.close()
 
 
 # -- a provider -------------------------------------------------------------------------------------------------------

@@ -316,6 +316,18 @@ async def test_all_chains_of_one_task_of_theirs_share_what_the_file_leaves_it() 
     assert await town.does("router", town.root(chain="their-chain-0003")) == "budget_spent"
 
 
+async def test_a_chain_that_does_not_hold_takes_neither_the_name_of_their_task_nor_its_calls() -> None:
+    """The attack: whoever heard of a task makes up a root for it, or shows a link of another, before they come."""
+    town = await Border({PARTNER: frontier(PARTNER, calls=1)}).open()
+    forged = town.root(by="mallory", person="principal:bob")
+    stolen = town.hand(town.root(), "clerk", "router", Caveats(calls=1))
+    for _ in range(3):
+        assert await town.does("router", forged) == "chain_untrusted"
+        assert await town.does("router", stolen) == "chain_not_held"
+    assert task_key("their-task") not in (await town.store.load((task_key("their-task"),), ())).rows
+    assert await town.does("clerk", stolen) is None
+
+
 async def test_a_chain_of_theirs_does_not_get_into_a_task_of_ours() -> None:
     """The attack: a partner calls its task as one of ours is called, whose person said more to the agent."""
     town = await Border().open()

@@ -44,7 +44,7 @@ from citywatch.main.peers import (
 from citywatch.main.routes import bundle_pages, card_routes, join_routes, own_names, proven_routes, routes, token_route
 from citywatch.main.trust import REFRESH_S, Trust
 from citywatch.main.upstreams import build_upstreams, guarded
-from citywatch.main.waits import waiting
+from citywatch.main.waits import pausing, waiting
 from citywatch.service.access import AccessTokens
 from citywatch.service.alarm import Alarm, WatchedStore, keep_looking
 from citywatch.service.cards import Cards
@@ -257,6 +257,8 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, w
         replica=city.replica.name,
         rules=lambda: enforcer.rules,
     )
+    waits = waiting(city, enforcer, lambda: gateway.draining)
+    exchange.pausing = pausing(city, waits)
     handed = handed_over(city.settings, exchange, lambda: city.row().bundle(), city.audience)
     gateway = Gateway(
         exchange=exchange,
@@ -274,7 +276,7 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, w
         cards=served.card,
         pushed=push_taker(exchange),
         proven={
-            **proven_routes(plans, waiting(city, enforcer, lambda: gateway.draining)),
+            **proven_routes(plans, waits),
             **token_route(handed),
         },
         closed=lambda: _refused(publisher) or watch.stale(),

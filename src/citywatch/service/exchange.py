@@ -33,6 +33,7 @@ from citywatch.service.judged import Judged
 from citywatch.service.listening import Listening
 from citywatch.service.listing import Listing
 from citywatch.service.outward import Outward, upstream_session
+from citywatch.service.pausing import Pausing
 from citywatch.service.ports import Answer, Recipient, Upstream
 from citywatch.service.pushes import Opened, Pushes
 from citywatch.service.questions import Questions, reason_of
@@ -68,6 +69,8 @@ class Exchange:
         come in; the other two do the same for replies."""
         self.enforcer = enforcer
         self.envelopes, self.arrivals, self.reply_arrivals = envelopes, arrivals, reply_arrivals
+        self.pausing: Pausing | None = None
+        """How calls wait in their clients' hands, where any may."""
         self.outward = outward = Outward(upstreams, tokens)
         self.questions = Questions(enforcer, outward)
         self.replies = Replies(enforcer, self.questions, limits, reply_envelopes, reply_arrivals)
@@ -94,9 +97,14 @@ class Exchange:
         self, call: Call, credential: Credential, headers: Mapping[str, str], target: Target | None = None
     ) -> Outcome:
         """Run the whole sequence for a request that expects a reply; `target` stays beside one that asks for pushes."""
+        if call.continuation is not None and self.pausing is not None and mcp.is_sealed(call.continuation):
+            call, paused = await self.pausing.resumed(call, credential)
+            if paused is not None:
+                return paused
         judged = await self.enforcer.judge(call, credential)
         if not judged.allowed:
-            return self.replies.told(judged, *reason_of(judged))
+            paused = await self.pausing.told(judged) if judged.ticket and self.pausing is not None else None
+            return paused or self.replies.told(judged, *reason_of(judged))
         opened = asked = None
         try:
             try:

@@ -215,6 +215,20 @@ def test_who_only_looks_answers_nothing(bank: Bank, come: Come, person: str) -> 
     assert not bank.wants(to=MALLORY, amount=17).allowed
 
 
+def test_without_a_signature_nobody_answers(bank: Bank, come: Come) -> None:
+    ticket = ticket_of(bank, to=MALLORY, amount=23)
+    page = come("--as", "anna").see(f"/tickets/{ticket}")
+    proof = page.locator("input[name=proof]").first.get_attribute("value")
+    answer = page.evaluate(
+        """async ([path, proof]) => { const answer = await fetch(path, { method: "POST",
+             body: new URLSearchParams({ proof, decision: "approve", reason: "I rang them" }) });
+             return [answer.status, await answer.text()]; }""",
+        [f"/tickets/{ticket}/answer", proof],
+    )
+    assert (answer[0], "an answer is signed" in answer[1]) == (400, True)
+    assert not bank.wants(to=MALLORY, amount=23).allowed
+
+
 def test_a_code_is_the_persons_whom_it_was_given_to(bank: Bank, come: Come) -> None:
     operator = come("--as", "otto")
     page = operator.see("/people")

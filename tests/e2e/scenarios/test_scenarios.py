@@ -25,6 +25,7 @@ STOPS: dict[str, set[str]] = {
     "identity_spoofing": {"server_unknown", "upstream_unavailable", "tool_changed", "credential_missing"},
     "trust_exploitation": {"approval_required"},
     "prompt_worm": {"forbidden"},
+    "approval_fatigue": {"approval_required", "agent_quarantined"},
 }
 """By which decisions each is stopped: read from the log, and compared here alone."""
 

@@ -42,7 +42,7 @@ async def test_who_took_a_servers_port_is_sent_nothing(tmp_path: Path, monkeypat
             with pytest.raises(Unavailable, match=r"is another: the port \d+ is held by the user") as caught:
                 await bank.send("a", ASK, {}, None, repeatable=True)
             await bank.close()
-        assert caught.value.code is Code.UPSTREAM_UNAVAILABLE
+        assert caught.value.code is Code.UPSTREAM_UNPROVEN
         assert process.stdout is not None
         assert process.stdout.readline() == "heard b''\n"
 

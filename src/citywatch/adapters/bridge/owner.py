@@ -3,7 +3,8 @@
 Decides whether that is a user we would show papers to: without TLS nothing else tells a gateway from somebody who took
 its port while it was down. INVARIANTS: the end that was *accepted* is asked, not the listener, which may be another one
 by now, nor a connection that nobody has taken yet, which looks like root's; where the kernel does not say, the answer
-is no. SPEC: Linux, Documentation/networking/proc_net_tcp.rst.
+is no, and in a namespace that has not all users, it does not say it of those that it shows as one.
+SPEC: Linux, Documentation/networking/proc_net_tcp.rst, user_namespaces(7).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from pathlib import Path
 from citywatch.core.errors import Code, Refused
 
 TABLES = ("/proc/self/net/tcp", "/proc/self/net/tcp6")
+USERS, NOBODY = "/proc/self/uid_map", "/proc/sys/kernel/overflowuid"
+ALL_USERS = ["0", "0", "4294967295"]
 PAUSE_S = 0.005
 FOR_A_GATEWAY = (
     "use https, or `--unsafe-loopback` to believe anybody",
@@ -36,10 +39,21 @@ def read_tables() -> Iterator[str]:
             continue
 
 
+def unnamed_user() -> int | None:
+    """The number by which this process is shown all users that its namespace does not have; None where it has all."""
+    try:
+        if Path(USERS).read_text(encoding="ascii").split() == ALL_USERS:
+            return None
+        return int(Path(NOBODY).read_text(encoding="ascii"))
+    except OSError:
+        return None  # no Linux: then there are no tables either
+
+
 async def check_owner(
     connection: socket.socket,
     users: Collection[int],
     read: Callable[[], Iterator[str]] = read_tables,
+    unnamed: Callable[[], int | None] = unnamed_user,
     *,
     advice: tuple[str, str] = FOR_A_GATEWAY,
 ) -> None:
@@ -57,6 +71,9 @@ async def check_owner(
         if found:
             break
         await asyncio.sleep(PAUSE_S)
+    if unnamed() in found:
+        detail = f"the port {theirs[1]} is held by a user whom this process' namespace does not have: {advice[0]}"
+        raise Refused(Code.CREDENTIAL_UNTRUSTED, detail)
     for uid in found:
         if uid not in users:
             name = _name(uid)

@@ -55,12 +55,9 @@ class PeoplePages:
         visitor = request.scope["session"].visitor
         all_of_them = visitor.may(Right.AUDIT)
         own = visitor.person.partition(":")[2]
-        people = [
-            one for one in self._desk.people.values() if all_of_them or one.name == own or visitor.may(Right.OPERATE)
-        ]
-        rows = [
-            await self._row(one, all_of_them or one.name == own) for one in sorted(people, key=lambda one: one.name)
-        ]
+        listed = sorted(self._desk.people.values(), key=lambda one: one.name)
+        people = [one for one in listed if all_of_them or one.name == own or visitor.may(Right.OPERATE)]
+        rows = [await self._row(one, all_of_them or one.name == own) for one in people]
         watched = self._desk.vigilance
         others = [name for name in watched.people() if name not in self._desk.people] if all_of_them else []
         rows += [{"name": name, "person": None, "signers": 0, **self._known(name)} for name in others]

@@ -73,14 +73,7 @@ class TicketPages:
         try:
             ticket, document = await self._opened(name, who)
         except Malformed as failure:
-            return self._pages.show(
-                request,
-                "problem.html",
-                404,
-                active="tickets",
-                title="There is no such ticket",
-                text=words.plain(failure),
-            )
+            return self._missing(request, failure)
         return self._ticket(request, ticket, document, who)
 
     def _ticket(
@@ -99,6 +92,11 @@ class TicketPages:
             unsigned=self._desk.approvals.unsafe_unsigned, reasoned=self._desk.approvals.reason_required,
             means={one: MEANS[Why(one)] for one in document.uninspectable}, problem=problem,
         )  # fmt: skip
+
+    def _missing(self, request: Request, failure: Malformed) -> Response:
+        text = words.plain(failure, 300)
+        title = "There is no such ticket"
+        return self._pages.show(request, "problem.html", 404, active="tickets", title=title, text=text)
 
     async def _opened(self, name: str, who: Person | None) -> tuple[Ticket, Document]:
         """The ticket as this person may see it; that they were shown it is entered the first time."""
@@ -152,7 +150,10 @@ class TicketPages:
         except CitywatchError as failure:
             if "statement" in form:
                 return _said(409, _why(failure))
-            ticket, document = await self._opened(name, who)
+            try:
+                ticket, document = await self._opened(name, who)
+            except Malformed as missing:
+                return self._missing(request, missing)
             return self._ticket(request, ticket, document, who, words.plain(_why(failure), 300))
         return RedirectResponse(f"/tickets/{name}", 303)
 

@@ -2,7 +2,8 @@
 
 Decides nothing. `KeySigner` is `service.ports.Signer` for a P-256 key (ECDSA with SHA-256, the signature in DER) or an
 Ed25519 key (64 bytes).
-INVARIANTS: the private half leaves this module only into a file of a `SecretDirectory`; it is in no repr, no pickle and
+INVARIANTS: the private half leaves this module only into a file of a `SecretDirectory`; what is drawn from it for
+another purpose does not lead back to it; it is in no repr, no pickle and
 no error's text; a key file holds exactly one unencrypted PKCS#8 key of a kind that we use.
 """
 
@@ -15,6 +16,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -51,6 +53,14 @@ class KeySigner:
         if isinstance(self._key, Ed25519PrivateKey):
             return self._key.sign(message)
         return self._key.sign(message, _ES256)
+
+    def drawn(self, purpose: bytes) -> bytes:
+        """32 bytes that follow from this key and the purpose, and from which nobody learns anything of this key."""
+        if isinstance(self._key, Ed25519PrivateKey):
+            secret = self._key.private_bytes_raw()
+        else:
+            secret = self._key.private_numbers().private_value.to_bytes(32, "big")
+        return HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose).derive(secret)
 
     def __repr__(self) -> str:
         return f"KeySigner({self.kind.value})"

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from citywatch.adapters.upstream.http import HttpUpstream
 from citywatch.adapters.upstream.settings import HttpServer
 from citywatch.core.errors import Code, Unavailable
-from citywatch.core.wire.destination import number_of, numbered
+from citywatch.core.wire.destination import PORTS, number_of, numbered
 
 SHOWN = "x-a2a-notification-token"
 MAX_KEPT: Final = 8
@@ -67,7 +67,14 @@ class HttpRecipient:
 
 
 def _is_ours(url: str, ports: frozenset[int]) -> bool:
-    """Whether this is loopback, at a port where the gateway listens."""
+    """Whether this is loopback, at a port where the gateway listens (its scheme's, where it names none).
+
+    The unspecified address leads there as well.
+    """
     parts = urlsplit(url)
     number = number_of(parts.hostname or "")
-    return number is not None and ip_address(number).is_loopback and parts.port in ports
+    if number is None or (parts.port or PORTS.get(parts.scheme)) not in ports:
+        return False
+    address = ip_address(number)
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_loopback or address.is_unspecified

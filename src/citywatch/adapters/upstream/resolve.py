@@ -11,7 +11,8 @@ import socket
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final
 
-_NAT64: Final = ip_network("64:ff9b::/96")
+_UNICAST: Final = ip_network("2000::/3")
+"""All of IPv6 that was ever given out for use in public: no translation into IPv4, no site's own numbers."""
 
 
 async def public_address(host: str, port: int) -> str:
@@ -35,6 +36,6 @@ def is_public(text: str) -> bool:
         within = address.ipv4_mapped or address.sixtofour
         if within is not None:
             return is_public(str(within))
-        if address.teredo is not None or address in _NAT64:
+        if address.teredo is not None or address not in _UNICAST:
             return False
     return address.is_global and not address.is_multicast

@@ -74,7 +74,7 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Delegated(msgspec.Struct, frozen=True, kw_only=True):
-    """The authority that a chain gives its holder for one request: only `verify_chain` makes one.
+    """The authority that a chain gives its holder for one request: only `authorise` makes one.
 
     `head` is the hash of the last link, `hops` the agents from the first to the holder. `home` is the trust domain that
     rooted it, empty for ours.

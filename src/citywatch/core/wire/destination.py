@@ -8,7 +8,7 @@
 Decides whether an address in a message is one of those. Who may send there, and whether a host that is named leads into
 a private network, others decide. INVARIANTS: any text is a pattern or `Malformed`, and any address lies in one or does
 not; a `*` stands for nothing but hosts of one named domain, a port, or the rest of a path; an address that two readers
-could read differently (a `..`, a sign written as `%2f`, a name before an `@`) lies in no pattern.
+could read differently (a `..`, also as `..;x`, a sign written as `%2f`, a name before an `@`) lies in no pattern.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from citywatch.core.errors import Malformed
 _HOST: Final = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*|\[[0-9a-f:.]+\]"
 _PATH: Final = r"/[A-Za-z0-9._~!$&'()+,;=:@%/-]*"
 _PATTERN: Final = re.compile(rf"(https?)://(\*\.)?({_HOST})(?::(\*|[0-9]{{1,5}}))?({_PATH})?(\*)?\Z")
-_ADDRESS: Final = re.compile(rf"(https?)://({_HOST})(?::([0-9]{{1,5}}))?({_PATH})?(?:\?[!-~]*)?\Z")
-_UNCLEAR: Final = re.compile(r"//|/\.{1,2}(?:/|\Z)|%2e|%2f|%5c", re.IGNORECASE)
+_ADDRESS: Final = re.compile(rf"(https?)://({_HOST})(?::([0-9]{{1,5}}))?(?:({_PATH})(?:\?[!-~]*)?)?\Z")
+_UNCLEAR: Final = re.compile(r"/[/;]|/\.{1,2}(?:[/;]|\Z)|%(?:2e|2f|5c|25|7f|[01])|%(?![0-9a-f]{2})", re.IGNORECASE)
 _HERE: Final = "127.0.0.1"
-_PORTS: Final = {"https": 443, "http": 80}
+PORTS: Final = {"https": 443, "http": 80}
 
 
 class Destination(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +70,7 @@ def parse_destination(text: str) -> Destination:
         raise Malformed("a `*` stands for the hosts of a domain of at least two words")
     if _UNCLEAR.search(path):
         raise Malformed("the path of a pattern has no `..`, no empty step and no sign written as `%2f`")
-    number = None if port == "*" else int(port) if port else _PORTS[scheme]
+    number = None if port == "*" else int(port) if port else PORTS[scheme]
     return Destination(exact="", scheme=scheme, host=host, hosts=bool(hosts), port=number, path=path, below=bool(below))
 
 
@@ -108,7 +108,7 @@ def _within(one: Destination, address: str) -> bool:
     path = path or "/"
     if _UNCLEAR.search(path):
         return False
-    number = int(port) if port else _PORTS[scheme]
+    number = int(port) if port else PORTS[scheme]
     at = host.endswith(f".{one.host}") if one.hosts else host == one.host
     there = path.startswith(one.path) if one.below else path == one.path
     return at and there and scheme == one.scheme and one.port in (None, number) and 0 < number < 65_536

@@ -1,13 +1,15 @@
-"""MCP as the rest of citywatch sees it: bytes and headers in, what is asked or answered out. One door to five rooms.
+"""MCP as the rest of citywatch sees it: bytes and headers in, what is asked or answered out. One door to six rooms.
 
 Decides nothing itself. `methods` says what exists, `headers` what routing headers may say, `requests` what is asked,
-`results` what may be answered and pinned, `refusals` how a no is worded.
+`results` what may be answered and pinned, `refusals` how a no is worded,
+`input_required` how a call waits for a person.
 INVARIANT: whoever stands outside of `core.wire` imports MCP from here, so that each name has one meaning.
 """
 
 from __future__ import annotations
 
 from citywatch.core.wire.headers import ParamHeader, claimed_session, mirrored_anew, param_headers
+from citywatch.core.wire.input_required import SEALED, declined, input_required, is_sealed, takes, without_input
 from citywatch.core.wire.methods import LEGACY, MODERN, Group, Method, all_methods, effect_of_method, find_method
 from citywatch.core.wire.refusals import (
     Told,
@@ -66,6 +68,7 @@ __all__ = [
     "MODERN",
     "OFFERING",
     "RESPONSE",
+    "SEALED",
     "TASK",
     "Definition",
     "Group",
@@ -79,13 +82,16 @@ __all__ = [
     "claimed_label",
     "claimed_session",
     "continuation",
+    "declined",
     "definitions",
     "disowned",
     "effect_of_method",
     "error_number",
     "find_method",
     "input_requests",
+    "input_required",
     "is_outage",
+    "is_sealed",
     "keep_only",
     "mirrored_anew",
     "name_and_arguments",
@@ -103,9 +109,11 @@ __all__ = [
     "shown_envelope",
     "status_of",
     "take_assertion",
+    "takes",
     "turned_away",
     "visible",
     "with_chain",
     "with_envelope",
     "without_chain",
+    "without_input",
 ]

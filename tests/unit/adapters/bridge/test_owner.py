@@ -11,12 +11,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from citywatch.adapters.bridge.client import GatewayClient
-from citywatch.adapters.bridge.owner import check_owner, find_owner
+from citywatch.adapters.bridge.owner import check_owner, find_owner, unnamed_user
 from citywatch.core.errors import Refused, Unavailable
 from tests.unit.adapters.bridge.gate import open_gate, plain, says
 
@@ -126,3 +127,27 @@ async def test_where_the_kernel_does_not_say_nobody_is_believed() -> None:
         pytest.raises(Refused, match="--unsafe-loopback"),
     ):
         await check_owner(ours, {0, os.geteuid()}, lambda: iter(()))
+
+
+@pytest.mark.parametrize(
+    ("map_of_users", "whom"), [("0 1000 1\n", 65_534), ("         0          0 4294967295\n", None)]
+)
+def test_whom_a_namespace_does_not_name_is_told_from_its_map(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, map_of_users: str, whom: int | None
+) -> None:
+    for name, text in (("USERS", map_of_users), ("NOBODY", "65534\n")):
+        (tmp_path / name).write_text(text)
+        monkeypatch.setattr(f"citywatch.adapters.bridge.owner.{name}", str(tmp_path / name))
+    assert unnamed_user() == whom
+
+
+async def test_in_a_namespace_nobody_is_not_everybody_whom_it_does_not_have() -> None:
+    """The attack: in a container, `owner: nobody`, and the port is held by any user from outside of its map."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()) as ours,
+        listener.accept()[0],
+    ):
+        await check_owner(ours, {os.geteuid()})
+        with pytest.raises(Refused, match="does not have"):
+            await check_owner(ours, {os.geteuid()}, unnamed=os.geteuid)

@@ -20,6 +20,7 @@ from cryptography.x509.oid import NameOID
 
 from citywatch.adapters.upstream import Bounds, HttpRecipient, HttpServer, HttpUpstream, Patience
 from citywatch.adapters.upstream.recipient import MAX_KEPT
+from citywatch.adapters.upstream.resolve import is_public
 from citywatch.core.errors import Code, Unavailable
 from citywatch.core.identity.access import AccessToken
 from tests.upstream_world import (
@@ -598,6 +599,46 @@ async def test_a_pattern_for_this_machine_does_not_lead_back_to_the_gateway() ->
             with pytest.raises(Unavailable, match="our own"):
                 await recipient.push(place(there).replace("127.0.0.1", host), b"{}", "", "", public=False)
         assert not there.seen
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1/hook",
+        "https://127.0.0.1/hook",
+        "https://[::1]/hook",
+        "http://0.0.0.0/hook",
+        "http://[::]:443/hook",
+        "https://[::ffff:127.0.0.1]/hook",
+        "http://[::ffff:0.0.0.0]/hook",
+    ],
+)
+async def test_a_gateway_at_its_schemes_own_port_is_not_pushed_to_either(url: str) -> None:
+    """The attack: an address that names no port, for the pattern says any, or another way to write this machine."""
+
+    def reach(server: HttpServer) -> HttpUpstream:
+        raise AssertionError(f"{server.url} is the gateway")
+
+    recipient = HttpRecipient("clerk", own=frozenset((80, 443)), reach=reach)
+    with pytest.raises(Unavailable, match="our own"):
+        await recipient.push(url, b"{}", "", "", public=False)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1", "10.0.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
+        "::", "::1", "::127.0.0.1", "::ffff:127.0.0.1", "::ffff:0:127.0.0.1", "64:ff9b::a00:1", "64:ff9b:1::a00:1",
+        "2002:7f00:1::", "2001:0:1::1", "fe80::1", "fe80::1%eth0", "fec0::1", "fc00::1", "ff0e::1", "5f00::1",
+    ],
+)  # fmt: skip
+def test_no_address_that_leads_inside_is_public_however_it_is_written(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "2a00:1450::1", "2002:808:808::", "::ffff:8.8.8.8"])
+def test_what_the_whole_internet_has_is_public(address: str) -> None:
+    assert is_public(address)
 
 
 async def test_an_address_that_is_none_is_unavailable() -> None:

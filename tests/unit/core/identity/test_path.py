@@ -209,6 +209,16 @@ def test_a_common_root_lets_no_other_authority_below_it_issue_for_the_domain() -
     assert verify_x509_svid(ours.chain(), ours.bundle()).agent == AGENT
 
 
+def test_only_a_length_or_a_constraint_stops_an_authority_without_a_name_from_making_one_of_ours() -> None:
+    """Nothing that is shown tells it apart from the authority of a company above its SPIRE, so the root has to."""
+    for limits, good in (({}, True), ({"path_length": 0}, False), ({"constraints": never(URI("acme.example"))}, False)):
+        tree = Tree(2, {0: {"uris": ()}, 1: {"uris": (), **limits}})
+        if good:
+            assert verify_x509_svid(tree.chain(), tree.bundle()).agent == AGENT
+        else:
+            assert refused(tree.chain(), tree.bundle()) is Code.CREDENTIAL_UNTRUSTED
+
+
 def test_an_authority_with_a_key_of_another_kind_signs_nothing() -> None:
     tree = Tree(1)
     weak = rsa.generate_private_key(65537, 2048)

@@ -1,0 +1,1 @@
+"""A flood of legitimate-looking requests hides one that is not: see `README.md`."""
