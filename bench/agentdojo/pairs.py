@@ -12,13 +12,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from bench.agentdojo.agent import PEOPLE, Verdict
+from bench.agentdojo.agent import PEOPLE, Told, Verdict
 from bench.agentdojo.attackers import EXCLUDED, attacker_steps
 from bench.agentdojo.declared import declared
 from bench.agentdojo.defence import KEYWORDS, ORACLE, PRINCIPAL, Task, city_of
 from bench.agentdojo.keywords import tools_for
 from bench.agentdojo.runs import Ended, Play, asked, blocked, play
 from bench.agentdojo.suites import Step, Suite
+from citywatch.core.call import Effect
 
 Tally = Counter[tuple[str, ...]]
 """(variant, wording, what) → how often; the wording of honest runs is `honest`."""
@@ -67,6 +68,7 @@ class Unit:
             self.tally[variant, HONEST, "blocked"] += blocked(runs["answered"])
             self.tally[variant, HONEST, "asked"] += asked(runs["answered"])
             self.tally[variant, HONEST, "asks"] += sum(told.asked for told in runs["answered"].user)
+            self.tally[variant, HONEST, "consequential"] += sum(map(self._has_consequences, runs["answered"].user))
             for told in runs["answered"].user:
                 if told.asked or told.verdict is Verdict.DENIED:
                     self._note(variant, HONEST, "", told.code or "asked", told.step)
@@ -101,6 +103,8 @@ class Unit:
             tally[variant, attack, "any"] += bool(stopped)
             tally[variant, attack, "user_blocked"] += blocked(runs["answered"])
             tally[variant, attack, "user_asked"] += asked(runs["answered"])
+            tally[variant, attack, "asks_user"] += sum(told.asked for told in runs["answered"].user)
+            tally[variant, attack, "asks_attack"] += sum(told.asked for told in runs["answered"].attacker)
             for step in first.hijacks:
                 self._note(variant, attack, injection_id, "executed", step)
 
@@ -144,6 +148,11 @@ class Unit:
     def _reached(self, frozen: bytes, now: Any, ended: Ended, injection: Any) -> bool:
         output = self.user.GROUND_TRUTH_OUTPUT
         return self.suite.security(injection, output, self.suite.thaw(frozen), now, ended.trace)
+
+    def _has_consequences(self, told: Told) -> bool:
+        """Whether a call does more than read, by the manifest; a tool that the manifest does not know does."""
+        tool = declared(self.suite.name).tools.get(told.step.tool)
+        return tool is None or tool.effect is not Effect.READ
 
     def _attainable(self, frozen: bytes) -> bool:
         """Whether the user's calls, with no gateway and no attacker's call, do the task in this world."""

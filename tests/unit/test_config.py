@@ -143,6 +143,7 @@ FOREIGN = f"{DOMAIN}federation: {{p.example: {{bundle: p.json}}}}\nagents:\n  a:
 KINDS_OF_KEYS = "use an Ed25519 key, or one on P-256"
 ISSUER = "issuer: https://gateway.acme.example\n"
 TOKENS = "url: http://127.0.0.1/\ncredential: {exchange: {resource: https://a.example"
+LENT = ", at: {issuer: 'https://a.example', token_endpoint: 'https://a.example', client_id: x,"
 DEPOT = "a: {resource: https://a.example, scopes: [x]}"
 IDP = "issuer: https://i.example, audience: b, keys: k.json"
 INLINE = "a credential is never written into this file"
@@ -1065,6 +1066,42 @@ BAD: list[tuple[str, str, str, str]] = [
         "write it with https",
     ),
     (
+        server(TOKENS + ", at: §yes}}", ISSUER),
+        "servers.ledger.credential.exchange.at",
+        "expected a mapping",
+        LINES,
+    ),
+    (
+        server(TOKENS + LENT.replace("issuer: 'https", "issuer: §'http") + " grant: jwt_bearer}}}", ISSUER),
+        "servers.ledger.credential.exchange.at.issuer",
+        "plain http, and not on this machine",
+        "write it with https",
+    ),
+    (
+        server(TOKENS + LENT.replace("endpoint: 'https", "endpoint: §'http") + " grant: jwt_bearer}}}", ISSUER),
+        "servers.ledger.credential.exchange.at.token_endpoint",
+        "plain http, and not on this machine",
+        "write it with https",
+    ),
+    (
+        server(TOKENS + LENT.replace("client_id: x", "client_id: §[]") + " grant: jwt_bearer}}}", ISSUER),
+        "servers.ledger.credential.exchange.at.client_id",
+        "expected text, found a list",
+        "write one text",
+    ),
+    (
+        server(TOKENS + LENT + " grant: §password}}}", ISSUER),
+        "servers.ledger.credential.exchange.at.grant",
+        "`password` is not a choice here",
+        "write one of token_exchange, jwt_bearer",
+    ),
+    (
+        server(TOKENS + LENT + " grant: jwt_bearer, ca: §[]}}}", ISSUER),
+        "servers.ledger.credential.exchange.at.ca",
+        "expected text, found a list",
+        "write one text",
+    ),
+    (
         server(TOKENS + ", scopes: [§'a b']}}", ISSUER),
         "servers.ledger.credential.exchange.scopes[0]",
         "`a b` is no scope",
@@ -1665,6 +1702,12 @@ BAD: list[tuple[str, str, str, str]] = [
         "approvals.unsafe_hasty",
         "this file names no people",
         "name them under `people`, or remove it",
+    ),
+    (
+        f"{PEOPLE}approvals: {{canaries: §1}}\n",
+        "approvals.canaries",
+        "`1` is out of range",
+        "write a number from 2 to 5",
     ),
     (
         f"{PEOPLE}approvals: {{asks_per_agent: §0}}\n",
@@ -2365,7 +2408,7 @@ def test_people_are_asked_as_the_file_says() -> None:
         "  quorum: [{acts: [ledger/transfer], need: 2, of: [dora, ben], blinded: false}]\n"
         "  not_own: true\n  expires: 2h\n  reason_required: false\n  one_denies: false\n"
         "  uninspectable: refuse\n  unsafe_unsigned: true\n  unsafe_hasty: true\n"
-        "  asks_per_agent: 3\n  asks_per_root: 9\n"
+        "  canaries: 4\n  asks_per_agent: 3\n  asks_per_root: 9\n"
         "  passkeys: {rp_id: localhost, origins: ['http://localhost:8470', 'https://localhost:443']}\n"
     )
     settings = parse_settings(text, "/srv")
@@ -2388,6 +2431,7 @@ def test_people_are_asked_as_the_file_says() -> None:
         passkeys=Passkeys(rp_id="localhost", origins=("http://localhost:8470", "https://localhost")),
         unsafe_unsigned=True,
         unsafe_hasty=True,
+        canaries=4,
         asks_per_agent=3,
         asks_per_root=9,
     )

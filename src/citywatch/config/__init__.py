@@ -7,12 +7,12 @@ from citywatch.config.attestors import attestor_keys
 from citywatch.config.chains import ceiling_of
 from citywatch.config.draft import Draft, draft_manifests
 from citywatch.config.file import parse_settings
+from citywatch.config.issuing import Exchanged
 from citywatch.config.neighbours import Neighbour
 from citywatch.config.settings import (
     Agent,
     ConfigError,
     Console,
-    Exchanged,
     FromEnvironment,
     FromFile,
     Http,

@@ -12,9 +12,10 @@ from urllib.parse import urlunsplit
 
 from citywatch.config.addresses import loopback
 from citywatch.config.document import Node
+from citywatch.config.issuing import Exchanged
 from citywatch.config.reader import Notes, shown, text, url, where
 from citywatch.config.servers import credential
-from citywatch.config.settings import Console, Exchanged, Oidc
+from citywatch.config.settings import Console, Oidc
 from citywatch.config.table import Section
 
 PORT = 8470

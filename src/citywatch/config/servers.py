@@ -14,6 +14,7 @@ from urllib.parse import urlunsplit
 from citywatch.config.addresses import loopback
 from citywatch.config.audiences import readers
 from citywatch.config.document import Node, Scalar, Table, Unread
+from citywatch.config.issuing import Exchanged
 from citywatch.config.reader import (
     SECRET_NAME,
     Notes,
@@ -29,7 +30,7 @@ from citywatch.config.reader import (
     variable,
     where,
 )
-from citywatch.config.settings import Exchanged, FromEnvironment, FromFile, Http, Program, Server
+from citywatch.config.settings import FromEnvironment, FromFile, Http, Program, Server
 from citywatch.config.table import Section, table
 from citywatch.config.tokens import exchanged
 from citywatch.core.call import Effect

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from citywatch.config.issuing import Exchanged, KnownIssuer
 from citywatch.config.neighbours import Neighbour
 from citywatch.core.approvals.people import Approvals, Person
 from citywatch.core.canonical import canonical, digest
@@ -91,22 +92,6 @@ class FromFile(msgspec.Struct, frozen=True, tag="file"):
     """A value read from a file when it is needed."""
 
     path: str
-
-
-class Exchanged(msgspec.Struct, frozen=True, kw_only=True, tag="exchange"):
-    """An access token that the gateway writes for each message. `resource` is its audience (RFC 8707), `scopes` are
-    those that every token has."""
-
-    resource: str
-    scopes: tuple[str, ...] = ()
-
-
-class KnownIssuer(msgspec.Struct, frozen=True, kw_only=True):
-    """A foreign issuer whose word of whoever calls is recorded: its `iss`, our name at it, the file with its keys."""
-
-    issuer: str
-    audience: str
-    keys: str
 
 
 class Http(msgspec.Struct, frozen=True, kw_only=True, tag="http"):
@@ -383,3 +368,6 @@ def _leave_out_unsaid(reach: dict[str, Any]) -> None:
     for name in ("spiffe_id", "owner"):
         if not reach.get(name):
             reach.pop(name, None)
+    exchanged = reach.get("credential")
+    if isinstance(exchanged, dict) and "at" in exchanged and exchanged["at"] is None:
+        del exchanged["at"]

@@ -14,11 +14,13 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from citywatch.config.agents import audience
 from citywatch.config.document import Node
-from citywatch.config.reader import Notes, Reader, each, named, shown, some, text, url, where
-from citywatch.config.settings import Exchanged, Http, KnownIssuer
+from citywatch.config.issuing import Exchanged, KnownIssuer, Lending
+from citywatch.config.reader import Notes, Reader, each, named, one_of, shown, some, text, url, where
+from citywatch.config.settings import Http
 from citywatch.config.table import Section, table
 from citywatch.core.manifest import EVERYBODY, ResourceServer
 from citywatch.core.names import parse_segment
+from citywatch.core.wire.token_grant import GRANTS, TOKEN_EXCHANGE
 
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,128}\Z")
 _NEEDS_ISSUER = "write the address at which servers reach this gateway, such as `issuer: https://gateway.acme.example`"
@@ -29,7 +31,21 @@ def exchanged(notes: Notes, node: Node, path: str) -> Exchanged | None:
     section = Section(notes, node, path, "servers.*.credential.exchange")
     resource = section.need("resource", _resource, "https://ledger.acme.example/mcp")
     scopes = section.get("scopes", each(_scope), ())
-    return None if resource is None else Exchanged(resource=resource, scopes=scopes)
+    at = section.maybe("at", _lending)
+    return None if resource is None else Exchanged(resource=resource, scopes=scopes, at=at)
+
+
+def _lending(notes: Notes, node: Node, path: str) -> Lending | None:
+    """The server's own authorization server; nothing of it is looked up, so that nobody else can say where it is."""
+    section = Section(notes, node, path, "servers.*.credential.exchange.at")
+    issuer = section.need("issuer", _resource, "https://login.ledger.example")
+    endpoint = section.need("token_endpoint", _resource, "https://login.ledger.example/token")
+    client = section.need("client_id", text, "https://gateway.acme.example")
+    grant = section.need("grant", one_of(GRANTS), TOKEN_EXCHANGE)
+    if issuer is None or endpoint is None or client is None or grant is None:
+        return None
+    ca = section.maybe("ca", where)
+    return Lending(issuer=issuer, token_endpoint=endpoint, client_id=client, grant=grant, ca=ca)
 
 
 def issuer(notes: Notes, node: Node, path: str) -> str | None:

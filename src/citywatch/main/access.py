@@ -6,7 +6,7 @@ Decides nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import msgspec
 
 from citywatch.adapters.gateway.app import Route
 from citywatch.adapters.keys import KeyKind, KeySigner, SecretDirectory, open_key
-from citywatch.adapters.upstream import HttpServer, HttpUpstream
+from citywatch.adapters.upstream import HttpServer, HttpTokenEndpoint, HttpUpstream
 from citywatch.config import Exchanged, Http, Settings
 from citywatch.core.canonical import digest
 from citywatch.core.errors import CitywatchError, Malformed
@@ -22,15 +22,18 @@ from citywatch.core.identity.bundle import TrustBundle
 from citywatch.core.identity.foreign import ForeignIssuer, parse_key_set
 from citywatch.core.wire.oauth import metadata_url
 from citywatch.service.access import KEYS_PATH, METADATA_PATH, AccessKeys, AccessTokens, Resource
+from citywatch.service.borrowed import Borrowed, Lender, TokenEndpoint
 from citywatch.service.discovery import check_metadata
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.exchange import Exchange
+from citywatch.service.judged import Judged
 from citywatch.service.ports import Chance, Clock
 from citywatch.service.rotation import AuthorityRow
 from citywatch.service.tokens import TokenExchange
 
 JSON = "application/json"
 MAX_KEY_FILE = 262_144
+ASK_S = 10.0
 
 
 def resources(settings: Settings) -> dict[str, Resource]:
@@ -38,8 +41,32 @@ def resources(settings: Settings) -> dict[str, Resource]:
     return {
         name: Resource(identifier=reach.credential.resource, scopes=reach.credential.scopes)
         for name, reach in _over_http(settings)
-        if isinstance(reach.credential, Exchanged)
+        if isinstance(reach.credential, Exchanged) and reach.credential.at is None
     }
+
+
+def borrowed(
+    settings: Settings,
+    tokens: AccessTokens | None,
+    clock: Clock,
+    chance: Chance,
+    stands: Callable[[Judged], Awaitable[None]] | None = None,
+) -> Borrowed | None:
+    """What asks servers' own authorization servers for tokens; None where the file names none."""
+    lenders: dict[str, tuple[Lender, TokenEndpoint]] = {}
+    for name, reach in _over_http(settings):
+        if isinstance(reach.credential, Exchanged) and (at := reach.credential.at) is not None:
+            lender = Lender(
+                resource=reach.credential.resource,
+                scopes=reach.credential.scopes,
+                issuer=at.issuer,
+                client=at.client_id,
+                grant=at.grant,
+            )
+            lenders[name] = (lender, HttpTokenEndpoint(at.token_endpoint, ca=at.ca, timeout_s=ASK_S))
+    if tokens is None or not lenders:
+        return None
+    return Borrowed(tokens=tokens, lenders=lenders, clock=clock, chance=chance, stands=stands)
 
 
 def access_tokens(
@@ -64,10 +91,10 @@ async def check_published(settings: Settings, name: str, caller: str) -> str:
     reach = dict(_over_http(settings)).get(name)
     if reach is None or not isinstance(reach.credential, Exchanged) or settings.issuer is None:
         return ""
-    resource = reach.credential.resource
+    resource, at = reach.credential.resource, reach.credential.at
     upstream = HttpUpstream(HttpServer(name=name, url=metadata_url(reach.url, resource), ca=reach.ca), None)
     try:
-        return await check_metadata(upstream, caller, resource, settings.issuer)
+        return await check_metadata(upstream, caller, resource, settings.issuer if at is None else at.issuer)
     finally:
         await upstream.close()
 

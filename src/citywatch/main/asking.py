@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from citywatch.main.access import access_tokens, check_published
+from citywatch.main.access import access_tokens, borrowed, check_published
 from citywatch.service.survey import Survey, survey
 
 if TYPE_CHECKING:
@@ -21,4 +21,8 @@ async def offered_by(city: City, name: str, upstream: Upstream) -> tuple[Survey,
     tokens = access_tokens(city.settings, city.keys, city.row, city.clock, city.chance)
     if tokens is None:
         return await survey(upstream, city.audience), remark
+    lent = borrowed(city.settings, tokens, city.clock, city.chance)
+    if lent is not None and lent.lends(name):
+        token = await lent.own(name, city.audience)
+        return await survey(upstream, city.audience, lambda _: token), remark
     return await survey(upstream, city.audience, lambda method: tokens.own(name, city.audience, method)), remark

@@ -14,6 +14,7 @@ from citywatch.core.errors import CitywatchError
 from citywatch.main.assembly import City, load_rules, operator
 from citywatch.main.replay import rebuild
 from citywatch.service.blast import blast as spread
+from citywatch.service.canaries import Canaries
 from citywatch.service.care import Care
 from citywatch.service.documents import Documents
 from citywatch.service.floodwatch import Floodwatch
@@ -42,21 +43,28 @@ async def documents_of(city: City) -> Documents:
 async def voting_of(city: City) -> Voting:
     """The answers of the people whom the file names."""
 
-    settings, desk = city.settings, tickets_of(city)
+    settings, desk, watching = city.settings, tickets_of(city), Watching(city.store, Bar())
     return Voting(
         desk,
         await documents_of(city),
         people=settings.people,
         approvals=settings.approvals,
         domain=settings.trust_domain,
-        weigh=Watching(city.store, Bar()).weigh,
+        weigh=watching.weigh,
         care=Care(desk, city.chance, people=settings.people, approvals=settings.approvals),
+        canaries=canaries_of(city),
     )
+
+
+def canaries_of(city: City) -> Canaries:
+    """What is made up to see whether people look."""
+    watching = Watching(city.store, Bar())
+    return Canaries(tickets_of(city), city.chance, watching, city.settings.approvals.canaries)
 
 
 def queueing_of(city: City) -> Queueing:
     """In which order they are to be answered."""
-    return Queueing(tickets_of(city), city.settings.people, city.settings.approvals)
+    return Queueing(tickets_of(city), city.settings.people, city.settings.approvals, canaries_of(city))
 
 
 def floodwatch_of(city: City) -> Floodwatch:

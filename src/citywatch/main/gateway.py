@@ -27,7 +27,7 @@ from citywatch.core.enforce.rules import Rules
 from citywatch.core.errors import CitywatchError, Code, Malformed, Refused, Unavailable
 from citywatch.core.policy.check import check_policies
 from citywatch.core.wire.jsonrpc import Limits
-from citywatch.main.access import access_routes, access_tokens, handed_over, keep_issuers, resources
+from citywatch.main.access import access_routes, access_tokens, borrowed, handed_over, keep_issuers, resources
 from citywatch.main.assembly import LEEWAY_MS, City, assumptions, load_rules, operator
 from citywatch.main.desks import floodwatch_of, watch_floods
 from citywatch.main.envelopes import arrivals, envelope_routes, envelopes, reply_arrivals, reply_envelopes
@@ -111,9 +111,9 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     messages = Messages(store, city.clock, LEEWAY_MS)
     door = trust.door(messages)
     tokens = access_tokens(city.settings, city.keys, city.row, city.clock, city.chance)
-    told = recipients(city.settings)
-    exchange = _exchange(city, enforcer, upstreams, tokens, told, trust)
-    watch = Watch(city.store, exchange.listening, city.settings.limits.max_staleness_ms / 1000)
+    exchange = _exchange(city, enforcer, upstreams, tokens, told := recipients(city.settings), trust)
+    stale_s = city.settings.limits.max_staleness_ms / 1000
+    watch = Watch(city.store, exchange.listening, stale_s, exchange.outward.forget)
     await watch.look()
     listeners = _listeners(city, _gateway(city, exchange, door, publisher, watch, served))
     tls = await trust.tls()
@@ -244,7 +244,8 @@ def _exchange(
     signed = reply_envelopes(city.settings, city.keys, enforcer)
     answered = reply_arrivals(city.settings, enforcer, trust.domains, city.audience, LEEWAY_MS)
     sessions = limits.sessions_per_agent
-    return Exchange(enforcer, upstreams, replies, sessions, tokens, told, written, taken, signed, answered)
+    lent = borrowed(city.settings, tokens, city.clock, city.chance, enforcer.stands)
+    return Exchange(enforcer, upstreams, replies, sessions, tokens, told, written, taken, signed, answered, lent)
 
 
 def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, watch: Watch, served: Cards) -> Gateway:

@@ -72,6 +72,29 @@ def load(file: Path) -> None:
 
 
 @people.command()
+@click.argument("person")
+@click.pass_obj
+def exercise(file: Path, person: str) -> None:
+    """Have somebody answer eight tickets of the past, four of which are to be denied, each with its answer at once.
+
+    They stand among the others in `tickets list --by`. Who denies enough of what was to be denied, and not too much of
+    the rest, has a yes that counts again.
+    """
+    from citywatch.main.assembly import open_city
+    from citywatch.main.desks import canaries_of
+
+    place = read_place(file)
+    if person not in place.settings.people or not place.settings.people[person].answers:
+        raise Malformed(f"the file names no approver `{person[:80]}` under `people`")
+
+    async def run() -> None:
+        async with open_city(place) as city:
+            click.echo(f"{person} has {await canaries_of(city).exercise(person)} more to answer")
+
+    asyncio.run(run())
+
+
+@people.command()
 @click.argument("ticket")
 @click.option("--reason", required=True, help="What was wrong with it; it stands in the log.")
 @click.pass_obj

@@ -52,8 +52,6 @@ def list_tickets(file: Path, most: int, by: str) -> None:
 
     async def run(city: City) -> None:
         await tickets_of(city).index()
-        if by and by not in city.settings.people:
-            raise Malformed(f"the file names nobody `{by[:80]}` under `people`")
         view = await queueing_of(city).look(by)
         for queued in view.queued[:most]:
             one, count = queued.ticket, queued.line.count
@@ -63,7 +61,7 @@ def list_tickets(file: Path, most: int, by: str) -> None:
             click.echo(flood_line(flood))
         if not view.queued and not view.floods:
             click.echo("nothing waits for an answer")
-        elif len(view.queued) > most:
+        if len(view.queued) > most:
             click.echo(f"and {len(view.queued) - most} more: --most shows up to 1000")
 
     _with_city(place, run)
@@ -328,7 +326,7 @@ async def _answer_as_operator(city: City, said: _Said) -> None:
 async def _answer_as_person(city: City, said: _Said, by: str, key: Path | None, signature: str, shown: bool) -> None:
     from citywatch.core.approvals.statement import statement_bytes
     from citywatch.main.desks import voting_of
-    from citywatch.service.voting import Signature, Unsigned
+    from citywatch.service.voting import MADE_UP, Signature, Unsigned
 
     voting = await voting_of(city)
     offer = await voting.prepare(
@@ -351,6 +349,8 @@ async def _answer_as_person(city: City, said: _Said, by: str, key: Path | None, 
     after = await voting.vote(offer.statement, proof)
     need = voting.quorum(after).need
     waits = f" (one of {need} answers; it still waits)" if after.state.value == "pending" else ""
+    if after.done and after.done[-1].what.startswith(MADE_UP):
+        waits = f"; {after.done[-1].what}"
     click.echo(f"{after.id} {after.state.value}{waits}")
 
 

@@ -6,7 +6,8 @@ call goes through was decided before (`enforcer`); what stands in a token is `co
 INVARIANTS
 1. A token is made for a judged call that was let through, and for the one resource that the file names for its server:
    no server is ever shown a token of another, nor anything that an agent showed us.
-2. The keys that sign access tokens sign nothing else, so that none passes for papers, a grant or a card.
+2. The keys that sign access tokens sign beside them only what we state to one authorization server, under a type and
+   for an audience of its own: none passes for papers, a grant or a card, nor for a token.
 3. Whoever verifies finds every key that may have signed a token that is still good, and the next one before it signs.
 SPEC: RFC 9068 §2 and §4, RFC 8693 §4.1, RFC 8414 §2, RFC 7517 §5.
 """
@@ -21,7 +22,7 @@ import msgspec
 from citywatch.core.canonical import digest
 from citywatch.core.enforce.acting import acting, scope_of
 from citywatch.core.errors import CitywatchError
-from citywatch.core.identity.access import TYPE, AccessToken, Acting, access_claims
+from citywatch.core.identity.access import LONGEST_MS, TYPE, AccessToken, Acting, access_claims
 from citywatch.core.signature import P256Key, format_jwk, thumbprint
 from citywatch.core.wire.token_request import GRANT_TYPE
 from citywatch.service.authority import p256, sign_token
@@ -112,6 +113,31 @@ class AccessTokens:
         signer = self._keys().signer
         text = sign_token(signer, TYPE, claims, kid=self._named(signer.public))
         return AccessToken(text, digest(text.encode("ascii")), claims["exp"] * 1000)
+
+    def stated(
+        self, typ: str, who: Acting, server: str, scopes: Sequence[str], call: str, more: Mapping[str, str]
+    ) -> str:
+        """Who acts for whom, for an authorization server that is not ours (its `iss`) and for nobody else."""
+        claims = access_claims(
+            who,
+            issuer=self.issuer,
+            resource=server,
+            scopes=scopes,
+            now=self._clock.now_ms(),
+            call=call,
+            token=self._chance.salt().hex(),
+        )
+        return self._signed(typ, claims | dict(more))
+
+    def introduced(self, typ: str, client: str, server: str) -> str:
+        """Who we are at that server, for a minute. SPEC: RFC 7523 §3."""
+        now = self._clock.now_ms() // 1000
+        claims = {"iss": client, "sub": client, "aud": server, "jti": self._chance.salt().hex(), "iat": now}
+        return self._signed(typ, claims | {"exp": now + LONGEST_MS // 1000})
+
+    def _signed(self, typ: str, claims: Mapping[str, Any]) -> str:
+        signer = self._keys().signer
+        return sign_token(signer, typ, claims, kid=self._named(signer.public))
 
     def key_set(self) -> bytes:
         """# INVARIANT: 3. The public keys, as a JWK set."""

@@ -25,6 +25,7 @@ from citywatch.core.wire import a2a, a2a_push, mcp
 from citywatch.core.wire.a2a_push import Target, readdressed
 from citywatch.core.wire.jsonrpc import Limits, Message, Request, Response
 from citywatch.service.access import AccessTokens
+from citywatch.service.borrowed import Borrowed
 from citywatch.service.conversations import Conversations
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.envelopes import Arrivals, Envelopes
@@ -63,15 +64,17 @@ class Exchange:
         arrivals: Arrivals | None = None,
         reply_envelopes: ReplyEnvelopes | None = None,
         reply_arrivals: ReplyArrivals | None = None,
+        borrowed: Borrowed | None = None,
     ) -> None:
         """`tokens` writes what those servers are shown that take access tokens of ours; `recipients` are where agents
         take what peers push. `envelopes` writes what messages go out in, `arrivals` takes what those of other domains
-        come in; the other two do the same for replies."""
+        come in; the other two do the same for replies. `borrowed` has tokens of servers' own authorization
+        servers."""
         self.enforcer = enforcer
         self.envelopes, self.arrivals, self.reply_arrivals = envelopes, arrivals, reply_arrivals
         self.pausing: Pausing | None = None
         """How calls wait in their clients' hands, where any may."""
-        self.outward = outward = Outward(upstreams, tokens)
+        self.outward = outward = Outward(upstreams, tokens, borrowed)
         self.questions = Questions(enforcer, outward)
         self.replies = Replies(enforcer, self.questions, limits, reply_envelopes, reply_arrivals)
         self.listening = Listening(enforcer, upstreams)

@@ -12,13 +12,15 @@ from typing import Final
 
 import msgspec
 
-from citywatch.core.approvals.asked import Asked
+from citywatch.core.approvals.answers import person_of
+from citywatch.core.approvals.asked import Asked, loss
 from citywatch.core.approvals.flood import Allowance, Floods, Strike
 from citywatch.core.approvals.load import Load
 from citywatch.core.approvals.people import Approvals, Person, reached
 from citywatch.core.approvals.queue import Flood, Line, Queue
 from citywatch.core.approvals.recorded import asked_of, reviewers_of
 from citywatch.core.approvals.ticket import State, Ticket
+from citywatch.service.canaries import Canaries
 from citywatch.service.tickets import Tickets
 
 PAST: Final = 1_000
@@ -48,13 +50,22 @@ class View(msgspec.Struct, frozen=True):
 class Queueing:
     """The queue of the tickets of one store."""
 
-    def __init__(self, tickets: Tickets, people: Mapping[str, Person], approvals: Approvals) -> None:
+    def __init__(
+        self,
+        tickets: Tickets,
+        people: Mapping[str, Person],
+        approvals: Approvals,
+        canaries: Canaries | None = None,
+    ) -> None:
         self._tickets = tickets
+        self._canaries = canaries
         self._people = people
         self._approvals = approvals
 
     async def look(self, person: str = "") -> View:
         """The queue as it is now; for a person: what reaches them and they have not answered."""
+        if person:
+            person_of(self._people, person)
         now = self._tickets.now()
         pending = list(await self._tickets.pending())
         past = list(await self._tickets.closed(PAST))
@@ -63,7 +74,20 @@ class Queueing:
         by_id = {one.id: one for one in pending}
         lines = [one for one in queue.lines(now) if one.ticket in by_id]
         queued = (Queued(one, by_id[one.ticket]) for one in lines)
-        mine = (one for one in queued if not person or self._is_for(person, one.ticket))
+        mine = [one for one in queued if not person or self._is_for(person, one.ticket)]
+        for ticket in () if self._canaries is None or not person else await self._canaries.of(person):
+            asked = self._asked(ticket)
+            line = Line(
+                ticket=ticket.id,
+                count=1,
+                folded=(),
+                stake=loss(asked, 1),
+                tier=0,
+                novelty=1,
+                waited_ms=now - ticket.asked,
+                need=asked.need,
+            )
+            mine.insert(int(ticket.nonce, 16) % (len(mine) + 1), Queued(line, ticket))
         return View(tuple(mine), queue.flooded(now), strikes)
 
     def _is_for(self, person: str, ticket: Ticket) -> bool:

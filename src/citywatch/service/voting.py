@@ -10,12 +10,15 @@
           7. the signature is that person's, over these very bytes; a passkey's counter rose
           8. the vote and what it decides are one transaction against the rows that were read
 
+It is one thing because whoever reads how an answer counts should read all eight steps.
+
 Decides whether an answer is that person's; what it may say is `core.approvals.answers`', what the votes come to
 `quorum`'s, whether the call then goes through `admit`'s. INVARIANTS
 1. Where people are named, nobody else answers, and nothing is believed unsigned (but for `unsafe_unsigned`).
 2. Nobody answers twice, or for another.
 3. Nobody who may answer sees what others said before all is said, where the act asks for that.
 4. Each answer has an entry with the statement and its signature, so that a stranger can check who approved what.
+5. An answer to what was made up (`canaries`) is taken and told like any, and lets nothing through.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from citywatch.core.approvals.answers import check_answer, conflict, needed, per
 from citywatch.core.approvals.passkey import Passkey, passkey_key
 from citywatch.core.approvals.people import Approvals, Person, Quorum, Right, reached
 from citywatch.core.approvals.quorum import WHOLE, Tally, Verdict, tally
+from citywatch.core.approvals.seal import Canary, Kind, canary_key
 from citywatch.core.approvals.showing import Document, document_digest
 from citywatch.core.approvals.statement import (
     APPROVE,
@@ -46,6 +50,7 @@ from citywatch.core.approvals.webauthn import Assertion, verify_assertion
 from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.log.entry import encode_event
 from citywatch.core.signature import Ed25519Key, parse_b64url, parse_spki, thumbprint
+from citywatch.service.canaries import Canaries
 from citywatch.service.care import Care
 from citywatch.service.documents import Documents
 from citywatch.service.ports import Append, Appended, Exhausted, NewEntry, Puts, Reads, Spend
@@ -108,6 +113,7 @@ class Voting:
         domain: str,
         weigh: Weigh = whole,
         care: Care | None = None,
+        canaries: Canaries | None = None,
     ) -> None:
         self._tickets = tickets
         self._documents = documents
@@ -116,6 +122,7 @@ class Voting:
         self._domain = domain
         self._weigh = weigh
         self._care = care
+        self._canaries = canaries
 
     # -- for whoever looks ---------------------------------------------------------------------------------------------
 
@@ -146,13 +153,10 @@ class Voting:
         who = self._person(person)
         if not who.may(Right.SEE):
             raise Refused(Code.NO_PERMIT, f"`{person[:80]}` may not see tickets")
-        found = await self._tickets.found(name)
-        document = await self._documents.of(found.ticket)
+        found, canary, document = await self._shown(name, person)
         if person in self.reached(found.ticket) and found.ticket.state is State.PENDING:
-            digest = document_digest(document, found.ticket.salt)
-            if await self._tickets.shown_at(found.ticket.id, person) is None and self._care is not None:
-                await self._care.opened(found.ticket, person, document)
-            await self._tickets.note_shown(found.ticket, person, digest)
+            await self._seal(found.ticket, person, document, canary)
+            await self._tickets.note_shown(found.ticket, person, document_digest(document, found.ticket.salt))
         return self.seen_by(found.ticket, person), document
 
     # -- for whoever answers -------------------------------------------------------------------------------------------
@@ -169,9 +173,8 @@ class Voting:
         acknowledged: tuple[str, ...] = (),
     ) -> Offer:
         """What this person would sign to give this answer. Raises `Refused` or `Malformed` if it could not count."""
-        found = await self._tickets.found(name)
+        found, _, document = await self._shown(name, person)
         ticket = found.ticket
-        document = await self._documents.of(ticket)
         statement = Statement(
             domain=self._domain,
             ticket=ticket.id,
@@ -201,18 +204,37 @@ class Voting:
         Raises `Malformed` for what is not theirs, not signed or not allowed, `Refused(CONFLICT)` where the ticket does
         not wait any more or changed at the same moment, `Refused(NO_PERMIT)` for somebody whom it does not reach.
         """
-        found = await self._tickets.found(statement.ticket)
+        found, canary, document = await self._shown(statement.ticket, statement.approver)
         ticket = found.ticket
-        document = await self._documents.of(ticket)
         self._check(ticket, statement, document)  # steps 1 to 6
         spends: tuple[Spend, ...] = ()
         if self._care is not None and statement.yes:
             spends = await self._care.check(ticket, statement.approver, statement.reason, document)
         proved = await self._prove(statement, proof)  # step 7
-        after = await self._record(found, statement, proved, document, spends)
+        if canary is not None:
+            await self._seal(ticket, statement.approver, document, canary)
+            after = await self._record_made_up(found, statement, proved, spends, canary)
+        else:
+            after = await self._record(found, statement, proved, document, spends)
+            if self._canaries is not None:
+                await self._canaries.maybe(ticket, statement.approver)
         if self._care is not None and after.state is not State.PENDING:
             await self._care.decided(after)
         return self.seen_by(after, statement.approver)
+
+    async def _shown(self, name: str, person: str) -> tuple[Found, Canary | None, Document]:
+        """The ticket of that id as this person would find it, and what they are shown of it."""
+        made = None if self._canaries is None else await self._canaries.find(name, person)
+        if made is None:
+            found = await self._tickets.found(name)
+            return found, None, await self._documents.of(found.ticket)
+        canary, row = made
+        document = await self._documents.of(msgspec.structs.replace(canary.ticket, asked=canary.since))
+        return Found("", canary_key(name), row, canary.ticket), canary, document
+
+    async def _seal(self, ticket: Ticket, person: str, document: Document, canary: Canary | None) -> None:
+        if self._care is not None and await self._tickets.shown_at(ticket.id, person) is None:
+            await self._care.opened(ticket, person, document, Kind.CALL if canary is None else canary.kind)
 
     def _check(self, ticket: Ticket, statement: Statement, document: Document) -> None:
         check_answer(
@@ -295,20 +317,7 @@ class Voting:
         said = Done(now, "approved by" if vote.yes else "denied by", vote.person)
         voted = msgspec.structs.replace(ticket, votes=(*ticket.votes, vote), done=(*ticket.done, said))
         count = await self._tally(voted, document.uninspectable)
-        signed = events.TicketSigned(
-            at=now,
-            replica=self._tickets.replica,
-            ticket=ticket.id,
-            by=vote.person,
-            answer=statement.decision,
-            statement=format_statement(statement),
-            method=proved.method,
-            key=proved.key,
-            signature=proved.signature,
-            authenticator=proved.authenticator,
-            client=proved.client,
-            weight=weight,
-        )
+        signed = self._signed(statement, proved, now, weight)
         entries: tuple[NewEntry, ...] = (NewEntry(encode_event(signed)),)
         after, more = voted, Append()
         if count.verdict is not Verdict.OPEN:
@@ -328,6 +337,46 @@ class Voting:
         if not isinstance(outcome, Appended):
             raise Refused(Code.CONFLICT, f"the ticket `{ticket.id}` changed at the same moment: look again")
         return after
+
+    async def _record_made_up(
+        self, found: Found, statement: Statement, proved: Proved, spends: tuple[Spend, ...], canary: Canary
+    ) -> Ticket:
+        """An answer to what is no call: an entry like any, and no row but its own. # INVARIANT: 5."""
+        now = self._tickets.now()
+        outcome = await self._tickets.store.append(
+            Append(
+                entries=(NewEntry(encode_event(self._signed(statement, proved, now, 0))),),
+                reads=((found.key, found.row.version), *proved.reads),
+                spends=spends,
+                puts=((found.key, None), *proved.puts),
+                sync=True,
+            )
+        )
+        if isinstance(outcome, Exhausted) and self._care is not None:
+            raise self._care.overspent(statement.approver)
+        if not isinstance(outcome, Appended):
+            raise Refused(Code.CONFLICT, f"the ticket `{found.ticket.id}` changed at the same moment: look again")
+        right = statement.yes is (canary.kind is Kind.CLEAN)
+        wanted = "denied" if canary.kind is Kind.CANARY else "approved"
+        told = f"{MADE_UP}, to be {wanted}: {'seen' if right else 'missed'}"
+        state = State.APPROVED if statement.yes else State.DENIED
+        return msgspec.structs.replace(found.ticket, state=state, done=(Done(now, told),))
+
+    def _signed(self, statement: Statement, proved: Proved, now: int, weight: int) -> events.TicketSigned:
+        return events.TicketSigned(
+            at=now,
+            replica=self._tickets.replica,
+            ticket=statement.ticket,
+            by=statement.approver,
+            answer=statement.decision,
+            statement=format_statement(statement),
+            method=proved.method,
+            key=proved.key,
+            signature=proved.signature,
+            authenticator=proved.authenticator,
+            client=proved.client,
+            weight=weight,
+        )
 
     async def _decide(self, ticket: Ticket, yes: bool, now: int) -> tuple[Ticket, events.TicketAnswered, Append]:
         """The ticket once its votes have decided it, the entry that says so, and what else that writes."""
@@ -361,6 +410,7 @@ class Voting:
         return person_of(self._people, name)
 
 
+MADE_UP: Final = "it was made up"
 _BLINDED: Final = frozenset(("approved by", "denied by", "shown to"))
 
 

@@ -8,6 +8,7 @@ for `max_staleness` lets nothing through, and closes what is open.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from citywatch.core.errors import Code, Unavailable
@@ -26,8 +27,11 @@ IDLE_S: Final = 0.05
 class Watch:
     """Looks whether anything was revoked, for one process."""
 
-    def __init__(self, bus: Bus, listening: Listening, max_staleness: float) -> None:
-        """`max_staleness` in seconds."""
+    def __init__(
+        self, bus: Bus, listening: Listening, max_staleness: float, noticed: Callable[[], None] | None = None
+    ) -> None:
+        """`max_staleness` in seconds; `noticed` is called each time that something was revoked."""
+        self._noticed = noticed
         self._bus = bus
         self._listening = listening
         self._max_staleness = max_staleness
@@ -36,11 +40,13 @@ class Watch:
 
     async def look(self) -> None:
         """Look once, and close what does not stand any more."""
-        began = asyncio.get_running_loop().time()
+        began, known = asyncio.get_running_loop().time(), self._version
         try:
             version = await self._bus.version(NOTICE)
             await self._listening.look(revoked=version != self._version)
             self._version = version
+            if version != known and self._noticed is not None:
+                self._noticed()
             self._heard = began
         except Unavailable:
             if (stale := self.stale()) is not None:

@@ -12,12 +12,14 @@ from citywatch.adapters.upstream.rest import RestUpstream
 from citywatch.adapters.upstream.sandbox import check_apart
 from citywatch.adapters.upstream.settings import Bounds, HttpServer, Patience, StdioServer
 from citywatch.adapters.upstream.stdio import StdioUpstream
+from citywatch.adapters.upstream.token_endpoint import HttpTokenEndpoint
 
 __all__ = [
     "Bounds",
     "Credential",
     "HttpRecipient",
     "HttpServer",
+    "HttpTokenEndpoint",
     "HttpUpstream",
     "Patience",
     "RestUpstream",

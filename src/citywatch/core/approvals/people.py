@@ -121,7 +121,8 @@ class Approvals(msgspec.Struct, frozen=True, kw_only=True):
 
     `not_own` are acts (`*`: all) that nobody approves in the name of the principal whose authority is used.
     `one_denies`: one no decides, whatever the others say. `unsafe_unsigned`: people are believed without a signature.
-    `unsafe_hasty`: a yes counts at once, whoever was shown what. `asks_per_agent` and `asks_per_root` are how much may
+    `unsafe_hasty`: a yes counts at once, whoever was shown what. `canaries`: how many of 100
+    risky tickets are followed by one that is made up. `asks_per_agent` and `asks_per_root` are how much may
     be asked in an hour (`flood`).
     """
 
@@ -134,6 +135,7 @@ class Approvals(msgspec.Struct, frozen=True, kw_only=True):
     passkeys: Passkeys | None = None
     unsafe_unsigned: bool = False
     unsafe_hasty: bool = False
+    canaries: int = 0
     asks_per_agent: int = 8
     asks_per_root: int = 30
 

@@ -9,23 +9,24 @@ Decides whether what is said of a ticket afterwards is what was sealed before. D
 INVARIANTS
 1. A seal tells nothing of what it seals (the salt is 16 unguessable bytes), and fits nothing else.
 2. Every ticket is sealed, so that having a seal is no sign of anything.
-3. A canary is no ticket: `Canary` lies in rows that no decision reads and names no call, so that no answer to it can
-   let anything through. That is no check that could be forgotten; there is nothing to execute.
+3. A canary is no ticket: it lies in rows that no decision reads, and an answer to it writes no row that one reads. That
+   is no check that could be forgotten: there is nothing that could let a call through.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
+from citywatch.core.approvals.ticket import Ticket
 from citywatch.core.canonical import digest
 from citywatch.core.errors import Malformed
 
 SALT_BYTES: Final = 16
-LEAST_RATE: Final = 0.02
-MOST_RATE: Final = 0.05
+LEAST_RATE, MOST_RATE = 2, 5
+"""Of 100 risky tickets: fewer teach nothing, more tire."""
 Key = tuple[str, str]
 
 
@@ -40,27 +41,16 @@ class Kind(StrEnum):
 
 
 class Canary(msgspec.Struct, frozen=True, kw_only=True):
-    """What is shown as a ticket and is none. It has no `call` and no `likeness`: # INVARIANT: 3.
+    """What is shown to one person as a ticket and is none: a past one, of which it is known what it was, asked again.
 
-    `arguments` are what the page shows; `shown` are the values it gives as the reason to ask, each with its role.
+    `ticket` is what they see, with an id, a nonce and a time of its own; `of` is for whom it was made, `since` when the
+    past one was asked. It lies where no decision looks (`canary_key`): # INVARIANT: 3.
     """
 
-    id: str
     kind: Kind
-    category: str
-    agent: str
-    server: str
-    tool: str
-    arguments: dict[str, Any]
-    shown: tuple[tuple[str, str], ...]
-    why: str
-    asked: int
-    expires: int
-    nonce: str
-    of: str = ""
-    """For whom it was made; nobody else is shown it."""
-    exercise: bool = False
-    """It belongs to a burst that says of itself that it is one."""
+    of: str
+    ticket: Ticket
+    since: int
 
 
 def canary_key(name: str) -> Key:
@@ -81,10 +71,3 @@ def is_what_was_sealed(sealed: str, ticket: str, kind: str, category: str, salt:
         return seal(ticket, Kind(kind), category, bytes.fromhex(salt)) == sealed
     except (ValueError, Malformed):
         return False
-
-
-def checked_rate(rate: float) -> float:
-    """The share of risky tickets that are canaries; `Malformed` if it is none: fewer teach nothing, more tire."""
-    if not LEAST_RATE <= rate <= MOST_RATE:
-        raise Malformed(f"canaries are {LEAST_RATE} to {MOST_RATE} of the risky tickets, not {rate}")
-    return rate

@@ -134,6 +134,10 @@ class Vigilance:
         person = self._people.get(who)
         return person is None or person.weight
 
+    def reversed(self) -> frozenset[str]:
+        """The tickets whose approval was found wrong later."""
+        return frozenset(name for name, one in self._tickets.items() if one.reversed)
+
     def categories(self, who: str) -> tuple[str, ...]:
         """The classes of tickets that somebody answered."""
         found = {self._tickets[one].category for one in self._person(who).answered}

@@ -6,7 +6,7 @@ decide for whom a call is made (`enforce.acting`), nor signs (`service.access`).
 INVARIANTS
 1. `parse_actors(format_actors(agents)) == agents`, for as many agents as a chain can have.
 2. A token is for one resource, lives a minute at most, and holds nothing that anybody but this gateway wrote.
-3. Only `service.access` makes an `AccessToken`; its text is in no `repr`.
+3. Only `service.access` and `service.borrowed` make an `AccessToken`; its text is in no `repr`.
 SPEC: RFC 9068 §2, RFC 8693 §4.1, RFC 8707 §2, RFC 7800 §3, RFC 8417 §2.2 (`txn`).
 """
 
