@@ -60,11 +60,10 @@ async def test_who_commits_a_few_turns_later_is_in_the_same_sync(
     for _ in range(4):
         await asyncio.sleep(0)
     second = asyncio.ensure_future(store.append(Append(entries=(entry(b"second"),), sync=True)))
-    await until(lambda: len(disk.calls) == 1)
-    assert b"second" in disk.calls[0]
-    disk.let_go()
+    disk.let_go(2)
     assert (await first, await second) == (Appended(0), Appended(1))
     assert len(disk.calls) == 1
+    assert b"second" in disk.calls[0]
 
 
 async def test_a_sync_is_put_off_for_so_long_and_no_longer(

@@ -97,6 +97,13 @@ class Care:
         window = self._tickets.now() // HOUR_MS
         return (Spend(f"{SPENT}{person}", window, self._people[person].per_hour),)  # INVARIANT: 3
 
+    async def waits_ms(self, ticket: Ticket, person: str, document: Document) -> int:
+        """How long until a yes of this person counts, for a page to say; `check` holds them to it."""
+        shown = await self._tickets.shown_at(ticket.id, person)
+        if self._approvals.unsafe_hasty or shown is None:
+            return 0
+        return max(0, accepted_from(shown, *reading_of(document)) - self._tickets.now())
+
     def overspent(self, person: str) -> Refused:
         """What somebody is told whose budget for this hour is spent."""
         most = self._people[person].per_hour

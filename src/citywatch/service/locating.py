@@ -13,8 +13,8 @@ from citywatch.core.events import AnyEvent
 from citywatch.core.log.entry import Unknown, decode_event
 from citywatch.service.ports import Store
 
-WINDOW: Final = 2_048
-"""Entries on either side that are looked at."""
+WINDOWS: Final = (32, 256, 2_048)
+"""Entries on either side that are looked at, one after the other until it is found."""
 
 
 async def locate(
@@ -22,12 +22,15 @@ async def locate(
 ) -> tuple[int, AnyEvent] | None:
     """The entry that is wanted, and its index; it was written at about that instant, in milliseconds since 1970, and
     holds that text."""
-    place = await _first_from(store, at)
-    start = max(0, place - WINDOW)
-    for index, leaf in enumerate(await store.entries(start, place + WINDOW), start):
-        event = decode_event(leaf) if holding.encode() in leaf else None
-        if event is not None and not isinstance(event, Unknown) and wanted(event):
-            return index, event
+    place, seen = await _first_from(store, at), (0, 0)
+    for window in WINDOWS:
+        low, high = max(0, place - window), place + window
+        for start, stop in ((low, high),) if seen == (0, 0) else ((low, seen[0]), (seen[1], high)):
+            for index, leaf in enumerate(await store.entries(start, stop), start):
+                event = decode_event(leaf) if holding.encode() in leaf else None
+                if event is not None and not isinstance(event, Unknown) and wanted(event):
+                    return index, event
+        seen = (low, high)
     return None
 
 

@@ -136,7 +136,7 @@ def test_a_call_is_read_signed_and_let_through_once(bank: Bank, come: Come, tmp_
         expect(page.get_by_role("heading", name=title)).to_be_visible()
     expect(page.locator(".part")).to_contain_text([re.compile("it cannot be taken back")])
     page.get_by_label("Why").fill("I rang them and they confirmed it")
-    page.get_by_role("button", name="Approve this one call").click()
+    page.get_by_role("button", name="Approve this one call").click(timeout=120_000)
     expect(page.locator(".head .pill")).to_have_text("approved")
     entry = [one for one in bank.seen.log() if one["type"] == "ticket_signed"][-1]
     assert (entry["by"], entry["method"], entry["answer"]) == ("anna", "webauthn", "approve")
@@ -145,6 +145,25 @@ def test_a_call_is_read_signed_and_let_through_once(bank: Bank, come: Come, tmp_
     assert not bank.wants(to=MALLORY, amount=5).allowed, "once"
     anna.see(f"/tickets/{ticket}")
     expect(page.locator(".head .pill")).to_have_text("used")
+
+
+def test_a_yes_before_anybody_could_have_read_it_counts_for_nothing(bank: Bank, come: Come) -> None:
+    """The attack: a page that lets its reader press at once; the console holds the answer to the time all the same."""
+    anna, _ = enrolled(come, "anna")
+    bank.reads(LETTER)
+    ticket = ticket_of(bank, to=MALLORY, amount=29)
+    page = anna.see(f"/tickets/{ticket}")
+    expect(page.locator("#wait")).to_contain_text("Read it first")
+    yes = page.get_by_role("button", name="Approve this one call")
+    expect(yes).to_be_disabled()
+    page.get_by_label("Why").fill("I rang them and they confirmed it")
+    yes.evaluate("one => { one.disabled = false; }")
+    yes.click()
+    expect(page.locator("#said")).to_contain_text("read it first")
+    assert not bank.wants(to=MALLORY, amount=29).allowed
+    expect(page.locator("#wait")).to_have_text("A yes counts from now on.", timeout=120_000)
+    yes.click()
+    expect(page.locator(".head .pill")).to_have_text("approved")
 
 
 def test_a_no_is_signed_too_and_holds(bank: Bank, come: Come) -> None:

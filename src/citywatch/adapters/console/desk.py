@@ -15,6 +15,7 @@ from citywatch.core.approvals.vigilance import Vigilance
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.identity.registration import AgentRow
 from citywatch.core.log.checkpoint import NoteKey
+from citywatch.service.care import Care
 from citywatch.service.decisions import Decisions
 from citywatch.service.documents import Documents
 from citywatch.service.entering import Entering
@@ -25,6 +26,7 @@ from citywatch.service.panorama import Panorama
 from citywatch.service.passkeys import Passkeys
 from citywatch.service.ports import Clock, Store
 from citywatch.service.proofs import Proofs
+from citywatch.service.queueing import Queueing
 from citywatch.service.telling import Rebuild
 from citywatch.service.tickets import Tickets
 from citywatch.service.voting import Voting
@@ -97,6 +99,8 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     tickets: Tickets
     documents: Documents
     voting: Voting
+    care: Care
+    queueing: Queueing
     passkeys: Passkeys
     vigilance: Vigilance
     hours: Hours

@@ -22,6 +22,7 @@ from citywatch.adapters.console.desk import Desk
 from citywatch.adapters.console.render import Pages
 from citywatch.adapters.console.sessions import Pace, Visitor
 from citywatch.core.approvals.people import Person, Right
+from citywatch.core.approvals.reading import layout
 from citywatch.core.approvals.showing import MEANS, Document, Why
 from citywatch.core.approvals.statement import parse_statement
 from citywatch.core.approvals.ticket import State, Ticket
@@ -31,6 +32,7 @@ from citywatch.service.voting import Unsigned
 
 ANSWERS: Final = 60
 ANSWERS_MS: Final = 60_000
+PAGE: Final = 50
 LONGEST: Final = 1_000
 DECISIONS: Final = {"approve": True, "deny": False}
 
@@ -58,12 +60,14 @@ class TicketPages:
 
     async def listing(self, request: Request) -> Response:
         tickets, who = self._desk.tickets, self._who(request)
-        page = await tickets.page(request.query_params.get("after", "")[:400])
-        shown = [(one, self._mine(one, who)) for one in page.tickets]
+        view = await self._desk.queueing.look()
+        queued = [(one, self._mine(one.ticket, who)) for one in view.queued]
+        queued.sort(key=lambda each: not each[1])  # theirs first; else the queue's order stands
         partly = "hx-request" in request.headers
         return self._pages.show(
             request, "_tickets.html" if partly else "tickets.html", active="tickets",
-            tickets=sorted(shown, key=lambda each: not each[1]), more=page.after, waiting=await tickets.waiting(),
+            queued=queued[:PAGE], beyond=max(0, len(queued) - PAGE), floods=view.floods,
+            waiting=await tickets.waiting(),
             closed=await tickets.closed(12), now=tickets.now(), named=bool(self._desk.people),
             keyless=who is not None and who.may(Right.ANSWER) and not await self._own(who.name),
         )  # fmt: skip
@@ -74,15 +78,16 @@ class TicketPages:
             ticket, document = await self._opened(name, who)
         except Malformed as failure:
             return self._missing(request, failure)
-        return self._ticket(request, ticket, document, who)
+        return await self._ticket(request, ticket, document, who)
 
-    def _ticket(
+    async def _ticket(
         self, request: Request, ticket: Ticket, document: Document, who: Person | None, problem: str = ""
     ) -> Response:
         now, named = self._desk.tickets.now(), bool(self._desk.people)
         mine = self._mine(ticket, who)
         waits = ticket.by_now(now) is State.PENDING
         answered = who is not None and any(one.person == who.name for one in ticket.votes)
+        wait = 0 if who is None else await self._desk.care.waits_ms(ticket, who.name, document)
         may = request.scope["session"].visitor.may(Right.ANSWER)
         return self._pages.show(
             request, "ticket.html", 400 if problem else 200, active="tickets", ticket=ticket, document=document,
@@ -90,6 +95,8 @@ class TicketPages:
             blinded=named and self._desk.voting.quorum(ticket).blinded, answers=waits and mine and may and not answered,
             answered=answered, reached=self._desk.voting.reached(ticket) if named else (), signed=named,
             unsigned=self._desk.approvals.unsafe_unsigned, reasoned=self._desk.approvals.reason_required,
+            wait=wait, untrusted=bool(named and ticket.shown),
+            sections=(*document.sections[:1], *layout(document.sections[1:], ticket.nonce)),
             means={one: MEANS[Why(one)] for one in document.uninspectable}, problem=problem,
         )  # fmt: skip
 
@@ -154,7 +161,7 @@ class TicketPages:
                 ticket, document = await self._opened(name, who)
             except Malformed as missing:
                 return self._missing(request, missing)
-            return self._ticket(request, ticket, document, who, words.plain(_why(failure), 300))
+            return await self._ticket(request, ticket, document, who, words.plain(_why(failure), 300))
         return RedirectResponse(f"/tickets/{name}", 303)
 
     async def _signed(self, who: Person, name: str, form: Mapping[str, str]) -> Response:

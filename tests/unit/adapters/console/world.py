@@ -21,6 +21,7 @@ from citywatch.core.enforce.rules import Configured, Rules, build_rules
 from citywatch.core.identity.registration import AgentRow
 from citywatch.core.log.entry import encode_event
 from citywatch.main.replay import rebuild
+from citywatch.service.care import Care
 from citywatch.service.decisions import Decisions
 from citywatch.service.documents import Documents
 from citywatch.service.entering import Entering
@@ -31,6 +32,7 @@ from citywatch.service.panorama import Panorama
 from citywatch.service.passkeys import Passkeys
 from citywatch.service.ports import Append, NewEntry
 from citywatch.service.proofs import Proofs
+from citywatch.service.queueing import Queueing
 from citywatch.service.tickets import Tickets
 from citywatch.service.voting import Voting
 from tests.log_world import LOG
@@ -92,6 +94,7 @@ class World:
         approvals = more.pop("approvals", Approvals())
         self.tickets = Tickets(store=self.store, clock=self.clock, replica="r1", named=bool(people))
         documents = Documents(self.store, lambda: RULES, rebuild)
+        care = Care(self.tickets, SystemChance(), people=people, approvals=approvals)
         given: dict[str, Any] = {
             "domain": "t.example", "origin": origin, "store": self.store, "clock": self.clock,
             "following": self.following, "decisions": self.decisions, "panorama": self.panorama,
@@ -106,7 +109,11 @@ class World:
             "approvals": approvals,
             "tickets": self.tickets,
             "documents": documents,
-            "voting": Voting(self.tickets, documents, people=people, approvals=approvals, domain="t.example"),
+            "voting": Voting(
+                self.tickets, documents, people=people, approvals=approvals, domain="t.example", care=care
+            ),
+            "care": care,
+            "queueing": Queueing(self.tickets, people, approvals),
             "passkeys": Passkeys(
                 store=self.store,
                 clock=self.clock,

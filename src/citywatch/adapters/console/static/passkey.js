@@ -22,8 +22,22 @@ function tell(failure) {
 async function held(form, work) {
   said.hidden = true;
   const buttons = form.querySelectorAll("button");
-  buttons.forEach((one) => { one.disabled = true; });
-  try { await work(); } catch (failure) { tell(failure); } finally { buttons.forEach((one) => { one.disabled = false; }); }
+  const held = [...buttons].filter((one) => !one.disabled);
+  held.forEach((one) => { one.disabled = true; });
+  try { await work(); } catch (failure) { tell(failure); } finally { held.forEach((one) => { one.disabled = false; }); }
+}
+
+const waiting = document.querySelector("form[data-wait]");
+if (waiting) {  // for the reader: the console holds an answer to it, whatever this page does
+  const yes = waiting.querySelector("button[value=approve]"), told = document.getElementById("wait");
+  const from = Date.now() + Number(waiting.dataset.wait);
+  yes.disabled = true;
+  const tick = setInterval(() => {
+    if (Date.now() < from) return;
+    clearInterval(tick);
+    yes.disabled = false;
+    told.textContent = "A yes counts from now on.";
+  }, 250);
 }
 
 document.getElementById("answer")?.addEventListener("submit", (event) => {
