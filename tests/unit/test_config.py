@@ -704,9 +704,8 @@ BAD: list[tuple[str, str, str, str]] = [
         "unknown key `zzz`",
         "write one of trust_domain, listen, names, state, policies, temporal_rules, plan_templates, boilerplate, "
         "origin, issuer, resources, issuers, agents, servers, peers, federation, authority, bundle_endpoint, "
-        "attestors, principals, people, approvals, notices, audiences, reader, content, limits, witnesses, witness_quorum, "
-        "console, "
-        "unsafe_observe",
+        "attestors, principals, people, approvals, notices, audiences, reader, content, limits, witnesses, "
+        "witness_quorum, console, unsafe_observe",
     ),
     (f"{DOMAIN}listen: §[]\n", "listen", "an empty list", "name at least one, or remove the key"),
     (

@@ -53,9 +53,16 @@ class Desk:
         now = self.clock.now_ms()
         for name in names:
             ticket = Ticket(
-                id=name, agent=agent or name, server="s", tool="x", state=State.PENDING, asked=now, expires=now + 100 * HOUR,
-                why="w", call="c",
-            )  # fmt: skip
+                id=name,
+                agent=agent or name,
+                server="s",
+                tool="x",
+                state=State.PENDING,
+                asked=now,
+                expires=now + 100 * HOUR,
+                why="w",
+                call="c",
+            )
             await self.store.append(Append(puts=rows_of(ticket, name, None, now)))
 
 
