@@ -22,7 +22,7 @@ from examples.support_desk.screen import Screen
 
 STOPS: dict[str, set[str]] = {
     "inter_agent_injection": {"beyond_grant"},
-    "identity_spoofing": {"server_unknown", "upstream_unavailable", "tool_changed", "credential_missing"},
+    "identity_spoofing": {"server_unknown", "upstream_unproven", "tool_changed", "credential_missing"},
     "trust_exploitation": {"approval_required"},
     "prompt_worm": {"forbidden"},
     "approval_fatigue": {"approval_required", "agent_quarantined"},

@@ -37,7 +37,7 @@ def follow(shown: Sequence[x509.Certificate], bundle: TrustBundle) -> tuple[x509
     """The path from a leaf to an authority of the bundle, both included; raise `Refused` if what was shown is none.
 
     1. each certificate was issued by the next · 2. the last by an authority of the bundle, and none before it is one ·
-    3. those in between may issue, for this trust domain · 4. no authority's length or names are exceeded.
+    3. those in between may issue, for this trust domain · 4. no authority's uses, length or names are exceeded.
     """
     path = shown[:-1] if len(shown) > 1 and shown[-1] in bundle.certificates else shown
     between = path[1:]
@@ -63,6 +63,7 @@ def _within(paths: Sequence[tuple[x509.Certificate, ...]], domain: str) -> tuple
     for path in sorted(paths, key=lambda each: each[-1].not_valid_after_utc, reverse=True):
         try:
             for place in range(1, len(path)):  # 4
+                _check_uses(path[place])
                 _check_length(path[place], place - 1)
                 _check_names(path[place], path[:place], domain)
         except Refused as failure:
@@ -73,13 +74,18 @@ def _within(paths: Sequence[tuple[x509.Certificate, ...]], domain: str) -> tuple
 
 
 def _check_may_issue(authority: x509.Certificate, domain: str) -> None:
-    constraints, usage, uses = basic_constraints(authority), key_usage(authority), extended_usages(authority)
+    constraints, usage = basic_constraints(authority), key_usage(authority)
     if constraints is None or not constraints.ca or usage is None or not usage.key_cert_sign:
         raise Refused(Code.CREDENTIAL_NOT_A_LEAF, "the certificate was issued by a leaf")
-    if uses is not None and not uses >= BOTH_USES:
-        raise Refused(Code.CREDENTIAL_UNTRUSTED, "an authority of the chain is not for clients and servers")
     if uri_names(authority) not in ([], [f"spiffe://{domain}"]):  # SPEC: §3.2: no path; ours: no other domain
         raise Refused(Code.CREDENTIAL_WRONG_DOMAIN, f"an authority of the chain is not of the trust domain `{domain}`")
+
+
+def _check_uses(authority: x509.Certificate) -> None:
+    """The bundle's own is asked too: RFC 5280 need not, and OpenSSL does."""
+    uses = extended_usages(authority)
+    if uses is not None and not uses >= BOTH_USES:
+        raise Refused(Code.CREDENTIAL_UNTRUSTED, "an authority of the chain is not for clients and servers")
 
 
 def _check_length(authority: x509.Certificate, below: int) -> None:

@@ -73,6 +73,7 @@ PATHS: dict[str, tuple[dict[int, dict[str, Any]], Code]] = {
     "no key usage": ({1: {"key_usage": None}}, Code.CREDENTIAL_NOT_A_LEAF),
     "key usage not critical": ({2: {"key_usage_critical": False}}, Code.CREDENTIAL_NOT_A_LEAF),
     "an authority for mail": ({1: {"extended": (ExtendedKeyUsageOID.EMAIL_PROTECTION,)}}, Code.CREDENTIAL_UNTRUSTED),
+    "a root for mail": ({0: {"extended": (ExtendedKeyUsageOID.EMAIL_PROTECTION,)}}, Code.CREDENTIAL_UNTRUSTED),
     "an authority for servers": ({2: {"extended": (ExtendedKeyUsageOID.SERVER_AUTH,)}}, Code.CREDENTIAL_UNTRUSTED),
     "of another trust domain": ({1: {"uris": ("spiffe://evil.example",)}}, Code.CREDENTIAL_WRONG_DOMAIN),
     "what signs leaves is of another": ({2: {"uris": ("spiffe://evil.example",)}}, Code.CREDENTIAL_WRONG_DOMAIN),
