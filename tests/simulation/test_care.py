@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from citywatch.core import events
 from citywatch.core.approvals.people import Approvals, Quorum
@@ -13,6 +17,8 @@ from citywatch.core.approvals.seal import is_what_was_sealed
 from citywatch.core.approvals.ticket import State
 from citywatch.core.approvals.vigilance import Bar
 from citywatch.core.errors import Malformed, Refused
+from citywatch.core.manifest import Budget
+from citywatch.core.policy.cedar import Source, parse_policies
 from citywatch.main.replay import rebuild
 from citywatch.service.care import Care
 from citywatch.service.documents import Documents
@@ -21,7 +27,8 @@ from citywatch.service.queueing import Queueing
 from citywatch.service.vigilance import Watching
 from citywatch.service.voting import Voting
 from tests.passkeys import RP
-from tests.simulation.flow_city import FlowCity
+from tests.simulation.city import code_of
+from tests.simulation.flow_city import POLICY, TOOLS, FlowCity
 from tests.simulation.people import DOMAIN, PEOPLE, says, signed
 from tests.simulation.test_answers import WANTED, asked, read_letter
 
@@ -182,3 +189,39 @@ async def test_a_signature_given_before_the_time_is_good_once_it_has_come() -> N
         await voting.vote(offer.statement, signed(offer, "anna"))
     here.clock.advance(5 * MINUTE)
     assert (await voting.vote(offer.statement, signed(offer, "anna"))).state is State.APPROVED
+
+
+FORBIDS = '@id("no") forbid(principal, action == Action::"bank/pay", resource);'
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    forbidden=st.booleans(),
+    spent=st.booleans(),
+    withdrawn=st.booleans(),
+    amounts=st.lists(st.integers(1, 10**6), min_size=1, max_size=4, unique=True),
+)
+def test_nobody_is_asked_about_what_would_be_refused_anyway(
+    forbidden: bool, spent: bool, withdrawn: bool, amounts: list[int]
+) -> None:
+    """Whatever stands against a call, it opens a ticket exactly if nothing but a person's word is missing."""
+
+    async def run() -> None:
+        here = await read_letter()
+        if forbidden:
+            here.policies = parse_policies([Source("test.cedar", POLICY + FORBIDS)])
+        if spent:
+            budget = {("bank", "pay"): (Budget(calls=1),)}
+            here.configured = msgspec.structs.replace(here.configured, budgets={"clerk": budget})
+        tools = [one for one in TOOLS if not withdrawn or one["name"] != "pay"]
+        here.enforcer.rules = here.rules(*tools)
+        if spent:
+            await here.act("pay", **WANTED)
+        before = len(await here.tickets.pending())
+        for amount in amounts:
+            code = code_of(await here.act("pay", **{**WANTED, "amount": amount + 10**7}))
+            assert (code == "approval_required") is not (forbidden or spent or withdrawn)
+        opened = len(await here.tickets.pending()) - before
+        assert opened == (0 if forbidden or spent or withdrawn else len(amounts))
+
+    asyncio.run(run())
