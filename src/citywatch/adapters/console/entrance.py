@@ -66,6 +66,7 @@ class Entrance:
             link = await self._desk.entering.take(token)
         except Refused:
             return self._show(request, 403, "That link was used before, or its five minutes are over.")
+        self._pace.succeeded(_address(request))  # each link is good once, so that nobody gains tries by it
         return self.admit(
             request, Visitor(link.person, tuple(Duty(role) for role in link.roles), "a link that was good once")
         )
@@ -119,7 +120,7 @@ class Entrance:
 
     def may_try(self, request: Request) -> bool:
         """Whether one more attempt from that address is within bounds."""
-        return self._pace.allows(request.client.host if request.client else "", self._desk.clock.now_ms())
+        return self._pace.allows(_address(request), self._desk.clock.now_ms())
 
     def admit(self, request: Request, visitor: Visitor, page: Response | None = None) -> Response:
         """Begin a session for somebody who has proved who they are."""
@@ -143,3 +144,7 @@ class Entrance:
 def draw_token() -> str:
     """What makes a link one that nobody can guess."""
     return secrets.token_urlsafe(32)
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""

@@ -104,6 +104,12 @@ class Pace:
         self._tried[name] = [*tries, now] if allowed else tries or [now]
         return allowed
 
+    def succeeded(self, name: str) -> None:
+        """The last try of that name was a good one: it does not count."""
+        tries = self._tried.pop(name, [])[:-1]
+        if tries:
+            self._tried[name] = tries
+
 
 def _over(session: Session, now: int) -> bool:
     # INVARIANT: whatever was clicked meanwhile, a session has an end; a clock that goes back ends it too.

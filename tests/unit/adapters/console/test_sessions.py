@@ -73,3 +73,14 @@ def test_who_tries_too_often_waits_and_nobody_else_does() -> None:
     assert [pace.allows("a", T + at) for at in range(5)] == [True, True, True, False, False]
     assert pace.allows("b", T)
     assert pace.allows("a", T + 1_001)
+
+
+def test_a_good_try_does_not_count_and_gives_no_other_back() -> None:
+    pace = Pace(3, 1_000)
+    for at in range(20):
+        assert pace.allows("a", T + at)
+        pace.succeeded("a")
+    assert [pace.allows("a", T + 20) for _ in range(3)] == [True, True, True]
+    pace.succeeded("a")
+    assert [pace.allows("a", T + 21) for _ in range(2)] == [True, False]
+    pace.succeeded("nobody")
