@@ -126,7 +126,7 @@ async def approver(file: Path) -> None:
     from citywatch.service.tickets import Tickets
 
     async with open_city(read_place(file)) as city:
-        tickets = Tickets(store=city.store, clock=city.clock, replica=city.replica.name)
+        tickets = Tickets(store=city.store, clock=city.clock, replica=city.replica.name, named=False)
         print("ready", flush=True)
         while line := await asyncio.to_thread(sys.stdin.readline):
             began = time.monotonic()

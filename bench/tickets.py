@@ -297,7 +297,7 @@ async def waiting(folder: Path, held: int, looks: int) -> tuple[list[float], lis
                 )
                 puts += rows_of(one, f"{at:064x}", None, asked)
             await store.append(Append(entries=tuple(entries), puts=tuple(puts)))
-        tickets = Tickets(store=store, clock=here.clock, replica="bench")
+        tickets = Tickets(store=store, clock=here.clock, replica="bench", named=False)
         rules = here.rules(*TOOLS)
         documents = Documents(store, lambda: rules, rebuild)
         draw, taken, after = random.Random(SEED), [], ""

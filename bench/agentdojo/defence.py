@@ -212,7 +212,7 @@ class Defended:
 
         `told` is the refusal as the agent got it: its ticket's id stands in there.
         """
-        tickets = Tickets(store=self.enforcer.store, clock=self.clock, replica="bench")
+        tickets = Tickets(store=self.enforcer.store, clock=self.clock, replica="bench", named=False)
         waiting = [one for one in await tickets.pending() if one.call == call.id]
         said = approved and all(one.of != () for one in waiting)  # what nobody may steer nobody can approve
         for one in waiting:

@@ -119,7 +119,7 @@ class FlowCity(City):
             rules=self.enforcer.rules,
             model=model,
         )
-        self.tickets = Tickets(store=self.store, clock=self.clock, replica="r1")
+        self.tickets = Tickets(store=self.store, clock=self.clock, replica="r1", named=False)
 
     async def open(self) -> FlowCity:
         await self.settle_in(*TOOLS)

@@ -44,6 +44,7 @@ def desk(here: FlowCity, *, weigh: Weigh = whole, people: dict[str, Person] | No
         approvals=Approvals(passkeys=RP, **changes),
         domain=DOMAIN,
         weigh=weigh,
+        care=None,
     )
 
 

@@ -25,7 +25,7 @@ from citywatch.service.documents import Documents
 from citywatch.service.floodwatch import Floodwatch
 from citywatch.service.queueing import Queueing
 from citywatch.service.vigilance import Watching
-from citywatch.service.voting import Voting
+from citywatch.service.voting import Voting, whole
 from tests.passkeys import RP
 from tests.simulation.city import code_of
 from tests.simulation.flow_city import POLICY, TOOLS, FlowCity
@@ -86,7 +86,7 @@ async def test_in_an_hour_nobody_says_yes_more_often_than_their_budget() -> None
     few = {name: msgspec.structs.replace(one, per_hour=2) for name, one in PEOPLE.items()}
     documents = Documents(here.store, lambda: here.enforcer.rules, rebuild)
     care = Care(here.tickets, here.chance, people=few, approvals=approvals)
-    voting = Voting(here.tickets, documents, people=few, approvals=approvals, domain=DOMAIN, care=care)
+    voting = Voting(here.tickets, documents, people=few, approvals=approvals, domain=DOMAIN, weigh=whole, care=care)
     for amount in (11, 12):
         name = (await asked(here, **{**WANTED, "amount": amount})).id
         assert (await says(voting, name, "anna")).state is State.APPROVED

@@ -180,18 +180,14 @@ async def _desk(city: City, origin: str) -> Desk:
     from citywatch.adapters.console.desk import Desk
     from citywatch.core.approvals.vigilance import Bar, Vigilance
     from citywatch.core.log.checkpoint import parse_note_key
-    from citywatch.main.desks import queueing_of, tickets_of
+    from citywatch.main.desks import care_of, passkeys_of, queueing_of, tickets_of, voting_over
     from citywatch.main.replay import rebuild
-    from citywatch.service.care import Care
     from citywatch.service.decisions import Decisions
     from citywatch.service.documents import Documents
     from citywatch.service.following import Following
     from citywatch.service.halts import Halts
     from citywatch.service.hours import Hours
     from citywatch.service.lineage import Lineage
-    from citywatch.service.passkeys import Passkeys
-    from citywatch.service.vigilance import Watching
-    from citywatch.service.voting import Voting
 
     settings = city.settings
     decisions, panorama, lineage = Decisions(), _panorama(settings), Lineage()
@@ -202,7 +198,7 @@ async def _desk(city: City, origin: str) -> Desk:
     tickets = tickets_of(city)
     documents = Documents(city.store, await rules.held(), rebuild)
     halts = Halts(store=city.store, clock=city.clock, replica=city.replica.name)
-    care = Care(tickets, city.chance, people=settings.people, approvals=approvals)
+    care = care_of(city, approvals)
     return Desk(
         domain=settings.trust_domain,
         origin=origin,
@@ -229,25 +225,10 @@ async def _desk(city: City, origin: str) -> Desk:
         approvals=approvals,
         tickets=tickets,
         documents=documents,
-        voting=Voting(
-            tickets,
-            documents,
-            people=settings.people,
-            approvals=approvals,
-            domain=settings.trust_domain,
-            weigh=Watching(city.store, Bar()).weigh,
-            care=care,
-        ),
+        voting=voting_over(city, approvals, documents, care, None),
         care=care,
         queueing=queueing_of(city),
-        passkeys=Passkeys(
-            store=city.store,
-            clock=city.clock,
-            chance=city.chance,
-            replica=city.replica.name,
-            people=settings.people,
-            rp=approvals.passkeys,
-        ),
+        passkeys=passkeys_of(city, approvals.passkeys),
         vigilance=vigilance,
         hours=hours,
         unsafe=settings.unsafe,

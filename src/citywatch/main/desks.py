@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
+from citywatch.core.approvals.people import Approvals
+from citywatch.core.approvals.people import Passkeys as RelyingParty
 from citywatch.core.approvals.vigilance import Bar
 from citywatch.core.enforce.spread import Roots, Touch
 from citywatch.core.errors import CitywatchError
@@ -19,18 +21,18 @@ from citywatch.service.care import Care
 from citywatch.service.documents import Documents
 from citywatch.service.floodwatch import Floodwatch
 from citywatch.service.passkeys import Passkeys
+from citywatch.service.ports import Store
 from citywatch.service.quarantine import Quarantine
 from citywatch.service.queueing import Queueing
-from citywatch.service.tickets import Tickets
+from citywatch.service.tickets import PAGE, Tickets
 from citywatch.service.vigilance import Watching
 from citywatch.service.voting import Voting
 
 
-def tickets_of(city: City) -> Tickets:
-    """The tickets of this city's store."""
-
+def tickets_of(city: City, store: Store | None = None) -> Tickets:
+    """The tickets of this city's store, or of one that stands before it."""
     named = bool(city.settings.people)
-    return Tickets(store=city.store, clock=city.clock, replica=city.replica.name, named=named)
+    return Tickets(store=store or city.store, clock=city.clock, replica=city.replica.name, named=named)
 
 
 async def documents_of(city: City) -> Documents:
@@ -43,17 +45,30 @@ async def documents_of(city: City) -> Documents:
 async def voting_of(city: City) -> Voting:
     """The answers of the people whom the file names."""
 
-    settings, desk, watching = city.settings, tickets_of(city), Watching(city.store, Bar())
+    approvals = city.settings.approvals
+    return voting_over(city, approvals, await documents_of(city), care_of(city, approvals), canaries_of(city))
+
+
+def voting_over(
+    city: City, approvals: Approvals, documents: Documents, care: Care, canaries: Canaries | None
+) -> Voting:
+    """# INVARIANT: wherever people answer, a yes takes the same care and weighs the same."""
+    settings = city.settings
     return Voting(
-        desk,
-        await documents_of(city),
+        tickets_of(city),
+        documents,
         people=settings.people,
-        approvals=settings.approvals,
+        approvals=approvals,
         domain=settings.trust_domain,
-        weigh=watching.weigh,
-        care=Care(desk, city.chance, people=settings.people, approvals=settings.approvals),
-        canaries=canaries_of(city),
+        weigh=Watching(city.store, Bar()).weigh,
+        care=care,
+        canaries=canaries,
     )
+
+
+def care_of(city: City, approvals: Approvals) -> Care:
+    """What a yes takes: to have been shown the ticket, for long enough, with words of one's own, within a budget."""
+    return Care(tickets_of(city), city.chance, people=city.settings.people, approvals=approvals)
 
 
 def canaries_of(city: City) -> Canaries:
@@ -83,6 +98,15 @@ def floodwatch_of(city: City) -> Floodwatch:
     )
 
 
+async def expire_tickets(tickets: Tickets, every_s: float) -> None:
+    """Enter of tickets whose time is over that it is; for as long as the gateway runs."""
+    while True:
+        with suppress(CitywatchError):
+            while await tickets.expire() == PAGE:
+                await asyncio.sleep(0)
+        await asyncio.sleep(every_s)
+
+
 async def watch_floods(floods: Floodwatch, every_s: float) -> None:
     """Enter who floods people with questions, and put aside who goes on; for as long as the gateway runs."""
     while True:
@@ -91,8 +115,8 @@ async def watch_floods(floods: Floodwatch, every_s: float) -> None:
         await asyncio.sleep(every_s)
 
 
-def passkeys_of(city: City) -> Passkeys:
-    """The passkeys of the people whom the file names."""
+def passkeys_of(city: City, rp: RelyingParty | None = None) -> Passkeys:
+    """The passkeys of the people whom the file names; `rp` is whose they are where the file does not say."""
 
     return Passkeys(
         store=city.store,
@@ -100,5 +124,5 @@ def passkeys_of(city: City) -> Passkeys:
         chance=city.chance,
         replica=city.replica.name,
         people=city.settings.people,
-        rp=city.settings.approvals.passkeys,
+        rp=city.settings.approvals.passkeys or rp,
     )

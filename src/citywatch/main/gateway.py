@@ -29,6 +29,7 @@ from citywatch.core.policy.check import check_policies
 from citywatch.core.wire.jsonrpc import Limits
 from citywatch.main.access import access_routes, access_tokens, borrowed, handed_over, keep_issuers, resources
 from citywatch.main.assembly import LEEWAY_MS, City, assumptions, load_rules, operator
+from citywatch.main.desks import expire_tickets, tickets_of
 from citywatch.main.envelopes import arrivals, envelope_routes, envelopes, reply_arrivals, reply_envelopes
 from citywatch.main.joining import invitations
 from citywatch.main.notices import asking_chores
@@ -60,7 +61,6 @@ from citywatch.service.ports import Recipient, Store, Upstream
 from citywatch.service.publisher import Publisher
 from citywatch.service.push_rows import drop_pushes
 from citywatch.service.recovery import close_lost_calls, drop_expired, note_boot, note_start, note_stop
-from citywatch.service.tickets import PAGE, Tickets
 from citywatch.service.watch import Watch
 
 PUBLISH_S = 1.0
@@ -122,12 +122,12 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
     notice, renews = await _notice(city, say)
     alarms = (store.look, _look_at(publisher, say), trust.look_around(say), look_at_cards(looking, say))
     looks = keep_looking(alarms, LOOK_S)
-    ticking = Tickets(store=store, clock=city.clock, replica=city.replica.name)
+    ticking = tickets_of(city, store)
     forgets = (
         _forget(enforcer),
         _forget_nonces(city),
         looking.run(),
-        _expire(ticking),
+        expire_tickets(ticking, EXPIRE_S),
         *asking_chores(city, say),
         *renews,
     )
@@ -184,7 +184,7 @@ async def _recover(city: City, publisher: Publisher) -> Before:
     power_was_lost = await note_boot(city.store, city.clock, city.replica.name, city.boot, published)
     lost = await close_lost_calls(city.store, city.clock, city.replica.name, city.replica.is_dead)
     await drop_expired(city.store, city.clock)
-    await Tickets(store=city.store, clock=city.clock, replica=city.replica.name).index()
+    await tickets_of(city).index()
     return Before(published, lost, power_was_lost)
 
 
@@ -314,15 +314,6 @@ async def _fold(enforcer: Enforcer) -> None:
         await asyncio.sleep(PUBLISH_S)
         with suppress(CitywatchError):
             await enforcer.rejections.fold()
-
-
-async def _expire(tickets: Tickets) -> None:
-    """Enter of tickets whose time is over that it is."""
-    while True:
-        with suppress(CitywatchError):
-            while await tickets.expire() == PAGE:
-                await asyncio.sleep(0)
-        await asyncio.sleep(EXPIRE_S)
 
 
 async def _forget(enforcer: Enforcer) -> None:

@@ -127,7 +127,7 @@ class Fold:
             rules=self._rules,
             model=model,
         )
-        self._tickets = Tickets(store=self._rows, clock=self._clock, replica=REPLICA)
+        self._tickets = Tickets(store=self._rows, clock=self._clock, replica=REPLICA, named=False)
         self._plans_of_agents = Plans(
             store=self._rows, clock=self._clock, chance=self._chance, replica=REPLICA, rules=lambda: self._rules
         )

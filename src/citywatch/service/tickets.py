@@ -64,7 +64,7 @@ class Page(msgspec.Struct, frozen=True):
 class Tickets:
     """The tickets of one store."""
 
-    def __init__(self, *, store: Store, clock: Clock, replica: str, named: bool = False) -> None:
+    def __init__(self, *, store: Store, clock: Clock, replica: str, named: bool) -> None:
         """`named`: the file names people, and so only they answer (`voting`)."""
         self.store = store
         self._named = named

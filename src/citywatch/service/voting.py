@@ -111,10 +111,11 @@ class Voting:
         people: Mapping[str, Person],
         approvals: Approvals,
         domain: str,
-        weigh: Weigh = whole,
-        care: Care | None = None,
+        weigh: Weigh,
+        care: Care | None,
         canaries: Canaries | None = None,
     ) -> None:
+        """Without `care` a yes needs neither time nor words of one's own: for trials, and no desk of people."""
         self._tickets = tickets
         self._documents = documents
         self._people = people

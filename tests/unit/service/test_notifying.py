@@ -40,7 +40,7 @@ class Desk:
 
     def begin(self) -> None:
         """As after a restart."""
-        tickets = Tickets(store=self.store, clock=self.clock, replica="r1")
+        tickets = Tickets(store=self.store, clock=self.clock, replica="r1", named=False)
         channels = {
             name: Channel(line, f"https://{name}.example/", Alarm(f"{name} is down", f"{name} is up", self.said.append))
             for name, line in (("chat", self.chat), ("post", self.post))

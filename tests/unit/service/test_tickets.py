@@ -23,7 +23,7 @@ class Desk:
 
     def __init__(self) -> None:
         self.store, self.clock = MemoryStore(), MemoryClock()
-        self.tickets = Tickets(store=self.store, clock=self.clock, replica="r1")
+        self.tickets = Tickets(store=self.store, clock=self.clock, replica="r1", named=False)
 
     async def open(self, name: str = "t1", likeness: str = "l1", state: State = State.PENDING) -> Desk:
         now = self.clock.now_ms()
@@ -82,7 +82,7 @@ async def test_of_two_answers_at_once_one_counts() -> None:
 async def test_an_answer_survives_a_loss_of_power() -> None:
     desk = await Desk().open()
     await desk.tickets.answer("t1", False, "alice", "x")
-    after = Tickets(store=desk.store.after_power_loss(), clock=desk.clock, replica="r1")
+    after = Tickets(store=desk.store.after_power_loss(), clock=desk.clock, replica="r1", named=False)
     assert (await after.find("t1")).state == "denied"
 
 

@@ -34,7 +34,7 @@ from citywatch.service.ports import Append, NewEntry
 from citywatch.service.proofs import Proofs
 from citywatch.service.queueing import Queueing
 from citywatch.service.tickets import Tickets
-from citywatch.service.voting import Voting
+from citywatch.service.voting import Voting, whole
 from tests.log_world import LOG
 
 ORIGIN = "http://city-1.localhost:8470"
@@ -110,7 +110,7 @@ class World:
             "tickets": self.tickets,
             "documents": documents,
             "voting": Voting(
-                self.tickets, documents, people=people, approvals=approvals, domain="t.example", care=care
+                self.tickets, documents, people=people, approvals=approvals, domain="t.example", weigh=whole, care=care
             ),
             "care": care,
             "queueing": Queueing(self.tickets, people, approvals),
