@@ -254,7 +254,7 @@ class Interrupted(MemoryStore):
 
 @pytest.mark.parametrize("per", ["agent", "task", "reader"])
 async def test_of_two_replicas_that_race_for_the_last_of_a_count_one_sees_the_other(per: str) -> None:
-    rule = f'forbid once per {per} when event is "call" and count (event is "call" and tool is "bank/send") >= 2;'
+    rule = f'forbid once per {per} when event is "call" and count (event is "call" and tool is "bank/search") >= 2;'
     store = Interrupted()
     one, other = under(rule, FlowCity(store=store)), under(rule, FlowCity(store=store))
     other.chance = SeededChance(8)
@@ -273,15 +273,15 @@ async def test_of_two_replicas_that_race_for_the_last_of_a_count_one_sees_the_ot
     told: list[str | None] = []
 
     async def meanwhile() -> None:
-        # No context in common with the other, so that nothing but the rule's own row can tell
+        # Nothing in common with the other, no context, party or thing written: the rule's own row alone can tell
         if per == "reader":
-            told.append(code_of(await by_scout(other, "send", to=EVE, text="first")))
+            told.append(code_of(await by_scout(other, "search", query="first")))
         else:
-            call = other.call(name="send", arguments={"to": EVE, "text": "first"})
+            call = other.call(name="search", arguments={"query": "first"})
             told.append(code_of(await other.ask(call, other.credential(key="second"))))
 
     store.between = meanwhile
-    told.append(code_of(await one.act("send", to=EVE, text="second")))
+    told.append(code_of(await one.act("search", query="second")))
     assert told == [None, RULED]
 
 
