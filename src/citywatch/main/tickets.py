@@ -307,6 +307,7 @@ def _answer(file: Path, said: _Said, by: str, key: Path | None, signature: str, 
 
 
 async def _answer_as_operator(city: City, said: _Said) -> None:
+    from citywatch.core.approvals.answers import check_acknowledged
     from citywatch.main.assembly import operator
     from citywatch.main.desks import documents_of, tickets_of
 
@@ -314,9 +315,7 @@ async def _answer_as_operator(city: City, said: _Said) -> None:
     if said.yes:
         found = await desk.find(said.ticket)
         document = await (await documents_of(city)).of(found)
-        if set(document.uninspectable) != set(said.acknowledged):
-            told = _acknowledge(document) if document.uninspectable else "leave out --acknowledge"
-            raise Malformed(f"not all of the call can be shown as it is: see `tickets show`, then add {told}")
+        check_acknowledged(document, said.acknowledged, city.settings.approvals)
     answered = await desk.answer(
         said.ticket, said.yes, operator(), said.reason, principal=said.principal, hold_ms=said.hold_ms
     )

@@ -154,7 +154,7 @@ def test_the_operator_names_what_cannot_be_shown_where_the_file_names_nobody(her
     ticket = wants(to="ann\u200b", amount=5).ticket
     plain = approve(ticket, "--as", "alice")
     assert plain.exit_code != 0
-    assert "add --acknowledge unprintable" in plain.output
+    assert "name why: unprintable" in plain.output
     assert approve(ticket, "--as", "alice", "--acknowledge", "unprintable").output == f"{ticket} approved\n"
 
 

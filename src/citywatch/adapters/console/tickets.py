@@ -21,6 +21,7 @@ from citywatch.adapters.console.access import Door
 from citywatch.adapters.console.desk import Desk
 from citywatch.adapters.console.render import Pages
 from citywatch.adapters.console.sessions import Pace, Visitor
+from citywatch.core.approvals.answers import check_acknowledged
 from citywatch.core.approvals.people import Person, Right
 from citywatch.core.approvals.reading import layout
 from citywatch.core.approvals.showing import MEANS, Document, Why
@@ -183,6 +184,8 @@ class TicketPages:
             if yes and not reason:
                 raise Malformed("a yes gives a reason, which stands in the log")
             ticket = await self._desk.tickets.find(name)
+            if yes:  # INVARIANT: no one click approves what could not be shown
+                check_acknowledged(await self._desk.documents.of(ticket), acknowledged, self._desk.approvals)
             principal = next(iter(ticket.of or ()), "")  # whoever runs this speaks for everybody, and says for whom
             await self._desk.tickets.answer(name, yes, visitor.person, reason, principal=principal)
             return

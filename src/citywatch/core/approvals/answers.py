@@ -15,7 +15,7 @@ is not clearly allowed is refused; somebody whom the file does not name answers 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from citywatch.core.approvals.binding import ticket_digest
@@ -113,12 +113,17 @@ def _check_yes(ticket: Ticket, statement: Statement, document: Document, approva
         raise Malformed("an answer holds for at most a day")
     if ticket.discloses and statement.hold_ms:
         raise Malformed("what may not be seen is let out in the one call that is shown, and not for a while")
+    check_acknowledged(document, statement.acknowledged, approvals)
+
+
+def check_acknowledged(document: Document, acknowledged: Collection[str], approvals: Approvals) -> None:
+    """A yes to what could not be shown faithfully names each reason for that; raise `Refused` or `Malformed` if not."""
     if not document.uninspectable:
         return
     told = ", ".join(f"{one} ({MEANS[Why(one)]})" for one in document.uninspectable)
     if approvals.uninspectable is Uninspectable.REFUSE:
         raise Refused(Code.NO_PERMIT, f"what cannot be shown faithfully is not approved here: {told}")
-    if set(statement.acknowledged) != set(document.uninspectable):
+    if set(acknowledged) != set(document.uninspectable):
         raise Malformed(f"the call cannot be shown faithfully; to approve it all the same, name why: {told}")
 
 

@@ -9,7 +9,10 @@ import pytest
 
 from citywatch.adapters.console.tickets import ANSWERS
 from citywatch.core.approvals.people import Approvals, Duty, Passkeys, Person
+from citywatch.core.approvals.showing import Why
 from citywatch.core.approvals.statement import Statement, format_statement
+from citywatch.core.approvals.ticket import State, Ticket, rows_of
+from citywatch.service.ports import Append
 from tests.unit.adapters.console.world import ORIGIN, World, post, proof_of
 
 ANNA = Person(name="anna", roles=(Duty.APPROVER,), answers=("*",))
@@ -82,3 +85,25 @@ async def test_approvers_see_nothing_of_how_others_answer(tmp_path: Path) -> Non
     assert not re.search(r">ben<", page)
     auditor = await here.visit(Duty.AUDITOR, person="person:dora")
     assert re.search(r">ben<", (await auditor.get("/people")).text)
+
+
+async def test_the_operators_click_does_not_approve_what_could_not_be_shown_and_naming_it_does(tmp_path: Path) -> None:
+    """The attack: a call whose payload is gone, and an operator who clicks what is there to click."""
+    here = World(tmp_path)
+    now = here.clock.now_ms()
+    asked = Ticket(
+        id="abc", agent="spiffe://t.example/agent/a", server="ledger", tool="pay", state=State.PENDING, asked=now,
+        expires=now + 60_000, why="", call="c",
+    )  # fmt: skip
+    await here.store.append(Append(puts=rows_of(asked, "like", None, now)))
+    browser = await here.visit(Duty.APPROVER, Duty.OPERATOR, person="operator:root")
+    fields = {"proof": await proof_of(browser), "decision": "approve", "reason": "it looks right"}
+    page = (await post(browser, "/tickets/abc/answer", fields)).text
+    assert "cannot be shown faithfully" in page
+    assert (await here.tickets.find("abc")).state is State.PENDING
+    page = (await post(browser, "/tickets/abc/answer", fields | {"acknowledged": "something_else"})).text
+    assert "cannot be shown faithfully" in page
+    document = await here.desk.documents.of(await here.tickets.find("abc"))
+    assert Why.ERASED.value in document.uninspectable
+    done = await post(browser, "/tickets/abc/answer", fields | {"acknowledged": list(document.uninspectable)})
+    assert (done.status_code, (await here.tickets.find("abc")).state) == (303, State.APPROVED)

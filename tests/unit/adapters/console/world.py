@@ -159,7 +159,7 @@ class World:
 
 
 async def post(
-    browser: httpx.AsyncClient, path: str, data: Mapping[str, str], headers: Mapping[str, str] | None = None
+    browser: httpx.AsyncClient, path: str, data: Mapping[str, str | list[str]], headers: Mapping[str, str] | None = None
 ) -> httpx.Response:
     """What a form of our own page does."""
     return await browser.post(path, data=dict(data), headers={"origin": ORIGIN, **(headers or {})})
