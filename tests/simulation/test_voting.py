@@ -21,7 +21,7 @@ from spec import approvals as law
 from tests.passkeys import Authenticator
 from tests.simulation.city import code_of
 from tests.simulation.flow_city import FlowCity
-from tests.simulation.people import SIGNERS, desk, enrolling, says, signed
+from tests.simulation.people import PEOPLE, SIGNERS, desk, enrolling, says, signed
 from tests.simulation.test_answers import WANTED, asked, read_letter
 from tests.simulation.test_flow import ASKED
 
@@ -181,6 +181,33 @@ async def test_two_who_both_speak_for_nobody_do_not_approve_what_a_principal_has
     assert (await says(voting, name, "cara", principal="")).state is State.PENDING
     assert not await passes(here)
     assert (await says(voting, name, "anna")).state is State.APPROVED
+
+
+@pytest.mark.parametrize("gone", ["left", "key", "nothing"])
+async def test_a_vote_of_somebody_who_left_or_lost_the_key_does_not_decide_with_anothers(gone: str) -> None:
+    """The attack: a stolen key says yes; it is taken out of the file; then somebody honest is the second."""
+    here = await read_letter()
+    name = await waits(here)
+    await says(desk(here, quorum=TWO), name, "anna")
+    changed = {
+        "left": {one: person for one, person in PEOPLE.items() if one != "anna"},
+        "key": PEOPLE | {"anna": msgspec.structs.replace(PEOPLE["anna"], keys=PEOPLE["ben"].keys)},
+        "nothing": PEOPLE,
+    }[gone]
+    after = await says(desk(here, quorum=TWO, people=changed), name, "cara")
+    assert after.state is (State.APPROVED if gone == "nothing" else State.PENDING)
+    assert await passes(here) is (gone == "nothing")
+
+
+async def test_a_vote_by_a_passkey_that_was_taken_back_does_not_decide_with_anothers() -> None:
+    here = await read_letter()
+    mine, voting, name = await enrolled(here), desk(here, quorum=TWO), await waits(here)
+    offer = await voting.prepare(name, "anna", True, "I rang them", principal="alice")
+    await voting.vote(offer.statement, mine.sign(offer.challenge))
+    (passkey,) = await enrolling(here).of("anna")
+    await enrolling(here).revoke(passkey.id, "operator", "lost")
+    assert (await says(voting, name, "cara")).state is State.PENDING
+    assert not await passes(here)
 
 
 async def test_a_weight_that_was_taken_away_needs_one_more() -> None:

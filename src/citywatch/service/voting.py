@@ -18,7 +18,8 @@ Decides whether an answer is that person's; what it may say is `core.approvals.a
 2. Nobody answers twice, or for another.
 3. Nobody who may answer sees what others said before all is said, where the act asks for that.
 4. Each answer has an entry with the statement and its signature, so that a stranger can check who approved what.
-5. An answer to what was made up (`canaries`) is taken and told like any, and lets nothing through.
+5. What decides are votes of those whom the act reaches by then, under keys that are theirs by then.
+6. An answer to what was made up (`canaries`) is taken and told like any, and lets nothing through.
 """
 
 from __future__ import annotations
@@ -291,11 +292,29 @@ class Voting:
         voted = {one.person for one in ticket.votes}
         left = [await self._weigh(one, ticket) for one in self.reached(ticket) if one not in voted]
         need = needed(ticket, self._approvals, uninspectable)
-        found = tally(ticket.votes, need, left, one_denies=self._approvals.one_denies)
-        spoken = ticket.of is None or any(one.yes and one.principal in ticket.of for one in ticket.votes)
+        votes = await self._standing_votes(ticket)
+        found = tally(votes, need, left, one_denies=self._approvals.one_denies)
+        spoken = ticket.of is None or any(one.yes and one.principal in ticket.of for one in votes)
         if found.verdict is Verdict.YES and not spoken:  # one of them has to be among those who said yes
             return msgspec.structs.replace(found, verdict=Verdict.OPEN if left else Verdict.NO)
         return found
+
+    async def _standing_votes(self, ticket: Ticket) -> tuple[Vote, ...]:
+        """# INVARIANT: 5. Somebody may have left, or lost a key, since they voted and before the others did."""
+        reached = self.reached(ticket)
+        places = {one.key: passkey_key(one.key) for one in ticket.votes if one.method == "webauthn"}
+        rows = (await self._tickets.store.load(tuple(places.values()), ())).rows if places else {}
+
+        def theirs(vote: Vote) -> bool:
+            if vote.method == "ed25519":
+                keys = (parse_spki(b64decode(spki)) for spki in self._people[vote.person].keys)
+                return any(isinstance(key, Ed25519Key) and thumbprint(key) == vote.key for key in keys)
+            row = rows.get(places.get(vote.key, ("", "")))
+            return vote.method != "webauthn" or (
+                row is not None and not msgspec.json.decode(row.value, type=Passkey).revoked
+            )
+
+        return tuple(one for one in ticket.votes if one.person in reached and theirs(one))
 
     async def _record(
         self, found: Found, statement: Statement, proved: Proved, document: Document, spends: tuple[Spend, ...]
@@ -342,7 +361,7 @@ class Voting:
     async def _record_made_up(
         self, found: Found, statement: Statement, proved: Proved, spends: tuple[Spend, ...], canary: Canary
     ) -> Ticket:
-        """An answer to what is no call: an entry like any, and no row but its own. # INVARIANT: 5."""
+        """An answer to what is no call: an entry like any, and no row but its own. # INVARIANT: 6."""
         now = self._tickets.now()
         outcome = await self._tickets.store.append(
             Append(
