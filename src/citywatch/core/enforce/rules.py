@@ -14,6 +14,7 @@ import msgspec
 
 from citywatch.core.call import Effect
 from citywatch.core.delegation.frontier import Frontier
+from citywatch.core.enforce.places import named_members
 from citywatch.core.errors import Malformed
 from citywatch.core.flow.fields import Fields
 from citywatch.core.flow.prints import fingerprints
@@ -34,6 +35,7 @@ from citywatch.core.wire.schema import Schema, read_schema
 Tool = tuple[str, str]
 """A server's name and a tool's."""
 _NAMED: Final = re.compile(r"\bspread\b|\\u")
+_NO_NOUNS: Final = frozenset("to cc bcc from by for with whom who at on in of".split())
 _SPREAD: Final = re.compile(r"""\bcontext\s*(?:\.\s*spread\b|\[\s*"spread"\s*\]|has\s+"?spread\b)""")
 
 
@@ -98,7 +100,8 @@ class ApprovedTool(msgspec.Struct, frozen=True, kw_only=True):
 
     `options` are the arguments that can only be one of a few words, or a yes or no; `vouched`: no field of its replies
     can be a third party's; `hides`: some field reaches the model as a handle. `feeds`: some tool of its server feeds a
-    set of known parties; `nouns` has, for each set that its server knows, what people call a member of it.
+    set of known parties; `nouns` has, for each set that its server knows, what people call a member of it. `members`
+    are the names inside of arguments that its definition has, each with where it stands.
     """
 
     digest: str
@@ -113,6 +116,7 @@ class ApprovedTool(msgspec.Struct, frozen=True, kw_only=True):
     mirrored: tuple[ParamHeader, ...]
     feeds: bool = False
     nouns: Mapping[str, tuple[str, ...]] = {}
+    members: frozenset[tuple[str, str]] = frozenset()
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
@@ -245,6 +249,9 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
             effect=configured.servers[tool[0]].get(tool[1], SILENT).effect,
             manifest=configured.servers[tool[0]].get(tool[1], SILENT),
             options=_options(_schema(definition) or {}),
+            members=named_members(
+                _schema(definition) or {}, configured.servers[tool[0]].get(tool[1], SILENT).parameters
+            ),
             fields=Fields(configured.servers[tool[0]].get(tool[1], SILENT).output),
             vouched=_vouched(configured.servers[tool[0]].get(tool[1], SILENT)),
             hides=configured.servers[tool[0]].get(tool[1], SILENT).hides,
@@ -340,13 +347,16 @@ def _boilerplate(configured: Configured, definitions: Mapping[Tool, Definition])
 
 
 def _nouns(manifests: Mapping[str, ToolManifest]) -> dict[str, tuple[str, ...]]:
-    """By set of known parties: its own name, and each parameter's in which a member of it may stand."""
+    """By set of known parties: its own name, and each parameter's in which a member of it may stand.
+
+    # INVARIANT: `to` is what people say of anybody, and leaves nobody open.
+    """
     found: dict[str, set[str]] = {}
     for manifest in manifests.values():
         for path, parameter in manifest.parameters.items():
             if parameter.party is not None:
                 found.setdefault(parameter.party, {parameter.party}).add(path.partition("[")[0].partition(".")[0])
-    return {party: tuple(sorted(names)) for party, names in found.items()}
+    return {party: tuple(sorted(names - _NO_NOUNS)) for party, names in found.items()}
 
 
 def _hidden(tool: ApprovedTool) -> ApprovedTool:
