@@ -35,7 +35,6 @@ from citywatch.core.wire.schema import Schema, read_schema
 Tool = tuple[str, str]
 """A server's name and a tool's."""
 _NAMED: Final = re.compile(r"\bspread\b|\\u")
-_NO_NOUNS: Final = frozenset("to cc bcc from by for with whom who at on in of".split())
 _SPREAD: Final = re.compile(r"""\bcontext\s*(?:\.\s*spread\b|\[\s*"spread"\s*\]|has\s+"?spread\b)""")
 
 
@@ -347,16 +346,13 @@ def _boilerplate(configured: Configured, definitions: Mapping[Tool, Definition])
 
 
 def _nouns(manifests: Mapping[str, ToolManifest]) -> dict[str, tuple[str, ...]]:
-    """By set of known parties: its own name, and each parameter's in which a member of it may stand.
-
-    # INVARIANT: `to` is what people say of anybody, and leaves nobody open.
-    """
+    """By set of known parties: its own name, and each parameter's in which a member of it may stand."""
     found: dict[str, set[str]] = {}
     for manifest in manifests.values():
         for path, parameter in manifest.parameters.items():
             if parameter.party is not None:
                 found.setdefault(parameter.party, {parameter.party}).add(path.partition("[")[0].partition(".")[0])
-    return {party: tuple(sorted(names - _NO_NOUNS)) for party, names in found.items()}
+    return {party: tuple(sorted(names)) for party, names in found.items()}
 
 
 def _hidden(tool: ApprovedTool) -> ApprovedTool:

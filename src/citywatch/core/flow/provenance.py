@@ -41,7 +41,7 @@ from citywatch.core.flow.mentions import (
 )
 from citywatch.core.flow.readings import Typed, typed
 from citywatch.core.flow.tokens import Kind, Token, find_tokens, parted_tokens
-from citywatch.core.flow.whom import leaves_open, proper_part, speaks_of_several
+from citywatch.core.flow.whom import NO_NOUNS, leaves_open, proper_part, speaks_of_several
 
 LEAST_DIGITS: Final = 4
 LEAST_MENTION: Final = 5
@@ -205,7 +205,8 @@ class Provenance:
         nothing of people: "send the team meeting minutes to Bob" calls Bob, and nobody else.
         """
         asked = [without(aside, one) for one in self.where_asked(act)]
-        open_ = any(leaves_open(one) or any(mentions(one, kind) for kind in kinds) for one in asked)
+        nouns = [kind for kind in kinds if kind not in NO_NOUNS]  # an argument that is called `to` leaves nobody open
+        open_ = any(leaves_open(one) or any(mentions(one, kind) for kind in nouns) for one in asked)
         return open_ or not self.names_said(act, aside)
 
     def names_said(self, act: str, aside: str = "") -> list[str]:

@@ -198,7 +198,8 @@ class Sources:
         vouched: set[str] = set()
         for part in self._parts(scope):
             values = {one for of, one, _, _ in part.marks if of == kind}
-            (vouched if part.trusted else found).update(values)
+            # Who stands in a server's list is a rival to whoever a stranger writes: a list of addresses clears no text
+            (vouched if part.trusted and part.name else found).update(values)
         found = {one for one in found - vouched if not self._taken(kind, one)}
         if kind == Kind.ID and not value.isdigit():
             found = {one for one in found if not one.isdigit()}  # a year or a number is no name of that form
