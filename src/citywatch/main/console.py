@@ -74,6 +74,7 @@ def link(file: Path, person: str | None) -> None:
 async def _serve(place: Place, person: str | None, with_link: bool) -> None:
     from citywatch.adapters.console.app import Console
     from citywatch.adapters.console.serve import bind, serve
+    from citywatch.main.approvals_api import api_of, beside, forget_requests
     from citywatch.main.assembly import open_city
 
     declared = place.settings.console
@@ -81,7 +82,8 @@ async def _serve(place: Place, person: str | None, with_link: bool) -> None:
     async with open_city(place) as city:
         origin = _origin(city, listener.getsockname()[1])
         desk = await _desk(city, origin)
-        app = Console(desk, lambda line: click.echo(line, err=True), _sign_in(city, origin))
+        pages = Console(desk, _log, _sign_in(city, origin))
+        app = beside(pages, api_of(desk, _log))
         first = await _hand_out(city, desk.entering, origin, person) if with_link else ""
 
         def ready() -> None:
@@ -91,12 +93,17 @@ async def _serve(place: Place, person: str | None, with_link: bool) -> None:
                 click.echo("             good once, for five minutes; `citywatch console link` prints another")
             click.echo("ready")
 
-        following = asyncio.create_task(desk.following.run())
+        chores = [asyncio.create_task(one) for one in (desk.following.run(), forget_requests(city))]
         try:
             await serve(app, listener, ready)
         finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
+            for chore in chores:
+                chore.cancel()
+            await asyncio.gather(*chores, return_exceptions=True)
+
+
+def _log(line: str) -> None:
+    click.echo(line, err=True)
 
 
 async def _hand_out(city: City, entering: Entering, origin: str, person: str | None) -> str:
@@ -180,7 +187,7 @@ async def _desk(city: City, origin: str) -> Desk:
     from citywatch.adapters.console.desk import Desk
     from citywatch.core.approvals.vigilance import Bar, Vigilance
     from citywatch.core.log.checkpoint import parse_note_key
-    from citywatch.main.desks import care_of, passkeys_of, queueing_of, tickets_of, voting_over
+    from citywatch.main.desks import canaries_of, care_of, passkeys_of, queueing_of, tickets_of, voting_over
     from citywatch.main.replay import rebuild
     from citywatch.service.decisions import Decisions
     from citywatch.service.documents import Documents
@@ -225,7 +232,7 @@ async def _desk(city: City, origin: str) -> Desk:
         approvals=approvals,
         tickets=tickets,
         documents=documents,
-        voting=voting_over(city, approvals, documents, care, None),
+        voting=voting_over(city, approvals, documents, care, canaries_of(city)),
         care=care,
         queueing=queueing_of(city),
         passkeys=passkeys_of(city, approvals.passkeys),

@@ -161,6 +161,15 @@ class Voting:
             await self._tickets.note_shown(found.ticket, person, document_digest(document, found.ticket.salt))
         return self.seen_by(found.ticket, person), document
 
+    async def seen(self, name: str, person: str) -> Ticket:
+        """Where a ticket stands, as this person may see it; nothing is entered, and nothing counts as shown by it.
+
+        Raises as `opened` does.
+        """
+        if not self._person(person).may(Right.SEE):
+            raise Refused(Code.NO_PERMIT, f"`{person[:80]}` may not see tickets")
+        return self.seen_by((await self._shown(name, person))[0].ticket, person)
+
     # -- for whoever answers -------------------------------------------------------------------------------------------
 
     async def prepare(

@@ -20,7 +20,7 @@ from citywatch.adapters.console import words
 from citywatch.adapters.console.access import Door
 from citywatch.adapters.console.desk import Desk
 from citywatch.adapters.console.render import Pages
-from citywatch.adapters.console.sessions import Pace, Visitor
+from citywatch.adapters.console.sessions import Visitor
 from citywatch.core.approvals.answers import check_acknowledged
 from citywatch.core.approvals.people import Person, Right
 from citywatch.core.approvals.reading import layout
@@ -29,6 +29,7 @@ from citywatch.core.approvals.statement import parse_statement
 from citywatch.core.approvals.ticket import State, Ticket
 from citywatch.core.approvals.webauthn import Assertion, Registration
 from citywatch.core.errors import CitywatchError, Malformed, Refused
+from citywatch.service.pace import Pace
 from citywatch.service.voting import Unsigned
 
 ANSWERS: Final = 60
