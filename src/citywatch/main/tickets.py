@@ -75,8 +75,13 @@ def show(file: Path, ticket: str, by: str) -> None:
     """Show what one call would do, on whose authority, and where its values come from.
 
     Where the file names people, a yes counts only some time after whoever gives it was shown the ticket, with --by.
+    What will happen stands first; in which order the rest follows, differs from ticket to ticket and from reader to
+    reader, so that nobody answers from where something stands.
     """
+    import msgspec
+
     from citywatch.core.approvals.drawn import as_text
+    from citywatch.core.approvals.reading import layout
     from citywatch.main.desks import documents_of, tickets_of, voting_of
     from citywatch.main.replay import find_decided, rebuild
 
@@ -92,7 +97,7 @@ def show(file: Path, ticket: str, by: str) -> None:
         payload = await city.store.payload(index)
         state = found.by_now(city.clock.now_ms()).value
         click.echo(f"{found.id}  {state}  asked {_when(found.asked)}, expires {_when(found.expires)}")
-        click.echo(as_text(document))
+        click.echo(as_text(msgspec.structs.replace(document, sections=layout(document.sections, found.nonce, by))))
         click.echo("\nAs it would be sent\n")
         if payload is None:
             click.echo("  (the payload was erased: this cannot be inspected, and should not be approved)")
