@@ -21,11 +21,12 @@ from citywatch.core.manifest import Budget, Impact
 from citywatch.core.policy.cedar import Source, parse_policies
 from citywatch.main.replay import rebuild
 from citywatch.service.care import Care
+from citywatch.service.counting import whole
 from citywatch.service.documents import Documents
 from citywatch.service.floodwatch import Floodwatch
 from citywatch.service.queueing import Queueing
 from citywatch.service.vigilance import Watching
-from citywatch.service.voting import Voting, whole
+from citywatch.service.voting import Voting
 from tests.passkeys import RP
 from tests.simulation.city import code_of
 from tests.simulation.flow_city import MANIFESTS, POLICY, TOOLS, FlowCity

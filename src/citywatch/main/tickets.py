@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from citywatch.core.approvals.showing import Document
     from citywatch.core.approvals.ticket import Ticket
     from citywatch.main.assembly import City
-    from citywatch.service.voting import Proof
+    from citywatch.service.signatures import Proof
 
 MAX_HOLD_MS = 24 * 3_600_000
 _KEY = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -330,7 +330,8 @@ async def _answer_as_operator(city: City, said: _Said) -> None:
 async def _answer_as_person(city: City, said: _Said, by: str, key: Path | None, signature: str, shown: bool) -> None:
     from citywatch.core.approvals.statement import statement_bytes
     from citywatch.main.desks import voting_of
-    from citywatch.service.voting import MADE_UP, Signature, Unsigned
+    from citywatch.service.signatures import Signature, Unsigned
+    from citywatch.service.voting import MADE_UP
 
     voting = await voting_of(city)
     offer = await voting.prepare(
