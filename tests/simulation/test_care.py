@@ -183,7 +183,7 @@ async def test_what_costs_more_by_the_file_is_asked_first_and_an_act_that_says_n
     stakes = {one.ticket.tool: one.line.stake for one in queued}
     assert stakes["delete_file"] * 3 == stakes["pay"] * 2 * impact.times, "two values of nobody's stand against one"
     dearest = "delete_file" if impact.times > 1 else "pay"
-    assert [one.ticket.tool for one in queued][0] == dearest
+    assert queued[0].ticket.tool == dearest
 
 
 async def test_each_person_is_shown_what_reaches_them_and_they_have_not_answered() -> None:
