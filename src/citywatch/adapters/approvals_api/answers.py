@@ -28,7 +28,8 @@ from citywatch.service.care import Care
 from citywatch.service.passkeys import Passkeys
 from citywatch.service.ports import Clock
 from citywatch.service.queueing import Queueing
-from citywatch.service.voting import Proof, Signature, Voting
+from citywatch.service.signatures import Proof, Signature
+from citywatch.service.voting import Voting
 
 
 class Desk(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,13 +118,13 @@ class Answers:
         return forms.Queue(tickets=listed, waiting=len(view.queued), next=more, floods=floods)
 
     async def look(self, asked: Asked) -> forms.Standing:
-        return self._standing(await self._found(asked), asked.who)
+        return await self._standing(await self._found(asked), asked.who)
 
     async def open(self, asked: Asked) -> forms.Opened:
         await self._found(asked)
         ticket, document = await self._desk.voting.opened(asked.ticket, asked.who.name)
         return forms.Opened(
-            standing=self._standing(ticket, asked.who),
+            standing=await self._standing(ticket, asked.who),
             sections=_sections(document, ticket.nonce),
             uninspectable=tuple(
                 forms.Uninspectable(code=Why(one), means=MEANS[Why(one)]) for one in document.uninspectable
@@ -154,7 +155,8 @@ class Answers:
         # INVARIANT: whose answer it is, the request's key says; what is brought in another's name counts for nobody.
         if statement.approver != asked.who.name or statement.ticket != asked.ticket:
             raise Malformed("that statement is another person's, or of another ticket")
-        return self._standing(await self._desk.voting.vote(statement, _proof(given.proof)), asked.who)
+        voted = await self._desk.voting.vote(statement, _proof(given.proof))
+        return await self._standing(voted, asked.who)
 
     async def _found(self, asked: Asked) -> Ticket:
         try:
@@ -162,9 +164,10 @@ class Answers:
         except Malformed as missing:
             raise Unknown(str(missing)) from None
 
-    def _standing(self, ticket: Ticket, who: Person) -> forms.Standing:
+    async def _standing(self, ticket: Ticket, who: Person) -> forms.Standing:
         now = self._desk.clock.now_ms()
-        quorum = self._desk.voting.quorum(ticket)
+        audience = await self._desk.voting.audience()
+        quorum = audience.quorum(ticket)
         answered = any(one.person == who.name for one in ticket.votes)
         waits = ticket.by_now(now) is State.PENDING
         return forms.Standing(
@@ -179,7 +182,7 @@ class Answers:
             blinded=quorum.blinded,
             of=ticket.of,
             answered=answered,
-            yours=waits and not answered and who.name in self._desk.voting.reached(ticket),
+            yours=waits and not answered and who.name in audience.reached(ticket),
             votes=tuple(
                 forms.Said(person=one.person, decision="approve" if one.yes else "deny", at=one.at)
                 for one in ticket.votes
