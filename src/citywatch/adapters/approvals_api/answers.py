@@ -125,7 +125,7 @@ class Answers:
         ticket, document = await self._desk.voting.opened(asked.ticket, asked.who.name)
         return forms.Opened(
             standing=await self._standing(ticket, asked.who),
-            sections=_sections(document, ticket.nonce),
+            sections=_sections(document, ticket.nonce, asked.who.name),
             uninspectable=tuple(
                 forms.Uninspectable(code=Why(one), means=MEANS[Why(one)]) for one in document.uninspectable
             ),
@@ -192,13 +192,11 @@ class Answers:
         )
 
 
-def _sections(document: Document, nonce: str) -> tuple[forms.Section, ...]:
-    """In the order in which the console shows them: what will happen first, then as the ticket has it."""
-    first, *others = (
-        forms.Section(part=part, title=one.title, lines=one.lines)
-        for part, one in zip(forms.PARTS, document.sections, strict=True)
-    )
-    return (first, *layout(others, nonce))
+def _sections(document: Document, nonce: str, person: str) -> tuple[forms.Section, ...]:
+    """In the order in which this person is shown them, as in the console."""
+    parts = zip(forms.PARTS, document.sections, strict=True)
+    sections = tuple(forms.Section(part=part, title=one.title, lines=one.lines) for part, one in parts)
+    return layout(sections, nonce, person)
 
 
 def _proof(given: forms.Ed25519 | forms.WebAuthn) -> Proof:

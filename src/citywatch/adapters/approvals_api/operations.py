@@ -170,23 +170,28 @@ def openapi() -> dict[str, Any]:
         "components": {
             "schemas": components,
             "responses": {name: _problem(name, kind) for name, kind in PROBLEMS.items()},
-            "securitySchemes": {"signature": {"type": "http", "scheme": "signature", "description": _SIGNED}},
+            "securitySchemes": {
+                name: {"type": "apiKey", "in": "header", "name": name, "description": says}
+                for name, says in _SIGNED.items()
+            },
         },
-        "x-problems": {name: {"title": one.title, "advice": one.advice} for name, one in PROBLEMS.items()},
+        "x-problems": {name: msgspec.to_builtins(one) for name, one in PROBLEMS.items()},
     }
 
 
-_SIGNED: Final = (
-    "RFC 9421, with an Ed25519 key that the city's file gives the person (`people.*.keys`). One signature, over "
+_SIGNED: Final = {
+    "signature": "RFC 9421: the signature over what `signature-input` says, made anew for each request.",
+    "signature-input": "RFC 9421, with an Ed25519 key that the city's file gives the person (`people.*.keys`). One "
+    "signature, over "
     + ", ".join(f"`{one}`" for one in (*PROFILE.always, "content-digest"))
     + " (the last where there is a body; RFC 9530, sha-256 or sha-512), with the parameters `created` and `expires` "
     "(at most 60 s apart), `nonce` (16 to 64 characters of base64, never used before), `keyid` (the key's RFC 7638 "
-    f"thumbprint) and `tag` (`{PROFILE.tag}`). A request is good once. No cookie and no token counts here."
-)
+    f"thumbprint) and `tag` (`{PROFILE.tag}`). A request is good once. No cookie and no token counts here.",
+}
 _ABOUT: Final = (
     "People answer tickets from a front end of their own. An answer is the statement that the city writes, signed by "
     "the person: the same as in the console and at the command line, and it takes the same care. Other members than "
-    "those named here are refused; there is no CORS."
+    "those named here are refused, whole numbers have no point, and there is no CORS."
 )
 
 
@@ -195,7 +200,8 @@ def _operation(one: Operation) -> dict[str, Any]:
         "operationId": one.name,
         "summary": one.title,
         "description": one.says,
-        "security": [] if one.needs == ANYBODY else [{"signature": []}],
+        "x-right": str(one.needs),
+        "security": [] if one.needs == ANYBODY else [{name: [] for name in _SIGNED}],
         "parameters": [*_place(one), *_asked(one)],
         "responses": {"200": {"description": one.title, "content": _content(one.gives)}, **_problems(one)},
     }
