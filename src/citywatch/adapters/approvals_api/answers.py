@@ -64,6 +64,7 @@ class Answers:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._document = openapi()
 
     def all(self) -> Mapping[str, Handler]:
         return {
@@ -77,7 +78,7 @@ class Answers:
         }
 
     async def document(self, asked: Asked) -> dict[str, Any]:
-        return openapi()
+        return self._document
 
     async def me(self, asked: Asked) -> forms.Me:
         who, rp = asked.who, self._desk.approvals.passkeys

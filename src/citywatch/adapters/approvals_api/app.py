@@ -17,6 +17,7 @@ INVARIANTS
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -182,9 +183,16 @@ def _read(operation: Operation, scope: Scope, body: bytes) -> Any:
     if [value for name, value in scope["headers"] if name == b"content-type"] != [b"application/json"]:
         raise _Wrong("not_json", "the body is said to be something else than `application/json`")
     try:
-        return msgspec.json.decode(body, type=operation.body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as failure:
+        given = msgspec.json.decode(body, type=operation.body)
+        json.loads(body, object_pairs_hook=_once)  # there is one way to read it
+    except (msgspec.DecodeError, ValueError, RecursionError) as failure:
         raise _Wrong("malformed", _line(str(failure))) from None
+    return given
+
+
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError("an object has a member twice")
 
 
 def _read_query(operation: Operation, raw: bytes) -> Any:
