@@ -446,6 +446,13 @@ class TicketSuperseded(Event, frozen=True, kw_only=True, tag="ticket_superseded"
     why: str
 
 
+class TicketWithdrawn(Event, frozen=True, kw_only=True, tag="ticket_withdrawn"):
+    """A yes that was decided is none any more, before it let anything through (again): `why` says what became of it."""
+
+    ticket: str
+    why: str
+
+
 class PasskeyInvited(Event, frozen=True, kw_only=True, tag="passkey_invited"):
     """Whoever holds a code, which is kept nowhere, can enrol one passkey for this person, once, until `until`."""
 
@@ -692,6 +699,7 @@ AnyEvent = (
     | TicketUsed
     | TicketExpired
     | TicketSuperseded
+    | TicketWithdrawn
     | PasskeyInvited
     | PasskeyEnrolled
     | PasskeyRevoked

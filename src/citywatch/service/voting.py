@@ -30,7 +30,7 @@ from citywatch.core import events
 from citywatch.core.approvals.answers import check_answer, person_of
 from citywatch.core.approvals.audience import Audience
 from citywatch.core.approvals.people import Approvals, Person, Quorum, Right
-from citywatch.core.approvals.quorum import Verdict
+from citywatch.core.approvals.quorum import WHOLE, Tally, Verdict
 from citywatch.core.approvals.seal import Canary, Kind, canary_key
 from citywatch.core.approvals.showing import Document, document_digest
 from citywatch.core.approvals.statement import (
@@ -233,7 +233,7 @@ class Voting:
         entries: tuple[NewEntry, ...] = (NewEntry(encode_event(signed)),)
         after, more = voted, Append()
         if count.verdict is not Verdict.OPEN:
-            after, answered, more = await self._decide(voted, count.verdict is Verdict.YES, now)
+            after, answered, more = await self._decide(voted, count, now)
             entries = (*entries, NewEntry(encode_event(answered)))
         outcome = await self._tickets.store.append(
             Append(
@@ -290,8 +290,9 @@ class Voting:
             weight=weight,
         )
 
-    async def _decide(self, ticket: Ticket, yes: bool, now: int) -> tuple[Ticket, events.TicketAnswered, Append]:
+    async def _decide(self, ticket: Ticket, count: Tally, now: int) -> tuple[Ticket, events.TicketAnswered, Append]:
         """The ticket once its votes have decided it, the entry that says so, and what else that writes."""
+        yes = count.verdict is Verdict.YES
         counted = [one for one in ticket.votes if one.yes is yes] or list(ticket.votes)
         named = [one.principal for one in counted if one.principal]
         principal = next((one for one in named if ticket.of is not None and one in ticket.of), next(iter(named), ""))
@@ -301,6 +302,7 @@ class Voting:
             by=", ".join(one.person for one in counted),
             reason="; ".join(dict.fromkeys(one.reason for one in counted if one.reason))[:MAX_REASON],
             principal=principal,
+            need=count.need // WHOLE,
             done=(*ticket.done, Done(now, "approved" if yes else "denied")),
         )
         answered = events.TicketAnswered(
