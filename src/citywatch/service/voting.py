@@ -210,7 +210,7 @@ class Voting:
         outcome = await self._tickets.store.append(
             Append(
                 entries=tuple(entry for one in changes for entry in one.entries),
-                reads=tuple(dict((*(read for one in changes for read in one.reads), *proved.reads)).items()),
+                reads=(*(read for one in changes for read in one.reads), *proved.reads),
                 spends=spends,
                 puts=tuple(dict((*(put for one in changes for put in one.puts), *proved.puts)).items()),
                 sync=True,
