@@ -114,8 +114,8 @@ class Resolved(Event, frozen=True, kw_only=True, tag="resolved"):
 class Rejected(Event, frozen=True, kw_only=True, tag="rejected"):
     """A request that never became a call, or a TLS handshake that let nobody in: no or bad credential, malformed bytes.
 
-    `count` folds a flood into one. A server's denied messages are folded too, past the first few of a second: then
-    `peer` is "the server".
+    `peer` is the agent whom good papers named, else an address. `count` folds a flood into one. A server's denied
+    messages are folded too, past the first few of a second: then `peer` is "the server".
     """
 
     code: str

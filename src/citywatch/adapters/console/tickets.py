@@ -99,7 +99,7 @@ class TicketPages:
             answered=answered, reached=audience.reached(ticket) if named else (), signed=named,
             unsigned=self._desk.approvals.unsafe_unsigned, reasoned=self._desk.approvals.reason_required,
             wait=wait, untrusted=bool(named and ticket.shown),
-            sections=(*document.sections[:1], *layout(document.sections[1:], ticket.nonce)),
+            sections=layout(document.sections, ticket.nonce, "" if who is None else who.name),
             means={one: MEANS[Why(one)] for one in document.uninspectable}, problem=problem,
         )  # fmt: skip
 
