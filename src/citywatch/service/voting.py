@@ -10,31 +10,27 @@
           7. the signature is that person's, over these very bytes; a passkey's counter rose
           8. the vote and what it decides are one transaction against the rows that were read
 
-It is one thing because whoever reads how an answer counts should read all eight steps.
-
-Decides whether an answer is that person's; what it may say is `core.approvals.answers`', what the votes come to
-`quorum`'s, whether the call then goes through `admit`'s. INVARIANTS
+Decides in which order an answer is judged and written; what it may say is `core.approvals.answers`', whose it is
+`signatures`', what the votes come to `counting`'s, whether the call then goes through `admit`'s. INVARIANTS
 1. Where people are named, nobody else answers, and nothing is believed unsigned (but for `unsafe_unsigned`).
 2. Nobody answers twice, or for another.
 3. Nobody who may answer sees what others said before all is said, where the act asks for that.
 4. Each answer has an entry with the statement and its signature, so that a stranger can check who approved what.
-5. What decides are votes of those whom the act reaches by then, under keys that are theirs by then.
-6. An answer to what was made up (`canaries`) is taken and told like any, and lets nothing through.
+5. An answer to what was made up (`canaries`) is taken and told like any, and lets nothing through.
 """
 
 from __future__ import annotations
 
-from base64 import b64decode
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from citywatch.core import events
-from citywatch.core.approvals.answers import check_answer, conflict, needed, person_of
-from citywatch.core.approvals.passkey import Passkey, passkey_key
-from citywatch.core.approvals.people import Approvals, Person, Quorum, Right, reached
-from citywatch.core.approvals.quorum import WHOLE, Tally, Verdict, tally
+from citywatch.core.approvals.answers import check_answer, person_of
+from citywatch.core.approvals.audience import Audience
+from citywatch.core.approvals.people import Approvals, Person, Quorum, Right
+from citywatch.core.approvals.quorum import WHOLE, Tally, Verdict
 from citywatch.core.approvals.seal import Canary, Kind, canary_key
 from citywatch.core.approvals.showing import Document, document_digest
 from citywatch.core.approvals.statement import (
@@ -44,46 +40,17 @@ from citywatch.core.approvals.statement import (
     Statement,
     challenge_of,
     format_statement,
-    verify_statement,
 )
 from citywatch.core.approvals.ticket import Done, State, Step, Ticket, Vote, rows_of, stepped
-from citywatch.core.approvals.webauthn import Assertion, verify_assertion
 from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.log.entry import encode_event
-from citywatch.core.signature import Ed25519Key, parse_b64url, parse_spki, thumbprint
 from citywatch.service.canaries import Canaries
 from citywatch.service.care import Care
+from citywatch.service.counting import Counting, Weigh
 from citywatch.service.documents import Documents
-from citywatch.service.ports import Append, Appended, Exhausted, NewEntry, Puts, Reads, Spend
+from citywatch.service.ports import Append, Appended, Exhausted, NewEntry, Spend
+from citywatch.service.signatures import Proof, Proved, Signatures
 from citywatch.service.tickets import Found, Tickets, standing
-
-Weigh = Callable[[str, Ticket], Awaitable[int]]
-"""How much a person's yes to a ticket counts for, in hundredths of a vote (`quorum.WHOLE` is one)."""
-
-
-class Signature(msgspec.Struct, frozen=True):
-    """Made with one of the person's Ed25519 keys, over `statement.statement_bytes`; in base64url."""
-
-    signature: str
-
-
-class Unsigned(msgspec.Struct, frozen=True):
-    """No proof at all; counts only with `approvals.unsafe_unsigned`."""
-
-
-Proof = Signature | Assertion | Unsigned
-
-
-class Proved(msgspec.Struct, frozen=True, kw_only=True):
-    """How an answer was proved, as the log tells it, and which rows that changes."""
-
-    method: str
-    key: str = ""
-    signature: str = ""
-    authenticator: str = ""
-    client: str = ""
-    reads: Reads = ()
-    puts: Puts = ()
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,9 +63,13 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     challenge: bytes
 
 
-async def whole(person: str, ticket: Ticket) -> int:
-    """Everybody's word counts in full."""
-    return WHOLE
+class Judged(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer that counts once it is proved, beside what it answers (`Voting.judge`)."""
+
+    statement: Statement
+    found: Found
+    canary: Canary | None
+    document: Document
 
 
 class Voting:
@@ -122,7 +93,8 @@ class Voting:
         self._people = people
         self._approvals = approvals
         self._domain = domain
-        self._weigh = weigh
+        self._signatures = Signatures(tickets.store, approvals)
+        self._counting = Counting(tickets.store, people, approvals, weigh)
         self._care = care
         self._canaries = canaries
 
@@ -132,10 +104,9 @@ class Voting:
         """How many have to say yes to this ticket, out of whom."""
         return self._approvals.quorum_of(ticket.server, ticket.tool)
 
-    def reached(self, ticket: Ticket) -> tuple[str, ...]:
-        """Who may answer it, by name."""
-        found = reached(self._people, self.quorum(ticket), ticket.server, ticket.tool)
-        return tuple(one for one in found if not conflict(ticket, self._people[one], self._approvals))
+    async def audience(self) -> Audience:
+        """Who may answer what, now."""
+        return await self._counting.audience()
 
     def seen_by(self, ticket: Ticket, person: str) -> Ticket:
         """The ticket as this person may see it. # INVARIANT: 3. Auditors see who answered, once it is decided."""
@@ -156,7 +127,8 @@ class Voting:
         if not who.may(Right.SEE):
             raise Refused(Code.NO_PERMIT, f"`{person[:80]}` may not see tickets")
         found, canary, document = await self._shown(name, person)
-        if person in self.reached(found.ticket) and found.ticket.state is State.PENDING:
+        audience = await self.audience()
+        if person in audience.reached(found.ticket) and found.ticket.state is State.PENDING:
             await self._seal(found.ticket, person, document, canary)
             await self._tickets.note_shown(found.ticket, person, document_digest(document, found.ticket.salt))
         return self.seen_by(found.ticket, person), document
@@ -191,7 +163,7 @@ class Voting:
             expires=ticket.expires,
             nonce=ticket.nonce,
         )
-        self._check(ticket, statement, document)
+        await self._check(ticket, statement, document)
         return Offer(
             ticket=self.seen_by(ticket, person),
             document=document,
@@ -206,23 +178,56 @@ class Voting:
         Raises `Malformed` for what is not theirs, not signed or not allowed, `Refused(CONFLICT)` where the ticket does
         not wait any more or changed at the same moment, `Refused(NO_PERMIT)` for somebody whom it does not reach.
         """
-        found, canary, document = await self._shown(statement.ticket, statement.approver)
-        ticket = found.ticket
-        self._check(ticket, statement, document)  # steps 1 to 6
+        judged = await self.judge(statement)
+        ticket, document = judged.found.ticket, judged.document
         spends: tuple[Spend, ...] = ()
         if self._care is not None and statement.yes:
             spends = await self._care.check(ticket, statement.approver, statement.reason, document)
-        proved = await self._prove(statement, proof)  # step 7
-        if canary is not None:
-            await self._seal(ticket, statement.approver, document, canary)
-            after = await self._record_made_up(found, statement, proved, spends, canary)
-        else:
-            after = await self._record(found, statement, proved, document, spends)
-            if self._canaries is not None:
-                await self._canaries.maybe(ticket, statement.approver)
+        proved = await self._signatures.prove(statement, proof, self._person(statement.approver))  # step 7
+        after, changes = await self.changes(judged, proved)
+        await self.commit(statement.approver, [changes], proved, spends, f"the ticket `{ticket.id}`")
+        return await self.answered(judged, after)
+
+    # -- the steps of an answer, for one alone and for several at once -------------------------------------------------
+
+    async def judge(self, statement: Statement) -> Judged:
+        """Steps 1 to 6, but for the care that a yes takes."""
+        found, canary, document = await self._shown(statement.ticket, statement.approver)
+        await self._check(found.ticket, statement, document)
+        return Judged(statement=statement, found=found, canary=canary, document=document)
+
+    async def changes(self, judged: Judged, proved: Proved) -> tuple[Ticket, Append]:
+        """The ticket after this answer, and what says so in the log and the rows. # INVARIANT: 4."""
+        if judged.canary is None:
+            return await self._record(judged.found, judged.statement, proved, judged.document)
+        await self._seal(judged.found.ticket, judged.statement.approver, judged.document, judged.canary)
+        return self._record_made_up(judged.found, judged.statement, proved, judged.canary)
+
+    async def commit(
+        self, person: str, changes: Sequence[Append], proved: Proved, spends: tuple[Spend, ...], what: str
+    ) -> None:
+        """Step 8: all of it, or nothing. `what` is what changed where something else did so first."""
+        outcome = await self._tickets.store.append(
+            Append(
+                entries=tuple(entry for one in changes for entry in one.entries),
+                reads=(*(read for one in changes for read in one.reads), *proved.reads),
+                spends=spends,
+                puts=tuple(dict((*(put for one in changes for put in one.puts), *proved.puts)).items()),
+                sync=True,
+            )
+        )
+        if isinstance(outcome, Exhausted) and self._care is not None:
+            raise self._care.overspent(person)
+        if not isinstance(outcome, Appended):
+            raise Refused(Code.CONFLICT, f"{what} changed at the same moment: look again")
+
+    async def answered(self, judged: Judged, after: Ticket) -> Ticket:
+        """What follows an answer that was written; the ticket as whoever gave it sees it then."""
+        if judged.canary is None and self._canaries is not None:
+            await self._canaries.maybe(judged.found.ticket, judged.statement.approver)
         if self._care is not None and after.state is not State.PENDING:
             await self._care.decided(after)
-        return self.seen_by(after, statement.approver)
+        return self.seen_by(after, judged.statement.approver)
 
     async def _shown(self, name: str, person: str) -> tuple[Found, Canary | None, Document]:
         """The ticket of that id as this person would find it, and what they are shown of it."""
@@ -238,90 +243,17 @@ class Voting:
         if self._care is not None and await self._tickets.shown_at(ticket.id, person) is None:
             await self._care.opened(ticket, person, document, Kind.CALL if canary is None else canary.kind)
 
-    def _check(self, ticket: Ticket, statement: Statement, document: Document) -> None:
-        check_answer(
-            ticket,
-            statement,
-            document,
-            people=self._people,
-            approvals=self._approvals,
-            domain=self._domain,
-            now=self._tickets.now(),
-        )
+    async def _check(self, ticket: Ticket, statement: Statement, document: Document) -> None:
+        audience = await self.audience()
+        check_answer(ticket, statement, document, audience=audience, domain=self._domain, now=self._tickets.now())
 
-    async def _prove(self, statement: Statement, proof: Proof) -> Proved:
-        """# INVARIANT: 1."""
-        person = self._person(statement.approver)
-        if isinstance(proof, Unsigned):
-            if not self._approvals.unsafe_unsigned:
-                raise Malformed("an answer is signed, with `--key` or with a passkey in the console")
-            return Proved(method="unsigned")
-        if isinstance(proof, Assertion):
-            return await self._prove_passkey(statement, proof, person)
-        signature = parse_b64url(proof.signature)
-        for spki in person.keys:
-            key = parse_spki(b64decode(spki))
-            try:
-                if isinstance(key, Ed25519Key) and verify_statement(statement, signature, key):
-                    return Proved(method="ed25519", key=thumbprint(key), signature=proof.signature)
-            except Malformed:
-                continue
-        raise Malformed(f"the signature is of none of the keys of `{person.name}`")
-
-    async def _prove_passkey(self, statement: Statement, proof: Assertion, person: Person) -> Proved:
-        rp, key = self._approvals.passkeys, passkey_key(proof.id[:2048])
-        row = (await self._tickets.store.load((key,), ())).rows.get(key)
-        passkey = None if row is None else msgspec.json.decode(row.value, type=Passkey)
-        if rp is None or row is None or passkey is None or passkey.person != person.name:  # INVARIANT: 2.
-            raise Malformed(f"the passkey is none of those of `{person.name}`")
-        asserted = verify_assertion(proof, challenge_of(statement), rp, passkey)
-        used = msgspec.structs.replace(passkey, count=asserted.count, synced=asserted.synced)
-        return Proved(
-            method="webauthn",
-            key=passkey.id,
-            signature=proof.signature,
-            authenticator=proof.authenticator,
-            client=proof.client,
-            reads=((key, row.version),),
-            puts=((key, msgspec.json.encode(used)),),
-        )
-
-    # -- what the answers come to --------------------------------------------------------------------------------------
-
-    async def _tally(self, ticket: Ticket, uninspectable: tuple[str, ...]) -> Tally:
-        voted = {one.person for one in ticket.votes}
-        left = [await self._weigh(one, ticket) for one in self.reached(ticket) if one not in voted]
-        need = needed(ticket, self._approvals, uninspectable)
-        votes = await self._standing_votes(ticket)
-        found = tally(votes, need, left, one_denies=self._approvals.one_denies)
-        spoken = ticket.of is None or any(one.yes and one.principal in ticket.of for one in votes)
-        if found.verdict is Verdict.YES and not spoken:  # one of them has to be among those who said yes
-            return msgspec.structs.replace(found, verdict=Verdict.OPEN if left else Verdict.NO)
-        return found
-
-    async def _standing_votes(self, ticket: Ticket) -> tuple[Vote, ...]:
-        """# INVARIANT: 5. Somebody may have left, or lost a key, since they voted and before the others did."""
-        reached = self.reached(ticket)
-        places = {one.key: passkey_key(one.key) for one in ticket.votes if one.method == "webauthn"}
-        rows = (await self._tickets.store.load(tuple(places.values()), ())).rows if places else {}
-
-        def theirs(vote: Vote) -> bool:
-            if vote.method == "ed25519":
-                keys = (parse_spki(b64decode(spki)) for spki in self._people[vote.person].keys)
-                return any(isinstance(key, Ed25519Key) and thumbprint(key) == vote.key for key in keys)
-            row = rows.get(places.get(vote.key, ("", "")))
-            return vote.method != "webauthn" or (
-                row is not None and not msgspec.json.decode(row.value, type=Passkey).revoked
-            )
-
-        return tuple(one for one in ticket.votes if one.person in reached and theirs(one))
+    # -- what is written -----------------------------------------------------------------------------------------------
 
     async def _record(
-        self, found: Found, statement: Statement, proved: Proved, document: Document, spends: tuple[Spend, ...]
-    ) -> Ticket:
-        """# INVARIANT: 4. Step 8."""
+        self, found: Found, statement: Statement, proved: Proved, document: Document
+    ) -> tuple[Ticket, Append]:
         now, ticket = self._tickets.now(), found.ticket
-        weight = await self._weigh(statement.approver, ticket)
+        weight = await self._counting.weigh(statement.approver, ticket)
         vote = Vote(
             person=statement.approver,
             yes=statement.yes,
@@ -336,51 +268,28 @@ class Voting:
         )
         said = Done(now, "approved by" if vote.yes else "denied by", vote.person)
         voted = msgspec.structs.replace(ticket, votes=(*ticket.votes, vote), done=(*ticket.done, said))
-        count = await self._tally(voted, document.uninspectable)
+        count = await self._counting.tally(voted, document.uninspectable)
         signed = self._signed(statement, proved, now, weight)
         entries: tuple[NewEntry, ...] = (NewEntry(encode_event(signed)),)
         after, more = voted, Append()
         if count.verdict is not Verdict.OPEN:
-            after, answered, more = await self._decide(voted, count.verdict is Verdict.YES, now)
+            after, answered, more = await self._decide(voted, count, now)
             entries = (*entries, NewEntry(encode_event(answered)))
-        outcome = await self._tickets.store.append(
-            Append(
-                entries=entries,
-                reads=((found.key, found.row.version), *proved.reads, *more.reads),
-                spends=spends,
-                puts=(*rows_of(after, found.likeness, ticket, now), *proved.puts, *more.puts),
-                sync=True,
-            )
-        )
-        if isinstance(outcome, Exhausted) and self._care is not None:
-            raise self._care.overspent(vote.person)
-        if not isinstance(outcome, Appended):
-            raise Refused(Code.CONFLICT, f"the ticket `{ticket.id}` changed at the same moment: look again")
-        return after
+        puts = (*rows_of(after, found.likeness, ticket, now), *more.puts)
+        return after, Append(entries=entries, reads=((found.key, found.row.version), *more.reads), puts=puts)
 
-    async def _record_made_up(
-        self, found: Found, statement: Statement, proved: Proved, spends: tuple[Spend, ...], canary: Canary
-    ) -> Ticket:
-        """An answer to what is no call: an entry like any, and no row but its own. # INVARIANT: 6."""
-        now = self._tickets.now()
-        outcome = await self._tickets.store.append(
-            Append(
-                entries=(NewEntry(encode_event(self._signed(statement, proved, now, 0))),),
-                reads=((found.key, found.row.version), *proved.reads),
-                spends=spends,
-                puts=((found.key, None), *proved.puts),
-                sync=True,
-            )
-        )
-        if isinstance(outcome, Exhausted) and self._care is not None:
-            raise self._care.overspent(statement.approver)
-        if not isinstance(outcome, Appended):
-            raise Refused(Code.CONFLICT, f"the ticket `{found.ticket.id}` changed at the same moment: look again")
+    def _record_made_up(
+        self, found: Found, statement: Statement, proved: Proved, canary: Canary
+    ) -> tuple[Ticket, Append]:
+        """An answer to what is no call: an entry like any, and no row but its own. # INVARIANT: 5."""
+        entry = NewEntry(encode_event(self._signed(statement, proved, self._tickets.now(), 0)))
+        changes = Append(entries=(entry,), reads=((found.key, found.row.version),), puts=((found.key, None),))
         right = statement.yes is (canary.kind is Kind.CLEAN)
         wanted = "denied" if canary.kind is Kind.CANARY else "approved"
         told = f"{MADE_UP}, to be {wanted}: {'seen' if right else 'missed'}"
         state = State.APPROVED if statement.yes else State.DENIED
-        return msgspec.structs.replace(found.ticket, state=state, done=(Done(now, told),))
+        done = (Done(self._tickets.now(), told),)
+        return msgspec.structs.replace(found.ticket, state=state, done=done), changes
 
     def _signed(self, statement: Statement, proved: Proved, now: int, weight: int) -> events.TicketSigned:
         return events.TicketSigned(
@@ -398,8 +307,9 @@ class Voting:
             weight=weight,
         )
 
-    async def _decide(self, ticket: Ticket, yes: bool, now: int) -> tuple[Ticket, events.TicketAnswered, Append]:
+    async def _decide(self, ticket: Ticket, count: Tally, now: int) -> tuple[Ticket, events.TicketAnswered, Append]:
         """The ticket once its votes have decided it, the entry that says so, and what else that writes."""
+        yes = count.verdict is Verdict.YES
         counted = [one for one in ticket.votes if one.yes is yes] or list(ticket.votes)
         named = [one.principal for one in counted if one.principal]
         principal = next((one for one in named if ticket.of is not None and one in ticket.of), next(iter(named), ""))
@@ -409,6 +319,7 @@ class Voting:
             by=", ".join(one.person for one in counted),
             reason="; ".join(dict.fromkeys(one.reason for one in counted if one.reason))[:MAX_REASON],
             principal=principal,
+            need=count.need // WHOLE,
             done=(*ticket.done, Done(now, "approved" if yes else "denied")),
         )
         answered = events.TicketAnswered(
