@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -19,7 +19,7 @@ from citywatch.core.identity.credential import Credential
 from citywatch.core.identity.registration import AgentRow, agent_key, format_row
 from citywatch.core.wire.elicitation import TEXT
 from citywatch.service.leading import MOST, Leading
-from citywatch.service.ports import Append, Key
+from citywatch.service.ports import Append, Key, Loaded
 from citywatch.service.replies import Outcome
 from tests.simulation.city import AGENT, LEGACY, POLICY, City, answers, code_of
 from tests.simulation.flow_city import MALLORY, FlowCity
@@ -278,11 +278,12 @@ async def test_a_ticket_that_expired_or_gave_way_is_over_as_well() -> None:
 
 async def test_only_the_sessions_that_were_led_there_are_told_and_each_once() -> None:
     here = await leading_city()
-    bus = lead(here)
     mine, also, silent = await opened(here), await opened(here), await opened(here)
     papers = await other_agent(here)
     theirs = await opened(here, papers=papers)
-    streams = [await listens(here, one) for one in (mine, mine, also, silent)]
+    elsewhere = await listens(here, mine)
+    bus = lead(here)  # another process over the same store
+    streams = [elsewhere, *[await listens(here, one) for one in (mine, also, silent)]]
     async with hearing(*streams, await listens(here, theirs, papers)) as (first, second, third, fourth, foreign):
         ticket = await led(here, mine)
         assert await led(here, also) == ticket
@@ -290,9 +291,37 @@ async def test_only_the_sessions_that_were_led_there_are_told_and_each_once() ->
         assert first.all + second.all + third.all == [], "it waits"
         await here.tickets.answer(ticket, True, "on call", "so", principal="alice")
         assert await third.until(1) == [over(ticket)]
-        await settled(bus)
+        await settled(bus, 5)
         assert first.all + second.all == [over(ticket)], "two streams of one session share what is said to it"
         assert fourth.all == foreign.all == []
+
+
+async def test_of_a_sessions_streams_one_asks_and_when_it_leaves_another() -> None:
+    """A hostile agent opens as many as it may: each answer that anybody gives must not cost a look for each of them."""
+    here = await leading_city()
+    session = await opened(here)
+    loads: list[Key] = []
+    load = here.store.load
+
+    async def counting(keys: Sequence[Key], budgets: Sequence[tuple[str, int]]) -> Loaded:
+        loads.extend(key for key in keys if key == ("led", session))
+        return await load(keys, budgets)
+
+    here.store.load = counting  # type: ignore[method-assign]
+    bus = lead(here)
+    async with hearing(*[await listens(here, session) for _ in range(8)]) as streams:
+        await settled(bus)
+        before = len(loads)
+        await here.store.append(Append(puts=((ANSWERED, b"true"),)))
+        await settled(bus)
+        assert len(loads) == before + 1
+        await streams[0].leave()
+        ticket = await led(here, session)
+        await here.tickets.answer(ticket, True, "on call", "so", principal="alice")
+        async with asyncio.timeout(30):
+            while not any(stream.all for stream in streams):
+                await asyncio.sleep(0.005)
+        assert [one for stream in streams for one in stream.all] == [over(ticket)]
 
 
 async def test_nobody_listens_on_another_agents_session() -> None:

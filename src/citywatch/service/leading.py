@@ -10,7 +10,8 @@ itself. INVARIANTS
 2. That a ticket waits no more is told to the sessions that were led to it, once each, on one stream; neither what was
    answered nor by whom. Whoever was revoked meanwhile is told nothing.
 3. Nothing is answered here: whoever comes back is judged anew, from the ticket's own row.
-4. One row is looked at while such a stream is open, and none otherwise; a session is led to `MOST` tickets at once.
+4. One row is looked at while such a stream is open, and none otherwise. A session is led to `MOST` tickets at once, and
+   one of its streams asks for them: what a hostile agent opens makes no look dearer.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from citywatch.service.unhindered import unhindered
 
 LOOK_S: Final = 0.05
 """Between two looks: a client that shows an address waits for a person and not for us."""
-MOST: Final = 64
+MOST: Final = 16
 
 
 class Led(msgspec.Struct, frozen=True):
@@ -55,6 +56,7 @@ class Leading:
         self._bus = bus
         self._link = link
         self._streams = 0
+        self._asking: dict[str, _Ahead] = {}
         self._moved = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
 
@@ -89,7 +91,8 @@ class Leading:
                 while True:
                     if moved is not self._moved:
                         moved = self._moved  # before it is looked at: what moves meanwhile is noticed
-                        for ticket in await self._over(judged, session):
+                        mine = self._asking.setdefault(session, ahead) is ahead  # INVARIANT: 4.
+                        for ticket in await self._over(judged, session) if mine else ():
                             yield Delivery(mcp.elicitation_complete(ticket))
                     if not await ahead.came(moved):
                         continue
@@ -98,6 +101,9 @@ class Leading:
                         return
                     yield delivery
         finally:
+            if self._asking.get(session) is ahead:
+                del self._asking[session]
+                self._wake()  # another stream of the session asks from now on
             await unhindered(ahead.close())
 
     async def _keep(self, session: str, ticket: str) -> None:
