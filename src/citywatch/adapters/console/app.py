@@ -41,7 +41,8 @@ class Console:
         self.sessions = Sessions()
         self.pages = Pages(desk.domain, desk.unsafe)
         secure = desk.origin.startswith("https:")
-        self.keeper = Keeper(self.sessions, desk.clock, self.pages, "__Host-citywatch" if secure else "citywatch")
+        cookie = "__Host-citywatch" if secure else "citywatch"
+        self.keeper = Keeper(self.sessions, desk.clock, self.pages, cookie, secure=secure)
         self.entrance = Entrance(desk, self.pages, self.sessions, self.keeper, provider)
         self.doors: Sequence[Door] = (
             Door("GET", "/static/{mark}/{name:path}", ANYBODY, _static),
