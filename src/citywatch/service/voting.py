@@ -20,6 +20,7 @@ Decides whether an answer is that person's; what it may say is `core.approvals.a
 4. Each answer has an entry with the statement and its signature, so that a stranger can check who approved what.
 5. What decides are votes of those whom the act reaches by then, under keys that are theirs by then.
 6. An answer to what was made up (`canaries`) is taken and told like any, and lets nothing through.
+7. What is made up is found as any ticket is, by the same reads, and by the one person whom it was made for.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from citywatch.core.approvals.answers import check_answer, conflict, needed, per
 from citywatch.core.approvals.passkey import Passkey, passkey_key
 from citywatch.core.approvals.people import Approvals, Person, Quorum, Right, reached
 from citywatch.core.approvals.quorum import WHOLE, Tally, Verdict, tally
-from citywatch.core.approvals.seal import Canary, Kind, canary_key
+from citywatch.core.approvals.seal import Canary, Kind, Over, canary_key, over_key
 from citywatch.core.approvals.showing import Document, document_digest
 from citywatch.core.approvals.statement import (
     APPROVE,
@@ -55,7 +56,7 @@ from citywatch.service.canaries import Canaries
 from citywatch.service.care import Care
 from citywatch.service.documents import Documents
 from citywatch.service.ports import Append, Appended, Exhausted, NewEntry, Puts, Reads, Spend
-from citywatch.service.tickets import Found, Tickets, standing
+from citywatch.service.tickets import Found, Tickets, find_ticket, standing
 
 Weigh = Callable[[str, Ticket], Awaitable[int]]
 """How much a person's yes to a ticket counts for, in hundredths of a vote (`quorum.WHOLE` is one)."""
@@ -224,15 +225,23 @@ class Voting:
             await self._care.decided(after)
         return self.seen_by(after, statement.approver)
 
-    async def _shown(self, name: str, person: str) -> tuple[Found, Canary | None, Document]:
-        """The ticket of that id as this person would find it, and what they are shown of it."""
+    async def find(self, name: str, person: str) -> Ticket:
+        """The ticket of that id as this person would find it; `Malformed` if there is none."""
+        return (await self._found(name, person))[0].ticket
+
+    async def _found(self, name: str, person: str) -> tuple[Found, Canary | None]:
+        """# INVARIANT: 7."""
         made = None if self._canaries is None else await self._canaries.find(name, person)
         if made is None:
-            found = await self._tickets.found(name)
-            return found, None, await self._documents.of(found.ticket)
+            return await self._tickets.found(name), None
         canary, row = made
-        document = await self._documents.of(msgspec.structs.replace(canary.ticket, asked=canary.since))
-        return Found("", canary_key(name), row, canary.ticket), canary, document
+        await find_ticket(self._tickets.store, canary.past)
+        return Found("", canary_key(name), row, canary.ticket), canary
+
+    async def _shown(self, name: str, person: str) -> tuple[Found, Canary | None, Document]:
+        """The same, and what they are shown of it."""
+        found, canary = await self._found(name, person)
+        return found, canary, await self._documents.of(found.ticket if canary is None else canary.source)
 
     async def _seal(self, ticket: Ticket, person: str, document: Document, canary: Canary | None) -> None:
         if self._care is not None and await self._tickets.shown_at(ticket.id, person) is None:
@@ -363,12 +372,14 @@ class Voting:
     ) -> Ticket:
         """An answer to what is no call: an entry like any, and no row but its own. # INVARIANT: 6."""
         now = self._tickets.now()
+        over = Over(canary=canary, yes=statement.yes, at=now)
+        kept = (over_key(found.ticket.id), msgspec.json.encode(over))
         outcome = await self._tickets.store.append(
             Append(
                 entries=(NewEntry(encode_event(self._signed(statement, proved, now, 0))),),
                 reads=((found.key, found.row.version), *proved.reads),
                 spends=spends,
-                puts=((found.key, None), *proved.puts),
+                puts=((found.key, None), kept, *proved.puts),
                 sync=True,
             )
         )
@@ -376,9 +387,8 @@ class Voting:
             raise self._care.overspent(statement.approver)
         if not isinstance(outcome, Appended):
             raise Refused(Code.CONFLICT, f"the ticket `{found.ticket.id}` changed at the same moment: look again")
-        right = statement.yes is (canary.kind is Kind.CLEAN)
         wanted = "denied" if canary.kind is Kind.CANARY else "approved"
-        told = f"{MADE_UP}, to be {wanted}: {'seen' if right else 'missed'}"
+        told = f"{MADE_UP}, to be {wanted}: {'seen' if over.right else 'missed'}"
         state = State.APPROVED if statement.yes else State.DENIED
         return msgspec.structs.replace(found.ticket, state=state, done=(Done(now, told),))
 

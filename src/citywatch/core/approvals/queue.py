@@ -16,13 +16,14 @@ INVARIANTS
 3. Of `OLDEST` questions that are shown in a row, one is the oldest that is not held: nothing starves.
 4. A no ends all that is folded; a yes ends the one question that was shown.
 5. The order depends on recorded facts and on their order alone: whoever folds the same log finds the same order.
+6. What is listed beside what was asked changes nothing for anything else: neither order, nor share, nor what is held.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -228,13 +229,24 @@ class Queue:
             over += self.close(heapq.heappop(self._ends)[1], approved=None)
         return tuple(over)
 
-    def lines(self, now: int) -> tuple[Line, ...]:
-        """All that is not held, in the order in which it would be shown."""
+    def lines(self, now: int, also: Iterable[Asked] = ()) -> tuple[Line, ...]:
+        """All that is not held, in the order in which it would be shown.
+
+        # INVARIANT: 6. `also` are listed as if they had been asked like the others.
+        """
         self._forget(now)
         shares = self._shares()
-        free = [one for one in self._waiting.values() if not self._is_held(one, now) and one.asked.expires > now]
+        behind: dict[str, list[str]] = {}
+        waiting = list(self._waiting.values())
+        for asked in also:
+            head = self._heads.get(fold_of(asked))
+            if head is None:
+                waiting.append(Standing(asked, self._novelty(asked)))
+            else:
+                behind.setdefault(head, []).append(asked.id)
+        free = [one for one in waiting if not self._is_held(one, now) and one.asked.expires > now]
         free.sort(key=lambda one: self._rank(one, shares, now))
-        return tuple(self._line(one, shares, now) for one in free)
+        return tuple(self._line(one, shares, now, behind.get(one.asked.id, ())) for one in free)
 
     def flooded(self, now: int) -> tuple[Flood, ...]:
         """One line for each agent or root that is held back, however much it asked."""
@@ -315,11 +327,12 @@ class Queue:
     def _is_held(self, one: Standing, now: int) -> bool:
         return self.floods.until(one.asked.agent, one.asked.root) > now
 
-    def _line(self, one: Standing, shares: tuple[int, ...], now: int) -> Line:
+    def _line(self, one: Standing, shares: tuple[int, ...], now: int, behind: Iterable[str] = ()) -> Line:
+        folded = (*(each.id for each in one.folded), *behind)
         return Line(
             ticket=one.asked.id,
-            count=1 + len(one.folded),
-            folded=tuple(each.id for each in one.folded),
+            count=1 + len(folded),
+            folded=folded,
             stake=one.stake,
             tier=self._tier(one, shares, now),
             novelty=one.novelty,
