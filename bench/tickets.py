@@ -32,8 +32,9 @@ from citywatch.core.log.entry import encode_event, payload_digest
 from citywatch.main.replay import rebuild
 from citywatch.service.documents import Documents
 from citywatch.service.ports import Append, Key, NewEntry, Payload
+from citywatch.service.signatures import Proof, Signature, Unsigned
 from citywatch.service.tickets import Tickets
-from citywatch.service.voting import Offer, Proof, Signature, Unsigned, Voting
+from citywatch.service.voting import Offer, Voting
 from tests.passkeys import Authenticator, b64
 from tests.simulation.city import code_of
 from tests.simulation.flow_city import MALLORY, TOOLS, FlowCity

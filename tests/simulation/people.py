@@ -10,9 +10,11 @@ from citywatch.core.approvals.people import Approvals, Duty, Person
 from citywatch.core.approvals.statement import statement_bytes
 from citywatch.core.approvals.ticket import Ticket
 from citywatch.main.replay import rebuild
+from citywatch.service.counting import Weigh, whole
 from citywatch.service.documents import Documents
 from citywatch.service.passkeys import Passkeys
-from citywatch.service.voting import Offer, Signature, Voting, Weigh, whole
+from citywatch.service.signatures import Signature
+from citywatch.service.voting import Offer, Voting
 from tests.passkeys import RP, b64
 from tests.simulation.flow_city import FlowCity
 

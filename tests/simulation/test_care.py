@@ -17,18 +17,19 @@ from citywatch.core.approvals.seal import is_what_was_sealed
 from citywatch.core.approvals.ticket import State
 from citywatch.core.approvals.vigilance import Bar
 from citywatch.core.errors import Malformed, Refused
-from citywatch.core.manifest import Budget
+from citywatch.core.manifest import Budget, Impact
 from citywatch.core.policy.cedar import Source, parse_policies
 from citywatch.main.replay import rebuild
 from citywatch.service.care import Care
+from citywatch.service.counting import whole
 from citywatch.service.documents import Documents
 from citywatch.service.floodwatch import Floodwatch
 from citywatch.service.queueing import Queueing
 from citywatch.service.vigilance import Watching
-from citywatch.service.voting import Voting, whole
+from citywatch.service.voting import Voting
 from tests.passkeys import RP
 from tests.simulation.city import code_of
-from tests.simulation.flow_city import POLICY, TOOLS, FlowCity
+from tests.simulation.flow_city import MANIFESTS, POLICY, TOOLS, FlowCity
 from tests.simulation.people import DOMAIN, PEOPLE, says, signed
 from tests.simulation.test_answers import WANTED, asked, read_letter
 
@@ -165,6 +166,24 @@ async def test_a_flood_is_entered_once_and_its_agent_put_aside_and_an_honest_day
     ]
     after = await Queueing(here.tickets, PEOPLE, Approvals()).look()
     assert after.queued == (), "nobody is asked for an agent that was put aside"
+
+
+@pytest.mark.parametrize("impact", [Impact.LOW, Impact.MEDIUM, Impact.HIGH, Impact.CRITICAL])
+async def test_what_costs_more_by_the_file_is_asked_first_and_an_act_that_says_nothing_stands_by_its_effect(
+    impact: Impact,
+) -> None:
+    """A file is deleted by an act as hard to take back as a payment: which comes first, only the file can say."""
+    here = await read_letter()
+    servers = {"bank": {**MANIFESTS, "delete_file": msgspec.structs.replace(MANIFESTS["delete_file"], impact=impact)}}
+    here.configured = msgspec.structs.replace(here.configured, servers=servers)
+    here.enforcer.rules = here.rules(*TOOLS)
+    first, later = await asked(here, **WANTED), await asked(here, "delete_file", id="x-99")
+    assert (first.impact, later.impact) == (1, impact.times)
+    queued = (await Queueing(here.tickets, PEOPLE, Approvals()).look()).queued
+    stakes = {one.ticket.tool: one.line.stake for one in queued}
+    assert stakes["delete_file"] * 3 == stakes["pay"] * 2 * impact.times, "two values of nobody's stand against one"
+    dearest = "delete_file" if impact.times > 1 else "pay"
+    assert queued[0].ticket.tool == dearest
 
 
 async def test_each_person_is_shown_what_reaches_them_and_they_have_not_answered() -> None:

@@ -34,6 +34,7 @@ from citywatch.core.label import Label, may_flow
 from citywatch.core.manifest import (
     Budget,
     Delivery,
+    Impact,
     Output,
     Parameter,
     ParameterType,
@@ -76,6 +77,7 @@ servers:
       transfer:
         effect: irreversible
         audience: [bank]
+        impact: critical
         parameters:
           amount: {{type: money, scale: 0, role: amount}}
           to: {{role: destination}}
@@ -1297,6 +1299,12 @@ BAD: list[tuple[str, str, str, str]] = [
         "write the name that the server lists",
     ),
     (
+        tool("impact: §critcal"),
+        f"{TRANSFER}.impact",
+        "`critcal` is not a choice here",
+        "did you mean `critical`? write one of low, medium, high, critical",
+    ),
+    (
         tool("effect: §writes"),
         f"{TRANSFER}.effect",
         "`writes` is not a choice here",
@@ -2281,6 +2289,7 @@ def test_a_full_file_gives_the_values_it_says() -> None:
     assert ledger.tools["transfer"] == ToolManifest(
         effect=Effect.IRREVERSIBLE,
         audience=("bank",),
+        impact=Impact.CRITICAL,
         parameters={
             "amount": Parameter(type=ParameterType.MONEY, scale=0, role=Role.AMOUNT),
             "to": Parameter(role=Role.DESTINATION),

@@ -88,7 +88,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "servers.*.credential.exchange.at": ("issuer", "token_endpoint", "client_id", "grant", "ca"),
     "servers.*.env.*": ("from",),
     "servers.*.sandbox": ("user",),
-    "servers.*.tools.*": ("effect", "audience", "disclosure", "parameters", "output", "parts"),
+    "servers.*.tools.*": ("effect", "audience", "disclosure", "impact", "parameters", "output", "parts"),
     "servers.*.tools.*.parameters.*": ("type", "scale", "currency", "role", "party", "adds"),
     "servers.*.tools.*.output.*": ("label", "party", "key", "readers", "handle", "deliver"),
     "servers.*.tools.*.parts": ("label", "readers"),

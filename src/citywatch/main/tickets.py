@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
-from base64 import b64encode, urlsafe_b64encode
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,19 +11,23 @@ import click
 
 from citywatch.core.errors import Malformed
 from citywatch.core.plan.duration import parse_duration
-from citywatch.main.place import Place, read_place
+from citywatch.main import ticket_keys
+from citywatch.main.place import read_place
+from citywatch.main.ticket_keys import signed_with
+from citywatch.main.within import within
 
 if TYPE_CHECKING:
     from citywatch.core.approvals.showing import Document
     from citywatch.core.approvals.ticket import Ticket
     from citywatch.main.assembly import City
-    from citywatch.service.voting import Proof
+    from citywatch.service.signatures import Proof
 
 MAX_HOLD_MS = 24 * 3_600_000
 _KEY = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 def register(cli: click.Group) -> None:
+    ticket_keys.register(tickets)
     cli.add_command(tickets)
 
 
@@ -64,7 +65,7 @@ def list_tickets(file: Path, most: int, by: str) -> None:
         if len(view.queued) > most:
             click.echo(f"and {len(view.queued) - most} more: --most shows up to 1000")
 
-    _with_city(place, run)
+    within(place, run)
 
 
 @tickets.command()
@@ -75,8 +76,13 @@ def show(file: Path, ticket: str, by: str) -> None:
     """Show what one call would do, on whose authority, and where its values come from.
 
     Where the file names people, a yes counts only some time after whoever gives it was shown the ticket, with --by.
+    What will happen stands first; in which order the rest follows, differs from ticket to ticket and from reader to
+    reader, so that nobody answers from where something stands.
     """
+    import msgspec
+
     from citywatch.core.approvals.drawn import as_text
+    from citywatch.core.approvals.reading import layout
     from citywatch.main.desks import documents_of, tickets_of, voting_of
     from citywatch.main.replay import find_decided, rebuild
 
@@ -92,7 +98,7 @@ def show(file: Path, ticket: str, by: str) -> None:
         payload = await city.store.payload(index)
         state = found.by_now(city.clock.now_ms()).value
         click.echo(f"{found.id}  {state}  asked {_when(found.asked)}, expires {_when(found.expires)}")
-        click.echo(as_text(document))
+        click.echo(as_text(msgspec.structs.replace(document, sections=layout(document.sections, found.nonce, by))))
         click.echo("\nAs it would be sent\n")
         if payload is None:
             click.echo("  (the payload was erased: this cannot be inspected, and should not be approved)")
@@ -106,7 +112,7 @@ def show(file: Path, ticket: str, by: str) -> None:
         if document.uninspectable:
             click.echo(f"\nTo approve it all the same, name what could not be shown: {_acknowledge(document)}")
 
-    _with_city(place, run)
+    within(place, run)
 
 
 @tickets.command()
@@ -133,7 +139,7 @@ def history(file: Path, ticket: str | None, most: int) -> None:
             by = f" by {one.by}" if one.by else ""
             click.echo(f"{one.id}  {_agent(one)} → {_tool(one)}  asked {_when(one.asked)}  {one.by_now(now).value}{by}")
 
-    _with_city(place, run)
+    within(place, run)
 
 
 _reason = click.option("--reason", required=True, help="Why; it stands in the log.")
@@ -212,60 +218,7 @@ def sign(key: Path) -> None:
 
     statement = parse_statement(sys.stdin.read().strip())
     click.echo(f"{statement.approver} says {statement.decision} to ticket {statement.ticket}", err=True)
-    click.echo(_signed(key, statement_bytes(statement)))
-
-
-@tickets.command()
-@click.argument("key", type=click.Path(path_type=Path))
-def keygen(key: Path) -> None:
-    """Draw an Ed25519 key for signing answers; print the line for `people.*.keys`.
-
-    KEY is a new file in a folder that nobody else may read (mode 0700); one that is not there is made.
-    """
-    from citywatch.adapters.keys import KeyKind, SecretDirectory, create_key
-
-    folder = SecretDirectory(key.absolute().parent)
-    click.echo(b64encode(create_key(folder, key.name, KeyKind.ED25519).public).decode())
-
-
-@tickets.command()
-@click.argument("person")
-@click.pass_obj
-def enrol(file: Path, person: str) -> None:
-    """Let somebody enrol a passkey: print a code that is good once, for a quarter of an hour, in the console."""
-    from citywatch.main.assembly import operator
-    from citywatch.main.desks import passkeys_of
-
-    async def run(city: City) -> None:
-        code = await passkeys_of(city).invite(person, operator())
-        click.echo(code)
-
-    _with_city(read_place(file), run)
-
-
-@tickets.command()
-@click.argument("person", required=False)
-@click.option("--revoke", default="", metavar="ID", help="Take this one back.")
-@click.option("--reason", default="", help="With --revoke: why; it stands in the log.")
-@click.pass_obj
-def passkeys(file: Path, person: str | None, revoke: str, reason: str) -> None:
-    """List somebody's passkeys, or take one back: it signs no answer from then on."""
-    from citywatch.main.assembly import operator
-    from citywatch.main.desks import passkeys_of
-
-    if bool(revoke) == (person is not None) or (revoke and not reason):
-        raise click.UsageError("name a person, or give --revoke with its --reason")
-
-    async def run(city: City) -> None:
-        if revoke:
-            gone = await passkeys_of(city).revoke(revoke, operator(), reason)
-            click.echo(f"{gone.id} of {gone.person} is revoked")
-            return
-        for one in await passkeys_of(city).of(person or ""):
-            state = f"revoked {_when(one.revoked)}" if one.revoked else f"enrolled {_when(one.added)}"
-            click.echo(f"{one.id}  {json.dumps(one.called)[1:-1] or '-'}  {state}")
-
-    _with_city(read_place(file), run)
+    click.echo(signed_with(key, statement_bytes(statement)))
 
 
 class _Said:
@@ -295,7 +248,7 @@ def _answer(file: Path, said: _Said, by: str, key: Path | None, signature: str, 
     if not place.settings.people:
         if by or key or signature or shown:
             raise click.UsageError(f"{file} names no people: whoever runs this answers, without --by and a signature")
-        _with_city(place, lambda city: _answer_as_operator(city, said))
+        within(place, lambda city: _answer_as_operator(city, said))
         return
     if not by:
         raise click.UsageError("--by: say who answers, by a name under `people:`")
@@ -303,7 +256,7 @@ def _answer(file: Path, said: _Said, by: str, key: Path | None, signature: str, 
         raise click.UsageError("give one of --key, --signature and --print")
     if not (key or signature or shown or place.settings.approvals.unsafe_unsigned):
         raise click.UsageError("an answer is signed: give --key; or sign elsewhere, with --print and --signature")
-    _with_city(place, lambda city: _answer_as_person(city, said, by, key, signature, shown))
+    within(place, lambda city: _answer_as_person(city, said, by, key, signature, shown))
 
 
 async def _answer_as_operator(city: City, said: _Said) -> None:
@@ -325,7 +278,8 @@ async def _answer_as_operator(city: City, said: _Said) -> None:
 async def _answer_as_person(city: City, said: _Said, by: str, key: Path | None, signature: str, shown: bool) -> None:
     from citywatch.core.approvals.statement import statement_bytes
     from citywatch.main.desks import voting_of
-    from citywatch.service.voting import MADE_UP, Signature, Unsigned
+    from citywatch.service.signatures import Signature, Unsigned
+    from citywatch.service.voting import MADE_UP
 
     voting = await voting_of(city)
     offer = await voting.prepare(
@@ -342,7 +296,7 @@ async def _answer_as_person(city: City, said: _Said, by: str, key: Path | None, 
         return
     proof: Proof = Unsigned()
     if key is not None:
-        proof = Signature(_signed(key, statement_bytes(offer.statement)))
+        proof = Signature(signed_with(key, statement_bytes(offer.statement)))
     elif signature:
         proof = Signature(signature)
     after = await voting.vote(offer.statement, proof)
@@ -351,23 +305,6 @@ async def _answer_as_person(city: City, said: _Said, by: str, key: Path | None, 
     if after.done and after.done[-1].what.startswith(MADE_UP):
         waits = f"; {after.done[-1].what}"
     click.echo(f"{after.id} {after.state.value}{waits}")
-
-
-def _signed(key: Path, message: bytes) -> str:
-    from citywatch.adapters.keys import KeyKind, SecretDirectory, load_key
-
-    signer = load_key(SecretDirectory(key.absolute().parent), key.name, KeyKind.ED25519)
-    return urlsafe_b64encode(signer.sign(message)).rstrip(b"=").decode()
-
-
-def _with_city(place: Place, run: Callable[[City], Awaitable[None]]) -> None:
-    from citywatch.main.assembly import open_city
-
-    async def opened() -> None:
-        async with open_city(place) as city:
-            await run(city)
-
-    asyncio.run(opened())
 
 
 def advice_lines(ticket: Ticket) -> list[str]:

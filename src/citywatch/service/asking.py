@@ -39,6 +39,7 @@ from citywatch.core.enforce.context import Flow, FlowNeed
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.errors import Code
 from citywatch.core.log.entry import encode_event
+from citywatch.core.manifest import SILENT
 from citywatch.service.ports import NewEntry, Puts
 
 TICKET_ID = 12
@@ -144,6 +145,7 @@ def _opened(
     name: str,
 ) -> Ticket:
     expires, secret, nonce = now + rules.ticket_ms, salt().hex(), salt().hex()
+    tool = rules.tools.get((call.server, call.name or ""))
     return Ticket(
         id=name,
         agent=call.agent,
@@ -167,6 +169,7 @@ def _opened(
         sources=decision.sources,
         authority=decision.authority,
         done=(Done(now, "asked", call.agent),),
+        impact=(SILENT if tool is None else tool.manifest).impact.times,
     )
 
 

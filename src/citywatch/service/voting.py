@@ -10,32 +10,28 @@
           7. the signature is that person's, over these very bytes; a passkey's counter rose
           8. the vote and what it decides are one transaction against the rows that were read
 
-It is one thing because whoever reads how an answer counts should read all eight steps.
-
-Decides whether an answer is that person's; what it may say is `core.approvals.answers`', what the votes come to
-`quorum`'s, whether the call then goes through `admit`'s. INVARIANTS
+Decides in which order an answer is judged and written; what it may say is `core.approvals.answers`', whose it is
+`signatures`', what the votes come to `counting`'s, whether the call then goes through `admit`'s. INVARIANTS
 1. Where people are named, nobody else answers, and nothing is believed unsigned (but for `unsafe_unsigned`).
 2. Nobody answers twice, or for another.
 3. Nobody who may answer sees what others said before all is said, where the act asks for that.
 4. Each answer has an entry with the statement and its signature, so that a stranger can check who approved what.
-5. What decides are votes of those whom the act reaches by then, under keys that are theirs by then.
-6. An answer to what was made up (`canaries`) is taken and told like any, and lets nothing through.
-7. What is made up is found as any ticket is, by the same reads, and by the one person whom it was made for.
+5. An answer to what was made up (`canaries`) is taken and told like any, and lets nothing through.
+6. What is made up is found as any ticket is, by the same reads, and by the one person whom it was made for.
 """
 
 from __future__ import annotations
 
-from base64 import b64decode
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
 from citywatch.core import events
-from citywatch.core.approvals.answers import check_answer, conflict, needed, person_of
-from citywatch.core.approvals.passkey import Passkey, passkey_key
-from citywatch.core.approvals.people import Approvals, Person, Quorum, Right, reached
-from citywatch.core.approvals.quorum import WHOLE, Tally, Verdict, tally
+from citywatch.core.approvals.answers import check_answer, person_of
+from citywatch.core.approvals.audience import Audience
+from citywatch.core.approvals.people import Approvals, Person, Quorum, Right
+from citywatch.core.approvals.quorum import Verdict
 from citywatch.core.approvals.seal import Canary, Kind, Over, canary_key, over_key
 from citywatch.core.approvals.showing import Document, document_digest
 from citywatch.core.approvals.statement import (
@@ -45,46 +41,17 @@ from citywatch.core.approvals.statement import (
     Statement,
     challenge_of,
     format_statement,
-    verify_statement,
 )
 from citywatch.core.approvals.ticket import Done, State, Step, Ticket, Vote, rows_of, stepped
-from citywatch.core.approvals.webauthn import Assertion, verify_assertion
 from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.log.entry import encode_event
-from citywatch.core.signature import Ed25519Key, parse_b64url, parse_spki, thumbprint
 from citywatch.service.canaries import Canaries
 from citywatch.service.care import Care
+from citywatch.service.counting import Counting, Weigh
 from citywatch.service.documents import Documents
-from citywatch.service.ports import Append, Appended, Exhausted, NewEntry, Puts, Reads, Spend
+from citywatch.service.ports import Append, Appended, Exhausted, NewEntry, Spend
+from citywatch.service.signatures import Proof, Proved, Signatures
 from citywatch.service.tickets import Found, Tickets, find_ticket, standing
-
-Weigh = Callable[[str, Ticket], Awaitable[int]]
-"""How much a person's yes to a ticket counts for, in hundredths of a vote (`quorum.WHOLE` is one)."""
-
-
-class Signature(msgspec.Struct, frozen=True):
-    """Made with one of the person's Ed25519 keys, over `statement.statement_bytes`; in base64url."""
-
-    signature: str
-
-
-class Unsigned(msgspec.Struct, frozen=True):
-    """No proof at all; counts only with `approvals.unsafe_unsigned`."""
-
-
-Proof = Signature | Assertion | Unsigned
-
-
-class Proved(msgspec.Struct, frozen=True, kw_only=True):
-    """How an answer was proved, as the log tells it, and which rows that changes."""
-
-    method: str
-    key: str = ""
-    signature: str = ""
-    authenticator: str = ""
-    client: str = ""
-    reads: Reads = ()
-    puts: Puts = ()
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,11 +62,6 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     statement: Statement
     text: str
     challenge: bytes
-
-
-async def whole(person: str, ticket: Ticket) -> int:
-    """Everybody's word counts in full."""
-    return WHOLE
 
 
 class Voting:
@@ -123,7 +85,8 @@ class Voting:
         self._people = people
         self._approvals = approvals
         self._domain = domain
-        self._weigh = weigh
+        self._signatures = Signatures(tickets.store, approvals)
+        self._counting = Counting(tickets.store, people, approvals, weigh)
         self._care = care
         self._canaries = canaries
 
@@ -133,10 +96,9 @@ class Voting:
         """How many have to say yes to this ticket, out of whom."""
         return self._approvals.quorum_of(ticket.server, ticket.tool)
 
-    def reached(self, ticket: Ticket) -> tuple[str, ...]:
-        """Who may answer it, by name."""
-        found = reached(self._people, self.quorum(ticket), ticket.server, ticket.tool)
-        return tuple(one for one in found if not conflict(ticket, self._people[one], self._approvals))
+    async def audience(self) -> Audience:
+        """Who may answer what, now."""
+        return await self._counting.audience()
 
     def seen_by(self, ticket: Ticket, person: str) -> Ticket:
         """The ticket as this person may see it. # INVARIANT: 3. Auditors see who answered, once it is decided."""
@@ -157,7 +119,8 @@ class Voting:
         if not who.may(Right.SEE):
             raise Refused(Code.NO_PERMIT, f"`{person[:80]}` may not see tickets")
         found, canary, document = await self._shown(name, person)
-        if person in self.reached(found.ticket) and found.ticket.state is State.PENDING:
+        audience = await self.audience()
+        if person in audience.reached(found.ticket) and found.ticket.state is State.PENDING:
             await self._seal(found.ticket, person, document, canary)
             await self._tickets.note_shown(found.ticket, person, document_digest(document, found.ticket.salt))
         return self.seen_by(found.ticket, person), document
@@ -192,7 +155,7 @@ class Voting:
             expires=ticket.expires,
             nonce=ticket.nonce,
         )
-        self._check(ticket, statement, document)
+        await self._check(ticket, statement, document)
         return Offer(
             ticket=self.seen_by(ticket, person),
             document=document,
@@ -209,11 +172,12 @@ class Voting:
         """
         found, canary, document = await self._shown(statement.ticket, statement.approver)
         ticket = found.ticket
-        self._check(ticket, statement, document)  # steps 1 to 6
+        await self._check(ticket, statement, document)  # steps 1 to 6
         spends: tuple[Spend, ...] = ()
         if self._care is not None and statement.yes:
             spends = await self._care.check(ticket, statement.approver, statement.reason, document)
-        proved = await self._prove(statement, proof)  # step 7
+        person = self._person(statement.approver)
+        proved = await self._signatures.prove(statement, proof, person)  # step 7
         if canary is not None:
             await self._seal(ticket, statement.approver, document, canary)
             after = await self._record_made_up(found, statement, proved, spends, canary)
@@ -230,7 +194,7 @@ class Voting:
         return (await self._found(name, person))[0].ticket
 
     async def _found(self, name: str, person: str) -> tuple[Found, Canary | None]:
-        """# INVARIANT: 7."""
+        """# INVARIANT: 6."""
         made = None if self._canaries is None else await self._canaries.find(name, person)
         if made is None:
             return await self._tickets.found(name), None
@@ -247,90 +211,18 @@ class Voting:
         if self._care is not None and await self._tickets.shown_at(ticket.id, person) is None:
             await self._care.opened(ticket, person, document, Kind.CALL if canary is None else canary.kind)
 
-    def _check(self, ticket: Ticket, statement: Statement, document: Document) -> None:
-        check_answer(
-            ticket,
-            statement,
-            document,
-            people=self._people,
-            approvals=self._approvals,
-            domain=self._domain,
-            now=self._tickets.now(),
-        )
+    async def _check(self, ticket: Ticket, statement: Statement, document: Document) -> None:
+        audience = await self.audience()
+        check_answer(ticket, statement, document, audience=audience, domain=self._domain, now=self._tickets.now())
 
-    async def _prove(self, statement: Statement, proof: Proof) -> Proved:
-        """# INVARIANT: 1."""
-        person = self._person(statement.approver)
-        if isinstance(proof, Unsigned):
-            if not self._approvals.unsafe_unsigned:
-                raise Malformed("an answer is signed, with `--key` or with a passkey in the console")
-            return Proved(method="unsigned")
-        if isinstance(proof, Assertion):
-            return await self._prove_passkey(statement, proof, person)
-        signature = parse_b64url(proof.signature)
-        for spki in person.keys:
-            key = parse_spki(b64decode(spki))
-            try:
-                if isinstance(key, Ed25519Key) and verify_statement(statement, signature, key):
-                    return Proved(method="ed25519", key=thumbprint(key), signature=proof.signature)
-            except Malformed:
-                continue
-        raise Malformed(f"the signature is of none of the keys of `{person.name}`")
-
-    async def _prove_passkey(self, statement: Statement, proof: Assertion, person: Person) -> Proved:
-        rp, key = self._approvals.passkeys, passkey_key(proof.id[:2048])
-        row = (await self._tickets.store.load((key,), ())).rows.get(key)
-        passkey = None if row is None else msgspec.json.decode(row.value, type=Passkey)
-        if rp is None or row is None or passkey is None or passkey.person != person.name:  # INVARIANT: 2.
-            raise Malformed(f"the passkey is none of those of `{person.name}`")
-        asserted = verify_assertion(proof, challenge_of(statement), rp, passkey)
-        used = msgspec.structs.replace(passkey, count=asserted.count, synced=asserted.synced)
-        return Proved(
-            method="webauthn",
-            key=passkey.id,
-            signature=proof.signature,
-            authenticator=proof.authenticator,
-            client=proof.client,
-            reads=((key, row.version),),
-            puts=((key, msgspec.json.encode(used)),),
-        )
-
-    # -- what the answers come to --------------------------------------------------------------------------------------
-
-    async def _tally(self, ticket: Ticket, uninspectable: tuple[str, ...]) -> Tally:
-        voted = {one.person for one in ticket.votes}
-        left = [await self._weigh(one, ticket) for one in self.reached(ticket) if one not in voted]
-        need = needed(ticket, self._approvals, uninspectable)
-        votes = await self._standing_votes(ticket)
-        found = tally(votes, need, left, one_denies=self._approvals.one_denies)
-        spoken = ticket.of is None or any(one.yes and one.principal in ticket.of for one in votes)
-        if found.verdict is Verdict.YES and not spoken:  # one of them has to be among those who said yes
-            return msgspec.structs.replace(found, verdict=Verdict.OPEN if left else Verdict.NO)
-        return found
-
-    async def _standing_votes(self, ticket: Ticket) -> tuple[Vote, ...]:
-        """# INVARIANT: 5. Somebody may have left, or lost a key, since they voted and before the others did."""
-        reached = self.reached(ticket)
-        places = {one.key: passkey_key(one.key) for one in ticket.votes if one.method == "webauthn"}
-        rows = (await self._tickets.store.load(tuple(places.values()), ())).rows if places else {}
-
-        def theirs(vote: Vote) -> bool:
-            if vote.method == "ed25519":
-                keys = (parse_spki(b64decode(spki)) for spki in self._people[vote.person].keys)
-                return any(isinstance(key, Ed25519Key) and thumbprint(key) == vote.key for key in keys)
-            row = rows.get(places.get(vote.key, ("", "")))
-            return vote.method != "webauthn" or (
-                row is not None and not msgspec.json.decode(row.value, type=Passkey).revoked
-            )
-
-        return tuple(one for one in ticket.votes if one.person in reached and theirs(one))
+    # -- what is written -----------------------------------------------------------------------------------------------
 
     async def _record(
         self, found: Found, statement: Statement, proved: Proved, document: Document, spends: tuple[Spend, ...]
     ) -> Ticket:
         """# INVARIANT: 4. Step 8."""
         now, ticket = self._tickets.now(), found.ticket
-        weight = await self._weigh(statement.approver, ticket)
+        weight = await self._counting.weigh(statement.approver, ticket)
         vote = Vote(
             person=statement.approver,
             yes=statement.yes,
@@ -345,7 +237,7 @@ class Voting:
         )
         said = Done(now, "approved by" if vote.yes else "denied by", vote.person)
         voted = msgspec.structs.replace(ticket, votes=(*ticket.votes, vote), done=(*ticket.done, said))
-        count = await self._tally(voted, document.uninspectable)
+        count = await self._counting.tally(voted, document.uninspectable)
         signed = self._signed(statement, proved, now, weight)
         entries: tuple[NewEntry, ...] = (NewEntry(encode_event(signed)),)
         after, more = voted, Append()
@@ -370,7 +262,7 @@ class Voting:
     async def _record_made_up(
         self, found: Found, statement: Statement, proved: Proved, spends: tuple[Spend, ...], canary: Canary
     ) -> Ticket:
-        """An answer to what is no call: an entry like any, and no row but its own. # INVARIANT: 6."""
+        """An answer to what is no call: an entry like any, and no row but its own. # INVARIANT: 5."""
         now = self._tickets.now()
         over = Over(canary=canary, yes=statement.yes, at=now)
         kept = (over_key(found.ticket.id), msgspec.json.encode(over))

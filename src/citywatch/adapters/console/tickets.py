@@ -22,6 +22,7 @@ from citywatch.adapters.console.desk import Desk
 from citywatch.adapters.console.render import Pages
 from citywatch.adapters.console.sessions import Pace, Visitor
 from citywatch.core.approvals.answers import check_acknowledged
+from citywatch.core.approvals.audience import Audience
 from citywatch.core.approvals.people import Person, Right
 from citywatch.core.approvals.reading import layout
 from citywatch.core.approvals.showing import MEANS, Document, Why
@@ -29,7 +30,7 @@ from citywatch.core.approvals.statement import parse_statement
 from citywatch.core.approvals.ticket import State, Ticket
 from citywatch.core.approvals.webauthn import Assertion, Registration
 from citywatch.core.errors import CitywatchError, Malformed, Refused
-from citywatch.service.voting import Unsigned
+from citywatch.service.signatures import Unsigned
 
 ANSWERS: Final = 60
 ANSWERS_MS: Final = 60_000
@@ -61,8 +62,8 @@ class TicketPages:
 
     async def listing(self, request: Request) -> Response:
         tickets, who = self._desk.tickets, self._who(request)
-        view = await self._desk.queueing.look()
-        queued = [(one, self._mine(one.ticket, who)) for one in view.queued]
+        view, audience = await self._desk.queueing.look(), await self._desk.voting.audience()
+        queued = [(one, self._mine(one.ticket, who, audience)) for one in view.queued]
         queued.sort(key=lambda each: not each[1])  # theirs first; else the queue's order stands
         partly = "hx-request" in request.headers
         return self._pages.show(
@@ -85,7 +86,8 @@ class TicketPages:
         self, request: Request, ticket: Ticket, document: Document, who: Person | None, problem: str = ""
     ) -> Response:
         now, named = self._desk.tickets.now(), bool(self._desk.people)
-        mine = self._mine(ticket, who)
+        audience = await self._desk.voting.audience()
+        mine = self._mine(ticket, who, audience)
         waits = ticket.by_now(now) is State.PENDING
         answered = who is not None and any(one.person == who.name for one in ticket.votes)
         wait = 0 if who is None else await self._desk.care.waits_ms(ticket, who.name, document)
@@ -94,10 +96,10 @@ class TicketPages:
             request, "ticket.html", 400 if problem else 200, active="tickets", ticket=ticket, document=document,
             now=now, state=ticket.by_now(now).value, need=self._desk.voting.quorum(ticket).need if named else 1,
             blinded=named and self._desk.voting.quorum(ticket).blinded, answers=waits and mine and may and not answered,
-            answered=answered, reached=self._desk.voting.reached(ticket) if named else (), signed=named,
+            answered=answered, reached=audience.reached(ticket) if named else (), signed=named,
             unsigned=self._desk.approvals.unsafe_unsigned, reasoned=self._desk.approvals.reason_required,
             wait=wait, untrusted=bool(named and ticket.shown),
-            sections=(*document.sections[:1], *layout(document.sections[1:], ticket.nonce)),
+            sections=layout(document.sections, ticket.nonce, "" if who is None else who.name),
             means={one: MEANS[Why(one)] for one in document.uninspectable}, problem=problem,
         )  # fmt: skip
 
@@ -241,10 +243,10 @@ class TicketPages:
         kind, _, name = request.scope["session"].visitor.person.partition(":")
         return self._desk.people.get(name) if kind == "person" else None
 
-    def _mine(self, ticket: Ticket, who: Person | None) -> bool:
+    def _mine(self, ticket: Ticket, who: Person | None, audience: Audience) -> bool:
         if not self._desk.people:
             return True
-        return who is not None and who.name in self._desk.voting.reached(ticket)
+        return who is not None and who.name in audience.reached(ticket)
 
     async def _own(self, person: str) -> list[Any]:
         return [one for one in await self._desk.passkeys.of(person) if one.counts]

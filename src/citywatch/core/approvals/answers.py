@@ -18,8 +18,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Final
 
+from citywatch.core.approvals.audience import Audience
 from citywatch.core.approvals.binding import ticket_digest
-from citywatch.core.approvals.people import Approvals, Person, Uninspectable, reached
+from citywatch.core.approvals.people import Approvals, Person, Uninspectable
 from citywatch.core.approvals.showing import MEANS, Document, Why, document_digest
 from citywatch.core.approvals.statement import Statement
 from citywatch.core.approvals.ticket import State, Ticket
@@ -33,8 +34,7 @@ def check_answer(
     statement: Statement,
     document: Document,
     *,
-    people: Mapping[str, Person],
-    approvals: Approvals,
+    audience: Audience,
     domain: str,
     now: int,
 ) -> Person:
@@ -47,22 +47,14 @@ def check_answer(
         raise Malformed("the statement is of another ticket, or of another call than this one asks about")
     if ticket.by_now(now) is not State.PENDING:  # step 2
         raise Refused(Code.CONFLICT, f"the ticket `{ticket.id}` is {ticket.by_now(now).value}")
-    person = person_of(people, statement.approver)
-    alone = needed(ticket, approvals, document.uninspectable) == 1
-    _check_person(ticket, statement, person, people, approvals, alone=alone)  # steps 3 and 4
+    person = person_of(audience.people, statement.approver)
+    alone = needed(ticket, audience.approvals, document.uninspectable) == 1
+    _check_person(ticket, statement, person, audience, alone=alone)  # steps 3 and 4
     if statement.document != document_digest(document, ticket.salt):  # step 5
         raise Malformed("what was shown is not what is shown now: look again")
     if statement.yes:
-        _check_yes(ticket, statement, document, approvals)  # step 6
+        _check_yes(ticket, statement, document, audience.approvals)  # step 6
     return person
-
-
-def conflict(ticket: Ticket, person: Person, approvals: Approvals) -> str:
-    """Why somebody must not approve what is done in their own name; empty if nothing is in the way."""
-    if not approvals.is_not_own(ticket.server, ticket.tool):
-        return ""
-    own = set(person.speaks_for) & set(ticket.authority)
-    return f"the call uses the authority of `{min(own)}`, for whom `{person.name}` speaks" if own else ""
 
 
 def needed(ticket: Ticket, approvals: Approvals, uninspectable: tuple[str, ...]) -> int:
@@ -81,18 +73,10 @@ def person_of(people: Mapping[str, Person], name: str) -> Person:
     return person
 
 
-def _check_person(
-    ticket: Ticket,
-    statement: Statement,
-    person: Person,
-    people: Mapping[str, Person],
-    approvals: Approvals,
-    *,
-    alone: bool,
-) -> None:
+def _check_person(ticket: Ticket, statement: Statement, person: Person, audience: Audience, *, alone: bool) -> None:
     """`alone`: no other answer is needed, so that this one has to be given in a name that may approve it."""
-    act, quorum = f"{ticket.server}/{ticket.tool}", approvals.quorum_of(ticket.server, ticket.tool)
-    if person.name not in reached(people, quorum, ticket.server, ticket.tool):  # step 3
+    act = f"{ticket.server}/{ticket.tool}"
+    if person.name not in audience.asked(ticket):  # step 3
         raise Refused(Code.NO_PERMIT, f"`{act[:120]}` is not for `{person.name}` to answer")
     if any(one.person == person.name for one in ticket.votes):
         raise Refused(Code.CONFLICT, f"`{person.name}` has answered the ticket `{ticket.id}` before")
@@ -100,7 +84,7 @@ def _check_person(
         raise Malformed(f"`{person.name}` does not speak for `{statement.principal[:80]}`: see `people.*.as`")
     if not statement.yes:
         return
-    if why := conflict(ticket, person, approvals):
+    if why := audience.conflict(ticket, person):
         raise Refused(Code.NO_PERMIT, why)
     if alone and ticket.of is not None and statement.principal not in ticket.of:
         raise Malformed(_who(ticket))

@@ -36,6 +36,7 @@ def asked_of(ticket: Ticket, quorum: Quorum, reviewers: int) -> Asked:
         asked=ticket.asked,
         expires=ticket.expires,
         task="" if bound is None else bound.task,
+        impact=ticket.impact,
         untrusted=len(ticket.shown),
         told=len(ticket.advice),
         discloses=ticket.discloses,

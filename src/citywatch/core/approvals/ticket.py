@@ -116,6 +116,8 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     that outlives this call, `exact` its arguments, `shown` what stopped it (`enforce.approval.Answer`).
     `discloses`: a yes also lets out what those whom the call reaches may not see. `principal`: in whose name.
 
+    `impact` is what the file says a wrong yes to the act would cost, for the queue's order (`asked.loss`).
+
     `bound` is what a yes is bound to (None: it was opened before there were bindings), `digest` over it and the secret
     `salt`; `nonce` is in each signed statement. `sources` say where each value came from, `authority` in whose name the
     agent acts. `votes` are what people said, `done` the steps so far; `superseded` names the ticket after it.
@@ -148,6 +150,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     votes: tuple[Vote, ...] = ()
     done: tuple[Done, ...] = ()
     superseded: str = ""
+    impact: int = 1
 
     def by_now(self, now: int) -> State:
         """# INVARIANT: 4. The state at this instant: what nobody answered in time, or used in time, is expired."""

@@ -22,6 +22,7 @@ from citywatch.core.identity.registration import AgentRow
 from citywatch.core.log.entry import encode_event
 from citywatch.main.replay import rebuild
 from citywatch.service.care import Care
+from citywatch.service.counting import whole
 from citywatch.service.decisions import Decisions
 from citywatch.service.documents import Documents
 from citywatch.service.entering import Entering
@@ -34,7 +35,7 @@ from citywatch.service.ports import Append, NewEntry
 from citywatch.service.proofs import Proofs
 from citywatch.service.queueing import Queueing
 from citywatch.service.tickets import Tickets
-from citywatch.service.voting import Voting, whole
+from citywatch.service.voting import Voting
 from tests.log_world import LOG
 
 ORIGIN = "http://city-1.localhost:8470"

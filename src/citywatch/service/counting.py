@@ -1,0 +1,61 @@
+"""What the answers to a ticket come to, by the people, keys and weights of now.
+
+Decides nothing of its own: whom a ticket reaches is `core.approvals.audience`'s, which votes stand `standing`'s, how
+many it takes `quorum`'s. INVARIANT: what decides are votes of those whom the act reaches by then, under keys that are
+theirs by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+import msgspec
+
+from citywatch.core.approvals.answers import needed
+from citywatch.core.approvals.audience import Audience
+from citywatch.core.approvals.passkey import Passkey
+from citywatch.core.approvals.people import Approvals, Person
+from citywatch.core.approvals.quorum import WHOLE, Tally, Verdict, tally
+from citywatch.core.approvals.standing import passkeys_of, standing_votes
+from citywatch.core.approvals.ticket import Ticket
+from citywatch.service.ports import Store
+
+Weigh = Callable[[str, Ticket], Awaitable[int]]
+"""How much a person's yes to a ticket counts for, in hundredths of a vote (`quorum.WHOLE` is one)."""
+
+
+async def whole(person: str, ticket: Ticket) -> int:
+    """Everybody's word counts in full."""
+    return WHOLE
+
+
+class Counting:
+    """The votes of the people of one file, with the passkeys of one store."""
+
+    def __init__(self, store: Store, people: Mapping[str, Person], approvals: Approvals, weigh: Weigh) -> None:
+        self._store = store
+        self._people = people
+        self._approvals = approvals
+        self.weigh = weigh
+
+    async def audience(self) -> Audience:
+        """Who may answer what, now."""
+        return Audience(self._people, self._approvals)
+
+    async def tally(self, ticket: Ticket, uninspectable: tuple[str, ...]) -> Tally:
+        """What its votes come to, by now."""
+        audience = await self.audience()
+        voted = {one.person for one in ticket.votes}
+        left = [await self.weigh(one, ticket) for one in audience.reached(ticket) if one not in voted]
+        need = needed(ticket, self._approvals, uninspectable)
+        votes = standing_votes(ticket, audience, await self._passkeys(ticket))
+        found = tally(votes, need, left, one_denies=self._approvals.one_denies)
+        spoken = ticket.of is None or any(one.yes and one.principal in ticket.of for one in votes)
+        if found.verdict is Verdict.YES and not spoken:  # one of them has to be among those who said yes
+            return msgspec.structs.replace(found, verdict=Verdict.OPEN if left else Verdict.NO)
+        return found
+
+    async def _passkeys(self, ticket: Ticket) -> Mapping[str, Passkey]:
+        keys = passkeys_of(ticket.votes)
+        rows = (await self._store.load(keys, ())).rows if keys else {}
+        return {key[1]: msgspec.json.decode(row.value, type=Passkey) for key, row in rows.items()}
