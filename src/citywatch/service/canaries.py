@@ -1,6 +1,6 @@
 """Canaries: past tickets of which it is known what they were, asked again of somebody who did not answer them then.
 
-    a risky ticket is answered  →  in two to five of a hundred cases that person is asked one more, made up, a while later
+    a risky ticket is answered  →  in two to five of a hundred cases that person is asked one that is made up, later
     an exercise                 →  eight are, half of them to be denied
     it is answered              →  what it was is said at once, to them and in the log
     nobody answers it           →  it expires as any ticket, and the log says what it was
@@ -99,7 +99,7 @@ class Canaries:
         return targets + await self._plant(Kind.CLEAN, person, half, drill=True)
 
     async def expire(self) -> int:
-        """End those that nobody answered in time, as tickets end: with an entry, and what they were; how many those were.
+        """End those that nobody answered in time, as tickets end: with an entry, and what they were. Return how many.
 
         What was answered is forgotten once its ticket would have expired.
         """

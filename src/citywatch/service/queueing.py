@@ -17,7 +17,8 @@ from citywatch.core.approvals.asked import Asked
 from citywatch.core.approvals.flood import Allowance, Floods, Strike
 from citywatch.core.approvals.load import Load
 from citywatch.core.approvals.people import Approvals, Person, reached
-from citywatch.core.approvals.queue import Flood, Line, Queue
+from citywatch.core.approvals.question import Flood, Line
+from citywatch.core.approvals.queue import Queue
 from citywatch.core.approvals.recorded import asked_of, reviewers_of
 from citywatch.core.approvals.ticket import State, Ticket
 from citywatch.service.canaries import Canaries

@@ -44,8 +44,8 @@ class Canary(msgspec.Struct, frozen=True, kw_only=True):
     """What is shown to one person as a ticket and is none: a past one, of which it is known what it was, asked again.
 
     `ticket` is what they see, with an id, a call, a nonce and a time of its own; `of` is for whom it was made. `since`
-    is when the past one was asked, `call` which call that was, `past` its id. `drill`: it is one of an exercise. It lies
-    where no decision looks (`canary_key`): # INVARIANT: 3.
+    is when the past one was asked, `call` which call that was, `past` its id. `drill`: it is one of an exercise.
+    It lies where no decision looks (`canary_key`): # INVARIANT: 3.
     """
 
     kind: Kind

@@ -205,7 +205,9 @@ class Vigilance:
         """What became of all that was asked, and how long it took."""
         asked = [one for one in self._tickets.values() if one.asked is not None]
         over = [one for one in asked if one.expired]
-        took = sorted(float(one.decided - one.asked) for one in asked if one.decided is not None and one.asked is not None)
+        took = sorted(
+            float(one.decided - one.asked) for one in asked if one.decided is not None and one.asked is not None
+        )
         return Waits(
             asked=len(asked),
             answered=len(took),

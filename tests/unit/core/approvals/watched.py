@@ -63,7 +63,15 @@ def decided(who: str, ticket: str, yes: bool, at: int) -> events.Event:
 
 def asked(ticket: str, at: int) -> events.Event:
     return events.TicketAsked(
-        at=at, replica="r", ticket=ticket, call="c", agent="a", server="s", tool="t", digest="d", expires=at + 9 * MINUTE
+        at=at,
+        replica="r",
+        ticket=ticket,
+        call="c",
+        agent="a",
+        server="s",
+        tool="t",
+        digest="d",
+        expires=at + 9 * MINUTE,
     )
 
 
