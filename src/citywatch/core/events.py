@@ -114,8 +114,8 @@ class Resolved(Event, frozen=True, kw_only=True, tag="resolved"):
 class Rejected(Event, frozen=True, kw_only=True, tag="rejected"):
     """A request that never became a call, or a TLS handshake that let nobody in: no or bad credential, malformed bytes.
 
-    `count` folds a flood into one. A server's denied messages are folded too, past the first few of a second: then
-    `peer` is "the server".
+    `peer` is the agent whom good papers named, else an address. `count` folds a flood into one. A server's denied
+    messages are folded too, past the first few of a second: then `peer` is "the server".
     """
 
     code: str
@@ -446,6 +446,13 @@ class TicketSuperseded(Event, frozen=True, kw_only=True, tag="ticket_superseded"
     why: str
 
 
+class TicketWithdrawn(Event, frozen=True, kw_only=True, tag="ticket_withdrawn"):
+    """A yes that was decided is none any more, before it let anything through (again): `why` says what became of it."""
+
+    ticket: str
+    why: str
+
+
 class PasskeyInvited(Event, frozen=True, kw_only=True, tag="passkey_invited"):
     """Whoever holds a code, which is kept nowhere, can enrol one passkey for this person, once, until `until`."""
 
@@ -692,6 +699,7 @@ AnyEvent = (
     | TicketUsed
     | TicketExpired
     | TicketSuperseded
+    | TicketWithdrawn
     | PasskeyInvited
     | PasskeyEnrolled
     | PasskeyRevoked

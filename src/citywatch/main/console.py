@@ -73,6 +73,7 @@ def link(file: Path, person: str | None) -> None:
 async def _serve(place: Place, person: str | None, with_link: bool) -> None:
     from citywatch.adapters.console.app import Console
     from citywatch.adapters.console.serve import bind, serve
+    from citywatch.main.approvals_api import api_of, beside, forget_requests
     from citywatch.main.assembly import open_city
 
     declared = place.settings.console
@@ -80,7 +81,8 @@ async def _serve(place: Place, person: str | None, with_link: bool) -> None:
     async with open_city(place) as city:
         origin = _origin(city, listener.getsockname()[1])
         desk = await _desk(city, origin)
-        app = Console(desk, lambda line: click.echo(line, err=True), _sign_in(city, origin))
+        pages = Console(desk, _log, _sign_in(city, origin))
+        app = beside(pages, api_of(desk, _log))
         first = await _hand_out(city, desk.entering, origin, person) if with_link else ""
 
         def ready() -> None:
@@ -90,12 +92,17 @@ async def _serve(place: Place, person: str | None, with_link: bool) -> None:
                 click.echo("             good once, for five minutes; `citywatch console link` prints another")
             click.echo("ready")
 
-        following = asyncio.create_task(desk.following.run())
+        chores = [asyncio.create_task(one) for one in (desk.following.run(), forget_requests(city))]
         try:
             await serve(app, listener, ready)
         finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
+            for chore in chores:
+                chore.cancel()
+            await asyncio.gather(*chores, return_exceptions=True)
+
+
+def _log(line: str) -> None:
+    click.echo(line, err=True)
 
 
 async def _hand_out(city: City, entering: Entering, origin: str, person: str | None) -> str:

@@ -7,7 +7,7 @@ theirs by then.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import msgspec
 
@@ -16,8 +16,8 @@ from citywatch.core.approvals.audience import Audience
 from citywatch.core.approvals.passkey import Passkey
 from citywatch.core.approvals.people import Approvals, Person
 from citywatch.core.approvals.quorum import WHOLE, Tally, Verdict, tally
-from citywatch.core.approvals.standing import passkeys_of, standing_votes
-from citywatch.core.approvals.ticket import Ticket
+from citywatch.core.approvals.standing import passkeys_of, spoken_for, standing_votes
+from citywatch.core.approvals.ticket import Ticket, Vote
 from citywatch.service.ports import Store
 
 Weigh = Callable[[str, Ticket], Awaitable[int]]
@@ -48,14 +48,16 @@ class Counting:
         voted = {one.person for one in ticket.votes}
         left = [await self.weigh(one, ticket) for one in audience.reached(ticket) if one not in voted]
         need = needed(ticket, self._approvals, uninspectable)
-        votes = standing_votes(ticket, audience, await self._passkeys(ticket))
+        votes = standing_votes(ticket, ticket.votes, audience, await load_passkeys(self._store, ticket.votes))
         found = tally(votes, need, left, one_denies=self._approvals.one_denies)
-        spoken = ticket.of is None or any(one.yes and one.principal in ticket.of for one in votes)
+        spoken = ticket.of is None or spoken_for(ticket.of, votes, audience)
         if found.verdict is Verdict.YES and not spoken:  # one of them has to be among those who said yes
             return msgspec.structs.replace(found, verdict=Verdict.OPEN if left else Verdict.NO)
         return found
 
-    async def _passkeys(self, ticket: Ticket) -> Mapping[str, Passkey]:
-        keys = passkeys_of(ticket.votes)
-        rows = (await self._store.load(keys, ())).rows if keys else {}
-        return {key[1]: msgspec.json.decode(row.value, type=Passkey) for key, row in rows.items()}
+
+async def load_passkeys(store: Store, votes: Iterable[Vote]) -> Mapping[str, Passkey]:
+    """The passkeys under which these votes were signed, by their ids."""
+    keys = passkeys_of(votes)
+    rows = (await store.load(keys, ())).rows if keys else {}
+    return {key[1]: msgspec.json.decode(row.value, type=Passkey) for key, row in rows.items()}

@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 
 from citywatch.core import events
+from citywatch.core.approvals.standing import yes_of
 from citywatch.core.approvals.ticket import (
     CLOSED,
     DUE,
@@ -97,7 +98,7 @@ class Tickets:
         """Those that were answered or are over, the last one first."""
         rows = await self.store.last(CLOSED, "", min(max(1, count), MOST))
         names = [msgspec.json.decode(row.value, type=str) for _, row in rows]
-        found = [await find_ticket(self.store, name) or await _past(self.store, name) for name in names]
+        found = [await find_ticket(self.store, name) or await find_past(self.store, name) for name in names]
         return [one.ticket for one in found if one is not None]
 
     async def pending(self) -> Sequence[Ticket]:
@@ -116,7 +117,7 @@ class Tickets:
 
     async def found(self, name: str) -> Found:
         """The same with its row, for whoever changes it."""
-        found = await find_ticket(self.store, name) or await _past(self.store, name)
+        found = await find_ticket(self.store, name) or await find_past(self.store, name)
         if found is None and await self.index():
             found = await find_ticket(self.store, name)
         if found is None:
@@ -279,6 +280,7 @@ async def standing(store: Store, answered: Ticket, until: int, now: int) -> Appe
             exact=answered.exact,
             shown=answered.shown,
             reason=answered.reason,
+            yes=yes_of(answered) if answered.votes and answered.state is State.APPROVED else None,
         ),
         now,
     )
@@ -300,7 +302,7 @@ async def find_ticket(store: Store, name: str) -> Found | None:
     return Found(likeness, key, row, ticket)
 
 
-async def _past(store: Store, name: str) -> Found | None:
+async def find_past(store: Store, name: str) -> Found | None:
     """One that another took the place of: people can look at it, and it is over."""
     key = past_key(name)
     row = (await store.load((key,), ())).rows.get(key)

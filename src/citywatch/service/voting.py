@@ -22,7 +22,7 @@ Decides in which order an answer is judged and written; what it may say is `core
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -31,7 +31,7 @@ from citywatch.core import events
 from citywatch.core.approvals.answers import check_answer, person_of
 from citywatch.core.approvals.audience import Audience
 from citywatch.core.approvals.people import Approvals, Person, Quorum, Right
-from citywatch.core.approvals.quorum import Verdict
+from citywatch.core.approvals.quorum import WHOLE, Tally, Verdict
 from citywatch.core.approvals.seal import Canary, Kind, Over, canary_key, over_key
 from citywatch.core.approvals.showing import Document, document_digest
 from citywatch.core.approvals.statement import (
@@ -62,6 +62,15 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     statement: Statement
     text: str
     challenge: bytes
+
+
+class Judged(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer that counts once it is proved, beside what it answers (`Voting.judge`)."""
+
+    statement: Statement
+    found: Found
+    canary: Canary | None
+    document: Document
 
 
 class Voting:
@@ -125,6 +134,15 @@ class Voting:
             await self._tickets.note_shown(found.ticket, person, document_digest(document, found.ticket.salt))
         return self.seen_by(found.ticket, person), document
 
+    async def seen(self, name: str, person: str) -> Ticket:
+        """Where a ticket stands, as this person may see it; nothing is entered, and nothing counts as shown by it.
+
+        Raises as `opened` does.
+        """
+        if not self._person(person).may(Right.SEE):
+            raise Refused(Code.NO_PERMIT, f"`{person[:80]}` may not see tickets")
+        return self.seen_by((await self._shown(name, person))[0].ticket, person)
+
     # -- for whoever answers -------------------------------------------------------------------------------------------
 
     async def prepare(
@@ -170,24 +188,56 @@ class Voting:
         Raises `Malformed` for what is not theirs, not signed or not allowed, `Refused(CONFLICT)` where the ticket does
         not wait any more or changed at the same moment, `Refused(NO_PERMIT)` for somebody whom it does not reach.
         """
-        found, canary, document = await self._shown(statement.ticket, statement.approver)
-        ticket = found.ticket
-        await self._check(ticket, statement, document)  # steps 1 to 6
+        judged = await self.judge(statement)
+        ticket, document = judged.found.ticket, judged.document
         spends: tuple[Spend, ...] = ()
         if self._care is not None and statement.yes:
             spends = await self._care.check(ticket, statement.approver, statement.reason, document)
-        person = self._person(statement.approver)
-        proved = await self._signatures.prove(statement, proof, person)  # step 7
-        if canary is not None:
-            await self._seal(ticket, statement.approver, document, canary)
-            after = await self._record_made_up(found, statement, proved, spends, canary)
-        else:
-            after = await self._record(found, statement, proved, document, spends)
-            if self._canaries is not None:
-                await self._canaries.maybe(ticket, statement.approver)
+        proved = await self._signatures.prove(statement, proof, self._person(statement.approver))  # step 7
+        after, changes = await self.changes(judged, proved)
+        await self.commit(statement.approver, [changes], proved, spends, f"the ticket `{ticket.id}`")
+        return await self.answered(judged, after)
+
+    # -- the steps of an answer, for one alone and for several at once -------------------------------------------------
+
+    async def judge(self, statement: Statement) -> Judged:
+        """Steps 1 to 6, but for the care that a yes takes."""
+        found, canary, document = await self._shown(statement.ticket, statement.approver)
+        await self._check(found.ticket, statement, document)
+        return Judged(statement=statement, found=found, canary=canary, document=document)
+
+    async def changes(self, judged: Judged, proved: Proved) -> tuple[Ticket, Append]:
+        """The ticket after this answer, and what says so in the log and the rows. # INVARIANT: 4."""
+        if judged.canary is None:
+            return await self._record(judged.found, judged.statement, proved, judged.document)
+        await self._seal(judged.found.ticket, judged.statement.approver, judged.document, judged.canary)
+        return self._record_made_up(judged.found, judged.statement, proved, judged.canary)
+
+    async def commit(
+        self, person: str, changes: Sequence[Append], proved: Proved, spends: tuple[Spend, ...], what: str
+    ) -> None:
+        """Step 8: all of it, or nothing. `what` is what changed where something else did so first."""
+        outcome = await self._tickets.store.append(
+            Append(
+                entries=tuple(entry for one in changes for entry in one.entries),
+                reads=(*(read for one in changes for read in one.reads), *proved.reads),
+                spends=spends,
+                puts=tuple(dict((*(put for one in changes for put in one.puts), *proved.puts)).items()),
+                sync=True,
+            )
+        )
+        if isinstance(outcome, Exhausted) and self._care is not None:
+            raise self._care.overspent(person)
+        if not isinstance(outcome, Appended):
+            raise Refused(Code.CONFLICT, f"{what} changed at the same moment: look again")
+
+    async def answered(self, judged: Judged, after: Ticket) -> Ticket:
+        """What follows an answer that was written; the ticket as whoever gave it sees it then."""
+        if judged.canary is None and self._canaries is not None:
+            await self._canaries.maybe(judged.found.ticket, judged.statement.approver)
         if self._care is not None and after.state is not State.PENDING:
             await self._care.decided(after)
-        return self.seen_by(after, statement.approver)
+        return self.seen_by(after, judged.statement.approver)
 
     async def find(self, name: str, person: str) -> Ticket:
         """The ticket of that id as this person would find it; `Malformed` if there is none."""
@@ -218,9 +268,8 @@ class Voting:
     # -- what is written -----------------------------------------------------------------------------------------------
 
     async def _record(
-        self, found: Found, statement: Statement, proved: Proved, document: Document, spends: tuple[Spend, ...]
-    ) -> Ticket:
-        """# INVARIANT: 4. Step 8."""
+        self, found: Found, statement: Statement, proved: Proved, document: Document
+    ) -> tuple[Ticket, Append]:
         now, ticket = self._tickets.now(), found.ticket
         weight = await self._counting.weigh(statement.approver, ticket)
         vote = Vote(
@@ -242,47 +291,24 @@ class Voting:
         entries: tuple[NewEntry, ...] = (NewEntry(encode_event(signed)),)
         after, more = voted, Append()
         if count.verdict is not Verdict.OPEN:
-            after, answered, more = await self._decide(voted, count.verdict is Verdict.YES, now)
+            after, answered, more = await self._decide(voted, count, now)
             entries = (*entries, NewEntry(encode_event(answered)))
-        outcome = await self._tickets.store.append(
-            Append(
-                entries=entries,
-                reads=((found.key, found.row.version), *proved.reads, *more.reads),
-                spends=spends,
-                puts=(*rows_of(after, found.likeness, ticket, now), *proved.puts, *more.puts),
-                sync=True,
-            )
-        )
-        if isinstance(outcome, Exhausted) and self._care is not None:
-            raise self._care.overspent(vote.person)
-        if not isinstance(outcome, Appended):
-            raise Refused(Code.CONFLICT, f"the ticket `{ticket.id}` changed at the same moment: look again")
-        return after
+        puts = (*rows_of(after, found.likeness, ticket, now), *more.puts)
+        return after, Append(entries=entries, reads=((found.key, found.row.version), *more.reads), puts=puts)
 
-    async def _record_made_up(
-        self, found: Found, statement: Statement, proved: Proved, spends: tuple[Spend, ...], canary: Canary
-    ) -> Ticket:
+    def _record_made_up(
+        self, found: Found, statement: Statement, proved: Proved, canary: Canary
+    ) -> tuple[Ticket, Append]:
         """An answer to what is no call: an entry like any, and no row but its own. # INVARIANT: 5."""
         now = self._tickets.now()
         over = Over(canary=canary, yes=statement.yes, at=now)
         kept = (over_key(found.ticket.id), msgspec.json.encode(over))
-        outcome = await self._tickets.store.append(
-            Append(
-                entries=(NewEntry(encode_event(self._signed(statement, proved, now, 0))),),
-                reads=((found.key, found.row.version), *proved.reads),
-                spends=spends,
-                puts=((found.key, None), kept, *proved.puts),
-                sync=True,
-            )
-        )
-        if isinstance(outcome, Exhausted) and self._care is not None:
-            raise self._care.overspent(statement.approver)
-        if not isinstance(outcome, Appended):
-            raise Refused(Code.CONFLICT, f"the ticket `{found.ticket.id}` changed at the same moment: look again")
+        entry = NewEntry(encode_event(self._signed(statement, proved, now, 0)))
+        changes = Append(entries=(entry,), reads=((found.key, found.row.version),), puts=((found.key, None), kept))
         wanted = "denied" if canary.kind is Kind.CANARY else "approved"
         told = f"{MADE_UP}, to be {wanted}: {'seen' if over.right else 'missed'}"
         state = State.APPROVED if statement.yes else State.DENIED
-        return msgspec.structs.replace(found.ticket, state=state, done=(Done(now, told),))
+        return msgspec.structs.replace(found.ticket, state=state, done=(Done(now, told),)), changes
 
     def _signed(self, statement: Statement, proved: Proved, now: int, weight: int) -> events.TicketSigned:
         return events.TicketSigned(
@@ -300,8 +326,9 @@ class Voting:
             weight=weight,
         )
 
-    async def _decide(self, ticket: Ticket, yes: bool, now: int) -> tuple[Ticket, events.TicketAnswered, Append]:
+    async def _decide(self, ticket: Ticket, count: Tally, now: int) -> tuple[Ticket, events.TicketAnswered, Append]:
         """The ticket once its votes have decided it, the entry that says so, and what else that writes."""
+        yes = count.verdict is Verdict.YES
         counted = [one for one in ticket.votes if one.yes is yes] or list(ticket.votes)
         named = [one.principal for one in counted if one.principal]
         principal = next((one for one in named if ticket.of is not None and one in ticket.of), next(iter(named), ""))
@@ -311,6 +338,7 @@ class Voting:
             by=", ".join(one.person for one in counted),
             reason="; ".join(dict.fromkeys(one.reason for one in counted if one.reason))[:MAX_REASON],
             principal=principal,
+            need=count.need // WHOLE,
             done=(*ticket.done, Done(now, "approved" if yes else "denied")),
         )
         answered = events.TicketAnswered(

@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
+from urllib.parse import quote
 
 import msgspec
 from starlette.requests import Request
@@ -25,13 +26,24 @@ from citywatch.core.enforce.context import Context, context_key
 from citywatch.core.errors import Code
 from citywatch.core.label import Label
 from citywatch.service.decisions import Wanted
-from citywatch.service.panorama import Panorama, Passing, Road, name_of
+from citywatch.service.panorama import STANDING, Panorama, Passing, Road, name_of
 
 BEAT_S: Final = 15.0
 GATHER_S: Final = 0.05
 """Whatever happens within it is sent together: fifty things a second are twenty messages."""
 MOST_STREAMS: Final = 64
 LATEST: Final = 40
+BECAME: Final = {
+    "allow": "let through",
+    "ask": "asked",
+    "deny": "stopped",
+    "turned_away": "turned away",
+    "quarantined": "in quarantine",
+    "lifted": "acts again",
+    "halted": "stopped",
+    "resumed": "acts again",
+}
+"""What a line says became of something; what is missing here is said as it is called."""
 OUTSIDE: Final = ("outside:", "domain:")
 
 
@@ -59,7 +71,9 @@ class CityPages:
             request,
             "city.html",
             active="city",
-            latest=latest,
+            latest=[(one, _leads_to(one)) for one in latest],
+            became=BECAME,
+            standing=STANDING,
             totals=_totals(seen),
             apart=self._desk.is_apart(request.scope["session"].visitor),
             empty=not seen.roads,
@@ -169,7 +183,7 @@ class CityPages:
         if one.agent and one.key:
             label = _kind_of(await self._label(one.agent, one.key))
         return [
-            one.decided, one.at, one.source, one.target, one.became, words.plain(one.name, 60), one.code, label,
+            _leads_to(one), one.at, one.source, one.target, one.became, words.plain(one.name, 60), one.code, label,
             int(one.quiet), one.count,
         ]  # fmt: skip
 
@@ -209,8 +223,15 @@ def _totals(panorama: Panorama) -> dict[str, int]:
     return {
         "passed": sum(road.passed for road in roads),
         "asked": sum(road.asked for road in roads),
-        "stopped": sum(road.stopped for road in roads),
+        "stopped": sum(road.stopped for road in roads) + panorama.turned_away,
     }
+
+
+def _leads_to(one: Passing) -> str:
+    """Where one reads more of it: the decision, or the agent that was refused; nothing, where nobody was known."""
+    if one.became not in (*STANDING, "turned_away"):
+        return f"/decisions/{one.decided}"
+    return f"/agents/{quote(one.source[2:], safe='')}" if one.source.startswith("a:") else ""
 
 
 def _worth_a_line(one: Passing) -> bool:

@@ -18,10 +18,11 @@ from citywatch.adapters.console.access import ANYBODY, Door, Keeper
 from citywatch.adapters.console.desk import Desk
 from citywatch.adapters.console.provider import CALLBACK, PENDING_MS, SignIn
 from citywatch.adapters.console.render import Pages
-from citywatch.adapters.console.sessions import WHOLE_MS, Pace, Sessions, Visitor
+from citywatch.adapters.console.sessions import WHOLE_MS, Sessions, Visitor
 from citywatch.adapters.console.words import plain
 from citywatch.core.approvals.people import Duty, Login, Right
 from citywatch.core.errors import Refused, Unavailable
+from citywatch.service.pace import Pace
 
 TRIES: Final = 20
 BEGUN: Final = "citywatch-login"

@@ -21,7 +21,7 @@ from citywatch.adapters.console.access import Door
 from citywatch.adapters.console.desk import Desk
 from citywatch.adapters.console.refresher import Refresher
 from citywatch.adapters.console.render import Pages
-from citywatch.adapters.console.sessions import Pace, Visitor
+from citywatch.adapters.console.sessions import Visitor
 from citywatch.core.approvals.answers import check_acknowledged
 from citywatch.core.approvals.audience import Audience
 from citywatch.core.approvals.people import Person, Right
@@ -31,6 +31,7 @@ from citywatch.core.approvals.statement import parse_statement
 from citywatch.core.approvals.ticket import State, Ticket
 from citywatch.core.approvals.webauthn import Assertion, Registration
 from citywatch.core.errors import CitywatchError, Malformed, Refused
+from citywatch.service.pace import Pace
 from citywatch.service.signatures import Unsigned
 
 ANSWERS: Final = 60

@@ -9,11 +9,22 @@ the answers come to (`quorum`). INVARIANTS
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import msgspec
 
 from citywatch.core.approvals.people import Approvals, Person, Quorum, reached
-from citywatch.core.approvals.ticket import Ticket
+
+
+class Question(Protocol):
+    """What a ticket says of whom it reaches."""
+
+    @property
+    def server(self) -> str: ...
+    @property
+    def tool(self) -> str: ...
+    @property
+    def authority(self) -> tuple[str, ...]: ...
 
 
 class Audience(msgspec.Struct, frozen=True):
@@ -22,19 +33,19 @@ class Audience(msgspec.Struct, frozen=True):
     people: Mapping[str, Person]
     approvals: Approvals
 
-    def quorum(self, ticket: Ticket) -> Quorum:
+    def quorum(self, ticket: Question) -> Quorum:
         """How many have to say yes to this ticket, out of whom."""
         return self.approvals.quorum_of(ticket.server, ticket.tool)
 
-    def asked(self, ticket: Ticket) -> tuple[str, ...]:
+    def asked(self, ticket: Question) -> tuple[str, ...]:
         """Whom it reaches, by name. # INVARIANT: 1."""
         return reached(self.people, self.quorum(ticket), ticket.server, ticket.tool)
 
-    def reached(self, ticket: Ticket) -> tuple[str, ...]:
+    def reached(self, ticket: Question) -> tuple[str, ...]:
         """Who may approve it, by name. # INVARIANT: 2."""
         return tuple(one for one in self.asked(ticket) if not self.conflict(ticket, self.people[one]))
 
-    def conflict(self, ticket: Ticket, person: Person) -> str:
+    def conflict(self, ticket: Question, person: Person) -> str:
         """Why somebody must not approve what is done in their own name; empty if nothing is in the way."""
         if not self.approvals.is_not_own(ticket.server, ticket.tool):
             return ""

@@ -37,6 +37,14 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     link: str
 
 
+def ticket_link(console: str, ticket: str) -> str:
+    """Where people find one ticket, `console` being where browsers reach the console; empty if that is not said.
+
+    Whoever follows it has to sign in, and nothing is answered by following it.
+    """
+    return f"{console}/tickets/{ticket}" if console else ""
+
+
 def text_of(notice: Notice) -> str:
     """The same for people, in a line."""
     calls = "call waits" if notice.waiting == 1 else "calls wait"

@@ -1,9 +1,14 @@
-"""Which votes stand: somebody may have left, or lost a key, since they answered.
+"""Which votes stand, and whether a yes that was decided still is one: somebody may have left, or lost a key, since.
+
+    when the last answer is given    which of the earlier ones count (`service.counting`)
+    when the call is made            whether those that stand would decide it today (`service.withdrawing`)
 
 Decides whether a vote would be taken today, by the audience and the passkeys of now; not what the votes come to
 (`quorum`). INVARIANTS
 1. A vote stands only while its ticket reaches whoever gave it, and while the key that signed it is theirs.
 2. What cannot be shown to stand does not.
+3. A yes stands only by as many people as decided it, and by as many as the file asks for by now.
+4. Where one of some has to have said yes, one of them still has.
 """
 
 from __future__ import annotations
@@ -11,10 +16,63 @@ from __future__ import annotations
 from base64 import b64decode
 from collections.abc import Iterable, Mapping
 
-from citywatch.core.approvals.audience import Audience
+import msgspec
+
+from citywatch.core.approvals.audience import Audience, Question
 from citywatch.core.approvals.passkey import Passkey, passkey_key
+from citywatch.core.approvals.quorum import Verdict, tally
 from citywatch.core.approvals.ticket import Key, Ticket, Vote
 from citywatch.core.signature import Ed25519Key, parse_spki, thumbprint
+
+
+class Yes(msgspec.Struct, frozen=True, kw_only=True):
+    """What a yes rests on, as its ticket says it: kept beside an answer that outlives its ticket."""
+
+    server: str
+    tool: str
+    authority: tuple[str, ...]
+    of: tuple[str, ...] | None
+    votes: tuple[Vote, ...]
+    need: int
+
+
+def yes_of(ticket: Ticket) -> Yes:
+    """What the yes to this ticket rests on."""
+    return Yes(
+        server=ticket.server,
+        tool=ticket.tool,
+        authority=ticket.authority,
+        of=ticket.of,
+        votes=ticket.votes,
+        need=ticket.need,
+    )
+
+
+def fallen(yes: Yes | None, audience: Audience, passkeys: Mapping[str, Passkey]) -> str:
+    """Why a yes that was decided is none any more; empty if it stands.
+
+    Nothing is kept of a yes that no person of a file gave: where the file names people by now, it is none.
+    """
+    if yes is None or not yes.votes:
+        return "nobody whom the file names gave it"
+    standing = standing_votes(yes, yes.votes, audience, passkeys)
+    need = max(yes.need, audience.quorum(yes).need)
+    if tally(standing, need, (), one_denies=False).verdict is not Verdict.YES:  # INVARIANT: 3
+        there = {one.person for one in standing}
+        gone = sorted({one.person for one in yes.votes if one.yes} - there)
+        who = ", ".join(f"`{one[:80]}`" for one in gone)
+        return f"the yes of {who} does not stand any more" if gone else f"it takes {need} people by now"
+    if yes.of is not None and not spoken_for(yes.of, standing, audience):  # INVARIANT: 4
+        return f"nobody who said yes speaks for {' or '.join(f'`{one}`' for one in yes.of) or 'anybody'} any more"
+    return ""
+
+
+def spoken_for(of: Iterable[str], votes: Iterable[Vote], audience: Audience) -> bool:
+    """Whether one of these principals is among those in whose names these people say yes, and may."""
+    named = frozenset(of)
+    return any(
+        one.yes and one.principal in named and one.principal in audience.people[one.person].speaks_for for one in votes
+    )
 
 
 def passkeys_of(votes: Iterable[Vote]) -> tuple[Key, ...]:
@@ -22,10 +80,12 @@ def passkeys_of(votes: Iterable[Vote]) -> tuple[Key, ...]:
     return tuple(dict.fromkeys(passkey_key(one.key) for one in votes if one.method == "webauthn"))
 
 
-def standing_votes(ticket: Ticket, audience: Audience, passkeys: Mapping[str, Passkey]) -> tuple[Vote, ...]:
+def standing_votes(
+    ticket: Question, votes: Iterable[Vote], audience: Audience, passkeys: Mapping[str, Passkey]
+) -> tuple[Vote, ...]:
     """Those votes that stand; `passkeys` by their ids. # INVARIANT: 1."""
     yes, no = audience.reached(ticket), audience.asked(ticket)
-    there = (one for one in ticket.votes if one.person in (yes if one.yes else no))
+    there = (one for one in votes if one.person in (yes if one.yes else no))
     return tuple(one for one in there if _is_theirs(one, audience, passkeys))
 
 

@@ -120,7 +120,8 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
 
     `bound` is what a yes is bound to (None: it was opened before there were bindings), `digest` over it and the secret
     `salt`; `nonce` is in each signed statement. `sources` say where each value came from, `authority` in whose name the
-    agent acts. `votes` are what people said, `done` the steps so far; `superseded` names the ticket after it.
+    agent acts. `votes` are what people said, `done` the steps so far; `superseded` names the ticket after it. `need` is
+    how many people's yes decided it (0: nobody counted).
     """
 
     id: str
@@ -150,6 +151,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     votes: tuple[Vote, ...] = ()
     done: tuple[Done, ...] = ()
     superseded: str = ""
+    need: int = 0
     impact: int = 1
 
     def by_now(self, now: int) -> State:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from citywatch.core.approvals.people import Approvals, Person
 from citywatch.core.call import Effect
 from citywatch.core.delegation.frontier import Frontier
 from citywatch.core.errors import Malformed
@@ -91,6 +92,8 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     """By the name of an agent, the attestor without whose word it does not act."""
     ticket_ms: int = 24 * 3_600_000
     not_own: tuple[str, ...] = ()
+    people: Mapping[str, Person] = {}
+    approvals: Approvals = Approvals()
 
 
 class ApprovedTool(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,6 +172,9 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """How long a person has to answer, and how long a yes can be used."""
     not_own: tuple[str, ...] = ()
     """Acts that nobody approves in the name of the principal whose authority they use."""
+    people: Mapping[str, Person] = {}
+    """Those who answer, where the file names any: a yes counts as long as it would be theirs to give (`approvals`)."""
+    approvals: Approvals = Approvals()
 
     def knows(self, name: str) -> bool:
         """Whether this names something that the file configures: a server, a peer, or a resource."""
@@ -293,6 +299,8 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         attested_by=configured.attested_by,
         ticket_ms=configured.ticket_ms,
         not_own=configured.not_own,
+        people=configured.people,
+        approvals=configured.approvals,
         hiding={
             agent: {tool: _hidden(one) for tool, one in tools.items() if not chosen.isdisjoint((tool, (tool[0], "*")))}
             for agent, chosen in configured.handles.items()
