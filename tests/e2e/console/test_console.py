@@ -72,20 +72,6 @@ def test_a_link_lets_one_browser_in_and_no_second_one(seen: Seen, browser, visit
     assert first.url == f"{seen.origin}/login"
     first.close()
     second.close()
-    third = browser.new_page()
-    wanted = f"{seen.origin}/tickets/993d67f06de6"
-    elsewhere = f"data:text/html,<a href={wanted}>look</a>"
-    third.goto(elsewhere)
-    third.locator("a").click()
-    third.wait_for_url(f"{seen.origin}/login")
-    third.goto("about:blank")  # to what stands behind the `#` of the same address it would only scroll
-    third.goto(seen.link())
-    third.wait_for_url(wanted)
-    third.goto(elsewhere)
-    third.locator("a").click()
-    third.get_by_role("link", name="I am signed in already").click()
-    third.wait_for_url(wanted)
-    third.close()
     entered = [one for one in seen.log() if one["type"] == "console_entered"]
     assert entered[-1]["how"] == "link"
     assert entered[-1]["person"].startswith("operator")

@@ -2,13 +2,11 @@
 
 Decides whether a visitor may have a page. INVARIANTS: a page says what right it takes, and there is no default; a
 page that changes something is reached by POST alone, and with the proof of the session it is shown in; what a role may
-not do, it is not let do, whatever it can see. Who was sent to sign in on the way to a ticket is led on to it, and to no
-other address that a browser could have been told to keep.
+not do, it is not let do, whatever it can see.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Literal
 
@@ -18,15 +16,13 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from citywatch.adapters.console.render import Pages
+from citywatch.adapters.console.returning import Returning
 from citywatch.adapters.console.sessions import Session, Sessions
 from citywatch.core.approvals.people import RIGHTS, Right
 from citywatch.service.ports import Clock
 
 ANYBODY: Final = "anybody"
 """Also those who are not signed in."""
-WANTED: Final = "citywatch-wanted"
-WANTED_S: Final = 600
-_TICKET: Final = re.compile(r"(?:/tickets/)?([0-9a-f]{12})\Z")
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -43,14 +39,17 @@ class Door(msgspec.Struct, frozen=True):
 class Keeper:
     """Stands before every door."""
 
-    def __init__(self, sessions: Sessions, clock: Clock, pages: Pages, cookie: str, *, secure: bool) -> None:
+    def __init__(self, sessions: Sessions, clock: Clock, pages: Pages, secure: bool) -> None:
         self._sessions = sessions
         self._clock = clock
         self._pages = pages
-        self.cookie = cookie
         self._secure = secure
+        self.cookie = "__Host-citywatch" if secure else "citywatch"
+        self.returning = Returning((), secure)
 
     def routes(self, doors: Sequence[Door]) -> list[Route]:
+        looked_at = [door.path for door in doors if door.method == "GET" and isinstance(door.needs, Right)]
+        self.returning = Returning(looked_at, self._secure)
         return [Route(door.path, self._kept(door), methods=[door.method]) for door in doors]
 
     def session(self, request: Request) -> Session | None:
@@ -82,28 +81,11 @@ class Keeper:
             return Response(status_code=401, headers={"hx-redirect": "/login"})
         if request.method != "GET" or request.headers.get("accept", "").startswith("text/event-stream"):
             return Response("you are not signed in\n", 401, media_type="text/plain")
+        if self.returning.is_led(request):
+            return self._pages.show(request, "led.html", to=request.scope["path"])
         response = RedirectResponse("/login", 303)
-        if (ticket := _TICKET.match(request.url.path)) is not None:
-            response.set_cookie(
-                WANTED,
-                ticket[1],
-                max_age=WANTED_S,
-                path="/login",
-                secure=self._secure,
-                httponly=True,
-                samesite="lax",
-            )
+        self.returning.remember(request, response)
         return response
-
-    def wanted(self, request: Request) -> str:
-        """Where somebody was on their way to when they were sent to sign in: a ticket, or the first page."""
-        ticket = _TICKET.match(request.cookies.get(WANTED, ""))
-        return "/" if ticket is None else f"/tickets/{ticket[1]}"
-
-    def forget_wanted(self, request: Request, response: Response) -> None:
-        """They are on their way."""
-        if WANTED in request.cookies:
-            response.delete_cookie(WANTED, path="/login", secure=self._secure, httponly=True, samesite="lax")
 
     def _problem(self, request: Request, status: int, title: str, text: str) -> Response:
         return self._pages.show(request, "problem.html", status, title=title, text=text, active="")

@@ -60,40 +60,6 @@ async def test_without_a_session_every_page_leads_to_the_entrance(tmp_path: Path
     assert watching.status_code == 401
 
 
-async def test_who_signs_in_on_the_way_to_a_ticket_comes_to_it(tmp_path: Path) -> None:
-    """A notice, or an agent's client, leads people to a ticket; most of them are not signed in when they follow it."""
-    world = World(tmp_path)
-    await world.entering.hand_out(TOKEN, "person:ann", ("auditor",))
-    browser = world.browser()
-    answer = await browser.get("/tickets/993d67f06de6")
-    assert (answer.status_code, answer.headers["location"]) == (303, "/login")
-    said = answer.headers["set-cookie"].lower()
-    assert all(word in said for word in ("httponly", "path=/login", "max-age=600"))
-    answer = await post(browser, "/login", {"link": TOKEN})
-    assert (answer.status_code, answer.headers["location"]) == (303, "/tickets/993d67f06de6")
-    assert [cookie.name for cookie in browser.cookies.jar] == ["citywatch"], "next time it is the first page"
-
-
-async def test_who_is_signed_in_and_comes_from_another_sites_page_goes_on_by_a_click_here(tmp_path: Path) -> None:
-    """The cookie is for this site alone: a browser keeps it back from what a chat's page began."""
-    browser = World(tmp_path).browser()
-    await browser.get("/tickets/993d67f06de6", headers={"sec-fetch-site": "cross-site"})
-    assert "signed in already" in (await browser.get("/login", headers={"sec-fetch-site": "cross-site"})).text
-    assert "signed in already" not in (await browser.get("/login", headers={"sec-fetch-site": "none"})).text
-    world = World(tmp_path / "other")
-    browser = await world.visit(Duty.AUDITOR)
-    browser.cookies.set("citywatch-wanted", "993d67f06de6")
-    assert (await browser.get("/login")).headers["location"] == "/tickets/993d67f06de6"
-
-
-@pytest.mark.parametrize("told", ["//evil.example", "https://evil.example/", "/agents/billing", "993d67f06de6/x", ""])
-async def test_nobody_is_led_from_the_sign_in_to_anywhere_else(tmp_path: Path, told: str) -> None:
-    world = World(tmp_path)
-    await world.entering.hand_out(TOKEN, "person:ann", ("auditor",))
-    answer = await post(world.browser(cookies={"citywatch-wanted": told}), "/login", {"link": TOKEN})
-    assert (answer.status_code, answer.headers["location"]) == (303, "/")
-
-
 async def test_what_changes_something_needs_the_proof_of_this_very_session(tmp_path: Path) -> None:
     world = World(tmp_path)
     mine, other = await world.visit(Duty.OPERATOR), await world.visit(Duty.OPERATOR, person="person:ben")
