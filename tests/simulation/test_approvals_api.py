@@ -55,7 +55,7 @@ async def test_a_whole_approval_reaches_the_call_that_waits() -> None:
     shown = await opened(here, name)
     assert {one["part"] for one in shown["sections"]} == {"act", "authority", "sources", "unusual", "no"}
     values = {one["label"]: one["quoted"] for one in shown["sections"][0]["lines"] if one["kind"] == "value"}
-    assert values == {"“to” (destination)": WANTED["to"], "“amount” (amount)": "900"}
+    assert values == {"whom it reaches, “to”": WANTED["to"], "how much, “amount”": "900"}
     assert (shown["own_words"], shown["standing"]["of"], shown["standing"]["yours"]) == (True, ["alice"], True)
     bus = Bus(here.here.store)
     waiter = asyncio.create_task(keeping(here.here, bus).answered(here.here.credential(), name, 1e6))

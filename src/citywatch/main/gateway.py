@@ -29,7 +29,7 @@ from citywatch.core.policy.check import check_policies
 from citywatch.core.wire.jsonrpc import Limits
 from citywatch.main.access import access_routes, access_tokens, borrowed, handed_over, keep_issuers, resources
 from citywatch.main.assembly import LEEWAY_MS, City, assumptions, load_rules, operator
-from citywatch.main.desks import expire_tickets, tickets_of
+from citywatch.main.desks import canaries_of, expire_tickets, tickets_of
 from citywatch.main.envelopes import arrivals, envelope_routes, envelopes, reply_arrivals, reply_envelopes
 from citywatch.main.joining import invitations
 from citywatch.main.notices import asking_chores
@@ -127,7 +127,7 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
         _forget(enforcer),
         _forget_nonces(city),
         looking.run(),
-        expire_tickets(ticking, EXPIRE_S),
+        expire_tickets(ticking, canaries_of(city), EXPIRE_S),
         *asking_chores(city, say),
         *renews,
     )

@@ -17,6 +17,7 @@ Decides in which order an answer is judged and written; what it may say is `core
 3. Nobody who may answer sees what others said before all is said, where the act asks for that.
 4. Each answer has an entry with the statement and its signature, so that a stranger can check who approved what.
 5. An answer to what was made up (`canaries`) is taken and told like any, and lets nothing through.
+6. What is made up is found as any ticket is, by the same reads, and by the one person whom it was made for.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from citywatch.core.approvals.audience import Audience
 from citywatch.core.approvals.batch import Table
 from citywatch.core.approvals.people import Approvals, Person, Quorum, Right
 from citywatch.core.approvals.quorum import WHOLE, Tally, Verdict
-from citywatch.core.approvals.seal import Canary, Kind, canary_key
+from citywatch.core.approvals.seal import Canary, Kind, Over, canary_key, over_key
 from citywatch.core.approvals.showing import Document, document_digest
 from citywatch.core.approvals.statement import (
     APPROVE,
@@ -52,7 +53,7 @@ from citywatch.service.counting import Counting, Weigh
 from citywatch.service.documents import Documents
 from citywatch.service.ports import Append, Appended, Exhausted, NewEntry, Puts, Spend, Stale
 from citywatch.service.signatures import Proof, Proved, Signatures
-from citywatch.service.tickets import Found, Tickets, standing
+from citywatch.service.tickets import Found, Tickets, find_ticket, standing
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
@@ -266,14 +267,23 @@ class Voting:
             await self._care.decided(after)
         return self.seen_by(after, judged.statement.approver)
 
-    async def _shown(self, name: str, person: str) -> Shown:
+    async def find(self, name: str, person: str) -> Ticket:
+        """The ticket of that id as this person would find it; `Malformed` if there is none."""
+        return (await self._found(name, person))[0].ticket
+
+    async def _found(self, name: str, person: str) -> tuple[Found, Canary | None]:
+        """# INVARIANT: 6."""
         made = None if self._canaries is None else await self._canaries.find(name, person)
         if made is None:
-            found = await self._tickets.found(name)
-            return Shown(found, None, await self._documents.of(found.ticket))
+            return await self._tickets.found(name), None
         canary, row = made
-        document = await self._documents.of(msgspec.structs.replace(canary.ticket, asked=canary.since))
-        return Shown(Found("", canary_key(name), row, canary.ticket), canary, document)
+        await find_ticket(self._tickets.store, canary.past)
+        return Found("", canary_key(name), row, canary.ticket), canary
+
+    async def _shown(self, name: str, person: str) -> Shown:
+        """The same, and what they are shown of it."""
+        found, canary = await self._found(name, person)
+        return Shown(found, canary, await self._documents.of(found.ticket if canary is None else canary.source))
 
     async def _seal(self, shown: Shown, person: str, read: Document | Table) -> None:
         if self._care is not None and await self._tickets.shown_at(shown.ticket.id, person) is None:
@@ -316,15 +326,15 @@ class Voting:
 
     def _record_made_up(self, judged: Judged, proved: Proved, batch: str, canary: Canary) -> tuple[Ticket, Append]:
         """An answer to what is no call: an entry like any, and no row but its own. # INVARIANT: 5."""
-        statement, found = judged.statement, judged.shown.found
-        entry = NewEntry(encode_event(self._signed(statement, proved, batch, self._tickets.now(), 0)))
-        changes = Append(entries=(entry,), reads=((found.key, found.row.version),), puts=((found.key, None),))
-        right = statement.yes is (canary.kind is Kind.CLEAN)
+        statement, found, now = judged.statement, judged.shown.found, self._tickets.now()
+        over = Over(canary=canary, yes=statement.yes, at=now)
+        kept = (over_key(found.ticket.id), msgspec.json.encode(over))
+        entry = NewEntry(encode_event(self._signed(statement, proved, batch, now, 0)))
+        changes = Append(entries=(entry,), reads=((found.key, found.row.version),), puts=((found.key, None), kept))
         wanted = "denied" if canary.kind is Kind.CANARY else "approved"
-        told = f"{MADE_UP}, to be {wanted}: {'seen' if right else 'missed'}"
+        told = f"{MADE_UP}, to be {wanted}: {'seen' if over.right else 'missed'}"
         state = State.APPROVED if statement.yes else State.DENIED
-        done = (Done(self._tickets.now(), told),)
-        return msgspec.structs.replace(found.ticket, state=state, done=done), changes
+        return msgspec.structs.replace(found.ticket, state=state, done=(Done(now, told),)), changes
 
     def _signed(self, statement: Statement, proved: Proved, batch: str, now: int, weight: int) -> events.TicketSigned:
         return events.TicketSigned(

@@ -34,8 +34,8 @@ def test_three_payments_are_shown_as_one_table_and_approved_with_one_signature(h
     names, key, _ = office(here)
     shown = run("tickets", "batch", "show", *names, "--by", "anna").output
     assert shown.splitlines()[:3] == [f"  {number}  {name}" for number, name in enumerate(names, 1)]
-    assert "\n  “to” (destination):\n    │ bob\n" in shown
-    assert "\n  “amount” (destination):\n  1 │ 5\n  2 │ 6\n  3 │ 7\n" in shown
+    assert "\n  whom it reaches, “to”:\n    │ bob\n" in shown
+    assert "\n  whom it reaches, “amount”:\n  1 │ 5\n  2 │ 6\n  3 │ 7\n" in shown
     assert shown.count("It cannot be taken back") + shown.count("it cannot be taken back") == 1
     said = run("tickets", "batch", "approve", *names, *WHY, "--by", "anna", "--key", key)
     assert said.output == "".join(f"{name} approved\n" for name in names)

@@ -47,7 +47,7 @@ def _beside(row: Row, width: int) -> Iterator[str]:
 
 
 def _head(line: Line) -> str:
-    mark = {Kind.UNUSUAL: "! ", Kind.VALUE: "", Kind.QUOTE: "", Kind.OURS: ""}[line.kind]
+    mark = "! " if line.kind is Kind.UNUSUAL or (line.odd and line.kind is Kind.VALUE) else ""
     return f"  {mark}{line.text}{line.label}{':' if line.quoted or line.kind is Kind.VALUE else ''}"
 
 
