@@ -42,7 +42,7 @@ def sources(call: Call, flow: Flow, findings: Sequence[Finding]) -> tuple[Source
     seen = {one.path for one in findings}
     rest = (pair for pair in itertools.islice(all_values(call), MAX_VALUES) if pair[0] not in seen)
     for path, value in itertools.islice(rest, max(0, MAX_SOURCES - len(traced))):
-        traced.append(_source(path, "", "", "", value, call, flow, traced=False))
+        traced.append(carried(path, value, call, flow))
     return tuple(traced)
 
 
@@ -106,6 +106,11 @@ def authority_of(call: Call, known: Known, flow: Flow) -> tuple[str, ...]:
     if flow.context.principal:
         whose.add(f"{_PRINCIPAL}{flow.context.principal.removeprefix(_PRINCIPAL)}")
     return tuple(sorted(one.removeprefix(_PRINCIPAL) for one in whose))
+
+
+def carried(path: str, value: Value, call: Call, flow: Flow) -> Source:
+    """Where words came from that steer nothing."""
+    return _source(path, "", "", "", value, call, flow, traced=False)
 
 
 def _traced(finding: Finding, call: Call, flow: Flow) -> Source:
