@@ -180,7 +180,7 @@ async def _desk(city: City, origin: str) -> Desk:
     from citywatch.adapters.console.desk import Desk
     from citywatch.core.approvals.vigilance import Bar, Vigilance
     from citywatch.core.log.checkpoint import parse_note_key
-    from citywatch.main.desks import care_of, passkeys_of, queueing_of, tickets_of, voting_over
+    from citywatch.main.desks import absences_of, care_of, passkeys_of, queueing_of, tickets_of, voting_over
     from citywatch.main.replay import rebuild
     from citywatch.service.decisions import Decisions
     from citywatch.service.documents import Documents
@@ -229,6 +229,7 @@ async def _desk(city: City, origin: str) -> Desk:
         care=care,
         queueing=queueing_of(city),
         passkeys=passkeys_of(city, approvals.passkeys),
+        absences=absences_of(city),
         vigilance=vigilance,
         hours=hours,
         unsafe=settings.unsafe,

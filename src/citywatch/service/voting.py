@@ -94,7 +94,7 @@ class Voting:
         self._approvals = approvals
         self._domain = domain
         self._signatures = Signatures(tickets.store, approvals)
-        self._counting = Counting(tickets.store, people, approvals, weigh)
+        self._counting = Counting(tickets.store, people, approvals, weigh, domain)
         self._care = care
         self._canaries = canaries
 
@@ -106,7 +106,7 @@ class Voting:
 
     async def audience(self) -> Audience:
         """Who may answer what, now."""
-        return await self._counting.audience()
+        return (await self._counting.audience(self._tickets.now()))[0]
 
     def seen_by(self, ticket: Ticket, person: str) -> Ticket:
         """The ticket as this person may see it. # INVARIANT: 3. Auditors see who answered, once it is decided."""
@@ -149,6 +149,7 @@ class Voting:
         """What this person would sign to give this answer. Raises `Refused` or `Malformed` if it could not count."""
         found, _, document = await self._shown(name, person)
         ticket = found.ticket
+        place = (await self.audience()).place_for(ticket, person, principal)
         statement = Statement(
             domain=self._domain,
             ticket=ticket.id,
@@ -162,6 +163,7 @@ class Voting:
             acknowledged=tuple(sorted(acknowledged)),
             expires=ticket.expires,
             nonce=ticket.nonce,
+            place="" if place == person else place,
         )
         await self._check(ticket, statement, document)
         return Offer(
@@ -265,10 +267,12 @@ class Voting:
             key=proved.key,
             document=statement.document,
             weight=weight,
+            place=statement.place,
         )
         said = Done(now, "approved by" if vote.yes else "denied by", vote.person)
         voted = msgspec.structs.replace(ticket, votes=(*ticket.votes, vote), done=(*ticket.done, said))
-        count = await self._counting.tally(voted, document.uninspectable)
+        audience, away = await self._counting.audience(now)
+        count = await self._counting.tally(voted, audience, document.uninspectable)
         signed = self._signed(statement, proved, now, weight)
         entries: tuple[NewEntry, ...] = (NewEntry(encode_event(signed)),)
         after, more = voted, Append()
@@ -276,7 +280,7 @@ class Voting:
             after, answered, more = await self._decide(voted, count, now)
             entries = (*entries, NewEntry(encode_event(answered)))
         puts = (*rows_of(after, found.likeness, ticket, now), *more.puts)
-        return after, Append(entries=entries, reads=((found.key, found.row.version), *more.reads), puts=puts)
+        return after, Append(entries=entries, reads=((found.key, found.row.version), *away, *more.reads), puts=puts)
 
     def _record_made_up(
         self, found: Found, statement: Statement, proved: Proved, canary: Canary
@@ -310,7 +314,8 @@ class Voting:
     async def _decide(self, ticket: Ticket, count: Tally, now: int) -> tuple[Ticket, events.TicketAnswered, Append]:
         """The ticket once its votes have decided it, the entry that says so, and what else that writes."""
         yes = count.verdict is Verdict.YES
-        counted = [one for one in ticket.votes if one.yes is yes] or list(ticket.votes)
+        counted = [one for one in ticket.votes if one.yes is yes and (not yes or one.person in count.people)]
+        counted = counted or list(ticket.votes)
         named = [one.principal for one in counted if one.principal]
         principal = next((one for one in named if ticket.of is not None and one in ticket.of), next(iter(named), ""))
         hold = min((one.hold_ms for one in counted), default=0) if yes else 0

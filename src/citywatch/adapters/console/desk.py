@@ -15,6 +15,7 @@ from citywatch.core.approvals.vigilance import Vigilance
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.identity.registration import AgentRow
 from citywatch.core.log.checkpoint import NoteKey
+from citywatch.service.absences import Absences
 from citywatch.service.care import Care
 from citywatch.service.decisions import Decisions
 from citywatch.service.documents import Documents
@@ -102,6 +103,7 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     care: Care
     queueing: Queueing
     passkeys: Passkeys
+    absences: Absences
     vigilance: Vigilance
     hours: Hours
     unsafe: tuple[str, ...] = ()

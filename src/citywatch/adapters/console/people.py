@@ -18,6 +18,7 @@ from citywatch.adapters.console import words
 from citywatch.adapters.console.access import Door
 from citywatch.adapters.console.desk import Desk
 from citywatch.adapters.console.render import Pages
+from citywatch.core.approvals.absence import Absence
 from citywatch.core.approvals.people import Person, Right
 from citywatch.core.errors import CitywatchError
 
@@ -57,22 +58,24 @@ class PeoplePages:
         own = visitor.person.partition(":")[2]
         listed = sorted(self._desk.people.values(), key=lambda one: one.name)
         people = [one for one in listed if all_of_them or one.name == own or visitor.may(Right.OPERATE)]
-        rows = [await self._row(one, all_of_them or one.name == own) for one in people]
+        away = await self._desk.absences.now()
+        rows = [await self._row(one, all_of_them or one.name == own, away.get(one.name)) for one in people]
         watched = self._desk.vigilance
         others = [name for name in watched.people() if name not in self._desk.people] if all_of_them else []
-        rows += [{"name": name, "person": None, "signers": 0, **self._known(name)} for name in others]
+        rows += [{"name": name, "person": None, "signers": 0, "away": None, **self._known(name)} for name in others]
         given = {"code": "", "invited": "", "problem": "", **more}
         return self._pages.show(
             request, "people.html", active="people", rows=rows, named=bool(self._desk.people),
             reliability=watched.reliability() if all_of_them else None, **given,
         )  # fmt: skip
 
-    async def _row(self, person: Person, known: bool) -> dict[str, Any]:
+    async def _row(self, person: Person, known: bool, away: Absence | None) -> dict[str, Any]:
         keys = sum(one.counts for one in await self._desk.passkeys.of(person.name)) + len(person.keys)
         return {
             "name": person.name,
             "person": person,
             "signers": keys,
+            "away": away,
             **(self._known(person.name) if known else _UNKNOWN),
         }
 

@@ -21,6 +21,7 @@ from citywatch.core.enforce.rules import Configured, Rules, build_rules
 from citywatch.core.identity.registration import AgentRow
 from citywatch.core.log.entry import encode_event
 from citywatch.main.replay import rebuild
+from citywatch.service.absences import Absences
 from citywatch.service.care import Care
 from citywatch.service.counting import whole
 from citywatch.service.decisions import Decisions
@@ -122,6 +123,9 @@ class World:
                 replica="r1",
                 people=people,
                 rp=approvals.passkeys,
+            ),
+            "absences": Absences(
+                store=self.store, clock=self.clock, replica="r1", people=people, domain="t.example"
             ),
             "vigilance": Vigilance(Bar()),
             "hours": Hours(),
