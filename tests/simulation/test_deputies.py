@@ -124,6 +124,8 @@ async def test_what_somebody_stands_in_for_is_not_handed_on() -> None:
     for who in ("ben", "cara"):
         with pytest.raises(Refused, match=r"is away|is not for"):
             await says(desk(here, people=chain), name, who, principal="alice")
+    ticket, audience = (await here.tickets.found(name)).ticket, await desk(here, people=chain).audience()
+    assert [audience.places_of(ticket, who) for who in ("anna", "ben", "cara")] == [(), (), ()]
 
 
 @pytest.mark.parametrize("whose", ["anna", "ben"])
