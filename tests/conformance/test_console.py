@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.conformance.conftest import NODE, ROOT
-from tests.e2e.console.seen import SIZES, Seen, Visit, chromium, seen_city, served
+from tests.e2e.console.seen import SIZES, Seen, Visit, chromium, played, served
 from tests.e2e.console.test_approval import LETTER, Bank, bank
 from tests.ports import free_port
 
@@ -34,7 +34,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Seen]:
-    with seen_city(tmp_path_factory.mktemp("seen")) as city:
+    with served(played(tmp_path_factory)) as city:
         yield city
 
 

@@ -2562,6 +2562,14 @@ def test_a_key_is_one_persons() -> None:
     assert mistake.message == "this is a key of `a` too"
 
 
+def test_a_channel_links_to_the_console_that_the_file_names() -> None:
+    channel = "notices: {chat: {kind: slack, credential: {env: S}%s}}\n"
+    at = f"{DOMAIN}console: {{address: 'https://c.example'}}\n"
+    assert parse_settings(at + channel % "", "/srv").notices["chat"].link == "https://c.example/tickets"
+    own = parse_settings(at + channel % ", link: 'https://own.example/'", "/srv")
+    assert own.notices["chat"].link == "https://own.example/"
+
+
 def test_channels_are_as_the_file_says() -> None:
     settings = parse_settings(
         f"{DOMAIN}notices:\n"

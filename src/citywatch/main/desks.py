@@ -46,12 +46,13 @@ async def documents_of(city: City) -> Documents:
 async def voting_of(city: City) -> Voting:
     """The answers of the people whom the file names."""
 
-    approvals = city.settings.approvals
-    return voting_over(city, approvals, await documents_of(city), care_of(city, approvals), canaries_of(city))
+    approvals, watching = city.settings.approvals, watching_of(city)
+    canaries = canaries_of(city, watching)
+    return voting_over(city, approvals, await documents_of(city), care_of(city, approvals), canaries, watching)
 
 
 def voting_over(
-    city: City, approvals: Approvals, documents: Documents, care: Care, canaries: Canaries | None
+    city: City, approvals: Approvals, documents: Documents, care: Care, canaries: Canaries, watching: Watching
 ) -> Voting:
     """# INVARIANT: wherever people answer, a yes takes the same care and weighs the same."""
     settings = city.settings
@@ -61,7 +62,7 @@ def voting_over(
         people=settings.people,
         approvals=approvals,
         domain=settings.trust_domain,
-        weigh=Watching(city.store, Bar()).weigh,
+        weigh=watching.weigh,
         care=care,
         canaries=canaries,
     )
@@ -72,16 +73,22 @@ def care_of(city: City, approvals: Approvals) -> Care:
     return Care(tickets_of(city), city.chance, people=city.settings.people, approvals=approvals)
 
 
-def canaries_of(city: City) -> Canaries:
+def watching_of(city: City) -> Watching:
+    """What the log says of approvers."""
+    return Watching(city.store, Bar())
+
+
+def canaries_of(city: City, watching: Watching | None = None) -> Canaries:
     """What is made up to see whether people look."""
-    watching = Watching(city.store, Bar())
-    return Canaries(tickets_of(city), city.chance, watching, city.settings.approvals.canaries)
+    return Canaries(tickets_of(city), city.chance, watching or watching_of(city), city.settings.approvals.canaries)
 
 
-def queueing_of(city: City) -> Queueing:
+def queueing_of(city: City, canaries: Canaries | None = None) -> Queueing:
     """In which order they are to be answered."""
     settings = city.settings
-    return Queueing(tickets_of(city), settings.people, settings.approvals, canaries_of(city), absences_of(city))
+    return Queueing(
+        tickets_of(city), settings.people, settings.approvals, canaries or canaries_of(city), absences_of(city)
+    )
 
 
 def absences_of(city: City) -> Absences:
@@ -111,12 +118,13 @@ def floodwatch_of(city: City) -> Floodwatch:
     )
 
 
-async def expire_tickets(tickets: Tickets, every_s: float) -> None:
+async def expire_tickets(tickets: Tickets, canaries: Canaries, every_s: float) -> None:
     """Enter of tickets whose time is over that it is; for as long as the gateway runs."""
     while True:
         with suppress(CitywatchError):
             while await tickets.expire() == PAGE:
                 await asyncio.sleep(0)
+            await canaries.expire()
         await asyncio.sleep(every_s)
 
 

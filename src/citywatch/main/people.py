@@ -14,8 +14,8 @@ from citywatch.core.plan.duration import parse_duration, parse_time
 from citywatch.main.place import Place, read_place
 
 if TYPE_CHECKING:
-    from citywatch.core.approvals.queue import Flood
-    from citywatch.core.approvals.vigilance import Rates, Vigilance
+    from citywatch.core.approvals.question import Flood
+    from citywatch.core.approvals.vigilance import Rates, Vigilance, Waits
 
 
 def register(cli: click.Group) -> None:
@@ -198,7 +198,17 @@ def lines(found: Vigilance, by: str = "") -> list[str]:
     alpha = found.reliability()
     if alpha is not None and not by:
         told.append(f"agreement of those who answered the same tickets: {alpha:.2f} (Krippendorff's alpha)")
-    return told or ["nobody has answered anything"]
+    return (told or ["nobody has answered anything"]) + ([] if by else waits_lines(found.waits()))
+
+
+def waits_lines(waits: Waits) -> list[str]:
+    """What became of all that was asked."""
+    if not waits.asked:
+        return []
+    said = f"asked {waits.asked}: {waits.answered} answered"
+    if waits.median is not None and waits.most is not None:
+        said += f", half within {waits.median / 1000:.0f} s and nine of ten within {waits.most / 1000:.0f} s"
+    return [f"{said}; {waits.expired} expired without an answer, {waits.unopened} of them opened by nobody"]
 
 
 def flood_line(flood: Flood) -> str:
@@ -220,6 +230,8 @@ def _told(rates: Rates) -> str:
         parts.append(f"takes {rates.pace:.1f} of the time that reading takes")
     if rates.waited is not None:
         parts.append(f"answered after {rates.waited / 1000:.0f} s")
+    if rates.expired:
+        parts.append(f"let {rates.expired} expire that they had opened")
     if rates.escapes:
         parts.append(f"{rates.escapes} escaped")
     return "; ".join(parts)

@@ -6,11 +6,14 @@ Decides nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from citywatch.adapters.keys import GenerationSealer
+from citywatch.core.approvals.notice import ticket_link
 from citywatch.main.assembly import City
 from citywatch.service.enforcer import Enforcer
+from citywatch.service.leading import Leading
 from citywatch.service.pausing import Pausing
 from citywatch.service.waiting import Waiting
 
@@ -45,10 +48,19 @@ def pausing(city: City, waits: Waiting) -> Pausing:
     def believed() -> frozenset[int]:
         return frozenset({1} if city.settings.spire is not None else {one.number for one in city.row().generations})
 
-    origin = city.settings.console.address
     return Pausing(
         sealer=GenerationSealer(active, believed, key),
         waiting=waits,
         clock=city.clock,
-        link=lambda ticket: f"{origin}/tickets/{ticket}" if origin else "",
+        link=_link(city),
     )
+
+
+def leading(city: City, enforcer: Enforcer) -> Leading:
+    """How people are led to what waits for them, by clients of the revisions with sessions."""
+    return Leading(enforcer, city.store, _link(city))
+
+
+def _link(city: City) -> Callable[[str], str]:
+    """The address that the file names, and not the name that a console without one makes up for itself."""
+    return partial(ticket_link, city.settings.console.address)

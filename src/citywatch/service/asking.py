@@ -16,6 +16,7 @@ import msgspec
 from citywatch.core import events
 from citywatch.core.approvals.binding import ticket_digest
 from citywatch.core.approvals.ticket import (
+    ANSWERED,
     STEPS,
     Done,
     Illegal,
@@ -196,5 +197,5 @@ def _replaced(old: Ticket, new: Ticket, decision: Ask, call: Call, rules: Rules,
         (due_key(old), None),
     )
     if STEPS[old.state] and old.state is State.PENDING:
-        puts = (*puts, (closed_key(old, now), msgspec.json.encode(old.id)))
+        puts = (*puts, (closed_key(old, now), msgspec.json.encode(old.id)), (ANSWERED, b"true"))
     return Asked(puts, entries)

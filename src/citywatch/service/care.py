@@ -104,6 +104,12 @@ class Care:
             return 0
         return max(0, accepted_from(shown, *reading_of(document)) - self._tickets.now())
 
+    async def left(self, person: str) -> int:
+        """How often a yes of this person still counts in this hour."""
+        key = f"{SPENT}{person}"
+        used = (await self._tickets.store.load((), ((key, self._tickets.now() // HOUR_MS),))).used
+        return max(0, self._people[person].per_hour - used.get(key, 0))
+
     def overspent(self, person: str) -> Refused:
         """What somebody is told whose budget for this hour is spent."""
         most = self._people[person].per_hour
@@ -111,22 +117,26 @@ class Care:
 
     async def decided(self, ticket: Ticket) -> None:
         """All who had to have answered: enter what the ticket was. Said once; again it changes nothing."""
-        key = seal_key(ticket.id)
-        row = (await self._tickets.store.load((key,), ())).rows.get(key)
-        if row is None:
-            return
-        sealed = msgspec.json.decode(row.value, type=Sealed)
-        event = events.TicketUnsealed(
-            at=self._tickets.now(),
-            replica=self._tickets.replica,
-            ticket=ticket.id,
-            kind=sealed.kind.value,
-            category=sealed.category,
-            salt=sealed.salt,
-        )
-        await self._tickets.store.append(
-            Append(entries=(NewEntry(encode_event(event)),), reads=((key, row.version),), puts=((key, None),))
-        )
+        if (told := await unsealing(self._tickets, ticket.id)).entries:
+            await self._tickets.store.append(told)
+
+
+async def unsealing(tickets: Tickets, name: str) -> Append:
+    """What is written to say what a ticket was; nothing if it was never sealed, or that is said."""
+    key = seal_key(name)
+    row = (await tickets.store.load((key,), ())).rows.get(key)
+    if row is None:
+        return Append()
+    sealed = msgspec.json.decode(row.value, type=Sealed)
+    event = events.TicketUnsealed(
+        at=tickets.now(),
+        replica=tickets.replica,
+        ticket=name,
+        kind=sealed.kind.value,
+        category=sealed.category,
+        salt=sealed.salt,
+    )
+    return Append(entries=(NewEntry(encode_event(event)),), reads=((key, row.version),), puts=((key, None),))
 
 
 def seal_key(ticket: str) -> Key:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from citywatch.core.call import Call
-from citywatch.core.enforce.needs import is_synced, session_key, waiting_key
+from citywatch.core.enforce.needs import ended_rows, is_synced, waiting_key
 from citywatch.core.enforce.peers import is_message, peers_context
 from citywatch.core.enforce.settle import Withheld
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
@@ -31,6 +31,7 @@ from citywatch.service.enforcer import Enforcer
 from citywatch.service.envelopes import Arrivals, Envelopes
 from citywatch.service.greetings import Greetings
 from citywatch.service.judged import Judged
+from citywatch.service.leading import Leading
 from citywatch.service.listening import Listening
 from citywatch.service.listing import Listing
 from citywatch.service.outward import Outward, upstream_session
@@ -74,6 +75,8 @@ class Exchange:
         self.envelopes, self.arrivals, self.reply_arrivals = envelopes, arrivals, reply_arrivals
         self.pausing: Pausing | None = None
         """How calls wait in their clients' hands, where any may."""
+        self.leading: Leading | None = None
+        """How people are led to a call that waits, where they have a console."""
         self.outward = outward = Outward(upstreams, tokens, borrowed)
         self.questions = Questions(enforcer, outward)
         self.replies = Replies(enforcer, self.questions, limits, reply_envelopes, reply_arrivals)
@@ -106,8 +109,7 @@ class Exchange:
                 return paused
         judged = await self.enforcer.judge(call, credential)
         if not judged.allowed:
-            paused = await self.pausing.told(judged) if judged.ticket and self.pausing is not None else None
-            return paused or self.replies.told(judged, *reason_of(judged))
+            return await self._waits(judged) or self.replies.told(judged, *reason_of(judged))
         opened = asked = None
         try:
             try:
@@ -138,6 +140,15 @@ class Exchange:
         except asyncio.CancelledError:
             await self.enforcer.closing.abandon(call, GONE)
             raise
+
+    async def _waits(self, judged: Judged) -> Outcome | None:
+        """What the client of a call that waits for a person is told in its own words, None if it has none."""
+        told = None
+        if judged.ticket and self.pausing is not None:
+            told = await self.pausing.told(judged)
+        if judged.ticket and told is None and self.leading is not None:
+            told = await self.leading.told(judged)
+        return told
 
     async def _told(self, judged: Judged, headers: Mapping[str, str], target: Target | None) -> Outcome:
         """What we answer of our own knowledge, with what the peer says to it: settled like any reply."""
@@ -230,7 +241,8 @@ class Exchange:
         if answer.media != "sse":
             await answer.close()
             return Outcome(status=answer.status, media="none")
-        return self.streams.begin(judged, answer)
+        outcome = self.streams.begin(judged, answer)
+        return outcome if self.leading is None else self.leading.beside(judged, outcome)
 
     async def end(self, call: Call, credential: Credential, headers: Mapping[str, str]) -> Outcome:
         """End a session: the row goes with the judgement, so that nothing can use it any more."""
@@ -244,7 +256,7 @@ class Exchange:
         return Outcome(status=status, media="none")
 
     async def _ended(self, call: Call, session: str, credential: Credential) -> Judged:
-        judged = await self.enforcer.judge(call, credential, puts=((session_key(session), None),))
+        judged = await self.enforcer.judge(call, credential, puts=tuple((row, None) for row in ended_rows(session)))
         if judged.allowed:
             await self.questions.forget(session)
         return judged

@@ -80,9 +80,11 @@ class Passing(msgspec.Struct, frozen=True, array_like=True):
 class Panorama:
     """Places and roads so far, and the last things that happened. Give `fold` every leaf, in order."""
 
-    def __init__(self, peers: Mapping[str, str] = {}) -> None:
-        """`peers`: by the name in the file, the agents of ours that can be spoken to."""
+    def __init__(self, peers: Mapping[str, str] = {}, *, asks: bool = True) -> None:
+        """`peers`: by the name in the file, the agents of ours that can be spoken to. Without `asks`: what a person was
+        asked is not drawn."""
         self._peers = peers
+        self._asks = asks
         self.places: dict[str, int] = {}
         """By id, the time of the last thing that happened there."""
         self.roads: dict[tuple[str, str], Road] = {}
@@ -130,6 +132,8 @@ class Panorama:
         return found[::-1]
 
     def _decided(self, index: int, one: events.Decided) -> None:
+        if one.became == "ask" and not self._asks:
+            return
         agent = self._place(f"a:{name_of(one.agent)}", one.at)
         other = self._place(self._other(one), one.at)
         to_agent = one.direction == Direction.TO_AGENT.value

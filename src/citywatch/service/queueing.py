@@ -13,12 +13,13 @@ from typing import Final
 import msgspec
 
 from citywatch.core.approvals.answers import person_of
-from citywatch.core.approvals.asked import Asked, loss
+from citywatch.core.approvals.asked import Asked
 from citywatch.core.approvals.audience import Audience
 from citywatch.core.approvals.flood import Allowance, Floods, Strike
 from citywatch.core.approvals.load import Load
 from citywatch.core.approvals.people import Approvals, Person
-from citywatch.core.approvals.queue import Flood, Line, Queue
+from citywatch.core.approvals.question import Flood, Line
+from citywatch.core.approvals.queue import Queue
 from citywatch.core.approvals.recorded import asked_of, reviewers_of
 from citywatch.core.approvals.ticket import State, Ticket
 from citywatch.service.absences import Absences
@@ -80,23 +81,11 @@ class Queueing:
         past = list(await self._tickets.closed(PAST))
         queue, strikes = self._folded(pending, past)
         queue.expire(now)
-        by_id = {one.id: one for one in pending}
-        lines = [one for one in queue.lines(now) if one.ticket in by_id]
-        queued = (Queued(one, by_id[one.ticket]) for one in lines)
+        made = () if self._canaries is None or not person else await self._canaries.of(person)
+        by_id = {one.id: one for one in (*pending, *made)}
+        lines = queue.lines(now, map(self._asked, made))
+        queued = (Queued(one, by_id[one.ticket]) for one in lines if one.ticket in by_id)
         mine = [one for one in queued if not person or self._is_for(person, one.ticket)]
-        for ticket in () if self._canaries is None or not person else await self._canaries.of(person):
-            asked = self._asked(ticket)
-            line = Line(
-                ticket=ticket.id,
-                count=1,
-                folded=(),
-                stake=loss(asked, 1),
-                tier=0,
-                novelty=1,
-                waited_ms=now - ticket.asked,
-                need=asked.need,
-            )
-            mine.insert(int(ticket.nonce, 16) % (len(mine) + 1), Queued(line, ticket))
         return View(tuple(mine), queue.flooded(now), strikes)
 
     def _is_for(self, person: str, ticket: Ticket) -> bool:

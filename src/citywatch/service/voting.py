@@ -17,6 +17,7 @@ Decides in which order an answer is judged and written; what it may say is `core
 3. Nobody who may answer sees what others said before all is said, where the act asks for that.
 4. Each answer has an entry with the statement and its signature, so that a stranger can check who approved what.
 5. An answer to what was made up (`canaries`) is taken and told like any, and lets nothing through.
+6. What is made up is found as any ticket is, by the same reads, and by the one person whom it was made for.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from citywatch.core.approvals.answers import check_answer, person_of
 from citywatch.core.approvals.audience import Audience
 from citywatch.core.approvals.people import Approvals, Person, Quorum, Right
 from citywatch.core.approvals.quorum import WHOLE, Tally, Verdict
-from citywatch.core.approvals.seal import Canary, Kind, canary_key
+from citywatch.core.approvals.seal import Canary, Kind, Over, canary_key, over_key
 from citywatch.core.approvals.showing import Document, document_digest
 from citywatch.core.approvals.statement import (
     APPROVE,
@@ -50,7 +51,7 @@ from citywatch.service.counting import Counting, Weigh
 from citywatch.service.documents import Documents
 from citywatch.service.ports import Append, Appended, Exhausted, NewEntry, Spend
 from citywatch.service.signatures import Proof, Proved, Signatures
-from citywatch.service.tickets import Found, Tickets, standing
+from citywatch.service.tickets import Found, Tickets, find_ticket, standing
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,6 +133,15 @@ class Voting:
             await self._seal(found.ticket, person, document, canary)
             await self._tickets.note_shown(found.ticket, person, document_digest(document, found.ticket.salt))
         return self.seen_by(found.ticket, person), document
+
+    async def seen(self, name: str, person: str) -> Ticket:
+        """Where a ticket stands, as this person may see it; nothing is entered, and nothing counts as shown by it.
+
+        Raises as `opened` does.
+        """
+        if not self._person(person).may(Right.SEE):
+            raise Refused(Code.NO_PERMIT, f"`{person[:80]}` may not see tickets")
+        return self.seen_by((await self._shown(name, person))[0].ticket, person)
 
     # -- for whoever answers -------------------------------------------------------------------------------------------
 
@@ -231,15 +241,23 @@ class Voting:
             await self._care.decided(after)
         return self.seen_by(after, judged.statement.approver)
 
-    async def _shown(self, name: str, person: str) -> tuple[Found, Canary | None, Document]:
-        """The ticket of that id as this person would find it, and what they are shown of it."""
+    async def find(self, name: str, person: str) -> Ticket:
+        """The ticket of that id as this person would find it; `Malformed` if there is none."""
+        return (await self._found(name, person))[0].ticket
+
+    async def _found(self, name: str, person: str) -> tuple[Found, Canary | None]:
+        """# INVARIANT: 6."""
         made = None if self._canaries is None else await self._canaries.find(name, person)
         if made is None:
-            found = await self._tickets.found(name)
-            return found, None, await self._documents.of(found.ticket)
+            return await self._tickets.found(name), None
         canary, row = made
-        document = await self._documents.of(msgspec.structs.replace(canary.ticket, asked=canary.since))
-        return Found("", canary_key(name), row, canary.ticket), canary, document
+        await find_ticket(self._tickets.store, canary.past)
+        return Found("", canary_key(name), row, canary.ticket), canary
+
+    async def _shown(self, name: str, person: str) -> tuple[Found, Canary | None, Document]:
+        """The same, and what they are shown of it."""
+        found, canary = await self._found(name, person)
+        return found, canary, await self._documents.of(found.ticket if canary is None else canary.source)
 
     async def _seal(self, ticket: Ticket, person: str, document: Document, canary: Canary | None) -> None:
         if self._care is not None and await self._tickets.shown_at(ticket.id, person) is None:
@@ -286,14 +304,15 @@ class Voting:
         self, found: Found, statement: Statement, proved: Proved, canary: Canary
     ) -> tuple[Ticket, Append]:
         """An answer to what is no call: an entry like any, and no row but its own. # INVARIANT: 5."""
-        entry = NewEntry(encode_event(self._signed(statement, proved, self._tickets.now(), 0)))
-        changes = Append(entries=(entry,), reads=((found.key, found.row.version),), puts=((found.key, None),))
-        right = statement.yes is (canary.kind is Kind.CLEAN)
+        now = self._tickets.now()
+        over = Over(canary=canary, yes=statement.yes, at=now)
+        kept = (over_key(found.ticket.id), msgspec.json.encode(over))
+        entry = NewEntry(encode_event(self._signed(statement, proved, now, 0)))
+        changes = Append(entries=(entry,), reads=((found.key, found.row.version),), puts=((found.key, None), kept))
         wanted = "denied" if canary.kind is Kind.CANARY else "approved"
-        told = f"{MADE_UP}, to be {wanted}: {'seen' if right else 'missed'}"
+        told = f"{MADE_UP}, to be {wanted}: {'seen' if over.right else 'missed'}"
         state = State.APPROVED if statement.yes else State.DENIED
-        done = (Done(self._tickets.now(), told),)
-        return msgspec.structs.replace(found.ticket, state=state, done=done), changes
+        return msgspec.structs.replace(found.ticket, state=state, done=(Done(now, told),)), changes
 
     def _signed(self, statement: Statement, proved: Proved, now: int, weight: int) -> events.TicketSigned:
         return events.TicketSigned(

@@ -5,22 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import chdir
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 import pytest
 from playwright.sync_api import Browser, CDPSession, Page, Route, expect
 
+from citywatch.core.approvals.reading import LEAST_MS
 from citywatch.service.judged import Judged
 from tests.e2e.console.seen import SIZES, Seen, Visit, served
 from tests.simulation.flow_city import MALLORY
 from tests.unit.main.test_tasks import CONFIG, asked, here
 
-T = TypeVar("T")
 Come = Callable[..., Visit]
 PEOPLE = """people:
   anna: {roles: [approver], answers: ['bank/*'], as: [alice]}
@@ -35,21 +35,24 @@ LETTER = (
 
 
 class Bank:
-    """The city with its console; whatever runs the gates does so in a thread of its own, beside Playwright's loop."""
+    """The city with its console, and a clerk whose calls the gates judge."""
 
     def __init__(self, seen: Seen) -> None:
         self.seen = seen
+        self._ahead = 0
 
     def wants(self, name: str = "pay", reply: dict[str, Any] | None = None, **arguments: Any) -> Judged:
-        return self._apart(lambda: asyncio.run(asked(arguments, name, reply)))
+        return self.seen.here(lambda: asyncio.run(asked(arguments, name, reply)))
 
-    def _apart(self, work: Callable[[], T]) -> T:
-        def there() -> T:
-            with chdir(self.seen.folder):
-                return work()
+    def later(self, milliseconds: int) -> None:
+        self._ahead += milliseconds
+        self.seen.clock(self._ahead)
 
-        with ThreadPoolExecutor(1) as elsewhere:
-            return elsewhere.submit(there).result()
+    def stops(self) -> int:
+        """The city's time, at which its clock stands still from now on."""
+        now = time.time_ns() // 1_000_000 + self._ahead
+        self.seen.clock(f"={now}")
+        return now
 
     def reads(self, text: str) -> None:
         """The clerk reads something that somebody outside wrote."""
@@ -109,6 +112,18 @@ def enrolled(come: Come, person: str) -> tuple[Visit, CDPSession]:
     return one, session
 
 
+def has_read(bank: Bank, one: Visit, ticket: str) -> Page:
+    """The ticket's page, after the time that reading it takes: the city's clock is put there."""
+    page = one.see(f"/tickets/{ticket}")
+    bank.later(left(page))
+    return one.see(f"/tickets/{ticket}")
+
+
+def left(page: Page) -> int:
+    """How many milliseconds a ticket's page says that a yes has to wait."""
+    return int(page.locator("#answer").get_attribute("data-wait") or 0)
+
+
 def ticket_of(bank: Bank, **arguments: Any) -> str:
     ticket = bank.wants(**arguments).ticket
     assert ticket
@@ -131,12 +146,12 @@ def test_a_call_is_read_signed_and_let_through_once(bank: Bank, come: Come, tmp_
                 path=tmp_path / f"{path.strip('/').split('/')[0]}-{len(path) > 9}-{size}.png", full_page=True
             )
     page.set_viewport_size({"width": 1360, "height": 900})
-    anna.see(f"/tickets/{ticket}")
+    has_read(bank, anna, ticket)
     for title in ("What will happen", "On whose authority", "What is unusual", "What a no does"):
         expect(page.get_by_role("heading", name=title)).to_be_visible()
     expect(page.locator(".part")).to_contain_text([re.compile("it cannot be taken back")])
     page.get_by_label("Why").fill("I rang them and they confirmed it")
-    page.get_by_role("button", name="Approve this one call").click(timeout=120_000)
+    page.get_by_role("button", name="Approve this one call").click()
     expect(page.locator(".head .pill")).to_have_text("approved")
     entry = [one for one in bank.seen.log() if one["type"] == "ticket_signed"][-1]
     assert (entry["by"], entry["method"], entry["answer"]) == ("anna", "webauthn", "approve")
@@ -152,18 +167,26 @@ def test_a_yes_before_anybody_could_have_read_it_counts_for_nothing(bank: Bank, 
     anna, _ = enrolled(come, "anna")
     bank.reads(LETTER)
     ticket = ticket_of(bank, to=MALLORY, amount=29)
+    now = bank.stops()
     page = anna.see(f"/tickets/{ticket}")
-    expect(page.locator("#wait")).to_contain_text("Read it first")
-    yes = page.get_by_role("button", name="Approve this one call")
-    expect(yes).to_be_disabled()
-    page.get_by_label("Why").fill("I rang them and they confirmed it")
-    yes.evaluate("one => { one.disabled = false; }")
-    yes.click()
-    expect(page.locator("#said")).to_contain_text("read it first")
-    assert not bank.wants(to=MALLORY, amount=29).allowed
-    expect(page.locator("#wait")).to_have_text("A yes counts from now on.", timeout=120_000)
+    long = left(page)
+    assert long > LEAST_MS
+    for wait in (long, 500):  # as soon as it is shown, and to its very end
+        bank.seen.clock(f"={now + long - wait}")
+        anna.see(f"/tickets/{ticket}")
+        assert left(page) == wait
+        expect(page.locator("#wait")).to_contain_text("Read it first")
+        yes = page.get_by_role("button", name="Approve this one call")
+        page.get_by_label("Why").fill("I rang them and they confirmed it")
+        yes.evaluate("one => { one.disabled = false; }")
+        yes.click()
+        expect(page.locator("#said")).to_contain_text("read it first")
+        assert not bank.wants(to=MALLORY, amount=29).allowed
+    expect(page.locator("#wait")).to_have_text("A yes counts from now on.")
+    bank.seen.clock(f"={now + long}")
     yes.click()
     expect(page.locator(".head .pill")).to_have_text("approved")
+    bank.later(long)
 
 
 def test_a_no_is_signed_too_and_holds(bank: Bank, come: Come) -> None:
@@ -206,7 +229,7 @@ def test_a_page_that_was_tampered_with_signs_nothing_that_counts(bank: Bank, com
 def test_a_signature_over_another_challenge_is_none_over_this_call(bank: Bank, come: Come) -> None:
     anna, _ = enrolled(come, "anna")
     ticket = ticket_of(bank, to=MALLORY, amount=13)
-    page = anna.see(f"/tickets/{ticket}")
+    page = has_read(bank, anna, ticket)
     page.evaluate(
         """() => { const get = navigator.credentials.get.bind(navigator.credentials);
              navigator.credentials.get = (asked) => {
@@ -232,6 +255,31 @@ def test_who_only_looks_answers_nothing(bank: Bank, come: Come, person: str) -> 
     )
     assert answer == 403
     assert not bank.wants(to=MALLORY, amount=17).allowed
+
+
+def test_a_link_leads_to_its_ticket_after_signing_in_and_by_a_click_from_another_site(
+    bank: Bank, come: Come, browser: Browser, tmp_path: Path
+) -> None:
+    bank.reads(LETTER)
+    ticket = ticket_of(bank, to=MALLORY, amount=6)
+    address = f"{bank.seen.origin}/tickets/{ticket}"
+    fresh = browser.new_context().new_page()
+    fresh.goto(address)
+    fresh.fill("input[name=link]", bank.seen.link("--as", "anna"))
+    fresh.click("#by-link button")
+    fresh.wait_for_url(address)
+    expect(fresh.get_by_text("What will happen")).to_be_visible()
+    fresh.context.close()
+    one = come("--as", "anna")
+    elsewhere = one.context.new_page()
+    body = f"<a href='{address}'>one call waits</a>"
+    elsewhere.route("http://chat.example/", lambda route: route.fulfill(body=body, content_type="text/html"))
+    elsewhere.goto("http://chat.example/")
+    elsewhere.click("a")
+    expect(elsewhere.get_by_text("A link led you here")).to_be_visible()
+    elsewhere.screenshot(path=tmp_path / "led.png")
+    elsewhere.get_by_role("link", name=f"Open /tickets/{ticket}").click()
+    expect(elsewhere.get_by_text("What will happen")).to_be_visible()
 
 
 def test_without_a_signature_nobody_answers(bank: Bank, come: Come) -> None:

@@ -42,7 +42,13 @@ class Pages:
             lstrip_blocks=True,
         )
         self._templates.filters.update(
-            said=words.said, called=words.called, plain=words.plain, when=words.when, clock=words.clock, agent=name_of
+            said=words.said,
+            called=words.called,
+            plain=words.plain,
+            when=words.when,
+            clock=words.clock,
+            span=words.span,
+            agent=name_of,
         )
         self._templates.globals.update(
             domain=domain, unsafe=unsafe, navigation=NAVIGATION, asset=_asset, number="{:,}".format

@@ -19,8 +19,9 @@ from starlette.responses import RedirectResponse, Response
 from citywatch.adapters.console import words
 from citywatch.adapters.console.access import Door
 from citywatch.adapters.console.desk import Desk
+from citywatch.adapters.console.refresher import Refresher
 from citywatch.adapters.console.render import Pages
-from citywatch.adapters.console.sessions import Pace, Visitor
+from citywatch.adapters.console.sessions import Visitor
 from citywatch.core.approvals.answers import check_acknowledged
 from citywatch.core.approvals.audience import Audience
 from citywatch.core.approvals.people import Person, Right
@@ -30,6 +31,7 @@ from citywatch.core.approvals.statement import parse_statement
 from citywatch.core.approvals.ticket import State, Ticket
 from citywatch.core.approvals.webauthn import Assertion, Registration
 from citywatch.core.errors import CitywatchError, Malformed, Refused
+from citywatch.service.pace import Pace
 from citywatch.service.signatures import Unsigned
 
 ANSWERS: Final = 60
@@ -42,9 +44,10 @@ DECISIONS: Final = {"approve": True, "deny": False}
 class TicketPages:
     """Tickets and passkeys."""
 
-    def __init__(self, desk: Desk, pages: Pages) -> None:
+    def __init__(self, desk: Desk, pages: Pages, refresher: Refresher) -> None:
         self._desk = desk
         self._pages = pages
+        self._refresher = refresher
         self._pace = Pace(ANSWERS, ANSWERS_MS)
 
     def doors(self) -> Sequence[Door]:
@@ -61,21 +64,24 @@ class TicketPages:
     # -- to look at ----------------------------------------------------------------------------------------------------
 
     async def listing(self, request: Request) -> Response:
+        """What waits: for whoever answers, what reaches them; for others, all of it."""
         tickets, who = self._desk.tickets, self._who(request)
-        view, audience = await self._desk.queueing.look(), await self._desk.voting.audience()
-        queued = [(one, self._mine(one.ticket, who, audience)) for one in view.queued]
-        queued.sort(key=lambda each: not each[1])  # theirs first; else the queue's order stands
+        answers = who is not None and who.may(Right.ANSWER)
+        view = await self._desk.queueing.look(who.name if who is not None and answers else "")
+        waiting = sum(one.line.count for one in view.queued)  # of what is listed: a count of tickets would tell
         partly = "hx-request" in request.headers
         return self._pages.show(
-            request, "_tickets.html" if partly else "tickets.html", active="tickets",
-            queued=queued[:PAGE], beyond=max(0, len(queued) - PAGE), floods=view.floods,
-            waiting=await tickets.waiting(),
-            closed=await tickets.closed(12), now=tickets.now(), named=bool(self._desk.people),
-            keyless=who is not None and who.may(Right.ANSWER) and not await self._own(who.name),
+            request, "_tickets.html" if partly else "tickets.html", active="tickets", answers=answers,
+            queued=view.queued[:PAGE], beyond=max(0, len(view.queued) - PAGE), floods=view.floods, waiting=waiting,
+            closed=() if partly else await tickets.closed(12), now=tickets.now(), named=bool(self._desk.people),
+            keyless=who is not None and answers and not await self._own(who.name),
+            standing=None if who is None or not answers else await self._refresher.standing(who),
         )  # fmt: skip
 
     async def one(self, request: Request) -> Response:
         name, who = request.path_params["id"], self._who(request)
+        if who is not None and (over := await self._desk.canaries.over(name, who.name)) is not None:
+            return await self._refresher.told(request, who, over)
         try:
             ticket, document = await self._opened(name, who)
         except Malformed as failure:
@@ -101,6 +107,10 @@ class TicketPages:
             unsigned=self._desk.approvals.unsafe_unsigned, reasoned=self._desk.approvals.reason_required,
             wait=wait, untrusted=bool(named and ticket.shown),
             sections=layout(document.sections, ticket.nonce, "" if who is None else who.name),
+            apart=self._desk.is_apart(request.scope["session"].visitor) and waits,
+            left=None if who is None or not may else await self._desk.care.left(who.name),
+            hourly=0 if who is None else who.per_hour,
+            others=[] if who is None else [one for one in audience.reached(ticket) if one != who.name],
             means={one: MEANS[Why(one)] for one in document.uninspectable}, problem=problem,
         )  # fmt: skip
 
@@ -128,7 +138,7 @@ class TicketPages:
         if rp is None:
             return _said(409, "the file says nowhere that passkeys are used: write `approvals.passkeys`")
         try:
-            ticket = await self._desk.tickets.find(request.path_params["id"])
+            ticket = await self._desk.voting.find(request.path_params["id"], who.name)
             offer = await self._desk.voting.prepare(
                 ticket.id, who.name, DECISIONS[str(form.get("decision", ""))], str(form.get("reason", ""))[:LONGEST],
                 principal=_principal(ticket, await self._speaks_for(ticket, who)),
@@ -194,7 +204,7 @@ class TicketPages:
             return
         if who is None or not self._desk.approvals.unsafe_unsigned:
             raise Malformed("an answer is signed, with a passkey here or with `--key` at the command line")
-        ticket = await self._desk.tickets.find(name)
+        ticket = await self._desk.voting.find(name, who.name)
         principal = _principal(ticket, await self._speaks_for(ticket, who))
         offer = await self._desk.voting.prepare(
             name, who.name, yes, reason, principal=principal, acknowledged=acknowledged
@@ -241,9 +251,7 @@ class TicketPages:
     # -- who -----------------------------------------------------------------------------------------------------------
 
     def _who(self, request: Request) -> Person | None:
-        """The person of the file whose session this is; None for an operator's."""
-        kind, _, name = request.scope["session"].visitor.person.partition(":")
-        return self._desk.people.get(name) if kind == "person" else None
+        return self._desk.person(request.scope["session"].visitor)
 
     def _mine(self, ticket: Ticket, who: Person | None, audience: Audience) -> bool:
         if not self._desk.people:

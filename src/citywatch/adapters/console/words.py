@@ -55,6 +55,14 @@ def when(at: int) -> Markup:
     return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(iso, shown, shown)
 
 
+def span(ms: float) -> str:
+    """How long something took, in one figure: `40 s`, `12 min`, `3 h`, `2 days`."""
+    for most, size, unit in ((120_000, 1_000, "s"), (7_200_000, 60_000, "min"), (172_800_000, 3_600_000, "h")):
+        if ms < most:
+            return f"{ms / size:.0f} {unit}"
+    return f"{ms / 86_400_000:.0f} days"
+
+
 def clock(at: int) -> Markup:
     """An instant of which the day is known."""
     moment = datetime.fromtimestamp(at / 1000, UTC)

@@ -23,7 +23,7 @@ def as_text(document: Document, width: int = 100) -> str:
 
 
 def _drawn(line: Line, width: int) -> Iterator[str]:
-    mark = {Kind.UNUSUAL: "! ", Kind.VALUE: "", Kind.QUOTE: "", Kind.OURS: ""}[line.kind]
+    mark = "! " if line.kind is Kind.UNUSUAL or (line.odd and line.kind is Kind.VALUE) else ""
     head = f"  {mark}{line.text}{line.label}{':' if line.quoted or line.kind is Kind.VALUE else ''}"
     if head.strip():
         yield head

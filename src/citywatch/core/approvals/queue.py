@@ -16,20 +16,20 @@ INVARIANTS
 3. Of `OLDEST` questions that are shown in a row, one is the oldest that is not held: nothing starves.
 4. A no ends all that is folded; a yes ends the one question that was shown.
 5. The order depends on recorded facts and on their order alone: whoever folds the same log finds the same order.
+6. What is listed beside what was asked changes nothing for anything else: neither order, nor share, nor what is held.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
-import msgspec
-
-from citywatch.core.approvals.asked import Asked, Fold, fold_of, loss
+from citywatch.core.approvals.asked import Asked, Fold, fold_of
 from citywatch.core.approvals.flood import AGENT, Floods, Strike
 from citywatch.core.approvals.load import HOUR_MS, Load
+from citywatch.core.approvals.question import Dimensions, Flood, Group, Lane, Line, Standing
 
 OLDEST: Final = 10
 LOOK: Final = 4
@@ -44,89 +44,6 @@ FAIR: Final = 1
 DIMENSIONS: Final = 5
 SLACK: Final = (1, 2, 2, 1, 1)
 """Roots divide an hour's answers among them; agents and acts are unequal by nature, and get twice an equal part."""
-_Lane = tuple[str, str]
-"""A root and an agent."""
-_Group = tuple[str, int, int]
-"""Of a lane: an act, how new it is, and the stake."""
-_Dimensions = tuple[str, str, str, str, str]
-
-
-class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """One question as it is listed: the ticket that is shown, how many are folded behind it, and why it stands here."""
-
-    ticket: str
-    count: int
-    folded: tuple[str, ...]
-    stake: int
-    tier: int
-    novelty: int
-    waited_ms: int
-    need: int
-
-
-class Flood(msgspec.Struct, frozen=True, kw_only=True):
-    """All that one agent or root asked too much, as one line. `kind` is agent or root."""
-
-    kind: str
-    who: str
-    until: int
-    strikes: int
-    count: int
-    acts: tuple[str, ...]
-
-
-class Standing:
-    """One question that waits: who looks at it and who has answered."""
-
-    __slots__ = (
-        "asked",
-        "dimensions",
-        "folded",
-        "group",
-        "lane",
-        "looking",
-        "no",
-        "novelty",
-        "open",
-        "stake",
-        "tier",
-        "yes",
-    )
-
-    def __init__(self, asked: Asked, novelty: int) -> None:
-        self.asked = asked
-        self.novelty = novelty
-        self.stake = loss(asked, novelty)
-        self.lane: _Lane = (asked.root, asked.agent)
-        self.group: _Group = (asked.act, novelty, self.stake)
-        self.dimensions: _Dimensions = (
-            asked.root,
-            asked.agent,
-            f"{asked.act}\n{asked.effect.value}",
-            asked.resource,
-            str(novelty),
-        )
-        self.folded: list[Asked] = []
-        self.yes: set[str] = set()
-        self.no: set[str] = set()
-        self.looking: set[str] = set()
-        self.tier = -1
-        """The tier in which it was first shown: what was begun is brought to its end."""
-        self.open = True
-
-    def waits_for(self, who: str) -> bool:
-        """# INVARIANT: 1. Whether one more is to look at it, and this one may."""
-        taken = len(self.yes) + len(self.looking)
-        seen = taken + len(self.no)
-        fresh = who not in self.yes and who not in self.no and who not in self.looking
-        return self.open and fresh and taken < self.asked.need and seen < self.asked.reviewers
-
-    @property
-    def verdict(self) -> bool | None:
-        """Whether enough said yes, or so many no that not enough can; None: neither yet."""
-        if len(self.yes) >= self.asked.need:
-            return True
-        return False if self.asked.reviewers - len(self.no) < self.asked.need else None
 
 
 class Queue:
@@ -137,14 +54,14 @@ class Queue:
         self.load = load
         self._waiting: dict[str, Standing] = {}
         self._heads: dict[Fold, str] = {}
-        self._lanes: dict[_Lane, dict[_Group, list[Standing]]] = {}
+        self._lanes: dict[Lane, dict[Group, list[Standing]]] = {}
         self._behind: dict[str, str] = {}
         """Which ticket stands for a folded one."""
         self._ends: list[tuple[int, str]] = []
         self._known: set[tuple[str, ...]] = set()
         self._present = tuple(Counter[str]() for _ in range(DIMENSIONS))
         self._served = tuple(Counter[str]() for _ in range(DIMENSIONS))
-        self._shown: deque[tuple[int, _Dimensions]] = deque()
+        self._shown: deque[tuple[int, Dimensions]] = deque()
         self._turn = 0
 
     def ask(self, asked: Asked) -> tuple[Strike, ...]:
@@ -228,13 +145,24 @@ class Queue:
             over += self.close(heapq.heappop(self._ends)[1], approved=None)
         return tuple(over)
 
-    def lines(self, now: int) -> tuple[Line, ...]:
-        """All that is not held, in the order in which it would be shown."""
+    def lines(self, now: int, also: Iterable[Asked] = ()) -> tuple[Line, ...]:
+        """All that is not held, in the order in which it would be shown.
+
+        # INVARIANT: 6. `also` are listed as if they had been asked like the others.
+        """
         self._forget(now)
         shares = self._shares()
-        free = [one for one in self._waiting.values() if not self._is_held(one, now) and one.asked.expires > now]
+        behind: dict[str, list[str]] = {}
+        waiting = list(self._waiting.values())
+        for asked in also:
+            head = self._heads.get(fold_of(asked))
+            if head is None:
+                waiting.append(Standing(asked, self._novelty(asked)))
+            else:
+                behind.setdefault(head, []).append(asked.id)
+        free = [one for one in waiting if not self._is_held(one, now) and one.asked.expires > now]
         free.sort(key=lambda one: self._rank(one, shares, now))
-        return tuple(self._line(one, shares, now) for one in free)
+        return tuple(self._line(one, shares, now, behind.get(one.asked.id, ())) for one in free)
 
     def flooded(self, now: int) -> tuple[Flood, ...]:
         """One line for each agent or root that is held back, however much it asked."""
@@ -315,11 +243,12 @@ class Queue:
     def _is_held(self, one: Standing, now: int) -> bool:
         return self.floods.until(one.asked.agent, one.asked.root) > now
 
-    def _line(self, one: Standing, shares: tuple[int, ...], now: int) -> Line:
+    def _line(self, one: Standing, shares: tuple[int, ...], now: int, behind: Iterable[str] = ()) -> Line:
+        folded = (*(each.id for each in one.folded), *behind)
         return Line(
             ticket=one.asked.id,
-            count=1 + len(one.folded),
-            folded=tuple(each.id for each in one.folded),
+            count=1 + len(folded),
+            folded=folded,
             stake=one.stake,
             tier=self._tier(one, shares, now),
             novelty=one.novelty,
@@ -384,7 +313,7 @@ def _familiar(asked: Asked) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return (asked.root, asked.act, asked.template, asked.resource), (asked.root, asked.act, asked.template)
 
 
-def _less(counters: tuple[Counter[str], ...], dimensions: _Dimensions) -> None:
+def _less(counters: tuple[Counter[str], ...], dimensions: Dimensions) -> None:
     for counter, name in zip(counters, dimensions, strict=True):
         counter[name] -= 1
         if not counter[name]:

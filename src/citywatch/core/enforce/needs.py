@@ -56,7 +56,10 @@ class Pin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """A stateful MCP session (2025-11-25 and before): bound to one agent and one server, leased by one replica."""
+    """A stateful MCP session (2025-11-25 and before): bound to one agent and one server, leased by one replica.
+
+    `led`: its client said, when it was opened, that it shows people addresses (`wire.elicitation`).
+    """
 
     agent: str
     server: str
@@ -64,6 +67,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     replica: str
     revision: str
     opened: int
+    led: bool = False
 
 
 class Sessions(msgspec.Struct, frozen=True):
@@ -195,6 +199,16 @@ def card_rows(call: Call) -> tuple[Key, ...]:
 
 def session_key(session: str) -> Key:
     return ("session", session)
+
+
+def led_key(session: str) -> Key:
+    """Where it is kept to which tickets a session was led (`service.leading`)."""
+    return ("led", session)
+
+
+def ended_rows(session: str) -> tuple[Key, ...]:
+    """The rows that go with a session."""
+    return session_key(session), led_key(session)
 
 
 def sessions_key(agent: str) -> Key:

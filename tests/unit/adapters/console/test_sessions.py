@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from citywatch.adapters.console import sessions as module
-from citywatch.adapters.console.sessions import IDLE_MS, WHOLE_MS, Pace, Sessions, Visitor
+from citywatch.adapters.console.sessions import IDLE_MS, WHOLE_MS, Sessions, Visitor
 from citywatch.core.approvals.people import Duty, Right
+from citywatch.service.pace import Pace
 
 ANN = Visitor("person:ann", (Duty.AUDITOR,), "link")
 T = 1_000_000_000
