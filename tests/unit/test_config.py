@@ -1737,6 +1737,12 @@ BAD: list[tuple[str, str, str, str]] = [
         "name them under `people`, or remove it",
     ),
     (
+        f"{PEOPLE}approvals: {{batch: §11}}\n",
+        "approvals.batch",
+        "`11` is out of range",
+        "write a number from 1 to 10",
+    ),
+    (
         f"{PEOPLE}approvals: {{canaries: §1}}\n",
         "approvals.canaries",
         "`1` is out of range",
@@ -2503,7 +2509,7 @@ def test_people_are_asked_as_the_file_says() -> None:
         "  quorum: [{acts: [ledger/transfer], need: 2, of: [dora, ben], blinded: false}]\n"
         "  not_own: true\n  expires: 2h\n  reason_required: false\n  one_denies: false\n"
         "  uninspectable: refuse\n  unsafe_unsigned: true\n  unsafe_hasty: true\n"
-        "  canaries: 4\n  asks_per_agent: 3\n  asks_per_root: 9\n"
+        "  canaries: 4\n  asks_per_agent: 3\n  asks_per_root: 9\n  batch: 5\n"
         "  passkeys: {rp_id: localhost, origins: ['http://localhost:8470', 'https://localhost:443']}\n"
     )
     settings = parse_settings(text, "/srv")
@@ -2527,6 +2533,7 @@ def test_people_are_asked_as_the_file_says() -> None:
         unsafe_unsigned=True,
         unsafe_hasty=True,
         canaries=4,
+        batch=5,
         asks_per_agent=3,
         asks_per_root=9,
     )

@@ -47,6 +47,7 @@ from citywatch.core.approvals.people import (
     is_of,
 )
 from citywatch.core.approvals.seal import LEAST_RATE, MOST_RATE
+from citywatch.core.approvals.statement import MAX_SET
 from citywatch.core.errors import Malformed
 from citywatch.core.names import parse_segment
 from citywatch.core.signature import Ed25519Key, format_spki, parse_spki
@@ -134,8 +135,9 @@ def approvals(declared: Declared, known: Mapping[str, Person]) -> Reader[Approva
             canaries=section.get("canaries", integer(LEAST_RATE, MOST_RATE), plain.canaries),
             asks_per_agent=section.get("asks_per_agent", integer(1, 10_000), plain.asks_per_agent),
             asks_per_root=section.get("asks_per_root", integer(1, 10_000), plain.asks_per_root),
+            batch=section.get("batch", integer(1, MAX_SET), plain.batch),
         )
-        for key in ("quorum", "passkeys", "unsafe_unsigned", "unsafe_hasty", "canaries"):
+        for key in ("quorum", "passkeys", "unsafe_unsigned", "unsafe_hasty", "canaries", "batch"):
             if section.has(key) and not known:
                 section.wrong(key, "this file names no people", "name them under `people`, or remove it")
         return found

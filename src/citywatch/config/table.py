@@ -150,6 +150,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "canaries",
         "asks_per_agent",
         "asks_per_root",
+        "batch",
     ),
     "approvals.quorum[]": ("acts", "need", "of", "blinded"),
     "notices.*": ("kind", "link", "url", "credential", "server", "sender", "to", "user", "ca"),

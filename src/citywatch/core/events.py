@@ -408,7 +408,8 @@ class TicketSigned(Event, frozen=True, kw_only=True, tag="ticket_signed"):
     """One person's answer to a ticket: `statement` is what they signed, letter by letter (`approvals.statement`).
 
     `method` is ed25519, webauthn or unsigned, `key` the thumbprint or the credential's id, `signature` in base64url.
-    For webauthn the authenticator's data and the client's, in base64url. `weight` counts hundredths of a vote.
+    For webauthn the authenticator's data and the client's, in base64url. `weight` counts hundredths of a vote. Of an
+    answer to several tickets at once `batch` is what was signed: it names this statement by its digest, and the others.
     """
 
     ticket: str
@@ -421,6 +422,7 @@ class TicketSigned(Event, frozen=True, kw_only=True, tag="ticket_signed"):
     authenticator: str = ""
     client: str = ""
     weight: int = 100
+    batch: str = ""
 
 
 class TicketUsed(Event, frozen=True, kw_only=True, tag="ticket_used"):

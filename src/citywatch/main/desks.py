@@ -25,6 +25,7 @@ from citywatch.service.passkeys import Passkeys
 from citywatch.service.ports import Store
 from citywatch.service.quarantine import Quarantine
 from citywatch.service.queueing import Queueing
+from citywatch.service.sets import Sets
 from citywatch.service.tickets import PAGE, Tickets
 from citywatch.service.vigilance import Watching
 from citywatch.service.voting import Voting
@@ -66,6 +67,12 @@ def voting_over(
         care=care,
         canaries=canaries,
     )
+
+
+async def sets_of(city: City) -> Sets:
+    """Their answers to several tickets at once."""
+    approvals = city.settings.approvals
+    return Sets(await voting_of(city), tickets_of(city), care_of(city, approvals), approvals.batch)
 
 
 def care_of(city: City, approvals: Approvals) -> Care:

@@ -39,7 +39,7 @@ from citywatch.core.approvals.ticket import (
 from citywatch.core.enforce.approval import Answer, noted
 from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.log.entry import encode_event
-from citywatch.service.ports import Append, Appended, Clock, NewEntry, Row, Store
+from citywatch.service.ports import Append, Appended, Clock, NewEntry, Puts, Row, Store
 
 PAGE: Final = 50
 MOST: Final = 1_000
@@ -263,13 +263,17 @@ class Seen(msgspec.Struct, frozen=True):
     document: str
 
 
-async def standing(store: Store, answered: Ticket, until: int, now: int) -> Append:
-    """What is read and written so that the answer holds for other calls too, where it does."""
+async def standing(store: Store, answered: Ticket, until: int, now: int, earlier: Puts = ()) -> Append:
+    """What is read and written so that the answer holds for other calls too, where it does.
+
+    `earlier` is what other answers write in the same transaction.
+    """
     if until <= now or not answered.answer:
         return Append()
     key = ("answer", answered.answer)
     row = (await store.load((key,), ())).rows.get(key)
-    before = None if row is None else msgspec.json.decode(row.value, type=Answer)
+    value = dict(earlier).get(key, None if row is None else row.value)
+    before = None if value is None else msgspec.json.decode(value, type=Answer)
     answer = noted(
         before,
         Answer(

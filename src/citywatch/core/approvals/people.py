@@ -19,6 +19,8 @@ from typing import Final
 
 import msgspec
 
+from citywatch.core.approvals.statement import MAX_SET
+
 DAY_MS: Final = 24 * 3_600_000
 
 
@@ -124,7 +126,7 @@ class Approvals(msgspec.Struct, frozen=True, kw_only=True):
     `one_denies`: one no decides, whatever the others say. `unsafe_unsigned`: people are believed without a signature.
     `unsafe_hasty`: a yes counts at once, whoever was shown what. `canaries`: how many of 100
     risky tickets are followed by one that is made up. `asks_per_agent` and `asks_per_root` are how much may
-    be asked in an hour (`flood`).
+    be asked in an hour (`flood`). `batch` is how many tickets that are alike one signature may answer (1: each alone).
     """
 
     quorum: tuple[Quorum, ...] = ()
@@ -139,6 +141,7 @@ class Approvals(msgspec.Struct, frozen=True, kw_only=True):
     canaries: int = 0
     asks_per_agent: int = 8
     asks_per_root: int = 30
+    batch: int = MAX_SET
 
     def quorum_of(self, server: str, tool: str) -> Quorum:
         """What this act asks for: the first rule that names it, in the order of the file; without one, one approver."""
