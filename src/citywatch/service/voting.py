@@ -31,8 +31,9 @@ from citywatch.core import events
 from citywatch.core.approvals.answers import check_answer, person_of
 from citywatch.core.approvals.audience import Audience
 from citywatch.core.approvals.batch import Table
+from citywatch.core.approvals.deciding import decided
 from citywatch.core.approvals.people import Approvals, Person, Quorum, Right
-from citywatch.core.approvals.quorum import WHOLE, Tally, Verdict
+from citywatch.core.approvals.quorum import Tally, Verdict
 from citywatch.core.approvals.seal import Canary, Kind, Over, canary_key, over_key
 from citywatch.core.approvals.showing import Document, document_digest
 from citywatch.core.approvals.statement import (
@@ -44,7 +45,7 @@ from citywatch.core.approvals.statement import (
     challenge_of,
     format_statement,
 )
-from citywatch.core.approvals.ticket import Done, State, Step, Ticket, Vote, rows_of, stepped
+from citywatch.core.approvals.ticket import Done, State, Ticket, Vote, rows_of
 from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.log.entry import encode_event
 from citywatch.service.canaries import Canaries
@@ -53,7 +54,7 @@ from citywatch.service.counting import Counting, Weigh
 from citywatch.service.documents import Documents
 from citywatch.service.ports import Append, Appended, Exhausted, NewEntry, Puts, Spend, Stale
 from citywatch.service.signatures import Proof, Proved, Signatures
-from citywatch.service.tickets import Found, Tickets, find_ticket, standing
+from citywatch.service.tickets import Found, Tickets, answered_event, find_ticket, standing
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
@@ -361,34 +362,10 @@ class Voting:
         self, ticket: Ticket, count: Tally, now: int, earlier: Puts
     ) -> tuple[Ticket, events.TicketAnswered, Append]:
         """The ticket once its votes have decided it, the entry that says so, and what else that writes."""
-        yes = count.verdict is Verdict.YES
-        counted = [one for one in ticket.votes if one.yes is yes and (not yes or one.person in count.people)]
-        counted = counted or list(ticket.votes)
-        named = [one.principal for one in counted if one.principal]
-        principal = next((one for one in named if ticket.of is not None and one in ticket.of), next(iter(named), ""))
-        hold = min((one.hold_ms for one in counted), default=0) if yes else 0
-        decided = msgspec.structs.replace(
-            stepped(ticket, Step.APPROVE if yes else Step.DENY, now),
-            by=", ".join(one.person for one in counted),
-            reason="; ".join(dict.fromkeys(one.reason for one in counted if one.reason))[:MAX_REASON],
-            principal=principal,
-            need=count.need // WHOLE,
-            done=(*ticket.done, Done(now, "approved" if yes else "denied")),
-        )
-        answered = events.TicketAnswered(
-            at=now,
-            replica=self._tickets.replica,
-            ticket=ticket.id,
-            call=ticket.call,
-            agent=ticket.agent,
-            answer=decided.state.value,
-            by=decided.by,
-            reason=decided.reason,
-            principal=principal,
-            until=now + hold if hold else 0,
-        )
-        until = now + hold if yes else ticket.expires
-        return decided, answered, await standing(self._tickets.store, decided, until, now, earlier)
+        after, hold = decided(ticket, count, now)
+        event = answered_event(after, now, self._tickets.replica, hold)
+        until = now + hold if after.state is State.APPROVED else ticket.expires
+        return after, event, await standing(self._tickets.store, after, until, now, earlier)
 
     def _person(self, name: str) -> Person:
         return person_of(self._people, name)
