@@ -156,6 +156,17 @@ async def test_while_nobody_has_answered_what_comes_back_waits_and_spends_nothin
     assert not city.sent
 
 
+async def test_a_task_of_ours_that_is_referred_to_in_passing_is_none_of_the_peers() -> None:
+    city = await AskingCity().open()
+    task, ticket = await city.begun()
+    await city.decide(ticket)
+    message = in_task(task, referenceTaskIds=[task])
+    assert await city.refused(message=message) is Code.NOT_WHAT_WAITS
+    left = a2a_waiting.without_reference(city.message(message=message), ticket)
+    assert left.things == (("task", task),), "what still names it is still asked whose it is"
+    assert not city.sent
+
+
 EDITS: list[Callable[[dict[str, Any]], None]] = [
     lambda message: message["parts"][0].update(text="refund order 7 with 5000"),
     lambda message: message["parts"][0].update(text=message["parts"][0]["text"] + " "),

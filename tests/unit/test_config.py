@@ -1579,6 +1579,30 @@ BAD: list[tuple[str, str, str, str]] = [
         "add `approver` to its roles, or remove this",
     ),
     (
+        f"{BANK}people: {{anna: {{roles: [auditor], §deputies: [ben]}}, ben: {{roles: [policy]}}}}\n",
+        "people.anna.deputies",
+        "only an approver is asked",
+        "add `approver` to its roles, or remove this",
+    ),
+    (
+        f"{BANK}people: {{anna: {{roles: [approver], answers: ['*'], §deputies: [anna]}}}}\n",
+        "people.anna.deputies",
+        "nobody stands in for themselves",
+        "name somebody else",
+    ),
+    (
+        f"{BANK}people: {{ben: {{roles: [policy]}}, anna: {{roles: [approver], answers: ['*'], §deputies: [bem]}}}}\n",
+        "people.anna.deputies",
+        "no person `bem` in this file",
+        "did you mean `ben`?",
+    ),
+    (
+        f"{BANK}people: {{ben: {{roles: [policy]}}, anna: {{roles: [approver], answers: ['*'], §deputies: [ben]}}}}\n",
+        "people.anna.deputies",
+        "`ben` is no approver, and could answer nothing",
+        "name an approver",
+    ),
+    (
         f"{BANK}people: {{anna: {{roles: [approver], answers: [§ledger/transfers]}}}}\n",
         "people.anna.answers[0]",
         "server `ledger` declares no tool `transfers`",

@@ -135,7 +135,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "peers.*.messages.*": ("schema",),
     "attestors.*": ("key",),
     "principals.*": ("may", "own"),
-    "people.*": ("roles", "as", "answers", "keys", "oidc", "per_hour"),
+    "people.*": ("roles", "as", "answers", "keys", "oidc", "per_hour", "deputies"),
     "people.*.oidc": ("issuer", "subject"),
     "approvals": (
         "quorum",

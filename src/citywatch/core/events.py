@@ -455,6 +455,20 @@ class TicketWithdrawn(Event, frozen=True, kw_only=True, tag="ticket_withdrawn"):
     why: str
 
 
+class AbsenceSaid(Event, frozen=True, kw_only=True, tag="absence_said"):
+    """An approver is away until `until` (ms), and `deputy` stands in; without one, they are back.
+
+    `statement` is what they signed, letter by letter (`approvals.absence`), under the key of that thumbprint.
+    """
+
+    person: str
+    deputy: str
+    until: int
+    statement: str
+    key: str
+    signature: str
+
+
 class PasskeyInvited(Event, frozen=True, kw_only=True, tag="passkey_invited"):
     """Whoever holds a code, which is kept nowhere, can enrol one passkey for this person, once, until `until`."""
 
@@ -702,6 +716,7 @@ AnyEvent = (
     | TicketExpired
     | TicketSuperseded
     | TicketWithdrawn
+    | AbsenceSaid
     | PasskeyInvited
     | PasskeyEnrolled
     | PasskeyRevoked

@@ -15,6 +15,7 @@ from citywatch.core.enforce.spread import Roots, Touch
 from citywatch.core.errors import CitywatchError
 from citywatch.main.assembly import City, load_rules, operator
 from citywatch.main.replay import rebuild
+from citywatch.service.absences import Absences
 from citywatch.service.blast import blast as spread
 from citywatch.service.canaries import Canaries
 from citywatch.service.care import Care
@@ -91,8 +92,21 @@ def canaries_of(city: City, watching: Watching | None = None) -> Canaries:
 
 def queueing_of(city: City, canaries: Canaries | None = None) -> Queueing:
     """In which order they are to be answered."""
-    approvals = city.settings.approvals
-    return Queueing(tickets_of(city), city.settings.people, approvals, canaries or canaries_of(city))
+    settings = city.settings
+    return Queueing(
+        tickets_of(city), settings.people, settings.approvals, canaries or canaries_of(city), absences_of(city)
+    )
+
+
+def absences_of(city: City) -> Absences:
+    """Who of the people of the file is away, and who stands in."""
+    return Absences(
+        store=city.store,
+        clock=city.clock,
+        replica=city.replica.name,
+        people=city.settings.people,
+        domain=city.settings.trust_domain,
+    )
 
 
 def floodwatch_of(city: City) -> Floodwatch:

@@ -160,18 +160,7 @@ class Tickets:
             principal=principal,
             done=(*ticket.done, Done(now, "approved" if approve else "denied", by)),
         )
-        event = events.TicketAnswered(
-            at=now,
-            replica=self.replica,
-            ticket=ticket.id,
-            call=ticket.call,
-            agent=ticket.agent,
-            answer=answered.state.value,
-            by=by,
-            reason=reason,
-            principal=principal,
-            until=now + hold_ms if approve and hold_ms else 0,
-        )
+        event = answered_event(answered, now, self.replica, hold_ms if approve else 0)
         also = await standing(self.store, answered, now + hold_ms if approve else ticket.expires, now)
         outcome = await self.store.append(
             Append(
@@ -287,6 +276,22 @@ class Seen(msgspec.Struct, frozen=True):
 
     at: int
     document: str
+
+
+def answered_event(ticket: Ticket, now: int, replica: str, hold_ms: int) -> events.TicketAnswered:
+    """The entry of a ticket that was answered just now; a yes holds so long for calls that are alike (0: not)."""
+    return events.TicketAnswered(
+        at=now,
+        replica=replica,
+        ticket=ticket.id,
+        call=ticket.call,
+        agent=ticket.agent,
+        answer=ticket.state.value,
+        by=ticket.by,
+        reason=ticket.reason,
+        principal=ticket.principal,
+        until=now + hold_ms if hold_ms else 0,
+    )
 
 
 async def standing(store: Store, answered: Ticket, until: int, now: int, earlier: Puts = ()) -> Append:

@@ -31,8 +31,9 @@ from citywatch.core import events
 from citywatch.core.approvals.answers import check_answer, person_of
 from citywatch.core.approvals.audience import Audience
 from citywatch.core.approvals.batch import Table
+from citywatch.core.approvals.deciding import decided
 from citywatch.core.approvals.people import Approvals, Person, Quorum, Right
-from citywatch.core.approvals.quorum import WHOLE, Tally, Verdict
+from citywatch.core.approvals.quorum import Tally, Verdict
 from citywatch.core.approvals.seal import Canary, Kind, Over, canary_key, over_key
 from citywatch.core.approvals.showing import Document, document_digest
 from citywatch.core.approvals.statement import (
@@ -44,7 +45,7 @@ from citywatch.core.approvals.statement import (
     challenge_of,
     format_statement,
 )
-from citywatch.core.approvals.ticket import Done, State, Step, Ticket, Vote, rows_of, stepped
+from citywatch.core.approvals.ticket import Done, State, Ticket, Vote, rows_of
 from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.log.entry import encode_event
 from citywatch.service.canaries import Canaries
@@ -53,7 +54,7 @@ from citywatch.service.counting import Counting, Weigh
 from citywatch.service.documents import Documents
 from citywatch.service.ports import Append, Appended, Exhausted, NewEntry, Puts, Spend, Stale
 from citywatch.service.signatures import Proof, Proved, Signatures
-from citywatch.service.tickets import Found, Tickets, find_ticket, standing
+from citywatch.service.tickets import Found, Tickets, answered_event, find_ticket, standing
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,7 +108,7 @@ class Voting:
         self._approvals = approvals
         self._domain = domain
         self._signatures = Signatures(tickets.store, approvals)
-        self._counting = Counting(tickets.store, people, approvals, weigh)
+        self._counting = Counting(tickets.store, people, approvals, weigh, domain)
         self._care = care
         self._canaries = canaries
 
@@ -119,7 +120,7 @@ class Voting:
 
     async def audience(self) -> Audience:
         """Who may answer what, now."""
-        return await self._counting.audience()
+        return (await self._counting.audience(self._tickets.now()))[0]
 
     def seen_by(self, ticket: Ticket, person: str) -> Ticket:
         """The ticket as this person may see it. # INVARIANT: 3. Auditors see who answered, once it is decided."""
@@ -178,6 +179,7 @@ class Voting:
         """What this person would sign to give this answer. Raises `Refused` or `Malformed` if it could not count."""
         shown = await self._shown(name, person)
         ticket, document = shown.ticket, shown.document
+        place = (await self.audience()).place_for(ticket, person, principal)
         statement = Statement(
             domain=self._domain,
             ticket=ticket.id,
@@ -191,6 +193,7 @@ class Voting:
             acknowledged=tuple(sorted(acknowledged)),
             expires=ticket.expires,
             nonce=ticket.nonce,
+            place="" if place == person else place,
         )
         await self._check(ticket, statement, document)
         return Offer(
@@ -311,10 +314,12 @@ class Voting:
             key=proved.key,
             document=statement.document,
             weight=weight,
+            place=statement.place,
         )
         said = Done(now, "approved by" if vote.yes else "denied by", vote.person)
         voted = msgspec.structs.replace(ticket, votes=(*ticket.votes, vote), done=(*ticket.done, said))
-        count = await self._counting.tally(voted, judged.shown.document.uninspectable)
+        audience, away = await self._counting.audience(now)
+        count = await self._counting.tally(voted, audience, judged.shown.document.uninspectable)
         signed = self._signed(statement, proved, batch, now, weight)
         entries: tuple[NewEntry, ...] = (NewEntry(encode_event(signed)),)
         after, more = voted, Append()
@@ -322,7 +327,7 @@ class Voting:
             after, answered, more = await self._decide(voted, count, now, earlier)
             entries = (*entries, NewEntry(encode_event(answered)))
         puts = (*rows_of(after, found.likeness, ticket, now), *more.puts)
-        return after, Append(entries=entries, reads=((found.key, found.row.version), *more.reads), puts=puts)
+        return after, Append(entries=entries, reads=((found.key, found.row.version), *away, *more.reads), puts=puts)
 
     def _record_made_up(self, judged: Judged, proved: Proved, batch: str, canary: Canary) -> tuple[Ticket, Append]:
         """An answer to what is no call: an entry like any, and no row but its own. # INVARIANT: 5."""
@@ -357,33 +362,10 @@ class Voting:
         self, ticket: Ticket, count: Tally, now: int, earlier: Puts
     ) -> tuple[Ticket, events.TicketAnswered, Append]:
         """The ticket once its votes have decided it, the entry that says so, and what else that writes."""
-        yes = count.verdict is Verdict.YES
-        counted = [one for one in ticket.votes if one.yes is yes] or list(ticket.votes)
-        named = [one.principal for one in counted if one.principal]
-        principal = next((one for one in named if ticket.of is not None and one in ticket.of), next(iter(named), ""))
-        hold = min((one.hold_ms for one in counted), default=0) if yes else 0
-        decided = msgspec.structs.replace(
-            stepped(ticket, Step.APPROVE if yes else Step.DENY, now),
-            by=", ".join(one.person for one in counted),
-            reason="; ".join(dict.fromkeys(one.reason for one in counted if one.reason))[:MAX_REASON],
-            principal=principal,
-            need=count.need // WHOLE,
-            done=(*ticket.done, Done(now, "approved" if yes else "denied")),
-        )
-        answered = events.TicketAnswered(
-            at=now,
-            replica=self._tickets.replica,
-            ticket=ticket.id,
-            call=ticket.call,
-            agent=ticket.agent,
-            answer=decided.state.value,
-            by=decided.by,
-            reason=decided.reason,
-            principal=principal,
-            until=now + hold if hold else 0,
-        )
-        until = now + hold if yes else ticket.expires
-        return decided, answered, await standing(self._tickets.store, decided, until, now, earlier)
+        after, hold = decided(ticket, count, now)
+        event = answered_event(after, now, self._tickets.replica, hold)
+        until = now + hold if after.state is State.APPROVED else ticket.expires
+        return after, event, await standing(self._tickets.store, after, until, now, earlier)
 
     def _person(self, name: str) -> Person:
         return person_of(self._people, name)

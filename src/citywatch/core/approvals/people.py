@@ -71,7 +71,7 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
     `speaks_for` are principals in whose names they may answer (`as` in the file). `answers` are the acts that reach
     them: `<server>/<tool>`, `<server>/*` or `*`. `keys` are Ed25519 public keys (SubjectPublicKeyInfo in base64) under
     which they sign answers at a command line, `oidc` how they log in to the console. `per_hour` is how many questions
-    an hour they are asked at most.
+    an hour they are asked at most, `deputies` who may stand in for them while they are away.
     """
 
     name: str
@@ -81,6 +81,7 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
     keys: tuple[str, ...] = ()
     oidc: Login | None = None
     per_hour: int = 30
+    deputies: tuple[str, ...] = ()
 
     def may(self, right: Right) -> bool:
         """# INVARIANT: 1."""

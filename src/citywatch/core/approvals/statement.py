@@ -37,12 +37,13 @@ MAX_REASON: Final = 1_000
 APPROVE, DENY = "approve", "deny"
 
 
-class Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """An answer and its terms. `digest` is the ticket's, `document` the digest of what was shown (`showing`).
 
     `decision` is approve or deny, `principal` in whose name it is given (empty: their own), `hold_ms` for how long a
     yes is to hold for calls that differ in words alone. `acknowledged` are the reasons why the call could not be shown
-    faithfully, which the approver names to say that they know. `expires` is the ticket's end, `nonce` its own.
+    faithfully, which the approver names to say that they know. `expires` is the ticket's end, `nonce` its own. `place`
+    is in whose place they answer who is away; it is left out where it is their own.
     """
 
     domain: str
@@ -57,6 +58,7 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     acknowledged: tuple[str, ...]
     expires: int
     nonce: str
+    place: str = ""
 
     def __post_init__(self) -> None:
         if self.decision not in (APPROVE, DENY):

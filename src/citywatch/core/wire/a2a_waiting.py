@@ -83,8 +83,12 @@ def without_reference(call: Call, ticket: str) -> Call:
     assert isinstance(message, Request)
     params = _without(message.params or {}, name)
     body = format_message(msgspec.structs.replace(message, params=params))
-    things = tuple(one for one in call.things if one not in (("task", name), ("context", name)))
-    return msgspec.structs.replace(call, arguments=_without(call.arguments, name), body=body, things=things)
+    arguments = _without(call.arguments, name)
+    left = {("context", name)} | (
+        {("task", name)} if name not in arguments["message"].get("referenceTaskIds", ()) else set()
+    )
+    things = tuple(one for one in call.things if one not in left)
+    return msgspec.structs.replace(call, arguments=arguments, body=body, things=things)
 
 
 def conversation_of(call: Call, ticket: str) -> str:
