@@ -408,7 +408,8 @@ class TicketSigned(Event, frozen=True, kw_only=True, tag="ticket_signed"):
     """One person's answer to a ticket: `statement` is what they signed, letter by letter (`approvals.statement`).
 
     `method` is ed25519, webauthn or unsigned, `key` the thumbprint or the credential's id, `signature` in base64url.
-    For webauthn the authenticator's data and the client's, in base64url. `weight` counts hundredths of a vote.
+    For webauthn the authenticator's data and the client's, in base64url. `weight` counts hundredths of a vote. Of an
+    answer to several tickets at once `batch` is what was signed: it names this statement by its digest, and the others.
     """
 
     ticket: str
@@ -421,6 +422,7 @@ class TicketSigned(Event, frozen=True, kw_only=True, tag="ticket_signed"):
     authenticator: str = ""
     client: str = ""
     weight: int = 100
+    batch: str = ""
 
 
 class TicketUsed(Event, frozen=True, kw_only=True, tag="ticket_used"):
@@ -451,6 +453,20 @@ class TicketWithdrawn(Event, frozen=True, kw_only=True, tag="ticket_withdrawn"):
 
     ticket: str
     why: str
+
+
+class AbsenceSaid(Event, frozen=True, kw_only=True, tag="absence_said"):
+    """An approver is away until `until` (ms), and `deputy` stands in; without one, they are back.
+
+    `statement` is what they signed, letter by letter (`approvals.absence`), under the key of that thumbprint.
+    """
+
+    person: str
+    deputy: str
+    until: int
+    statement: str
+    key: str
+    signature: str
 
 
 class PasskeyInvited(Event, frozen=True, kw_only=True, tag="passkey_invited"):
@@ -701,6 +717,7 @@ AnyEvent = (
     | TicketExpired
     | TicketSuperseded
     | TicketWithdrawn
+    | AbsenceSaid
     | PasskeyInvited
     | PasskeyEnrolled
     | PasskeyRevoked

@@ -14,13 +14,15 @@ import msgspec
 
 from citywatch.core.approvals.answers import person_of
 from citywatch.core.approvals.asked import Asked
+from citywatch.core.approvals.audience import Audience
 from citywatch.core.approvals.flood import Allowance, Floods, Strike
 from citywatch.core.approvals.load import Load
-from citywatch.core.approvals.people import Approvals, Person, reached
+from citywatch.core.approvals.people import Approvals, Person
 from citywatch.core.approvals.question import Flood, Line
 from citywatch.core.approvals.queue import Queue
 from citywatch.core.approvals.recorded import asked_of, reviewers_of
 from citywatch.core.approvals.ticket import State, Ticket
+from citywatch.service.absences import Absences
 from citywatch.service.canaries import Canaries
 from citywatch.service.tickets import Tickets
 
@@ -57,17 +59,24 @@ class Queueing:
         people: Mapping[str, Person],
         approvals: Approvals,
         canaries: Canaries | None = None,
+        absences: Absences | None = None,
     ) -> None:
+        """`absences` say who is away (None: nobody ever is)."""
         self._tickets = tickets
         self._canaries = canaries
         self._people = people
         self._approvals = approvals
+        self._absences = absences
+        self._audience = Audience(people, approvals)
 
     async def look(self, person: str = "") -> View:
         """The queue as it is now; for a person: what reaches them and they have not answered."""
         if person:
             person_of(self._people, person)
         now = self._tickets.now()
+        if self._absences is not None:
+            away = {name: one.deputy for name, one in (await self._absences.now()).items()}
+            self._audience = Audience(self._people, self._approvals, away)
         pending = list(await self._tickets.pending())
         past = list(await self._tickets.closed(PAST))
         queue, strikes = self._folded(pending, past)
@@ -81,11 +90,7 @@ class Queueing:
 
     def _is_for(self, person: str, ticket: Ticket) -> bool:
         voted = any(one.person == person for one in ticket.votes)
-        return not voted and person in self._reached(ticket)
-
-    def _reached(self, ticket: Ticket) -> tuple[str, ...]:
-        quorum = self._approvals.quorum_of(ticket.server, ticket.tool)
-        return reached(self._people, quorum, ticket.server, ticket.tool)
+        return not voted and bool(self._audience.places_of(ticket, person))
 
     def _folded(self, pending: Sequence[Ticket], past: Sequence[Ticket]) -> tuple[Queue, tuple[Strike, ...]]:
         allowance = Allowance(per_agent=self._approvals.asks_per_agent, per_root=self._approvals.asks_per_root)
@@ -116,7 +121,7 @@ class Queueing:
 
     def _asked(self, ticket: Ticket) -> Asked:
         quorum = self._approvals.quorum_of(ticket.server, ticket.tool)
-        return asked_of(ticket, quorum, reviewers_of(self._approvals, quorum, len(self._reached(ticket))))
+        return asked_of(ticket, quorum, reviewers_of(self._approvals, quorum, len(self._audience.places(ticket))))
 
 
 def _steps(ticket: Ticket) -> Iterator[_Step]:

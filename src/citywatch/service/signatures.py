@@ -14,7 +14,7 @@ import msgspec
 
 from citywatch.core.approvals.passkey import Passkey, passkey_key
 from citywatch.core.approvals.people import Approvals, Passkeys, Person
-from citywatch.core.approvals.statement import Statement, challenge_of, verify_statement
+from citywatch.core.approvals.statement import Signable, challenge_of, verify_statement
 from citywatch.core.approvals.webauthn import Assertion, verify_assertion
 from citywatch.core.errors import Malformed
 from citywatch.core.signature import Ed25519Key, parse_b64url, parse_spki, thumbprint
@@ -53,26 +53,26 @@ class Signatures:
         self._store = store
         self._approvals = approvals
 
-    async def prove(self, statement: Statement, proof: Proof, person: Person) -> Proved:
+    async def prove(self, said: Signable, proof: Proof, person: Person) -> Proved:
         """How this person proved that it is their answer; `Malformed` if they did not. # INVARIANT: 1."""
         if isinstance(proof, Unsigned):
             if not self._approvals.unsafe_unsigned:
                 raise Malformed("an answer is signed, with `--key` or with a passkey in the console")
             return Proved(method="unsigned")
         if isinstance(proof, Assertion):
-            return await self._prove_passkey(statement, proof, person)
+            return await self._prove_passkey(said, proof, person)
         signature = parse_b64url(proof.signature)
         for spki in person.keys:
             key = parse_spki(b64decode(spki))
             try:
-                if isinstance(key, Ed25519Key) and verify_statement(statement, signature, key):
+                if isinstance(key, Ed25519Key) and verify_statement(said, signature, key):
                     return Proved(method="ed25519", key=thumbprint(key), signature=proof.signature)
             except Malformed:
                 continue
         raise Malformed(f"the signature is of none of the keys of `{person.name}`")
 
-    async def _prove_passkey(self, statement: Statement, proof: Assertion, person: Person) -> Proved:
-        used = await used_passkey(self._store, self._approvals.passkeys, proof, challenge_of(statement), person)
+    async def _prove_passkey(self, said: Signable, proof: Assertion, person: Person) -> Proved:
+        used = await used_passkey(self._store, self._approvals.passkeys, proof, challenge_of(said), person)
         return Proved(
             method="webauthn",
             key=used.id,
