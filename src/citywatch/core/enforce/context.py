@@ -234,7 +234,8 @@ def _asked(
     call: Call, values: Iterable[Argument], likeness: str, task: str | None, read: Callable[[Value], Typed] = Typed
 ) -> tuple[Key, Key]:
     """Where the ticket of a call lies, and the answer that outlives one."""
-    return ticket_key(_within(likeness, task)), ("answer", _within(answer_key(call, values, read)[1], task))
+    ticket = ticket_key(_within(likeness, task))
+    return ticket, ("answer", _within(answer_key(call, values, read)[1], task))
 
 
 def _within(name: str, task: str | None) -> str:
