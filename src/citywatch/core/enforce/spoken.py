@@ -16,8 +16,6 @@ from __future__ import annotations
 import itertools
 from typing import Final
 
-import msgspec
-
 from citywatch.core.approvals.ticket import State
 from citywatch.core.call import Allow, Ask, Bound, Call, Decision, Deny, Effect, Reason, Source
 from citywatch.core.canonical import canonical, digest
@@ -82,8 +80,7 @@ def _sources(call: Call, flow: Flow) -> tuple[Source, ...]:
     label = said_in(call, flow)
     label = label if call.brought is None else join(label, call.brought)
     values = itertools.islice(all_values(call), MAX_SOURCES)
-    found = (carried(path, value, call, flow) for path, value in values)
-    return tuple(msgspec.structs.replace(one, label=join(one.label, label)) for one in found)
+    return tuple(carried(path, value, call, flow, label) for path, value in values)
 
 
 def _bound(call: Call, known: Known, flow: Flow, told: tuple[Source, ...], allowed: Allow) -> Bound:
