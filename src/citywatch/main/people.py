@@ -63,9 +63,9 @@ def load(file: Path) -> None:
             queueing = queueing_of(city)
             for name, person in city.settings.people.items():
                 if person.answers:
-                    waiting = len((await queueing.look(name)).queued)
+                    waiting = (await queueing.look(name, 1)).total
                     click.echo(f"{name}  {waiting} to answer, at most {person.per_hour} an hour")
-            for one in (await queueing.look()).floods:
+            for one in (await queueing.look(count=1)).floods:
                 click.echo(flood_line(one))
 
     asyncio.run(run())
