@@ -17,6 +17,7 @@ from citywatch.core.approvals.ticket import ANSWERED
 from citywatch.core.errors import ADVICE, Code
 from citywatch.core.identity.credential import Credential
 from citywatch.core.identity.registration import AgentRow, agent_key, format_row
+from citywatch.core.wire import mcp
 from citywatch.core.wire.elicitation import TEXT
 from citywatch.service.leading import MOST, Leading
 from citywatch.service.ports import Append, Key, Loaded
@@ -180,6 +181,9 @@ async def test_a_call_about_which_a_person_is_asked_leads_its_client_to_the_tick
         f"citywatch: approval_required: {ADVICE[Code(data['code'])]}",
     )
     assert "unentitled" in data["detail"]
+    read = mcp.read_error(data)
+    assert read is not None, "who reads refusals reads this one"
+    assert (read.code, read.ticket, read.decision) == ("approval_required", ticket, told["error"]["data"]["decision"])
     assert await led(here, session) == ticket, "asking again leads to the same ticket"
     assert paid(here) == 0
     await here.tickets.answer(ticket, True, "on call", "so", principal="alice")

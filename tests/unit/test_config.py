@@ -1579,6 +1579,30 @@ BAD: list[tuple[str, str, str, str]] = [
         "add `approver` to its roles, or remove this",
     ),
     (
+        f"{BANK}people: {{anna: {{roles: [auditor], §deputies: [ben]}}, ben: {{roles: [policy]}}}}\n",
+        "people.anna.deputies",
+        "only an approver is asked",
+        "add `approver` to its roles, or remove this",
+    ),
+    (
+        f"{BANK}people: {{anna: {{roles: [approver], answers: ['*'], §deputies: [anna]}}}}\n",
+        "people.anna.deputies",
+        "nobody stands in for themselves",
+        "name somebody else",
+    ),
+    (
+        f"{BANK}people: {{ben: {{roles: [policy]}}, anna: {{roles: [approver], answers: ['*'], §deputies: [bem]}}}}\n",
+        "people.anna.deputies",
+        "no person `bem` in this file",
+        "did you mean `ben`?",
+    ),
+    (
+        f"{BANK}people: {{ben: {{roles: [policy]}}, anna: {{roles: [approver], answers: ['*'], §deputies: [ben]}}}}\n",
+        "people.anna.deputies",
+        "`ben` is no approver, and could answer nothing",
+        "name an approver",
+    ),
+    (
         f"{BANK}people: {{anna: {{roles: [approver], answers: [§ledger/transfers]}}}}\n",
         "people.anna.answers[0]",
         "server `ledger` declares no tool `transfers`",
@@ -1711,6 +1735,12 @@ BAD: list[tuple[str, str, str, str]] = [
         "approvals.unsafe_hasty",
         "this file names no people",
         "name them under `people`, or remove it",
+    ),
+    (
+        f"{PEOPLE}approvals: {{batch: §11}}\n",
+        "approvals.batch",
+        "`11` is out of range",
+        "write a number from 1 to 10",
     ),
     (
         f"{PEOPLE}approvals: {{canaries: §1}}\n",
@@ -2479,7 +2509,7 @@ def test_people_are_asked_as_the_file_says() -> None:
         "  quorum: [{acts: [ledger/transfer], need: 2, of: [dora, ben], blinded: false}]\n"
         "  not_own: true\n  expires: 2h\n  reason_required: false\n  one_denies: false\n"
         "  uninspectable: refuse\n  unsafe_unsigned: true\n  unsafe_hasty: true\n"
-        "  canaries: 4\n  asks_per_agent: 3\n  asks_per_root: 9\n"
+        "  canaries: 4\n  asks_per_agent: 3\n  asks_per_root: 9\n  batch: 5\n"
         "  passkeys: {rp_id: localhost, origins: ['http://localhost:8470', 'https://localhost:443']}\n"
     )
     settings = parse_settings(text, "/srv")
@@ -2503,6 +2533,7 @@ def test_people_are_asked_as_the_file_says() -> None:
         unsafe_unsigned=True,
         unsafe_hasty=True,
         canaries=4,
+        batch=5,
         asks_per_agent=3,
         asks_per_root=9,
     )
@@ -2536,6 +2567,14 @@ def test_a_key_is_one_persons() -> None:
     two = "".join(f"  {name}: {{roles: [operator], keys: [{ED25519_KEY}]}}\n" for name in ("a", "b"))
     (mistake,) = mistakes(f"{BANK}people:\n{two}")
     assert mistake.message == "this is a key of `a` too"
+
+
+def test_a_channel_links_to_the_console_that_the_file_names() -> None:
+    channel = "notices: {chat: {kind: slack, credential: {env: S}%s}}\n"
+    at = f"{DOMAIN}console: {{address: 'https://c.example'}}\n"
+    assert parse_settings(at + channel % "", "/srv").notices["chat"].link == "https://c.example/tickets"
+    own = parse_settings(at + channel % ", link: 'https://own.example/'", "/srv")
+    assert own.notices["chat"].link == "https://own.example/"
 
 
 def test_channels_are_as_the_file_says() -> None:

@@ -102,6 +102,7 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
     observe = section.get(OBSERVE, flag, False)
     asked: Mapping[str, Person] = section.get("people", people(_declared(root), _people(root)["principal"]), {})
     answered = section.get("approvals", approvals(_declared(root), asked), Approvals())
+    seen_at = section.get("console", console, Console())
     settings = Settings(
         trust_domain=domain or "",
         listen=listen,
@@ -137,11 +138,13 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         issuer=named_issuer,
         resources=beyond,
         issuers=section.get("issuers", issuers, {}),
-        console=section.get("console", console, Console()),
+        console=seen_at,
         people=asked,
         approvals=answered,
         notices=section.get(
-            "notices", table(named(lambda word: parse_segment(word, "name for a channel")), notice), {}
+            "notices",
+            table(named(lambda word: parse_segment(word, "name for a channel")), notice(seen_at.address)),
+            {},
         ),
     )
     _check_authority(section, settings)

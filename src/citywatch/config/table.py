@@ -135,7 +135,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "peers.*.messages.*": ("schema",),
     "attestors.*": ("key",),
     "principals.*": ("may", "own"),
-    "people.*": ("roles", "as", "answers", "keys", "oidc", "per_hour"),
+    "people.*": ("roles", "as", "answers", "keys", "oidc", "per_hour", "deputies"),
     "people.*.oidc": ("issuer", "subject"),
     "approvals": (
         "quorum",
@@ -150,6 +150,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "canaries",
         "asks_per_agent",
         "asks_per_root",
+        "batch",
     ),
     "approvals.quorum[]": ("acts", "need", "of", "blinded"),
     "notices.*": ("kind", "link", "url", "credential", "server", "sender", "to", "user", "ca"),

@@ -187,6 +187,7 @@ async def _desk(city: City, origin: str) -> Desk:
     from citywatch.adapters.console.desk import Desk, Sight
     from citywatch.core.log.checkpoint import parse_note_key
     from citywatch.main.desks import (
+        absences_of,
         canaries_of,
         care_of,
         passkeys_of,
@@ -246,6 +247,7 @@ async def _desk(city: City, origin: str) -> Desk:
         queueing=queueing,
         canaries=canaries,
         passkeys=passkeys_of(city, approvals.passkeys),
+        absences=absences_of(city),
         watching=watching,
         hours=hours,
         unsafe=settings.unsafe,

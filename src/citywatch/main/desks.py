@@ -15,6 +15,7 @@ from citywatch.core.enforce.spread import Roots, Touch
 from citywatch.core.errors import CitywatchError
 from citywatch.main.assembly import City, load_rules, operator
 from citywatch.main.replay import rebuild
+from citywatch.service.absences import Absences
 from citywatch.service.blast import blast as spread
 from citywatch.service.canaries import Canaries
 from citywatch.service.care import Care
@@ -24,6 +25,7 @@ from citywatch.service.passkeys import Passkeys
 from citywatch.service.ports import Store
 from citywatch.service.quarantine import Quarantine
 from citywatch.service.queueing import Queueing
+from citywatch.service.sets import Sets
 from citywatch.service.tickets import PAGE, Tickets
 from citywatch.service.vigilance import Watching
 from citywatch.service.voting import Voting
@@ -67,6 +69,12 @@ def voting_over(
     )
 
 
+async def sets_of(city: City) -> Sets:
+    """Their answers to several tickets at once."""
+    approvals = city.settings.approvals
+    return Sets(await voting_of(city), tickets_of(city), care_of(city, approvals), approvals.batch)
+
+
 def care_of(city: City, approvals: Approvals) -> Care:
     """What a yes takes: to have been shown the ticket, for long enough, with words of one's own, within a budget."""
     return Care(tickets_of(city), city.chance, people=city.settings.people, approvals=approvals)
@@ -84,8 +92,21 @@ def canaries_of(city: City, watching: Watching | None = None) -> Canaries:
 
 def queueing_of(city: City, canaries: Canaries | None = None) -> Queueing:
     """In which order they are to be answered."""
-    approvals = city.settings.approvals
-    return Queueing(tickets_of(city), city.settings.people, approvals, canaries or canaries_of(city))
+    settings = city.settings
+    return Queueing(
+        tickets_of(city), settings.people, settings.approvals, canaries or canaries_of(city), absences_of(city)
+    )
+
+
+def absences_of(city: City) -> Absences:
+    """Who of the people of the file is away, and who stands in."""
+    return Absences(
+        store=city.store,
+        clock=city.clock,
+        replica=city.replica.name,
+        people=city.settings.people,
+        domain=city.settings.trust_domain,
+    )
 
 
 def floodwatch_of(city: City) -> Floodwatch:

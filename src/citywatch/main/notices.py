@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from citywatch.adapters.notify import Mail, Secret, Webhook
-from citywatch.config.settings import FromEnvironment, FromFile, NoticeChannel
+from citywatch.config.settings import FromEnvironment, FromFile, NoticeChannel, Settings
 from citywatch.core.errors import CitywatchError, Code, Unavailable
 from citywatch.main.assembly import City
 from citywatch.main.desks import floodwatch_of, queueing_of, watch_floods
@@ -31,7 +31,10 @@ def notifying_of(city: City, say: Callable[[str], None]) -> Notifying:
     """What tells people; a channel that is down is told to the operator."""
     channels = {
         name: Channel(
-            _notifier(one), one.link, Alarm(f"notices do not reach `{name}`", f"notices reach `{name}` again", say)
+            _notifier(one),
+            one.link,
+            Alarm(f"notices do not reach `{name}`", f"notices reach `{name}` again", say),
+            _console(city.settings, one),
         )
         for name, one in city.settings.notices.items()
     }
@@ -44,6 +47,15 @@ async def keep_telling(notifying: Notifying, every_s: float) -> None:
         with suppress(CitywatchError):
             await notifying.look()
         await asyncio.sleep(every_s)
+
+
+def _console(settings: Settings, channel: NoticeChannel) -> str:
+    """Whose single tickets a notice leads to: the console's, if it is what the channel links to.
+
+    What is made up is in no notice: where there are such tickets, one that is led to by itself would be known for real.
+    """
+    address = settings.console.address
+    return address if channel.link == f"{address}/tickets" and not settings.approvals.canaries else ""
 
 
 def _notifier(channel: NoticeChannel) -> Notifier:

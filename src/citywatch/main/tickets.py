@@ -11,7 +11,19 @@ import click
 
 from citywatch.core.errors import Malformed
 from citywatch.core.plan.duration import parse_duration
-from citywatch.main import ticket_keys
+from citywatch.main import ticket_keys, ticket_sets
+from citywatch.main.answering import (
+    KEY,
+    Signing,
+    by_option,
+    check_principal,
+    key_option,
+    outcome,
+    principal_option,
+    print_option,
+    reason_option,
+    signature_option,
+)
 from citywatch.main.place import read_place
 from citywatch.main.ticket_keys import signed_with
 from citywatch.main.within import within
@@ -20,14 +32,13 @@ if TYPE_CHECKING:
     from citywatch.core.approvals.showing import Document
     from citywatch.core.approvals.ticket import Ticket
     from citywatch.main.assembly import City
-    from citywatch.service.signatures import Proof
 
 MAX_HOLD_MS = 24 * 3_600_000
-_KEY = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 def register(cli: click.Group) -> None:
     ticket_keys.register(tickets)
+    ticket_sets.register(tickets)
     cli.add_command(tickets)
 
 
@@ -142,23 +153,18 @@ def history(file: Path, ticket: str | None, most: int) -> None:
     within(place, run)
 
 
-_reason = click.option("--reason", required=True, help="Why; it stands in the log.")
-_by = click.option("--by", default="", help="Who answers: a name under `people:`.")
-_key = click.option("--key", type=_KEY, help="Sign with this key (PEM, in a folder of mode 0700).")
-_signature = click.option("--signature", default="", help="What `tickets sign` printed for this very answer.")
-_print = click.option("--print", "shown", is_flag=True, help="Print what is to be signed, and answer nothing.")
 _acknowledged = click.option("--acknowledge", multiple=True, metavar="CODE", help="What `show` says cannot be shown.")
 
 
 @tickets.command()
 @click.argument("ticket")
-@_reason
-@click.option("--as", "principal", default="", help="In whose name: a name under `principals:`.")
+@reason_option
+@principal_option
 @click.option("--for", "hold", default="", metavar="TIME", help="For how long also calls that differ in words alone.")
-@_by
-@_key
-@_signature
-@_print
+@by_option
+@key_option
+@signature_option
+@print_option
 @_acknowledged
 @click.pass_obj
 def approve(
@@ -191,34 +197,37 @@ def approve(
     if hold_ms > MAX_HOLD_MS:
         raise click.UsageError("--for: at most 1d")
     said = _Said(ticket, True, reason, principal, hold_ms, tuple(acknowledge))
-    _answer(file, said, by, key, signature, shown)
+    _answer(file, said, Signing(by, key, signature, shown))
 
 
 @tickets.command()
 @click.argument("ticket")
-@_reason
-@_by
-@_key
-@_signature
-@_print
+@reason_option
+@by_option
+@key_option
+@signature_option
+@print_option
 @click.pass_obj
 def deny(file: Path, ticket: str, reason: str, by: str, key: Path | None, signature: str, shown: bool) -> None:
     """Refuse this call, and this act on the same values however they are written, until its ticket expires."""
-    _answer(file, _Said(ticket, False, reason), by, key, signature, shown)
+    _answer(file, _Said(ticket, False, reason), Signing(by, key, signature, shown))
 
 
 @tickets.command()
-@click.option("--key", type=_KEY, required=True, help="The key (PEM, in a folder of mode 0700).")
+@click.option("--key", type=KEY, required=True, help="The key (PEM, in a folder of mode 0700).")
 def sign(key: Path) -> None:
     """Sign an answer that `approve --print` or `deny --print` wrote: from standard input, on any machine.
 
-    What the answer says is written to the terminal; the signature goes to standard output, for `--signature`.
+    What the answer says is written to the terminal; the signature goes to standard output, for `--signature`. What
+    `batch approve --print` wrote is signed as one, with a line for each ticket.
     """
-    from citywatch.core.approvals.statement import parse_statement, statement_bytes
+    from citywatch.core.approvals.statement import parse_statement, parse_statements, set_of, statement_bytes
 
-    statement = parse_statement(sys.stdin.read().strip())
-    click.echo(f"{statement.approver} says {statement.decision} to ticket {statement.ticket}", err=True)
-    click.echo(signed_with(key, statement_bytes(statement)))
+    text = sys.stdin.read().strip()
+    answers = parse_statements(text) if text.startswith("[") else (parse_statement(text),)
+    for one in answers:
+        click.echo(f"{one.approver} says {one.decision} to ticket {one.ticket}", err=True)
+    click.echo(signed_with(key, statement_bytes(set_of(answers) if text.startswith("[") else answers[0])))
 
 
 class _Said:
@@ -241,22 +250,16 @@ class _Said:
         self.acknowledged = acknowledged
 
 
-def _answer(file: Path, said: _Said, by: str, key: Path | None, signature: str, shown: bool) -> None:
+def _answer(file: Path, said: _Said, signing: Signing) -> None:
     place = read_place(file)
-    if said.principal and said.principal not in place.settings.principals:
-        raise click.UsageError(f"--as: there is no principal `{said.principal}` in {file}")
+    check_principal(place, said.principal)
     if not place.settings.people:
-        if by or key or signature or shown:
+        if signing.is_given:
             raise click.UsageError(f"{file} names no people: whoever runs this answers, without --by and a signature")
         within(place, lambda city: _answer_as_operator(city, said))
         return
-    if not by:
-        raise click.UsageError("--by: say who answers, by a name under `people:`")
-    if [key is not None, bool(signature), shown].count(True) > 1:
-        raise click.UsageError("give one of --key, --signature and --print")
-    if not (key or signature or shown or place.settings.approvals.unsafe_unsigned):
-        raise click.UsageError("an answer is signed: give --key; or sign elsewhere, with --print and --signature")
-    within(place, lambda city: _answer_as_person(city, said, by, key, signature, shown))
+    signing.check(place)
+    within(place, lambda city: _answer_as_person(city, said, signing))
 
 
 async def _answer_as_operator(city: City, said: _Said) -> None:
@@ -275,36 +278,23 @@ async def _answer_as_operator(city: City, said: _Said) -> None:
     click.echo(f"{answered.id} {answered.state.value}")
 
 
-async def _answer_as_person(city: City, said: _Said, by: str, key: Path | None, signature: str, shown: bool) -> None:
-    from citywatch.core.approvals.statement import statement_bytes
+async def _answer_as_person(city: City, said: _Said, signing: Signing) -> None:
     from citywatch.main.desks import voting_of
-    from citywatch.service.signatures import Signature, Unsigned
-    from citywatch.service.voting import MADE_UP
 
     voting = await voting_of(city)
     offer = await voting.prepare(
         said.ticket,
-        by,
+        signing.by,
         said.yes,
         said.reason,
         principal=said.principal,
         hold_ms=said.hold_ms,
         acknowledged=said.acknowledged,
     )
-    if shown:
+    if signing.shown:
         click.echo(offer.text)
         return
-    proof: Proof = Unsigned()
-    if key is not None:
-        proof = Signature(signed_with(key, statement_bytes(offer.statement)))
-    elif signature:
-        proof = Signature(signature)
-    after = await voting.vote(offer.statement, proof)
-    need = voting.quorum(after).need
-    waits = f" (one of {need} answers; it still waits)" if after.state.value == "pending" else ""
-    if after.done and after.done[-1].what.startswith(MADE_UP):
-        waits = f"; {after.done[-1].what}"
-    click.echo(f"{after.id} {after.state.value}{waits}")
+    click.echo(outcome(voting, await voting.vote(offer.statement, signing.proof(offer.statement))))
 
 
 def advice_lines(ticket: Ticket) -> list[str]:

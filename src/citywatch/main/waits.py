@@ -56,9 +56,9 @@ def pausing(city: City, waits: Waiting) -> Pausing:
     )
 
 
-def leading(city: City, enforcer: Enforcer) -> Leading:
-    """How people are led to what waits for them, by clients of the revisions with sessions."""
-    return Leading(enforcer, city.store, _link(city))
+def leading(city: City, enforcer: Enforcer) -> Leading | None:
+    """How people are led to what waits for them, by clients of the revisions with sessions, if the file says where."""
+    return Leading(enforcer, city.store, _link(city)) if city.settings.console.address else None
 
 
 def _link(city: City) -> Callable[[str], str]:

@@ -18,7 +18,8 @@ from citywatch.core.approvals.people import Approvals, Person
 from citywatch.core.approvals.quorum import WHOLE, Tally, Verdict, tally
 from citywatch.core.approvals.standing import passkeys_of, spoken_for, standing_votes
 from citywatch.core.approvals.ticket import Ticket, Vote
-from citywatch.service.ports import Store
+from citywatch.service.absences import load_away
+from citywatch.service.ports import Reads, Store
 
 Weigh = Callable[[str, Ticket], Awaitable[int]]
 """How much a person's yes to a ticket counts for, in hundredths of a vote (`quorum.WHOLE` is one)."""
@@ -30,23 +31,24 @@ async def whole(person: str, ticket: Ticket) -> int:
 
 
 class Counting:
-    """The votes of the people of one file, with the passkeys of one store."""
+    """The votes of the people of one file, with the passkeys and absences of one store."""
 
-    def __init__(self, store: Store, people: Mapping[str, Person], approvals: Approvals, weigh: Weigh) -> None:
+    def __init__(
+        self, store: Store, people: Mapping[str, Person], approvals: Approvals, weigh: Weigh, domain: str
+    ) -> None:
         self._store = store
         self._people = people
         self._approvals = approvals
+        self._domain = domain
         self.weigh = weigh
 
-    async def audience(self) -> Audience:
-        """Who may answer what, now."""
-        return Audience(self._people, self._approvals)
+    async def audience(self, now: int) -> tuple[Audience, Reads]:
+        """Who may answer what now, and the rows that say who is away."""
+        return await audience_of(self._store, self._people, self._approvals, self._domain, now)
 
-    async def tally(self, ticket: Ticket, uninspectable: tuple[str, ...]) -> Tally:
-        """What its votes come to, by now."""
-        audience = await self.audience()
-        voted = {one.person for one in ticket.votes}
-        left = [await self.weigh(one, ticket) for one in audience.reached(ticket) if one not in voted]
+    async def tally(self, ticket: Ticket, audience: Audience, uninspectable: tuple[str, ...]) -> Tally:
+        """What its votes come to, by this audience."""
+        left = [max([await self.weigh(one, ticket) for one in might]) for might in audience.left(ticket)]
         need = needed(ticket, self._approvals, uninspectable)
         votes = standing_votes(ticket, ticket.votes, audience, await load_passkeys(self._store, ticket.votes))
         found = tally(votes, need, left, one_denies=self._approvals.one_denies)
@@ -54,6 +56,14 @@ class Counting:
         if found.verdict is Verdict.YES and not spoken:  # one of them has to be among those who said yes
             return msgspec.structs.replace(found, verdict=Verdict.OPEN if left else Verdict.NO)
         return found
+
+
+async def audience_of(
+    store: Store, people: Mapping[str, Person], approvals: Approvals, domain: str, now: int
+) -> tuple[Audience, Reads]:
+    """Who may answer what at this instant, and the rows that say who is away."""
+    away, reads = await load_away(store, people, domain, now)
+    return Audience(people, approvals, {name: one.deputy for name, one in away.items()}), reads
 
 
 async def load_passkeys(store: Store, votes: Iterable[Vote]) -> Mapping[str, Passkey]:

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from citywatch.core.approvals.notice import Notice
+from citywatch.core.approvals.notice import Notice, ticket_link
 from citywatch.core.errors import CitywatchError
 from citywatch.service.alarm import Alarm
 from citywatch.service.ports import Append, Chance, Clock, Key, Notifier, Store
@@ -35,11 +35,15 @@ class Told(msgspec.Struct, frozen=True):
 
 
 class Channel(msgspec.Struct, frozen=True):
-    """Where notices go, the page that they link to, and what rings while they cannot."""
+    """Where notices go, the page that they link to, and what rings while they cannot.
+
+    `console` is where browsers reach the console, if a notice of one ticket is to lead to that one.
+    """
 
     notifier: Notifier
     link: str
     alarm: Alarm
+    console: str = ""
 
 
 class Notifying:
@@ -62,7 +66,7 @@ class Notifying:
         for name, channel in self._channels.items():
             await self._tell(name, channel, asked)
 
-    async def _tell(self, name: str, channel: Channel, asked: list[tuple[int, int]]) -> None:
+    async def _tell(self, name: str, channel: Channel, asked: list[tuple[int, int, str]]) -> None:
         key: Key = ("told", name)
         row = (await self._store.load((key,), ())).rows.get(key)
         told, now = Told() if row is None else msgspec.json.decode(row.value, type=Told), self._clock.now_ms()
@@ -77,8 +81,8 @@ class Notifying:
                     at=now,
                     waiting=len(asked),
                     fresh=len(fresh),
-                    expires=min(expires for _, expires in asked),
-                    link=channel.link,
+                    expires=min(expires for _, expires, _ in asked),
+                    link=(ticket_link(channel.console, fresh[0][2]) if len(fresh) == 1 else "") or channel.link,
                 )
             )
             channel.alarm.rest()

@@ -18,14 +18,16 @@ import msgspec
 
 from citywatch.core.approvals.answers import person_of
 from citywatch.core.approvals.asked import Asked
+from citywatch.core.approvals.audience import Audience
 from citywatch.core.approvals.flood import Allowance, Floods, Strike
 from citywatch.core.approvals.load import Load
-from citywatch.core.approvals.people import Approvals, Person, reached
+from citywatch.core.approvals.people import Approvals, Person
 from citywatch.core.approvals.question import Flood, Line, Standing
 from citywatch.core.approvals.queue import Queue
 from citywatch.core.approvals.recorded import asked_of, reviewers_of
-from citywatch.core.approvals.ticket import Ticket
+from citywatch.core.approvals.ticket import Ticket, Vote
 from citywatch.core.errors import Unavailable
+from citywatch.service.absences import Absences
 from citywatch.service.canaries import Canaries
 from citywatch.service.kept import PAST, Kept
 from citywatch.service.tickets import Tickets
@@ -34,6 +36,15 @@ OPERATOR: Final = "operator"
 OPERATOR_HOURLY: Final = 30
 KEEP_S: Final = 0.25
 ALL: Final = 1 << 62
+
+
+class _Act(msgspec.Struct, frozen=True):
+    """An act, as far as it says whom it reaches."""
+
+    server: str
+    tool: str
+    authority: tuple[str, ...] = ()
+    votes: tuple[Vote, ...] = ()
 
 
 class Queued(msgspec.Struct, frozen=True):
@@ -64,11 +75,14 @@ class Queueing:
         people: Mapping[str, Person],
         approvals: Approvals,
         canaries: Canaries | None = None,
+        absences: Absences | None = None,
     ) -> None:
+        """`absences` say who is away (None: nobody ever is)."""
         self._tickets = tickets
         self._canaries = canaries
         self._people = people
         self._approvals = approvals
+        self._absences = absences
         self._lock = asyncio.Lock()
         self._tended = False
         self._kept = self._anew()
@@ -99,10 +113,10 @@ class Queueing:
         """The queue as it is now, so much of it; for a person: what reaches them and they have not answered."""
         if person:
             person_of(self._people, person)
-        kept, now = await self._fresh(), self._tickets.now()
-        acts = [act for act in kept.order.runs if not person or person in self._reached(*_parts(act))]
+        kept, now, audience = await self._fresh(), self._tickets.now(), await self._there()
+        acts = [act for act in kept.order.runs if not person or audience.places_of(_Act(*_parts(act)), person)]
         said = {name for name, voted in kept.voted.items() if person and person in voted}
-        beside, behind = await self._made_up(kept, person)
+        beside, behind = await self._made_up(kept, audience, person)
         runs = [kept.order.runs[act] for act in acts]
         total = sum(map(len, runs)) - sum(kept.order.places.get(one, ("",))[0] in acts for one in said) + len(beside)
         ranked = sorted((kept.order.rank(one), one) for one, _ in beside.values())
@@ -123,11 +137,11 @@ class Queueing:
         )
         return View(queued, kept.floods, tuple(kept.strikes), total if count < ALL else len(queued))
 
-    async def times(self) -> list[tuple[int, int]]:
-        """Of each question that is not held back when it was asked and when it expires, the oldest first."""
+    async def times(self) -> list[tuple[int, int, str]]:
+        """Of each question that is not held back when it was asked, when it ends, and its ticket; the oldest first."""
         kept, now = await self._fresh(), self._tickets.now()
         waiting = (one for one in kept.queue.waiting() if kept.queue.is_free(one, now))
-        return sorted((one.asked.asked, one.asked.expires) for one in waiting)
+        return sorted((one.asked.asked, one.asked.expires, one.asked.id) for one in waiting)
 
     async def strikes(self) -> tuple[Strike, ...]:
         """Those that the questions earned, the first one first."""
@@ -156,13 +170,13 @@ class Queueing:
         return Kept(self._tickets, self._empty, self._asked)
 
     async def _made_up(
-        self, kept: Kept, person: str
+        self, kept: Kept, audience: Audience, person: str
     ) -> tuple[dict[str, tuple[Standing, Ticket]], dict[str, list[str]]]:
         """What is made up for this person: the questions that it would be, and what it would stand behind."""
         beside: dict[str, tuple[Standing, Ticket]] = {}
         behind: dict[str, list[str]] = {}
         for ticket in () if self._canaries is None or not person else await self._canaries.of(person):
-            if person not in self._reached(ticket.server, ticket.tool):
+            if not audience.places_of(ticket, person):
                 continue
             one = kept.queue.beside(self._asked(ticket))
             if isinstance(one, str):
@@ -171,8 +185,10 @@ class Queueing:
                 beside[ticket.id] = (one, ticket)
         return beside, behind
 
-    def _reached(self, server: str, tool: str) -> tuple[str, ...]:
-        return reached(self._people, self._approvals.quorum_of(server, tool), server, tool)
+    async def _there(self) -> Audience:
+        """Who may answer what, now."""
+        away = {} if self._absences is None else await self._absences.now()
+        return Audience(self._people, self._approvals, {name: one.deputy for name, one in away.items()})
 
     def _empty(self, begin: int) -> Queue:
         allowance = Allowance(per_agent=self._approvals.asks_per_agent, per_root=self._approvals.asks_per_root)
@@ -188,9 +204,8 @@ class Queueing:
 
     def _asked(self, ticket: Ticket) -> Asked:
         quorum = self._approvals.quorum_of(ticket.server, ticket.tool)
-        return asked_of(
-            ticket, quorum, reviewers_of(self._approvals, quorum, len(self._reached(ticket.server, ticket.tool)))
-        )
+        places = Audience(self._people, self._approvals).places(ticket)
+        return asked_of(ticket, quorum, reviewers_of(self._approvals, quorum, len(places)))
 
 
 def _parts(act: str) -> tuple[str, str]:

@@ -39,7 +39,7 @@ from citywatch.core.approvals.ticket import (
 from citywatch.core.enforce.approval import Answer, noted
 from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.log.entry import encode_event
-from citywatch.service.ports import Append, Appended, Clock, NewEntry, Row, Store
+from citywatch.service.ports import Append, Appended, Clock, NewEntry, Puts, Row, Store
 
 PAGE: Final = 50
 MOST: Final = 1_000
@@ -175,18 +175,7 @@ class Tickets:
             principal=principal,
             done=(*ticket.done, Done(now, "approved" if approve else "denied", by)),
         )
-        event = events.TicketAnswered(
-            at=now,
-            replica=self.replica,
-            ticket=ticket.id,
-            call=ticket.call,
-            agent=ticket.agent,
-            answer=answered.state.value,
-            by=by,
-            reason=reason,
-            principal=principal,
-            until=now + hold_ms if approve and hold_ms else 0,
-        )
+        event = answered_event(answered, now, self.replica, hold_ms if approve else 0)
         also = await standing(self.store, answered, now + hold_ms if approve else ticket.expires, now)
         outcome = await self.store.append(
             Append(
@@ -280,13 +269,33 @@ class Seen(msgspec.Struct, frozen=True):
     document: str
 
 
-async def standing(store: Store, answered: Ticket, until: int, now: int) -> Append:
-    """What is read and written so that the answer holds for other calls too, where it does."""
+def answered_event(ticket: Ticket, now: int, replica: str, hold_ms: int) -> events.TicketAnswered:
+    """The entry of a ticket that was answered just now; a yes holds so long for calls that are alike (0: not)."""
+    return events.TicketAnswered(
+        at=now,
+        replica=replica,
+        ticket=ticket.id,
+        call=ticket.call,
+        agent=ticket.agent,
+        answer=ticket.state.value,
+        by=ticket.by,
+        reason=ticket.reason,
+        principal=ticket.principal,
+        until=now + hold_ms if hold_ms else 0,
+    )
+
+
+async def standing(store: Store, answered: Ticket, until: int, now: int, earlier: Puts = ()) -> Append:
+    """What is read and written so that the answer holds for other calls too, where it does.
+
+    `earlier` is what other answers write in the same transaction.
+    """
     if until <= now or not answered.answer:
         return Append()
     key = ("answer", answered.answer)
     row = (await store.load((key,), ())).rows.get(key)
-    before = None if row is None else msgspec.json.decode(row.value, type=Answer)
+    value = dict(earlier).get(key, None if row is None else row.value)
+    before = None if value is None else msgspec.json.decode(value, type=Answer)
     answer = noted(
         before,
         Answer(

@@ -30,28 +30,31 @@ import msgspec
 from citywatch.core import events
 from citywatch.core.approvals.answers import check_answer, person_of
 from citywatch.core.approvals.audience import Audience
+from citywatch.core.approvals.batch import Table
+from citywatch.core.approvals.deciding import decided
 from citywatch.core.approvals.people import Approvals, Person, Quorum, Right
-from citywatch.core.approvals.quorum import WHOLE, Tally, Verdict
+from citywatch.core.approvals.quorum import Tally, Verdict
 from citywatch.core.approvals.seal import Canary, Kind, Over, canary_key, over_key
 from citywatch.core.approvals.showing import Document, document_digest
 from citywatch.core.approvals.statement import (
     APPROVE,
     DENY,
     MAX_REASON,
+    Signable,
     Statement,
     challenge_of,
     format_statement,
 )
-from citywatch.core.approvals.ticket import Done, State, Step, Ticket, Vote, rows_of, stepped
+from citywatch.core.approvals.ticket import Done, State, Ticket, Vote, rows_of
 from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.log.entry import encode_event
 from citywatch.service.canaries import Canaries
 from citywatch.service.care import Care
 from citywatch.service.counting import Counting, Weigh
 from citywatch.service.documents import Documents
-from citywatch.service.ports import Append, Appended, Exhausted, NewEntry, Spend
+from citywatch.service.ports import Append, Appended, Exhausted, NewEntry, Puts, Spend, Stale
 from citywatch.service.signatures import Proof, Proved, Signatures
-from citywatch.service.tickets import Found, Tickets, find_ticket, standing
+from citywatch.service.tickets import Found, Tickets, answered_event, find_ticket, standing
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,13 +67,23 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     challenge: bytes
 
 
-class Judged(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer that counts once it is proved, beside what it answers (`Voting.judge`)."""
+class Shown(msgspec.Struct, frozen=True):
+    """A ticket as one person finds it, and what they are shown of it; `canary` is what it is if it was made up."""
 
-    statement: Statement
     found: Found
     canary: Canary | None
     document: Document
+
+    @property
+    def ticket(self) -> Ticket:
+        return self.found.ticket
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """An answer that counts once it is proved, beside what it answers (`Voting.judge`)."""
+
+    statement: Statement
+    shown: Shown
 
 
 class Voting:
@@ -95,7 +108,7 @@ class Voting:
         self._approvals = approvals
         self._domain = domain
         self._signatures = Signatures(tickets.store, approvals)
-        self._counting = Counting(tickets.store, people, approvals, weigh)
+        self._counting = Counting(tickets.store, people, approvals, weigh, domain)
         self._care = care
         self._canaries = canaries
 
@@ -107,7 +120,7 @@ class Voting:
 
     async def audience(self) -> Audience:
         """Who may answer what, now."""
-        return await self._counting.audience()
+        return (await self._counting.audience(self._tickets.now()))[0]
 
     def seen_by(self, ticket: Ticket, person: str) -> Ticket:
         """The ticket as this person may see it. # INVARIANT: 3. Auditors see who answered, once it is decided."""
@@ -124,24 +137,31 @@ class Voting:
 
         Raises `Malformed` if there is no such ticket, `Refused(NO_PERMIT)` for somebody who may not look.
         """
-        who = self._person(person)
-        if not who.may(Right.SEE):
+        shown = await self.show(name, person)
+        await self.note(shown, person, shown.document)
+        return self.seen_by(shown.ticket, person), shown.document
+
+    async def show(self, name: str, person: str) -> Shown:
+        """The ticket of that id as this person finds it; nothing is entered."""
+        if not self._person(person).may(Right.SEE):
             raise Refused(Code.NO_PERMIT, f"`{person[:80]}` may not see tickets")
-        found, canary, document = await self._shown(name, person)
-        audience = await self.audience()
-        if person in audience.reached(found.ticket) and found.ticket.state is State.PENDING:
-            await self._seal(found.ticket, person, document, canary)
-            await self._tickets.note_shown(found.ticket, person, document_digest(document, found.ticket.salt))
-        return self.seen_by(found.ticket, person), document
+        return await self._shown(name, person)
+
+    async def note(self, shown: Shown, person: str, read: Document | Table) -> bool:
+        """Enter that somebody was shown a ticket, within what there was to read; whether they may answer it."""
+        ticket, audience = shown.ticket, await self.audience()
+        if person not in audience.reached(ticket) or ticket.state is not State.PENDING:
+            return False
+        await self._seal(shown, person, read)
+        await self._tickets.note_shown(ticket, person, document_digest(shown.document, ticket.salt))
+        return True
 
     async def seen(self, name: str, person: str) -> Ticket:
         """Where a ticket stands, as this person may see it; nothing is entered, and nothing counts as shown by it.
 
         Raises as `opened` does.
         """
-        if not self._person(person).may(Right.SEE):
-            raise Refused(Code.NO_PERMIT, f"`{person[:80]}` may not see tickets")
-        return self.seen_by((await self._shown(name, person))[0].ticket, person)
+        return self.seen_by((await self.show(name, person)).ticket, person)
 
     # -- for whoever answers -------------------------------------------------------------------------------------------
 
@@ -157,8 +177,9 @@ class Voting:
         acknowledged: tuple[str, ...] = (),
     ) -> Offer:
         """What this person would sign to give this answer. Raises `Refused` or `Malformed` if it could not count."""
-        found, _, document = await self._shown(name, person)
-        ticket = found.ticket
+        shown = await self._shown(name, person)
+        ticket, document = shown.ticket, shown.document
+        place = (await self.audience()).place_for(ticket, person, principal)
         statement = Statement(
             domain=self._domain,
             ticket=ticket.id,
@@ -172,6 +193,7 @@ class Voting:
             acknowledged=tuple(sorted(acknowledged)),
             expires=ticket.expires,
             nonce=ticket.nonce,
+            place="" if place == person else place,
         )
         await self._check(ticket, statement, document)
         return Offer(
@@ -189,52 +211,61 @@ class Voting:
         not wait any more or changed at the same moment, `Refused(NO_PERMIT)` for somebody whom it does not reach.
         """
         judged = await self.judge(statement)
-        ticket, document = judged.found.ticket, judged.document
-        spends: tuple[Spend, ...] = ()
+        shown, spends = judged.shown, tuple[Spend, ...]()
         if self._care is not None and statement.yes:
-            spends = await self._care.check(ticket, statement.approver, statement.reason, document)
-        proved = await self._signatures.prove(statement, proof, self._person(statement.approver))  # step 7
+            spends = await self._care.check(shown.ticket, statement.approver, statement.reason, shown.document)
+        proved = await self.prove(statement, proof)
         after, changes = await self.changes(judged, proved)
-        await self.commit(statement.approver, [changes], proved, spends, f"the ticket `{ticket.id}`")
+        await self.commit([(judged, changes)], proved, spends)
         return await self.answered(judged, after)
 
     # -- the steps of an answer, for one alone and for several at once -------------------------------------------------
 
     async def judge(self, statement: Statement) -> Judged:
         """Steps 1 to 6, but for the care that a yes takes."""
-        found, canary, document = await self._shown(statement.ticket, statement.approver)
-        await self._check(found.ticket, statement, document)
-        return Judged(statement=statement, found=found, canary=canary, document=document)
+        shown = await self._shown(statement.ticket, statement.approver)
+        await self._check(shown.ticket, statement, shown.document)
+        return Judged(statement, shown)
 
-    async def changes(self, judged: Judged, proved: Proved) -> tuple[Ticket, Append]:
-        """The ticket after this answer, and what says so in the log and the rows. # INVARIANT: 4."""
-        if judged.canary is None:
-            return await self._record(judged.found, judged.statement, proved, judged.document)
-        await self._seal(judged.found.ticket, judged.statement.approver, judged.document, judged.canary)
-        return self._record_made_up(judged.found, judged.statement, proved, judged.canary)
+    async def prove(self, said: Signable, proof: Proof) -> Proved:
+        """Step 7."""
+        return await self._signatures.prove(said, proof, self._person(said.approver))
 
-    async def commit(
-        self, person: str, changes: Sequence[Append], proved: Proved, spends: tuple[Spend, ...], what: str
-    ) -> None:
-        """Step 8: all of it, or nothing. `what` is what changed where something else did so first."""
+    async def changes(
+        self, judged: Judged, proved: Proved, batch: str = "", earlier: Puts = ()
+    ) -> tuple[Ticket, Append]:
+        """The ticket after this answer, and what says so in the log and the rows. # INVARIANT: 4.
+
+        Of several that are written at once, `batch` is what was signed and `earlier` what those before it write.
+        """
+        shown = judged.shown
+        if shown.canary is None:
+            return await self._record(judged, proved, batch, earlier)
+        await self._seal(shown, judged.statement.approver, shown.document)
+        return self._record_made_up(judged, proved, batch, shown.canary)
+
+    async def commit(self, changes: Sequence[tuple[Judged, Append]], proved: Proved, spends: tuple[Spend, ...]) -> None:
+        """Step 8: all of it, or nothing."""
         outcome = await self._tickets.store.append(
             Append(
-                entries=tuple(entry for one in changes for entry in one.entries),
-                reads=(*(read for one in changes for read in one.reads), *proved.reads),
+                entries=tuple(entry for _, one in changes for entry in one.entries),
+                reads=(*(read for _, one in changes for read in one.reads), *proved.reads),
                 spends=spends,
-                puts=tuple(dict((*(put for one in changes for put in one.puts), *proved.puts)).items()),
+                puts=tuple(dict((*(put for _, one in changes for put in one.puts), *proved.puts)).items()),
                 sync=True,
             )
         )
         if isinstance(outcome, Exhausted) and self._care is not None:
-            raise self._care.overspent(person)
+            raise self._care.overspent(changes[0][0].statement.approver)
         if not isinstance(outcome, Appended):
-            raise Refused(Code.CONFLICT, f"{what} changed at the same moment: look again")
+            stale = (judged for judged, one in changes if isinstance(outcome, Stale) and outcome.key in dict(one.reads))
+            which = next(stale, changes[0][0]).shown.ticket.id
+            raise Refused(Code.CONFLICT, f"the ticket `{which}` changed at the same moment: look again")
 
     async def answered(self, judged: Judged, after: Ticket) -> Ticket:
         """What follows an answer that was written; the ticket as whoever gave it sees it then."""
-        if judged.canary is None and self._canaries is not None:
-            await self._canaries.maybe(judged.found.ticket, judged.statement.approver)
+        if judged.shown.canary is None and self._canaries is not None:
+            await self._canaries.maybe(judged.shown.ticket, judged.statement.approver)
         if self._care is not None and after.state is not State.PENDING:
             await self._care.decided(after)
         return self.seen_by(after, judged.statement.approver)
@@ -252,14 +283,15 @@ class Voting:
         await find_ticket(self._tickets.store, canary.past)
         return Found("", canary_key(name), row, canary.ticket), canary
 
-    async def _shown(self, name: str, person: str) -> tuple[Found, Canary | None, Document]:
+    async def _shown(self, name: str, person: str) -> Shown:
         """The same, and what they are shown of it."""
         found, canary = await self._found(name, person)
-        return found, canary, await self._documents.of(found.ticket if canary is None else canary.source)
+        return Shown(found, canary, await self._documents.of(found.ticket if canary is None else canary.source))
 
-    async def _seal(self, ticket: Ticket, person: str, document: Document, canary: Canary | None) -> None:
-        if self._care is not None and await self._tickets.shown_at(ticket.id, person) is None:
-            await self._care.opened(ticket, person, document, Kind.CALL if canary is None else canary.kind)
+    async def _seal(self, shown: Shown, person: str, read: Document | Table) -> None:
+        if self._care is not None and await self._tickets.shown_at(shown.ticket.id, person) is None:
+            kind = Kind.CALL if shown.canary is None else shown.canary.kind
+            await self._care.opened(shown.ticket, person, read, kind)
 
     async def _check(self, ticket: Ticket, statement: Statement, document: Document) -> None:
         audience = await self.audience()
@@ -267,10 +299,9 @@ class Voting:
 
     # -- what is written -----------------------------------------------------------------------------------------------
 
-    async def _record(
-        self, found: Found, statement: Statement, proved: Proved, document: Document
-    ) -> tuple[Ticket, Append]:
-        now, ticket = self._tickets.now(), found.ticket
+    async def _record(self, judged: Judged, proved: Proved, batch: str, earlier: Puts) -> tuple[Ticket, Append]:
+        statement, found, now = judged.statement, judged.shown.found, self._tickets.now()
+        ticket = found.ticket
         weight = await self._counting.weigh(statement.approver, ticket)
         vote = Vote(
             person=statement.approver,
@@ -283,34 +314,34 @@ class Voting:
             key=proved.key,
             document=statement.document,
             weight=weight,
+            place=statement.place,
         )
         said = Done(now, "approved by" if vote.yes else "denied by", vote.person)
         voted = msgspec.structs.replace(ticket, votes=(*ticket.votes, vote), done=(*ticket.done, said))
-        count = await self._counting.tally(voted, document.uninspectable)
-        signed = self._signed(statement, proved, now, weight)
+        audience, away = await self._counting.audience(now)
+        count = await self._counting.tally(voted, audience, judged.shown.document.uninspectable)
+        signed = self._signed(statement, proved, batch, now, weight)
         entries: tuple[NewEntry, ...] = (NewEntry(encode_event(signed)),)
         after, more = voted, Append()
         if count.verdict is not Verdict.OPEN:
-            after, answered, more = await self._decide(voted, count, now)
+            after, answered, more = await self._decide(voted, count, now, earlier)
             entries = (*entries, NewEntry(encode_event(answered)))
         puts = (*rows_of(after, found.likeness, ticket, now), *more.puts)
-        return after, Append(entries=entries, reads=((found.key, found.row.version), *more.reads), puts=puts)
+        return after, Append(entries=entries, reads=((found.key, found.row.version), *away, *more.reads), puts=puts)
 
-    def _record_made_up(
-        self, found: Found, statement: Statement, proved: Proved, canary: Canary
-    ) -> tuple[Ticket, Append]:
+    def _record_made_up(self, judged: Judged, proved: Proved, batch: str, canary: Canary) -> tuple[Ticket, Append]:
         """An answer to what is no call: an entry like any, and no row but its own. # INVARIANT: 5."""
-        now = self._tickets.now()
+        statement, found, now = judged.statement, judged.shown.found, self._tickets.now()
         over = Over(canary=canary, yes=statement.yes, at=now)
         kept = (over_key(found.ticket.id), msgspec.json.encode(over))
-        entry = NewEntry(encode_event(self._signed(statement, proved, now, 0)))
+        entry = NewEntry(encode_event(self._signed(statement, proved, batch, now, 0)))
         changes = Append(entries=(entry,), reads=((found.key, found.row.version),), puts=((found.key, None), kept))
         wanted = "denied" if canary.kind is Kind.CANARY else "approved"
         told = f"{MADE_UP}, to be {wanted}: {'seen' if over.right else 'missed'}"
         state = State.APPROVED if statement.yes else State.DENIED
         return msgspec.structs.replace(found.ticket, state=state, done=(Done(now, told),)), changes
 
-    def _signed(self, statement: Statement, proved: Proved, now: int, weight: int) -> events.TicketSigned:
+    def _signed(self, statement: Statement, proved: Proved, batch: str, now: int, weight: int) -> events.TicketSigned:
         return events.TicketSigned(
             at=now,
             replica=self._tickets.replica,
@@ -324,37 +355,17 @@ class Voting:
             authenticator=proved.authenticator,
             client=proved.client,
             weight=weight,
+            batch=batch,
         )
 
-    async def _decide(self, ticket: Ticket, count: Tally, now: int) -> tuple[Ticket, events.TicketAnswered, Append]:
+    async def _decide(
+        self, ticket: Ticket, count: Tally, now: int, earlier: Puts
+    ) -> tuple[Ticket, events.TicketAnswered, Append]:
         """The ticket once its votes have decided it, the entry that says so, and what else that writes."""
-        yes = count.verdict is Verdict.YES
-        counted = [one for one in ticket.votes if one.yes is yes] or list(ticket.votes)
-        named = [one.principal for one in counted if one.principal]
-        principal = next((one for one in named if ticket.of is not None and one in ticket.of), next(iter(named), ""))
-        hold = min((one.hold_ms for one in counted), default=0) if yes else 0
-        decided = msgspec.structs.replace(
-            stepped(ticket, Step.APPROVE if yes else Step.DENY, now),
-            by=", ".join(one.person for one in counted),
-            reason="; ".join(dict.fromkeys(one.reason for one in counted if one.reason))[:MAX_REASON],
-            principal=principal,
-            need=count.need // WHOLE,
-            done=(*ticket.done, Done(now, "approved" if yes else "denied")),
-        )
-        answered = events.TicketAnswered(
-            at=now,
-            replica=self._tickets.replica,
-            ticket=ticket.id,
-            call=ticket.call,
-            agent=ticket.agent,
-            answer=decided.state.value,
-            by=decided.by,
-            reason=decided.reason,
-            principal=principal,
-            until=now + hold if hold else 0,
-        )
-        until = now + hold if yes else ticket.expires
-        return decided, answered, await standing(self._tickets.store, decided, until, now)
+        after, hold = decided(ticket, count, now)
+        event = answered_event(after, now, self._tickets.replica, hold)
+        until = now + hold if after.state is State.APPROVED else ticket.expires
+        return after, event, await standing(self._tickets.store, after, until, now, earlier)
 
     def _person(self, name: str) -> Person:
         return person_of(self._people, name)

@@ -24,6 +24,7 @@ from citywatch.core.enforce.approval import Answer
 from citywatch.core.enforce.context import Flow, FlowNeed
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.log.entry import encode_event
+from citywatch.service.absences import load_away
 from citywatch.service.ports import Append, Loaded, NewEntry, Puts, Reads, Store
 from citywatch.service.snapshots import versions_of
 from citywatch.service.tickets import find_past, find_ticket
@@ -52,7 +53,10 @@ class Withdrawing:
         keys = passkeys_of(vote for _, _, yes in said if yes is not None for vote in yes.votes)
         rows = await self._store.load(keys, ())
         passkeys = {key[1]: msgspec.json.decode(row.value, type=Passkey) for key, row in rows.rows.items()}
-        audience, reads = Audience(rules.people, rules.approvals), versions_of(keys, rows)
+        places = [vote.place for _, _, yes in said if yes is not None for vote in yes.votes if vote.place]
+        away, more = await load_away(self._store, rules.people, rules.domain, now, places)
+        audience = Audience(rules.people, rules.approvals, {name: one.deputy for name, one in away.items()})
+        reads = (*versions_of(keys, rows), *more)
         gone = [(key, ticket, why) for key, ticket, yes in said if (why := fallen(yes, audience, passkeys))]
         if gone and need is not None and flow is not None:
             await self._withdraw(gone, need, flow, (*versions_of([one[0] for one in gone], loaded), *reads), now)

@@ -257,6 +257,31 @@ def test_who_only_looks_answers_nothing(bank: Bank, come: Come, person: str) -> 
     assert not bank.wants(to=MALLORY, amount=17).allowed
 
 
+def test_a_link_leads_to_its_ticket_after_signing_in_and_by_a_click_from_another_site(
+    bank: Bank, come: Come, browser: Browser, tmp_path: Path
+) -> None:
+    bank.reads(LETTER)
+    ticket = ticket_of(bank, to=MALLORY, amount=6)
+    address = f"{bank.seen.origin}/tickets/{ticket}"
+    fresh = browser.new_context().new_page()
+    fresh.goto(address)
+    fresh.fill("input[name=link]", bank.seen.link("--as", "anna"))
+    fresh.click("#by-link button")
+    fresh.wait_for_url(address)
+    expect(fresh.get_by_text("What will happen")).to_be_visible()
+    fresh.context.close()
+    one = come("--as", "anna")
+    elsewhere = one.context.new_page()
+    body = f"<a href='{address}'>one call waits</a>"
+    elsewhere.route("http://chat.example/", lambda route: route.fulfill(body=body, content_type="text/html"))
+    elsewhere.goto("http://chat.example/")
+    elsewhere.click("a")
+    expect(elsewhere.get_by_text("A link led you here")).to_be_visible()
+    elsewhere.screenshot(path=tmp_path / "led.png")
+    elsewhere.get_by_role("link", name=f"Open /tickets/{ticket}").click()
+    expect(elsewhere.get_by_text("What will happen")).to_be_visible()
+
+
 def test_without_a_signature_nobody_answers(bank: Bank, come: Come) -> None:
     ticket = ticket_of(bank, to=MALLORY, amount=23)
     page = come("--as", "anna").see(f"/tickets/{ticket}")

@@ -86,6 +86,21 @@ async def test_each_channel_is_told_once_of_all_that_came_and_not_again_after_a_
     assert desk.chat.sent[0].id != desk.chat.sent[1].id
 
 
+async def test_a_notice_leads_to_the_one_ticket_that_is_new_and_to_the_list_where_several_are() -> None:
+    desk = Desk()
+    line = Line()
+    channel = Channel(line, "https://c.example/tickets", Alarm("", "", desk.said.append), "https://c.example")
+    queueing = Queueing(
+        Tickets(store=desk.store, clock=desk.clock, replica="r1", named=False), {}, Approvals()
+    )  # fmt: skip
+    notifying = Notifying(queueing, {"c": channel}, store=desk.store, clock=desk.clock, chance=desk.chance)
+    for names in (("t1",), ("t2", "t3"), ("t4",)):
+        await desk.ask(*names)
+        await notifying.look()
+    links = [one.link.removeprefix("https://c.example/tickets") for one in line.sent]
+    assert links == ["/t1", "", "/t4"]
+
+
 async def test_a_channel_that_is_down_is_tried_again_later_and_seen_and_the_other_goes_on() -> None:
     desk = Desk()
     desk.chat.down = True

@@ -41,8 +41,7 @@ class Console:
         self.desk = desk
         self.sessions = Sessions()
         self.pages = Pages(desk.domain, desk.unsafe)
-        secure = desk.origin.startswith("https:")
-        self.keeper = Keeper(self.sessions, desk.clock, self.pages, "__Host-citywatch" if secure else "citywatch")
+        self.keeper = Keeper(self.sessions, desk.clock, self.pages, desk.origin.startswith("https:"))
         self.entrance = Entrance(desk, self.pages, self.sessions, self.keeper, provider)
         refresher = Refresher(desk, self.pages)
         self.doors: Sequence[Door] = (

@@ -15,6 +15,7 @@ from citywatch.core.approvals.people import Approvals, Person, Right
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.identity.registration import AgentRow
 from citywatch.core.log.checkpoint import NoteKey
+from citywatch.service.absences import Absences
 from citywatch.service.canaries import Canaries
 from citywatch.service.care import Care
 from citywatch.service.decisions import Decisions
@@ -116,6 +117,7 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     queueing: Queueing
     canaries: Canaries
     passkeys: Passkeys
+    absences: Absences
     watching: Watching
     hours: Hours
     unsafe: tuple[str, ...] = ()

@@ -54,7 +54,7 @@ class Entrance:
 
     async def login(self, request: Request) -> Response:
         if request.scope["session"] is not None:
-            return RedirectResponse("/", 303)
+            return self._onward(request)
         return self._show(request)
 
     async def enter(self, request: Request) -> Response:
@@ -108,7 +108,7 @@ class Entrance:
         roles = tuple(role.value for role in person.roles)
         await self._desk.entering.came(f"person:{person.name}", roles, "oidc")
         # A redirection would still be the provider's, and the new cookie is not sent along with that.
-        page = self._pages.show(request, "entered.html")
+        page = self._pages.show(request, "entered.html", to=self._keeper.returning.take(request))
         response = self.admit(request, Visitor(f"person:{person.name}", person.roles, "oidc"), page)
         response.delete_cookie(BEGUN, path=CALLBACK, secure=self._secure, httponly=True, samesite="lax")
         return response
@@ -126,7 +126,7 @@ class Entrance:
     def admit(self, request: Request, visitor: Visitor, page: Response | None = None) -> Response:
         """Begin a session for somebody who has proved who they are."""
         self._sessions.end(request.cookies.get(self._keeper.cookie, ""))
-        response = page or RedirectResponse("/", 303)
+        response = self._onward(request, page)
         response.set_cookie(
             self._keeper.cookie,
             self._sessions.begin(visitor, self._desk.clock.now_ms()),
@@ -135,6 +135,12 @@ class Entrance:
             httponly=True,
             samesite="strict",
         )
+        return response
+
+    def _onward(self, request: Request, page: Response | None = None) -> Response:
+        """To where they were going, or to the city."""
+        response = page or RedirectResponse(self._keeper.returning.take(request), 303)
+        self._keeper.returning.forget(request, response)
         return response
 
     def _show(self, request: Request, status: int = 200, problem: str = "") -> Response:

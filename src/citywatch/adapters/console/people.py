@@ -18,6 +18,7 @@ from citywatch.adapters.console import words
 from citywatch.adapters.console.access import Door
 from citywatch.adapters.console.desk import Desk
 from citywatch.adapters.console.render import Pages
+from citywatch.core.approvals.absence import Absence
 from citywatch.core.approvals.people import Person, Right
 from citywatch.core.approvals.vigilance import Vigilance
 from citywatch.core.errors import CitywatchError
@@ -62,10 +63,10 @@ class PeoplePages:
         own = "" if who is None else who.name
         listed = sorted(self._desk.people.values(), key=lambda one: one.name)
         people = [one for one in listed if all_of_them or one.name == own or visitor.may(Right.OPERATE)]
-        watched = await self._desk.watching.now()
-        rows = [await self._row(watched, one, all_of_them or one.name == own) for one in people]
+        watched, away = await self._desk.watching.now(), await self._desk.absences.now()
+        rows = [await self._row(watched, one, all_of_them or one.name == own, away.get(one.name)) for one in people]
         others = [name for name in watched.people() if name not in self._desk.people] if all_of_them else []
-        rows += [{"name": name, "person": None, "signers": 0, **_known(watched, name)} for name in others]
+        rows += [{"name": name, "person": None, "signers": 0, "away": None, **_known(watched, name)} for name in others]
         given = {"code": "", "invited": "", "problem": "", **more}
         return self._pages.show(
             request, "people.html", active="people", rows=rows, named=bool(self._desk.people),
@@ -73,12 +74,13 @@ class PeoplePages:
             **given,
         )  # fmt: skip
 
-    async def _row(self, watched: Vigilance, person: Person, known: bool) -> dict[str, Any]:
+    async def _row(self, watched: Vigilance, person: Person, known: bool, away: Absence | None) -> dict[str, Any]:
         keys = sum(one.counts for one in await self._desk.passkeys.of(person.name)) + len(person.keys)
         return {
             "name": person.name,
             "person": person,
             "signers": keys,
+            "away": away,
             **(_known(watched, person.name) if known else _UNKNOWN),
         }
 

@@ -101,7 +101,8 @@ class TicketPages:
             request, "ticket.html", 400 if problem else 200, active="tickets", ticket=ticket, document=document,
             now=now, state=ticket.by_now(now).value, need=self._desk.voting.quorum(ticket).need if named else 1,
             blinded=named and self._desk.voting.quorum(ticket).blinded, answers=waits and mine and may and not answered,
-            answered=answered, reached=audience.reached(ticket) if named else (), signed=named,
+            answered=answered, place=_place(audience, ticket, who), signed=named,
+            reached=audience.reached(ticket) if named else (),
             unsigned=self._desk.approvals.unsafe_unsigned, reasoned=self._desk.approvals.reason_required,
             wait=wait, untrusted=bool(named and ticket.shown),
             sections=layout(document.sections, ticket.nonce, "" if who is None else who.name),
@@ -139,7 +140,7 @@ class TicketPages:
             ticket = await self._desk.voting.find(request.path_params["id"], who.name)
             offer = await self._desk.voting.prepare(
                 ticket.id, who.name, DECISIONS[str(form.get("decision", ""))], str(form.get("reason", ""))[:LONGEST],
-                principal=_principal(ticket, who),
+                principal=_principal(ticket, await self._speaks_for(ticket, who)),
                 acknowledged=tuple(map(str, form.getlist("acknowledged")))[:16],
             )  # fmt: skip
         except KeyError:
@@ -203,8 +204,9 @@ class TicketPages:
         if who is None or not self._desk.approvals.unsafe_unsigned:
             raise Malformed("an answer is signed, with a passkey here or with `--key` at the command line")
         ticket = await self._desk.voting.find(name, who.name)
+        principal = _principal(ticket, await self._speaks_for(ticket, who))
         offer = await self._desk.voting.prepare(
-            name, who.name, yes, reason, principal=_principal(ticket, who), acknowledged=acknowledged
+            name, who.name, yes, reason, principal=principal, acknowledged=acknowledged
         )
         await self._desk.voting.vote(offer.statement, Unsigned())
 
@@ -255,13 +257,23 @@ class TicketPages:
             return True
         return who is not None and who.name in audience.reached(ticket)
 
+    async def _speaks_for(self, ticket: Ticket, who: Person) -> Sequence[str]:
+        return (await self._desk.voting.audience()).speaks_for(ticket, who.name)
+
     async def _own(self, person: str) -> list[Any]:
         return [one for one in await self._desk.passkeys.of(person) if one.counts]
 
 
-def _principal(ticket: Ticket, who: Person) -> str:
+def _principal(ticket: Ticket, names: Sequence[str]) -> str:
     """In whose name somebody answers: where one of some has to, the first of those for whom they speak."""
-    return next((one for one in who.speaks_for if ticket.of is not None and one in ticket.of), "")
+    return next((one for one in names if ticket.of is not None and one in ticket.of), "")
+
+
+def _place(audience: Audience, ticket: Ticket, who: Person | None) -> str:
+    """In whose place somebody would answer; empty if in nobody's."""
+    if who is None:
+        return ""
+    return audience.place_for(ticket, who.name, _principal(ticket, audience.speaks_for(ticket, who.name)))
 
 
 def _why(failure: CitywatchError) -> str:

@@ -2,9 +2,9 @@
 
     1. it is of this domain, ticket, digest, end and nonce, and the digest is that of what the ticket asks
     2. the ticket still waits
-    3. the act reaches the person, who has not answered yet
-    4. it is given in a name of theirs, and not for a call that uses the authority of somebody for whom they speak,
-       where that is not to be
+    3. the act reaches the person, or somebody who is away for whom they stand in, and neither has answered yet
+    4. it is given in a name that is theirs there, and not for a call that uses the authority of somebody for whom they
+       speak, where that is not to be
     5. what was shown is what is shown now
     6. what could not be shown faithfully was named, and may be approved at all
 
@@ -76,15 +76,21 @@ def person_of(people: Mapping[str, Person], name: str) -> Person:
 def _check_person(ticket: Ticket, statement: Statement, person: Person, audience: Audience, *, alone: bool) -> None:
     """`alone`: no other answer is needed, so that this one has to be given in a name that may approve it."""
     act = f"{ticket.server}/{ticket.tool}"
-    if person.name not in audience.asked(ticket):  # step 3
-        raise Refused(Code.NO_PERMIT, f"`{act[:120]}` is not for `{person.name}` to answer")
-    if any(one.person == person.name for one in ticket.votes):
+    if any(one.person == person.name for one in ticket.votes):  # step 3
         raise Refused(Code.CONFLICT, f"`{person.name}` has answered the ticket `{ticket.id}` before")
-    if statement.principal and statement.principal not in person.speaks_for:  # step 4
-        raise Malformed(f"`{person.name}` does not speak for `{statement.principal[:80]}`: see `people.*.as`")
+    if person.name in audience.away:
+        raise Refused(Code.NO_PERMIT, f"`{person.name}` is away, by their own word: `citywatch people back` ends that")
+    place = statement.place or person.name
+    if place not in audience.places_of(ticket, person.name) or statement.place == person.name:
+        there = "" if place == person.name else f" in the place of `{place[:80]}`"
+        raise Refused(Code.NO_PERMIT, f"`{act[:120]}` is not for `{person.name}` to answer{there}")
+    if audience.is_taken(ticket, place):
+        raise Refused(Code.CONFLICT, f"`{place}` has answered the ticket `{ticket.id}` before")
+    if statement.principal and statement.principal not in audience.people[place].speaks_for:  # step 4
+        raise Malformed(f"`{place}` does not speak for `{statement.principal[:80]}`: see `people.*.as`")
     if not statement.yes:
         return
-    if why := audience.conflict(ticket, person):
+    if why := audience.conflict(ticket, person.name, place):
         raise Refused(Code.NO_PERMIT, why)
     if alone and ticket.of is not None and statement.principal not in ticket.of:
         raise Malformed(_who(ticket))

@@ -1,8 +1,8 @@
 """What is sent outside to say that something waits for a person: how many, until when, and where to look. No more.
 
 Decides what a notice may hold and how a webhook proves that it is ours. INVARIANTS
-1. It carries a link and nothing that could be answered with; no name that an agent or a server chose, no value, no
-   secret.
+1. It carries a link, to the list or to the one ticket that is new, and nothing that could be answered with; no name
+   that an agent or a server chose, no value, no secret.
 2. A signature covers the time, the id and every byte of the body; one that is older than `TOLERANCE_MS` is no good, and
    whoever keeps the ids for so long takes none twice.
 3. One notice speaks of all that came since the last: a flood of tickets is no flood of notices.

@@ -70,9 +70,8 @@ def fallen(yes: Yes | None, audience: Audience, passkeys: Mapping[str, Passkey])
 def spoken_for(of: Iterable[str], votes: Iterable[Vote], audience: Audience) -> bool:
     """Whether one of these principals is among those in whose names these people say yes, and may."""
     named = frozenset(of)
-    return any(
-        one.yes and one.principal in named and one.principal in audience.people[one.person].speaks_for for one in votes
-    )
+    yes = [one for one in votes if one.yes and one.principal in named]
+    return any(one.principal in audience.people[one.place or one.person].speaks_for for one in yes)
 
 
 def passkeys_of(votes: Iterable[Vote]) -> tuple[Key, ...]:
@@ -84,8 +83,7 @@ def standing_votes(
     ticket: Question, votes: Iterable[Vote], audience: Audience, passkeys: Mapping[str, Passkey]
 ) -> tuple[Vote, ...]:
     """Those votes that stand; `passkeys` by their ids. # INVARIANT: 1."""
-    yes, no = audience.reached(ticket), audience.asked(ticket)
-    there = (one for one in votes if one.person in (yes if one.yes else no))
+    there = (one for one in votes if audience.stands(ticket, one))
     return tuple(one for one in there if _is_theirs(one, audience, passkeys))
 
 

@@ -86,7 +86,8 @@ STEPS: Final[dict[State, dict[Step, State]]] = {
 class Vote(msgspec.Struct, frozen=True, kw_only=True):
     """What one person said of a ticket. `method` is how that is proved (`ed25519`, `webauthn`, `unsigned`), `key` under
     which key or credential. `document` is the digest of what they were shown, `hold_ms` for how long they want it to
-    hold. `weight` is how much it counted for, in hundredths, when it was given.
+    hold. `weight` is how much it counted for, in hundredths, when it was given. `place` is in whose place they said it
+    who is away (empty: their own).
     """
 
     person: str
@@ -99,6 +100,7 @@ class Vote(msgspec.Struct, frozen=True, kw_only=True):
     key: str = ""
     document: str = ""
     weight: int = 100
+    place: str = ""
 
 
 class Done(msgspec.Struct, frozen=True, array_like=True):

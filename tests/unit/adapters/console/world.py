@@ -21,6 +21,7 @@ from citywatch.core.enforce.rules import Configured, Rules, build_rules
 from citywatch.core.identity.registration import AgentRow
 from citywatch.core.log.entry import encode_event
 from citywatch.main.replay import rebuild
+from citywatch.service.absences import Absences
 from citywatch.service.canaries import Canaries
 from citywatch.service.care import Care
 from citywatch.service.counting import whole
@@ -132,6 +133,9 @@ class World:
                 replica="r1",
                 people=people,
                 rp=approvals.passkeys,
+            ),
+            "absences": Absences(
+                store=self.store, clock=self.clock, replica="r1", people=people, domain="t.example"
             ),
             "watching": self.watching,
             "hours": Hours(),
