@@ -62,8 +62,7 @@ class Notifying:
         """Send what is due."""
         if not self._channels:
             return
-        queued = (await self._queueing.look()).queued  # INVARIANT: 1
-        asked = sorted((one.ticket.asked, one.ticket.expires, one.ticket.id) for one in queued)
+        asked = await self._queueing.times()  # INVARIANT: 1
         for name, channel in self._channels.items():
             await self._tell(name, channel, asked)
 

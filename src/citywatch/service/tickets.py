@@ -124,6 +124,23 @@ class Tickets:
             raise Malformed(f"there is no ticket `{name[:40]}`: `citywatch tickets list` shows those that wait")
         return found
 
+    async def known(self, name: str) -> Ticket | None:
+        """The same, or None where there is none of that id."""
+        found = await find_ticket(self.store, name) or await find_past(self.store, name)
+        return None if found is None else found.ticket
+
+    async def many(self, names: Sequence[str]) -> dict[str, Ticket]:
+        """Those of these ids that are the latest of their like, by id."""
+        found: dict[str, Ticket] = {}
+        for start in range(0, len(names), MOST):
+            some = names[start : start + MOST]
+            keys = [ticket_id_key(one) for one in some]
+            rows = (await self.store.load(keys, ())).rows
+            here = [one for one, key in zip(some, keys, strict=True) if key in rows]
+            likenesses = [msgspec.json.decode(rows[ticket_id_key(one)].value, type=str) for one in here]
+            found |= {one.id: one for one in await self._by_likeness(likenesses, here)}
+        return found
+
     async def _by_likeness(self, likenesses: Sequence[str], names: Sequence[str]) -> list[Ticket]:
         keys = [ticket_key(one) for one in likenesses]
         rows = (await self.store.load(keys, ())).rows

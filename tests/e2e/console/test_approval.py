@@ -22,6 +22,7 @@ from tests.simulation.flow_city import MALLORY
 from tests.unit.main.test_tasks import CONFIG, asked, here
 
 Come = Callable[..., Visit]
+FRONT_END = Path(__file__).parents[3] / "docs" / "how-to" / "use-your-own-front-end.md"
 PEOPLE = """people:
   anna: {roles: [approver], answers: ['bank/*'], as: [alice]}
   ben: {roles: [approver], answers: ['bank/*'], as: [alice]}
@@ -280,6 +281,28 @@ def test_a_link_leads_to_its_ticket_after_signing_in_and_by_a_click_from_another
     elsewhere.screenshot(path=tmp_path / "led.png")
     elsewhere.get_by_role("link", name=f"Open /tickets/{ticket}").click()
     expect(elsewhere.get_by_text("What will happen")).to_be_visible()
+
+
+def test_a_page_asks_with_a_key_that_a_passkey_lends_it(bank: Bank, come: Come) -> None:
+    """The program of the page on a front end of one's own, as it is written, in a browser."""
+    (program,) = re.findall(r"^```javascript\n(.*?)^```$", FRONT_END.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    first, _, rest = program.partition("\n")
+    assert first == 'const HOST = "city.acme.example", RP = "acme.example", DOMAIN = "acme.example", PERSON = "anna";'
+    ticket = ticket_of(bank, to=MALLORY, amount=31)
+    one, _ = enrolled(come, "anna")
+    host = bank.seen.origin.partition("://")[2]
+    told = {"HOST": host, "RP": host.partition(":")[0], "DOMAIN": "city.example", "PERSON": "anna"}
+    known = ", ".join(f"{name} = {json.dumps(value)}" for name, value in told.items())
+    now = f"const Date = {{ now: () => {bank.stops()} }};"
+    answered = one.page.evaluate(
+        f"async (ticket) => {{ {now} const {known};\n{rest}\nreturn await answer(ticket, 'deny', 'who is that?'); }}",
+        ticket,
+    )
+    bank.later(0)
+    assert answered == "denied"
+    (signed,) = [entry for entry in bank.seen.log() if entry["type"] == "ticket_signed" and entry["ticket"] == ticket]
+    assert (signed["by"], signed["method"]) == ("anna", "webauthn")
+    assert [entry["how"] for entry in bank.seen.log() if entry["type"] == "console_entered"][-1] == "passkey"
 
 
 def test_without_a_signature_nobody_answers(bank: Bank, come: Come) -> None:

@@ -7,11 +7,13 @@ from citywatch.core.approvals.notice import Notice
 from citywatch.core.approvals.people import Approvals
 from citywatch.core.approvals.ticket import State, Ticket, rows_of
 from citywatch.core.errors import Code, Unavailable
+from citywatch.core.log.entry import encode_event
 from citywatch.service.alarm import Alarm
 from citywatch.service.notifying import FIRST_MS, TRIES, Channel, Notifying
-from citywatch.service.ports import Append
+from citywatch.service.ports import Append, NewEntry
 from citywatch.service.queueing import Queueing
 from citywatch.service.tickets import Tickets
+from tests.unit.core.approvals.watched import asked
 
 HOUR = 3_600_000
 
@@ -63,7 +65,8 @@ class Desk:
                 why="w",
                 call="c",
             )
-            await self.store.append(Append(puts=rows_of(ticket, name, None, now)))
+            entry = NewEntry(encode_event(asked(name, now)))
+            await self.store.append(Append(entries=(entry,), puts=rows_of(ticket, name, None, now)))
 
 
 async def test_each_channel_is_told_once_of_all_that_came_and_not_again_after_a_restart() -> None:

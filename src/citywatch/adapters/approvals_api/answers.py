@@ -114,8 +114,8 @@ class Answers:
 
     async def queue(self, asked: Asked) -> forms.Queue:
         wanted: forms.Listing = asked.given
-        view = await self._desk.queueing.look(asked.who.name if asked.who.may(Right.ANSWER) else "")
         end = wanted.start + wanted.count
+        view = await self._desk.queueing.look(asked.who.name if asked.who.may(Right.ANSWER) else "", end)
         listed = tuple(
             forms.Listed(
                 ticket=one.ticket.id,
@@ -132,8 +132,8 @@ class Answers:
         floods = tuple(
             forms.Flood(kind=one.kind, who=word(one.who, 256), count=one.count, until=one.until) for one in view.floods
         )
-        more = end if end < len(view.queued) else None
-        return forms.Queue(tickets=listed, waiting=len(view.queued), next=more, floods=floods)
+        more = end if end < view.total else None
+        return forms.Queue(tickets=listed, waiting=view.total, next=more, floods=floods)
 
     async def look(self, asked: Asked) -> forms.Standing:
         return await self._standing(await self._found(asked), asked.who)

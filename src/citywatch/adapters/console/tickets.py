@@ -67,12 +67,11 @@ class TicketPages:
         """What waits: for whoever answers, what reaches them; for others, all of it."""
         tickets, who = self._desk.tickets, self._who(request)
         answers = who is not None and who.may(Right.ANSWER)
-        view = await self._desk.queueing.look(who.name if who is not None and answers else "")
-        waiting = sum(one.line.count for one in view.queued)  # of what is listed: a count of tickets would tell
+        view = await self._desk.queueing.look(who.name if who is not None and answers else "", PAGE)
         partly = "hx-request" in request.headers
         return self._pages.show(
             request, "_tickets.html" if partly else "tickets.html", active="tickets", answers=answers,
-            queued=view.queued[:PAGE], beyond=max(0, len(view.queued) - PAGE), floods=view.floods, waiting=waiting,
+            queued=view.queued, beyond=view.total - len(view.queued), floods=view.floods, waiting=view.total,
             closed=() if partly else await tickets.closed(12), now=tickets.now(), named=bool(self._desk.people),
             keyless=who is not None and answers and not await self._own(who.name),
             standing=None if who is None or not answers else await self._refresher.standing(who),
