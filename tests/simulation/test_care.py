@@ -258,7 +258,7 @@ async def test_a_yes_to_what_is_shown_otherwise_by_now_takes_another_look() -> N
     here.clock.advance(10 * MINUTE)
     await _forget(here)
     assert (await voting.show(name, "anna")).document != before
-    with pytest.raises(Malformed, match="was not shown the ticket .* as it is now"):
+    with pytest.raises(Malformed, match=r"was not shown the ticket .* as it is now"):
         await says(voting, name, "anna")
     await voting.opened(name, "anna")
     with pytest.raises(Malformed, match="read it first"):
