@@ -123,7 +123,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     `bound` is what a yes is bound to (None: it was opened before there were bindings), `digest` over it and the secret
     `salt`; `nonce` is in each signed statement. `sources` say where each value came from, `authority` in whose name the
     agent acts. `votes` are what people said, `done` the steps so far; `superseded` names the ticket after it. `need` is
-    how many people's yes decided it (0: nobody counted).
+    how many people's yes decided it (0: nobody counted), `escalated` when it was passed on to those who come next.
     """
 
     id: str
@@ -154,6 +154,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     done: tuple[Done, ...] = ()
     superseded: str = ""
     need: int = 0
+    escalated: int = 0
     impact: int = 1
 
     def by_now(self, now: int) -> State:
