@@ -25,7 +25,7 @@ up: $(VENV)/.demo ## run the gateway that ./citywatch.yaml describes
 
 test: $(VENV)/.dev ## run the whole test suite; COVERAGE=1 also prints what it did not reach
 	@$(BIN)/python -m $(if $(COVERAGE),coverage run -m )pytest --ignore=tests/conformance --ignore=tests/frameworks \
-	  $(if $(COVERAGE),,-n 2 --dist loadfile) $(ARGS)
+	  $(if $(COVERAGE),,-n 3 --dist loadfile --no-loadscope-reorder) $(ARGS)
 	@$(if $(COVERAGE),$(BIN)/coverage combine --quiet && $(BIN)/coverage report)
 
 check: $(VENV)/.dev ## check style, types, import rules, house rules and the documentation

@@ -40,7 +40,8 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _operation(one: Mapping[str, Any]) -> Iterator[str]:
-    yield f"Signed by somebody who may `{one['x-right']}`." if one["security"] else "For anybody, unsigned."
+    whose = {"anybody": "For anybody, unsigned.", "passkey": "Signed by the key that is lent."}
+    yield whose.get(one["x-right"], f"Signed by somebody who may `{one['x-right']}`.")
     for name in (f"`{each['name']}` ({_type(each['schema'])})" for each in one["parameters"] if each["in"] == "query"):
         yield f"Query: {name}."
     if "requestBody" in one:

@@ -16,6 +16,8 @@ from citywatch.service.callers import Callers
 from citywatch.service.care import Care
 from citywatch.service.counting import whole
 from citywatch.service.documents import Documents
+from citywatch.service.entering import Entering
+from citywatch.service.lending import Lending
 from citywatch.service.queueing import Queueing
 from citywatch.service.voting import Voting
 from tests.front_end import ORIGIN, FrontEnd
@@ -34,12 +36,22 @@ class Api:
 
     def __init__(self, here: FlowCity, origin: str = ORIGIN, **changes: Any) -> None:
         self.here = here
-        people = {**PEOPLE, "dora": msgspec.structs.replace(PEOPLE["dora"], keys=(b64encode(DORA.public).decode(),))}
+        dora = msgspec.structs.replace(PEOPLE["dora"], keys=(b64encode(DORA.public).decode(),))
+        self.people = people = changes.pop("people", {**PEOPLE, "dora": dora})
         approvals = Approvals(passkeys=RP, **changes)
         care = Care(here.tickets, here.chance, people=people, approvals=approvals)
         documents = Documents(here.store, lambda: here.enforcer.rules, rebuild)
         self.voting = Voting(
             here.tickets, documents, people=people, approvals=approvals, domain=DOMAIN, weigh=whole, care=care
+        )
+        lending = Lending(
+            here.store,
+            here.clock,
+            people=people,
+            domain=DOMAIN,
+            rp=RP,
+            entering=Entering(store=here.store, clock=here.clock, replica="r1"),
+            leeway_ms=LEEWAY,
         )
         desk = Desk(
             domain=DOMAIN,
@@ -49,9 +61,10 @@ class Api:
             care=care,
             queueing=Queueing(here.tickets, people, approvals),
             passkeys=enrolling(here),
+            lending=lending,
         )
         self.said: list[str] = []
-        self.callers = Callers(here.store, here.clock, people, LEEWAY)
+        self.callers = Callers(here.store, here.clock, people, lending, LEEWAY)
         self.app = ApprovalsApi(desk, self.callers, origin, self.said.append)
 
     def of(self, name: str) -> FrontEnd:

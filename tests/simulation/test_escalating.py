@@ -24,7 +24,7 @@ from tests.simulation.test_rehearsal import introduced, rehearsed
 from tests.simulation.test_voting import passes, waits
 from tests.simulation.test_withdrawing import police
 
-RULE = {
+RULE: dict[str, Any] = {
     "quorum": (Quorum(acts=("bank/*",), need=1, of=("anna",)),),
     "escalate_after_ms": HOUR,
     "escalate_to": ("ben", "cara", "dora"),
@@ -73,7 +73,7 @@ async def test_nobody_answers_whom_the_file_rules_out(who: str) -> None:
 
 
 async def test_those_who_come_next_approve_nothing_in_their_own_name() -> None:
-    rule = RULE | {"not_own": ("bank/*",)}
+    rule: dict[str, Any] = RULE | {"not_own": ("bank/*",)}
     here = police(await read_letter(), ELSEWHERE, **rule)
     name = await waits(here)
     found = await here.tickets.found(name)
@@ -86,7 +86,7 @@ async def test_those_who_come_next_approve_nothing_in_their_own_name() -> None:
 
 
 async def test_it_needs_as_many_yes_as_before_and_what_the_first_said_stands() -> None:
-    rule = RULE | {"quorum": (Quorum(acts=("bank/*",), need=2, of=("anna", "ben")),)}
+    rule: dict[str, Any] = RULE | {"quorum": (Quorum(acts=("bank/*",), need=2, of=("anna", "ben")),)}
     here = police(await read_letter(), PEOPLE, **rule)
     voting, name = desk(here, **rule), await waits(here)
     assert (await says(voting, name, "anna")).state is State.PENDING
@@ -98,7 +98,10 @@ async def test_it_needs_as_many_yes_as_before_and_what_the_first_said_stands() -
 
 
 async def test_a_no_of_one_does_not_end_what_those_who_come_next_may_still_decide() -> None:
-    rule = RULE | {"quorum": (Quorum(acts=("bank/*",), need=2, of=("anna", "ben")),), "one_denies": False}
+    rule: dict[str, Any] = RULE | {
+        "quorum": (Quorum(acts=("bank/*",), need=2, of=("anna", "ben")),),
+        "one_denies": False,
+    }
     here = police(await read_letter(), PEOPLE, **rule)
     voting, name = desk(here, **rule), await waits(here)
     assert (await says(voting, name, "ben", yes=False)).state is State.PENDING

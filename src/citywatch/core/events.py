@@ -503,7 +503,8 @@ class PasskeyRevoked(Event, frozen=True, kw_only=True, tag="passkey_revoked"):
 
 
 class ConsoleEntered(Event, frozen=True, kw_only=True, tag="console_entered"):
-    """Somebody signed in at the console: `how` is link or oidc, `roles` are what they may do there."""
+    """Somebody came in at the console: `how` is link, oidc or passkey (they lent a front end a key), `roles` are what
+    they may do there."""
 
     person: str
     roles: tuple[str, ...]

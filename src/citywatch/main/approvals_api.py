@@ -19,6 +19,7 @@ from citywatch.adapters.console.desk import Desk
 from citywatch.core.errors import CitywatchError
 from citywatch.main.assembly import LEEWAY_MS, City
 from citywatch.service.callers import Callers
+from citywatch.service.lending import Lending
 from citywatch.service.messages import drop_nonces
 
 UNDER: Final = b"/api/"
@@ -27,6 +28,15 @@ FORGET_S: Final = 30.0
 
 def api_of(desk: Desk, log: Callable[[str], None]) -> ApprovalsApi:
     """The API over the console's desk."""
+    lending = Lending(
+        desk.store,
+        desk.clock,
+        people=desk.people,
+        domain=desk.domain,
+        rp=desk.approvals.passkeys,
+        entering=desk.entering,
+        leeway_ms=LEEWAY_MS,
+    )
     given = ApiDesk(
         domain=desk.domain,
         clock=desk.clock,
@@ -35,8 +45,9 @@ def api_of(desk: Desk, log: Callable[[str], None]) -> ApprovalsApi:
         care=desk.care,
         queueing=desk.queueing,
         passkeys=desk.passkeys,
+        lending=lending,
     )
-    return ApprovalsApi(given, Callers(desk.store, desk.clock, desk.people, LEEWAY_MS), desk.origin, log)
+    return ApprovalsApi(given, Callers(desk.store, desk.clock, desk.people, lending, LEEWAY_MS), desk.origin, log)
 
 
 def beside(pages: ASGIApp, api: ASGIApp) -> ASGIApp:

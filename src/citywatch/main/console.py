@@ -92,7 +92,8 @@ async def _serve(place: Place, person: str | None, with_link: bool) -> None:
                 click.echo("             good once, for five minutes; `citywatch console link` prints another")
             click.echo("ready")
 
-        chores = [asyncio.create_task(one) for one in (desk.following.run(), forget_requests(city))]
+        runs = (desk.following.run(), desk.queueing.keep(), forget_requests(city))
+        chores = [asyncio.create_task(one) for one in runs]
         try:
             await serve(app, listener, ready)
         finally:
@@ -202,6 +203,7 @@ async def _desk(city: City, origin: str) -> Desk:
     from citywatch.service.halts import Halts
     from citywatch.service.hours import Hours
     from citywatch.service.lineage import Lineage
+    from citywatch.service.sets import Sets
 
     settings = city.settings
     sights = [Sight(Decisions(asks=asks), _panorama(settings, asks=asks)) for asks in _sights(settings)]
@@ -213,6 +215,9 @@ async def _desk(city: City, origin: str) -> Desk:
     documents = Documents(city.store, await rules.held(), rebuild)
     halts = Halts(store=city.store, clock=city.clock, replica=city.replica.name)
     care, canaries = care_of(city, approvals), canaries_of(city, watching)
+    voting = voting_over(city, approvals, documents, care, canaries, watching)
+    queueing = queueing_of(city, canaries)
+    folds.append(queueing.fold)
     return Desk(
         domain=settings.trust_domain,
         origin=origin,
@@ -239,9 +244,10 @@ async def _desk(city: City, origin: str) -> Desk:
         approvals=approvals,
         tickets=tickets,
         documents=documents,
-        voting=voting_over(city, approvals, documents, care, canaries, watching),
+        voting=voting,
+        sets=Sets(voting, tickets, care, approvals.batch),
         care=care,
-        queueing=queueing_of(city, canaries),
+        queueing=queueing,
         canaries=canaries,
         passkeys=passkeys_of(city, approvals.passkeys),
         absences=absences_of(city),

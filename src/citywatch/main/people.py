@@ -65,11 +65,11 @@ def load(file: Path) -> None:
             queueing, away = queueing_of(city), await absences_of(city).now()
             for name, person in city.settings.people.items():
                 if person.answers:
-                    waiting = len((await queueing.look(name)).queued)
+                    waiting = (await queueing.look(name, 1)).total
                     gone = away.get(name)
                     told = f"; away until {when(gone.until)}, {gone.deputy} stands in" if gone else ""
                     click.echo(f"{name}  {waiting} to answer, at most {person.per_hour} an hour{told}")
-            for one in (await queueing.look()).floods:
+            for one in (await queueing.look(count=1)).floods:
                 click.echo(flood_line(one))
 
     asyncio.run(run())

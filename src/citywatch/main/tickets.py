@@ -64,8 +64,8 @@ def list_tickets(file: Path, most: int, by: str) -> None:
 
     async def run(city: City) -> None:
         await tickets_of(city).index()
-        view = await queueing_of(city).look(by)
-        for queued in view.queued[:most]:
+        view = await queueing_of(city).look(by, most)
+        for queued in view.queued:
             one, count = queued.ticket, queued.line.count
             alike = f"  and {count - 1} alike: {' '.join(queued.line.folded[:8])}" if count > 1 else ""
             click.echo(f"{one.id}  {_agent(one)} → {_tool(one)}  asked {_when(one.asked)}{_of(one)}{alike}")
@@ -73,8 +73,8 @@ def list_tickets(file: Path, most: int, by: str) -> None:
             click.echo(flood_line(flood))
         if not view.queued and not view.floods:
             click.echo("nothing waits for an answer")
-        if len(view.queued) > most:
-            click.echo(f"and {len(view.queued) - most} more: --most shows up to 1000")
+        if view.total > most:
+            click.echo(f"and {view.total - most} more: --most shows up to 1000")
 
     within(place, run)
 

@@ -5,7 +5,7 @@
 
 Decides who asks; not what they may do (`people.RIGHTS`), and not what they answer: an answer is a statement that they
 sign besides (`voting`). INVARIANTS
-1. Nobody is anybody here but by a key that the file gives them: no cookie, no password, no token.
+1. Nobody is anybody here but by a key that the file gives them, or that they lent (`lending`): no cookie, no token.
 2. A request is good once, for its minute, for this very address, method, path, query and body.
 3. Whoever is nobody leaves no row and no entry.
 """
@@ -23,6 +23,7 @@ from citywatch.core.approvals.request import Request, read_request, stranger, ve
 from citywatch.core.errors import Code, Refused
 from citywatch.core.http_signature import Head, check_digest
 from citywatch.core.signature import Ed25519Key, parse_spki, thumbprint
+from citywatch.service.lending import Lending
 from citywatch.service.messages import spend
 from citywatch.service.ports import Clock, Key, Store
 
@@ -40,8 +41,11 @@ class Caller(msgspec.Struct, frozen=True):
 class Callers:
     """The people of one file, by their keys."""
 
-    def __init__(self, store: Store, clock: Clock, people: Mapping[str, Person], leeway_ms: int) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, people: Mapping[str, Person], lending: Lending, leeway_ms: int
+    ) -> None:
         self._store = store
+        self._lending = lending
         self._clock = clock
         self._leeway = leeway_ms
         self._keys: dict[str, tuple[Person, Ed25519Key]] = {}
@@ -51,10 +55,10 @@ class Callers:
                 if isinstance(key, Ed25519Key):
                     self._keys[thumbprint(key)] = (person, key)
 
-    def whose(self, head: Head) -> Caller:
+    async def whose(self, head: Head) -> Caller:
         """Whose request this is, as far as its head says; `Refused` for everybody else's."""
         claim = read_request(head)
-        held = self._keys.get(claim.key)
+        held = self._keys.get(claim.key) or await self._lending.holder(claim.key)
         if held is None:  # INVARIANT: 1.
             raise stranger()
         person, key = held

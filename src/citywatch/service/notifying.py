@@ -62,9 +62,7 @@ class Notifying:
         """Send what is due."""
         if not self._channels:
             return
-        queued = (await self._queueing.look()).queued  # INVARIANT: 1
-        waiting = [one.ticket for one in queued]
-        asked = sorted((max(one.asked, one.escalated), one.expires, one.id) for one in waiting)
+        asked = await self._queueing.times()  # INVARIANT: 1
         for name, channel in self._channels.items():
             await self._tell(name, channel, asked)
 

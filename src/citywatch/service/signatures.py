@@ -13,7 +13,7 @@ from base64 import b64decode
 import msgspec
 
 from citywatch.core.approvals.passkey import Passkey, passkey_key
-from citywatch.core.approvals.people import Approvals, Person
+from citywatch.core.approvals.people import Approvals, Passkeys, Person
 from citywatch.core.approvals.statement import Signable, challenge_of, verify_statement
 from citywatch.core.approvals.webauthn import Assertion, verify_assertion
 from citywatch.core.errors import Malformed
@@ -72,19 +72,33 @@ class Signatures:
         raise Malformed(f"the signature is of none of the keys of `{person.name}`")
 
     async def _prove_passkey(self, said: Signable, proof: Assertion, person: Person) -> Proved:
-        rp, key = self._approvals.passkeys, passkey_key(proof.id[:2048])
-        row = (await self._store.load((key,), ())).rows.get(key)
-        passkey = None if row is None else msgspec.json.decode(row.value, type=Passkey)
-        if rp is None or row is None or passkey is None or passkey.person != person.name:  # INVARIANT: 2.
-            raise Malformed(f"the passkey is none of those of `{person.name}`")
-        asserted = verify_assertion(proof, challenge_of(said), rp, passkey)
-        used = msgspec.structs.replace(passkey, count=asserted.count, synced=asserted.synced)
+        used = await used_passkey(self._store, self._approvals.passkeys, proof, challenge_of(said), person)
         return Proved(
             method="webauthn",
-            key=passkey.id,
+            key=used.id,
             signature=proof.signature,
             authenticator=proof.authenticator,
             client=proof.client,
-            reads=((key, row.version),),
-            puts=((key, msgspec.json.encode(used)),),
+            reads=used.reads,
+            puts=used.puts,
         )
+
+
+class Used(msgspec.Struct, frozen=True):
+    """A passkey that signed a challenge just now, and what that reads and writes."""
+
+    id: str
+    reads: Reads
+    puts: Puts
+
+
+async def used_passkey(store: Store, rp: Passkeys | None, proof: Assertion, challenge: bytes, person: Person) -> Used:
+    """That a passkey of this person signed this challenge; `Malformed` if none did."""
+    key = passkey_key(proof.id[:2048])
+    row = (await store.load((key,), ())).rows.get(key)
+    passkey = None if row is None else msgspec.json.decode(row.value, type=Passkey)
+    if rp is None or row is None or passkey is None or passkey.person != person.name:  # INVARIANT: 2.
+        raise Malformed(f"the passkey is none of those of `{person.name}`")
+    asserted = verify_assertion(proof, challenge, rp, passkey)
+    used = msgspec.structs.replace(passkey, count=asserted.count, synced=asserted.synced)
+    return Used(passkey.id, ((key, row.version),), ((key, msgspec.json.encode(used)),))

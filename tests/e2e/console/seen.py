@@ -29,6 +29,7 @@ from citywatch.core import events
 from citywatch.core.log.entry import encode_event
 from citywatch.main import cli
 from citywatch.service.ports import Append, NewEntry
+from tests import forked
 from tests.e2e.gateway import shifted
 from tests.ports import free_port
 
@@ -44,7 +45,7 @@ expect.set_options(timeout=60_000)  # a slow machine is no finding
 class Seen:
     """A folder with a city, and its console at `origin`."""
 
-    def __init__(self, folder: Path, process: subprocess.Popen[str], origin: str) -> None:
+    def __init__(self, folder: Path, process: forked.Process, origin: str) -> None:
         self.folder = folder
         self.process = process
         self.origin = origin
@@ -113,13 +114,8 @@ def served(city: Path, more: str = "", *, port: int = 0, section: str = "") -> I
     config = city / "citywatch.yaml"
     own = ", ".join(filter(None, (f"listen: '127.0.0.1:{port or free_port()}'", section)))
     config.write_text(f"{config.read_text()}\nconsole: {{{own}}}\n{more}")
-    process = subprocess.Popen(
-        [sys.executable, shifted.__file__, "console", "--no-link"],
-        cwd=city,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    command = [sys.executable, shifted.__file__, "console", "--no-link"]
+    process = forked.start(command, cwd=city, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert process.stdout is not None
     try:
         said = ""

@@ -5,15 +5,18 @@ from __future__ import annotations
 import msgspec
 
 from citywatch.adapters.memory import MemoryClock, MemoryStore, SeededChance
+from citywatch.core import events
 from citywatch.core.approvals.notice import Notice
 from citywatch.core.approvals.people import Approvals
 from citywatch.core.approvals.ticket import State, Ticket, rows_of
 from citywatch.core.errors import Code, Unavailable
+from citywatch.core.log.entry import encode_event
 from citywatch.service.alarm import Alarm
 from citywatch.service.notifying import FIRST_MS, TRIES, Channel, Notifying
-from citywatch.service.ports import Append
+from citywatch.service.ports import Append, NewEntry
 from citywatch.service.queueing import Queueing
 from citywatch.service.tickets import Tickets
+from tests.unit.core.approvals.watched import asked
 
 HOUR = 3_600_000
 
@@ -65,7 +68,8 @@ class Desk:
                 why="w",
                 call="c",
             )
-            await self.store.append(Append(puts=rows_of(ticket, name, None, now)))
+            entry = NewEntry(encode_event(asked(name, now)))
+            await self.store.append(Append(entries=(entry,), puts=rows_of(ticket, name, None, now)))
 
 
 async def test_each_channel_is_told_once_of_all_that_came_and_not_again_after_a_restart() -> None:
@@ -92,8 +96,11 @@ async def test_what_is_passed_on_is_told_once_more_and_once() -> None:
     desk.clock.advance(HOUR)
     tickets = Tickets(store=desk.store, clock=desk.clock, replica="r1", named=False)
     found = await tickets.found("t1")
-    passed_on = msgspec.structs.replace(found.ticket, escalated=desk.clock.now_ms())
-    await desk.store.append(Append(puts=((found.key, msgspec.json.encode(passed_on)),)))
+    now = desk.clock.now_ms()
+    passed_on = msgspec.structs.replace(found.ticket, escalated=now)
+    event = events.TicketEscalated(at=now, replica="r1", ticket="t1", to=("ben",))
+    row = (found.key, msgspec.json.encode(passed_on))
+    await desk.store.append(Append(entries=(NewEntry(encode_event(event)),), puts=(row,)))
     await desk.notifying.look()
     await desk.notifying.look()
     assert [(one.waiting, one.fresh) for one in desk.chat.sent] == [(2, 2), (2, 1)]

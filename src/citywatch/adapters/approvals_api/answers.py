@@ -16,6 +16,7 @@ import msgspec
 
 from citywatch.adapters.approvals_api import forms
 from citywatch.adapters.approvals_api.operations import openapi
+from citywatch.core.approvals.lending import Loan
 from citywatch.core.approvals.people import Approvals, Person, Right
 from citywatch.core.approvals.plain import word
 from citywatch.core.approvals.reading import layout
@@ -24,7 +25,9 @@ from citywatch.core.approvals.statement import parse_statement
 from citywatch.core.approvals.ticket import State, Ticket
 from citywatch.core.approvals.webauthn import Assertion
 from citywatch.core.errors import Malformed
+from citywatch.core.http_signature import Head
 from citywatch.service.care import Care
+from citywatch.service.lending import Lending
 from citywatch.service.passkeys import Passkeys
 from citywatch.service.ports import Clock
 from citywatch.service.queueing import Queueing
@@ -42,14 +45,18 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     care: Care
     queueing: Queueing
     passkeys: Passkeys
+    lending: Lending
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that was let through: who asks, which ticket the path names, and its query or body as its type."""
+    """A request that was let through: who asks, which ticket the path names, and its query or body as its type; as it
+    came, where it shows itself who asks."""
 
     who: Person
     ticket: str = ""
     given: Any = None
+    head: Head | None = None
+    body: bytes = b""
 
 
 class Unknown(Exception):
@@ -69,6 +76,7 @@ class Answers:
     def all(self) -> Mapping[str, Handler]:
         return {
             "document": self.document,
+            "lend": self.lend,
             "me": self.me,
             "queue": self.queue,
             "look": self.look,
@@ -79,6 +87,15 @@ class Answers:
 
     async def document(self, asked: Asked) -> dict[str, Any]:
         return self._document
+
+    async def lend(self, asked: Asked) -> forms.Lent:
+        given: forms.Loan = asked.given
+        assert asked.head is not None
+        loan = Loan(
+            domain=self._desk.domain, person=given.person, key=given.key, issued=given.issued, expires=given.expires
+        )
+        lent = await self._desk.lending.lend(asked.head, asked.body, loan, given.passkey)
+        return forms.Lent(person=lent.person, until=lent.until)
 
     async def me(self, asked: Asked) -> forms.Me:
         who, rp = asked.who, self._desk.approvals.passkeys
@@ -97,8 +114,8 @@ class Answers:
 
     async def queue(self, asked: Asked) -> forms.Queue:
         wanted: forms.Listing = asked.given
-        view = await self._desk.queueing.look(asked.who.name if asked.who.may(Right.ANSWER) else "")
         end = wanted.start + wanted.count
+        view = await self._desk.queueing.look(asked.who.name if asked.who.may(Right.ANSWER) else "", end)
         listed = tuple(
             forms.Listed(
                 ticket=one.ticket.id,
@@ -115,8 +132,8 @@ class Answers:
         floods = tuple(
             forms.Flood(kind=one.kind, who=word(one.who, 256), count=one.count, until=one.until) for one in view.floods
         )
-        more = end if end < len(view.queued) else None
-        return forms.Queue(tickets=listed, waiting=len(view.queued), next=more, floods=floods)
+        more = end if end < view.total else None
+        return forms.Queue(tickets=listed, waiting=view.total, next=more, floods=floods)
 
     async def look(self, asked: Asked) -> forms.Standing:
         return await self._standing(await self._found(asked), asked.who)

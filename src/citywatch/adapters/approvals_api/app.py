@@ -6,8 +6,8 @@
 
 Decides who is let through to an operation, and which problem a failure is. Does not decide what an operation does.
 INVARIANTS
-1. Nothing but an operation for anybody is done before a key of a person signed this very request; no cookie is read,
-   and none is set.
+1. Nothing but an operation for anybody is done before a key of a person signed this very request, or a passkey of
+   theirs what it asks; no cookie is read, and none is set.
 2. No page of another site is told anything: there is no CORS, for no origin.
 3. What is not asked exactly as the table says is refused; no answer says more of a failure than its kind and what the
    services say of it.
@@ -31,6 +31,7 @@ from citywatch.adapters.approvals_api.operations import (
     ANYBODY,
     DOCUMENT,
     OPERATIONS,
+    PASSKEY,
     PROBLEM_MEDIA,
     PROBLEMS,
     Operation,
@@ -38,7 +39,7 @@ from citywatch.adapters.approvals_api.operations import (
 from citywatch.core.approvals.people import Person, Right
 from citywatch.core.approvals.plain import plain
 from citywatch.core.approvals.request import PROFILE
-from citywatch.core.errors import CitywatchError, Code, Refused, Unavailable
+from citywatch.core.errors import CitywatchError, Code, Malformed, Refused, Unavailable
 from citywatch.core.http_signature import Head
 from citywatch.service.callers import Callers
 from citywatch.service.pace import Pace
@@ -104,9 +105,13 @@ class ApprovalsApi:
 
     async def _given(self, scope: Scope, receive: Receive) -> Any:
         operation, ticket = self._operation(scope)  # 1
+        secure = self._origin.startswith("https:")
+        head = Head(method=scope["method"], target=_target(scope), secure=secure, headers=scope["headers"])
+        if operation.needs == PASSKEY:
+            return await self._shown(operation, head, scope, await _read_body(receive))
         who, body = _NOBODY, b""
         if operation.needs != ANYBODY:
-            who, body = await self._signed(operation, scope, receive)  # 2 to 5: INVARIANT: 1.
+            who, body = await self._signed(operation, head, scope, receive)  # 2 to 5: INVARIANT: 1.
         if isinstance(operation.needs, Right) and not who.may(operation.needs):  # 6
             raise _Wrong("not_yours", f"`{who.name}` has no role that lets them {operation.needs.value}")
         asked = Asked(who=who, ticket=ticket, given=_read(operation, scope, body))  # 7
@@ -131,22 +136,36 @@ class ApprovalsApi:
             raise _Wrong("no_such_method", f"it is asked with {allowed}", (b"allow", allowed.encode()))
         return found
 
-    async def _signed(self, operation: Operation, scope: Scope, receive: Receive) -> tuple[Person, bytes]:
+    async def _signed(self, operation: Operation, head: Head, scope: Scope, receive: Receive) -> tuple[Person, bytes]:
         """Whose request it is, and its body; whoever nobody knows is slowed down by their address."""
-        secure = self._origin.startswith("https:")
-        head = Head(method=scope["method"], target=_target(scope), secure=secure, headers=scope["headers"])
         try:
-            caller = self._callers.whose(head)  # 2
+            caller = await self._callers.whose(head)  # 2
             self._check_pace(operation, caller.person)  # 3
             body = await _read_body(receive)  # 4
             return await self._callers.take(caller, body), body  # 5
         except Refused as refusal:
-            address = scope["client"][0] if scope.get("client") else ""
-            if not self._strangers.allows(address, self._clock.now_ms()):  # INVARIANT: 4.
-                raise _Wrong("too_fast", "too many requests from your address that nobody signed") from None
-            raise _Wrong("unsigned", refusal.detail, *_CHALLENGE) from None
+            raise self._stranger(scope, refusal) from None
         except Unavailable as failure:
             raise _failed(failure) from None
+
+    async def _shown(self, operation: Operation, head: Head, scope: Scope, body: bytes) -> Any:
+        """What is given to somebody who shows in the request itself who they are: until then, a stranger."""
+        asked = Asked(who=_NOBODY, given=_read(operation, scope, body), head=head, body=body)
+        try:
+            return await self._handlers[operation.name](asked)
+        except (Refused, Malformed) as refusal:
+            raise self._stranger(scope, refusal) from None
+        except Unavailable as failure:
+            raise _failed(failure) from None
+
+    def _stranger(self, scope: Scope, refusal: Refused | Malformed) -> _Wrong:
+        """# INVARIANT: 4."""
+        address = scope["client"][0] if scope.get("client") else ""
+        if not self._strangers.allows(address, self._clock.now_ms()):
+            return _Wrong("too_fast", "too many requests from your address that nobody signed")
+        if isinstance(refusal, Malformed):
+            return _failed(refusal)
+        return _Wrong("unsigned", refusal.detail, *_CHALLENGE)
 
     def _check_pace(self, operation: Operation, person: Person) -> None:
         now = self._clock.now_ms()

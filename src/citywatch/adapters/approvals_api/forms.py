@@ -13,10 +13,11 @@ from msgspec import Meta, Struct
 
 from citywatch.core.approvals.showing import Line, Why
 from citywatch.core.approvals.statement import MAX_BYTES, MAX_REASON
+from citywatch.core.approvals.webauthn import Assertion
 
 DAY_MS: Final = 24 * 3_600_000
 MOST: Final = 200
-Millis = Annotated[int, Meta(ge=0, description="milliseconds since 1970")]
+Millis = Annotated[int, Meta(ge=0, le=2**53 - 1, description="milliseconds since 1970")]
 Part = Literal["act", "authority", "sources", "unusual", "no"]
 PARTS: Final[tuple[Part, ...]] = ("act", "authority", "sources", "unusual", "no")
 _B64URL: Final = "^[A-Za-z0-9_-]*$"
@@ -62,6 +63,28 @@ class Answer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     statement: Annotated[str, Meta(max_length=MAX_BYTES)]
     proof: Ed25519 | WebAuthn
+
+
+class Loan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A key that a passkey of the person lends: it asks in their name from `issued` until `expires`, ten hours at most.
+
+    The passkey signs the SHA-256 of `citywatch/lent-key/v1`, a newline, and `{"domain": …, "expires": …, "issued": …,
+    "key": …, "person": …}` in the form of RFC 8785; `domain` is the city's trust domain. `key` is an Ed25519 key
+    (SubjectPublicKeyInfo in base64), and the one that signs this request.
+    """
+
+    person: Annotated[str, Meta(max_length=128)]
+    key: Annotated[str, Meta(max_length=128)]
+    issued: Millis
+    expires: Millis
+    passkey: Assertion
+
+
+class Lent(Struct, frozen=True, kw_only=True):
+    """For whom the key asks from now on, and until when."""
+
+    person: str
+    until: Millis
 
 
 class Me(Struct, frozen=True, kw_only=True):

@@ -20,6 +20,8 @@ from citywatch.core.approvals.request import PROFILE
 ROOT: Final = "/api/v1"
 DOCUMENT: Final = f"{ROOT}/openapi.json"
 ANYBODY: Final = "anybody"
+PASSKEY: Final = "passkey"
+"""Whoever shows by their passkey, in this very request, who they are."""
 TICKET: Final = "[0-9a-z-]{1,64}"
 PROBLEM_MEDIA: Final = "application/problem+json"
 
@@ -59,7 +61,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     method: Literal["GET", "POST"]
     path: str
-    needs: Right | Literal["anybody"]
+    needs: Right | Literal["anybody", "passkey"]
     title: str
     says: str
     gives: type[msgspec.Struct] | None
@@ -83,6 +85,27 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         says="It is the same for everybody, and needs no signature.",
         gives=None,
         problems=("misdirected", "malformed"),
+    ),
+    Operation(
+        name="lend",
+        method="POST",
+        path=f"{ROOT}/keys",
+        needs=PASSKEY,
+        title="Lend a key by a passkey",
+        says="For people who have no key in the file: a page draws a key that cannot leave it, their passkey signs "
+        "that it asks for them, and the key signs this request and those that follow. It signs no answer.",
+        gives=forms.Lent,
+        body=forms.Loan,
+        problems=(
+            "malformed",
+            "unsigned",
+            "misdirected",
+            "too_fast",
+            "unavailable",
+            "too_long",
+            "not_json",
+            "does_not_count",
+        ),
     ),
     Operation(
         name="me",
@@ -181,8 +204,8 @@ def openapi() -> dict[str, Any]:
 
 _SIGNED: Final = {
     "signature": "RFC 9421: the signature over what `signature-input` says, made anew for each request.",
-    "signature-input": "RFC 9421, with an Ed25519 key that the city's file gives the person (`people.*.keys`). One "
-    "signature, over "
+    "signature-input": "RFC 9421, with an Ed25519 key that the city's file gives the person (`people.*.keys`), or that "
+    "they lent. One signature, over "
     + ", ".join(f"`{one}`" for one in (*PROFILE.always, "content-digest"))
     + " (the last where there is a body; RFC 9530, sha-256 or sha-512), with the parameters `created` and `expires` "
     "(at most 60 s apart), `nonce` (16 to 64 characters of base64, never used before), `keyid` (the key's RFC 7638 "

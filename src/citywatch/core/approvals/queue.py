@@ -23,11 +23,11 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from citywatch.core.approvals.asked import Asked, Fold, fold_of
-from citywatch.core.approvals.flood import AGENT, Floods, Strike
+from citywatch.core.approvals.flood import AGENT, ROOT, Floods, Strike
 from citywatch.core.approvals.load import HOUR_MS, Load
 from citywatch.core.approvals.question import Dimensions, Flood, Group, Lane, Line, Standing
 
@@ -44,6 +44,8 @@ FAIR: Final = 1
 DIMENSIONS: Final = 5
 SLACK: Final = (1, 2, 2, 1, 1)
 """Roots divide an hour's answers among them; agents and acts are unequal by nature, and get twice an equal part."""
+Rank = tuple[int, int, int, str]
+"""The tier, the stake with the time waited (the dearer the less), when it was asked, the ticket."""
 
 
 class Queue:
@@ -63,6 +65,7 @@ class Queue:
         self._served = tuple(Counter[str]() for _ in range(DIMENSIONS))
         self._shown: deque[tuple[int, Dimensions]] = deque()
         self._turn = 0
+        self._moved: set[str] = set()
 
     def ask(self, asked: Asked) -> tuple[Strike, ...]:
         """A ticket was opened; the strikes that its agent and its root earned with it."""
@@ -145,35 +148,70 @@ class Queue:
             over += self.close(heapq.heappop(self._ends)[1], approved=None)
         return tuple(over)
 
-    def lines(self, now: int, also: Iterable[Asked] = ()) -> tuple[Line, ...]:
-        """All that is not held, in the order in which it would be shown.
-
-        # INVARIANT: 6. `also` are listed as if they had been asked like the others.
-        """
+    def ranks(self, now: int) -> Callable[[Standing], Rank]:
+        """How questions compare at this instant: the lower one is shown before the other."""
         self._forget(now)
         shares = self._shares()
-        behind: dict[str, list[str]] = {}
-        waiting = list(self._waiting.values())
-        for asked in also:
-            head = self._heads.get(fold_of(asked))
-            if head is None:
-                waiting.append(Standing(asked, self._novelty(asked)))
-            else:
-                behind.setdefault(head, []).append(asked.id)
-        free = [one for one in waiting if not self._is_held(one, now) and one.asked.expires > now]
-        free.sort(key=lambda one: self._rank(one, shares, now))
-        return tuple(self._line(one, shares, now, behind.get(one.asked.id, ())) for one in free)
+        return lambda one: self._rank(one, shares, now)
+
+    def waiting(self) -> list[Standing]:
+        """All questions that wait, those that are held back among them, in no order."""
+        return list(self._waiting.values())
+
+    def moved(self) -> frozenset[str]:
+        """Which questions began or ceased to wait, or were looked at, since this was last asked."""
+        moved, self._moved = frozenset(self._moved), set()
+        return moved
+
+    def is_free(self, one: Standing, now: int) -> bool:
+        """Whether it would be shown: it waits, and nothing holds it back."""
+        return one.open and one.asked.expires > now and not self._is_held(one, now)
+
+    def beside(self, asked: Asked) -> Standing | str:
+        """# INVARIANT: 6. What this would be had it been asked: a question of its own, or one behind that ticket."""
+        return self._heads.get(fold_of(asked)) or Standing(asked, self._novelty(asked))
+
+    def line(self, one: Standing, now: int, behind: Iterable[str] = ()) -> Line:
+        """A question as it is listed; `behind` stand behind it beside those that are folded."""
+        folded = (*(each.id for each in one.folded), *behind)
+        return Line(
+            ticket=one.asked.id,
+            count=1 + len(folded),
+            folded=folded,
+            stake=one.stake,
+            tier=self._tier(one, self._shares(), now),
+            novelty=one.novelty,
+            waited_ms=max(0, now - one.asked.asked),
+            need=one.asked.need,
+        )
+
+    def lines(self, now: int) -> tuple[Line, ...]:
+        """All that is not held, in the order in which it would be shown."""
+        free = [one for one in self._waiting.values() if self.is_free(one, now)]
+        return tuple(self.line(one, now) for one in sorted(free, key=self.ranks(now)))
 
     def flooded(self, now: int) -> tuple[Flood, ...]:
         """One line for each agent or root that is held back, however much it asked."""
-        found = []
-        for kind, who, until, strikes in self.floods.held(now):
-            held = [one for one in self._waiting.values() if self._is_held(one, now)]
-            theirs = [one for one in held if who == (one.asked.agent if kind == AGENT else one.asked.root)]
-            acts = tuple(sorted({one.asked.act for one in theirs}))
-            count = sum(1 + len(one.folded) for one in theirs)
-            found.append(Flood(kind=kind, who=who, until=until, strikes=strikes, count=count, acts=acts))
-        return tuple(found)
+        floods = self.floods.held(now)
+        counts: Counter[tuple[str, str]] = Counter()
+        acts: dict[tuple[str, str], set[str]] = {(kind, who): set() for kind, who, _, _ in floods}
+        for one in self._waiting.values() if floods else ():
+            if self._is_held(one, now):
+                for key in ((AGENT, one.asked.agent), (ROOT, one.asked.root)):
+                    if key in acts:
+                        acts[key].add(one.asked.act)
+                        counts[key] += 1 + len(one.folded)
+        return tuple(
+            Flood(
+                kind=kind,
+                who=who,
+                until=until,
+                strikes=strikes,
+                count=counts[kind, who],
+                acts=tuple(sorted(acts[kind, who])),
+            )
+            for kind, who, until, strikes in floods
+        )
 
     def standing(self, ticket: str) -> Standing | None:
         """A question that waits, by the ticket that is shown for it."""
@@ -186,7 +224,7 @@ class Queue:
 
     def _dearest(self, who: str, now: int) -> Standing | None:
         shares = self._shares()
-        best: tuple[int, int, int, str] | None = None
+        best: Rank | None = None
         chosen = None
         for one in self._candidates(who, now):
             rank = self._rank(one, shares, now)
@@ -213,7 +251,7 @@ class Queue:
                         if found == LOOK:
                             break
 
-    def _rank(self, one: Standing, shares: tuple[int, ...], now: int) -> tuple[int, int, int, str]:
+    def _rank(self, one: Standing, shares: tuple[int, ...], now: int) -> Rank:
         aged = one.stake * (HALF_MS + max(0, now - one.asked.asked))
         return (self._tier(one, shares, now), -aged, one.asked.asked, one.asked.id)
 
@@ -243,23 +281,11 @@ class Queue:
     def _is_held(self, one: Standing, now: int) -> bool:
         return self.floods.until(one.asked.agent, one.asked.root) > now
 
-    def _line(self, one: Standing, shares: tuple[int, ...], now: int, behind: Iterable[str] = ()) -> Line:
-        folded = (*(each.id for each in one.folded), *behind)
-        return Line(
-            ticket=one.asked.id,
-            count=1 + len(folded),
-            folded=folded,
-            stake=one.stake,
-            tier=self._tier(one, shares, now),
-            novelty=one.novelty,
-            waited_ms=max(0, now - one.asked.asked),
-            need=one.asked.need,
-        )
-
     # -- the book-keeping ---------------------------------------------------------------------------------------------
 
     def _stand(self, asked: Asked) -> Standing:
         standing = Standing(asked, self._novelty(asked))
+        self._moved.add(asked.id)
         self._waiting[asked.id] = standing
         self._heads[fold_of(asked)] = asked.id
         self._lanes.setdefault(standing.lane, {}).setdefault(standing.group, []).append(standing)
@@ -269,6 +295,7 @@ class Queue:
 
     def _leave(self, standing: Standing) -> None:
         standing.open = False
+        self._moved.add(standing.asked.id)
         del self._heads[fold_of(standing.asked)]
         groups = self._lanes[standing.lane]
         groups[standing.group].remove(standing)
@@ -294,6 +321,7 @@ class Queue:
         if one.tier < 0:
             one.tier = self._tier(one, self._shares(), now)
         one.looking.add(who)
+        self._moved.add(one.asked.id)
         self.load.given(who, now)
         self._shown.append((now, one.dimensions))
         for served, present, name in zip(self._served, self._present, one.dimensions, strict=True):

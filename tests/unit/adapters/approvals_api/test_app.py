@@ -39,6 +39,7 @@ async def asked(
     return told.status_code, found
 
 
+LOAN = b'{"person":"anna","key":"","issued":0,"expires":1,"passkey":%s}'
 REFUSED: list[tuple[str, str, bytes, int, str]] = [
     ("GET", "/api/v1/me?a=b", b"", 400, "takes no query"),
     ("GET", "/api/v1/me", b"{}", 400, "takes no body"),
@@ -76,6 +77,10 @@ REFUSED: list[tuple[str, str, bytes, int, str]] = [
     ("POST", PREPARE, b'{"decision":"deny","acknowledged":["anything"]}', 400, "anything"),
     ("POST", PREPARE, b'{"decision":"deny","\xe2\x80\xae":1}', 400, "unknown field ``"),
     ("POST", "/api/v1/tickets/abc/vote", b'{"statement":"{}"}', 400, "`proof`"),
+    ("POST", "/api/v1/keys", b"{}", 400, "`person`"),
+    ("POST", "/api/v1/keys", LOAN % b"{}", 400, "`id`"),
+    ("POST", "/api/v1/keys", LOAN % b'{"method":"webauthn"}', 400, "unknown field `method`"),
+    ("GET", "/api/v1/keys", b"", 405, "POST"),
     ("POST", "/api/v1/tickets/abc/vote", b'{"statement":"{}","proof":{"method":"unsigned"}}', 400, "unsigned"),
     ("POST", "/api/v1/tickets/abc/vote", b'{"statement":"{}","proof":{"method":"ed25519","signature":"="}}', 400, "re"),
 ]
@@ -138,7 +143,7 @@ async def test_the_document_is_there_for_everybody(here: Api) -> None:
 def test_every_operation_says_whose_it_is_and_only_approvers_answer() -> None:
     answers = {one.name for one in OPERATIONS if one.needs is Right.ANSWER}
     assert answers == {"prepare", "vote"}
-    assert {one.name for one in OPERATIONS if not isinstance(one.needs, Right)} == {"document"}
+    assert {one.name for one in OPERATIONS if not isinstance(one.needs, Right)} == {"document", "lend"}
     assert [role for role, rights in RIGHTS.items() if Right.ANSWER in rights] == [Duty.APPROVER]
     assert len({(one.method, one.path) for one in OPERATIONS}) == len(OPERATIONS)
     assert len({one.name for one in OPERATIONS}) == len(OPERATIONS)

@@ -82,7 +82,7 @@ async def test_it_stands_in_the_list_and_on_a_page_as_what_was_asked_does(tmp_pa
         page = (await browser.get("/tickets", headers=headers)).text
         one, other = map(same, rows(page))
         assert one == other
-    assert "2 calls wait for you" in (await browser.get("/tickets")).text
+    assert "2 questions wait for you" in (await browser.get("/tickets")).text
     answers = [await browser.get(f"/tickets/{call[:12]}") for call in (REAL, MADE)]
     assert same(answers[0].text) == same(answers[1].text)
     assert sorted(answers[0].headers) == sorted(answers[1].headers)
