@@ -1567,6 +1567,13 @@ BAD: list[tuple[str, str, str, str]] = [
         "give one of them to somebody else",
     ),
     (
+        f"{BANK}agents: {{clerk: {{}}}}\npeers: {{crm: {{url: 'http://127.0.0.1:9/', callers: [clerk]}}}}\n"
+        "people: {anna: {roles: [approver], answers: [§crm/mesage]}}\n",
+        "people.anna.answers[0]",
+        "server `crm` declares no tool `mesage`",
+        "did you mean `message`?",
+    ),
+    (
         f"{BANK}people: {{anna: {{§roles: [approver]}}}}\n",
         "people.anna.roles",
         "an approver of nothing",
@@ -1577,6 +1584,37 @@ BAD: list[tuple[str, str, str, str]] = [
         "people.anna.answers",
         "only an approver is asked",
         "add `approver` to its roles, or remove this",
+    ),
+    (
+        f"{PEOPLE}approvals: {{§escalate_after: 1h}}\n",
+        "approvals.escalate_after",
+        "it goes together with `escalate_to`",
+        "write `escalate_to` too, or remove it",
+    ),
+    (
+        f"{PEOPLE}approvals: {{§escalate_to: [ben]}}\n",
+        "approvals.escalate_to",
+        "it goes together with `escalate_after`",
+        "write `escalate_after` too, or remove it",
+    ),
+    (
+        f"{PEOPLE}approvals: {{escalate_after: 1h, escalate_to: [§bem]}}\n",
+        "approvals.escalate_to[0]",
+        "`bem` is neither a person nor a role",
+        "did you mean `ben`?",
+    ),
+    (
+        f"{PEOPLE}approvals: {{escalate_after: 1h, §escalate_to: [ben]}}\n",
+        "approvals.escalate_to",
+        "it adds nobody to those who are asked first: all approvers are, where no quorum says out of whom",
+        "name who is asked first in `approvals.quorum[].of`, and others here",
+    ),
+    (
+        f"{PEOPLE}approvals: {{quorum: [{{acts: [ledger/*], need: 1, of: [anna]}}], escalate_to: [ben], "
+        "§escalate_after: 24h}\n",
+        "approvals.escalate_after",
+        "by then a ticket has expired",
+        "write a time that is shorter than `expires`",
     ),
     (
         f"{BANK}people: {{anna: {{roles: [auditor], §deputies: [ben]}}, ben: {{roles: [policy]}}}}\n",
@@ -2538,6 +2576,17 @@ def test_people_are_asked_as_the_file_says() -> None:
         asks_per_root=9,
     )
     assert settings.unsafe == ("approvals.unsafe_unsigned", "approvals.unsafe_hasty")
+
+
+def test_messages_are_answered_by_whom_their_skill_reaches_or_the_peer_itself() -> None:
+    peers = "peers:\n  crm: {url: 'http://127.0.0.1:9/', callers: [clerk]}\n"
+    peers += "  desk: {url: 'http://127.0.0.1:8/', callers: [clerk], skills: [invoice]}\n"
+    people = "people: {anna: {roles: [approver], answers: [crm/message, desk/invoice]}}\n"
+    asked = "approvals: {quorum: [{acts: [desk/*], need: 1}]}\n"
+    settings = parse_settings(f"{BANK}agents: {{clerk: {{}}}}\n{peers}{people}{asked}", "/etc")
+    assert settings.people["anna"].answers == ("crm/message", "desk/invoice")
+    (mistake,) = mistakes(f"{BANK}agents: {{clerk: {{}}}}\n{peers}{people.replace('desk/invoice', 'desk/message')}")
+    assert "declares no tool `message`" in mistake.message
 
 
 def test_without_people_tickets_are_answered_as_before_there_were_any() -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import itertools
 from typing import Final
 
+from citywatch.core.approvals.people import MESSAGE
 from citywatch.core.approvals.ticket import State
 from citywatch.core.call import Allow, Ask, Bound, Call, Decision, Deny, Effect, Reason, Source
 from citywatch.core.canonical import canonical, digest
@@ -31,8 +32,6 @@ from citywatch.core.errors import Code, Malformed
 from citywatch.core.label import join
 from citywatch.core.manifest import Role
 
-MESSAGE: Final = "message"
-"""What people call the act of speaking to a peer that declares no skills: `<peer>/message`."""
 SCHEMA: Final = "schema"
 _OBJECT: Final = Role.OBJECT
 

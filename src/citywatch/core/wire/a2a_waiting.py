@@ -44,11 +44,13 @@ class Stage(StrEnum):
     CALLED_OFF = "TASK_STATE_CANCELED"
 
 
+_AGAIN: Final = (
+    "the very same message again, with its messageId, and with this task's id as its taskId unless it goes on with "
+    "another task"
+)
 _SAYS: Final[Mapping[Stage, str]] = {
-    Stage.WAITING: "A person has to let this message through. It is not held here: once they have, send the very same "
-    "message again, with its messageId, and with this task's id as its taskId.",
-    Stage.ANSWERED: "A person let it through. Send the very same message again, with its messageId, and with this "
-    "task's id as its taskId: it is judged once more and goes on once.",
+    Stage.WAITING: f"A person has to let this message through. It is not held here: once they have, send {_AGAIN}.",
+    Stage.ANSWERED: f"A person let it through. Send {_AGAIN}: it is judged once more and goes on once.",
     Stage.REFUSED: "Nobody lets this message through. Do not send it again.",
     Stage.SENT: "The message was sent on; what its receiver answered came with it.",
     Stage.CALLED_OFF: "Nobody is asked about this message any more.",
