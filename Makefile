@@ -38,7 +38,7 @@ bench-agentdojo: $(VENV)/.agentdojo ## measure flow control on AgentDojo: hijack
 	@$(VENV)/agentdojo/bin/python -m bench.agentdojo $(if $(JSON),--json "$(JSON)") $(ARGS)
 
 conformance: $(VENV)/.conformance ## run other people's suites: the MCP conformance suite through the gateway
-	@$(BIN)/python -m pytest tests/conformance $(ARGS)
+	@$(BIN)/python -m pytest tests/conformance -n 2 --dist loadfile $(ARGS)
 
 frameworks: $(VENV)/.frameworks ## try the SDK's hooks with the agent frameworks they are for
 	@$(VENV)/frameworks/bin/python -m pytest tests/frameworks -W default $(ARGS)

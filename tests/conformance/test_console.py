@@ -72,13 +72,16 @@ def test_no_page_shuts_anybody_out(browser: Browser, seen: Seen, size: str) -> N
 
 
 def test_a_ticket_shuts_nobody_out(bank: Bank, browser: Browser) -> None:
-    """With a value that stands in somebody else's words, on each kind of screen, for whoever may answer it."""
+    """With a value that stands in somebody else's words, on each kind of screen, for whoever may answer it; and two."""
     bank.reads(LETTER)
-    ticket = bank.wants(to="mallory@evil.example", amount=5).ticket
+    ticket, other = (bank.wants(to="mallory@evil.example", amount=amount).ticket for amount in (5, 6))
+    both = f"ticket={ticket}&ticket={other}"
     for scheme, width, height in SIZES.values():
         viewport = {"width": width, "height": height}
         one = Visit(browser, bank.seen, "--as", "anna", viewport=viewport, color_scheme=scheme)
-        for path in ("/tickets", f"/tickets/{ticket}", "/people", "/passkeys"):
+        for path in (
+            "/tickets", f"/tickets/{ticket}", f"/sets?{both}", f"/sets/over?{both}", "/people", "/passkeys",
+        ):  # fmt: skip
             assert violations(one.see(path)) == [], path
         one.close()
 

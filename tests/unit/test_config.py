@@ -1567,6 +1567,13 @@ BAD: list[tuple[str, str, str, str]] = [
         "give one of them to somebody else",
     ),
     (
+        f"{BANK}agents: {{clerk: {{}}}}\npeers: {{crm: {{url: 'http://127.0.0.1:9/', callers: [clerk]}}}}\n"
+        "people: {anna: {roles: [approver], answers: [§crm/mesage]}}\n",
+        "people.anna.answers[0]",
+        "server `crm` declares no tool `mesage`",
+        "did you mean `message`?",
+    ),
+    (
         f"{BANK}people: {{anna: {{§roles: [approver]}}}}\n",
         "people.anna.roles",
         "an approver of nothing",
@@ -2538,6 +2545,17 @@ def test_people_are_asked_as_the_file_says() -> None:
         asks_per_root=9,
     )
     assert settings.unsafe == ("approvals.unsafe_unsigned", "approvals.unsafe_hasty")
+
+
+def test_messages_are_answered_by_whom_their_skill_reaches_or_the_peer_itself() -> None:
+    peers = "peers:\n  crm: {url: 'http://127.0.0.1:9/', callers: [clerk]}\n"
+    peers += "  desk: {url: 'http://127.0.0.1:8/', callers: [clerk], skills: [invoice]}\n"
+    people = "people: {anna: {roles: [approver], answers: [crm/message, desk/invoice]}}\n"
+    asked = "approvals: {quorum: [{acts: [desk/*], need: 1}]}\n"
+    settings = parse_settings(f"{BANK}agents: {{clerk: {{}}}}\n{peers}{people}{asked}", "/etc")
+    assert settings.people["anna"].answers == ("crm/message", "desk/invoice")
+    (mistake,) = mistakes(f"{BANK}agents: {{clerk: {{}}}}\n{peers}{people.replace('desk/invoice', 'desk/message')}")
+    assert "declares no tool `message`" in mistake.message
 
 
 def test_without_people_tickets_are_answered_as_before_there_were_any() -> None:

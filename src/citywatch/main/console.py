@@ -203,6 +203,7 @@ async def _desk(city: City, origin: str) -> Desk:
     from citywatch.service.halts import Halts
     from citywatch.service.hours import Hours
     from citywatch.service.lineage import Lineage
+    from citywatch.service.sets import Sets
 
     settings = city.settings
     sights = [Sight(Decisions(asks=asks), _panorama(settings, asks=asks)) for asks in _sights(settings)]
@@ -214,6 +215,7 @@ async def _desk(city: City, origin: str) -> Desk:
     documents = Documents(city.store, await rules.held(), rebuild)
     halts = Halts(store=city.store, clock=city.clock, replica=city.replica.name)
     care, canaries = care_of(city, approvals), canaries_of(city, watching)
+    voting = voting_over(city, approvals, documents, care, canaries, watching)
     queueing = queueing_of(city, canaries)
     folds.append(queueing.fold)
     return Desk(
@@ -242,7 +244,8 @@ async def _desk(city: City, origin: str) -> Desk:
         approvals=approvals,
         tickets=tickets,
         documents=documents,
-        voting=voting_over(city, approvals, documents, care, canaries, watching),
+        voting=voting,
+        sets=Sets(voting, tickets, care, approvals.batch),
         care=care,
         queueing=queueing,
         canaries=canaries,

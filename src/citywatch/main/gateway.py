@@ -45,7 +45,7 @@ from citywatch.main.peers import (
 from citywatch.main.routes import bundle_pages, card_routes, join_routes, own_names, proven_routes, routes, token_route
 from citywatch.main.trust import REFRESH_S, Trust
 from citywatch.main.upstreams import build_upstreams, guarded
-from citywatch.main.waits import leading, pausing, waiting
+from citywatch.main.waits import leading, own_tasks, pausing, waiting
 from citywatch.service.access import AccessTokens
 from citywatch.service.alarm import Alarm, WatchedStore, keep_looking
 from citywatch.service.cards import Cards
@@ -260,6 +260,7 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, w
     )
     waits = waiting(city, enforcer, lambda: gateway.draining)
     exchange.pausing, exchange.leading = pausing(city, waits), leading(city, enforcer)
+    exchange.own_tasks = own_tasks(city, enforcer, waits)
     handed = handed_over(city.settings, exchange, lambda: city.row().bundle(), city.audience)
     gateway = Gateway(
         exchange=exchange,

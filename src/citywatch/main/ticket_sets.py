@@ -57,10 +57,13 @@ def show(file: Path, tickets: tuple[str, ...], by: str) -> None:
     place = _with_people(file)
 
     async def run(city: City) -> None:
-        table, wait = await (await sets_of(city)).opened(tickets, by)
-        click.echo(table_as_text(table, " ".join(sorted(tickets)), by))
-        if wait:
-            click.echo(f"\nRead it first: a yes to all of them counts in {-(-wait // 1000)} s. A no counts at once.")
+        opened = await (await sets_of(city)).opened(tickets, by)
+        click.echo(table_as_text(opened.table, " ".join(sorted(tickets)), by))
+        if opened.alone:
+            click.echo(f"\nOne no may answer them all, and no yes: {opened.alone}.")
+        elif opened.wait_ms:
+            wait = -(-opened.wait_ms // 1000)
+            click.echo(f"\nRead it first: a yes to all of them counts in {wait} s. A no counts at once.")
 
     within(place, run)
 

@@ -14,7 +14,9 @@ from citywatch.core.approvals.notice import ticket_link
 from citywatch.main.assembly import City
 from citywatch.service.enforcer import Enforcer
 from citywatch.service.leading import Leading
+from citywatch.service.own_tasks import OwnTasks
 from citywatch.service.pausing import Pausing
+from citywatch.service.tickets import Tickets
 from citywatch.service.waiting import Waiting
 
 PURPOSE: Final = b"citywatch/request-state/v1"
@@ -54,6 +56,14 @@ def pausing(city: City, waits: Waiting) -> Pausing:
         clock=city.clock,
         link=_link(city),
     )
+
+
+def own_tasks(city: City, enforcer: Enforcer, waits: Waiting) -> OwnTasks:
+    """The tasks in which messages to agents wait."""
+    tickets = Tickets(
+        store=enforcer.store, clock=city.clock, replica=city.replica.name, named=bool(city.settings.people)
+    )
+    return OwnTasks(waiting=waits, tickets=tickets, clock=city.clock, link=_link(city))
 
 
 def leading(city: City, enforcer: Enforcer) -> Leading | None:

@@ -37,10 +37,12 @@ from citywatch.core.enforce.advice import told_advice
 from citywatch.core.enforce.approval import let_through
 from citywatch.core.enforce.asking import is_another
 from citywatch.core.enforce.context import Flow, FlowNeed
+from citywatch.core.enforce.peers import is_message
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.errors import Code
 from citywatch.core.log.entry import encode_event
 from citywatch.core.manifest import SILENT
+from citywatch.core.wire import a2a_waiting
 from citywatch.service.ports import NewEntry, Puts
 
 TICKET_ID = 12
@@ -151,7 +153,7 @@ def _opened(
         id=name,
         agent=call.agent,
         server=call.server,
-        tool=call.name or "",
+        tool=(call.name or "") if decision.bound is None else decision.bound.tool,
         state=State.PENDING,
         asked=now,
         expires=expires,
@@ -170,6 +172,7 @@ def _opened(
         sources=decision.sources,
         authority=decision.authority,
         done=(Done(now, "asked", call.agent),),
+        conversation=a2a_waiting.conversation_of(call, name) if is_message(call) else "",
         impact=(SILENT if tool is None else tool.manifest).impact.times,
     )
 

@@ -35,6 +35,7 @@ from citywatch.service.leading import Leading
 from citywatch.service.listening import Listening
 from citywatch.service.listing import Listing
 from citywatch.service.outward import Outward, upstream_session
+from citywatch.service.own_tasks import OwnTasks
 from citywatch.service.pausing import Pausing
 from citywatch.service.ports import Answer, Recipient, Upstream
 from citywatch.service.pushes import Opened, Pushes
@@ -75,6 +76,8 @@ class Exchange:
         self.envelopes, self.arrivals, self.reply_arrivals = envelopes, arrivals, reply_arrivals
         self.pausing: Pausing | None = None
         """How calls wait in their clients' hands, where any may."""
+        self.own_tasks: OwnTasks | None = None
+        """The tasks of ours in which messages wait, where any may."""
         self.leading: Leading | None = None
         """How people are led to a call that waits, where they have a console."""
         self.outward = outward = Outward(upstreams, tokens, borrowed)
@@ -107,6 +110,10 @@ class Exchange:
             call, paused = await self.pausing.resumed(call, credential)
             if paused is not None:
                 return paused
+        if call.things and self.own_tasks is not None and is_message(call):
+            call, waits = await self.own_tasks.taken(call, credential)
+            if waits is not None:
+                return waits
         judged = await self.enforcer.judge(call, credential)
         if not judged.allowed:
             return await self._waits(judged) or self.replies.told(judged, *reason_of(judged))
@@ -142,8 +149,14 @@ class Exchange:
             raise
 
     async def _waits(self, judged: Judged) -> Outcome | None:
-        """What the client of a call that waits for a person is told in its own words, None if it has none."""
+        """What whoever made a call that waits for a person is told in its own words, None if it has none.
+
+        An agent of another domain gets the refusal: its own gateway takes errors unsigned, and answers only signed.
+        """
         told = None
+        if judged.ticket and is_message(judged.call):
+            abroad = parse_agent_id(judged.call.agent).domain != self.enforcer.rules.domain
+            return None if self.own_tasks is None or abroad else self.own_tasks.told(judged)
         if judged.ticket and self.pausing is not None:
             told = await self.pausing.told(judged)
         if judged.ticket and told is None and self.leading is not None:

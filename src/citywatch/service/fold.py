@@ -60,7 +60,7 @@ from citywatch.service.recorded import (
 )
 from citywatch.service.shadow import RecordedChance, RecordedClock, ShadowRows
 from citywatch.service.tasks import Tasks
-from citywatch.service.tickets import Tickets
+from citywatch.service.tickets import CALLED_OFF, Tickets
 from citywatch.service.unknowns import Status, Unknowns
 from citywatch.service.withdrawing import withdraw
 
@@ -246,6 +246,10 @@ class Fold:
             await self._answered(event)
         elif isinstance(event, events.TicketWithdrawn):
             await withdraw(self._rows, event)
+        elif isinstance(event, events.TicketSuperseded):
+            if event.why == CALLED_OFF:  # all else that supersedes one follows from decisions
+                with suppress(CitywatchError):
+                    await self._tickets.call_off(event.ticket)
         elif isinstance(event, events.Started):
             self._reweighed = self._reweighed or event.weights not in ("", self._weights)
         elif isinstance(event, events.AgentAdded):

@@ -43,6 +43,16 @@ from citywatch.service.voting import Judged, Shown, Voting
 SHOWN = "set_shown"
 
 
+class Opened(msgspec.Struct, frozen=True, kw_only=True):
+    """Several tickets as one person is shown them. `wait_ms` is how long until their yes to all of them counts, `alone`
+    why one yes may not answer them all (empty: it may); a no may."""
+
+    tickets: tuple[Ticket, ...]
+    table: Table
+    wait_ms: int
+    alone: str
+
+
 class SetOffer(msgspec.Struct, frozen=True, kw_only=True):
     """What a person is to look at and to sign for all of it. `text` is what goes to whoever signs, and comes back."""
 
@@ -62,15 +72,16 @@ class Sets:
         self._care = care
         self._most = most
 
-    async def opened(self, names: Sequence[str], person: str) -> tuple[Table, int]:
-        """Show several tickets to a person, as one; and in how many milliseconds a yes to all of them counts."""
+    async def opened(self, names: Sequence[str], person: str) -> Opened:
+        """Show several tickets to a person, as one."""
+        self._check_count(names)
         shown = [await self.voting.show(name, person) for name in names]
         table = self._table(shown)
-        may = [await self.voting.note(one, person, table) for one in shown]
-        if not all(may):
-            return table, 0
-        since = await self._note(_name(shown), person)
-        return table, 0 if self._care is None else self._care.waits_for_set_ms(table, since)
+        wait, may = 0, [await self.voting.note(one, person, table) for one in shown]
+        if all(may) and self._care is not None:
+            wait = self._care.waits_for_set_ms(table, await self._note(_name(shown), person))
+        tickets = tuple(self.voting.seen_by(one.ticket, person) for one in shown)
+        return Opened(tickets=tickets, table=table, wait_ms=wait, alone=_alone(shown))
 
     async def prepare(
         self, names: Sequence[str], person: str, approve: bool, reason: str, *, principal: str = ""
@@ -152,6 +163,14 @@ class Sets:
 def _name(shown: Sequence[Shown]) -> str:
     """# INVARIANT: 2. Another ticket in it, or another document of one, makes it another set."""
     return table_digest([(one.ticket.digest, document_digest(one.document, one.ticket.salt)) for one in shown])
+
+
+def _alone(shown: Sequence[Shown]) -> str:
+    try:
+        check_yes([one.ticket for one in shown], [one.document for one in shown])
+    except Malformed as fault:
+        return str(fault)
+    return ""
 
 
 def _key(name: str, person: str) -> tuple[str, str]:

@@ -28,6 +28,7 @@ from citywatch.core.approvals.ticket import (
     State,
     Step,
     Ticket,
+    check_hold,
     due_key,
     open_key,
     past_key,
@@ -42,6 +43,7 @@ from citywatch.core.log.entry import encode_event
 from citywatch.service.ports import Append, Appended, Clock, NewEntry, Puts, Row, Store
 
 PAGE: Final = 50
+CALLED_OFF: Final = "the agent that asked took it back"
 MOST: Final = 1_000
 """Tickets that one page holds at most."""
 
@@ -166,8 +168,8 @@ class Tickets:
             raise Refused(Code.CONFLICT, f"the ticket `{name[:40]}` is {ticket.by_now(now).value}")
         if approve and ticket.of is not None and principal not in ticket.of:
             raise Malformed(_who(ticket))
-        if approve and ticket.discloses and hold_ms:
-            raise Malformed("what may not be seen is let out in the one call that is shown, and not for a while")
+        if approve:
+            check_hold(ticket, hold_ms)
         answered = msgspec.structs.replace(
             stepped(ticket, Step.APPROVE if approve else Step.DENY, now),
             by=by,
@@ -188,6 +190,30 @@ class Tickets:
         if not isinstance(outcome, Appended):
             raise Refused(Code.CONFLICT, f"the ticket `{name[:40]}` was answered at the same moment")
         return answered
+
+    # -- the agent leaves it -------------------------------------------------------------------------------------------
+
+    async def call_off(self, name: str) -> Ticket:
+        """Ask nobody any more, and let nothing through by it, because the agent that asked wants neither; whose ticket
+        it is, the caller has found out. Raises `Refused(CONFLICT)` if it is over, or changed at the same moment."""
+        found = await self.found(name)
+        ticket, now = found.ticket, self.now()
+        if ticket.by_now(now) not in (State.PENDING, State.APPROVED):
+            raise Refused(Code.CONFLICT, f"the ticket `{name[:40]}` is {ticket.by_now(now).value}")
+        done = Done(now, State.SUPERSEDED.value, CALLED_OFF)
+        left = msgspec.structs.replace(stepped(ticket, Step.SUPERSEDE, now), done=(*ticket.done, done))
+        event = events.TicketSuperseded(at=now, replica=self.replica, ticket=ticket.id, next="", why=CALLED_OFF)
+        outcome = await self.store.append(
+            Append(
+                entries=(NewEntry(encode_event(event)),),
+                reads=((found.key, found.row.version),),
+                puts=rows_of(left, found.likeness, ticket, now),
+                sync=True,
+            )
+        )
+        if not isinstance(outcome, Appended):
+            raise Refused(Code.CONFLICT, f"the ticket `{name[:40]}` changed at the same moment")
+        return left
 
     # -- what time does ------------------------------------------------------------------------------------------------
 

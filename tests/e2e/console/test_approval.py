@@ -19,9 +19,10 @@ from citywatch.core.approvals.reading import LEAST_MS
 from citywatch.service.judged import Judged
 from tests.e2e.console.seen import SIZES, Seen, Visit, served
 from tests.simulation.flow_city import MALLORY
-from tests.unit.main.test_tasks import CONFIG, asked, here
+from tests.unit.main.test_tasks import CONFIG, asked, here, run
 
 Come = Callable[..., Visit]
+FRONT_END = Path(__file__).parents[3] / "docs" / "how-to" / "use-your-own-front-end.md"
 PEOPLE = """people:
   anna: {roles: [approver], answers: ['bank/*'], as: [alice]}
   ben: {roles: [approver], answers: ['bank/*'], as: [alice]}
@@ -64,7 +65,9 @@ def bank(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator
     folder = tmp_path_factory.mktemp("bank")
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as elsewhere:
         elsewhere.submit(lambda: here.__wrapped__(folder, patch)).result()  # type: ignore[attr-defined]
-    (folder / "citywatch.yaml").write_text(f"{CONFIG}{PEOPLE}")
+    config = CONFIG.replace("{to: {role: destination}}", "{to: {role: destination}, amount: {role: amount}}")
+    (folder / "citywatch.yaml").write_text(f"{config}{PEOPLE}temporal_rules: past.rules\n")
+    (folder / "past.rules").write_text('ask each-payment per agent when tool is "bank/pay";\n')
     with served(folder) as seen:
         yield Bank(seen)
 
@@ -189,6 +192,38 @@ def test_a_yes_before_anybody_could_have_read_it_counts_for_nothing(bank: Bank, 
     bank.later(long)
 
 
+def test_near_duplicates_are_read_as_one_table_and_signed_as_one(bank: Bank, come: Come, tmp_path: Path) -> None:
+    bank.seen.here(lambda: run("task", "start", "clerk", "--as", "alice", "Pay bob 61, then 62, then 63"))
+    names = {ticket_of(bank, to="bob", amount=amount) for amount in (61, 62, 63)}
+    anna, _ = enrolled(come, "anna")
+    page = anna.see("/tickets")
+    page.get_by_role("link", name="3 alike: read them as one").click()
+    expect(page.locator("h1")).to_contain_text("3 times clerk → bank / pay")
+    assert set(page.locator("table.beside tbody th").first.locator("xpath=../..").locator("th").all_inner_texts()) == {
+        one[:12] for one in names
+    }
+    for size, (scheme, width, height) in SIZES.items():
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        assert page.evaluate("document.scrollingElement.scrollWidth - innerWidth") <= 0, size
+        page.screenshot(path=tmp_path / f"set-{size}.png", full_page=True)
+    page.set_viewport_size({"width": 1360, "height": 900})
+    expect(page.get_by_role("button", name="Approve these 3 calls")).to_be_disabled()
+    bank.later(left(page))
+    page.reload()
+    page.get_by_label("Why").fill("the list of May")
+    page.get_by_role("button", name="Approve these 3 calls").click()
+    expect(page.locator("h1")).to_have_text("What became of them")
+    expect(page.locator(".ticker .pill")).to_have_text(["approved"] * 3)
+    page.screenshot(path=tmp_path / "set-over.png", full_page=True)
+    entries = [one for one in bank.seen.log() if one["type"] == "ticket_signed"][-3:]
+    assert {one["ticket"] for one in entries} == names
+    assert len({(one["batch"], one["signature"], one["method"]) for one in entries}) == 1
+    for amount in (61, 62, 63):
+        assert bank.wants(to="bob", amount=amount).allowed
+        assert not bank.wants(to="bob", amount=amount).allowed
+
+
 def test_a_no_is_signed_too_and_holds(bank: Bank, come: Come) -> None:
     ben, _ = enrolled(come, "ben")
     ticket = ticket_of(bank, to=MALLORY, amount=7)
@@ -280,6 +315,28 @@ def test_a_link_leads_to_its_ticket_after_signing_in_and_by_a_click_from_another
     elsewhere.screenshot(path=tmp_path / "led.png")
     elsewhere.get_by_role("link", name=f"Open /tickets/{ticket}").click()
     expect(elsewhere.get_by_text("What will happen")).to_be_visible()
+
+
+def test_a_page_asks_with_a_key_that_a_passkey_lends_it(bank: Bank, come: Come) -> None:
+    """The program of the page on a front end of one's own, as it is written, in a browser."""
+    (program,) = re.findall(r"^```javascript\n(.*?)^```$", FRONT_END.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    first, _, rest = program.partition("\n")
+    assert first == 'const HOST = "city.acme.example", RP = "acme.example", DOMAIN = "acme.example", PERSON = "anna";'
+    ticket = ticket_of(bank, to=MALLORY, amount=31)
+    one, _ = enrolled(come, "anna")
+    host = bank.seen.origin.partition("://")[2]
+    told = {"HOST": host, "RP": host.partition(":")[0], "DOMAIN": "city.example", "PERSON": "anna"}
+    known = ", ".join(f"{name} = {json.dumps(value)}" for name, value in told.items())
+    now = f"const Date = {{ now: () => {bank.stops()} }};"
+    answered = one.page.evaluate(
+        f"async (ticket) => {{ {now} const {known};\n{rest}\nreturn await answer(ticket, 'deny', 'who is that?'); }}",
+        ticket,
+    )
+    bank.later(0)
+    assert answered == "denied"
+    (signed,) = [entry for entry in bank.seen.log() if entry["type"] == "ticket_signed" and entry["ticket"] == ticket]
+    assert (signed["by"], signed["method"]) == ("anna", "webauthn")
+    assert [entry["how"] for entry in bank.seen.log() if entry["type"] == "console_entered"][-1] == "passkey"
 
 
 def test_without_a_signature_nobody_answers(bank: Bank, come: Come) -> None:

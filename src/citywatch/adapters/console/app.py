@@ -29,6 +29,7 @@ from citywatch.adapters.console.refresher import Refresher
 from citywatch.adapters.console.render import STATIC, Pages
 from citywatch.adapters.console.rulebook import RulePages
 from citywatch.adapters.console.sessions import Session, Sessions
+from citywatch.adapters.console.sets import SetPages
 from citywatch.adapters.console.tickets import TicketPages
 
 KEPT: Final = {"cache-control": "private, max-age=31536000, immutable"}
@@ -50,6 +51,7 @@ class Console:
             *CityPages(desk, self.pages).doors(),
             *DecisionPages(desk, self.pages).doors(),
             *TicketPages(desk, self.pages, refresher).doors(),
+            *SetPages(desk, self.pages).doors(),
             *refresher.doors(),
             *PeoplePages(desk, self.pages).doors(),
             *AgentPages(desk, self.pages).doors(),

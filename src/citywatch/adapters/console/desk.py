@@ -29,6 +29,7 @@ from citywatch.service.passkeys import Passkeys
 from citywatch.service.ports import Clock, Store
 from citywatch.service.proofs import Proofs
 from citywatch.service.queueing import Queueing
+from citywatch.service.sets import Sets
 from citywatch.service.telling import Rebuild
 from citywatch.service.tickets import Tickets
 from citywatch.service.vigilance import Watching
@@ -113,6 +114,7 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     tickets: Tickets
     documents: Documents
     voting: Voting
+    sets: Sets
     care: Care
     queueing: Queueing
     canaries: Canaries

@@ -23,7 +23,7 @@ from citywatch.core.approvals.binding import ticket_digest
 from citywatch.core.approvals.people import Approvals, Person, Uninspectable
 from citywatch.core.approvals.showing import MEANS, Document, Why, document_digest
 from citywatch.core.approvals.statement import Statement
-from citywatch.core.approvals.ticket import State, Ticket
+from citywatch.core.approvals.ticket import State, Ticket, check_hold
 from citywatch.core.errors import Code, Malformed, Refused
 
 MAX_HOLD_MS: Final = 24 * 3_600_000
@@ -101,8 +101,7 @@ def _check_yes(ticket: Ticket, statement: Statement, document: Document, approva
         raise Malformed("a yes gives a reason, which stands in the log")
     if not 0 <= statement.hold_ms <= MAX_HOLD_MS:
         raise Malformed("an answer holds for at most a day")
-    if ticket.discloses and statement.hold_ms:
-        raise Malformed("what may not be seen is let out in the one call that is shown, and not for a while")
+    check_hold(ticket, statement.hold_ms)
     check_acknowledged(document, statement.acknowledged, approvals)
 
 

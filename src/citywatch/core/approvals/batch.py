@@ -57,6 +57,11 @@ class Row(msgspec.Struct, frozen=True):
     def is_same(self) -> bool:
         return len(self.lines) == 1
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is noted of all of them alike."""
+        return self.lines[0].notes if len({one.notes for one in self.lines}) == 1 else ()
+
     def said(self) -> tuple[Line, ...]:
         """These lines as they are drawn: a sentence of ours, or notes, that all of them have stand once."""
         texts, notes = {one.text for one in self.lines}, {one.notes for one in self.lines}

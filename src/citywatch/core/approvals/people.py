@@ -22,6 +22,8 @@ import msgspec
 from citywatch.core.approvals.statement import MAX_SET
 
 DAY_MS: Final = 24 * 3_600_000
+MESSAGE: Final = "message"
+"""What people call the act of speaking to a peer that declares no skills: `<peer>/message`."""
 
 
 class Duty(StrEnum):
@@ -69,9 +71,9 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody who may be asked, or may look.
 
     `speaks_for` are principals in whose names they may answer (`as` in the file). `answers` are the acts that reach
-    them: `<server>/<tool>`, `<server>/*` or `*`. `keys` are Ed25519 public keys (SubjectPublicKeyInfo in base64) under
-    which they sign answers at a command line, `oidc` how they log in to the console. `per_hour` is how many questions
-    an hour they are asked at most, `deputies` who may stand in for them while they are away.
+    them: `<server>/<tool>`, `<peer>/<skill>`, `<server>/*` or `*`. `keys` are Ed25519 public keys (SubjectPublicKeyInfo
+    in base64) under which they sign answers at a command line, `oidc` how they log in to the console. `per_hour` is how
+    many questions an hour they are asked at most, `deputies` who may stand in for them while they are away.
     """
 
     name: str

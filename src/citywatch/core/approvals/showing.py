@@ -4,6 +4,7 @@
 
 Decides the words, the order, and what cannot be shown faithfully (`uninspectable`); how a line is drawn is for whoever
 draws it (`citywatch tickets`, the console). There is no markup in here to be drawn.
+It is one thing because whoever reads what people are shown should read all of our words at once.
 
 INVARIANTS
 1. `text` is ours. What an agent, a server or a stranger wrote stands in `quoted` of a line, without what nobody can see
@@ -54,6 +55,8 @@ class Why(StrEnum):
     UNPRINTABLE = "unprintable"
     UNKNOWN_TOOL = "unknown_tool"
     UNBOUND = "unbound"
+    UNKNOWN_PEER = "unknown_peer"
+    FILE = "file"
 
 
 MEANS: Final[dict[Why, str]] = {
@@ -64,6 +67,8 @@ MEANS: Final[dict[Why, str]] = {
     Why.TOO_DEEP: "its arguments are nested deeper than can be shown",
     Why.UNPRINTABLE: "a value holds characters that nobody can see",
     Why.UNKNOWN_TOOL: "the tool is not approved any more as it was when this was asked",
+    Why.UNKNOWN_PEER: "the file names whom it goes to, or the shape that it has, otherwise than when this was asked",
+    Why.FILE: "a file goes along, of which only the digest is shown",
     Why.UNBOUND: "the ticket is of an earlier version, and bound to no digest",
 }
 
@@ -142,7 +147,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     """All that there is to show of a ticket. `why` are reasons, found before, why not all of it can be.
 
     `via` are the agents that the task came through, `near` names that people know here: a likeness to one is told.
-    `off` is what the gates say of it beside who supplied what.
+    `off` is what the gates say of it beside who supplied what; `type` the one that a message says it has.
     """
 
     ticket: Ticket
@@ -153,6 +158,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     via: tuple[str, ...] = ()
     near: tuple[str, ...] = ()
     off: tuple[str, ...] = ()
+    type: str = ""
 
 
 def render(subject: Subject) -> Document:
@@ -185,11 +191,13 @@ def _act(subject: Subject) -> Iterator[Line]:
         Effect.WRITE: "it changes something that can be changed back",
         Effect.IRREVERSIBLE: "it cannot be taken back",
     }[subject.effect]
-    yield Line(
-        kind=Kind.OURS,
-        text=f"The agent {_name(ticket.agent)} calls a tool of the server {ticket.server}; {done}. The tool is called",
-        quoted=word(ticket.tool, 128) or "-",
-    )
+    if ticket.spoken:
+        yield from _message(subject)
+    else:
+        called = (
+            f"The agent {_name(ticket.agent)} calls a tool of the server {ticket.server}; {done}. The tool is called"
+        )
+        yield Line(kind=Kind.OURS, text=called, quoted=word(ticket.tool, 128) or "-")
     reach = [one for one in subject.audience if one != OWNER]
     if EVERYBODY in reach:
         yield Line(kind=Kind.OURS, text="What it carries may be seen by everybody.")
@@ -205,6 +213,22 @@ def _act(subject: Subject) -> Iterator[Line]:
             kind=Kind.OURS,
             text=f"It reaches {count} {'recipient' if count == 1 else 'recipients'} in",
             quoted=word(name),
+        )
+
+
+def _message(subject: Subject) -> Iterator[Line]:
+    ticket = subject.ticket
+    yield Line(
+        kind=Kind.OURS,
+        text=f"The agent {_name(ticket.agent)} says to the agent {ticket.server} what stands below; it cannot be taken"
+        " back. It is all in the agent's own words.",
+    )
+    skill = "" if ticket.bound is None else next((one for path, _, one in ticket.bound.names if path == "skill"), "")
+    if skill:
+        yield Line(kind=Kind.OURS, text="It is for the skill", quoted=word(skill, 128) or "-")
+    if subject.type:
+        yield Line(
+            kind=Kind.OURS, text="It fits the schema of its type, which is", quoted=word(subject.type, 64) or "-"
         )
 
 
@@ -343,10 +367,13 @@ def _unusual(subject: Subject, why: Sequence[Why]) -> Iterator[Line]:
 
 
 def _no(ticket: Ticket) -> Iterator[Line]:
+    same = "act on the same values is refused, however it is written"
+    if ticket.spoken:
+        same = "words are not sent on to the same agent, whatever the message calls itself"
     yield Line(
         kind=Kind.OURS,
-        text=f"The agent is told that a person refused it, and not who or why. Until {when(ticket.expires)} the same"
-        " act on the same values is refused, however it is written; the agent can go on with the rest of its task.",
+        text="The agent is told that a person refused it, and not who or why. Until"
+        f" {when(ticket.expires)} the same {same}; the agent can go on with the rest of its task.",
     )
     yield Line(kind=Kind.OURS, text="Without an answer by then it is a no as well.")
 

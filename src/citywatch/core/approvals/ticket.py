@@ -123,7 +123,8 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     `bound` is what a yes is bound to (None: it was opened before there were bindings), `digest` over it and the secret
     `salt`; `nonce` is in each signed statement. `sources` say where each value came from, `authority` in whose name the
     agent acts. `votes` are what people said, `done` the steps so far; `superseded` names the ticket after it. `need` is
-    how many people's yes decided it (0: nobody counted).
+    how many people's yes decided it (0: nobody counted). `conversation`: of a message to another agent, to which
+    conversation it belongs; empty for a tool call.
     """
 
     id: str
@@ -155,11 +156,25 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     superseded: str = ""
     need: int = 0
     impact: int = 1
+    conversation: str = ""
+
+    @property
+    def spoken(self) -> bool:
+        """Whether it is a message to another agent."""
+        return bool(self.conversation)
 
     def by_now(self, now: int) -> State:
         """# INVARIANT: 4. The state at this instant: what nobody answered in time, or used in time, is expired."""
         late = now >= self.expires and self.state in (State.PENDING, State.APPROVED)
         return State.EXPIRED if late else self.state
+
+
+def check_hold(ticket: Ticket, hold_ms: int) -> None:
+    """Raise `Malformed` for an answer that would hold for a while where a yes is for one call and no other."""
+    if ticket.discloses and hold_ms:
+        raise Malformed("what may not be seen is let out in the one call that is shown, and not for a while")
+    if ticket.spoken and hold_ms:
+        raise Malformed("a message is let through once, as it is shown, and not for a while")
 
 
 def after(state: State, step: Step) -> State | Illegal:

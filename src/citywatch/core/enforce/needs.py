@@ -24,7 +24,7 @@ from citywatch.core.enforce.held import TaskRow, holder_of, plan_key, progress_k
 from citywatch.core.enforce.hush import is_hushed
 from citywatch.core.enforce.invitation import Invitation
 from citywatch.core.enforce.past import Event, event_of
-from citywatch.core.enforce.peers import is_message, receiver_of, thing_rows
+from citywatch.core.enforce.peers import is_message, may_wait, receiver_of, thing_rows
 from citywatch.core.enforce.rules import ApprovedTool, Rules
 from citywatch.core.enforce.trees import Branch, Reached, reached_rows
 from citywatch.core.flow.readings import Readings
@@ -309,7 +309,8 @@ def needs(
         return need
     isolated = rules.is_isolated(call.agent)
     steered = _steered(call, rules)
-    alike = "" if steered is None else need.likeness or likeness(call)  # what is no tool call has no ticket
+    waits = steered is not None or may_wait(call, rules)  # about what else is asked there is no ticket
+    alike = need.likeness or likeness(call) if waits else ""
     flow = flow_need(call, steered, alike, key, readings, isolated=isolated)
     if call.about is not None and (tool := rules.tools.get((call.server, call.about))) is not None:
         flow = msgspec.structs.replace(flow, readers=tool.fields.readers)

@@ -21,7 +21,7 @@ from citywatch.core.flow.prints import fingerprints
 from citywatch.core.identity.foreign import ForeignIssuer
 from citywatch.core.manifest import SILENT, Budget, Ceiling, Clearance, Peer, Principal, ResourceServer, ToolManifest
 from citywatch.core.names import AgentId
-from citywatch.core.plan.formula import Rule
+from citywatch.core.plan.formula import Rule, Then
 from citywatch.core.plan.temporal import Automaton, compile_rule
 from citywatch.core.policy.arguments import ArgumentMap
 from citywatch.core.policy.cedar import Policy
@@ -134,6 +134,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     clearance: Clearance = Clearance()
     observe: bool = False
     temporal: tuple[Automaton, ...] = ()
+    asks: bool = False
+    """Whether some temporal rule asks a person."""
     isolated: frozenset[str] = frozenset()
     """The agents, by name, that keep their tasks apart: *honest runtime*."""
     bound: frozenset[str] = frozenset()
@@ -280,6 +282,7 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         clearance=configured.clearance,
         observe=configured.observe,
         temporal=tuple(compile_rule(rule) for rule in configured.temporal),
+        asks=any(rule.then is Then.ASK for rule in configured.temporal),
         isolated=configured.isolated,
         bound=configured.bound,
         roots=configured.roots,

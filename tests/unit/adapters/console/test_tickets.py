@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from citywatch.adapters.console.tickets import ANSWERS
+from citywatch.adapters.console.answering import ANSWERS
 from citywatch.adapters.memory import MemorySigner
 from citywatch.core.approvals.absence import absence_bytes
 from citywatch.core.approvals.people import Approvals, Duty, Passkeys, Person

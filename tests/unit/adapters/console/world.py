@@ -36,6 +36,7 @@ from citywatch.service.passkeys import Passkeys
 from citywatch.service.ports import Append, NewEntry
 from citywatch.service.proofs import Proofs
 from citywatch.service.queueing import Queueing
+from citywatch.service.sets import Sets
 from citywatch.service.tickets import Tickets
 from citywatch.service.vigilance import Watching
 from citywatch.service.voting import Voting
@@ -105,6 +106,10 @@ class World:
         documents = Documents(self.store, lambda: RULES, rebuild)
         care = Care(self.tickets, SystemChance(), people=people, approvals=approvals)
         self.canaries = Canaries(self.tickets, SystemChance(), self.watching, approvals.canaries)
+        voting = Voting(
+            self.tickets, documents, people=people, approvals=approvals, domain="t.example", weigh=whole, care=care,
+            canaries=self.canaries,
+        )  # fmt: skip
         given: dict[str, Any] = {
             "domain": "t.example", "origin": origin, "store": self.store, "clock": self.clock,
             "following": self.following, "sight": Sight(self.decisions, self.panorama),
@@ -119,10 +124,8 @@ class World:
             "approvals": approvals,
             "tickets": self.tickets,
             "documents": documents,
-            "voting": Voting(
-                self.tickets, documents, people=people, approvals=approvals, domain="t.example", weigh=whole, care=care,
-                canaries=self.canaries,
-            ),
+            "voting": voting,
+            "sets": Sets(voting, self.tickets, care, approvals.batch),
             "care": care,
             "queueing": Queueing(self.tickets, people, approvals, self.canaries),
             "canaries": self.canaries,
