@@ -1586,6 +1586,37 @@ BAD: list[tuple[str, str, str, str]] = [
         "add `approver` to its roles, or remove this",
     ),
     (
+        f"{PEOPLE}approvals: {{§escalate_after: 1h}}\n",
+        "approvals.escalate_after",
+        "it goes together with `escalate_to`",
+        "write `escalate_to` too, or remove it",
+    ),
+    (
+        f"{PEOPLE}approvals: {{§escalate_to: [ben]}}\n",
+        "approvals.escalate_to",
+        "it goes together with `escalate_after`",
+        "write `escalate_after` too, or remove it",
+    ),
+    (
+        f"{PEOPLE}approvals: {{escalate_after: 1h, escalate_to: [§bem]}}\n",
+        "approvals.escalate_to[0]",
+        "`bem` is neither a person nor a role",
+        "did you mean `ben`?",
+    ),
+    (
+        f"{PEOPLE}approvals: {{escalate_after: 1h, §escalate_to: [ben]}}\n",
+        "approvals.escalate_to",
+        "it adds nobody to those who are asked first: all approvers are, where no quorum says out of whom",
+        "name who is asked first in `approvals.quorum[].of`, and others here",
+    ),
+    (
+        f"{PEOPLE}approvals: {{quorum: [{{acts: [ledger/*], need: 1, of: [anna]}}], escalate_to: [ben], "
+        "§escalate_after: 24h}\n",
+        "approvals.escalate_after",
+        "by then a ticket has expired",
+        "write a time that is shorter than `expires`",
+    ),
+    (
         f"{BANK}people: {{anna: {{roles: [auditor], §deputies: [ben]}}, ben: {{roles: [policy]}}}}\n",
         "people.anna.deputies",
         "only an approver is asked",

@@ -6,6 +6,7 @@ Decides which declarations make sense together. INVARIANTS
 3. What asks for several people can be answered by as many.
 4. Nobody is somebody else's role by a name: a person is never called as a role is.
 5. Whoever stands in for somebody is another person of the file, and an approver.
+6. Whom tickets are passed on to are some who can answer an act and were not asked first.
 """
 
 from __future__ import annotations
@@ -136,8 +137,11 @@ def approvals(declared: Declared, known: Mapping[str, Person]) -> Reader[Approva
             asks_per_agent=section.get("asks_per_agent", integer(1, 10_000), plain.asks_per_agent),
             asks_per_root=section.get("asks_per_root", integer(1, 10_000), plain.asks_per_root),
             batch=section.get("batch", integer(1, MAX_SET), plain.batch),
+            escalate_after_ms=section.get("escalate_after", duration("1m", "30d"), plain.escalate_after_ms),
+            escalate_to=section.get("escalate_to", some(_member((*known, *_ROLES))), plain.escalate_to),
         )
-        for key in ("quorum", "passkeys", "unsafe_unsigned", "unsafe_hasty", "canaries", "batch"):
+        _check_escalation(section, found, known)
+        for key in ("quorum", "passkeys", "unsafe_unsigned", "unsafe_hasty", "canaries", "batch", "escalate_to"):
             if section.has(key) and not known:
                 section.wrong(key, "this file names no people", "name them under `people`, or remove it")
         return found
@@ -222,21 +226,44 @@ def _not_own(declared: Declared) -> Reader[tuple[str, ...]]:
     return read
 
 
-def _quorum(declared: Declared, known: Mapping[str, Person]) -> Reader[Quorum]:
-    words = (*known, *_ROLES)
-
-    def member(notes: Notes, node: Node, path: str) -> str | None:
+def _member(words: Collection[str]) -> Reader[str]:
+    def read(notes: Notes, node: Node, path: str) -> str | None:
         word = text(notes, node, path)
         if word is not None and word not in words:
             notes.wrong(node, path, f"{shown(word)} is neither a person nor a role", instead(word, words))
             return None
         return word
 
+    return read
+
+
+def _check_escalation(section: Section, approvals: Approvals, known: Mapping[str, Person]) -> None:
+    """# INVARIANT: 6."""
+    after, to = section.has("escalate_after"), section.has("escalate_to")
+    if after != to:
+        key, other = ("escalate_after", "escalate_to") if after else ("escalate_to", "escalate_after")
+        section.wrong(key, f"it goes together with `{other}`", f"write `{other}` too, or remove it")
+        return
+    if not (after and approvals.escalate_to and known):
+        return
+    if approvals.escalate_after_ms >= approvals.expires_ms:
+        section.wrong("escalate_after", "by then a ticket has expired", "write a time that is shorter than `expires`")
+    wider = Quorum(acts=(), need=1, of=approvals.escalate_to)
+    next_ones = [one for one in known.values() if is_of(wider, one)]
+    rules = [(rule, act) for rule in approvals.quorum for act in rule.acts]
+    if not any(_answers(one, wider, act) and not is_of(rule, one) for one in next_ones for rule, act in rules):
+        why = "it adds nobody to those who are asked first: all approvers are, where no quorum says out of whom"
+        section.wrong("escalate_to", why, "name who is asked first in `approvals.quorum[].of`, and others here")
+
+
+def _quorum(declared: Declared, known: Mapping[str, Person]) -> Reader[Quorum]:
+    words = (*known, *_ROLES)
+
     def read(notes: Notes, node: Node, path: str) -> Quorum | None:
         section, before = Section(notes, node, path, "approvals.quorum[]"), len(notes.mistakes)
         acts = section.need("acts", some(act(declared)), "[server/tool]")
         need = section.need("need", integer(1, MAX_NEED), "2")
-        of = section.get("of", some(member), Quorum(acts=(), need=1).of)
+        of = section.get("of", some(_member(words)), Quorum(acts=(), need=1).of)
         blinded = section.get("blinded", flag, True)
         if acts is None or need is None or len(notes.mistakes) > before:
             return None

@@ -151,6 +151,8 @@ KEYS: dict[str, tuple[str, ...]] = {
         "asks_per_agent",
         "asks_per_root",
         "batch",
+        "escalate_after",
+        "escalate_to",
     ),
     "approvals.quorum[]": ("acts", "need", "of", "blinded"),
     "notices.*": ("kind", "link", "url", "credential", "server", "sender", "to", "user", "ca"),

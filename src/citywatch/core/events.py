@@ -448,6 +448,13 @@ class TicketSuperseded(Event, frozen=True, kw_only=True, tag="ticket_superseded"
     why: str
 
 
+class TicketEscalated(Event, frozen=True, kw_only=True, tag="ticket_escalated"):
+    """A ticket waited too long, and from now on those in `to` may answer it too."""
+
+    ticket: str
+    to: tuple[str, ...]
+
+
 class TicketWithdrawn(Event, frozen=True, kw_only=True, tag="ticket_withdrawn"):
     """A yes that was decided is none any more, before it let anything through (again): `why` says what became of it."""
 
@@ -716,6 +723,7 @@ AnyEvent = (
     | TicketUsed
     | TicketExpired
     | TicketSuperseded
+    | TicketEscalated
     | TicketWithdrawn
     | AbsenceSaid
     | PasskeyInvited

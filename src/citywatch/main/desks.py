@@ -20,6 +20,7 @@ from citywatch.service.blast import blast as spread
 from citywatch.service.canaries import Canaries
 from citywatch.service.care import Care
 from citywatch.service.documents import Documents
+from citywatch.service.escalating import Escalating
 from citywatch.service.floodwatch import Floodwatch
 from citywatch.service.passkeys import Passkeys
 from citywatch.service.ports import Store
@@ -125,6 +126,11 @@ def floodwatch_of(city: City) -> Floodwatch:
     )
 
 
+def escalating_of(city: City) -> Escalating:
+    """What passes on to others what nobody answers."""
+    return Escalating(tickets_of(city), city.settings.people, city.settings.approvals)
+
+
 async def expire_tickets(tickets: Tickets, canaries: Canaries, every_s: float) -> None:
     """Enter of tickets whose time is over that it is; for as long as the gateway runs."""
     while True:
@@ -132,6 +138,14 @@ async def expire_tickets(tickets: Tickets, canaries: Canaries, every_s: float) -
             while await tickets.expire() == PAGE:
                 await asyncio.sleep(0)
             await canaries.expire()
+        await asyncio.sleep(every_s)
+
+
+async def pass_on(escalating: Escalating, every_s: float) -> None:
+    """Pass on to others what nobody answers, for as long as the gateway runs."""
+    while True:
+        with suppress(CitywatchError):
+            await escalating.sweep()
         await asyncio.sleep(every_s)
 
 

@@ -13,7 +13,7 @@ from citywatch.adapters.notify import Mail, Secret, Webhook
 from citywatch.config.settings import FromEnvironment, FromFile, NoticeChannel, Settings
 from citywatch.core.errors import CitywatchError, Code, Unavailable
 from citywatch.main.assembly import City
-from citywatch.main.desks import floodwatch_of, queueing_of, watch_floods
+from citywatch.main.desks import escalating_of, floodwatch_of, pass_on, queueing_of, watch_floods
 from citywatch.service.alarm import Alarm
 from citywatch.service.notifying import Channel, Notifying
 from citywatch.service.ports import Notifier
@@ -23,8 +23,12 @@ TELL_S: Final = 5.0
 
 
 def asking_chores(city: City, say: Callable[[str], None]) -> tuple[Coroutine[Any, Any, None], ...]:
-    """What a gateway does for those who are asked: hold floods back, and tell people that something waits."""
-    return watch_floods(floodwatch_of(city), FLOODS_S), keep_telling(notifying_of(city, say), TELL_S)
+    """What a gateway does for those who are asked: hold floods back, pass on what nobody answers, and tell people."""
+    return (
+        watch_floods(floodwatch_of(city), FLOODS_S),
+        pass_on(escalating_of(city), TELL_S),
+        keep_telling(notifying_of(city, say), TELL_S),
+    )
 
 
 def notifying_of(city: City, say: Callable[[str], None]) -> Notifying:

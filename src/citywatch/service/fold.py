@@ -71,7 +71,7 @@ IDLE: Final = TAGS | frozenset(
     "gap policy_loaded erased label_released grant_rooted grant_withdrawn key_revoked halted resumed "
     "tool_withdrawn quarantined quarantine_lifted program_measured program_started issuer_distrusted bundle_believed "
     "bundle_refused agent_invited console_entered passkey_invited passkey_enrolled passkey_revoked "
-    "ticket_sealed ticket_unsealed approval_reversed flood_struck absence_said".split()
+    "ticket_sealed ticket_unsealed approval_reversed flood_struck absence_said ticket_escalated".split()
 )
 """Tags of entries that change nothing here: pins stand in the entries, a label that was let down is let down again."""
 ERASED: Final = "its payload was erased, or never kept"

@@ -35,7 +35,9 @@ SLICE: Final = 256
 FEW: Final = 500
 """So many are ordered anew for each look."""
 ABOUT: Final = b'"type":"ticket_'
-MOVES: Final = frozenset(f"ticket_{one}" for one in ("asked", "signed", "answered", "used", "expired", "superseded"))
+MOVES: Final = frozenset(
+    f"ticket_{one}" for one in ("asked", "signed", "answered", "used", "expired", "superseded", "escalated")
+)
 _ENDS: Final[dict[str, bool | None]] = {
     State.APPROVED.value: True,
     State.DENIED.value: False,
@@ -76,7 +78,8 @@ class Order:
 
 
 class Kept:
-    """`queue` is the fold, `order` its order; `voted` says who has answered a ticket that waits."""
+    """`queue` is the fold, `order` its order; `voted` says who has answered a ticket that waits, `escalated` when
+    it was passed on."""
 
     def __init__(self, tickets: Tickets, queue: Callable[[int], Queue], asked: Callable[[Ticket], Asked]) -> None:
         self._tickets = tickets
@@ -89,6 +92,7 @@ class Kept:
         self._touched: set[str] = set()
         self._over: set[str] = set()
         self.voted: dict[str, tuple[str, ...]] = {}
+        self.escalated: dict[str, int] = {}
         self.queue = queue(0)
         self.order = Order(0, self.queue.ranks(0))
         self.floods: tuple[Flood, ...] = ()
@@ -201,10 +205,13 @@ class Kept:
             yield ticket.asked, _ASKED, name, "", False
         yield from ((one.at, _SAID, name, one.person, one.yes) for one in ticket.votes[len(known or ()) :])
         self.voted[name] = tuple(one.person for one in ticket.votes)
+        if ticket.escalated:
+            self.escalated[name] = ticket.escalated
         if over:
             at, yes = _ended(ticket)
             yield at, _OVER, name, "", yes
             del self.voted[name]
+            self.escalated.pop(name, None)
             self._over.add(name)
             self.ended += 1
 

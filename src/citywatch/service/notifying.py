@@ -1,8 +1,8 @@
 """People are told that something waits, over each channel by itself.
 
 Decides when a notice is due and how often a channel is tried. INVARIANTS
-1. One notice for all that came since the last that was taken: a flood of tickets is no flood of notices, and what is
-   held back (`flood`) is in none.
+1. One notice for all that came, or was passed on, since the last that was taken: a flood of tickets is no flood of
+   notices, and what is held back (`flood`) is in none.
 2. A channel that is down is tried again after one, two, four … minutes, at most `TRIES` times for one notice, and its
    trouble is told to the operator; the others go on.
 3. What was told is kept in a row: a restart tells nobody twice.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -23,7 +23,7 @@ from citywatch.core.approvals.flood import Allowance, Floods, Strike
 from citywatch.core.approvals.load import Load
 from citywatch.core.approvals.people import Approvals, Person
 from citywatch.core.approvals.question import Flood, Line, Standing
-from citywatch.core.approvals.queue import Queue
+from citywatch.core.approvals.queue import Queue, Rank
 from citywatch.core.approvals.recorded import asked_of, reviewers_of
 from citywatch.core.approvals.ticket import Ticket, Vote
 from citywatch.core.errors import Unavailable
@@ -45,6 +45,7 @@ class _Act(msgspec.Struct, frozen=True):
     tool: str
     authority: tuple[str, ...] = ()
     votes: tuple[Vote, ...] = ()
+    escalated: int = 0
 
 
 class Queued(msgspec.Struct, frozen=True):
@@ -119,6 +120,8 @@ class Queueing:
         beside, behind = await self._made_up(kept, audience, person)
         runs = [kept.order.runs[act] for act in acts]
         total = sum(map(len, runs)) - sum(kept.order.places.get(one, ("",))[0] in acts for one in said) + len(beside)
+        runs.append(_passed_on(kept, audience, person, {*acts, ""}, said))
+        total += len(runs[-1])
         ranked = sorted((kept.order.rank(one), one) for one, _ in beside.values())
         found: list[Standing] = []
         for rank in heapq.merge(*runs, [rank for rank, _ in ranked]):
@@ -138,10 +141,14 @@ class Queueing:
         return View(queued, kept.floods, tuple(kept.strikes), total if count < ALL else len(queued))
 
     async def times(self) -> list[tuple[int, int, str]]:
-        """Of each question that is not held back when it was asked, when it ends, and its ticket; the oldest first."""
+        """Of each question that is not held back when it was asked, or passed on, when it ends, and its ticket; the
+        oldest first."""
         kept, now = await self._fresh(), self._tickets.now()
         waiting = (one for one in kept.queue.waiting() if kept.queue.is_free(one, now))
-        return sorted((one.asked.asked, one.asked.expires, one.asked.id) for one in waiting)
+        passed_on = kept.escalated
+        return sorted(
+            (max(one.asked.asked, passed_on.get(one.asked.id, 0)), one.asked.expires, one.asked.id) for one in waiting
+        )
 
     async def strikes(self) -> tuple[Strike, ...]:
         """Those that the questions earned, the first one first."""
@@ -206,6 +213,14 @@ class Queueing:
         quorum = self._approvals.quorum_of(ticket.server, ticket.tool)
         places = Audience(self._people, self._approvals).places(ticket)
         return asked_of(ticket, quorum, reviewers_of(self._approvals, quorum, len(places)))
+
+
+def _passed_on(kept: Kept, audience: Audience, person: str, acts: Collection[str], said: Collection[str]) -> list[Rank]:
+    """The places of those that were passed on to this person, of acts that reach them in no other way."""
+    there = {name: kept.order.places[name] for name in kept.escalated if name in kept.order.places and name not in said}
+    wider = {act for act, _ in there.values() if act not in acts}
+    wider = {act for act in wider if audience.places_of(_Act(*_parts(act), escalated=1), person)}
+    return sorted(rank for act, rank in there.values() if act in wider)
 
 
 def _parts(act: str) -> tuple[str, str]:

@@ -12,6 +12,7 @@ answers come to (`quorum`). INVARIANTS
 3. One place is one answer: that of whoever has it, or of whoever stood in, and never both.
 4. Whoever is away answers nothing until they say that they are back.
 5. In the place of another one speaks in the names that are theirs, and in no other.
+6. Whom a ticket is passed on to are approvers whom the act reaches, too: it needs as many yes as before.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ class Question(Protocol):
     def authority(self) -> tuple[str, ...]: ...
     @property
     def votes(self) -> tuple[Vote, ...]: ...
+    @property
+    def escalated(self) -> int: ...
 
 
 class Audience(msgspec.Struct, frozen=True):
@@ -46,12 +49,19 @@ class Audience(msgspec.Struct, frozen=True):
     away: Mapping[str, str] = {}
 
     def quorum(self, ticket: Question) -> Quorum:
-        """How many have to say yes to this ticket, out of whom."""
-        return self.approvals.quorum_of(ticket.server, ticket.tool)
+        """How many have to say yes to this ticket, out of whom: once it was passed on, also out of those who come next.
+
+        # INVARIANT: 6.
+        """
+        found = self.approvals.quorum_of(ticket.server, ticket.tool)
+        return self._widened(found) if ticket.escalated else found
 
     def places(self, ticket: Question) -> tuple[str, ...]:
         """Whom it reaches, by name. # INVARIANT: 1."""
         return reached(self.people, self.quorum(ticket), ticket.server, ticket.tool)
+
+    def _widened(self, quorum: Quorum) -> Quorum:
+        return msgspec.structs.replace(quorum, of=(*quorum.of, *self.approvals.escalate_to))
 
     def places_of(self, ticket: Question, person: str) -> tuple[str, ...]:
         """In whose places somebody can answer it now: their own, and then of those who are away. # INVARIANT: 4."""
@@ -98,10 +108,12 @@ class Audience(msgspec.Struct, frozen=True):
         return not vote.yes or not self.conflict(ticket, vote.person, place)
 
     def left(self, ticket: Question) -> tuple[tuple[str, ...], ...]:
-        """For each place without an answer, who might still say yes in it: its own person, too, once they are back."""
+        """For each place without an answer, who might still say yes in it: its own person, too, once they are back; and
+        those to whom it may yet be passed on."""
         voted = {one.person for one in ticket.votes}
         found = []
-        for place in self.places(ticket):
+        widest = self._widened(self.quorum(ticket))
+        for place in reached(self.people, widest, ticket.server, ticket.tool):
             might = [one for one in dict.fromkeys((place, self.away.get(place, place))) if one not in voted]
             might = [one for one in might if not self.conflict(ticket, one, place)]
             if might and not self.is_taken(ticket, place):

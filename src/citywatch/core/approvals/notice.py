@@ -27,7 +27,8 @@ _HEADER = re.compile(r"t=([0-9]{1,15}),id=([0-9a-f]{32}),v1=([0-9a-f]{64})\Z")
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
-    """So many tickets wait by now, `fresh` of them since the last notice; the first expires at `expires`."""
+    """So many tickets wait by now, `fresh` of them since the last notice, or passed on since; the first expires at
+    `expires`."""
 
     id: str
     at: int

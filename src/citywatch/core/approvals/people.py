@@ -144,6 +144,8 @@ class Approvals(msgspec.Struct, frozen=True, kw_only=True):
     asks_per_agent: int = 8
     asks_per_root: int = 30
     batch: int = MAX_SET
+    escalate_after_ms: int = 0
+    escalate_to: tuple[str, ...] = ()
 
     def quorum_of(self, server: str, tool: str) -> Quorum:
         """What this act asks for: the first rule that names it, in the order of the file; without one, one approver."""

@@ -1,6 +1,6 @@
 """One question that waits: what was asked, what is folded behind it, who looks at it and who has answered.
 
-Decides whether one more is to look at it and what its answers come to; in which order it is shown is `queue`'s.
+Decides whether one more is to look at it; what its answers come to is `quorum`'s, in which order it is shown `queue`'s.
 INVARIANT: nobody is shown what they answered, or look at; no more people look than may be asked.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 import msgspec
 
 from citywatch.core.approvals.asked import Asked, loss
+from citywatch.core.approvals.quorum import WHOLE, Verdict, tally
+from citywatch.core.approvals.ticket import Vote
 
 Lane = tuple[str, str]
 """A root and an agent."""
@@ -90,6 +92,7 @@ class Standing:
     @property
     def verdict(self) -> bool | None:
         """Whether enough said yes, or so many no that not enough can; None: neither yet."""
-        if len(self.yes) >= self.asked.need:
-            return True
-        return False if self.asked.reviewers - len(self.no) < self.asked.need else None
+        said = [Vote(person=who, yes=who in self.yes, at=0) for who in (*self.yes, *self.no)]
+        left = max(0, self.asked.reviewers - len(said))
+        found = tally(said, self.asked.need, [WHOLE] * left, one_denies=False).verdict
+        return None if found is Verdict.OPEN else found is Verdict.YES

@@ -34,6 +34,7 @@ class Yes(msgspec.Struct, frozen=True, kw_only=True):
     of: tuple[str, ...] | None
     votes: tuple[Vote, ...]
     need: int
+    escalated: int = 0
 
 
 def yes_of(ticket: Ticket) -> Yes:
@@ -45,6 +46,7 @@ def yes_of(ticket: Ticket) -> Yes:
         of=ticket.of,
         votes=ticket.votes,
         need=ticket.need,
+        escalated=ticket.escalated,
     )
 
 

@@ -123,8 +123,8 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     `bound` is what a yes is bound to (None: it was opened before there were bindings), `digest` over it and the secret
     `salt`; `nonce` is in each signed statement. `sources` say where each value came from, `authority` in whose name the
     agent acts. `votes` are what people said, `done` the steps so far; `superseded` names the ticket after it. `need` is
-    how many people's yes decided it (0: nobody counted). `conversation`: of a message to another agent, to which
-    conversation it belongs; empty for a tool call.
+    how many people's yes decided it (0: nobody counted), `escalated` when it was passed on to those who come next.
+    `conversation`: of a message to another agent, to which conversation it belongs; empty for a tool call.
     """
 
     id: str
@@ -155,6 +155,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     done: tuple[Done, ...] = ()
     superseded: str = ""
     need: int = 0
+    escalated: int = 0
     impact: int = 1
     conversation: str = ""
 

@@ -42,6 +42,45 @@ class Bar(msgspec.Struct, frozen=True, kw_only=True):
     detects: float = 0.6
 
 
+class Weight:
+    """Whether the yes of one approver counts, by what they said of tickets of which it is known what they were."""
+
+    __slots__ = ("_bar", "_exercise", "_recent", "counts")
+
+    def __init__(self, bar: Bar) -> None:
+        self._bar = bar
+        self._recent: deque[bool] = deque(maxlen=RECENT)
+        self._exercise: list[tuple[bool, bool]] = []
+        """Since the weight was lost: whether it was a target, and whether it was approved."""
+        self.counts = True
+
+    @property
+    def exercised(self) -> int | None:
+        """How many of an exercise were answered since the weight was lost; None while it is there."""
+        return None if self.counts else len(self._exercise)
+
+    def judged(self, target: bool, yes: bool) -> None:
+        """What they said of a ticket that was a target (to be denied), or was not."""
+        if target:
+            self._recent.append(not yes)
+        if self.counts:
+            n = len(self._recent)
+            _, most = wilson(sum(self._recent), n)
+            if n >= LEAST_TARGETS and most < self._bar.detects:  # INVARIANT: 2
+                self.counts = False
+                self._exercise.clear()
+            return
+        self._exercise.append((target, yes))
+        if len(self._exercise) >= EXERCISE:
+            seen = [not approved for was, approved in self._exercise if was]
+            refused = [not approved for was, approved in self._exercise if not was]
+            enough = len(seen) >= LEAST_TARGETS and sum(seen) >= self._bar.detects * len(seen)
+            if enough and 2 * sum(refused) <= len(refused):  # INVARIANT: 3
+                self.counts = True
+                self._recent.clear()
+            self._exercise.clear()
+
+
 class Rates(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one approver in one class of tickets; shares come with the counts they are made of.
 
@@ -113,17 +152,14 @@ class _Ticket:
 
 
 class _Person:
-    __slots__ = ("answered", "exercise", "left", "recent", "shift", "weight")
+    __slots__ = ("answered", "left", "shift", "weight")
 
-    def __init__(self) -> None:
+    def __init__(self, bar: Bar) -> None:
         self.answered: list[str] = []
         self.left: list[str] = []
         """What expired after they had opened it, and before they had answered."""
-        self.recent: deque[bool] = deque(maxlen=RECENT)
-        self.exercise: list[tuple[bool, bool]] = []
-        """Since the weight was lost: whether it was a target, and whether it was approved."""
         self.shift: list[tuple[int, bool]] = []
-        self.weight = True
+        self.weight = Weight(bar)
 
 
 class Vigilance:
@@ -164,7 +200,7 @@ class Vigilance:
     def counts(self, who: str) -> bool:
         """# INVARIANT: 4. Whether this approver's yes counts."""
         person = self._people.get(who)
-        return person is None or person.weight
+        return person is None or person.weight.counts
 
     def reversed(self) -> frozenset[str]:
         """The tickets whose approval was found wrong later."""
@@ -220,7 +256,7 @@ class Vigilance:
     def exercised(self, who: str) -> int | None:
         """How many of an exercise somebody has answered whose yes does not count; None if it counts."""
         person = self._people.get(who)
-        return None if person is None or person.weight else len(person.exercise)
+        return None if person is None else person.weight.exercised
 
     def drift(self, who: str) -> Drift:
         """Whether somebody says yes more often as their shift goes on."""
@@ -248,7 +284,7 @@ class Vigilance:
         return self._tickets.setdefault(name, _Ticket())
 
     def _person(self, who: str) -> _Person:
-        return self._people.setdefault(who, _Person())
+        return self._people.setdefault(who, _Person(self._bar))
 
     def _opened(self, event: events.TicketSealed) -> None:
         ticket = self._ticket(event.ticket)
@@ -287,24 +323,4 @@ class Vigilance:
             if ticket.kind is not Kind.CALL:
                 person = self._people[who]
                 person.shift = [one for one in person.shift if one != (at, yes)]
-                self._judge(person, ticket.kind is Kind.CANARY, yes)
-
-    def _judge(self, person: _Person, target: bool, yes: bool) -> None:
-        if target:
-            person.recent.append(not yes)
-        if person.weight:
-            n = len(person.recent)
-            _, most = wilson(sum(person.recent), n)
-            if n >= LEAST_TARGETS and most < self._bar.detects:  # INVARIANT: 2
-                person.weight = False
-                person.exercise.clear()
-            return
-        person.exercise.append((target, yes))
-        if len(person.exercise) >= EXERCISE:
-            seen = [not approved for was, approved in person.exercise if was]
-            refused = [not approved for was, approved in person.exercise if not was]
-            enough = len(seen) >= LEAST_TARGETS and sum(seen) >= self._bar.detects * len(seen)
-            if enough and 2 * sum(refused) <= len(refused):  # INVARIANT: 3
-                person.weight = True
-                person.recent.clear()
-            person.exercise.clear()
+                person.weight.judged(ticket.kind is Kind.CANARY, yes)
