@@ -25,7 +25,7 @@ up: $(VENV)/.demo ## run the gateway that ./citywatch.yaml describes
 
 test: $(VENV)/.dev ## run the whole test suite; COVERAGE=1 also prints what it did not reach
 	@$(BIN)/python -m $(if $(COVERAGE),coverage run -m )pytest --ignore=tests/conformance --ignore=tests/frameworks \
-	  $(if $(COVERAGE),,-n 2 --dist loadfile) $(ARGS)
+	  $(if $(COVERAGE),,-n 3 --dist loadfile --no-loadscope-reorder) $(ARGS)
 	@$(if $(COVERAGE),$(BIN)/coverage combine --quiet && $(BIN)/coverage report)
 
 check: $(VENV)/.dev ## check style, types, import rules, house rules and the documentation
@@ -38,7 +38,7 @@ bench-agentdojo: $(VENV)/.agentdojo ## measure flow control on AgentDojo: hijack
 	@$(VENV)/agentdojo/bin/python -m bench.agentdojo $(if $(JSON),--json "$(JSON)") $(ARGS)
 
 conformance: $(VENV)/.conformance ## run other people's suites: the MCP conformance suite through the gateway
-	@$(BIN)/python -m pytest tests/conformance $(ARGS)
+	@$(BIN)/python -m pytest tests/conformance -n 2 --dist loadfile $(ARGS)
 
 frameworks: $(VENV)/.frameworks ## try the SDK's hooks with the agent frameworks they are for
 	@$(VENV)/frameworks/bin/python -m pytest tests/frameworks -W default $(ARGS)

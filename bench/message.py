@@ -23,6 +23,7 @@ from bench.decide import row
 from citywatch.adapters.keys import KeySigner
 from citywatch.adapters.memory import SeededChance
 from citywatch.core.canonical import canonical
+from citywatch.core.http_signature import Head
 from citywatch.core.identity.envelope import (
     REPLY_TYPE,
     TYPE,
@@ -37,7 +38,7 @@ from citywatch.core.identity.envelope import (
     verify_envelope,
     verify_reply,
 )
-from citywatch.core.identity.message import ALWAYS, TAG, TOKEN_HEADER, Head, check_body, verify_message
+from citywatch.core.identity.message import ALWAYS, TAG, TOKEN_HEADER, check_body, verify_message
 from citywatch.core.identity.wit import verify_wit_svid
 from citywatch.core.label import Label
 from citywatch.core.names import AgentId

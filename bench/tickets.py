@@ -5,7 +5,10 @@ of attempts of the kinds in `KINDS`, by turns; `approve.honest_refused` counts r
 let through, among as many. The attempts go through `Voting`, the gates and the store as the gateway has them, in the
 world of the simulation; who forges has read the code, sees the log, the documents and every statement that was signed,
 and has every key but those of the people in question. `tickets.p95_ms` is the time to list fifty tickets and to open
-one, document and all, with 100,000 held open in SQLite. Run it: `python -m bench tickets`.
+one, document and all, with 100,000 held open in SQLite. `tickets.queue_p95_ms` is the same as the console does it for
+one of its people: the first page of the queue in its order, and the ticket at its top, while ten times a second
+something is asked or over; `tickets.begun_ms` is what the first look of a process takes. Run it: `python -m bench
+tickets`.
 """
 
 from __future__ import annotations
@@ -25,15 +28,17 @@ from bench.content import SEED
 from bench.decide import quantile, row
 from citywatch.adapters.sqlite import open_store
 from citywatch.core import events
-from citywatch.core.approvals.people import Quorum
-from citywatch.core.approvals.ticket import rows_of
+from citywatch.core.approvals.people import Approvals, Quorum
+from citywatch.core.approvals.ticket import Ticket, rows_of
 from citywatch.core.errors import CitywatchError
 from citywatch.core.log.entry import encode_event, payload_digest
 from citywatch.main.replay import rebuild
 from citywatch.service.documents import Documents
 from citywatch.service.ports import Append, Key, NewEntry, Payload
+from citywatch.service.queueing import Queueing
+from citywatch.service.signatures import Proof, Signature, Unsigned
 from citywatch.service.tickets import Tickets
-from citywatch.service.voting import Offer, Proof, Signature, Unsigned, Voting
+from citywatch.service.voting import Offer, Voting
 from tests.passkeys import Authenticator, b64
 from tests.simulation.city import code_of
 from tests.simulation.flow_city import MALLORY, TOOLS, FlowCity
@@ -46,6 +51,7 @@ TOGETHER: Final = 40
 """Attempts in one city: its log, its tickets and what was signed there are at the forger's hand."""
 OPEN: Final = 100_000
 LOOKS: Final = 200
+ACTS: Final = 40
 DAY: Final = 86_400_000
 
 
@@ -273,8 +279,8 @@ async def _scene(draw: random.Random) -> Scene:
     return scene
 
 
-async def waiting(folder: Path, held: int, looks: int) -> tuple[list[float], list[float]]:
-    """How long it takes, in milliseconds, to list fifty and open one; and to fill the store, for the curious."""
+async def waiting(folder: Path, held: int, looks: int) -> dict[str, list[float]]:
+    """How long it takes, in milliseconds, to list fifty and open one, as tickets come and in the queue's order."""
     here = await read_letter()
     told = await here.act("pay", to=MALLORY, amount=900)
     ticket = await here.tickets.find(str(told["result"]["_meta"]["citywatch/ticket"]))
@@ -292,10 +298,7 @@ async def waiting(folder: Path, held: int, looks: int) -> tuple[list[float], lis
                 body = payload_digest(kept.salt, kept.body)
                 leaf = encode_event(msgspec.structs.replace(decided, call=call, at=asked, body=body))
                 entries.append(NewEntry(leaf, Payload(kept.salt, kept.body)))
-                one = msgspec.structs.replace(
-                    ticket, id=call[:12], call=call, asked=asked, expires=ticket.expires + 10 * held
-                )
-                puts += rows_of(one, f"{at:064x}", None, asked)
+                puts += rows_of(_other(ticket, call, asked, at, held), f"{at:064x}", None, asked)
             await store.append(Append(entries=tuple(entries), puts=tuple(puts)))
         tickets = Tickets(store=store, clock=here.clock, replica="bench", named=False)
         rules = here.rules(*TOOLS)
@@ -311,21 +314,74 @@ async def waiting(folder: Path, held: int, looks: int) -> tuple[list[float], lis
             after = f"{ticket.asked + draw.randrange(held - 100):015d}"
         begun = time.perf_counter()
         assert await tickets.waiting() == held
-        return taken, [(time.perf_counter() - begun) * 1000]
+        counted = (time.perf_counter() - begun) * 1000
+        listed = await queued(here, tickets, documents, ticket, held, looks)
+        return {"taken": taken, "counted": [counted], **listed}
     finally:
         await store.close()
+
+
+def _other(ticket: Ticket, call: str, asked: int, at: int, held: int) -> Ticket:
+    """Another question of one of many agents, about something of its own: nothing that would be folded, or a flood."""
+    assert ticket.bound is not None
+    agent = f"{ticket.agent}-{at % max(1, held // 4)}"
+    names = tuple((path, role, f"{value}-{at}") for path, role, value in ticket.bound.names)
+    bound = msgspec.structs.replace(ticket.bound, agent=agent, names=names)
+    return msgspec.structs.replace(
+        ticket, id=call[:12], call=call, asked=asked, expires=ticket.expires + 10 * held, agent=agent, bound=bound,
+        tool=f"pay_{at % ACTS}", authority=(f"principal-{at % (held // 16 + 1)}",),
+    )  # fmt: skip
+
+
+async def queued(
+    here: FlowCity, tickets: Tickets, documents: Documents, ticket: Ticket, held: int, looks: int
+) -> dict[str, list[float]]:
+    """The first page of somebody's queue, and the document of its first ticket, as the console takes them."""
+    queueing = Queueing(tickets, PEOPLE, Approvals())
+    begun = time.perf_counter()
+    assert (await queueing.look("anna", 50)).total == held
+    first = (time.perf_counter() - begun) * 1000
+    keeping, taken = asyncio.create_task(queueing.keep()), list[float]()
+    try:
+        for number in range(looks):
+            at = held + number
+            other = _other(ticket, f"{at:012d}{'0' * 20}", ticket.asked + at, at, held)
+            await _ask(tickets, other, f"{at:064x}")
+            begun = time.perf_counter()
+            view = await queueing.look("anna", 50)
+            assert (len(view.queued), view.total) == (50, held + number + 1)
+            await documents.of(view.queued[0].ticket)
+            taken.append((time.perf_counter() - begun) * 1000)
+            here.clock.advance(100)
+            await asyncio.sleep(0.1)
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+    return {"first": [first], "queued": taken}
+
+
+async def _ask(tickets: Tickets, one: Ticket, like: str) -> None:
+    event = events.TicketAsked(
+        at=one.asked, replica="bench", ticket=one.id, call=one.call, agent=one.agent, server=one.server, tool=one.tool,
+        digest=one.digest, expires=one.expires,
+    )  # fmt: skip
+    puts = rows_of(one, like, None, one.asked)
+    await tickets.store.append(Append(entries=(NewEntry(encode_event(event)),), puts=puts))
 
 
 def run() -> list[dict[str, Any]]:
     """All rows; what was executed of each kind stands in `kinds`."""
     executed, refused, honest = asyncio.run(forgeries(ATTEMPTS))
     with tempfile.TemporaryDirectory() as name:
-        taken, counted = asyncio.run(waiting(Path(name), OPEN, LOOKS))
+        took = asyncio.run(waiting(Path(name), OPEN, LOOKS))
     total = row("approve.forgeries_executed", [float(sum(executed.values()))], "", ATTEMPTS)
     return [
         total | {"kinds": executed},
         row("approve.honest_refused", [float(refused)], "", honest),
-        row("tickets.p95_ms", [quantile(taken, 0.95)], "ms", OPEN),
-        row("tickets.p50_ms", [quantile(taken, 0.5)], "ms", OPEN),
-        row("tickets.count_ms", counted, "ms", OPEN),
+        row("tickets.p95_ms", [quantile(took["taken"], 0.95)], "ms", OPEN),
+        row("tickets.p50_ms", [quantile(took["taken"], 0.5)], "ms", OPEN),
+        row("tickets.queue_p95_ms", [quantile(took["queued"], 0.95)], "ms", OPEN),
+        row("tickets.queue_p50_ms", [quantile(took["queued"], 0.5)], "ms", OPEN),
+        row("tickets.begun_ms", took["first"], "ms", OPEN),
+        row("tickets.count_ms", took["counted"], "ms", OPEN),
     ]

@@ -89,6 +89,67 @@ def is_signed(statement: dict[str, Any], signature: bytes, key: bytes) -> bool:
     return True
 
 
+def who_counts(
+    votes: list[tuple[str, str, bool, str]],
+    people: dict[str, dict[str, Any]],
+    away: dict[str, str],
+    authority: set[str],
+    not_own: bool,
+) -> list[str]:
+    """§5: whose votes count, of (person, in whose place, whether yes, in whose name), by trying every right to vote.
+
+    `people` has, for each: `approver`, `reached` (the act is theirs and the quorum names them), `speaks_for` and
+    `deputies`; `away` is who signed that somebody stands in for them.
+    """
+    rights: list[tuple[str, str]] = [(name, name) for name, one in people.items() if one["reached"]]
+    for absent, deputy in away.items():
+        if absent not in people or deputy not in people or absent == deputy:
+            continue
+        if deputy in people[absent]["deputies"] and people[deputy]["approver"] and people[absent]["reached"]:
+            rights.append((deputy, absent))
+    counted: list[tuple[str, str]] = []
+    for person, place, yes, principal in votes:
+        if (person, place) not in rights or (principal and principal not in people[place]["speaks_for"]):
+            continue
+        own = (set(people[person]["speaks_for"]) | set(people[place]["speaks_for"])) & authority
+        if yes and not_own and own:
+            continue
+        if any(person == other or place == taken for other, taken in counted):
+            continue
+        counted.append((person, place))
+    return [person for person, _ in counted]
+
+
+def is_signed_in_a_set(statement: dict[str, Any], batch: dict[str, Any], signature: bytes, key: bytes) -> bool:
+    """§4: whether this Ed25519 key signed the set, and the statement is one of its answers."""
+    for name in ("domain", "approver", "decision"):
+        if statement[name] != batch[name]:
+            return False
+    if sha256(signed_bytes(statement)).hexdigest() not in batch["answers"]:
+        return False
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, set_bytes(batch))
+    except InvalidSignature:
+        return False
+    return True
+
+
+def set_bytes(batch: dict[str, Any]) -> bytes:
+    """§3"""
+    return b"citywatch/approval-set/v1\n" + rfc8785.dumps(batch)
+
+
+def set_challenge(batch: dict[str, Any]) -> str:
+    """§4: as a browser is given it."""
+    return urlsafe_b64encode(sha256(set_bytes(batch)).digest()).rstrip(b"=").decode()
+
+
+def set_of(statements: list[dict[str, Any]]) -> dict[str, Any]:
+    """§3: what is signed for these, of one person and one decision."""
+    names = [sha256(signed_bytes(one)).hexdigest() for one in statements]
+    return {name: statements[0][name] for name in ("domain", "approver", "decision")} | {"answers": sorted(names)}
+
+
 def verdict(votes: list[tuple[str, bool, int]], need: int, left: list[int], one_denies: bool) -> str:
     """§5: `votes` are who, whether yes, and the weight in hundredths, in their order; `left` weigh who has not said."""
     first: dict[str, tuple[bool, int]] = {}

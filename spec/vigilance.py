@@ -56,6 +56,35 @@ def counts(entries: list[Entry], who: str) -> dict[str, int]:
         "escapes": sum(
             yes and ticket in reversed_ and what.get(ticket) not in ("canary", "clean") for ticket, yes in mine
         ),
+        "expired": sum(_left(entries, who, ticket) for ticket in expired(entries)),
+    }
+
+
+def expired(entries: list[Entry]) -> set[str]:
+    """What nobody answered in time."""
+    return {entry["ticket"] for entry in entries if entry["type"] == "ticket_expired" and entry["state"] == "pending"}
+
+
+def _left(entries: list[Entry], who: str, ticket: str) -> bool:
+    """Whether somebody had opened a ticket, and not answered it, when it expired."""
+    of = [entry for entry in entries if entry.get("ticket") == ticket]
+    over = [entry["type"] == "ticket_expired" and entry["state"] == "pending" for entry in of].index(True)
+    before = of[:over]
+    opened = any(entry["type"] == "ticket_sealed" and entry["by"] == who for entry in before)
+    return opened and not any(by == who for by, _, _ in answers(before))
+
+
+def waits(entries: list[Entry]) -> dict[str, int]:
+    """Of all that was asked: how many were answered, expired, and expired without anybody having opened them."""
+    asked = {entry["ticket"] for entry in entries if entry["type"] == "ticket_asked"}
+    over = asked & expired(entries)
+    opened = {entry["ticket"] for entry in entries if entry["type"] == "ticket_sealed"}
+    answered = {entry["ticket"] for entry in entries if entry["type"] == "ticket_answered"}
+    return {
+        "asked": len(asked),
+        "answered": len(asked & answered),
+        "expired": len(over),
+        "unopened": len(over - opened),
     }
 
 

@@ -7,7 +7,7 @@ import json
 import msgspec
 
 from citywatch.adapters.keys import KeySigner
-from citywatch.core.identity.message import Head
+from citywatch.core.http_signature import Head
 from citywatch.service.signing import sign_message
 from tests.identity_city import BILLING, HOUR, City
 

@@ -2,8 +2,9 @@
 
 Decides: every relative link and fragment leads somewhere; every command a person could paste exists (a verb of the
 Makefile, a command and option of `citywatch`, a script or module of the tree); README opens with the two commands of a
-fresh machine; each refusal code has a section in `docs/reference/codes.md` and each section a code; and
-`docs/reference/cli.md` is what `--help` says (`--write` writes it). Does not decide whether the prose is true.
+fresh machine; each refusal code has a section in `docs/reference/codes.md` and each section a code; and what is
+generated is what the code says (`--write` writes it): `docs/reference/cli.md` of `--help`, `approvals-api.md` and its
+JSON of the API's table. Does not decide whether the prose is true.
 INVARIANT: a part that found nothing to check has failed.
 
 `--commands PAGE N` prints the commands of a page's first N console blocks, one a line, for a script that runs them.
@@ -11,22 +12,24 @@ INVARIANT: a part that found nothing to check has failed.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote
 
 import click
 
-from tools import markdown
+from tools import api_page, markdown
 from tools.findings import ROOT, Finding, report
 
 FIRST = ("make demo", "make test")
 CLI = Path("docs/reference/cli.md")
 CODES = Path("docs/reference/codes.md")
+API = Path("docs/reference/approvals-api.md")
 WIDTH = 100
 _ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 _ASSIGNMENT = re.compile(r"[A-Z_][A-Z0-9_]*=")
@@ -182,6 +185,21 @@ def stale_cli(root: Path, cli: click.Command) -> tuple[int, list[Finding]]:
     return 1, [] if current else [Finding(page, 1, "is not what `--help` says: run `make docs`")]
 
 
+def api_files() -> dict[Path, str]:
+    """The reference of the approvals API, as a page and as OpenAPI."""
+    from citywatch.adapters.approvals_api.operations import DOCUMENT, openapi
+
+    document = openapi()
+    written = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    return {API: api_page.page(document, DOCUMENT), API.with_suffix(".json"): written}
+
+
+def stale_files(root: Path, files: Mapping[Path, str]) -> tuple[int, list[Finding]]:
+    """How many files are generated, and those that are not what they would be today."""
+    stale = [root / one for one, text in files.items() if not (root / one).exists() or (root / one).read_text() != text]
+    return len(files), [Finding(one, 1, "is not what the code says: run `make docs`") for one in stale]
+
+
 def main(arguments: list[str]) -> int:
     if arguments[:1] == ["--commands"]:
         page, count = ROOT / arguments[1], int(arguments[2])
@@ -194,11 +212,14 @@ def main(arguments: list[str]) -> int:
     if arguments == ["--write"]:
         (ROOT / CLI).parent.mkdir(parents=True, exist_ok=True)
         (ROOT / CLI).write_text(cli_page(cli))
+        for path, text in api_files().items():
+            (ROOT / path).write_text(text)
     return max(
         report("links", *broken_links(ROOT)),
         report("commands in pages", *wrong_commands(ROOT, cli)),
         report("codes", *wrong_codes(ROOT, {code.value for code in Code})),
         report("command line", *stale_cli(ROOT, cli)),
+        report("approvals API", *stale_files(ROOT, api_files())),
     )
 
 

@@ -146,6 +146,14 @@ class City(Station):
         folder = str(self.folder / "agents" / name)
         return {"url": f"https://127.0.0.1:{self.tls_port}", "folder": folder, "holders": self._holders}
 
+    @contextmanager
+    def console(self) -> Iterator[str]:
+        """The console serving inside the block, at a port of its own."""
+        with (self.folder / "citywatch.yaml").open("a") as file:
+            file.write(f"\nconsole: {{listen: '127.0.0.1:{free_port()}'}}\n")
+        with super().console() as link:
+            yield link
+
     def task(self, agent: str, principal: str, words: str, left: Mapping[str, Any]) -> Chain:
         """Start a task in somebody's name, with a grant that leaves no more than `left`."""
         (self.folder / "left.json").write_text(json.dumps(left))

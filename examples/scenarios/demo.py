@@ -9,7 +9,9 @@ import importlib
 import os
 import secrets
 import shutil
+import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from examples.scenarios.scenario import Scenario
@@ -42,8 +44,8 @@ def show_all(screen: Screen) -> None:
     screen.say("citywatch demo NAME plays one, on real agents and servers of this machine.", "dim")
 
 
-def play(name: str | None, seed: str | None, keep: Path | None) -> int:
-    """List the scenarios, or play one; the status that the command ends with."""
+def play(name: str | None, seed: str | None, keep: Path | None, watched: bool) -> int:
+    """List the scenarios, or play one, `watched` in the console; the status that the command ends with."""
     screen = standard()
     if name is None:
         show_all(screen)
@@ -56,7 +58,8 @@ def play(name: str | None, seed: str | None, keep: Path | None) -> int:
         raise NoScenario(f"`{keep}` is not empty")
     folder = keep.resolve() if keep else Path(tempfile.mkdtemp(prefix="citywatch-demo-"))
     try:
-        return tell(screen, scenario, choose_model(os.environ), seed, folder)
+        pause = partial(_until_enter, screen) if watched else None
+        return tell(screen, scenario, choose_model(os.environ), seed, folder, pause)
     except (CommandFailed, ModelError) as failure:
         screen.line()
         screen.output(str(failure), "alarm")
@@ -64,3 +67,8 @@ def play(name: str | None, seed: str | None, keep: Path | None) -> int:
     finally:
         if keep is None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _until_enter(screen: Screen, words: str) -> None:
+    screen.say(words, "bold")
+    sys.stdin.readline()  # at the end of a pipe it goes on at once

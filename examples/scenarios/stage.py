@@ -24,7 +24,10 @@ LONGEST = 60
 
 
 class Stage:
-    """One scenario on one mesh; the city is made when it is first needed."""
+    """One scenario on one mesh; the city is made when it is first needed. `pace_s` lies between the calls of a flood:
+    nothing, unless somebody watches."""
+
+    pace_s = 0.0
 
     def __init__(self, folder: Path, mesh: Mesh, agents: Collection[str], drawn: World, show: Show) -> None:
         """`agents` are those who take part: nobody knows of any other."""

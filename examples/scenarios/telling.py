@@ -9,6 +9,8 @@ from __future__ import annotations
 import random
 import re
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from examples.mesh import world
@@ -16,7 +18,7 @@ from examples.mesh.mesh import PEERS, open_mesh
 from examples.scenarios.scenario import Act, Drawn, Fact, Handling, Scenario, Stopped, faults
 from examples.scenarios.stage import Stage
 from examples.support_desk.model import Model, ObedientModel
-from examples.support_desk.screen import Row, Screen
+from examples.support_desk.screen import MARGIN, Row, Screen
 
 MARKS = {"done": ("✓", "green"), "refused": ("✗", "yellow"), "failed": ("!", "red")}
 SEED = 20261126
@@ -25,18 +27,25 @@ FORBIDS = ("forbidden", "rule_matched")
 """Where the policies that spoke are those that refused; elsewhere they let the call through to the next gate."""
 Played = tuple[Handling, Handling, Handling]
 """Undefended, honest, defended."""
+Pause = Callable[[str], None]
+"""Says what it waits for, and returns once somebody went on."""
+WATCHED_PACE_S = 0.15
 
 
-def tell(screen: Screen, scenario: Scenario, model: Model, seed: str | None, folder: Path) -> int:
+def tell(
+    screen: Screen, scenario: Scenario, model: Model, seed: str | None, folder: Path, pause: Pause | None = None
+) -> int:
     """Play a scenario and show it; 0 if the story held."""
     begun = time.monotonic()
-    played = play(screen, scenario, model, SEED if seed is None else seed, folder)
+    played = play(screen, scenario, model, SEED if seed is None else seed, folder, pause)
     screen.line()
     return conclude(screen, scenario, model, played, time.monotonic() - begun)
 
 
-def play(screen: Screen, scenario: Scenario, model: Model, seed: int | str, folder: Path) -> Played:
-    """The three handlings, each shown as it is done."""
+def play(
+    screen: Screen, scenario: Scenario, model: Model, seed: int | str, folder: Path, pause: Pause | None = None
+) -> Played:
+    """The three handlings, each shown as it is done; with `pause`, what goes through citywatch in its console too."""
     data = folder / "data"
     books = world.build(data)
     drawn = scenario.draw(random.Random(seed), books)
@@ -46,21 +55,38 @@ def play(screen: Screen, scenario: Scenario, model: Model, seed: int | str, fold
         screen.heading(2, "Undefended: agents at each other's addresses")
         undefended = stage.handle(scenario, drawn, "undefended")
         show(screen, undefended)
-        with stage.guarded():
+        with stage.guarded(), watched(screen, stage, pause):
             screen.heading(3, "Through citywatch: what an honest person asks")
             honest = stage.handle(scenario, drawn, "honest")
             show(screen, honest)
             screen.heading(4, "Through citywatch: the attack")
             defended = stage.handle(scenario, drawn, "defended")
             show(screen, defended)
-        for stopped in defended.stopped:
-            screen.line()
-            reason(screen, stopped)
+            for stopped in defended.stopped:
+                screen.line()
+                reason(screen, stopped)
         screen.heading(5, "What the databases say")
         compare(screen, undefended, honest, defended)
         screen.heading(6, "What the log says")
         audit(screen, stage, defended)
     return undefended, honest, defended
+
+
+@contextmanager
+def watched(screen: Screen, stage: Stage, pause: Pause | None) -> Iterator[None]:
+    """Where there is a `pause`: the console serving inside the block, which waits for whoever looks at it."""
+    if pause is None:
+        yield
+        return
+    with stage.city.console() as link:
+        stage.pace_s = WATCHED_PACE_S
+        screen.line()
+        screen.say("The console of this city; the link is good once, for five minutes:")
+        screen.line(f"{MARGIN}{screen.style(link, 'cyan')}")  # never cut
+        pause("Open it, then press Enter: what follows happens before your eyes.")
+        yield
+        screen.line()
+        pause("Look around: Tickets, Decisions, Agents, Log. Enter ends it.")
 
 
 def introduce(screen: Screen, scenario: Scenario, drawn: Drawn, model: Model) -> None:

@@ -14,13 +14,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from examples.support_desk.services import ROOT
 
 VERIFIER = ROOT / "spec" / "verify_log.py"
 Filter = Callable[[str], str]
 Show = Callable[[tuple[str, ...], str], None]
+Output = int | IO[bytes]
 
 
 class CommandFailed(Exception):
@@ -78,25 +79,49 @@ class Station:
     def up(self) -> Iterator[None]:
         """The gateway serving inside the block; told to drain at its end."""
         output = self.folder / "up.log"
-        with output.open("wb") as log:
-            process = subprocess.Popen(
-                (sys.executable, "-m", "citywatch", "up"),
-                cwd=self.folder,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+        with output.open("wb") as log, self._running("up", stdout=log, stderr=subprocess.STDOUT) as process:
+            self._await_port(process, output)
+            yield
+
+    @contextmanager
+    def console(self) -> Iterator[str]:
+        """The console serving inside the block: the link into it, which is good once and stands in no file."""
+        output = self.folder / "console.log"
+        with output.open("wb") as log, self._running("console", stdout=subprocess.PIPE, stderr=log) as process:
+            assert process.stdout is not None
+            link = ""
+            for line in process.stdout:
+                words = line.decode().split()
+                if words[:2] == ["sign", "in"]:
+                    link = words[2]
+                if words == ["ready"]:
+                    break
+            else:
+                raise CommandFailed(f"`citywatch console` did not start:\n{output.read_text(errors='replace')}")
+            yield link
+
+    @contextmanager
+    def _running(self, *words: str, stdout: Output, stderr: Output) -> Iterator[subprocess.Popen[bytes]]:
+        """A command of citywatch that stays, until the block ends."""
+        process = subprocess.Popen(
+            (sys.executable, "-m", "citywatch", *words),
+            cwd=self.folder,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+        )
+        try:
+            yield process
+        finally:
+            process.terminate()
             try:
-                self._await_port(process, output)
-                yield
-            finally:
-                process.terminate()
-                try:
-                    process.wait(20)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
 
     def _await_port(self, process: subprocess.Popen[bytes], output: Path) -> None:
         deadline = time.monotonic() + 60

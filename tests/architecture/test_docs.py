@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import click
@@ -111,6 +113,26 @@ def test_the_command_lines_page_is_what_help_says(root: Path) -> None:
     assert docs.stale_cli(root, cli) == (1, [])
     (root / docs.CLI).write_text(docs.cli_page(cli).replace("Add one.", "Add two."))
     assert docs.stale_cli(root, cli)[1]
+
+
+def test_a_generated_page_is_what_the_code_says(root: Path) -> None:
+    page = Path("docs/reference/page.md")
+    assert docs.stale_files(root, {page: "today\n"})[1]
+    (root / page).write_text("today\n")
+    assert docs.stale_files(root, {page: "today\n"}) == (1, [])
+    assert docs.stale_files(root, {page: "tomorrow\n"})[1]
+
+
+def test_the_page_of_the_api_has_a_row_for_each_thing_of_its_document() -> None:
+    files = docs.api_files()
+    page, document = files[docs.API], json.loads(files[docs.API.with_suffix(".json")])
+    rows = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    for schema in document["components"]["schemas"].values():
+        assert schema.get("properties", {}).keys() <= rows
+    for path, methods in document["paths"].items():
+        assert all(f"## `{method.upper()} {path}`" in page for method in methods)
+    for name, kind in document["x-problems"].items():
+        assert f"| {kind['status']} | `{name}` |" in page
 
 
 def test_a_command_goes_on_after_a_backslash() -> None:

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.conformance.conftest import NODE, ROOT
-from tests.e2e.console.seen import SIZES, Seen, Visit, chromium, seen_city, served
+from tests.e2e.console.seen import SIZES, Seen, Visit, chromium, played, served
 from tests.e2e.console.test_approval import LETTER, Bank, bank
 from tests.ports import free_port
 
@@ -34,7 +34,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Seen]:
-    with seen_city(tmp_path_factory.mktemp("seen")) as city:
+    with served(played(tmp_path_factory)) as city:
         yield city
 
 
@@ -72,13 +72,16 @@ def test_no_page_shuts_anybody_out(browser: Browser, seen: Seen, size: str) -> N
 
 
 def test_a_ticket_shuts_nobody_out(bank: Bank, browser: Browser) -> None:
-    """With a value that stands in somebody else's words, on each kind of screen, for whoever may answer it."""
+    """With a value that stands in somebody else's words, on each kind of screen, for whoever may answer it; and two."""
     bank.reads(LETTER)
-    ticket = bank.wants(to="mallory@evil.example", amount=5).ticket
+    ticket, other = (bank.wants(to="mallory@evil.example", amount=amount).ticket for amount in (5, 6))
+    both = f"ticket={ticket}&ticket={other}"
     for scheme, width, height in SIZES.values():
         viewport = {"width": width, "height": height}
         one = Visit(browser, bank.seen, "--as", "anna", viewport=viewport, color_scheme=scheme)
-        for path in ("/tickets", f"/tickets/{ticket}", "/people", "/passkeys"):
+        for path in (
+            "/tickets", f"/tickets/{ticket}", f"/sets?{both}", f"/sets/over?{both}", "/people", "/passkeys",
+        ):  # fmt: skip
             assert violations(one.see(path)) == [], path
         one.close()
 

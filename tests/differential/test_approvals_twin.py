@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from base64 import urlsafe_b64encode
 from typing import Any
 
@@ -11,7 +12,15 @@ from hypothesis import strategies as st
 
 from citywatch.core.approvals.binding import changed, plain, ticket_digest
 from citywatch.core.approvals.quorum import tally
-from citywatch.core.approvals.statement import Statement, challenge_of, parse_statement, statement_bytes
+from citywatch.core.approvals.statement import (
+    Statement,
+    challenge_of,
+    format_statements,
+    parse_statement,
+    parse_statements,
+    set_of,
+    statement_bytes,
+)
 from citywatch.core.approvals.statement import format_statement as written
 from citywatch.core.approvals.ticket import Illegal, State, Step, Vote, after
 from citywatch.core.call import Bound
@@ -83,6 +92,21 @@ def test_a_statement_has_one_form_and_that_is_signed(statement: Statement) -> No
     assert statement_bytes(statement) == law.signed_bytes(members)
     assert parse_statement(written(statement)) == statement
     assert law.challenge(members) == urlsafe_b64encode(challenge_of(statement)).rstrip(b"=").decode()
+
+
+@given(st.lists(STATEMENTS, min_size=2, max_size=4, unique_by=lambda one: one.ticket))
+def test_a_set_has_one_form_and_that_is_signed(some: list[Statement]) -> None:
+    statements = [msgspec.structs.replace(one, domain="a", approver="anna", decision="approve") for one in some]
+    batch = set_of(statements)
+    members: dict[str, Any] = json.loads(written(batch))
+    assert members == law.set_of([json.loads(written(one)) for one in statements])
+    assert statement_bytes(batch) == law.set_bytes(members)
+    assert law.set_challenge(members) == urlsafe_b64encode(challenge_of(batch)).rstrip(b"=").decode()
+    assert all(batch.holds(one) for one in statements)
+    assert not any(batch.holds(msgspec.structs.replace(one, reason=f"{one.reason}.")) for one in statements)
+    assert set_of(statements[::-1]) == batch
+    assert parse_statements(format_statements(statements)) == parse_statements(format_statements(statements[::-1]))
+    assert set(parse_statements(format_statements(statements))) == set(statements)
 
 
 VOTES = st.lists(st.tuples(st.sampled_from("abcd"), st.booleans(), st.integers(-50, 150)), max_size=6)

@@ -19,7 +19,8 @@ from http_message_signatures.algorithms import ECDSA_P256_SHA256
 
 from citywatch.adapters.keys import KeySigner
 from citywatch.core.errors import Refused
-from citywatch.core.identity.message import ALWAYS, LONGEST_MS, TAG, TOKEN_HEADER, Head, check_body, content_digest
+from citywatch.core.http_signature import LONGEST_MS, Head, component_values, content_digest, signed_lines
+from citywatch.core.identity.message import ALWAYS, PROFILE, TAG, TOKEN_HEADER, check_body
 from citywatch.core.identity.message import verify_message as verify
 from citywatch.core.identity.wit import verify_wit_svid
 from citywatch.core.signature import thumbprint
@@ -142,13 +143,12 @@ def _with_keyid(sent: Sent) -> Sent:
     """The other library cannot do without `keyid`, which the profile has no use for: signed anew with one."""
     from base64 import b64encode
 
-    from citywatch.core.identity.message import component_values, signed_lines
     from citywatch.service.authority import bare_signature
 
     described = dict(sent.head.headers)[b"signature-input"].decode().removeprefix("wimse=")
     components = tuple(described[2 : described.index(")") - 1].split('" "'))
     parameters = f'{described};keyid="{NAME}"'
-    base = signed_lines(component_values(sent.head, components), parameters)
+    base = signed_lines(component_values(sent.head, components, PROFILE), parameters)
     made = b"wimse=:" + b64encode(bare_signature(KEY.sign(base))) + b":"
     return sent.put(b"signature-input", f"wimse={parameters}".encode()).put(b"signature", made)
 

@@ -52,7 +52,7 @@ def compared(chance: Random) -> list[str | None]:
     return ours
 
 
-@settings(max_examples=1_000)
+@settings(max_examples=200)  # drawn so that it can be made small; many more are below
 @given(st.randoms(use_true_random=False))
 def test_gates_and_definition_give_each_call_to_the_same_step(chance: Random) -> None:
     compared(chance)

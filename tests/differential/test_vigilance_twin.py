@@ -17,7 +17,7 @@ from citywatch.core import events
 from citywatch.core.approvals.seal import Kind
 from spec import approvers
 from spec import vigilance as law
-from tests.unit.core.approvals.watched import answered, opened, unsealed, watched
+from tests.unit.core.approvals.watched import answered, asked, decided, expired, opened, unsealed, watched
 
 PEOPLE = ("otto", "pia")
 
@@ -28,9 +28,19 @@ def log(chance: Random, tickets: int) -> list[events.Event]:
     lax = {who: chance.random() for who in PEOPLE}
     for number in range(tickets):
         name, kind = f"t{number}", chance.choice([Kind.CANARY, Kind.CANARY, Kind.CLEAN, Kind.CALL])
+        if kind is Kind.CALL:
+            some.append(asked(name, number))
+        if kind is Kind.CALL and chance.random() < 0.4:
+            for who in chance.sample(PEOPLE, chance.choice((0, 1, 2))):
+                some += opened(who, name, kind, number)
+                some += [answered(who, name, True, number)] if chance.random() < 0.2 else []
+            some.append(expired(name, number + 3, chance.choice(("pending", "pending", "approved"))))
+            continue
         for who in chance.sample(PEOPLE, chance.choice((1, 1, 2))):
             some += opened(who, name, kind, number)
             some.append(answered(who, name, chance.random() < lax[who], number + 1))
+        if kind is Kind.CALL and chance.random() < 0.5:
+            some.append(decided(PEOPLE[0], name, True, number + 2))
         if chance.random() < 0.9:
             some.append(unsealed(name, kind if chance.random() < 0.9 else chance.choice(list(Kind))))
         if chance.random() < 0.1:
@@ -56,6 +66,8 @@ def agree(chance: Random, tickets: int) -> int:
     some = log(chance, tickets)
     entries = [json.loads(msgspec.json.encode(one)) for one in some]
     found = watched(some)
+    waits, told = found.waits(), law.waits(entries)
+    assert {name: getattr(waits, name) for name in told} == told
     lost = 0
     for who in PEOPLE:
         rates, counted = found.rates(who), law.counts(entries, who)

@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from citywatch.core.errors import Code, Refused
+from citywatch.core.http_signature import LONGEST_MS
 from citywatch.core.identity.credential import check_time
 from citywatch.core.identity.jwt import verify_jwt_svid
-from citywatch.core.identity.message import LONGEST_MS
 from citywatch.core.identity.wit import verify_wit_svid
 from citywatch.core.identity.x509 import verify_x509_svid
 from citywatch.main.assembly import LEEWAY_MS

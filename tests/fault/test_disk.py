@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests import forked
 from tests.e2e.gateway.desk import Desk, wait_for
 from tests.fault.test_killed_gateway import ask
 
@@ -44,7 +45,7 @@ def powerless(*arguments: str) -> list[str]:
 
 
 @contextmanager
-def full_disk(process: subprocess.Popen[bytes], but_for: Path | None = None) -> Iterator[None]:
+def full_disk(process: forked.Running, but_for: Path | None = None) -> Iterator[None]:
     """No room on the disk, or (where the operator's terminal is a file of ours) just enough for that file."""
     _, most = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
     room = FULL if but_for is None else but_for.stat().st_size + FULL

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests import forked
 from tests.e2e.gateway.desk import DEADLINE_S, Desk
 from tests.fault.test_killed_flow import FLOWING
 from tests.fault.test_killed_gateway import ask
@@ -29,8 +30,8 @@ MOMENTS = [(when, number) for number in (1, 2) for when in ("before", "after")]
 def killed(desk: Desk, when: str, number: int, *arguments: str) -> bool:
     """Run a command that dies at that moment; whether it came so far."""
     command = [sys.executable, str(CHILD), when, str(number), *arguments]
-    done = subprocess.run(command, cwd=desk.folder, capture_output=True, timeout=DEADLINE_S, check=False)
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr.decode()
+    done = forked.run(command, cwd=desk.folder, timeout=DEADLINE_S)
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr
     return done.returncode != 0
 
 

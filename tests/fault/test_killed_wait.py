@@ -8,7 +8,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from tests.e2e.gateway.desk import Desk
 from tests.fault.doomed import STEPS
 from tests.fault.test_killed_gateway import MODERN
 
-ASKING = '\nprincipals:\n  alice: {may: ["desk/*"]}\n'
+ASKING = '\nprincipals:\n  alice: {may: ["desk/*"]}\nconsole: {address: "https://city.t.example"}\n'
+LEGACY = "2025-11-25"
+COMPLETE = "notifications/elicitation/complete"
 CLIENT = {
     "io.modelcontextprotocol/protocolVersion": MODERN,
     "io.modelcontextprotocol/clientCapabilities": {"extensions": {"citywatch/waits": {}}},
@@ -43,20 +45,26 @@ def pay(desk: Desk, token: str, state: str | None = None) -> dict[str, Any] | No
     params: dict[str, Any] = {"name": "pay", "arguments": {"to": "eve", "amount": 5}, "_meta": CLIENT}
     if state is not None:
         params["requestState"] = state
-    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode()
-    headers = {
-        "Authorization": f"Bearer {token}",
-        "Accept": "application/json, text/event-stream",
-        "MCP-Protocol-Version": MODERN,
-        "Mcp-Method": "tools/call",
-        "Mcp-Name": "pay",
-    }
+    headers = {"MCP-Protocol-Version": MODERN, "Mcp-Method": "tools/call", "Mcp-Name": "pay"}
     try:
-        with urllib.request.urlopen(urllib.request.Request(desk.url, body, headers), timeout=60) as response:
-            text = response.read().decode()
+        return said(sent(desk, token, headers, {"id": 1, "method": "tools/call", "params": params}))
     except (urllib.error.URLError, HTTPException, OSError):
         return None
-    found: dict[str, Any] = json.loads(text if text.startswith("{") else text.partition("data: ")[2])
+
+
+def sent(desk: Desk, token: str, headers: dict[str, str], message: dict[str, Any] | None) -> HTTPResponse:
+    """Post a message, or listen."""
+    body = None if message is None else json.dumps({"jsonrpc": "2.0", **message}).encode()
+    headers = {"Authorization": f"Bearer {token}", "Accept": "application/json, text/event-stream", **headers}
+    answer: HTTPResponse = urllib.request.urlopen(urllib.request.Request(desk.url, body, headers), timeout=60)
+    return answer
+
+
+def said(response: HTTPResponse) -> dict[str, Any]:
+    """The one message of an answer, or the last of a short stream."""
+    with response:
+        text = response.read().decode()
+    found: dict[str, Any] = json.loads(text if text.startswith("{") else text.rpartition("data: ")[2])
     return found
 
 
@@ -95,6 +103,33 @@ def test_a_ticket_that_waits_outlives_the_gateway_and_is_executed_once(asking: D
     assert again["error"]["data"]["code"] == "input_unexpected"
     assert desk.ledger()[before:] == ["eve 5"]
     desk.run("log", "verify")
+
+
+def test_a_session_that_was_led_to_a_ticket_is_told_of_it_by_the_next_process(asking: Desk) -> None:
+    """MCP 2025-11-25: what the session was led to outlives the gateway, and so does its server's side of it."""
+    desk = asking
+    token, process = desk.token(), desk.up()
+    hello = {"protocolVersion": LEGACY, "capabilities": {"elicitation": {"url": {}}}}
+    params = {**hello, "clientInfo": {"name": "c", "version": "1"}}
+    with sent(desk, token, {}, {"id": 1, "method": "initialize", "params": params}) as greeted:
+        session = {"MCP-Protocol-Version": LEGACY, "Mcp-Session-Id": str(greeted.headers["mcp-session-id"])}
+    sent(desk, token, session, {"method": "notifications/initialized"}).close()
+    paying = {"id": 2, "method": "tools/call", "params": {"name": "pay", "arguments": {"to": "eve", "amount": 6}}}
+    error = said(sent(desk, token, session, paying))["error"]
+    (asked,) = error["data"]["elicitations"]
+    assert (error["code"], asked["url"]) == (-32042, f"https://city.t.example/tickets/{asked['elicitationId']}")
+    before = len(desk.ledger())
+    process.kill()
+    process.wait()
+    approve(desk, asked["elicitationId"])
+    desk.up()
+    with sent(desk, token, session, None) as stream:
+        line = next(line for line in stream if line.startswith(b"data: {"))
+    told = json.loads(line[6:])
+    assert (told["method"], told["params"]["elicitationId"]) == (COMPLETE, asked["elicitationId"])
+    assert "result" in said(sent(desk, token, session, paying))
+    assert said(sent(desk, token, session, paying))["error"]["code"] == -32042, "one yes is for one call"
+    assert desk.ledger()[before:] == ["eve 6"]
 
 
 @pytest.mark.parametrize("step", STEPS)

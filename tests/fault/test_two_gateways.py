@@ -14,6 +14,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests import forked
 from tests.e2e.gateway.desk import Desk, answers, wait_for
 from tests.fault.test_killed_gateway import MODERN
 from tests.ports import free_port
@@ -34,7 +35,7 @@ class Replica:
         told = plain.replace(f"127.0.0.1:{desk.port}", f"127.0.0.1:{self.port}")
         told = told.replace("roles: [payer]", f"roles: [payer]\n    budgets: {{desk/pay: {{calls: {BUDGET}}}}}")
         (desk.folder / self.file).write_text(told)
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: forked.Running | None = None
 
     def up(self) -> None:
         self.process = self.desk._spawn([sys.executable, "-m", "citywatch", "-c", self.file, "up"])

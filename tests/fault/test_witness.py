@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests import forked
 from tests.e2e.gateway.desk import Desk, wait_for
 from tests.fault.test_killed_gateway import ask
 from tests.ports import free_port
@@ -31,20 +32,20 @@ class Witness:
         self.address = f"127.0.0.1:{free_port()}"
         self.key = ""
         self._log_key = log_key
-        self._process: subprocess.Popen[str] | None = None
+        self._process: forked.Process | None = None
 
     def start(self) -> None:
         command = [sys.executable, "-m", "citywatch", "witness", "--name", "north", "--log", self._log_key]
         command += ["--listen", self.address, "--state", "its-own"]
-        self._process = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.PIPE, text=True)
+        self._process = forked.start(command, cwd=self.folder, stdout=subprocess.PIPE)
         assert self._process.stdout is not None
         self.key = self._process.stdout.readline().removeprefix("witness key: ").strip()
         assert self._process.stdout.readline() == f"ready on http://{self.address}\n"
 
     def stop(self) -> None:
         if self._process is not None:
-            self._process.terminate()
-            self._process.communicate(timeout=30)
+            with self._process:
+                self._process.terminate()
             self._process = None
 
 

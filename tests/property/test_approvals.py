@@ -215,7 +215,7 @@ def test_the_source_is_quoted_with_the_value_marked_and_no_more_than_around_it()
     assert line.quoted[line.start : line.end] == "DE89"
     assert "<b>" not in line.quoted
     assert len(line.quoted) < 350
-    assert "from a reply of “mail/inbox”, at “$.body”" in line.notes[0]
+    assert "from a reply of “mail/inbox”, in its field “body”" in line.notes[0]
 
 
 @given(TEXTS, st.integers(0, 30))

@@ -299,6 +299,31 @@ def test_a_damaged_result_is_checked_or_malformed(method: str, revision: str | N
         mcp.input_requests(response)
 
 
+LEADS: dict[str, Any] = {
+    "code": -32042,
+    "message": "m",
+    "data": {"elicitations": [{"mode": "url", "elicitationId": "e", "url": "u", "message": "m"}]},
+}
+
+
+@given(st.data())
+def test_a_damaged_error_that_leads_people_somewhere_asks_no_less_or_is_malformed(data: st.DataObject) -> None:
+    error = damaged(LEADS, data)
+    if not isinstance(error, dict) or type(error.get("code")) is not int:
+        return
+    with contextlib.suppress(Malformed):
+        asked = mcp.led_to(Response(1, None, error))
+        assert [one.params for one in asked] == (error["data"]["elicitations"] if error["code"] == -32042 else [])
+        assert all(one.params and one.params["mode"] == "url" for one in asked)
+
+
+@given(st.data())
+def test_what_is_nearly_a_client_that_shows_addresses_is_none(data: st.DataObject) -> None:
+    declared = damaged({"elicitation": {"url": {}}}, data)
+    shows = isinstance(declared, dict) and isinstance(declared.get("elicitation"), dict)
+    assert mcp.can_be_led("2025-11-25", declared) is (shows and isinstance(declared["elicitation"].get("url"), dict))
+
+
 ASKED: list[tuple[str, dict[str, Any]]] = [
     ("tools/call", {"name": "n", "arguments": {"a": 1}, "_meta": {"progressToken": 1}}),
     ("completion/complete", {"ref": {"type": "ref/prompt", "name": "n"}, "argument": {}, "context": {}}),

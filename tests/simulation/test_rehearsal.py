@@ -308,6 +308,7 @@ async def test_a_renewed_key_takes_its_context_over_here_too() -> None:
 FOLDED = (
     events.Decided, events.Settled, events.Lost, events.TaskStarted, events.TicketAnswered, events.AgentAdded,
     events.AgentRevoked, events.AgentVouched, events.AgentAttested, events.KeyReplaced, events.PlanWritten,
+    events.TicketWithdrawn,
 )  # fmt: skip
 
 

@@ -12,8 +12,9 @@ from citywatch.adapters.gateway.app import Gateway
 from citywatch.adapters.gateway.door import Door
 from citywatch.adapters.gateway.protocol import Peer
 from citywatch.core import events
+from citywatch.core.http_signature import Head
 from citywatch.core.identity.elsewhere import Domains
-from citywatch.core.identity.message import TOKEN_HEADER, Head
+from citywatch.core.identity.message import TOKEN_HEADER
 from citywatch.core.identity.x509 import gateway_id
 from citywatch.core.names import AgentId
 from citywatch.core.wire.jsonrpc import FROM_AGENT

@@ -16,7 +16,7 @@ from citywatch.core.approvals.webauthn import Assertion
 from citywatch.core.errors import Malformed, Refused
 from citywatch.core.signature import Ed25519Key, parse_b64url, parse_spki
 from citywatch.service.ports import Append
-from citywatch.service.voting import Proof, Signature, Unsigned
+from citywatch.service.signatures import Proof, Signature, Unsigned
 from spec import approvals as law
 from tests.passkeys import Authenticator
 from tests.simulation.city import code_of

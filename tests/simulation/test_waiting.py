@@ -19,6 +19,7 @@ from citywatch.service.watch import NOTICE
 from tests.simulation.city import AGENT, code_of
 from tests.simulation.flow_city import ANN, MALLORY, FlowCity
 from tests.simulation.test_answers import read_letter
+from tests.simulation.test_binding import another_definition
 
 DAY = 24 * 3_600_000
 
@@ -261,6 +262,19 @@ async def test_who_is_revoked_while_it_waits_is_told_so_and_not_what_became_of_t
         with pytest.raises(Refused) as caught:
             await waiter
     assert caught.value.code is Code.AGENT_REVOKED
+
+
+async def test_who_waits_for_a_ticket_whose_place_another_took_is_told_at_once() -> None:
+    here = await read_letter()
+    ticket, bus = await asked(here), Bus(here.store)
+    waits = keeping(here, bus)
+    waiter = asyncio.create_task(waits.answered(here.credential(), ticket, 1e6))
+    await until(lambda: bus.asked > 4)
+    await another_definition(here)
+    assert await asked(here) != ticket
+    async with asyncio.timeout(10):
+        with pytest.raises(Malformed, match="no such ticket"):
+            await waiter
 
 
 async def test_a_gateway_that_stops_keeps_nobody_waiting() -> None:

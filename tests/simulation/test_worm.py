@@ -229,7 +229,7 @@ async def test_a_rule_about_the_past_can_ask_for_it() -> None:
     await city.read_by("a0", "inbox", WORM)
     assert await city.tell("a0", "a1", WORM) is None
     await city.read_by("a1", "inbox", WORM)
-    assert await city.tell("a1", "a2", WORM) == Code.RULE_MATCHED
+    assert await city.tell("a1", "a2", WORM) == Code.APPROVAL_REQUIRED
 
 
 async def test_an_outbreak_in_the_log_is_judged_the_same_again() -> None:

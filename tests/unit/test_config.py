@@ -34,6 +34,7 @@ from citywatch.core.label import Label, may_flow
 from citywatch.core.manifest import (
     Budget,
     Delivery,
+    Impact,
     Output,
     Parameter,
     ParameterType,
@@ -76,6 +77,7 @@ servers:
       transfer:
         effect: irreversible
         audience: [bank]
+        impact: critical
         parameters:
           amount: {{type: money, scale: 0, role: amount}}
           to: {{role: destination}}
@@ -1297,6 +1299,12 @@ BAD: list[tuple[str, str, str, str]] = [
         "write the name that the server lists",
     ),
     (
+        tool("impact: §critcal"),
+        f"{TRANSFER}.impact",
+        "`critcal` is not a choice here",
+        "did you mean `critical`? write one of low, medium, high, critical",
+    ),
+    (
         tool("effect: §writes"),
         f"{TRANSFER}.effect",
         "`writes` is not a choice here",
@@ -1559,6 +1567,13 @@ BAD: list[tuple[str, str, str, str]] = [
         "give one of them to somebody else",
     ),
     (
+        f"{BANK}agents: {{clerk: {{}}}}\npeers: {{crm: {{url: 'http://127.0.0.1:9/', callers: [clerk]}}}}\n"
+        "people: {anna: {roles: [approver], answers: [§crm/mesage]}}\n",
+        "people.anna.answers[0]",
+        "server `crm` declares no tool `mesage`",
+        "did you mean `message`?",
+    ),
+    (
         f"{BANK}people: {{anna: {{§roles: [approver]}}}}\n",
         "people.anna.roles",
         "an approver of nothing",
@@ -1569,6 +1584,61 @@ BAD: list[tuple[str, str, str, str]] = [
         "people.anna.answers",
         "only an approver is asked",
         "add `approver` to its roles, or remove this",
+    ),
+    (
+        f"{PEOPLE}approvals: {{§escalate_after: 1h}}\n",
+        "approvals.escalate_after",
+        "it goes together with `escalate_to`",
+        "write `escalate_to` too, or remove it",
+    ),
+    (
+        f"{PEOPLE}approvals: {{§escalate_to: [ben]}}\n",
+        "approvals.escalate_to",
+        "it goes together with `escalate_after`",
+        "write `escalate_after` too, or remove it",
+    ),
+    (
+        f"{PEOPLE}approvals: {{escalate_after: 1h, escalate_to: [§bem]}}\n",
+        "approvals.escalate_to[0]",
+        "`bem` is neither a person nor a role",
+        "did you mean `ben`?",
+    ),
+    (
+        f"{PEOPLE}approvals: {{escalate_after: 1h, §escalate_to: [ben]}}\n",
+        "approvals.escalate_to",
+        "it adds nobody to those who are asked first: all approvers are, where no quorum says out of whom",
+        "name who is asked first in `approvals.quorum[].of`, and others here",
+    ),
+    (
+        f"{PEOPLE}approvals: {{quorum: [{{acts: [ledger/*], need: 1, of: [anna]}}], escalate_to: [ben], "
+        "§escalate_after: 24h}\n",
+        "approvals.escalate_after",
+        "by then a ticket has expired",
+        "write a time that is shorter than `expires`",
+    ),
+    (
+        f"{BANK}people: {{anna: {{roles: [auditor], §deputies: [ben]}}, ben: {{roles: [policy]}}}}\n",
+        "people.anna.deputies",
+        "only an approver is asked",
+        "add `approver` to its roles, or remove this",
+    ),
+    (
+        f"{BANK}people: {{anna: {{roles: [approver], answers: ['*'], §deputies: [anna]}}}}\n",
+        "people.anna.deputies",
+        "nobody stands in for themselves",
+        "name somebody else",
+    ),
+    (
+        f"{BANK}people: {{ben: {{roles: [policy]}}, anna: {{roles: [approver], answers: ['*'], §deputies: [bem]}}}}\n",
+        "people.anna.deputies",
+        "no person `bem` in this file",
+        "did you mean `ben`?",
+    ),
+    (
+        f"{BANK}people: {{ben: {{roles: [policy]}}, anna: {{roles: [approver], answers: ['*'], §deputies: [ben]}}}}\n",
+        "people.anna.deputies",
+        "`ben` is no approver, and could answer nothing",
+        "name an approver",
     ),
     (
         f"{BANK}people: {{anna: {{roles: [approver], answers: [§ledger/transfers]}}}}\n",
@@ -1703,6 +1773,12 @@ BAD: list[tuple[str, str, str, str]] = [
         "approvals.unsafe_hasty",
         "this file names no people",
         "name them under `people`, or remove it",
+    ),
+    (
+        f"{PEOPLE}approvals: {{batch: §11}}\n",
+        "approvals.batch",
+        "`11` is out of range",
+        "write a number from 1 to 10",
     ),
     (
         f"{PEOPLE}approvals: {{canaries: §1}}\n",
@@ -2281,6 +2357,7 @@ def test_a_full_file_gives_the_values_it_says() -> None:
     assert ledger.tools["transfer"] == ToolManifest(
         effect=Effect.IRREVERSIBLE,
         audience=("bank",),
+        impact=Impact.CRITICAL,
         parameters={
             "amount": Parameter(type=ParameterType.MONEY, scale=0, role=Role.AMOUNT),
             "to": Parameter(role=Role.DESTINATION),
@@ -2470,7 +2547,7 @@ def test_people_are_asked_as_the_file_says() -> None:
         "  quorum: [{acts: [ledger/transfer], need: 2, of: [dora, ben], blinded: false}]\n"
         "  not_own: true\n  expires: 2h\n  reason_required: false\n  one_denies: false\n"
         "  uninspectable: refuse\n  unsafe_unsigned: true\n  unsafe_hasty: true\n"
-        "  canaries: 4\n  asks_per_agent: 3\n  asks_per_root: 9\n"
+        "  canaries: 4\n  asks_per_agent: 3\n  asks_per_root: 9\n  batch: 5\n"
         "  passkeys: {rp_id: localhost, origins: ['http://localhost:8470', 'https://localhost:443']}\n"
     )
     settings = parse_settings(text, "/srv")
@@ -2494,10 +2571,22 @@ def test_people_are_asked_as_the_file_says() -> None:
         unsafe_unsigned=True,
         unsafe_hasty=True,
         canaries=4,
+        batch=5,
         asks_per_agent=3,
         asks_per_root=9,
     )
     assert settings.unsafe == ("approvals.unsafe_unsigned", "approvals.unsafe_hasty")
+
+
+def test_messages_are_answered_by_whom_their_skill_reaches_or_the_peer_itself() -> None:
+    peers = "peers:\n  crm: {url: 'http://127.0.0.1:9/', callers: [clerk]}\n"
+    peers += "  desk: {url: 'http://127.0.0.1:8/', callers: [clerk], skills: [invoice]}\n"
+    people = "people: {anna: {roles: [approver], answers: [crm/message, desk/invoice]}}\n"
+    asked = "approvals: {quorum: [{acts: [desk/*], need: 1}]}\n"
+    settings = parse_settings(f"{BANK}agents: {{clerk: {{}}}}\n{peers}{people}{asked}", "/etc")
+    assert settings.people["anna"].answers == ("crm/message", "desk/invoice")
+    (mistake,) = mistakes(f"{BANK}agents: {{clerk: {{}}}}\n{peers}{people.replace('desk/invoice', 'desk/message')}")
+    assert "declares no tool `message`" in mistake.message
 
 
 def test_without_people_tickets_are_answered_as_before_there_were_any() -> None:
@@ -2527,6 +2616,14 @@ def test_a_key_is_one_persons() -> None:
     two = "".join(f"  {name}: {{roles: [operator], keys: [{ED25519_KEY}]}}\n" for name in ("a", "b"))
     (mistake,) = mistakes(f"{BANK}people:\n{two}")
     assert mistake.message == "this is a key of `a` too"
+
+
+def test_a_channel_links_to_the_console_that_the_file_names() -> None:
+    channel = "notices: {chat: {kind: slack, credential: {env: S}%s}}\n"
+    at = f"{DOMAIN}console: {{address: 'https://c.example'}}\n"
+    assert parse_settings(at + channel % "", "/srv").notices["chat"].link == "https://c.example/tickets"
+    own = parse_settings(at + channel % ", link: 'https://own.example/'", "/srv")
+    assert own.notices["chat"].link == "https://own.example/"
 
 
 def test_channels_are_as_the_file_says() -> None:

@@ -37,7 +37,7 @@ def notes() -> types.ModuleType:
 @pytest.fixture
 def url(notes: types.ModuleType) -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), notes.Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}/mcp"
         server.shutdown()

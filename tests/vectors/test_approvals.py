@@ -12,7 +12,7 @@ import pytest
 
 from citywatch.core.approvals.binding import changed, plain, ticket_digest
 from citywatch.core.approvals.quorum import tally
-from citywatch.core.approvals.statement import Statement, challenge_of, verify_statement
+from citywatch.core.approvals.statement import Statement, StatementSet, challenge_of, verify_statement
 from citywatch.core.approvals.ticket import Vote
 from citywatch.core.call import Bound
 from citywatch.core.errors import Malformed
@@ -56,6 +56,19 @@ def test_a_statement_is_signed_where_the_examples_say(case: dict[str, Any]) -> N
     assert ours is case["signed"] is law.is_signed(case["statement"], signature, KEY)
     shown = urlsafe_b64encode(challenge_of(statement)).rstrip(b"=").decode()
     assert shown == case["challenge"] == law.challenge(case["statement"])
+
+
+@pytest.mark.parametrize("case", VECTORS["sets"], ids=lambda one: one["case"])
+def test_an_answer_is_signed_in_a_set_where_the_examples_say(case: dict[str, Any]) -> None:
+    statement, batch = msgspec.convert(case["statement"], Statement), msgspec.convert(case["set"], StatementSet)
+    signature = parse_b64url(case["signature"])
+    try:
+        ours = verify_statement(batch, signature, parse_ed25519_key(KEY)).holds(statement)
+    except Malformed:
+        ours = False
+    assert ours is case["signed"] is law.is_signed_in_a_set(case["statement"], case["set"], signature, KEY)
+    shown = urlsafe_b64encode(challenge_of(batch)).rstrip(b"=").decode()
+    assert shown == case["challenge"] == law.set_challenge(case["set"])
 
 
 @pytest.mark.parametrize("case", VECTORS["votes"], ids=lambda one: one["case"])

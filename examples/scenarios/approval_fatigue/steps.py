@@ -82,7 +82,7 @@ def undefended(stage: Stage, drawn: Drawn) -> Sequence[Act]:
         city.run("tools", "approve", server, "--yes", shown=False)
     with city.up():
         chain = _task(stage, city, drawn, "billing")
-        asyncio.run(_flood(city, chain, drawn))  # 1, 2
+        asyncio.run(_flood(city, chain, drawn, stage.pace_s))  # 1, 2
         asyncio.run(_answer_as_they_come(city, drawn))  # 3
         return [asyncio.run(_pay(city, chain, drawn.stolen))]
 
@@ -101,7 +101,7 @@ def honest(stage: Stage, drawn: Drawn) -> Sequence[Act]:
 def defended(stage: Stage, drawn: Drawn) -> Sequence[Act]:
     city = stage.city
     chain, replying = _task(stage, city, drawn, "billing"), _task(stage, city, drawn, "technical")
-    first = asyncio.run(_flood(city, chain, drawn))
+    first = asyncio.run(_flood(city, chain, drawn, stage.pace_s))
     asyncio.run(_reply(city, replying, drawn.ticket))
     asyncio.run(_answer_in_order(city, drawn))  # 4, 5, 6
     answered = asyncio.run(_reply(city, replying, drawn.ticket))
@@ -123,7 +123,7 @@ def _task(stage: Stage, city: City, drawn: Drawn, agent: str) -> Chain:
     return chain
 
 
-async def _flood(city: City, chain: Chain, drawn: Drawn) -> Act:
+async def _flood(city: City, chain: Chain, drawn: Drawn, pace_s: float) -> Act:
     """All that it asks for, one after the other; the first of it, and what became of that."""
     first = await _pay(city, chain, drawn.refunds[0])
     papers = Certificate(city.folder / "agents" / "billing")
@@ -132,7 +132,7 @@ async def _flood(city: City, chain: Chain, drawn: Drawn) -> Act:
             try:
                 await ledger.call("transfer", _transfer(one))
             except Failed:
-                continue
+                await asyncio.sleep(pace_s)
     return first
 
 

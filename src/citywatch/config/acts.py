@@ -1,4 +1,4 @@
-"""Acts as people write them: `<server>/<tool>`, `<server>/*` or `*`.
+"""Acts as people write them: `<server>/<tool>`, `<peer>/<skill>`, `<server>/*` or `*`.
 
 Decides what names an act. INVARIANT: an act names a server, and a tool if it names one, that the file declares: a
 typing error cannot take a right away, or give one, in silence.

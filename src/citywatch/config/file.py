@@ -42,7 +42,7 @@ from citywatch.config.settings import (
 )
 from citywatch.config.table import Section, table
 from citywatch.config.tokens import check_resources, issuer, issuers, resources
-from citywatch.core.approvals.people import Approvals, Person
+from citywatch.core.approvals.people import MESSAGE, Approvals, Person
 from citywatch.core.enforce.own import SERVER as OWN
 from citywatch.core.enforce.own import TOOLS as OWN_TOOLS
 from citywatch.core.errors import Malformed
@@ -100,8 +100,10 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
     check_resources(section, _over_http(servers, spoken_to), beyond, named_issuer)
     witnesses, quorum = _witnesses(section)
     observe = section.get(OBSERVE, flag, False)
-    asked: Mapping[str, Person] = section.get("people", people(_declared(root), _people(root)["principal"]), {})
-    answered = section.get("approvals", approvals(_declared(root), asked), Approvals())
+    acts = {**_declared(root), **{name: one.declared.skills or (MESSAGE,) for name, one in spoken_to.items()}}
+    asked: Mapping[str, Person] = section.get("people", people(acts, _people(root)["principal"]), {})
+    answered = section.get("approvals", approvals(acts, asked), Approvals())
+    seen_at = section.get("console", console, Console())
     settings = Settings(
         trust_domain=domain or "",
         listen=listen,
@@ -137,11 +139,13 @@ def _settings(notes: Notes, root: Node) -> Settings | None:
         issuer=named_issuer,
         resources=beyond,
         issuers=section.get("issuers", issuers, {}),
-        console=section.get("console", console, Console()),
+        console=seen_at,
         people=asked,
         approvals=answered,
         notices=section.get(
-            "notices", table(named(lambda word: parse_segment(word, "name for a channel")), notice), {}
+            "notices",
+            table(named(lambda word: parse_segment(word, "name for a channel")), notice(seen_at.address)),
+            {},
         ),
     )
     _check_authority(section, settings)

@@ -7,6 +7,7 @@ Decides which declarations make sense. INVARIANTS: no secret stands in the file,
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from urllib.parse import urlunsplit
 
 from citywatch.config.addresses import loopback
@@ -34,11 +35,16 @@ _WRITTEN = {
 }
 
 
-def notice(notes: Notes, node: Node, path: str, name: str) -> NoticeChannel | None:
-    """One channel; None after a mistake."""
+def notice(console: str) -> Callable[[Notes, Node, str, str], NoticeChannel | None]:
+    """One channel, of a city whose console is at that address (empty: nobody says); None after a mistake."""
+    return lambda notes, node, path, name: _notice(notes, node, path, console)
+
+
+def _notice(notes: Notes, node: Node, path: str, console: str) -> NoticeChannel | None:
     section, before = Section(notes, node, path, "notices.*"), len(notes.mistakes)
     kind = section.need("kind", one_of(KINDS), "webhook")
-    link = section.need("link", url, "https://console.acme.example/tickets")
+    of_console = console and not section.has("link")
+    link = None if of_console else section.need("link", url, "https://console.acme.example/tickets")
     address = section.maybe("url", url)
     secret = credential(notes, *section.at("credential"), "notices.*.credential") if section.has("credential") else None
     server = section.get("server", _server, "")
@@ -60,7 +66,7 @@ def notice(notes: Notes, node: Node, path: str, name: str) -> NoticeChannel | No
         return None
     return NoticeChannel(
         kind=kind,
-        link="" if link is None else urlunsplit(link),
+        link=f"{console}/tickets" if link is None else urlunsplit(link),
         url="" if address is None else urlunsplit(address),
         credential=secret,
         server=server,

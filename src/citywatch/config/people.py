@@ -5,6 +5,8 @@ Decides which declarations make sense together. INVARIANTS
 2. A key, and a login, are one person's: otherwise nobody could say whose answer it was.
 3. What asks for several people can be answered by as many.
 4. Nobody is somebody else's role by a name: a person is never called as a role is.
+5. Whoever stands in for somebody is another person of the file, and an approver.
+6. Whom tickets are passed on to are some who can answer an act and were not asked first.
 """
 
 from __future__ import annotations
@@ -46,6 +48,7 @@ from citywatch.core.approvals.people import (
     is_of,
 )
 from citywatch.core.approvals.seal import LEAST_RATE, MOST_RATE
+from citywatch.core.approvals.statement import MAX_SET
 from citywatch.core.errors import Malformed
 from citywatch.core.names import parse_segment
 from citywatch.core.signature import Ed25519Key, format_spki, parse_spki
@@ -62,9 +65,12 @@ def people(declared: Declared, principals: Collection[str]) -> Reader[dict[str, 
     """All people; `declared` names the tools of each server in the file, `principals` those whose names it has."""
     keys: dict[str, str] = {}
     logins: dict[Login, str] = {}
+    visited: list[str] = []
+    standing_in: list[tuple[Section, Person]] = []
 
     def person(notes: Notes, node: Node, path: str, name: str) -> Person | None:
         section = Section(notes, node, path, "people.*")
+        visited.append(name)
         roles = section.need("roles", some(one_of(_ROLES)), _EXAMPLE)
         if roles is None:
             return None
@@ -76,7 +82,9 @@ def people(declared: Declared, principals: Collection[str]) -> Reader[dict[str, 
             keys=section.get("keys", each(_key), ()),
             oidc=section.maybe("oidc", _login),
             per_hour=section.get("per_hour", integer(1, 10_000), Person(name=name, roles=()).per_hour),
+            deputies=section.get("deputies", each(text), ()),
         )
+        standing_in.append((section, found))
         _check_roles(section, found)
         for key in found.keys:  # INVARIANT: 2.
             if (other := keys.setdefault(key, name)) != name:
@@ -85,7 +93,27 @@ def people(declared: Declared, principals: Collection[str]) -> Reader[dict[str, 
             section.wrong("oidc", f"this is the login of `{other}` too", "give each person a login of their own")
         return found
 
-    return table(_name, person)
+    read_all = table(_name, person)
+
+    def read(notes: Notes, node: Node, path: str) -> dict[str, Person] | None:
+        found = read_all(notes, node, path)
+        for section, one in standing_in:
+            _check_deputies(section, one, found or {}, visited)
+        return found
+
+    return read
+
+
+def _check_deputies(section: Section, person: Person, found: Mapping[str, Person], visited: Collection[str]) -> None:
+    """# INVARIANT: 5."""
+    for name in person.deputies if Duty.APPROVER in person.roles else ():
+        if name == person.name:
+            section.wrong("deputies", "nobody stands in for themselves", "name somebody else")
+        elif name not in visited:
+            section.wrong("deputies", f"no person {shown(name)} in this file", instead(name, visited))
+        elif name in found and Duty.APPROVER not in found[name].roles:
+            why = f"{shown(name)} is no approver, and could answer nothing"
+            section.wrong("deputies", why, "name an approver")
 
 
 def approvals(declared: Declared, known: Mapping[str, Person]) -> Reader[Approvals]:
@@ -108,8 +136,12 @@ def approvals(declared: Declared, known: Mapping[str, Person]) -> Reader[Approva
             canaries=section.get("canaries", integer(LEAST_RATE, MOST_RATE), plain.canaries),
             asks_per_agent=section.get("asks_per_agent", integer(1, 10_000), plain.asks_per_agent),
             asks_per_root=section.get("asks_per_root", integer(1, 10_000), plain.asks_per_root),
+            batch=section.get("batch", integer(1, MAX_SET), plain.batch),
+            escalate_after_ms=section.get("escalate_after", duration("1m", "30d"), plain.escalate_after_ms),
+            escalate_to=section.get("escalate_to", some(_member((*known, *_ROLES))), plain.escalate_to),
         )
-        for key in ("quorum", "passkeys", "unsafe_unsigned", "unsafe_hasty", "canaries"):
+        _check_escalation(section, found, known)
+        for key in ("quorum", "passkeys", "unsafe_unsigned", "unsafe_hasty", "canaries", "batch", "escalate_to"):
             if section.has(key) and not known:
                 section.wrong(key, "this file names no people", "name them under `people`, or remove it")
         return found
@@ -124,7 +156,7 @@ def _check_roles(section: Section, person: Person) -> None:
             section.wrong("roles", why, "give one of them to somebody else")
     if Duty.APPROVER in person.roles and not section.has("answers"):
         section.wrong("roles", "an approver of nothing", "write `answers: [server/tool]`, or `answers: ['*']`")
-    for key, value in (("answers", person.answers), ("as", person.speaks_for)):
+    for key, value in (("answers", person.answers), ("as", person.speaks_for), ("deputies", person.deputies)):
         if value and Duty.APPROVER not in person.roles:
             section.wrong(key, "only an approver is asked", "add `approver` to its roles, or remove this")
 
@@ -194,21 +226,44 @@ def _not_own(declared: Declared) -> Reader[tuple[str, ...]]:
     return read
 
 
-def _quorum(declared: Declared, known: Mapping[str, Person]) -> Reader[Quorum]:
-    words = (*known, *_ROLES)
-
-    def member(notes: Notes, node: Node, path: str) -> str | None:
+def _member(words: Collection[str]) -> Reader[str]:
+    def read(notes: Notes, node: Node, path: str) -> str | None:
         word = text(notes, node, path)
         if word is not None and word not in words:
             notes.wrong(node, path, f"{shown(word)} is neither a person nor a role", instead(word, words))
             return None
         return word
 
+    return read
+
+
+def _check_escalation(section: Section, approvals: Approvals, known: Mapping[str, Person]) -> None:
+    """# INVARIANT: 6."""
+    after, to = section.has("escalate_after"), section.has("escalate_to")
+    if after != to:
+        key, other = ("escalate_after", "escalate_to") if after else ("escalate_to", "escalate_after")
+        section.wrong(key, f"it goes together with `{other}`", f"write `{other}` too, or remove it")
+        return
+    if not (after and approvals.escalate_to and known):
+        return
+    if approvals.escalate_after_ms >= approvals.expires_ms:
+        section.wrong("escalate_after", "by then a ticket has expired", "write a time that is shorter than `expires`")
+    wider = Quorum(acts=(), need=1, of=approvals.escalate_to)
+    next_ones = [one for one in known.values() if is_of(wider, one)]
+    rules = [(rule, act) for rule in approvals.quorum for act in rule.acts]
+    if not any(_answers(one, wider, act) and not is_of(rule, one) for one in next_ones for rule, act in rules):
+        why = "it adds nobody to those who are asked first: all approvers are, where no quorum says out of whom"
+        section.wrong("escalate_to", why, "name who is asked first in `approvals.quorum[].of`, and others here")
+
+
+def _quorum(declared: Declared, known: Mapping[str, Person]) -> Reader[Quorum]:
+    words = (*known, *_ROLES)
+
     def read(notes: Notes, node: Node, path: str) -> Quorum | None:
         section, before = Section(notes, node, path, "approvals.quorum[]"), len(notes.mistakes)
         acts = section.need("acts", some(act(declared)), "[server/tool]")
         need = section.need("need", integer(1, MAX_NEED), "2")
-        of = section.get("of", some(member), Quorum(acts=(), need=1).of)
+        of = section.get("of", some(_member(words)), Quorum(acts=(), need=1).of)
         blinded = section.get("blinded", flag, True)
         if acts is None or need is None or len(notes.mistakes) > before:
             return None

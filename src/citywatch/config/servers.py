@@ -36,7 +36,17 @@ from citywatch.config.tokens import exchanged
 from citywatch.core.call import Effect
 from citywatch.core.errors import Malformed
 from citywatch.core.flow.fields import parse_path
-from citywatch.core.manifest import EVERYBODY, UNTRUSTED, Delivery, Output, Parameter, ParameterType, Role, ToolManifest
+from citywatch.core.manifest import (
+    EVERYBODY,
+    UNTRUSTED,
+    Delivery,
+    Impact,
+    Output,
+    Parameter,
+    ParameterType,
+    Role,
+    ToolManifest,
+)
 from citywatch.core.names import parse_segment, parse_spiffe_id
 
 LABELS = ("trusted", "untrusted")
@@ -225,6 +235,7 @@ def _tool(notes: Notes, node: Node, path: str, _: str) -> ToolManifest:
         parameters=parameters,
         output=section.get("output", table(_json_path, _output), {}),
         parts=section.get("parts", _parts, UNTRUSTED),
+        impact=Impact(section.get("impact", one_of(Impact), Impact.LOW.value)),
     )
 
 

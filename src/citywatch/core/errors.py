@@ -61,6 +61,7 @@ class Code(StrEnum):
     PUSH_ADDRESS_UNKNOWN = "push_address_unknown"
     PUSH_UNKNOWN = "push_unknown"
     PEER_TASK_UNKNOWN = "peer_task_unknown"
+    NOT_WHAT_WAITS = "not_what_waits"
     MESSAGE_UNFIT = "message_unfit"
     PEER_STOPPED = "peer_stopped"
     ENVELOPE_REFUSED = "envelope_refused"
@@ -151,6 +152,7 @@ ADVICE: dict[Code, str] = {
     Code.TASK_UNSUPPORTED: "make the call without `task` and wait for its reply; this gateway carries no tasks",
     Code.PUSH_UNSUPPORTED: "wait for the reply, read the stream or use `GetTask`; this peer pushes nothing to it",
     Code.PEER_TASK_UNKNOWN: "name a task or a conversation that this peer gave you; one of your own it numbers itself",
+    Code.NOT_WHAT_WAITS: "send the very message that waits there, or one that names no task of the gateway's",
     Code.ENVELOPE_REFUSED: "the gateway that sent it has to sign one for this very message, once, within its minute",
     Code.PUSH_ADDRESS_UNKNOWN: "name the address that the operator's file gives this agent for pushes (`push`)",
     Code.PUSH_UNKNOWN: "push once what a task of this configuration did, with the credential that came with it",
@@ -213,12 +215,16 @@ class Malformed(CitywatchError):
 
 
 class Refused(CitywatchError):
-    """Understood and not allowed; `code` says why, `str()` adds which thing, never a secret."""
+    """Understood and not allowed; `code` says why, `str()` adds which thing, never a secret.
 
-    def __init__(self, code: Code, detail: str = "") -> None:
+    `agent` is whom good papers named, where they did and that is what was refused.
+    """
+
+    def __init__(self, code: Code, detail: str = "", agent: str = "") -> None:
         super().__init__(detail or code.value)
         self.code = code
         self.detail = detail
+        self.agent = agent
 
 
 class Unavailable(CitywatchError):

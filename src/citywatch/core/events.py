@@ -114,8 +114,8 @@ class Resolved(Event, frozen=True, kw_only=True, tag="resolved"):
 class Rejected(Event, frozen=True, kw_only=True, tag="rejected"):
     """A request that never became a call, or a TLS handshake that let nobody in: no or bad credential, malformed bytes.
 
-    `count` folds a flood into one. A server's denied messages are folded too, past the first few of a second: then
-    `peer` is "the server".
+    `peer` is the agent whom good papers named, else an address. `count` folds a flood into one. A server's denied
+    messages are folded too, past the first few of a second: then `peer` is "the server".
     """
 
     code: str
@@ -408,7 +408,8 @@ class TicketSigned(Event, frozen=True, kw_only=True, tag="ticket_signed"):
     """One person's answer to a ticket: `statement` is what they signed, letter by letter (`approvals.statement`).
 
     `method` is ed25519, webauthn or unsigned, `key` the thumbprint or the credential's id, `signature` in base64url.
-    For webauthn the authenticator's data and the client's, in base64url. `weight` counts hundredths of a vote.
+    For webauthn the authenticator's data and the client's, in base64url. `weight` counts hundredths of a vote. Of an
+    answer to several tickets at once `batch` is what was signed: it names this statement by its digest, and the others.
     """
 
     ticket: str
@@ -421,6 +422,7 @@ class TicketSigned(Event, frozen=True, kw_only=True, tag="ticket_signed"):
     authenticator: str = ""
     client: str = ""
     weight: int = 100
+    batch: str = ""
 
 
 class TicketUsed(Event, frozen=True, kw_only=True, tag="ticket_used"):
@@ -444,6 +446,34 @@ class TicketSuperseded(Event, frozen=True, kw_only=True, tag="ticket_superseded"
     ticket: str
     next: str
     why: str
+
+
+class TicketEscalated(Event, frozen=True, kw_only=True, tag="ticket_escalated"):
+    """A ticket waited too long, and from now on those in `to` may answer it too."""
+
+    ticket: str
+    to: tuple[str, ...]
+
+
+class TicketWithdrawn(Event, frozen=True, kw_only=True, tag="ticket_withdrawn"):
+    """A yes that was decided is none any more, before it let anything through (again): `why` says what became of it."""
+
+    ticket: str
+    why: str
+
+
+class AbsenceSaid(Event, frozen=True, kw_only=True, tag="absence_said"):
+    """An approver is away until `until` (ms), and `deputy` stands in; without one, they are back.
+
+    `statement` is what they signed, letter by letter (`approvals.absence`), under the key of that thumbprint.
+    """
+
+    person: str
+    deputy: str
+    until: int
+    statement: str
+    key: str
+    signature: str
 
 
 class PasskeyInvited(Event, frozen=True, kw_only=True, tag="passkey_invited"):
@@ -473,7 +503,8 @@ class PasskeyRevoked(Event, frozen=True, kw_only=True, tag="passkey_revoked"):
 
 
 class ConsoleEntered(Event, frozen=True, kw_only=True, tag="console_entered"):
-    """Somebody signed in at the console: `how` is link or oidc, `roles` are what they may do there."""
+    """Somebody came in at the console: `how` is link, oidc or passkey (they lent a front end a key), `roles` are what
+    they may do there."""
 
     person: str
     roles: tuple[str, ...]
@@ -692,6 +723,9 @@ AnyEvent = (
     | TicketUsed
     | TicketExpired
     | TicketSuperseded
+    | TicketEscalated
+    | TicketWithdrawn
+    | AbsenceSaid
     | PasskeyInvited
     | PasskeyEnrolled
     | PasskeyRevoked

@@ -112,6 +112,20 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True):
             force_setattr(self, "role", Role.DESTINATION)
 
 
+class Impact(StrEnum):
+    """How much a wrong yes to an act would cost. It says in which order people are asked, and nothing else."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+    @property
+    def times(self) -> int:
+        """How many times as dear as a low one."""
+        return {Impact.LOW: 1, Impact.MEDIUM: 2, Impact.HIGH: 5, Impact.CRITICAL: 10}[self]
+
+
 class Delivery(StrEnum):
     """What becomes of something on its way to an agent that is not to have it."""
 
@@ -159,6 +173,7 @@ class ToolManifest(msgspec.Struct, frozen=True, kw_only=True):
     declared: bool = True
     inside: bool = False
     discloses: bool = False
+    impact: Impact = Impact.LOW
 
     @property
     def hides(self) -> bool:

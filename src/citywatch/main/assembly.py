@@ -271,6 +271,8 @@ def configured(settings: Settings) -> Configured:
         attestors={name: thumbprint(key) for name, key in attestor_keys(settings.attestors).items()},
         ticket_ms=settings.approvals.expires_ms,
         not_own=settings.approvals.not_own,
+        people=settings.people,
+        approvals=settings.approvals,
         attested_by={one.name: one.attested_by for one in settings.agents.values() if one.attested_by is not None},
         handles={agent.name: frozenset(agent.handles) for agent in settings.agents.values() if agent.handles},
     )

@@ -111,6 +111,7 @@ def _templates(folder: str | None) -> list[str]:
 async def _policies(city: City, agents: Iterable[str]) -> list[str]:
     """What is wrong with the policies, be it that they permit nobody anything."""
     from citywatch.core.enforce.needs import CARD
+    from citywatch.core.plan.formula import Then
     from citywatch.core.policy.check import check_policies
     from citywatch.main.assembly import assumptions, load_rules
     from citywatch.main.mesh import told
@@ -125,6 +126,10 @@ async def _policies(city: City, agents: Iterable[str]) -> list[str]:
         click.echo(f"assumes         {one}")
     if rules.temporal:
         click.echo(f"temporal rules  {len(rules.temporal)}, {', '.join(one.rule.name for one in rules.temporal[:8])}")
+    if rules.asks:
+        asking = [one.rule.name for one in rules.temporal if one.rule.then is Then.ASK]
+        about = "calls of tools and messages to agents" if rules.peers else "calls of tools"
+        click.echo(f"asks people     about {about}, as {', '.join(asking[:8])} says")
     if rules.follows:
         click.echo("spread of text  is counted, because a policy or a rule asks for it")
     cards = {one.server for one in await approvals(city.store) if one.kind == CARD}

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from citywatch.adapters.console.provider import SignIn
     from citywatch.config import FromEnvironment, FromFile, Settings
     from citywatch.core.approvals.people import Approvals
-    from citywatch.core.approvals.vigilance import Vigilance
     from citywatch.core.enforce.rules import Rules
     from citywatch.core.enforce.spread import Roots, Touch
     from citywatch.main.assembly import City
@@ -74,6 +73,7 @@ def link(file: Path, person: str | None) -> None:
 async def _serve(place: Place, person: str | None, with_link: bool) -> None:
     from citywatch.adapters.console.app import Console
     from citywatch.adapters.console.serve import bind, serve
+    from citywatch.main.approvals_api import api_of, beside, forget_requests
     from citywatch.main.assembly import open_city
 
     declared = place.settings.console
@@ -81,7 +81,8 @@ async def _serve(place: Place, person: str | None, with_link: bool) -> None:
     async with open_city(place) as city:
         origin = _origin(city, listener.getsockname()[1])
         desk = await _desk(city, origin)
-        app = Console(desk, lambda line: click.echo(line, err=True), _sign_in(city, origin))
+        pages = Console(desk, _log, _sign_in(city, origin))
+        app = beside(pages, api_of(desk, _log))
         first = await _hand_out(city, desk.entering, origin, person) if with_link else ""
 
         def ready() -> None:
@@ -91,12 +92,18 @@ async def _serve(place: Place, person: str | None, with_link: bool) -> None:
                 click.echo("             good once, for five minutes; `citywatch console link` prints another")
             click.echo("ready")
 
-        following = asyncio.create_task(desk.following.run())
+        runs = (desk.following.run(), desk.queueing.keep(), forget_requests(city))
+        chores = [asyncio.create_task(one) for one in runs]
         try:
             await serve(app, listener, ready)
         finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
+            for chore in chores:
+                chore.cancel()
+            await asyncio.gather(*chores, return_exceptions=True)
+
+
+def _log(line: str) -> None:
+    click.echo(line, err=True)
 
 
 async def _hand_out(city: City, entering: Entering, origin: str, person: str | None) -> str:
@@ -177,10 +184,18 @@ def _entering(city: City) -> Entering:
 
 
 async def _desk(city: City, origin: str) -> Desk:
-    from citywatch.adapters.console.desk import Desk
-    from citywatch.core.approvals.vigilance import Bar, Vigilance
+    from citywatch.adapters.console.desk import Desk, Sight
     from citywatch.core.log.checkpoint import parse_note_key
-    from citywatch.main.desks import care_of, passkeys_of, queueing_of, tickets_of, voting_over
+    from citywatch.main.desks import (
+        absences_of,
+        canaries_of,
+        care_of,
+        passkeys_of,
+        queueing_of,
+        tickets_of,
+        voting_over,
+        watching_of,
+    )
     from citywatch.main.replay import rebuild
     from citywatch.service.decisions import Decisions
     from citywatch.service.documents import Documents
@@ -188,25 +203,29 @@ async def _desk(city: City, origin: str) -> Desk:
     from citywatch.service.halts import Halts
     from citywatch.service.hours import Hours
     from citywatch.service.lineage import Lineage
+    from citywatch.service.sets import Sets
 
     settings = city.settings
-    decisions, panorama, lineage = Decisions(), _panorama(settings), Lineage()
-    rules = _Rules(city)
-    hours, vigilance = Hours(), Vigilance(Bar())
-    folds = (decisions.fold, panorama.fold, lineage.fold, hours.fold, _watching(vigilance))
+    sights = [Sight(Decisions(asks=asks), _panorama(settings, asks=asks)) for asks in _sights(settings)]
+    rules, lineage, hours, watching = _Rules(city), Lineage(), Hours(), watching_of(city)
+    folds = [lineage.fold, hours.fold, watching.fold]
+    folds += [fold for one in sights for fold in (one.decisions.fold, one.panorama.fold)]
     approvals = _approvals(settings, origin)
     tickets = tickets_of(city)
     documents = Documents(city.store, await rules.held(), rebuild)
     halts = Halts(store=city.store, clock=city.clock, replica=city.replica.name)
-    care = care_of(city, approvals)
+    care, canaries = care_of(city, approvals), canaries_of(city, watching)
+    voting = voting_over(city, approvals, documents, care, canaries, watching)
+    queueing = queueing_of(city, canaries)
+    folds.append(queueing.fold)
     return Desk(
         domain=settings.trust_domain,
         origin=origin,
         store=city.store,
         clock=city.clock,
         following=Following(city.store, folds),
-        decisions=decisions,
-        panorama=panorama,
+        sight=sights[0],
+        apart=sights[-1] if len(sights) > 1 else None,
         lineage=lineage,
         entering=_entering(city),
         rules=rules.now,
@@ -225,11 +244,14 @@ async def _desk(city: City, origin: str) -> Desk:
         approvals=approvals,
         tickets=tickets,
         documents=documents,
-        voting=voting_over(city, approvals, documents, care, None),
+        voting=voting,
+        sets=Sets(voting, tickets, care, approvals.batch),
         care=care,
-        queueing=queueing_of(city),
+        queueing=queueing,
+        canaries=canaries,
         passkeys=passkeys_of(city, approvals.passkeys),
-        vigilance=vigilance,
+        absences=absences_of(city),
+        watching=watching,
         hours=hours,
         unsafe=settings.unsafe,
     )
@@ -245,28 +267,15 @@ def _approvals(settings: Settings, origin: str) -> Approvals:
     return msgspec.structs.replace(settings.approvals, passkeys=Passkeys(rp_id=host, origins=(origin,)))
 
 
-def _watching(vigilance: Vigilance) -> Callable[[int, bytes], None]:
-    """Tell what is known of approvers each entry that this version can read."""
-    from citywatch.core.events import Event
-    from citywatch.core.log.entry import decode_event
-
-    def fold(_: int, leaf: bytes) -> None:
-        if b'"ticket' not in leaf and b'"approval' not in leaf:
-            return
-        try:
-            event = decode_event(leaf)
-        except Malformed:
-            return
-        if isinstance(event, Event):
-            vigilance.note(event)
-
-    return fold
+def _sights(settings: Settings) -> tuple[bool, ...]:
+    """Whether what people are asked is in what is seen of the log: where tickets are made up, there is one without."""
+    return (True, False) if settings.people and settings.approvals.canaries else (True,)
 
 
-def _panorama(settings: Settings) -> Panorama:
+def _panorama(settings: Settings, *, asks: bool) -> Panorama:
     from citywatch.service.panorama import Panorama
 
-    return Panorama({name: peer.declared.agent for name, peer in settings.peers.items()})
+    return Panorama({name: peer.declared.agent for name, peer in settings.peers.items()}, asks=asks)
 
 
 def _places(settings: Settings) -> tuple[Shown, ...]:

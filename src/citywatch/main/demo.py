@@ -29,13 +29,14 @@ def register(cli: click.Group) -> None:
 @click.argument("name", required=False)
 @click.option("--attack", "seed", metavar="SEED", help="Draw the attack from this seed; `random` draws a new one.")
 @click.option("--keep", type=click.Path(path_type=Path), metavar="FOLDER", help="Keep databases, city and log here.")
-def demo(name: str | None, seed: str | None, keep: Path | None) -> None:
+@click.option("--console", "watched", is_flag=True, help="Show it in a browser too; waits for Enter before and after.")
+def demo(name: str | None, seed: str | None, keep: Path | None, watched: bool) -> None:
     """Play an attack on a mesh of agents: undefended, and through citywatch. Without NAME, list what there is."""
     sys.path.insert(0, str(examples_root()))
     check_needs()
     play = importlib.import_module("examples.scenarios.demo")
     try:
-        status: int = play.play(name, seed, keep)
+        status: int = play.play(name, seed, keep, watched)
     except play.NoScenario as fault:
         raise Malformed(str(fault)) from None
     sys.exit(status)

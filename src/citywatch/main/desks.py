@@ -15,15 +15,18 @@ from citywatch.core.enforce.spread import Roots, Touch
 from citywatch.core.errors import CitywatchError
 from citywatch.main.assembly import City, load_rules, operator
 from citywatch.main.replay import rebuild
+from citywatch.service.absences import Absences
 from citywatch.service.blast import blast as spread
 from citywatch.service.canaries import Canaries
 from citywatch.service.care import Care
 from citywatch.service.documents import Documents
+from citywatch.service.escalating import Escalating
 from citywatch.service.floodwatch import Floodwatch
 from citywatch.service.passkeys import Passkeys
 from citywatch.service.ports import Store
 from citywatch.service.quarantine import Quarantine
 from citywatch.service.queueing import Queueing
+from citywatch.service.sets import Sets
 from citywatch.service.tickets import PAGE, Tickets
 from citywatch.service.vigilance import Watching
 from citywatch.service.voting import Voting
@@ -45,12 +48,13 @@ async def documents_of(city: City) -> Documents:
 async def voting_of(city: City) -> Voting:
     """The answers of the people whom the file names."""
 
-    approvals = city.settings.approvals
-    return voting_over(city, approvals, await documents_of(city), care_of(city, approvals), canaries_of(city))
+    approvals, watching = city.settings.approvals, watching_of(city)
+    canaries = canaries_of(city, watching)
+    return voting_over(city, approvals, await documents_of(city), care_of(city, approvals), canaries, watching)
 
 
 def voting_over(
-    city: City, approvals: Approvals, documents: Documents, care: Care, canaries: Canaries | None
+    city: City, approvals: Approvals, documents: Documents, care: Care, canaries: Canaries, watching: Watching
 ) -> Voting:
     """# INVARIANT: wherever people answer, a yes takes the same care and weighs the same."""
     settings = city.settings
@@ -60,10 +64,16 @@ def voting_over(
         people=settings.people,
         approvals=approvals,
         domain=settings.trust_domain,
-        weigh=Watching(city.store, Bar()).weigh,
+        weigh=watching.weigh,
         care=care,
         canaries=canaries,
     )
+
+
+async def sets_of(city: City) -> Sets:
+    """Their answers to several tickets at once."""
+    approvals = city.settings.approvals
+    return Sets(await voting_of(city), tickets_of(city), care_of(city, approvals), approvals.batch)
 
 
 def care_of(city: City, approvals: Approvals) -> Care:
@@ -71,15 +81,33 @@ def care_of(city: City, approvals: Approvals) -> Care:
     return Care(tickets_of(city), city.chance, people=city.settings.people, approvals=approvals)
 
 
-def canaries_of(city: City) -> Canaries:
+def watching_of(city: City) -> Watching:
+    """What the log says of approvers."""
+    return Watching(city.store, Bar())
+
+
+def canaries_of(city: City, watching: Watching | None = None) -> Canaries:
     """What is made up to see whether people look."""
-    watching = Watching(city.store, Bar())
-    return Canaries(tickets_of(city), city.chance, watching, city.settings.approvals.canaries)
+    return Canaries(tickets_of(city), city.chance, watching or watching_of(city), city.settings.approvals.canaries)
 
 
-def queueing_of(city: City) -> Queueing:
+def queueing_of(city: City, canaries: Canaries | None = None) -> Queueing:
     """In which order they are to be answered."""
-    return Queueing(tickets_of(city), city.settings.people, city.settings.approvals, canaries_of(city))
+    settings = city.settings
+    return Queueing(
+        tickets_of(city), settings.people, settings.approvals, canaries or canaries_of(city), absences_of(city)
+    )
+
+
+def absences_of(city: City) -> Absences:
+    """Who of the people of the file is away, and who stands in."""
+    return Absences(
+        store=city.store,
+        clock=city.clock,
+        replica=city.replica.name,
+        people=city.settings.people,
+        domain=city.settings.trust_domain,
+    )
 
 
 def floodwatch_of(city: City) -> Floodwatch:
@@ -98,12 +126,26 @@ def floodwatch_of(city: City) -> Floodwatch:
     )
 
 
-async def expire_tickets(tickets: Tickets, every_s: float) -> None:
+def escalating_of(city: City) -> Escalating:
+    """What passes on to others what nobody answers."""
+    return Escalating(tickets_of(city), city.settings.people, city.settings.approvals)
+
+
+async def expire_tickets(tickets: Tickets, canaries: Canaries, every_s: float) -> None:
     """Enter of tickets whose time is over that it is; for as long as the gateway runs."""
     while True:
         with suppress(CitywatchError):
             while await tickets.expire() == PAGE:
                 await asyncio.sleep(0)
+            await canaries.expire()
+        await asyncio.sleep(every_s)
+
+
+async def pass_on(escalating: Escalating, every_s: float) -> None:
+    """Pass on to others what nobody answers, for as long as the gateway runs."""
+    while True:
+        with suppress(CitywatchError):
+            await escalating.sweep()
         await asyncio.sleep(every_s)
 
 

@@ -29,7 +29,7 @@ from citywatch.core.policy.check import check_policies
 from citywatch.core.wire.jsonrpc import Limits
 from citywatch.main.access import access_routes, access_tokens, borrowed, handed_over, keep_issuers, resources
 from citywatch.main.assembly import LEEWAY_MS, City, assumptions, load_rules, operator
-from citywatch.main.desks import expire_tickets, tickets_of
+from citywatch.main.desks import canaries_of, expire_tickets, tickets_of
 from citywatch.main.envelopes import arrivals, envelope_routes, envelopes, reply_arrivals, reply_envelopes
 from citywatch.main.joining import invitations
 from citywatch.main.notices import asking_chores
@@ -45,7 +45,7 @@ from citywatch.main.peers import (
 from citywatch.main.routes import bundle_pages, card_routes, join_routes, own_names, proven_routes, routes, token_route
 from citywatch.main.trust import REFRESH_S, Trust
 from citywatch.main.upstreams import build_upstreams, guarded
-from citywatch.main.waits import pausing, waiting
+from citywatch.main.waits import leading, own_tasks, pausing, waiting
 from citywatch.service.access import AccessTokens
 from citywatch.service.alarm import Alarm, WatchedStore, keep_looking
 from citywatch.service.cards import Cards
@@ -127,7 +127,7 @@ async def open_gateway(city: City, say: Callable[[str], None]) -> AsyncIterator[
         _forget(enforcer),
         _forget_nonces(city),
         looking.run(),
-        expire_tickets(ticking, EXPIRE_S),
+        expire_tickets(ticking, canaries_of(city), EXPIRE_S),
         *asking_chores(city, say),
         *renews,
     )
@@ -259,7 +259,8 @@ def _gateway(city: City, exchange: Exchange, door: Door, publisher: Publisher, w
         rules=lambda: enforcer.rules,
     )
     waits = waiting(city, enforcer, lambda: gateway.draining)
-    exchange.pausing = pausing(city, waits)
+    exchange.pausing, exchange.leading = pausing(city, waits), leading(city, enforcer)
+    exchange.own_tasks = own_tasks(city, enforcer, waits)
     handed = handed_over(city.settings, exchange, lambda: city.row().bundle(), city.audience)
     gateway = Gateway(
         exchange=exchange,

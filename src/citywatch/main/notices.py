@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from citywatch.adapters.notify import Mail, Secret, Webhook
-from citywatch.config.settings import FromEnvironment, FromFile, NoticeChannel
+from citywatch.config.settings import FromEnvironment, FromFile, NoticeChannel, Settings
 from citywatch.core.errors import CitywatchError, Code, Unavailable
 from citywatch.main.assembly import City
-from citywatch.main.desks import floodwatch_of, queueing_of, watch_floods
+from citywatch.main.desks import escalating_of, floodwatch_of, pass_on, queueing_of, watch_floods
 from citywatch.service.alarm import Alarm
 from citywatch.service.notifying import Channel, Notifying
 from citywatch.service.ports import Notifier
@@ -23,15 +23,22 @@ TELL_S: Final = 5.0
 
 
 def asking_chores(city: City, say: Callable[[str], None]) -> tuple[Coroutine[Any, Any, None], ...]:
-    """What a gateway does for those who are asked: hold floods back, and tell people that something waits."""
-    return watch_floods(floodwatch_of(city), FLOODS_S), keep_telling(notifying_of(city, say), TELL_S)
+    """What a gateway does for those who are asked: hold floods back, pass on what nobody answers, and tell people."""
+    return (
+        watch_floods(floodwatch_of(city), FLOODS_S),
+        pass_on(escalating_of(city), TELL_S),
+        keep_telling(notifying_of(city, say), TELL_S),
+    )
 
 
 def notifying_of(city: City, say: Callable[[str], None]) -> Notifying:
     """What tells people; a channel that is down is told to the operator."""
     channels = {
         name: Channel(
-            _notifier(one), one.link, Alarm(f"notices do not reach `{name}`", f"notices reach `{name}` again", say)
+            _notifier(one),
+            one.link,
+            Alarm(f"notices do not reach `{name}`", f"notices reach `{name}` again", say),
+            _console(city.settings, one),
         )
         for name, one in city.settings.notices.items()
     }
@@ -44,6 +51,15 @@ async def keep_telling(notifying: Notifying, every_s: float) -> None:
         with suppress(CitywatchError):
             await notifying.look()
         await asyncio.sleep(every_s)
+
+
+def _console(settings: Settings, channel: NoticeChannel) -> str:
+    """Whose single tickets a notice leads to: the console's, if it is what the channel links to.
+
+    What is made up is in no notice: where there are such tickets, one that is led to by itself would be known for real.
+    """
+    address = settings.console.address
+    return address if channel.link == f"{address}/tickets" and not settings.approvals.canaries else ""
 
 
 def _notifier(channel: NoticeChannel) -> Notifier:

@@ -70,10 +70,14 @@ def card_upstreams(city: City, pins: Pins) -> dict[str, Upstream]:
     return {name: _at(city, peer, peer.card, pins) for name, peer in city.settings.peers.items()}
 
 
-async def offered_cards(city: City, pins: Pins, caller: str) -> AsyncIterator[tuple[str, Definition | CitywatchError]]:
-    """What each peer offers as its card today, or why that is not known."""
+async def offered_cards(
+    city: City, pins: Pins, caller: str, only: str | None
+) -> AsyncIterator[tuple[str, Definition | CitywatchError]]:
+    """What each peer offers as its card today, or why that is not known; `only` asks no other than this one."""
     upstreams = card_upstreams(city, pins)
     for name, peer in sorted(city.settings.peers.items()):
+        if only not in (None, name):
+            continue
         try:
             yield name, await offered_card(upstreams[name], peer.reach.url, caller)
         except CitywatchError as failure:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from citywatch.core.errors import Malformed
-from citywatch.main.place import read_place
+from citywatch.core.plan.duration import parse_duration, parse_time
+from citywatch.main.place import Place, read_place
 
 if TYPE_CHECKING:
-    from citywatch.core.approvals.queue import Flood
-    from citywatch.core.approvals.vigilance import Rates, Vigilance
+    from citywatch.core.approvals.question import Flood
+    from citywatch.core.approvals.vigilance import Rates, Vigilance, Waits
 
 
 def register(cli: click.Group) -> None:
@@ -52,23 +53,81 @@ def vigilance(file: Path, by: str) -> None:
 @people.command()
 @click.pass_obj
 def load(file: Path) -> None:
-    """Show how many tickets reach each approver, how much they may be asked in an hour, and who floods them."""
+    """Show how many tickets reach each approver, how much they may be asked, who is away and who floods them."""
+    from citywatch.core.approvals.showing import when
     from citywatch.main.assembly import open_city
-    from citywatch.main.desks import queueing_of
+    from citywatch.main.desks import absences_of, queueing_of
 
     place = read_place(file)
 
     async def run() -> None:
         async with open_city(place) as city:
-            queueing = queueing_of(city)
+            queueing, away = queueing_of(city), await absences_of(city).now()
             for name, person in city.settings.people.items():
                 if person.answers:
-                    waiting = len((await queueing.look(name)).queued)
-                    click.echo(f"{name}  {waiting} to answer, at most {person.per_hour} an hour")
-            for one in (await queueing.look()).floods:
+                    waiting = (await queueing.look(name, 1)).total
+                    gone = away.get(name)
+                    told = f"; away until {when(gone.until)}, {gone.deputy} stands in" if gone else ""
+                    click.echo(f"{name}  {waiting} to answer, at most {person.per_hour} an hour{told}")
+            for one in (await queueing.look(count=1)).floods:
                 click.echo(flood_line(one))
 
     asyncio.run(run())
+
+
+_KEY = click.Path(exists=True, dir_okay=False, path_type=Path)
+_key = click.option("--key", type=_KEY, required=True, help="Sign with this key (PEM, in a folder of mode 0700).")
+
+
+@people.command()
+@click.argument("person")
+@click.option("--until", required=True, metavar="TIME", help="2026-12-01T09:00:00Z, or for how long: 3d. At most 30d.")
+@click.option("--deputy", required=True, help="Who stands in: one of their `deputies`.")
+@_key
+@click.pass_obj
+def away(file: Path, person: str, until: str, deputy: str, key: Path) -> None:
+    """Say that an approver is away, and who answers in their place; they sign that themselves.
+
+    The deputy answers under their own name and key what reaches the absent person, who answers nothing meanwhile. It
+    ends by itself, with `people back`, and when the key that signed it is taken out of the file. Said again, it takes
+    the place of what was said before.
+    """
+    place = read_place(file)
+    _absence(place, person, deputy, until, key)
+
+
+@people.command()
+@click.argument("person")
+@_key
+@click.pass_obj
+def back(file: Path, person: str, key: Path) -> None:
+    """Say that an approver is back before their time; nobody stands in for them from then on."""
+    _absence(read_place(file), person, "", "", key)
+
+
+def _absence(place: Place, person: str, deputy: str, until: str, key: Path) -> None:
+    from citywatch.core.approvals.absence import absence_bytes
+    from citywatch.core.approvals.showing import when
+    from citywatch.main.assembly import open_city
+    from citywatch.main.desks import absences_of
+    from citywatch.main.ticket_keys import signed_with
+
+    async def run() -> None:
+        async with open_city(place) as city:
+            absences = absences_of(city)
+            ends = _ends(until, city.clock.now_ms()) if until else 0
+            said = await absences.prepare(person, deputy, ends)
+            await absences.say(said, signed_with(key, absence_bytes(said)))
+        click.echo(f"{person} is away until {when(ends)}, {deputy} stands in" if ends else f"{person} is back")
+
+    asyncio.run(run())
+
+
+def _ends(until: str, now: int) -> int:
+    try:
+        return now + parse_duration(until) if until[-1:].isalpha() and "T" not in until else parse_time(until)
+    except Malformed as fault:
+        raise click.UsageError(f"--until: {fault}") from None
 
 
 @people.command()
@@ -139,7 +198,17 @@ def lines(found: Vigilance, by: str = "") -> list[str]:
     alpha = found.reliability()
     if alpha is not None and not by:
         told.append(f"agreement of those who answered the same tickets: {alpha:.2f} (Krippendorff's alpha)")
-    return told or ["nobody has answered anything"]
+    return (told or ["nobody has answered anything"]) + ([] if by else waits_lines(found.waits()))
+
+
+def waits_lines(waits: Waits) -> list[str]:
+    """What became of all that was asked."""
+    if not waits.asked:
+        return []
+    said = f"asked {waits.asked}: {waits.answered} answered"
+    if waits.median is not None and waits.most is not None:
+        said += f", half within {waits.median / 1000:.0f} s and nine of ten within {waits.most / 1000:.0f} s"
+    return [f"{said}; {waits.expired} expired without an answer, {waits.unopened} of them opened by nobody"]
 
 
 def flood_line(flood: Flood) -> str:
@@ -161,6 +230,8 @@ def _told(rates: Rates) -> str:
         parts.append(f"takes {rates.pace:.1f} of the time that reading takes")
     if rates.waited is not None:
         parts.append(f"answered after {rates.waited / 1000:.0f} s")
+    if rates.expired:
+        parts.append(f"let {rates.expired} expire that they had opened")
     if rates.escapes:
         parts.append(f"{rates.escapes} escaped")
     return "; ".join(parts)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
-from base64 import b64encode, urlsafe_b64encode
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,19 +11,34 @@ import click
 
 from citywatch.core.errors import Malformed
 from citywatch.core.plan.duration import parse_duration
-from citywatch.main.place import Place, read_place
+from citywatch.main import ticket_keys, ticket_sets
+from citywatch.main.answering import (
+    KEY,
+    Signing,
+    by_option,
+    check_principal,
+    key_option,
+    outcome,
+    principal_option,
+    print_option,
+    reason_option,
+    signature_option,
+)
+from citywatch.main.place import read_place
+from citywatch.main.ticket_keys import signed_with
+from citywatch.main.within import within
 
 if TYPE_CHECKING:
     from citywatch.core.approvals.showing import Document
     from citywatch.core.approvals.ticket import Ticket
     from citywatch.main.assembly import City
-    from citywatch.service.voting import Proof
 
 MAX_HOLD_MS = 24 * 3_600_000
-_KEY = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 def register(cli: click.Group) -> None:
+    ticket_keys.register(tickets)
+    ticket_sets.register(tickets)
     cli.add_command(tickets)
 
 
@@ -52,8 +64,8 @@ def list_tickets(file: Path, most: int, by: str) -> None:
 
     async def run(city: City) -> None:
         await tickets_of(city).index()
-        view = await queueing_of(city).look(by)
-        for queued in view.queued[:most]:
+        view = await queueing_of(city).look(by, most)
+        for queued in view.queued:
             one, count = queued.ticket, queued.line.count
             alike = f"  and {count - 1} alike: {' '.join(queued.line.folded[:8])}" if count > 1 else ""
             click.echo(f"{one.id}  {_agent(one)} → {_tool(one)}  asked {_when(one.asked)}{_of(one)}{alike}")
@@ -61,10 +73,10 @@ def list_tickets(file: Path, most: int, by: str) -> None:
             click.echo(flood_line(flood))
         if not view.queued and not view.floods:
             click.echo("nothing waits for an answer")
-        if len(view.queued) > most:
-            click.echo(f"and {len(view.queued) - most} more: --most shows up to 1000")
+        if view.total > most:
+            click.echo(f"and {view.total - most} more: --most shows up to 1000")
 
-    _with_city(place, run)
+    within(place, run)
 
 
 @tickets.command()
@@ -75,8 +87,13 @@ def show(file: Path, ticket: str, by: str) -> None:
     """Show what one call would do, on whose authority, and where its values come from.
 
     Where the file names people, a yes counts only some time after whoever gives it was shown the ticket, with --by.
+    What will happen stands first; in which order the rest follows, differs from ticket to ticket and from reader to
+    reader, so that nobody answers from where something stands.
     """
+    import msgspec
+
     from citywatch.core.approvals.drawn import as_text
+    from citywatch.core.approvals.reading import layout
     from citywatch.main.desks import documents_of, tickets_of, voting_of
     from citywatch.main.replay import find_decided, rebuild
 
@@ -92,7 +109,7 @@ def show(file: Path, ticket: str, by: str) -> None:
         payload = await city.store.payload(index)
         state = found.by_now(city.clock.now_ms()).value
         click.echo(f"{found.id}  {state}  asked {_when(found.asked)}, expires {_when(found.expires)}")
-        click.echo(as_text(document))
+        click.echo(as_text(msgspec.structs.replace(document, sections=layout(document.sections, found.nonce, by))))
         click.echo("\nAs it would be sent\n")
         if payload is None:
             click.echo("  (the payload was erased: this cannot be inspected, and should not be approved)")
@@ -106,7 +123,7 @@ def show(file: Path, ticket: str, by: str) -> None:
         if document.uninspectable:
             click.echo(f"\nTo approve it all the same, name what could not be shown: {_acknowledge(document)}")
 
-    _with_city(place, run)
+    within(place, run)
 
 
 @tickets.command()
@@ -133,26 +150,21 @@ def history(file: Path, ticket: str | None, most: int) -> None:
             by = f" by {one.by}" if one.by else ""
             click.echo(f"{one.id}  {_agent(one)} → {_tool(one)}  asked {_when(one.asked)}  {one.by_now(now).value}{by}")
 
-    _with_city(place, run)
+    within(place, run)
 
 
-_reason = click.option("--reason", required=True, help="Why; it stands in the log.")
-_by = click.option("--by", default="", help="Who answers: a name under `people:`.")
-_key = click.option("--key", type=_KEY, help="Sign with this key (PEM, in a folder of mode 0700).")
-_signature = click.option("--signature", default="", help="What `tickets sign` printed for this very answer.")
-_print = click.option("--print", "shown", is_flag=True, help="Print what is to be signed, and answer nothing.")
 _acknowledged = click.option("--acknowledge", multiple=True, metavar="CODE", help="What `show` says cannot be shown.")
 
 
 @tickets.command()
 @click.argument("ticket")
-@_reason
-@click.option("--as", "principal", default="", help="In whose name: a name under `principals:`.")
+@reason_option
+@principal_option
 @click.option("--for", "hold", default="", metavar="TIME", help="For how long also calls that differ in words alone.")
-@_by
-@_key
-@_signature
-@_print
+@by_option
+@key_option
+@signature_option
+@print_option
 @_acknowledged
 @click.pass_obj
 def approve(
@@ -185,87 +197,37 @@ def approve(
     if hold_ms > MAX_HOLD_MS:
         raise click.UsageError("--for: at most 1d")
     said = _Said(ticket, True, reason, principal, hold_ms, tuple(acknowledge))
-    _answer(file, said, by, key, signature, shown)
+    _answer(file, said, Signing(by, key, signature, shown))
 
 
 @tickets.command()
 @click.argument("ticket")
-@_reason
-@_by
-@_key
-@_signature
-@_print
+@reason_option
+@by_option
+@key_option
+@signature_option
+@print_option
 @click.pass_obj
 def deny(file: Path, ticket: str, reason: str, by: str, key: Path | None, signature: str, shown: bool) -> None:
     """Refuse this call, and this act on the same values however they are written, until its ticket expires."""
-    _answer(file, _Said(ticket, False, reason), by, key, signature, shown)
+    _answer(file, _Said(ticket, False, reason), Signing(by, key, signature, shown))
 
 
 @tickets.command()
-@click.option("--key", type=_KEY, required=True, help="The key (PEM, in a folder of mode 0700).")
+@click.option("--key", type=KEY, required=True, help="The key (PEM, in a folder of mode 0700).")
 def sign(key: Path) -> None:
     """Sign an answer that `approve --print` or `deny --print` wrote: from standard input, on any machine.
 
-    What the answer says is written to the terminal; the signature goes to standard output, for `--signature`.
+    What the answer says is written to the terminal; the signature goes to standard output, for `--signature`. What
+    `batch approve --print` wrote is signed as one, with a line for each ticket.
     """
-    from citywatch.core.approvals.statement import parse_statement, statement_bytes
+    from citywatch.core.approvals.statement import parse_statement, parse_statements, set_of, statement_bytes
 
-    statement = parse_statement(sys.stdin.read().strip())
-    click.echo(f"{statement.approver} says {statement.decision} to ticket {statement.ticket}", err=True)
-    click.echo(_signed(key, statement_bytes(statement)))
-
-
-@tickets.command()
-@click.argument("key", type=click.Path(path_type=Path))
-def keygen(key: Path) -> None:
-    """Draw an Ed25519 key for signing answers; print the line for `people.*.keys`.
-
-    KEY is a new file in a folder that nobody else may read (mode 0700); one that is not there is made.
-    """
-    from citywatch.adapters.keys import KeyKind, SecretDirectory, create_key
-
-    folder = SecretDirectory(key.absolute().parent)
-    click.echo(b64encode(create_key(folder, key.name, KeyKind.ED25519).public).decode())
-
-
-@tickets.command()
-@click.argument("person")
-@click.pass_obj
-def enrol(file: Path, person: str) -> None:
-    """Let somebody enrol a passkey: print a code that is good once, for a quarter of an hour, in the console."""
-    from citywatch.main.assembly import operator
-    from citywatch.main.desks import passkeys_of
-
-    async def run(city: City) -> None:
-        code = await passkeys_of(city).invite(person, operator())
-        click.echo(code)
-
-    _with_city(read_place(file), run)
-
-
-@tickets.command()
-@click.argument("person", required=False)
-@click.option("--revoke", default="", metavar="ID", help="Take this one back.")
-@click.option("--reason", default="", help="With --revoke: why; it stands in the log.")
-@click.pass_obj
-def passkeys(file: Path, person: str | None, revoke: str, reason: str) -> None:
-    """List somebody's passkeys, or take one back: it signs no answer from then on."""
-    from citywatch.main.assembly import operator
-    from citywatch.main.desks import passkeys_of
-
-    if bool(revoke) == (person is not None) or (revoke and not reason):
-        raise click.UsageError("name a person, or give --revoke with its --reason")
-
-    async def run(city: City) -> None:
-        if revoke:
-            gone = await passkeys_of(city).revoke(revoke, operator(), reason)
-            click.echo(f"{gone.id} of {gone.person} is revoked")
-            return
-        for one in await passkeys_of(city).of(person or ""):
-            state = f"revoked {_when(one.revoked)}" if one.revoked else f"enrolled {_when(one.added)}"
-            click.echo(f"{one.id}  {json.dumps(one.called)[1:-1] or '-'}  {state}")
-
-    _with_city(read_place(file), run)
+    text = sys.stdin.read().strip()
+    answers = parse_statements(text) if text.startswith("[") else (parse_statement(text),)
+    for one in answers:
+        click.echo(f"{one.approver} says {one.decision} to ticket {one.ticket}", err=True)
+    click.echo(signed_with(key, statement_bytes(set_of(answers) if text.startswith("[") else answers[0])))
 
 
 class _Said:
@@ -288,22 +250,16 @@ class _Said:
         self.acknowledged = acknowledged
 
 
-def _answer(file: Path, said: _Said, by: str, key: Path | None, signature: str, shown: bool) -> None:
+def _answer(file: Path, said: _Said, signing: Signing) -> None:
     place = read_place(file)
-    if said.principal and said.principal not in place.settings.principals:
-        raise click.UsageError(f"--as: there is no principal `{said.principal}` in {file}")
+    check_principal(place, said.principal)
     if not place.settings.people:
-        if by or key or signature or shown:
+        if signing.is_given:
             raise click.UsageError(f"{file} names no people: whoever runs this answers, without --by and a signature")
-        _with_city(place, lambda city: _answer_as_operator(city, said))
+        within(place, lambda city: _answer_as_operator(city, said))
         return
-    if not by:
-        raise click.UsageError("--by: say who answers, by a name under `people:`")
-    if [key is not None, bool(signature), shown].count(True) > 1:
-        raise click.UsageError("give one of --key, --signature and --print")
-    if not (key or signature or shown or place.settings.approvals.unsafe_unsigned):
-        raise click.UsageError("an answer is signed: give --key; or sign elsewhere, with --print and --signature")
-    _with_city(place, lambda city: _answer_as_person(city, said, by, key, signature, shown))
+    signing.check(place)
+    within(place, lambda city: _answer_as_person(city, said, signing))
 
 
 async def _answer_as_operator(city: City, said: _Said) -> None:
@@ -322,52 +278,23 @@ async def _answer_as_operator(city: City, said: _Said) -> None:
     click.echo(f"{answered.id} {answered.state.value}")
 
 
-async def _answer_as_person(city: City, said: _Said, by: str, key: Path | None, signature: str, shown: bool) -> None:
-    from citywatch.core.approvals.statement import statement_bytes
+async def _answer_as_person(city: City, said: _Said, signing: Signing) -> None:
     from citywatch.main.desks import voting_of
-    from citywatch.service.voting import MADE_UP, Signature, Unsigned
 
     voting = await voting_of(city)
     offer = await voting.prepare(
         said.ticket,
-        by,
+        signing.by,
         said.yes,
         said.reason,
         principal=said.principal,
         hold_ms=said.hold_ms,
         acknowledged=said.acknowledged,
     )
-    if shown:
+    if signing.shown:
         click.echo(offer.text)
         return
-    proof: Proof = Unsigned()
-    if key is not None:
-        proof = Signature(_signed(key, statement_bytes(offer.statement)))
-    elif signature:
-        proof = Signature(signature)
-    after = await voting.vote(offer.statement, proof)
-    need = voting.quorum(after).need
-    waits = f" (one of {need} answers; it still waits)" if after.state.value == "pending" else ""
-    if after.done and after.done[-1].what.startswith(MADE_UP):
-        waits = f"; {after.done[-1].what}"
-    click.echo(f"{after.id} {after.state.value}{waits}")
-
-
-def _signed(key: Path, message: bytes) -> str:
-    from citywatch.adapters.keys import KeyKind, SecretDirectory, load_key
-
-    signer = load_key(SecretDirectory(key.absolute().parent), key.name, KeyKind.ED25519)
-    return urlsafe_b64encode(signer.sign(message)).rstrip(b"=").decode()
-
-
-def _with_city(place: Place, run: Callable[[City], Awaitable[None]]) -> None:
-    from citywatch.main.assembly import open_city
-
-    async def opened() -> None:
-        async with open_city(place) as city:
-            await run(city)
-
-    asyncio.run(opened())
+    click.echo(outcome(voting, await voting.vote(offer.statement, signing.proof(offer.statement))))
 
 
 def advice_lines(ticket: Ticket) -> list[str]:

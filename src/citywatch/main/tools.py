@@ -124,9 +124,7 @@ async def _surveyed(city: Any, server: str | None) -> tuple[list[str], list[Any]
             click.echo(f"{name}: not surveyed: {why}", err=True)
         finally:
             await upstream.close()
-    async for name, found in offered_cards(city, pins, city.audience):
-        if server not in (None, name):
-            continue
+    async for name, found in offered_cards(city, pins, city.audience, server):
         if isinstance(found, CitywatchError):
             failed.append(name)
             click.echo(f"{name}: not surveyed: {found}", err=True)

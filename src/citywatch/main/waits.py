@@ -6,12 +6,17 @@ Decides nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from citywatch.adapters.keys import GenerationSealer
+from citywatch.core.approvals.notice import ticket_link
 from citywatch.main.assembly import City
 from citywatch.service.enforcer import Enforcer
+from citywatch.service.leading import Leading
+from citywatch.service.own_tasks import OwnTasks
 from citywatch.service.pausing import Pausing
+from citywatch.service.tickets import Tickets
 from citywatch.service.waiting import Waiting
 
 PURPOSE: Final = b"citywatch/request-state/v1"
@@ -45,10 +50,27 @@ def pausing(city: City, waits: Waiting) -> Pausing:
     def believed() -> frozenset[int]:
         return frozenset({1} if city.settings.spire is not None else {one.number for one in city.row().generations})
 
-    origin = city.settings.console.address
     return Pausing(
         sealer=GenerationSealer(active, believed, key),
         waiting=waits,
         clock=city.clock,
-        link=lambda ticket: f"{origin}/tickets/{ticket}" if origin else "",
+        link=_link(city),
     )
+
+
+def own_tasks(city: City, enforcer: Enforcer, waits: Waiting) -> OwnTasks:
+    """The tasks in which messages to agents wait."""
+    tickets = Tickets(
+        store=enforcer.store, clock=city.clock, replica=city.replica.name, named=bool(city.settings.people)
+    )
+    return OwnTasks(waiting=waits, tickets=tickets, clock=city.clock, link=_link(city))
+
+
+def leading(city: City, enforcer: Enforcer) -> Leading | None:
+    """How people are led to what waits for them, by clients of the revisions with sessions, if the file says where."""
+    return Leading(enforcer, city.store, _link(city)) if city.settings.console.address else None
+
+
+def _link(city: City) -> Callable[[str], str]:
+    """The address that the file names, and not the name that a console without one makes up for itself."""
+    return partial(ticket_link, city.settings.console.address)

@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from citywatch.core.errors import Malformed
+from citywatch.core.errors import Code, Malformed
 from citywatch.core.names import parse_segment
-from citywatch.core.wire import a2a, mcp
+from citywatch.core.wire import a2a, a2a_waiting, mcp
 from citywatch.core.wire.jsonrpc import FROM_SERVER, Response, parse_message
 from citywatch.core.wire.sse import EventParser
 from citywatch.sdk.chain import Chain
@@ -109,16 +109,16 @@ class Peers:
 
         `skill` is what it is for, `type` the type that it has, with one `data` part that fits its schema, `handed` a
         chain for the peer to act under. With `at_once` a task is answered as it stands, to be asked after with
-        `get_task`. Raises `Refused`, `Unavailable` or another `Failed` if there is no answer. With `wait`, a message
-        that only a person may let through waits for them, for `patience_s` or until the ticket expires, and is then
-        sent once more; today's gateways ask nobody about a message.
+        `get_task`. Raises `Refused`, `Unavailable` or another `Failed` if there is no answer; `ApprovalRequired` for a
+        message that only a person may let through. With `wait` it waits for them, for `patience_s` or until the ticket
+        expires, and is then sent once more, word for word.
         """
         params = self._message(said, skill, _named(task, chain), handed, after, type)
         if at_once:
             params["configuration"] = {"returnImmediately": True}
 
         async def sent() -> Answer:
-            return read_answer(await self._ask(peer, "SendMessage", params))
+            return read_answer(_through(await self._ask(peer, "SendMessage", params)))
 
         return await let_through(sent, self.ticket, wait=wait, patience_s=patience_s)
 
@@ -137,7 +137,7 @@ class Peers:
         """As `send`, with each piece of the answer as it comes; what is refused is raised, at the start or later."""
         params = self._message(said, skill, _named(task, chain), handed, after, type)
         async for response in self._pieces(peer, "SendStreamingMessage", params):
-            yield read_answer(response)
+            yield read_answer(_through(response))
 
     async def get_task(self, peer: str, peer_task: str) -> Answer:
         """Where a task of this agent at the peer stands."""
@@ -199,6 +199,15 @@ class Peers:
                             yield _read(method, event.data, told)
         except httpx2.HTTPError as failure:
             raise away(f"{told}: {type(failure).__name__.lower()}") from None
+
+
+def _through(response: Response) -> Response:
+    """What a peer says; raises `ApprovalRequired` for the gateway's own task, in which a message waits for a person."""
+    result = response.result or {}
+    if (ticket := a2a_waiting.waits_in(result)) != "":
+        said = "\n".join(part["text"] for part in _status_parts(result.get("task", result)) if "text" in part)
+        raise raised(mcp.Told(code=Code.APPROVAL_REQUIRED.value, detail=said, ticket=ticket))
+    return response
 
 
 def read_answer(response: Response) -> Answer:

@@ -16,6 +16,7 @@ import msgspec
 from citywatch.core import events
 from citywatch.core.approvals.binding import ticket_digest
 from citywatch.core.approvals.ticket import (
+    ANSWERED,
     STEPS,
     Done,
     Illegal,
@@ -36,9 +37,12 @@ from citywatch.core.enforce.advice import told_advice
 from citywatch.core.enforce.approval import let_through
 from citywatch.core.enforce.asking import is_another
 from citywatch.core.enforce.context import Flow, FlowNeed
+from citywatch.core.enforce.peers import is_message
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.errors import Code
 from citywatch.core.log.entry import encode_event
+from citywatch.core.manifest import SILENT
+from citywatch.core.wire import a2a_waiting
 from citywatch.service.ports import NewEntry, Puts
 
 TICKET_ID = 12
@@ -144,11 +148,12 @@ def _opened(
     name: str,
 ) -> Ticket:
     expires, secret, nonce = now + rules.ticket_ms, salt().hex(), salt().hex()
+    tool = rules.tools.get((call.server, call.name or ""))
     return Ticket(
         id=name,
         agent=call.agent,
         server=call.server,
-        tool=call.name or "",
+        tool=(call.name or "") if decision.bound is None else decision.bound.tool,
         state=State.PENDING,
         asked=now,
         expires=expires,
@@ -167,6 +172,8 @@ def _opened(
         sources=decision.sources,
         authority=decision.authority,
         done=(Done(now, "asked", call.agent),),
+        conversation=a2a_waiting.conversation_of(call, name) if is_message(call) else "",
+        impact=(SILENT if tool is None else tool.manifest).impact.times,
     )
 
 
@@ -193,5 +200,5 @@ def _replaced(old: Ticket, new: Ticket, decision: Ask, call: Call, rules: Rules,
         (due_key(old), None),
     )
     if STEPS[old.state] and old.state is State.PENDING:
-        puts = (*puts, (closed_key(old, now), msgspec.json.encode(old.id)))
+        puts = (*puts, (closed_key(old, now), msgspec.json.encode(old.id)), (ANSWERED, b"true"))
     return Asked(puts, entries)

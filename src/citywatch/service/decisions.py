@@ -76,7 +76,9 @@ class Page(msgspec.Struct, frozen=True):
 class Decisions:
     """The index. Give `fold` every leaf, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, asks: bool = True) -> None:
+        """Without `asks`: what a person was asked is not in it."""
+        self._asks = asks
         self._indexes: array[int] = array("Q")
         self._times: array[int] = array("Q")
         self._calls: array[int] = array("Q")
@@ -142,13 +144,15 @@ class Decisions:
         return Page(tuple(found), 0)
 
     def _decided(self, index: int, one: Glance) -> None:
+        if one.decision == "ask" and not self._asks:
+            return
+        verdict = one.decision.removeprefix(WOULD)
         number = len(self._indexes)
         self._indexes.append(index)
         # The entries' order is that of the commits; clocks of several processes may differ by a little.
         self._times.append(max(one.at, self._times[-1] if number else 0))
         self._calls.append(_fingerprint(one.call))
         self._settled.append(0)
-        verdict = one.decision.removeprefix(WOULD)
         quiet = one.name is None and verdict == "allow"
         told = [("agent", one.agent), ("server", one.server), ("decision", verdict)]
         told.append(("kind", HOUSEKEEPING if quiet else ACT))

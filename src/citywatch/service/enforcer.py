@@ -76,6 +76,7 @@ from citywatch.service.ports import (
     Chance,
     Clock,
     Key,
+    Loaded,
     NewEntry,
     Payload,
     Puts,
@@ -87,6 +88,7 @@ from citywatch.service.recording import recording
 from citywatch.service.rejections import Rejections
 from citywatch.service.snapshots import Snapshots, versions_of
 from citywatch.service.trees import Crowded, joined
+from citywatch.service.withdrawing import Withdrawing
 
 MAX_CONFLICTS = 3
 CROWDED = 16
@@ -126,6 +128,7 @@ class Enforcer:
         self.model = model
         self._refresh = refresh
         self._decide = decide or decide_call
+        self._withdrawing = Withdrawing(store, replica) if decide is None else None
         self._federated = federated
         self.contexts = Contexts(store)
         self.verified = Verified(MAX_CHAINS)
@@ -169,6 +172,10 @@ class Enforcer:
             if attempt == 0 and self._refresh is not None and self._outdated(call, known.pin):
                 self.rules = await self._refresh()
                 continue
+            rests = await self._resting(need, known, loaded, now)
+            if rests is None:
+                continue
+            known = msgspec.structs.replace(known, reads=(*known.reads, *rests)) if rests else known
             authority, found = self._decide(call, credential, known, need, now)
             decision = found if authority is None else observed(found, self.rules.observe)
             judged = Judged(
@@ -212,6 +219,12 @@ class Enforcer:
                 raise Crowded(outcome.key)
             taken = taken or (isinstance(outcome, Stale) and any(outcome.key == key for key, _ in opening))
         raise Unavailable(Code.CONFLICT)
+
+    async def _resting(self, need: Needs, known: Known, loaded: Loaded, now: int) -> Reads | None:
+        """What people's yes to this call rests on; None if it was none any more, and the log says so by now."""
+        if self._withdrawing is None:  # a log that is folded says itself when a yes was taken away
+            return ()
+        return await self._withdrawing.check(need.flow, known.flow, loaded, self.rules, now)
 
     async def recall(self, call: Call, credential: Credential, *, standing: bool = False) -> Judged:
         """Take up a call that was allowed earlier (its reply comes by another request): who asks is verified anew, or,

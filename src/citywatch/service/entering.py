@@ -60,9 +60,9 @@ class Entering:
             raise Refused(Code.CREDENTIAL_EXPIRED, "that link was used in the same moment")
         return link
 
-    async def came(self, person: str, roles: tuple[str, ...], how: str) -> None:
-        """Enter that somebody came in whom somebody else vouches for."""
-        await self._enter(person, roles, how, (), ())
+    async def came(self, person: str, roles: tuple[str, ...], how: str, reads: Reads = (), puts: Puts = ()) -> bool:
+        """Enter that somebody came in whom something else vouches for; False if what it rests on changed meanwhile."""
+        return await self._enter(person, roles, how, reads, puts)
 
     async def _enter(self, person: str, roles: tuple[str, ...], how: str, reads: Reads, puts: Puts) -> bool:
         now = self._clock.now_ms()

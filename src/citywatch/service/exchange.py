@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from citywatch.core.call import Call
-from citywatch.core.enforce.needs import is_synced, session_key, waiting_key
+from citywatch.core.enforce.needs import ended_rows, is_synced, waiting_key
 from citywatch.core.enforce.peers import is_message, peers_context
 from citywatch.core.enforce.settle import Withheld
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
@@ -31,9 +31,11 @@ from citywatch.service.enforcer import Enforcer
 from citywatch.service.envelopes import Arrivals, Envelopes
 from citywatch.service.greetings import Greetings
 from citywatch.service.judged import Judged
+from citywatch.service.leading import Leading
 from citywatch.service.listening import Listening
 from citywatch.service.listing import Listing
 from citywatch.service.outward import Outward, upstream_session
+from citywatch.service.own_tasks import OwnTasks
 from citywatch.service.pausing import Pausing
 from citywatch.service.ports import Answer, Recipient, Upstream
 from citywatch.service.pushes import Opened, Pushes
@@ -74,6 +76,10 @@ class Exchange:
         self.envelopes, self.arrivals, self.reply_arrivals = envelopes, arrivals, reply_arrivals
         self.pausing: Pausing | None = None
         """How calls wait in their clients' hands, where any may."""
+        self.own_tasks: OwnTasks | None = None
+        """The tasks of ours in which messages wait, where any may."""
+        self.leading: Leading | None = None
+        """How people are led to a call that waits, where they have a console."""
         self.outward = outward = Outward(upstreams, tokens, borrowed)
         self.questions = Questions(enforcer, outward)
         self.replies = Replies(enforcer, self.questions, limits, reply_envelopes, reply_arrivals)
@@ -104,10 +110,13 @@ class Exchange:
             call, paused = await self.pausing.resumed(call, credential)
             if paused is not None:
                 return paused
+        if call.things and self.own_tasks is not None and is_message(call):
+            call, waits = await self.own_tasks.taken(call, credential)
+            if waits is not None:
+                return waits
         judged = await self.enforcer.judge(call, credential)
         if not judged.allowed:
-            paused = await self.pausing.told(judged) if judged.ticket and self.pausing is not None else None
-            return paused or self.replies.told(judged, *reason_of(judged))
+            return await self._waits(judged) or self.replies.told(judged, *reason_of(judged))
         opened = asked = None
         try:
             try:
@@ -138,6 +147,21 @@ class Exchange:
         except asyncio.CancelledError:
             await self.enforcer.closing.abandon(call, GONE)
             raise
+
+    async def _waits(self, judged: Judged) -> Outcome | None:
+        """What whoever made a call that waits for a person is told in its own words, None if it has none.
+
+        An agent of another domain gets the refusal: its own gateway takes errors unsigned, and answers only signed.
+        """
+        told = None
+        if judged.ticket and is_message(judged.call):
+            abroad = parse_agent_id(judged.call.agent).domain != self.enforcer.rules.domain
+            return None if self.own_tasks is None or abroad else self.own_tasks.told(judged)
+        if judged.ticket and self.pausing is not None:
+            told = await self.pausing.told(judged)
+        if judged.ticket and told is None and self.leading is not None:
+            told = await self.leading.told(judged)
+        return told
 
     async def _told(self, judged: Judged, headers: Mapping[str, str], target: Target | None) -> Outcome:
         """What we answer of our own knowledge, with what the peer says to it: settled like any reply."""
@@ -230,7 +254,8 @@ class Exchange:
         if answer.media != "sse":
             await answer.close()
             return Outcome(status=answer.status, media="none")
-        return self.streams.begin(judged, answer)
+        outcome = self.streams.begin(judged, answer)
+        return outcome if self.leading is None else self.leading.beside(judged, outcome)
 
     async def end(self, call: Call, credential: Credential, headers: Mapping[str, str]) -> Outcome:
         """End a session: the row goes with the judgement, so that nothing can use it any more."""
@@ -244,7 +269,7 @@ class Exchange:
         return Outcome(status=status, media="none")
 
     async def _ended(self, call: Call, session: str, credential: Credential) -> Judged:
-        judged = await self.enforcer.judge(call, credential, puts=((session_key(session), None),))
+        judged = await self.enforcer.judge(call, credential, puts=tuple((row, None) for row in ended_rows(session)))
         if judged.allowed:
             await self.questions.forget(session)
         return judged

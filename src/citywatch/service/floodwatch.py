@@ -44,7 +44,7 @@ class Floodwatch:
 
     async def sweep(self) -> tuple[Strike, ...]:
         """Enter the strikes that are not in the log yet, and put aside who earned it; those that were entered."""
-        strikes = (await self._queueing.look()).strikes
+        strikes = await self._queueing.strikes()
         return tuple([one for one in strikes if await self._enter(one)])
 
     async def _enter(self, strike: Strike) -> bool:

@@ -60,8 +60,9 @@ from citywatch.service.recorded import (
 )
 from citywatch.service.shadow import RecordedChance, RecordedClock, ShadowRows
 from citywatch.service.tasks import Tasks
-from citywatch.service.tickets import Tickets
+from citywatch.service.tickets import CALLED_OFF, Tickets
 from citywatch.service.unknowns import Status, Unknowns
+from citywatch.service.withdrawing import withdraw
 
 SLICE: Final = 512
 REPLICA: Final = "fold"
@@ -69,7 +70,8 @@ IDLE: Final = TAGS | frozenset(
     "resolved rejected authority_changed credential_issued tool_approved tool_changed offers_dropped started stopped "
     "gap policy_loaded erased label_released grant_rooted grant_withdrawn key_revoked halted resumed "
     "tool_withdrawn quarantined quarantine_lifted program_measured program_started issuer_distrusted bundle_believed "
-    "bundle_refused agent_invited console_entered passkey_invited passkey_enrolled passkey_revoked".split()
+    "bundle_refused agent_invited console_entered passkey_invited passkey_enrolled passkey_revoked "
+    "ticket_sealed ticket_unsealed approval_reversed flood_struck absence_said ticket_escalated".split()
 )
 """Tags of entries that change nothing here: pins stand in the entries, a label that was let down is let down again."""
 ERASED: Final = "its payload was erased, or never kept"
@@ -242,6 +244,12 @@ class Fold:
             await self._wrote(index, event)
         elif isinstance(event, events.TicketAnswered):
             await self._answered(event)
+        elif isinstance(event, events.TicketWithdrawn):
+            await withdraw(self._rows, event)
+        elif isinstance(event, events.TicketSuperseded):
+            if event.why == CALLED_OFF:  # all else that supersedes one follows from decisions
+                with suppress(CitywatchError):
+                    await self._tickets.call_off(event.ticket)
         elif isinstance(event, events.Started):
             self._reweighed = self._reweighed or event.weights not in ("", self._weights)
         elif isinstance(event, events.AgentAdded):

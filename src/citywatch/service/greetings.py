@@ -80,14 +80,15 @@ class Greetings:
         call = judged.call
         if call.method != "initialize" or answer.session is None or response.error is not None:
             return None, (), (), ()
-        session = self._enforcer.chance.call_id()
+        session, revision = self._enforcer.chance.call_id(), mcp.negotiated(response) or call.revision
         row = Session(
             agent=call.agent,
             server=call.server,
             upstream=answer.session,
             replica=self._enforcer.replica,
-            revision=mcp.negotiated(response) or call.revision,
+            revision=revision,
             opened=self._enforcer.clock.now_ms(),
+            led=mcp.can_be_led(revision, call.arguments.get("capabilities")),
         )
         listed, reads, over = await self._enforcer.snapshots.opened(call.agent, session, self._max_sessions)
         return session, ((session_key(session), msgspec.json.encode(row)), *listed), reads, over

@@ -15,8 +15,9 @@ import msgspec
 
 from citywatch.core.enforce.verify import check_standing
 from citywatch.core.errors import Code, Refused, Unavailable
+from citywatch.core.http_signature import Head
 from citywatch.core.identity.credential import Credential
-from citywatch.core.identity.message import Head, MessageProof, check_body, verify_message
+from citywatch.core.identity.message import MessageProof, check_body, verify_message
 from citywatch.core.identity.registration import agent_key, parse_agent_row
 from citywatch.core.identity.wit import BoundToken
 from citywatch.core.names import parse_agent_id

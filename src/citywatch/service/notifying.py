@@ -1,8 +1,8 @@
 """People are told that something waits, over each channel by itself.
 
 Decides when a notice is due and how often a channel is tried. INVARIANTS
-1. One notice for all that came since the last that was taken: a flood of tickets is no flood of notices, and what is
-   held back (`flood`) is in none.
+1. One notice for all that came, or was passed on, since the last that was taken: a flood of tickets is no flood of
+   notices, and what is held back (`flood`) is in none.
 2. A channel that is down is tried again after one, two, four … minutes, at most `TRIES` times for one notice, and its
    trouble is told to the operator; the others go on.
 3. What was told is kept in a row: a restart tells nobody twice.
@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from citywatch.core.approvals.notice import Notice
+from citywatch.core.approvals.notice import Notice, ticket_link
 from citywatch.core.errors import CitywatchError
 from citywatch.service.alarm import Alarm
 from citywatch.service.ports import Append, Chance, Clock, Key, Notifier, Store
@@ -35,11 +35,15 @@ class Told(msgspec.Struct, frozen=True):
 
 
 class Channel(msgspec.Struct, frozen=True):
-    """Where notices go, the page that they link to, and what rings while they cannot."""
+    """Where notices go, the page that they link to, and what rings while they cannot.
+
+    `console` is where browsers reach the console, if a notice of one ticket is to lead to that one.
+    """
 
     notifier: Notifier
     link: str
     alarm: Alarm
+    console: str = ""
 
 
 class Notifying:
@@ -58,12 +62,11 @@ class Notifying:
         """Send what is due."""
         if not self._channels:
             return
-        queued = (await self._queueing.look()).queued  # INVARIANT: 1
-        asked = sorted((one.ticket.asked, one.ticket.expires) for one in queued)
+        asked = await self._queueing.times()  # INVARIANT: 1
         for name, channel in self._channels.items():
             await self._tell(name, channel, asked)
 
-    async def _tell(self, name: str, channel: Channel, asked: list[tuple[int, int]]) -> None:
+    async def _tell(self, name: str, channel: Channel, asked: list[tuple[int, int, str]]) -> None:
         key: Key = ("told", name)
         row = (await self._store.load((key,), ())).rows.get(key)
         told, now = Told() if row is None else msgspec.json.decode(row.value, type=Told), self._clock.now_ms()
@@ -78,8 +81,8 @@ class Notifying:
                     at=now,
                     waiting=len(asked),
                     fresh=len(fresh),
-                    expires=min(expires for _, expires in asked),
-                    link=channel.link,
+                    expires=min(expires for _, expires, _ in asked),
+                    link=(ticket_link(channel.console, fresh[0][2]) if len(fresh) == 1 else "") or channel.link,
                 )
             )
             channel.alarm.rest()

@@ -23,7 +23,22 @@ MOST: Final = 1_000
 RECENT: Final = 512
 ELSEWHERE: Final = "s:elsewhere"
 GATE: Final = "gate"
-_TELLING: Final = (b'"type":"decided"', b'"type":"settled"', b'"type":"rejected"', b'"type":"task_started"')
+STANDING: Final = ("revoked", "quarantined", "lifted", "halted", "resumed")
+"""What can become of an agent, or of all of them."""
+_TELLING: Final = tuple(
+    f'"type":"{kind.__struct_config__.tag}"'.encode()
+    for kind in (
+        events.Decided,
+        events.Settled,
+        events.Rejected,
+        events.TaskStarted,
+        events.AgentRevoked,
+        events.Quarantined,
+        events.QuarantineLifted,
+        events.Halted,
+        events.Resumed,
+    )
+)
 
 
 class Road(msgspec.Struct):
@@ -42,7 +57,8 @@ class Road(msgspec.Struct):
 
 
 class Passing(msgspec.Struct, frozen=True, array_like=True):
-    """One thing that happened, for whoever watches. `became` is allow, ask, deny, withheld, released or turned_away.
+    """One thing that happened, for whoever watches. `became` is allow, ask, deny, withheld, released or turned_away,
+    or one of `STANDING`: then `source` is whose, the gate if it is everybody's.
 
     `index` is its log entry, `decided` that of the decision it belongs to. `key` says in which context it was done.
     """
@@ -64,12 +80,16 @@ class Passing(msgspec.Struct, frozen=True, array_like=True):
 class Panorama:
     """Places and roads so far, and the last things that happened. Give `fold` every leaf, in order."""
 
-    def __init__(self, peers: Mapping[str, str] = {}) -> None:
-        """`peers`: by the name in the file, the agents of ours that can be spoken to."""
+    def __init__(self, peers: Mapping[str, str] = {}, *, asks: bool = True) -> None:
+        """`peers`: by the name in the file, the agents of ours that can be spoken to. Without `asks`: what a person was
+        asked is not drawn."""
         self._peers = peers
+        self._asks = asks
         self.places: dict[str, int] = {}
         """By id, the time of the last thing that happened there."""
         self.roads: dict[tuple[str, str], Road] = {}
+        self.turned_away = 0
+        """How many never came so far that they were on a road."""
         self.recent: deque[Passing] = deque(maxlen=RECENT)
         self._open: dict[str, Passing] = {}
 
@@ -86,6 +106,16 @@ class Panorama:
             self._settled(index, event)
         elif isinstance(event, events.Rejected):
             self._rejected(index, event)
+        elif isinstance(event, events.AgentRevoked):
+            self._stands(index, event.at, event.agent, "revoked")
+        elif isinstance(event, events.Quarantined):
+            self._stands(index, event.at, event.agent, "quarantined")
+        elif isinstance(event, events.QuarantineLifted):
+            self._stands(index, event.at, event.agent, "lifted")
+        elif isinstance(event, events.Halted):
+            self._stands(index, event.at, event.what, "halted")
+        elif isinstance(event, events.Resumed):
+            self._stands(index, event.at, event.what, "resumed")
         elif isinstance(event, events.TaskStarted):
             source = self._place(f"p:{event.principal}", event.at)
             target = self._place(f"a:{name_of(event.agent)}", event.at)
@@ -102,6 +132,8 @@ class Panorama:
         return found[::-1]
 
     def _decided(self, index: int, one: events.Decided) -> None:
+        if one.became == "ask" and not self._asks:
+            return
         agent = self._place(f"a:{name_of(one.agent)}", one.at)
         other = self._place(self._other(one), one.at)
         to_agent = one.direction == Direction.TO_AGENT.value
@@ -140,10 +172,23 @@ class Panorama:
             self._road(told.target, told.source, event.at).stopped += 1
 
     def _rejected(self, index: int, event: events.Rejected) -> None:
+        """Whoever has papers is known and on a road; whoever has none, is nobody."""
         target = self._place(f"s:{event.server}", event.at) if event.server else GATE
+        known = event.peer.startswith("spiffe://")
+        source = self._place(f"a:{name_of(event.peer)}", event.at) if known else GATE
+        if known and event.server:
+            self._road(source, target, event.at).stopped += event.count
+        else:
+            self.turned_away += event.count
         self.recent.append(
-            Passing(index, index, event.at, GATE, target, "turned_away", "", event.code, "", "", False, event.count)
+            Passing(index, index, event.at, source, target, "turned_away", "", event.code, "", "", False, event.count)
         )
+
+    def _stands(self, index: int, at: int, what: str, became: str) -> None:
+        if what.startswith("task:"):
+            return  # of an agent it says nothing
+        source = self._place(f"a:{name_of(what)}", at) if what.startswith("spiffe://") else GATE
+        self.recent.append(Passing(index, index, at, source, GATE, became, "", "", "", "", False))
 
     def _went(self, told: Passing) -> None:
         road = self._road(told.source, told.target, told.at)

@@ -16,7 +16,7 @@ from citywatch.core.call import Call
 from citywatch.core.enforce.abroad import Told
 from citywatch.core.enforce.deliver import Places, deliver
 from citywatch.core.enforce.invitation import invite
-from citywatch.core.enforce.needs import invited_key, session_key, waiting_key
+from citywatch.core.enforce.needs import ended_rows, invited_key, waiting_key
 from citywatch.core.enforce.peers import is_message, listed_key, owner_of, thing_key
 from citywatch.core.enforce.settle import Released, Withheld
 from citywatch.core.errors import Code, Malformed, Refused
@@ -84,7 +84,7 @@ class Replies:
         """Close a forwarded call that gets no reply, and its session if that is what the server lost."""
         puts: Puts = ()
         if code is Code.SESSION_LOST and judged.call.session is not None:
-            puts = ((session_key(judged.call.session), None),)
+            puts = tuple((row, None) for row in ended_rows(judged.call.session))
             await self._questions.forget(judged.call.session)
         await self._enforcer.closing.fail(judged, code, detail, 0, puts)
         return self.told(judged, code, detail)
@@ -183,11 +183,11 @@ class Replies:
         return mcp.refusal(judged.call, settled.code, settled.detail) if isinstance(settled, Withheld) else settled.body
 
     def _asked(self, judged: Judged, response: Response) -> tuple[Request, ...]:
-        """What a reply asks of the agent, as the agent may be given it."""
-        if not mcp.input_requests(response):
+        """What a reply asks of the agent or its person, as the agent may be given it."""
+        if not _asks(response):
             return ()
         delivered = deliver(judged.call, response, self._enforcer.rules)
-        return () if delivered.withheld else mcp.input_requests(delivered.response)
+        return () if delivered.withheld else _asks(delivered.response)
 
     async def resumed(self, judged: Judged, response: Response) -> bytes | None:
         """A reply on a listening stream belongs to a call whose own stream broke; anything else is dropped."""
@@ -200,3 +200,8 @@ class Replies:
             return None
         original = await self._enforcer.recall(parked, judged.credential)
         return await self.settle(original, response, 0, ((key, None),), ((key, version),))
+
+
+def _asks(response: Response) -> tuple[Request, ...]:
+    """What a server asks inside a reply: in a result that waits for input, or by an error that leads to an address."""
+    return (*mcp.input_requests(response), *mcp.led_to(response))

@@ -11,17 +11,8 @@ from base64 import b64encode
 
 import msgspec
 
-from citywatch.core.identity.message import (
-    ALWAYS,
-    LONGEST_MS,
-    TAG,
-    TOKEN_HEADER,
-    Head,
-    component_values,
-    content_digest,
-    must_be_covered,
-    signed_lines,
-)
+from citywatch.core.http_signature import LONGEST_MS, Head, component_values, content_digest, signed_lines
+from citywatch.core.identity.message import ALWAYS, PROFILE, TAG, TOKEN_HEADER
 from citywatch.service.authority import bare_signature
 from citywatch.service.ports import Signer
 
@@ -37,12 +28,12 @@ def sign_message(
     if body:
         added.append((b"content-digest", content_digest(body).encode("ascii")))
     whole = msgspec.structs.replace(head, headers=[*head.headers, *added])
-    others = dict.fromkeys(name for raw, _ in whole.headers if must_be_covered(name := raw.decode("latin-1")))
+    others = dict.fromkeys(name for raw, _ in whole.headers if PROFILE.must_be_covered(name := raw.decode("latin-1")))
     components = (*ALWAYS, *others)
     covered = " ".join(f'"{name}"' for name in components)
     created = now // 1000
     parameters = f'({covered});created={created};expires={created + LONGEST_MS // 1000};nonce="{nonce}";tag="{TAG}"'
-    signature = bare_signature(signer.sign(signed_lines(component_values(whole, components), parameters)))
+    signature = bare_signature(signer.sign(signed_lines(component_values(whole, components, PROFILE), parameters)))
     return [
         *added,
         (b"signature-input", f"wimse={parameters}".encode("ascii")),

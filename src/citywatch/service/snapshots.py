@@ -33,6 +33,7 @@ from citywatch.core.enforce.needs import (
     agent_key,
     agent_name,
     card_rows,
+    ended_rows,
     lost_key,
     read_lost,
     session_key,
@@ -222,7 +223,7 @@ class Snapshots:
         alive = tuple(one for one in listed.ids if session_key(one) in rows.rows)
         over = tuple((one, self.decode(session_key(one), rows)) for one in alive[: max(len(alive) - limit + 1, 0)])
         listed = Sessions((*alive[len(over) :], session))
-        ends = ((session_key(one), None) for one, _ in over)
+        ends = ((row, None) for one, _ in over for row in ended_rows(one))
         return ((key, msgspec.json.encode(listed)), *ends), versions_of((key,), loaded), over
 
 

@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 
 from citywatch.core import events
+from citywatch.core.approvals.standing import yes_of
 from citywatch.core.approvals.ticket import (
     CLOSED,
     DUE,
@@ -27,6 +28,7 @@ from citywatch.core.approvals.ticket import (
     State,
     Step,
     Ticket,
+    check_hold,
     due_key,
     open_key,
     past_key,
@@ -38,9 +40,10 @@ from citywatch.core.approvals.ticket import (
 from citywatch.core.enforce.approval import Answer, noted
 from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.log.entry import encode_event
-from citywatch.service.ports import Append, Appended, Clock, NewEntry, Row, Store
+from citywatch.service.ports import Append, Appended, Clock, NewEntry, Puts, Row, Store
 
 PAGE: Final = 50
+CALLED_OFF: Final = "the agent that asked took it back"
 MOST: Final = 1_000
 """Tickets that one page holds at most."""
 
@@ -97,7 +100,7 @@ class Tickets:
         """Those that were answered or are over, the last one first."""
         rows = await self.store.last(CLOSED, "", min(max(1, count), MOST))
         names = [msgspec.json.decode(row.value, type=str) for _, row in rows]
-        found = [await find_ticket(self.store, name) or await _past(self.store, name) for name in names]
+        found = [await find_ticket(self.store, name) or await find_past(self.store, name) for name in names]
         return [one.ticket for one in found if one is not None]
 
     async def pending(self) -> Sequence[Ticket]:
@@ -116,11 +119,28 @@ class Tickets:
 
     async def found(self, name: str) -> Found:
         """The same with its row, for whoever changes it."""
-        found = await find_ticket(self.store, name) or await _past(self.store, name)
+        found = await find_ticket(self.store, name) or await find_past(self.store, name)
         if found is None and await self.index():
             found = await find_ticket(self.store, name)
         if found is None:
             raise Malformed(f"there is no ticket `{name[:40]}`: `citywatch tickets list` shows those that wait")
+        return found
+
+    async def known(self, name: str) -> Ticket | None:
+        """The same, or None where there is none of that id."""
+        found = await find_ticket(self.store, name) or await find_past(self.store, name)
+        return None if found is None else found.ticket
+
+    async def many(self, names: Sequence[str]) -> dict[str, Ticket]:
+        """Those of these ids that are the latest of their like, by id."""
+        found: dict[str, Ticket] = {}
+        for start in range(0, len(names), MOST):
+            some = names[start : start + MOST]
+            keys = [ticket_id_key(one) for one in some]
+            rows = (await self.store.load(keys, ())).rows
+            here = [one for one, key in zip(some, keys, strict=True) if key in rows]
+            likenesses = [msgspec.json.decode(rows[ticket_id_key(one)].value, type=str) for one in here]
+            found |= {one.id: one for one in await self._by_likeness(likenesses, here)}
         return found
 
     async def _by_likeness(self, likenesses: Sequence[str], names: Sequence[str]) -> list[Ticket]:
@@ -148,8 +168,8 @@ class Tickets:
             raise Refused(Code.CONFLICT, f"the ticket `{name[:40]}` is {ticket.by_now(now).value}")
         if approve and ticket.of is not None and principal not in ticket.of:
             raise Malformed(_who(ticket))
-        if approve and ticket.discloses and hold_ms:
-            raise Malformed("what may not be seen is let out in the one call that is shown, and not for a while")
+        if approve:
+            check_hold(ticket, hold_ms)
         answered = msgspec.structs.replace(
             stepped(ticket, Step.APPROVE if approve else Step.DENY, now),
             by=by,
@@ -157,18 +177,7 @@ class Tickets:
             principal=principal,
             done=(*ticket.done, Done(now, "approved" if approve else "denied", by)),
         )
-        event = events.TicketAnswered(
-            at=now,
-            replica=self.replica,
-            ticket=ticket.id,
-            call=ticket.call,
-            agent=ticket.agent,
-            answer=answered.state.value,
-            by=by,
-            reason=reason,
-            principal=principal,
-            until=now + hold_ms if approve and hold_ms else 0,
-        )
+        event = answered_event(answered, now, self.replica, hold_ms if approve else 0)
         also = await standing(self.store, answered, now + hold_ms if approve else ticket.expires, now)
         outcome = await self.store.append(
             Append(
@@ -181,6 +190,30 @@ class Tickets:
         if not isinstance(outcome, Appended):
             raise Refused(Code.CONFLICT, f"the ticket `{name[:40]}` was answered at the same moment")
         return answered
+
+    # -- the agent leaves it -------------------------------------------------------------------------------------------
+
+    async def call_off(self, name: str) -> Ticket:
+        """Ask nobody any more, and let nothing through by it, because the agent that asked wants neither; whose ticket
+        it is, the caller has found out. Raises `Refused(CONFLICT)` if it is over, or changed at the same moment."""
+        found = await self.found(name)
+        ticket, now = found.ticket, self.now()
+        if ticket.by_now(now) not in (State.PENDING, State.APPROVED):
+            raise Refused(Code.CONFLICT, f"the ticket `{name[:40]}` is {ticket.by_now(now).value}")
+        done = Done(now, State.SUPERSEDED.value, CALLED_OFF)
+        left = msgspec.structs.replace(stepped(ticket, Step.SUPERSEDE, now), done=(*ticket.done, done))
+        event = events.TicketSuperseded(at=now, replica=self.replica, ticket=ticket.id, next="", why=CALLED_OFF)
+        outcome = await self.store.append(
+            Append(
+                entries=(NewEntry(encode_event(event)),),
+                reads=((found.key, found.row.version),),
+                puts=rows_of(left, found.likeness, ticket, now),
+                sync=True,
+            )
+        )
+        if not isinstance(outcome, Appended):
+            raise Refused(Code.CONFLICT, f"the ticket `{name[:40]}` changed at the same moment")
+        return left
 
     # -- what time does ------------------------------------------------------------------------------------------------
 
@@ -195,11 +228,13 @@ class Tickets:
         reads = ((key, 0 if row is None else row.version),)
         await self.store.append(Append(entries=(NewEntry(encode_event(event)),), reads=reads, puts=((key, seen),)))
 
-    async def shown_at(self, ticket: str, person: str) -> int | None:
-        """When this person was first shown the ticket as it is now; None if they never were."""
+    async def shown_at(self, ticket: str, person: str, document: str = "") -> int | None:
+        """When this person was first shown the ticket as they saw it last; None if they never were, or were not shown
+        the document of that digest."""
         key = ("ticket_shown", f"{ticket}\n{person}")
         row = (await self.store.load((key,), ())).rows.get(key)
-        return None if row is None else msgspec.json.decode(row.value, type=Seen).at
+        seen = None if row is None else msgspec.json.decode(row.value, type=Seen)
+        return None if seen is None or document not in ("", seen.document) else seen.at
 
     async def expire(self, count: int = PAGE) -> int:
         """Enter of at most so many tickets whose time is over that it is; return how many those were.
@@ -262,13 +297,33 @@ class Seen(msgspec.Struct, frozen=True):
     document: str
 
 
-async def standing(store: Store, answered: Ticket, until: int, now: int) -> Append:
-    """What is read and written so that the answer holds for other calls too, where it does."""
+def answered_event(ticket: Ticket, now: int, replica: str, hold_ms: int) -> events.TicketAnswered:
+    """The entry of a ticket that was answered just now; a yes holds so long for calls that are alike (0: not)."""
+    return events.TicketAnswered(
+        at=now,
+        replica=replica,
+        ticket=ticket.id,
+        call=ticket.call,
+        agent=ticket.agent,
+        answer=ticket.state.value,
+        by=ticket.by,
+        reason=ticket.reason,
+        principal=ticket.principal,
+        until=now + hold_ms if hold_ms else 0,
+    )
+
+
+async def standing(store: Store, answered: Ticket, until: int, now: int, earlier: Puts = ()) -> Append:
+    """What is read and written so that the answer holds for other calls too, where it does.
+
+    `earlier` is what other answers write in the same transaction.
+    """
     if until <= now or not answered.answer:
         return Append()
     key = ("answer", answered.answer)
     row = (await store.load((key,), ())).rows.get(key)
-    before = None if row is None else msgspec.json.decode(row.value, type=Answer)
+    value = dict(earlier).get(key, None if row is None else row.value)
+    before = None if value is None else msgspec.json.decode(value, type=Answer)
     answer = noted(
         before,
         Answer(
@@ -279,6 +334,7 @@ async def standing(store: Store, answered: Ticket, until: int, now: int) -> Appe
             exact=answered.exact,
             shown=answered.shown,
             reason=answered.reason,
+            yes=yes_of(answered) if answered.votes and answered.state is State.APPROVED else None,
         ),
         now,
     )
@@ -300,7 +356,7 @@ async def find_ticket(store: Store, name: str) -> Found | None:
     return Found(likeness, key, row, ticket)
 
 
-async def _past(store: Store, name: str) -> Found | None:
+async def find_past(store: Store, name: str) -> Found | None:
     """One that another took the place of: people can look at it, and it is over."""
     key = past_key(name)
     row = (await store.load((key,), ())).rows.get(key)

@@ -10,80 +10,51 @@
           7. the signature is that person's, over these very bytes; a passkey's counter rose
           8. the vote and what it decides are one transaction against the rows that were read
 
-It is one thing because whoever reads how an answer counts should read all eight steps.
-
-Decides whether an answer is that person's; what it may say is `core.approvals.answers`', what the votes come to
-`quorum`'s, whether the call then goes through `admit`'s. INVARIANTS
+Decides in which order an answer is judged and written; what it may say is `core.approvals.answers`', whose it is
+`signatures`', what the votes come to `counting`'s, whether the call then goes through `admit`'s. INVARIANTS
 1. Where people are named, nobody else answers, and nothing is believed unsigned (but for `unsafe_unsigned`).
 2. Nobody answers twice, or for another.
 3. Nobody who may answer sees what others said before all is said, where the act asks for that.
 4. Each answer has an entry with the statement and its signature, so that a stranger can check who approved what.
-5. What decides are votes of those whom the act reaches by then, under keys that are theirs by then.
-6. An answer to what was made up (`canaries`) is taken and told like any, and lets nothing through.
+5. An answer to what was made up (`canaries`) is taken and told like any, and lets nothing through.
+6. What is made up is found as any ticket is, by the same reads, and by the one person whom it was made for.
 """
 
 from __future__ import annotations
 
-from base64 import b64decode
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from citywatch.core import events
-from citywatch.core.approvals.answers import check_answer, conflict, needed, person_of
-from citywatch.core.approvals.passkey import Passkey, passkey_key
-from citywatch.core.approvals.people import Approvals, Person, Quorum, Right, reached
-from citywatch.core.approvals.quorum import WHOLE, Tally, Verdict, tally
-from citywatch.core.approvals.seal import Canary, Kind, canary_key
+from citywatch.core.approvals.answers import check_answer, person_of
+from citywatch.core.approvals.audience import Audience
+from citywatch.core.approvals.batch import Table
+from citywatch.core.approvals.deciding import decided
+from citywatch.core.approvals.people import Approvals, Person, Quorum, Right
+from citywatch.core.approvals.quorum import Tally, Verdict
+from citywatch.core.approvals.seal import Canary, Kind, Over, canary_key, over_key
 from citywatch.core.approvals.showing import Document, document_digest
 from citywatch.core.approvals.statement import (
     APPROVE,
     DENY,
     MAX_REASON,
+    Signable,
     Statement,
     challenge_of,
     format_statement,
-    verify_statement,
 )
-from citywatch.core.approvals.ticket import Done, State, Step, Ticket, Vote, rows_of, stepped
-from citywatch.core.approvals.webauthn import Assertion, verify_assertion
+from citywatch.core.approvals.ticket import Done, State, Ticket, Vote, rows_of
 from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.log.entry import encode_event
-from citywatch.core.signature import Ed25519Key, parse_b64url, parse_spki, thumbprint
 from citywatch.service.canaries import Canaries
 from citywatch.service.care import Care
+from citywatch.service.counting import Counting, Weigh
 from citywatch.service.documents import Documents
-from citywatch.service.ports import Append, Appended, Exhausted, NewEntry, Puts, Reads, Spend
-from citywatch.service.tickets import Found, Tickets, standing
-
-Weigh = Callable[[str, Ticket], Awaitable[int]]
-"""How much a person's yes to a ticket counts for, in hundredths of a vote (`quorum.WHOLE` is one)."""
-
-
-class Signature(msgspec.Struct, frozen=True):
-    """Made with one of the person's Ed25519 keys, over `statement.statement_bytes`; in base64url."""
-
-    signature: str
-
-
-class Unsigned(msgspec.Struct, frozen=True):
-    """No proof at all; counts only with `approvals.unsafe_unsigned`."""
-
-
-Proof = Signature | Assertion | Unsigned
-
-
-class Proved(msgspec.Struct, frozen=True, kw_only=True):
-    """How an answer was proved, as the log tells it, and which rows that changes."""
-
-    method: str
-    key: str = ""
-    signature: str = ""
-    authenticator: str = ""
-    client: str = ""
-    reads: Reads = ()
-    puts: Puts = ()
+from citywatch.service.ports import Append, Appended, Exhausted, NewEntry, Puts, Spend, Stale
+from citywatch.service.signatures import Proof, Proved, Signatures
+from citywatch.service.tickets import Found, Tickets, answered_event, find_ticket, standing
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,9 +67,23 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     challenge: bytes
 
 
-async def whole(person: str, ticket: Ticket) -> int:
-    """Everybody's word counts in full."""
-    return WHOLE
+class Shown(msgspec.Struct, frozen=True):
+    """A ticket as one person finds it, and what they are shown of it; `canary` is what it is if it was made up."""
+
+    found: Found
+    canary: Canary | None
+    document: Document
+
+    @property
+    def ticket(self) -> Ticket:
+        return self.found.ticket
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """An answer that counts once it is proved, beside what it answers (`Voting.judge`)."""
+
+    statement: Statement
+    shown: Shown
 
 
 class Voting:
@@ -122,7 +107,8 @@ class Voting:
         self._people = people
         self._approvals = approvals
         self._domain = domain
-        self._weigh = weigh
+        self._signatures = Signatures(tickets.store, approvals)
+        self._counting = Counting(tickets.store, people, approvals, weigh, domain)
         self._care = care
         self._canaries = canaries
 
@@ -132,10 +118,9 @@ class Voting:
         """How many have to say yes to this ticket, out of whom."""
         return self._approvals.quorum_of(ticket.server, ticket.tool)
 
-    def reached(self, ticket: Ticket) -> tuple[str, ...]:
-        """Who may answer it, by name."""
-        found = reached(self._people, self.quorum(ticket), ticket.server, ticket.tool)
-        return tuple(one for one in found if not conflict(ticket, self._people[one], self._approvals))
+    async def audience(self) -> Audience:
+        """Who may answer what, now."""
+        return (await self._counting.audience(self._tickets.now()))[0]
 
     def seen_by(self, ticket: Ticket, person: str) -> Ticket:
         """The ticket as this person may see it. # INVARIANT: 3. Auditors see who answered, once it is decided."""
@@ -152,14 +137,31 @@ class Voting:
 
         Raises `Malformed` if there is no such ticket, `Refused(NO_PERMIT)` for somebody who may not look.
         """
-        who = self._person(person)
-        if not who.may(Right.SEE):
+        shown = await self.show(name, person)
+        await self.note(shown, person, shown.document)
+        return self.seen_by(shown.ticket, person), shown.document
+
+    async def show(self, name: str, person: str) -> Shown:
+        """The ticket of that id as this person finds it; nothing is entered."""
+        if not self._person(person).may(Right.SEE):
             raise Refused(Code.NO_PERMIT, f"`{person[:80]}` may not see tickets")
-        found, canary, document = await self._shown(name, person)
-        if person in self.reached(found.ticket) and found.ticket.state is State.PENDING:
-            await self._seal(found.ticket, person, document, canary)
-            await self._tickets.note_shown(found.ticket, person, document_digest(document, found.ticket.salt))
-        return self.seen_by(found.ticket, person), document
+        return await self._shown(name, person)
+
+    async def note(self, shown: Shown, person: str, read: Document | Table) -> bool:
+        """Enter that somebody was shown a ticket, within what there was to read; whether they may answer it."""
+        ticket, audience = shown.ticket, await self.audience()
+        if person not in audience.reached(ticket) or ticket.state is not State.PENDING:
+            return False
+        await self._seal(shown, person, read)
+        await self._tickets.note_shown(ticket, person, document_digest(shown.document, ticket.salt))
+        return True
+
+    async def seen(self, name: str, person: str) -> Ticket:
+        """Where a ticket stands, as this person may see it; nothing is entered, and nothing counts as shown by it.
+
+        Raises as `opened` does.
+        """
+        return self.seen_by((await self.show(name, person)).ticket, person)
 
     # -- for whoever answers -------------------------------------------------------------------------------------------
 
@@ -175,8 +177,9 @@ class Voting:
         acknowledged: tuple[str, ...] = (),
     ) -> Offer:
         """What this person would sign to give this answer. Raises `Refused` or `Malformed` if it could not count."""
-        found, _, document = await self._shown(name, person)
-        ticket = found.ticket
+        shown = await self._shown(name, person)
+        ticket, document = shown.ticket, shown.document
+        place = (await self.audience()).place_for(ticket, person, principal)
         statement = Statement(
             domain=self._domain,
             ticket=ticket.id,
@@ -190,8 +193,9 @@ class Voting:
             acknowledged=tuple(sorted(acknowledged)),
             expires=ticket.expires,
             nonce=ticket.nonce,
+            place="" if place == person else place,
         )
-        self._check(ticket, statement, document)
+        await self._check(ticket, statement, document)
         return Offer(
             ticket=self.seen_by(ticket, person),
             document=document,
@@ -206,122 +210,99 @@ class Voting:
         Raises `Malformed` for what is not theirs, not signed or not allowed, `Refused(CONFLICT)` where the ticket does
         not wait any more or changed at the same moment, `Refused(NO_PERMIT)` for somebody whom it does not reach.
         """
-        found, canary, document = await self._shown(statement.ticket, statement.approver)
-        ticket = found.ticket
-        self._check(ticket, statement, document)  # steps 1 to 6
-        spends: tuple[Spend, ...] = ()
+        judged = await self.judge(statement)
+        shown, spends = judged.shown, tuple[Spend, ...]()
         if self._care is not None and statement.yes:
-            spends = await self._care.check(ticket, statement.approver, statement.reason, document)
-        proved = await self._prove(statement, proof)  # step 7
-        if canary is not None:
-            await self._seal(ticket, statement.approver, document, canary)
-            after = await self._record_made_up(found, statement, proved, spends, canary)
-        else:
-            after = await self._record(found, statement, proved, document, spends)
-            if self._canaries is not None:
-                await self._canaries.maybe(ticket, statement.approver)
+            spends = await self._care.check(shown.ticket, statement.approver, statement.reason, shown.document)
+        proved = await self.prove(statement, proof)
+        after, changes = await self.changes(judged, proved)
+        await self.commit([(judged, changes)], proved, spends)
+        return await self.answered(judged, after)
+
+    # -- the steps of an answer, for one alone and for several at once -------------------------------------------------
+
+    async def judge(self, statement: Statement) -> Judged:
+        """Steps 1 to 6, but for the care that a yes takes."""
+        shown = await self._shown(statement.ticket, statement.approver)
+        await self._check(shown.ticket, statement, shown.document)
+        return Judged(statement, shown)
+
+    async def prove(self, said: Signable, proof: Proof) -> Proved:
+        """Step 7."""
+        return await self._signatures.prove(said, proof, self._person(said.approver))
+
+    async def changes(
+        self, judged: Judged, proved: Proved, batch: str = "", earlier: Puts = ()
+    ) -> tuple[Ticket, Append]:
+        """The ticket after this answer, and what says so in the log and the rows. # INVARIANT: 4.
+
+        Of several that are written at once, `batch` is what was signed and `earlier` what those before it write.
+        """
+        shown = judged.shown
+        if shown.canary is None:
+            return await self._record(judged, proved, batch, earlier)
+        await self._seal(shown, judged.statement.approver, shown.document)
+        return self._record_made_up(judged, proved, batch, shown.canary)
+
+    async def commit(self, changes: Sequence[tuple[Judged, Append]], proved: Proved, spends: tuple[Spend, ...]) -> None:
+        """Step 8: all of it, or nothing."""
+        outcome = await self._tickets.store.append(
+            Append(
+                entries=tuple(entry for _, one in changes for entry in one.entries),
+                reads=(*(read for _, one in changes for read in one.reads), *proved.reads),
+                spends=spends,
+                puts=tuple(dict((*(put for _, one in changes for put in one.puts), *proved.puts)).items()),
+                sync=True,
+            )
+        )
+        if isinstance(outcome, Exhausted) and self._care is not None:
+            raise self._care.overspent(changes[0][0].statement.approver)
+        if not isinstance(outcome, Appended):
+            stale = (judged for judged, one in changes if isinstance(outcome, Stale) and outcome.key in dict(one.reads))
+            which = next(stale, changes[0][0]).shown.ticket.id
+            raise Refused(Code.CONFLICT, f"the ticket `{which}` changed at the same moment: look again")
+
+    async def answered(self, judged: Judged, after: Ticket) -> Ticket:
+        """What follows an answer that was written; the ticket as whoever gave it sees it then."""
+        if judged.shown.canary is None and self._canaries is not None:
+            await self._canaries.maybe(judged.shown.ticket, judged.statement.approver)
         if self._care is not None and after.state is not State.PENDING:
             await self._care.decided(after)
-        return self.seen_by(after, statement.approver)
+        return self.seen_by(after, judged.statement.approver)
 
-    async def _shown(self, name: str, person: str) -> tuple[Found, Canary | None, Document]:
-        """The ticket of that id as this person would find it, and what they are shown of it."""
+    async def find(self, name: str, person: str) -> Ticket:
+        """The ticket of that id as this person would find it; `Malformed` if there is none."""
+        return (await self._found(name, person))[0].ticket
+
+    async def _found(self, name: str, person: str) -> tuple[Found, Canary | None]:
+        """# INVARIANT: 6."""
         made = None if self._canaries is None else await self._canaries.find(name, person)
         if made is None:
-            found = await self._tickets.found(name)
-            return found, None, await self._documents.of(found.ticket)
+            return await self._tickets.found(name), None
         canary, row = made
-        document = await self._documents.of(msgspec.structs.replace(canary.ticket, asked=canary.since))
-        return Found("", canary_key(name), row, canary.ticket), canary, document
+        await find_ticket(self._tickets.store, canary.past)
+        return Found("", canary_key(name), row, canary.ticket), canary
 
-    async def _seal(self, ticket: Ticket, person: str, document: Document, canary: Canary | None) -> None:
-        if self._care is not None and await self._tickets.shown_at(ticket.id, person) is None:
-            await self._care.opened(ticket, person, document, Kind.CALL if canary is None else canary.kind)
+    async def _shown(self, name: str, person: str) -> Shown:
+        """The same, and what they are shown of it."""
+        found, canary = await self._found(name, person)
+        return Shown(found, canary, await self._documents.of(found.ticket if canary is None else canary.source))
 
-    def _check(self, ticket: Ticket, statement: Statement, document: Document) -> None:
-        check_answer(
-            ticket,
-            statement,
-            document,
-            people=self._people,
-            approvals=self._approvals,
-            domain=self._domain,
-            now=self._tickets.now(),
-        )
+    async def _seal(self, shown: Shown, person: str, read: Document | Table) -> None:
+        if self._care is not None and await self._tickets.shown_at(shown.ticket.id, person) is None:
+            kind = Kind.CALL if shown.canary is None else shown.canary.kind
+            await self._care.opened(shown.ticket, person, read, kind)
 
-    async def _prove(self, statement: Statement, proof: Proof) -> Proved:
-        """# INVARIANT: 1."""
-        person = self._person(statement.approver)
-        if isinstance(proof, Unsigned):
-            if not self._approvals.unsafe_unsigned:
-                raise Malformed("an answer is signed, with `--key` or with a passkey in the console")
-            return Proved(method="unsigned")
-        if isinstance(proof, Assertion):
-            return await self._prove_passkey(statement, proof, person)
-        signature = parse_b64url(proof.signature)
-        for spki in person.keys:
-            key = parse_spki(b64decode(spki))
-            try:
-                if isinstance(key, Ed25519Key) and verify_statement(statement, signature, key):
-                    return Proved(method="ed25519", key=thumbprint(key), signature=proof.signature)
-            except Malformed:
-                continue
-        raise Malformed(f"the signature is of none of the keys of `{person.name}`")
+    async def _check(self, ticket: Ticket, statement: Statement, document: Document) -> None:
+        audience = await self.audience()
+        check_answer(ticket, statement, document, audience=audience, domain=self._domain, now=self._tickets.now())
 
-    async def _prove_passkey(self, statement: Statement, proof: Assertion, person: Person) -> Proved:
-        rp, key = self._approvals.passkeys, passkey_key(proof.id[:2048])
-        row = (await self._tickets.store.load((key,), ())).rows.get(key)
-        passkey = None if row is None else msgspec.json.decode(row.value, type=Passkey)
-        if rp is None or row is None or passkey is None or passkey.person != person.name:  # INVARIANT: 2.
-            raise Malformed(f"the passkey is none of those of `{person.name}`")
-        asserted = verify_assertion(proof, challenge_of(statement), rp, passkey)
-        used = msgspec.structs.replace(passkey, count=asserted.count, synced=asserted.synced)
-        return Proved(
-            method="webauthn",
-            key=passkey.id,
-            signature=proof.signature,
-            authenticator=proof.authenticator,
-            client=proof.client,
-            reads=((key, row.version),),
-            puts=((key, msgspec.json.encode(used)),),
-        )
+    # -- what is written -----------------------------------------------------------------------------------------------
 
-    # -- what the answers come to --------------------------------------------------------------------------------------
-
-    async def _tally(self, ticket: Ticket, uninspectable: tuple[str, ...]) -> Tally:
-        voted = {one.person for one in ticket.votes}
-        left = [await self._weigh(one, ticket) for one in self.reached(ticket) if one not in voted]
-        need = needed(ticket, self._approvals, uninspectable)
-        votes = await self._standing_votes(ticket)
-        found = tally(votes, need, left, one_denies=self._approvals.one_denies)
-        spoken = ticket.of is None or any(one.yes and one.principal in ticket.of for one in votes)
-        if found.verdict is Verdict.YES and not spoken:  # one of them has to be among those who said yes
-            return msgspec.structs.replace(found, verdict=Verdict.OPEN if left else Verdict.NO)
-        return found
-
-    async def _standing_votes(self, ticket: Ticket) -> tuple[Vote, ...]:
-        """# INVARIANT: 5. Somebody may have left, or lost a key, since they voted and before the others did."""
-        reached = self.reached(ticket)
-        places = {one.key: passkey_key(one.key) for one in ticket.votes if one.method == "webauthn"}
-        rows = (await self._tickets.store.load(tuple(places.values()), ())).rows if places else {}
-
-        def theirs(vote: Vote) -> bool:
-            if vote.method == "ed25519":
-                keys = (parse_spki(b64decode(spki)) for spki in self._people[vote.person].keys)
-                return any(isinstance(key, Ed25519Key) and thumbprint(key) == vote.key for key in keys)
-            row = rows.get(places.get(vote.key, ("", "")))
-            return vote.method != "webauthn" or (
-                row is not None and not msgspec.json.decode(row.value, type=Passkey).revoked
-            )
-
-        return tuple(one for one in ticket.votes if one.person in reached and theirs(one))
-
-    async def _record(
-        self, found: Found, statement: Statement, proved: Proved, document: Document, spends: tuple[Spend, ...]
-    ) -> Ticket:
-        """# INVARIANT: 4. Step 8."""
-        now, ticket = self._tickets.now(), found.ticket
-        weight = await self._weigh(statement.approver, ticket)
+    async def _record(self, judged: Judged, proved: Proved, batch: str, earlier: Puts) -> tuple[Ticket, Append]:
+        statement, found, now = judged.statement, judged.shown.found, self._tickets.now()
+        ticket = found.ticket
+        weight = await self._counting.weigh(statement.approver, ticket)
         vote = Vote(
             person=statement.approver,
             yes=statement.yes,
@@ -333,56 +314,34 @@ class Voting:
             key=proved.key,
             document=statement.document,
             weight=weight,
+            place=statement.place,
         )
         said = Done(now, "approved by" if vote.yes else "denied by", vote.person)
         voted = msgspec.structs.replace(ticket, votes=(*ticket.votes, vote), done=(*ticket.done, said))
-        count = await self._tally(voted, document.uninspectable)
-        signed = self._signed(statement, proved, now, weight)
+        audience, away = await self._counting.audience(now)
+        count = await self._counting.tally(voted, audience, judged.shown.document.uninspectable)
+        signed = self._signed(statement, proved, batch, now, weight)
         entries: tuple[NewEntry, ...] = (NewEntry(encode_event(signed)),)
         after, more = voted, Append()
         if count.verdict is not Verdict.OPEN:
-            after, answered, more = await self._decide(voted, count.verdict is Verdict.YES, now)
+            after, answered, more = await self._decide(voted, count, now, earlier)
             entries = (*entries, NewEntry(encode_event(answered)))
-        outcome = await self._tickets.store.append(
-            Append(
-                entries=entries,
-                reads=((found.key, found.row.version), *proved.reads, *more.reads),
-                spends=spends,
-                puts=(*rows_of(after, found.likeness, ticket, now), *proved.puts, *more.puts),
-                sync=True,
-            )
-        )
-        if isinstance(outcome, Exhausted) and self._care is not None:
-            raise self._care.overspent(vote.person)
-        if not isinstance(outcome, Appended):
-            raise Refused(Code.CONFLICT, f"the ticket `{ticket.id}` changed at the same moment: look again")
-        return after
+        puts = (*rows_of(after, found.likeness, ticket, now), *more.puts)
+        return after, Append(entries=entries, reads=((found.key, found.row.version), *away, *more.reads), puts=puts)
 
-    async def _record_made_up(
-        self, found: Found, statement: Statement, proved: Proved, spends: tuple[Spend, ...], canary: Canary
-    ) -> Ticket:
-        """An answer to what is no call: an entry like any, and no row but its own. # INVARIANT: 6."""
-        now = self._tickets.now()
-        outcome = await self._tickets.store.append(
-            Append(
-                entries=(NewEntry(encode_event(self._signed(statement, proved, now, 0))),),
-                reads=((found.key, found.row.version), *proved.reads),
-                spends=spends,
-                puts=((found.key, None), *proved.puts),
-                sync=True,
-            )
-        )
-        if isinstance(outcome, Exhausted) and self._care is not None:
-            raise self._care.overspent(statement.approver)
-        if not isinstance(outcome, Appended):
-            raise Refused(Code.CONFLICT, f"the ticket `{found.ticket.id}` changed at the same moment: look again")
-        right = statement.yes is (canary.kind is Kind.CLEAN)
+    def _record_made_up(self, judged: Judged, proved: Proved, batch: str, canary: Canary) -> tuple[Ticket, Append]:
+        """An answer to what is no call: an entry like any, and no row but its own. # INVARIANT: 5."""
+        statement, found, now = judged.statement, judged.shown.found, self._tickets.now()
+        over = Over(canary=canary, yes=statement.yes, at=now)
+        kept = (over_key(found.ticket.id), msgspec.json.encode(over))
+        entry = NewEntry(encode_event(self._signed(statement, proved, batch, now, 0)))
+        changes = Append(entries=(entry,), reads=((found.key, found.row.version),), puts=((found.key, None), kept))
         wanted = "denied" if canary.kind is Kind.CANARY else "approved"
-        told = f"{MADE_UP}, to be {wanted}: {'seen' if right else 'missed'}"
+        told = f"{MADE_UP}, to be {wanted}: {'seen' if over.right else 'missed'}"
         state = State.APPROVED if statement.yes else State.DENIED
-        return msgspec.structs.replace(found.ticket, state=state, done=(Done(now, told),))
+        return msgspec.structs.replace(found.ticket, state=state, done=(Done(now, told),)), changes
 
-    def _signed(self, statement: Statement, proved: Proved, now: int, weight: int) -> events.TicketSigned:
+    def _signed(self, statement: Statement, proved: Proved, batch: str, now: int, weight: int) -> events.TicketSigned:
         return events.TicketSigned(
             at=now,
             replica=self._tickets.replica,
@@ -396,35 +355,17 @@ class Voting:
             authenticator=proved.authenticator,
             client=proved.client,
             weight=weight,
+            batch=batch,
         )
 
-    async def _decide(self, ticket: Ticket, yes: bool, now: int) -> tuple[Ticket, events.TicketAnswered, Append]:
+    async def _decide(
+        self, ticket: Ticket, count: Tally, now: int, earlier: Puts
+    ) -> tuple[Ticket, events.TicketAnswered, Append]:
         """The ticket once its votes have decided it, the entry that says so, and what else that writes."""
-        counted = [one for one in ticket.votes if one.yes is yes] or list(ticket.votes)
-        named = [one.principal for one in counted if one.principal]
-        principal = next((one for one in named if ticket.of is not None and one in ticket.of), next(iter(named), ""))
-        hold = min((one.hold_ms for one in counted), default=0) if yes else 0
-        decided = msgspec.structs.replace(
-            stepped(ticket, Step.APPROVE if yes else Step.DENY, now),
-            by=", ".join(one.person for one in counted),
-            reason="; ".join(dict.fromkeys(one.reason for one in counted if one.reason))[:MAX_REASON],
-            principal=principal,
-            done=(*ticket.done, Done(now, "approved" if yes else "denied")),
-        )
-        answered = events.TicketAnswered(
-            at=now,
-            replica=self._tickets.replica,
-            ticket=ticket.id,
-            call=ticket.call,
-            agent=ticket.agent,
-            answer=decided.state.value,
-            by=decided.by,
-            reason=decided.reason,
-            principal=principal,
-            until=now + hold if hold else 0,
-        )
-        until = now + hold if yes else ticket.expires
-        return decided, answered, await standing(self._tickets.store, decided, until, now)
+        after, hold = decided(ticket, count, now)
+        event = answered_event(after, now, self._tickets.replica, hold)
+        until = now + hold if after.state is State.APPROVED else ticket.expires
+        return after, event, await standing(self._tickets.store, after, until, now, earlier)
 
     def _person(self, name: str) -> Person:
         return person_of(self._people, name)

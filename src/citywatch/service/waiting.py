@@ -2,6 +2,7 @@
 
     present     what became of it by now
     answered    the same, and only once there is an answer, or after a while
+    updates     the same again and again, for whoever follows it
 
 Decides nothing; people answer tickets (`tickets`, `voting`), in this process or another one. INVARIANTS
 1. An agent is told of its own tickets, one answer for all that are not there; it learns that there is an answer, and
@@ -13,15 +14,16 @@ Decides nothing; people answer tickets (`tickets`, `voting`), in this process or
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import math
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from citywatch.core.approvals.ticket import ANSWERED, State
 from citywatch.core.enforce.verify import check_standing
 from citywatch.core.errors import Malformed, Unavailable
 from citywatch.core.identity.credential import Credential, check_time
-from citywatch.core.identity.registration import agent_key, parse_agent_row
+from citywatch.core.identity.registration import AgentRow, agent_key, parse_agent_row
 from citywatch.service.ports import Bus, Clock, Store
 from citywatch.service.tickets import find_ticket
 from citywatch.service.watch import NOTICE
@@ -73,10 +75,7 @@ class Waiting:
         """The state of a ticket (pending, approved, denied, used or expired) and when it expires, in milliseconds since
         the epoch; `Malformed` if this agent has none of that id."""
         now = self._clock.now_ms()
-        check_time(credential, now, self._leeway_ms())
-        key = agent_key(credential.agent.rpartition("/")[2])
-        stored = (await self._store.load((key,), ())).rows.get(key)
-        check_standing(credential.agent, credential.key, None if stored is None else parse_agent_row(stored.value))
+        await self._standing(credential, now)
         found = await find_ticket(self._store, name)
         if found is None or found.ticket.agent != credential.agent:  # INVARIANT: 1.
             raise Malformed("the agent has no such ticket")
@@ -98,6 +97,37 @@ class Waiting:
                         await changed.wait()
                 except TimeoutError:
                     continue
+
+    async def updates(self, credential: Credential, name: str) -> AsyncGenerator[State, None]:
+        """What `present` says now, every `LONGEST_S` (so that the connection lives), and as soon as the ticket waits no
+        more: then it ends; and so it does where there is no place to wait in."""
+        loop = asyncio.get_running_loop()
+        with self._place(credential.agent) as placed:
+            told = -math.inf
+            while True:
+                changed = self._changed
+                state, expires = await self.present(credential, name)
+                waits = state is State.PENDING and placed and not self._ending()
+                if not waits or loop.time() >= told + LONGEST_S:
+                    told = loop.time()
+                    yield state
+                if not waits:
+                    return
+                left = min(told + LONGEST_S - loop.time(), (expires - self._clock.now_ms()) / 1000 + LOOK_S)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(max(left, LOOK_S)):
+                        await changed.wait()
+
+    async def registered(self, credential: Credential) -> int:
+        """Since when whoever shows these papers is registered, in milliseconds since the epoch."""
+        return (await self._standing(credential, self._clock.now_ms())).added_at
+
+    async def _standing(self, credential: Credential, now: int) -> AgentRow:
+        check_time(credential, now, self._leeway_ms())
+        key = agent_key(credential.agent.rpartition("/")[2])
+        stored = (await self._store.load((key,), ())).rows.get(key)
+        row = None if stored is None else parse_agent_row(stored.value)
+        return check_standing(credential.agent, credential.key, row)
 
     @contextmanager
     def _place(self, agent: str) -> Iterator[bool]:

@@ -17,6 +17,7 @@ from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
+from tests import forked
 from tests.e2e.gateway.desk import DEADLINE_S, Desk
 from tests.ports import free_port
 
@@ -34,7 +35,7 @@ def connected(desk: Desk, gateway: int = 0) -> Iterator[str]:
     """A bridge on loopback; yields the URL under which the desk is served there."""
     port = free_port()
     command = [*CONNECT, "--gateway", gateways(desk)[gateway], "--listen", f"127.0.0.1:{port}"]
-    with subprocess.Popen(command, cwd=desk.folder, stdout=subprocess.PIPE, text=True) as process:
+    with forked.start(command, cwd=desk.folder, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline().startswith("ready")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from tests.e2e.console.seen import Seen, Visit, chromium, seen_city
+from tests.e2e.console.seen import Seen, Visit, chromium, played, served
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Seen]:
     """The browser first: without one there is nothing to play for."""
-    with seen_city(tmp_path_factory.mktemp("seen")) as city:
+    with served(played(tmp_path_factory)) as city:
         yield city
 
 

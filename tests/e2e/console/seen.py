@@ -6,24 +6,31 @@ The city is the mesh of `examples/`, with a scenario played on it, so that what 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
+from click.testing import CliRunner
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Response, expect, sync_playwright
 
 from citywatch.adapters.sqlite import open_store
+from citywatch.adapters.system import SystemClock
 from citywatch.core import events
 from citywatch.core.log.entry import encode_event
+from citywatch.main import cli
 from citywatch.service.ports import Append, NewEntry
+from tests import forked
+from tests.e2e.gateway import shifted
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -31,22 +38,32 @@ CHROMIUM = shutil.which("chromium")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 SIZES = {"light": ("light", 1360, 900), "dark": ("dark", 1360, 900), "phone": ("light", 390, 844)}
 SCENARIO = "inter_agent_injection"
+T = TypeVar("T")
 expect.set_options(timeout=60_000)  # a slow machine is no finding
 
 
 class Seen:
     """A folder with a city, and its console at `origin`."""
 
-    def __init__(self, folder: Path, process: subprocess.Popen[str], origin: str) -> None:
+    def __init__(self, folder: Path, process: forked.Process, origin: str) -> None:
         self.folder = folder
         self.process = process
         self.origin = origin
 
+    def here(self, work: Callable[[], T]) -> T:
+        """Do something in the city's folder, by its clock, and beside the loop that Playwright keeps in this thread."""
+        with chdir(self.folder), pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as elsewhere:
+            patch.setattr(SystemClock, "now_ms", shifted.now_ms)
+            return elsewhere.submit(work).result()
+
+    def clock(self, told: str | int) -> None:
+        """Put the city's clock, as `shifted.py` says."""
+        shifted.put(self.folder, told)
+
     def run(self, *arguments: str) -> str:
-        """One command of the command line in the city's folder."""
-        command = [sys.executable, "-m", "citywatch", *arguments]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+        """One command of the command line."""
+        done = self.here(lambda: CliRunner().invoke(cli, arguments))
+        assert done.exit_code == 0, f"{arguments}: {done.output}"
         return done.stdout.strip()
 
     def link(self, *arguments: str) -> str:
@@ -56,28 +73,39 @@ class Seen:
         """Have something recorded, as a gateway does."""
 
         async def enter() -> None:
-            store = open_store(self.folder / "state" / "citywatch.db")
+            store = open_store(Path("state") / "citywatch.db")
             try:
                 await store.append(Append(entries=tuple(NewEntry(encode_event(one)) for one in told)))
             finally:
                 await store.close()
 
-        with ThreadPoolExecutor(1) as elsewhere:  # Playwright keeps a loop running in this thread
-            elsewhere.submit(lambda: asyncio.run(enter())).result()
+        self.here(lambda: asyncio.run(enter()))
 
     def log(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.run("log", "show", "--last", "100000", "--json").splitlines()]
 
 
-@contextmanager
-def seen_city(folder: Path, more: str = "") -> Iterator[Seen]:
-    """Play the scenario, then serve its city's console inside the block. `more` is added to the configuration."""
-    demo = [sys.executable, "-m", "citywatch", "demo", SCENARIO, "--keep", str(folder / "played")]
+def played(factory: pytest.TempPathFactory) -> Path:
+    """A city on which the scenario was played, a copy for whoever asks.
+
+    It is played once in a run of the tests, by whichever of its processes asks first.
+    """
+    shared = factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    folder, whole = shared / "played", shared / "played-to-the-end"
+    with (shared / "played.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not whole.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            _play(folder)
+            whole.touch()
+    return shutil.copytree(folder / "city", factory.mktemp("seen") / "city")
+
+
+def _play(folder: Path) -> None:
+    demo = [sys.executable, "-m", "citywatch", "demo", SCENARIO, "--keep", str(folder)]
     done = subprocess.run(demo, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, f"the scenario was not played: {done.stdout[-2000:]}{done.stderr[-2000:]}"
-    city = folder / "played" / "city"
-    with served(city, more) as seen:
-        yield seen
 
 
 @contextmanager
@@ -86,13 +114,8 @@ def served(city: Path, more: str = "", *, port: int = 0, section: str = "") -> I
     config = city / "citywatch.yaml"
     own = ", ".join(filter(None, (f"listen: '127.0.0.1:{port or free_port()}'", section)))
     config.write_text(f"{config.read_text()}\nconsole: {{{own}}}\n{more}")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "citywatch", "console", "--no-link"],
-        cwd=city,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    command = [sys.executable, shifted.__file__, "console", "--no-link"]
+    process = forked.start(command, cwd=city, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert process.stdout is not None
     try:
         said = ""

@@ -5,23 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import chdir
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 import pytest
 from playwright.sync_api import Browser, CDPSession, Page, Route, expect
 
+from citywatch.core.approvals.reading import LEAST_MS
 from citywatch.service.judged import Judged
 from tests.e2e.console.seen import SIZES, Seen, Visit, served
 from tests.simulation.flow_city import MALLORY
-from tests.unit.main.test_tasks import CONFIG, asked, here
+from tests.unit.main.test_tasks import CONFIG, asked, here, run
 
-T = TypeVar("T")
 Come = Callable[..., Visit]
+FRONT_END = Path(__file__).parents[3] / "docs" / "how-to" / "use-your-own-front-end.md"
 PEOPLE = """people:
   anna: {roles: [approver], answers: ['bank/*'], as: [alice]}
   ben: {roles: [approver], answers: ['bank/*'], as: [alice]}
@@ -35,21 +36,24 @@ LETTER = (
 
 
 class Bank:
-    """The city with its console; whatever runs the gates does so in a thread of its own, beside Playwright's loop."""
+    """The city with its console, and a clerk whose calls the gates judge."""
 
     def __init__(self, seen: Seen) -> None:
         self.seen = seen
+        self._ahead = 0
 
     def wants(self, name: str = "pay", reply: dict[str, Any] | None = None, **arguments: Any) -> Judged:
-        return self._apart(lambda: asyncio.run(asked(arguments, name, reply)))
+        return self.seen.here(lambda: asyncio.run(asked(arguments, name, reply)))
 
-    def _apart(self, work: Callable[[], T]) -> T:
-        def there() -> T:
-            with chdir(self.seen.folder):
-                return work()
+    def later(self, milliseconds: int) -> None:
+        self._ahead += milliseconds
+        self.seen.clock(self._ahead)
 
-        with ThreadPoolExecutor(1) as elsewhere:
-            return elsewhere.submit(there).result()
+    def stops(self) -> int:
+        """The city's time, at which its clock stands still from now on."""
+        now = time.time_ns() // 1_000_000 + self._ahead
+        self.seen.clock(f"={now}")
+        return now
 
     def reads(self, text: str) -> None:
         """The clerk reads something that somebody outside wrote."""
@@ -61,7 +65,9 @@ def bank(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator
     folder = tmp_path_factory.mktemp("bank")
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as elsewhere:
         elsewhere.submit(lambda: here.__wrapped__(folder, patch)).result()  # type: ignore[attr-defined]
-    (folder / "citywatch.yaml").write_text(f"{CONFIG}{PEOPLE}")
+    config = CONFIG.replace("{to: {role: destination}}", "{to: {role: destination}, amount: {role: amount}}")
+    (folder / "citywatch.yaml").write_text(f"{config}{PEOPLE}temporal_rules: past.rules\n")
+    (folder / "past.rules").write_text('ask each-payment per agent when tool is "bank/pay";\n')
     with served(folder) as seen:
         yield Bank(seen)
 
@@ -109,6 +115,18 @@ def enrolled(come: Come, person: str) -> tuple[Visit, CDPSession]:
     return one, session
 
 
+def has_read(bank: Bank, one: Visit, ticket: str) -> Page:
+    """The ticket's page, after the time that reading it takes: the city's clock is put there."""
+    page = one.see(f"/tickets/{ticket}")
+    bank.later(left(page))
+    return one.see(f"/tickets/{ticket}")
+
+
+def left(page: Page) -> int:
+    """How many milliseconds a ticket's page says that a yes has to wait."""
+    return int(page.locator("#answer").get_attribute("data-wait") or 0)
+
+
 def ticket_of(bank: Bank, **arguments: Any) -> str:
     ticket = bank.wants(**arguments).ticket
     assert ticket
@@ -131,12 +149,12 @@ def test_a_call_is_read_signed_and_let_through_once(bank: Bank, come: Come, tmp_
                 path=tmp_path / f"{path.strip('/').split('/')[0]}-{len(path) > 9}-{size}.png", full_page=True
             )
     page.set_viewport_size({"width": 1360, "height": 900})
-    anna.see(f"/tickets/{ticket}")
+    has_read(bank, anna, ticket)
     for title in ("What will happen", "On whose authority", "What is unusual", "What a no does"):
         expect(page.get_by_role("heading", name=title)).to_be_visible()
     expect(page.locator(".part")).to_contain_text([re.compile("it cannot be taken back")])
     page.get_by_label("Why").fill("I rang them and they confirmed it")
-    page.get_by_role("button", name="Approve this one call").click(timeout=120_000)
+    page.get_by_role("button", name="Approve this one call").click()
     expect(page.locator(".head .pill")).to_have_text("approved")
     entry = [one for one in bank.seen.log() if one["type"] == "ticket_signed"][-1]
     assert (entry["by"], entry["method"], entry["answer"]) == ("anna", "webauthn", "approve")
@@ -152,18 +170,58 @@ def test_a_yes_before_anybody_could_have_read_it_counts_for_nothing(bank: Bank, 
     anna, _ = enrolled(come, "anna")
     bank.reads(LETTER)
     ticket = ticket_of(bank, to=MALLORY, amount=29)
+    now = bank.stops()
     page = anna.see(f"/tickets/{ticket}")
-    expect(page.locator("#wait")).to_contain_text("Read it first")
-    yes = page.get_by_role("button", name="Approve this one call")
-    expect(yes).to_be_disabled()
-    page.get_by_label("Why").fill("I rang them and they confirmed it")
-    yes.evaluate("one => { one.disabled = false; }")
-    yes.click()
-    expect(page.locator("#said")).to_contain_text("read it first")
-    assert not bank.wants(to=MALLORY, amount=29).allowed
-    expect(page.locator("#wait")).to_have_text("A yes counts from now on.", timeout=120_000)
+    long = left(page)
+    assert long > LEAST_MS
+    for wait in (long, 500):  # as soon as it is shown, and to its very end
+        bank.seen.clock(f"={now + long - wait}")
+        anna.see(f"/tickets/{ticket}")
+        assert left(page) == wait
+        expect(page.locator("#wait")).to_contain_text("Read it first")
+        yes = page.get_by_role("button", name="Approve this one call")
+        page.get_by_label("Why").fill("I rang them and they confirmed it")
+        yes.evaluate("one => { one.disabled = false; }")
+        yes.click()
+        expect(page.locator("#said")).to_contain_text("read it first")
+        assert not bank.wants(to=MALLORY, amount=29).allowed
+    expect(page.locator("#wait")).to_have_text("A yes counts from now on.")
+    bank.seen.clock(f"={now + long}")
     yes.click()
     expect(page.locator(".head .pill")).to_have_text("approved")
+    bank.later(long)
+
+
+def test_near_duplicates_are_read_as_one_table_and_signed_as_one(bank: Bank, come: Come, tmp_path: Path) -> None:
+    bank.seen.here(lambda: run("task", "start", "clerk", "--as", "alice", "Pay bob 61, then 62, then 63"))
+    names = {ticket_of(bank, to="bob", amount=amount) for amount in (61, 62, 63)}
+    anna, _ = enrolled(come, "anna")
+    page = anna.see("/tickets")
+    page.get_by_role("link", name="3 alike: read them as one").click()
+    expect(page.locator("h1")).to_contain_text("3 times clerk → bank / pay")
+    assert set(page.locator("table.beside tbody th").first.locator("xpath=../..").locator("th").all_inner_texts()) == {
+        one[:12] for one in names
+    }
+    for size, (scheme, width, height) in SIZES.items():
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        assert page.evaluate("document.scrollingElement.scrollWidth - innerWidth") <= 0, size
+        page.screenshot(path=tmp_path / f"set-{size}.png", full_page=True)
+    page.set_viewport_size({"width": 1360, "height": 900})
+    expect(page.get_by_role("button", name="Approve these 3 calls")).to_be_disabled()
+    bank.later(left(page))
+    page.reload()
+    page.get_by_label("Why").fill("the list of May")
+    page.get_by_role("button", name="Approve these 3 calls").click()
+    expect(page.locator("h1")).to_have_text("What became of them")
+    expect(page.locator(".ticker .pill")).to_have_text(["approved"] * 3)
+    page.screenshot(path=tmp_path / "set-over.png", full_page=True)
+    entries = [one for one in bank.seen.log() if one["type"] == "ticket_signed"][-3:]
+    assert {one["ticket"] for one in entries} == names
+    assert len({(one["batch"], one["signature"], one["method"]) for one in entries}) == 1
+    for amount in (61, 62, 63):
+        assert bank.wants(to="bob", amount=amount).allowed
+        assert not bank.wants(to="bob", amount=amount).allowed
 
 
 def test_a_no_is_signed_too_and_holds(bank: Bank, come: Come) -> None:
@@ -206,7 +264,7 @@ def test_a_page_that_was_tampered_with_signs_nothing_that_counts(bank: Bank, com
 def test_a_signature_over_another_challenge_is_none_over_this_call(bank: Bank, come: Come) -> None:
     anna, _ = enrolled(come, "anna")
     ticket = ticket_of(bank, to=MALLORY, amount=13)
-    page = anna.see(f"/tickets/{ticket}")
+    page = has_read(bank, anna, ticket)
     page.evaluate(
         """() => { const get = navigator.credentials.get.bind(navigator.credentials);
              navigator.credentials.get = (asked) => {
@@ -232,6 +290,53 @@ def test_who_only_looks_answers_nothing(bank: Bank, come: Come, person: str) -> 
     )
     assert answer == 403
     assert not bank.wants(to=MALLORY, amount=17).allowed
+
+
+def test_a_link_leads_to_its_ticket_after_signing_in_and_by_a_click_from_another_site(
+    bank: Bank, come: Come, browser: Browser, tmp_path: Path
+) -> None:
+    bank.reads(LETTER)
+    ticket = ticket_of(bank, to=MALLORY, amount=6)
+    address = f"{bank.seen.origin}/tickets/{ticket}"
+    fresh = browser.new_context().new_page()
+    fresh.goto(address)
+    fresh.fill("input[name=link]", bank.seen.link("--as", "anna"))
+    fresh.click("#by-link button")
+    fresh.wait_for_url(address)
+    expect(fresh.get_by_text("What will happen")).to_be_visible()
+    fresh.context.close()
+    one = come("--as", "anna")
+    elsewhere = one.context.new_page()
+    body = f"<a href='{address}'>one call waits</a>"
+    elsewhere.route("http://chat.example/", lambda route: route.fulfill(body=body, content_type="text/html"))
+    elsewhere.goto("http://chat.example/")
+    elsewhere.click("a")
+    expect(elsewhere.get_by_text("A link led you here")).to_be_visible()
+    elsewhere.screenshot(path=tmp_path / "led.png")
+    elsewhere.get_by_role("link", name=f"Open /tickets/{ticket}").click()
+    expect(elsewhere.get_by_text("What will happen")).to_be_visible()
+
+
+def test_a_page_asks_with_a_key_that_a_passkey_lends_it(bank: Bank, come: Come) -> None:
+    """The program of the page on a front end of one's own, as it is written, in a browser."""
+    (program,) = re.findall(r"^```javascript\n(.*?)^```$", FRONT_END.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    first, _, rest = program.partition("\n")
+    assert first == 'const HOST = "city.acme.example", RP = "acme.example", DOMAIN = "acme.example", PERSON = "anna";'
+    ticket = ticket_of(bank, to=MALLORY, amount=31)
+    one, _ = enrolled(come, "anna")
+    host = bank.seen.origin.partition("://")[2]
+    told = {"HOST": host, "RP": host.partition(":")[0], "DOMAIN": "city.example", "PERSON": "anna"}
+    known = ", ".join(f"{name} = {json.dumps(value)}" for name, value in told.items())
+    now = f"const Date = {{ now: () => {bank.stops()} }};"
+    answered = one.page.evaluate(
+        f"async (ticket) => {{ {now} const {known};\n{rest}\nreturn await answer(ticket, 'deny', 'who is that?'); }}",
+        ticket,
+    )
+    bank.later(0)
+    assert answered == "denied"
+    (signed,) = [entry for entry in bank.seen.log() if entry["type"] == "ticket_signed" and entry["ticket"] == ticket]
+    assert (signed["by"], signed["method"]) == ("anna", "webauthn")
+    assert [entry["how"] for entry in bank.seen.log() if entry["type"] == "console_entered"][-1] == "passkey"
 
 
 def test_without_a_signature_nobody_answers(bank: Bank, come: Come) -> None:

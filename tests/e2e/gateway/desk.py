@@ -15,6 +15,7 @@ from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
+from tests import forked
 from tests.ports import free_port
 
 HERE = Path(__file__).parent
@@ -71,7 +72,7 @@ class Desk:
         self.folder = folder
         self.port, self.upstream_port = free_port(), free_port()
         self._stack = stack
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: forked.Running | None = None
         (folder / "policies").mkdir()
         (folder / "policies" / "desk.cedar").write_text(POLICY)
         (folder / "citywatch.yaml").write_text(CONFIG.format(port=self.port, upstream=self.upstream_port))
@@ -83,21 +84,21 @@ class Desk:
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """One command of the command line, as a user types it in this folder."""
         command = [sys.executable, "-m", "citywatch", *arguments]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+        done = forked.run(command, cwd=self.folder, timeout=DEADLINE_S)
         assert not check or done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
         return done
 
-    def start_upstream(self) -> subprocess.Popen[bytes]:
+    def start_upstream(self) -> forked.Running:
         process = self._spawn([sys.executable, str(HERE / "desk_server.py"), str(self.upstream_port), str(self.folder)])
         wait_for(lambda: listens(self.upstream_port), "the upstream server")
         return process
 
-    def up(self, command: list[str] | None = None) -> subprocess.Popen[bytes]:
+    def up(self, command: list[str] | None = None, *, afresh: bool = False) -> forked.Running:
         """Start the gateway; it answers, and has said what it says at its start."""
         command = command or [sys.executable, "-m", "citywatch", "up"]
         log = self._log_of(command)
         before = log.stat().st_size if log.exists() else 0
-        process = self.process = self._spawn(command)
+        process = self.process = self._spawn(command, afresh=afresh)
         wait_for(
             lambda: process.poll() is not None or b"ready\n" in log.read_bytes()[before:],
             "the gateway to be ready",
@@ -126,14 +127,20 @@ class Desk:
     def _log_of(self, command: list[str]) -> Path:
         return self.folder / f"{Path(command[-1]).name}.log"
 
-    def _spawn(self, command: list[str], cwd: Path | None = None) -> subprocess.Popen[bytes]:
+    def _spawn(self, command: list[str], cwd: Path | None = None, *, afresh: bool = False) -> forked.Running:
+        """`afresh`: for whoever reads what the kernel knows of it, and for what is no program of this Python."""
         log = self._stack.enter_context(self._log_of(command).open("ab"))
-        process = subprocess.Popen(command, cwd=cwd or self.folder, stdout=log, stderr=log)
+        where = cwd or self.folder
+        process: forked.Running
+        if afresh:
+            process = subprocess.Popen(command, cwd=where, stdout=log, stderr=log)
+        else:
+            process = forked.start(command, cwd=where, stdout=log, stderr=log)
         self._stack.callback(_end, process)
         return process
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: forked.Running) -> None:
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         try:

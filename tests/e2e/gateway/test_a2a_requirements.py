@@ -6,7 +6,6 @@ both bindings, and with the agent behind the gateway reached over each. What is 
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager
@@ -19,6 +18,7 @@ from a2a.client import A2ACardResolver, ClientConfig, create_client
 from a2a.helpers.proto_helpers import new_text_message
 from a2a.types import ListTasksRequest, Role, SendMessageRequest
 
+from tests import forked
 from tests.e2e.gateway.desk import DEADLINE_S, HERE, Desk, listens, wait_for
 from tests.e2e.gateway.suite_checks import CHECKS, card_checks, made
 from tests.e2e.gateway.suite_client import Hook, SuiteClient, message
@@ -179,7 +179,7 @@ async def test_nothing_below_an_agents_address_needs_no_papers(city: SuiteCity) 
 def test_a_bridge_that_has_no_gateway_says_so_in_the_binding_that_was_asked_in(city: SuiteCity, tmp_path: Path) -> None:
     port, nowhere = free_port(), free_port()
     command = [sys.executable, "-m", "citywatch", "connect", "clerk", "--gateway", f"http://127.0.0.1:{nowhere}"]
-    with subprocess.Popen([*command, "--listen", f"127.0.0.1:{port}"], cwd=city.folder) as bridge:
+    with forked.start([*command, "--listen", f"127.0.0.1:{port}"], cwd=city.folder) as bridge:
         try:
             wait_for(lambda: listens(port), "the bridge")
             found = httpx.get(f"http://127.0.0.1:{port}/a2a/rest/tasks", timeout=DEADLINE_S)

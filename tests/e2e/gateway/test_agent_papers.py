@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from citywatch.adapters.keys import KeyKind, SecretDirectory, load_key
-from citywatch.core.identity.message import Head
+from citywatch.core.http_signature import Head
 from citywatch.core.identity.vc import parse_multikey, verify_proof
 from citywatch.service.signing import sign_message
 from tests.e2e.gateway.desk import Desk

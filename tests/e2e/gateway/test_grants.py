@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 from typing import Any
 
 import httpx2
 
+from tests import forked
 from tests.e2e.gateway.desk import DEADLINE_S, Desk, listens, wait_for
 from tests.fault.test_killed_gateway import MODERN
 from tests.ports import free_port
@@ -41,7 +41,7 @@ def look_through(desk: Desk, name: str, chain: str) -> str:
     """What a client of `citywatch connect` gets, which knows neither papers nor chains."""
     port = free_port()
     command = [sys.executable, "-m", "citywatch", "connect", name, "--gateway", f"http://127.0.0.1:{desk.port}"]
-    with subprocess.Popen([*command, "--listen", f"127.0.0.1:{port}", "--chain", chain], cwd=desk.folder) as bridge:
+    with forked.start([*command, "--listen", f"127.0.0.1:{port}", "--chain", chain], cwd=desk.folder) as bridge:
         try:
             wait_for(lambda: listens(port), "the bridge")
             return look(desk, None, "orders", {}, f"http://127.0.0.1:{port}/mcp/desk")

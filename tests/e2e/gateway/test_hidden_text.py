@@ -59,7 +59,7 @@ def reader(answer: str) -> Iterator[tuple[int, list[dict[str, Any]]]]:
             """Quiet."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
         yield server.server_address[1], asked

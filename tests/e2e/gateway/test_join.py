@@ -14,6 +14,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests import forked
 from tests.e2e.gateway.city import City, look, open_city
 from tests.e2e.gateway.desk import Desk, wait_for
 
@@ -41,9 +42,7 @@ class Elsewhere:
         words = ["join", gateway or f"https://localhost:{self.city.tls_port}", "--introduction", "introduction.json"]
         words += more or ("--join-token-file", "token")
         command = [sys.executable, "-m", "citywatch", *words]
-        return subprocess.run(
-            command, cwd=self.folder, input=stdin, text=True, capture_output=True, timeout=120, check=False
-        )
+        return forked.run(command, cwd=self.folder, stdin=stdin, timeout=120)
 
 
 def rejected(city: City) -> list[dict[str, Any]]:
@@ -83,7 +82,7 @@ async def test_connect_renews_by_the_key_alone(city: City, tmp_path: Path) -> No
     (there.folder / "token").unlink()
     with ExitStack() as stack:
         log = stack.enter_context((there.folder / "connect.log").open("wb"))
-        process = subprocess.Popen(
+        process = forked.start(
             [
                 sys.executable,
                 "-m",

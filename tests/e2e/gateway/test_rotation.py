@@ -17,6 +17,7 @@ import pytest
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from tests import forked
 from tests.e2e.gateway.city import SHIFTED, City, look, open_city
 from tests.e2e.gateway.desk import DEADLINE_S, Desk, wait_for
 from tests.e2e.gateway.shifted import put
@@ -59,7 +60,7 @@ def bridge(city: City) -> Iterator[str]:
     port = free_port()
     command = [sys.executable, "-m", "citywatch", "connect", "other", "--listen", f"127.0.0.1:{port}"]
     command += ["--gateway", f"https://127.0.0.1:{city.tls_port}"]
-    with subprocess.Popen(command, cwd=city.desk.folder, stdout=subprocess.PIPE, text=True) as process:
+    with forked.start(command, cwd=city.desk.folder, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline().startswith("ready")
@@ -91,7 +92,7 @@ def later(city: City, tmp_path: Path, *arguments: str) -> subprocess.CompletedPr
     """A command of two hours from now."""
     put(tmp_path, HOURS_MS)
     command = [*SHIFTED, "-c", str(city.desk.folder / "citywatch.yaml"), *arguments]
-    return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    return forked.run(command, cwd=tmp_path, timeout=DEADLINE_S)
 
 
 async def test_agents_work_on_across_a_rotation_and_old_end_with_it(city: City, bridge: str, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -28,6 +27,7 @@ from citywatch.sdk import (
     Token,
     Unavailable,
 )
+from tests import forked
 from tests.e2e.gateway.city import City
 from tests.e2e.gateway.desk import DEADLINE_S, Desk, listens, wait_for
 from tests.ports import free_port
@@ -53,7 +53,7 @@ def connected(desk: Desk) -> Iterator[str]:
     """The address of the desk behind `citywatch connect`."""
     port = free_port()
     command = [sys.executable, "-m", "citywatch", "connect", "clerk", "--gateway", f"http://127.0.0.1:{desk.port}"]
-    with subprocess.Popen([*command, "--listen", f"127.0.0.1:{port}"], cwd=desk.folder) as bridge:
+    with forked.start([*command, "--listen", f"127.0.0.1:{port}"], cwd=desk.folder) as bridge:
         try:
             wait_for(lambda: listens(port), "the bridge")
             yield f"http://127.0.0.1:{port}/mcp/desk"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,6 +18,7 @@ from a2a.types import GetTaskRequest, Role, SendMessageRequest
 from citywatch.core.errors import Malformed
 from citywatch.sdk import Answer, Chain, Peers, Refused, SyncPeers, Token, Unavailable
 from citywatch.sdk.hooks.a2a import carrying, http_client
+from tests import forked
 from tests.e2e.gateway.desk import DEADLINE_S, listens, wait_for
 from tests.e2e.gateway.test_a2a import Mesh
 from tests.ports import free_port
@@ -157,7 +157,7 @@ def test_the_same_without_an_event_loop(mesh: Mesh) -> None:
 def test_behind_connect_no_papers_are_needed(mesh: Mesh) -> None:
     port = free_port()
     command = [sys.executable, "-m", "citywatch", "connect", "clerk", "--gateway", gateway(mesh)]
-    with subprocess.Popen([*command, "--listen", f"127.0.0.1:{port}"], cwd=mesh.folder) as bridge:
+    with forked.start([*command, "--listen", f"127.0.0.1:{port}"], cwd=mesh.folder) as bridge:
         try:
             wait_for(lambda: listens(port), "the bridge")
             with SyncPeers(f"http://127.0.0.1:{port}") as clerk:

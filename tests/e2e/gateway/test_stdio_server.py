@@ -99,7 +99,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         for name in ("clerk", "other"):
             desk.run("agent", "add", name)
         desk.run("tools", "approve", "--yes")
-        desk.up()
+        desk.up(afresh=True)
         yield desk
 
 

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import zlib
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from examples.scenarios import demo, telling
 from examples.scenarios.scenario import Act, Fact, Handling, Stopped, faults
 from examples.support_desk.model import ObedientModel
 from examples.support_desk.screen import Screen
+from tests.e2e.scenarios.watcher import Watcher
 
 STOPS: dict[str, set[str]] = {
     "inter_agent_injection": {"beyond_grant"},
@@ -28,7 +30,8 @@ STOPS: dict[str, set[str]] = {
     "approval_fatigue": {"approval_required", "agent_quarantined"},
 }
 """By which decisions each is stopped: read from the log, and compared here alone."""
-
+WATCHED = "approval_fatigue"
+"""Played before somebody's eyes, in the console."""
 
 TOKENS = {f"{name.upper()}_TOKEN": "none" for name in (*BUILD, *PEERS)}
 
@@ -49,10 +52,13 @@ def test_every_scenario_is_listed_and_told_of() -> None:
 
 @pytest.mark.parametrize("name", demo.NAMES)
 def test_the_attack_works_undefended_and_fails_and_the_honest_variant_goes_through(
-    name: str, seed: int, tmp_path: Path
+    name: str, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(telling, "WATCHED_PACE_S", 0.02)
     scenario, out = demo.load(name), io.StringIO()
-    played = telling.play(Screen(out, {}), scenario, ObedientModel(), seed, tmp_path)
+    with closing(Watcher(out)) as watcher:
+        pause = watcher.pause if name == WATCHED else None
+        played = telling.play(Screen(out, {}), scenario, ObedientModel(), seed, tmp_path, pause)
     told = out.getvalue()
     undefended, honest, defended = played
     assert faults(*played, obedient=True) == [], f"seed {seed}: {told}"
@@ -69,6 +75,12 @@ def test_the_attack_works_undefended_and_fails_and_the_honest_variant_goes_throu
     if name == demo.NAMES[0]:
         tables = [sys.executable, "-m", "citywatch", "policy", "test"]
         subprocess.run(tables, cwd=tmp_path / "city", env={**os.environ, **TOKENS}, check=True, timeout=120)
+    if name == WATCHED:
+        assert watcher.halted == ["billing"], "drawn as put aside while it was watched"
+        assert any("billing → ledger" in one and "turned away" in one for one in watcher.told), watcher.told
+        assert any(one.endswith("in quarantine") for one in watcher.told), watcher.told
+        assert watcher.stopped > 0
+        assert "billing asked too much" in watcher.queue
 
 
 def test_the_end_of_a_story_says_whether_it_held(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import signal
 import socket
 import ssl
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import httpx2
 import pytest
 
 from citywatch.core.identity.certificate import parse_certificate
+from tests import forked
 from tests.e2e.gateway.city import City, look
 from tests.e2e.gateway.desk import Desk, wait_for
 
@@ -55,9 +55,8 @@ class World:
     def serve(self) -> None:
         config = str(self.issuer.desk.folder / "citywatch.yaml")
         log = self._stack.enter_context((self.sockets / "log").open("ab"))
-        self.process = subprocess.Popen(
-            [sys.executable, str(STAND_IN), config, str(self.socket), str(self.tokens)], stdout=log, stderr=log
-        )
+        command = [sys.executable, str(STAND_IN), config, str(self.socket), str(self.tokens)]
+        self.process = forked.start(command, cwd=self.sockets, stdout=log, stderr=log)
         self._stack.callback(self.process.wait, 30)
         self._stack.callback(self.process.kill)
         wait_for(lambda: self.socket.exists() and (self.tokens / "1.jwt").exists(), "the issuer")
@@ -210,6 +209,6 @@ def test_without_an_issuer_the_gateway_does_not_come_up(world: World, tmp_path: 
     text = file.read_text().replace("agent/gate", "agent/another").replace(str(world.home.tls_port), "0")
     other.write_text(text.replace(str(world.home.desk.port), "0"))
     command = [sys.executable, "-m", "citywatch", "up"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    done = forked.run(command, cwd=tmp_path, timeout=120)
     assert done.returncode == 1
     assert "calls us `spiffe://t.example/agent/gate`" in done.stderr

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from citywatch.adapters.keys import SecretDirectory, load_key
+from tests import forked
 
 ROOT = os.geteuid() == 0
 AGENT = Path(__file__).with_name("agent.py")
@@ -107,15 +108,11 @@ class Home:
         return [*python(), "agent.py", *words]
 
     def cli(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "citywatch", *words],
-            cwd=self.folder,
-            env=self.environment,
-            check=check,
-            text=True,
-            capture_output=True,
-            timeout=90,
-        )
+        command = [sys.executable, "-m", "citywatch", *words]
+        done = forked.run(command, cwd=self.folder, env=self.environment, timeout=90)
+        if check:
+            done.check_returncode()
+        return done
 
     def measure(self, *words: str) -> None:
         self.cli("agent", "measure", "billing", "--pass", "PYTHONPATH", "--", *self.command(*words))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from tests.simulation.flow_city import MALLORY
@@ -59,3 +60,30 @@ def test_a_yes_to_what_was_not_opened_is_refused(here: Path) -> None:
     run("tickets", "show", ticket, "--by", "anna")
     said = approve(ticket, "--by", "anna", "--as", "alice", "--key", key)
     assert "read it first: a yes" in said.output
+
+
+def test_an_approver_says_that_they_are_away_and_somebody_stands_in(here: Path) -> None:
+    anna, ben = people(here, anna="as: [alice], deputies: [ben]")
+    ticket = wants(to=MALLORY, amount=5).ticket
+    gone = ("people", "away", "anna", "--deputy", "ben", "--key")
+    assert "--until: not a" in run(*gone, anna, "--until", "soon").output
+    assert "none of the keys of `anna`" in run(*gone, ben, "--until", "3d").output
+    assert "at most 30 days" in run(*gone, anna, "--until", "31d").output
+    other = ("people", "away", "anna", "--deputy", "cara", "--key", anna)
+    assert "may not stand in for `anna`" in run(*other, "--until", "3d").output
+    assert "has not said that they are away" in run("people", "back", "anna", "--key", anna).output
+    said = run(*gone, anna, "--until", "3d").output
+    assert re.fullmatch(r"anna is away until [0-9: -]+ UTC, ben stands in\n", said)
+    assert re.search(r"^anna  0 to answer.*; away until .* UTC, ben stands in$", run("people", "load").output, re.M)
+    assert "`anna` is away" in approve(ticket, "--by", "anna", "--as", "alice", "--key", anna).output
+    assert approve(ticket, "--by", "ben", "--as", "alice", "--key", ben).output == f"{ticket} approved\n"
+    assert wants(to=MALLORY, amount=5).allowed
+    assert run("people", "back", "anna", "--key", anna).output == "anna is back\n"
+    assert "away" not in run("people", "load").output
+
+
+def test_until_when_is_said_as_a_time_too(here: Path) -> None:
+    anna, _ = people(here, anna="as: [alice], deputies: [ben]")
+    gone = ("people", "away", "anna", "--deputy", "ben", "--key", anna, "--until")
+    assert "ends later than now" in run(*gone, "2020-12-01T09:00:00Z").output
+    assert "--until: not a time since 1970" in run(*gone, "2020-12-01T09").output

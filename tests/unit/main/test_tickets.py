@@ -19,6 +19,15 @@ HASTY = "approvals: {unsafe_hasty: true}\n"
 """Nobody waits in a test; `tests/simulation/test_care.py` moves a clock by hand."""
 
 
+TITLES = (
+    "What will happen",
+    "On whose authority",
+    "Where its values come from",
+    "What is unusual",
+    "What a no does",
+)
+
+
 def people(here: Path, approvals: str = HASTY, anna: str = "as: [alice]") -> tuple[str, str]:
     """Name anna, ben and cara, each with a key of their own; return anna's and ben's key files."""
     lines, files = [], []
@@ -194,6 +203,21 @@ def test_an_enrolment_needs_a_console_and_an_approver(here: Path) -> None:
     assert "names no approver `dora`" in run("tickets", "enrol", "dora").output
     assert run("tickets", "passkeys", "anna").output == ""
     assert "there is no passkey `x`" in run("tickets", "passkeys", "--revoke", "x", "--reason", "lost").output
+
+
+def test_the_parts_of_a_ticket_stand_in_another_order_for_each_reader_and_in_the_same_for_one(here: Path) -> None:
+    people(here)
+    orders = set()
+    for amount in (5, 6, 7):
+        ticket = wants(to=MALLORY, amount=amount).ticket
+        for person in ("anna", "ben", "cara"):
+            told = [run("tickets", "show", ticket, "--by", person).output.splitlines() for _ in range(2)]
+            order = [[one for one in lines if one in TITLES] for lines in told]
+            assert order[0] == order[1]
+            assert sorted(order[0]) == sorted(TITLES)
+            assert order[0][0] == TITLES[0]
+            orders.add(tuple(order[0]))
+    assert len(orders) > 2, "of nine draws, one in ten million has two or fewer"
 
 
 def test_a_long_list_is_cut_and_says_so(here: Path) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from citywatch.adapters.memory import MemoryClock, MemoryStore, SeededChance
+from citywatch.core import events
 from citywatch.core.approvals.notice import Notice
 from citywatch.core.approvals.people import Approvals
 from citywatch.core.approvals.ticket import State, Ticket, rows_of
 from citywatch.core.errors import Code, Unavailable
+from citywatch.core.log.entry import encode_event
 from citywatch.service.alarm import Alarm
 from citywatch.service.notifying import FIRST_MS, TRIES, Channel, Notifying
-from citywatch.service.ports import Append
+from citywatch.service.ports import Append, NewEntry
 from citywatch.service.queueing import Queueing
 from citywatch.service.tickets import Tickets
+from tests.unit.core.approvals.watched import asked
 
 HOUR = 3_600_000
 
@@ -63,7 +68,8 @@ class Desk:
                 why="w",
                 call="c",
             )
-            await self.store.append(Append(puts=rows_of(ticket, name, None, now)))
+            entry = NewEntry(encode_event(asked(name, now)))
+            await self.store.append(Append(entries=(entry,), puts=rows_of(ticket, name, None, now)))
 
 
 async def test_each_channel_is_told_once_of_all_that_came_and_not_again_after_a_restart() -> None:
@@ -81,6 +87,38 @@ async def test_each_channel_is_told_once_of_all_that_came_and_not_again_after_a_
     await desk.notifying.look()
     assert (desk.chat.sent[1].waiting, desk.chat.sent[1].fresh) == (3, 1)
     assert desk.chat.sent[0].id != desk.chat.sent[1].id
+
+
+async def test_what_is_passed_on_is_told_once_more_and_once() -> None:
+    desk = Desk()
+    await desk.ask("t1", "t2")
+    await desk.notifying.look()
+    desk.clock.advance(HOUR)
+    tickets = Tickets(store=desk.store, clock=desk.clock, replica="r1", named=False)
+    found = await tickets.found("t1")
+    now = desk.clock.now_ms()
+    passed_on = msgspec.structs.replace(found.ticket, escalated=now)
+    event = events.TicketEscalated(at=now, replica="r1", ticket="t1", to=("ben",))
+    row = (found.key, msgspec.json.encode(passed_on))
+    await desk.store.append(Append(entries=(NewEntry(encode_event(event)),), puts=(row,)))
+    await desk.notifying.look()
+    await desk.notifying.look()
+    assert [(one.waiting, one.fresh) for one in desk.chat.sent] == [(2, 2), (2, 1)]
+
+
+async def test_a_notice_leads_to_the_one_ticket_that_is_new_and_to_the_list_where_several_are() -> None:
+    desk = Desk()
+    line = Line()
+    channel = Channel(line, "https://c.example/tickets", Alarm("", "", desk.said.append), "https://c.example")
+    queueing = Queueing(
+        Tickets(store=desk.store, clock=desk.clock, replica="r1", named=False), {}, Approvals()
+    )  # fmt: skip
+    notifying = Notifying(queueing, {"c": channel}, store=desk.store, clock=desk.clock, chance=desk.chance)
+    for names in (("t1",), ("t2", "t3"), ("t4",)):
+        await desk.ask(*names)
+        await notifying.look()
+    links = [one.link.removeprefix("https://c.example/tickets") for one in line.sent]
+    assert links == ["/t1", "", "/t4"]
 
 
 async def test_a_channel_that_is_down_is_tried_again_later_and_seen_and_the_other_goes_on() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from citywatch.core import events
 from citywatch.core.log.entry import encode_event
 from citywatch.service import panorama as module
-from citywatch.service.panorama import ELSEWHERE, GATE, Panorama
+from citywatch.service.panorama import ELSEWHERE, GATE, STANDING, Panorama
 from tests.unit.service.test_decisions import VERDICTS, decided, settled
 
 ALLOW, ASK, DENY, WOULD = VERDICTS
@@ -40,8 +41,6 @@ def test_a_road_counts_what_passed_what_was_asked_and_what_was_stopped() -> None
 
 
 def test_a_peer_of_ours_is_the_agent_that_it_is_and_a_request_of_a_server_goes_the_other_way() -> None:
-    import msgspec
-
     said = msgspec.structs.replace(
         decided(1, "router", "billing-desk", "pay", ALLOW, 1), hears=("spiffe://t.example/agent/billing\nkey",)
     )
@@ -61,6 +60,39 @@ def test_a_task_is_a_road_from_a_person_and_who_is_turned_away_never_came_in() -
     )
     assert found.roads["p:ann", "a:router"].passed == 1
     assert (found.recent[-1].source, found.recent[-1].target, found.recent[-1].count) == (GATE, GATE, 7)
+
+
+def test_an_agent_that_is_turned_away_is_named_and_its_road_counts_it() -> None:
+    billing = "spiffe://t.example/agent/billing"
+    away = events.Rejected(
+        at=3, replica="r", code="agent_quarantined", detail="", peer=billing, server="ledger", count=4
+    )
+    nobody = msgspec.structs.replace(away, peer="127.0.0.1")
+    found = folded(away, nobody)
+    assert found.roads["a:billing", "s:ledger"].stopped == 4
+    assert found.turned_away == 4
+    assert [one.source for one in found.recent] == ["a:billing", GATE]
+
+
+def test_what_becomes_of_an_agent_is_told_and_a_stopped_task_is_not_an_agent() -> None:
+    billing = "spiffe://t.example/agent/billing"
+    by = {"replica": "r", "by": "x", "reason": "y"}
+    found = folded(
+        events.Quarantined(at=1, agent=billing, since=0, **by),
+        events.QuarantineLifted(at=2, agent=billing, **by),
+        events.Halted(at=3, what="all", **by),
+        events.Halted(at=4, what="task:t", **by),
+        events.Resumed(at=5, what=billing, **by),
+        events.AgentRevoked(at=6, agent=billing, **by),
+    )
+    assert [(one.source, one.became) for one in found.recent] == [
+        ("a:billing", "quarantined"),
+        ("a:billing", "lifted"),
+        (GATE, "halted"),
+        ("a:billing", "resumed"),
+        ("a:billing", "revoked"),
+    ]
+    assert {one.became for one in found.recent} == set(STANDING)
 
 
 def test_there_are_no_more_places_than_can_be_drawn(monkeypatch: pytest.MonkeyPatch) -> None:

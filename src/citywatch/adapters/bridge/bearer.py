@@ -17,10 +17,10 @@ import msgspec
 
 from citywatch.adapters.bridge.client import GatewayClient
 from citywatch.core.errors import CitywatchError, Code, Malformed, Refused, Unavailable
+from citywatch.core.http_signature import Head
 from citywatch.core.identity.bundle import TrustBundle
 from citywatch.core.identity.credential import Credential
 from citywatch.core.identity.jwt import verify_jwt_svid
-from citywatch.core.identity.message import Head
 from citywatch.core.identity.papers import MAX_PAPERS_BYTES, Introduction, Papers, parse_papers
 from citywatch.core.identity.wit import BoundToken, verify_wit_svid
 from citywatch.core.identity.x509 import verify_x509_svid

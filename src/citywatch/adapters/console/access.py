@@ -16,6 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from citywatch.adapters.console.render import Pages
+from citywatch.adapters.console.returning import Returning
 from citywatch.adapters.console.sessions import Session, Sessions
 from citywatch.core.approvals.people import RIGHTS, Right
 from citywatch.service.ports import Clock
@@ -38,13 +39,17 @@ class Door(msgspec.Struct, frozen=True):
 class Keeper:
     """Stands before every door."""
 
-    def __init__(self, sessions: Sessions, clock: Clock, pages: Pages, cookie: str) -> None:
+    def __init__(self, sessions: Sessions, clock: Clock, pages: Pages, secure: bool) -> None:
         self._sessions = sessions
         self._clock = clock
         self._pages = pages
-        self.cookie = cookie
+        self._secure = secure
+        self.cookie = "__Host-citywatch" if secure else "citywatch"
+        self.returning = Returning((), secure)
 
     def routes(self, doors: Sequence[Door]) -> list[Route]:
+        looked_at = [door.path for door in doors if door.method == "GET" and isinstance(door.needs, Right)]
+        self.returning = Returning(looked_at, self._secure)
         return [Route(door.path, self._kept(door), methods=[door.method]) for door in doors]
 
     def session(self, request: Request) -> Session | None:
@@ -55,6 +60,9 @@ class Keeper:
             session = request.scope["session"] = self.session(request)
             if not isinstance(door.needs, Right):
                 return await door.answer(request)
+            # INVARIANT: a page of a sibling name, or of another port, opens nothing, though the session comes with it.
+            if self.returning.is_led(request):
+                return self._pages.show(request, "led.html", to=request.scope["path"])
             if session is None:
                 return self._to_the_entrance(request)
             if not session.visitor.may(door.needs):
@@ -76,7 +84,9 @@ class Keeper:
             return Response(status_code=401, headers={"hx-redirect": "/login"})
         if request.method != "GET" or request.headers.get("accept", "").startswith("text/event-stream"):
             return Response("you are not signed in\n", 401, media_type="text/plain")
-        return RedirectResponse("/login", 303)
+        response = RedirectResponse("/login", 303)
+        self.returning.remember(request, response)
+        return response
 
     def _problem(self, request: Request, status: int, title: str, text: str) -> Response:
         return self._pages.show(request, "problem.html", status, title=title, text=text, active="")

@@ -22,7 +22,7 @@ from citywatch.adapters.console.render import Pages
 from citywatch.core.approvals.people import Right
 from citywatch.core.errors import CitywatchError
 from citywatch.core.identity.registration import AgentRow
-from citywatch.service.decisions import Wanted
+from citywatch.service.decisions import Decisions, Wanted
 
 LONGEST: Final = 500
 TOOLS: Final = 40
@@ -77,11 +77,11 @@ class AgentPages:
         )
 
     async def listing(self, request: Request) -> Response:
-        rows = await self._desk.agents()
+        rows, index = await self._desk.agents(), self._index(request)
         counts = {
             name: (
-                self._desk.decisions.count("agent", row.agent),
-                self._desk.decisions.both(("agent", row.agent), ("decision", "deny")),
+                index.count("agent", row.agent),
+                index.both(("agent", row.agent), ("decision", "deny")),
             )
             for name, row in rows
         }
@@ -97,7 +97,7 @@ class AgentPages:
         if found is None:
             return self._no_such(request)
         name, row = found
-        return self._show(request, name, row, await self._last(row))
+        return self._show(request, name, row, await self._last(request, row))
 
     async def ask(self, request: Request) -> Response:
         """The page on which an act is confirmed."""
@@ -129,7 +129,7 @@ class AgentPages:
         return RedirectResponse(f"/agents/{name}", 303)
 
     def _show(self, request: Request, name: str, row: AgentRow, last: Sequence[object]) -> Response:
-        index, lineage = self._desk.decisions, self._desk.lineage
+        index, lineage = self._index(request), self._desk.lineage
         tools = [
             (tool, count, index.both(("agent", row.agent), ("tool", tool))) for tool, count in index.values("tool")
         ]
@@ -141,12 +141,15 @@ class AgentPages:
             now=self._desk.clock.now_ms(), acts=_acts_for(row),
         )  # fmt: skip
 
-    async def _last(self, row: AgentRow) -> Sequence[object]:
-        stopped: list[int] = []
+    def _index(self, request: Request) -> Decisions:
+        return self._desk.seen_by(request.scope["session"].visitor).decisions
+
+    async def _last(self, request: Request, row: AgentRow) -> Sequence[object]:
+        index, stopped = self._index(request), list[int]()
         for became in ("deny", "ask", "withheld"):
-            page = self._desk.decisions.page(Wanted(facets={"agent": row.agent, "decision": became}), 6)
+            page = index.page(Wanted(facets={"agent": row.agent, "decision": became}), 6)
             stopped += page.indexes
-        return await lines_of(self._desk, sorted(set(stopped), reverse=True)[:6])
+        return await lines_of(self._desk.store, index, sorted(set(stopped), reverse=True)[:6])
 
     async def _found(self, request: Request) -> tuple[str, AgentRow] | None:
         wanted = request.path_params["name"]

@@ -25,9 +25,11 @@ from citywatch.adapters.console.entrance import Entrance
 from citywatch.adapters.console.guard import Guard
 from citywatch.adapters.console.people import PeoplePages
 from citywatch.adapters.console.provider import SignIn
+from citywatch.adapters.console.refresher import Refresher
 from citywatch.adapters.console.render import STATIC, Pages
 from citywatch.adapters.console.rulebook import RulePages
 from citywatch.adapters.console.sessions import Session, Sessions
+from citywatch.adapters.console.sets import SetPages
 from citywatch.adapters.console.tickets import TicketPages
 
 KEPT: Final = {"cache-control": "private, max-age=31536000, immutable"}
@@ -40,15 +42,17 @@ class Console:
         self.desk = desk
         self.sessions = Sessions()
         self.pages = Pages(desk.domain, desk.unsafe)
-        secure = desk.origin.startswith("https:")
-        self.keeper = Keeper(self.sessions, desk.clock, self.pages, "__Host-citywatch" if secure else "citywatch")
+        self.keeper = Keeper(self.sessions, desk.clock, self.pages, desk.origin.startswith("https:"))
         self.entrance = Entrance(desk, self.pages, self.sessions, self.keeper, provider)
+        refresher = Refresher(desk, self.pages)
         self.doors: Sequence[Door] = (
             Door("GET", "/static/{mark}/{name:path}", ANYBODY, _static),
             *self.entrance.doors(),
             *CityPages(desk, self.pages).doors(),
             *DecisionPages(desk, self.pages).doors(),
-            *TicketPages(desk, self.pages).doors(),
+            *TicketPages(desk, self.pages, refresher).doors(),
+            *SetPages(desk, self.pages).doors(),
+            *refresher.doors(),
             *PeoplePages(desk, self.pages).doors(),
             *AgentPages(desk, self.pages).doors(),
             *BookPages(desk, self.pages).doors(),

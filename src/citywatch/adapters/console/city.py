@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
+from urllib.parse import quote
 
 import msgspec
 from starlette.requests import Request
@@ -18,20 +19,31 @@ from starlette.responses import Response, StreamingResponse
 from citywatch.adapters.console import words
 from citywatch.adapters.console.access import Door
 from citywatch.adapters.console.decisions import lines_of
-from citywatch.adapters.console.desk import Desk, Place
+from citywatch.adapters.console.desk import Desk, Place, Sight
 from citywatch.adapters.console.render import Pages
 from citywatch.core.approvals.people import Right
 from citywatch.core.enforce.context import Context, context_key
 from citywatch.core.errors import Code
 from citywatch.core.label import Label
 from citywatch.service.decisions import Wanted
-from citywatch.service.panorama import Passing, Road, name_of
+from citywatch.service.panorama import STANDING, Panorama, Passing, Road, name_of
 
 BEAT_S: Final = 15.0
 GATHER_S: Final = 0.05
 """Whatever happens within it is sent together: fifty things a second are twenty messages."""
 MOST_STREAMS: Final = 64
 LATEST: Final = 40
+BECAME: Final = {
+    "allow": "let through",
+    "ask": "asked",
+    "deny": "stopped",
+    "turned_away": "turned away",
+    "quarantined": "in quarantine",
+    "lifted": "acts again",
+    "halted": "stopped",
+    "resumed": "acts again",
+}
+"""What a line says became of something; what is missing here is said as it is called."""
 OUTSIDE: Final = ("outside:", "domain:")
 
 
@@ -53,14 +65,18 @@ class CityPages:
         )
 
     async def city(self, request: Request) -> Response:
-        latest = [one for one in list(self._desk.panorama.recent)[-LATEST * 4 :] if _worth_a_line(one)][-12:][::-1]
+        seen = self._sight(request).panorama
+        latest = [one for one in list(seen.recent)[-LATEST * 4 :] if _worth_a_line(one)][-12:][::-1]
         return self._pages.show(
             request,
             "city.html",
             active="city",
-            latest=latest,
-            totals=self._totals(),
-            empty=not self._desk.panorama.roads,
+            latest=[(one, _leads_to(one)) for one in latest],
+            became=BECAME,
+            standing=STANDING,
+            totals=_totals(seen),
+            apart=self._desk.is_apart(request.scope["session"].visitor),
+            empty=not seen.roads,
             following=self._desk.following,
         )
 
@@ -70,32 +86,33 @@ class CityPages:
         labels = await self._labels()
         places = {
             one.id: {"id": one.id, "kind": one.kind, "name": words.plain(one.name, 48), "note": words.plain(one.note)}
-            for one in await self.places()
+            for one in await self.places(request)
         }
         roads = [
             {
                 "from": road.source, "to": road.target, "passed": road.passed, "asked": road.asked,
                 "stopped": road.stopped, "last": road.last, "label": labels.get(_agent_of(road), ""),
             }
-            for road in self._desk.panorama.roads.values()
+            for road in self._sight(request).panorama.roads.values()
         ]  # fmt: skip
         body = json.dumps({"places": list(places.values()), "roads": roads, "seen": seen})
         return Response(body, media_type="application/json")
 
     async def table(self, request: Request) -> Response:
         """The same as rows, for whoever would rather read."""
-        names = {one.id: one for one in await self.places()}
+        names, seen = {one.id: one for one in await self.places(request)}, self._sight(request).panorama
         labels = await self._labels()
-        roads = sorted(self._desk.panorama.roads.values(), key=lambda road: -road.volume)
+        roads = sorted(seen.roads.values(), key=lambda road: -road.volume)
         rows = [
             (names.get(road.source), names.get(road.target), road, labels.get(_agent_of(road), "")) for road in roads
         ]
-        return self._pages.show(request, "city_table.html", active="city", rows=rows, totals=self._totals())
+        return self._pages.show(request, "city_table.html", active="city", rows=rows, totals=_totals(seen))
 
     async def place(self, request: Request) -> Response:
         """One place: what it is, with whom it deals, what was last stopped there."""
         wanted = request.query_params.get("id", "")
-        found = {one.id: one for one in await self.places()}.get(wanted)
+        sight, names = self._sight(request), {one.id: one for one in await self.places(request)}
+        found = names.get(wanted)
         if found is None:
             return self._pages.show(
                 request,
@@ -105,14 +122,13 @@ class CityPages:
                 title="There is no such place",
                 text="The city has changed.",
             )
-        roads = [road for road in self._desk.panorama.roads.values() if wanted in (road.source, road.target)]
-        names = {one.id: one for one in await self.places()}
+        roads = [road for road in sight.panorama.roads.values() if wanted in (road.source, road.target)]
         facet = {"agent": "agent", "server": "server", "memory": "server", "peer": "server"}.get(found.kind)
         value = f"spiffe://{self._desk.domain}/agent/{found.name}" if facet == "agent" else found.name
         stopped: list[int] = []
         if facet is not None:
             for became in ("deny", "ask", "withheld"):
-                page = self._desk.decisions.page(Wanted(facets={facet: value, "decision": became}), 5)
+                page = sight.decisions.page(Wanted(facets={facet: value, "decision": became}), 5)
                 stopped += page.indexes
         template = "_place.html" if "hx-request" in request.headers else "place.html"
         return self._pages.show(
@@ -122,7 +138,7 @@ class CityPages:
             place=found,
             roads=sorted(roads, key=lambda road: -road.volume),
             names=names,
-            stopped=await lines_of(self._desk, sorted(stopped, reverse=True)[:6]),
+            stopped=await lines_of(self._desk.store, sight.decisions, sorted(stopped, reverse=True)[:6]),
             label=(await self._labels()).get(found.name, "") if found.kind == "agent" else "",
             facet=facet,
             value=value,
@@ -136,12 +152,12 @@ class CityPages:
         session = request.scope["session"]
         still = request.scope["still"]
         return StreamingResponse(
-            self._events(start, lambda: still(session)),
+            self._events(self._sight(request).panorama, start, lambda: still(session)),
             media_type="text/event-stream",
             headers={"x-accel-buffering": "no"},
         )
 
-    async def _events(self, start: int | None, still: Any) -> AsyncIterator[bytes]:
+    async def _events(self, panorama: Panorama, start: int | None, still: Any) -> AsyncIterator[bytes]:
         self._streams += 1
         try:
             at = self._desk.following.seen if start is None else start
@@ -153,7 +169,7 @@ class CityPages:
                 except TimeoutError:
                     yield b": still here\n\n"
                     continue
-                told = [await self._told(one) for one in self._desk.panorama.since(at)]
+                told = [await self._told(one) for one in panorama.since(at)]
                 at = seen
                 if told:
                     yield b"id: %d\ndata: %s\n\n" % (at, json.dumps(told, separators=(",", ":")).encode())
@@ -167,30 +183,25 @@ class CityPages:
         if one.agent and one.key:
             label = _kind_of(await self._label(one.agent, one.key))
         return [
-            one.decided, one.at, one.source, one.target, one.became, words.plain(one.name, 60), one.code, label,
+            _leads_to(one), one.at, one.source, one.target, one.became, words.plain(one.name, 60), one.code, label,
             int(one.quiet), one.count,
         ]  # fmt: skip
 
-    async def places(self) -> list[Place]:
+    async def places(self, request: Request) -> list[Place]:
         """Those of the file, those of the log that the file does not name, and the agents that are registered."""
         found = {one.id: one for one in self._desk.places}
         for name, row in await self._desk.agents():
             known = found.get(f"a:{name}", Place(f"a:{name}", "agent", name))
             standing = row.refusal
             found[f"a:{name}"] = msgspec.structs.replace(known, note=_standing(standing))
-        for id_ in self._desk.panorama.places:
+        for id_ in self._sight(request).panorama.places:
             if id_ not in found:
                 kind = {"a": "agent", "p": "person", "s": "server"}.get(id_[:1], "server")
                 found[id_] = Place(id_, kind, id_[2:], "not in the file any more" if kind != "person" else "")
         return list(found.values())
 
-    def _totals(self) -> dict[str, int]:
-        roads = self._desk.panorama.roads.values()
-        return {
-            "passed": sum(road.passed for road in roads),
-            "asked": sum(road.asked for road in roads),
-            "stopped": sum(road.stopped for road in roads),
-        }
+    def _sight(self, request: Request) -> Sight:
+        return self._desk.seen_by(request.scope["session"].visitor)
 
     async def _label(self, agent: str, key: str) -> Label | None:
         where = context_key(agent, key)
@@ -205,6 +216,22 @@ class CityPages:
             who = name_of(name.partition("\n")[0])
             found[who] = "".join(sorted({*found.get(who, ""), *label}))
         return found
+
+
+def _totals(panorama: Panorama) -> dict[str, int]:
+    roads = panorama.roads.values()
+    return {
+        "passed": sum(road.passed for road in roads),
+        "asked": sum(road.asked for road in roads),
+        "stopped": sum(road.stopped for road in roads) + panorama.turned_away,
+    }
+
+
+def _leads_to(one: Passing) -> str:
+    """Where one reads more of it: the decision, or the agent that was refused; nothing, where nobody was known."""
+    if one.became not in (*STANDING, "turned_away"):
+        return f"/decisions/{one.decided}"
+    return f"/agents/{quote(one.source[2:], safe='')}" if one.source.startswith("a:") else ""
 
 
 def _worth_a_line(one: Passing) -> bool:

@@ -24,7 +24,8 @@ from citywatch.core.errors import CitywatchError, Malformed
 from citywatch.core.events import Decided, Settled
 from citywatch.core.log.entry import decode_event
 from citywatch.service.blast import Found, blast, find_roots
-from citywatch.service.decisions import ACT, FACETS, Page, Wanted
+from citywatch.service.decisions import ACT, FACETS, Decisions, Page, Wanted
+from citywatch.service.ports import Store
 from citywatch.service.telling import VERDICTS, Told, advice_of, remedy_of, tell
 
 LENGTH: Final = 50
@@ -63,24 +64,26 @@ class DecisionPages:
 
     async def listing(self, request: Request) -> Response:
         wanted, shown = self._wanted(request)
-        page = self._desk.decisions.page(wanted, LENGTH)
+        index = self._sight(request)
+        page = index.page(wanted, LENGTH)
         partly = "hx-request" in request.headers
         return self._pages.show(
             request,
             "_decisions.html" if partly else "decisions.html",
             active="decisions",
-            lines=await lines_of(self._desk, page.indexes),
+            lines=await lines_of(self._desk.store, index, page.indexes),
             more=_more(shown, page),
             shown=shown,
             first=not wanted.before,
-            choices={name: self._desk.decisions.values(name)[:CHOICES] for name in ("agent", "server", "code")},
-            total=len(self._desk.decisions),
+            choices={name: index.values(name)[:CHOICES] for name in ("agent", "server", "code")},
+            total=len(index),
             following=self._desk.following,
+            apart=self._desk.is_apart(request.scope["session"].visitor),
         )
 
     async def one(self, request: Request) -> Response:
         index = request.path_params["index"]
-        line = next(iter(await lines_of(self._desk, [index])), None)
+        line = await self._line(request, index)
         if line is None:
             return await self._no_such(request, index)
         told, problem = await self._tell(line)
@@ -95,13 +98,13 @@ class DecisionPages:
             graph=None if told is None or told.explanation is None else drawing.why_graph(told),
             verdicts=VERDICTS,
             remedies=_remedies(told),
-            reply=await self._reply(line.index),
+            reply=await self._reply(request, line.index),
         )
 
     async def blast(self, request: Request) -> Response:
         """What a call touched since, drawn; it reads the whole log, so it is asked for."""
         index = request.path_params["index"]
-        line = next(iter(await lines_of(self._desk, [index])), None)
+        line = await self._line(request, index)
         if line is None:
             return await self._no_such(request, index)
         found, touches = await self._spread(line.decided.call)
@@ -118,10 +121,19 @@ class DecisionPages:
         )
 
     async def by_call(self, request: Request) -> Response:
-        index = self._desk.decisions.find(request.path_params["call"])
+        index = self._sight(request).find(request.path_params["call"])
         if index is None:
             return await self._no_such(request, request.path_params["call"])
         return RedirectResponse(f"/decisions/{index}", 303)
+
+    def _sight(self, request: Request) -> Decisions:
+        return self._desk.seen_by(request.scope["session"].visitor).decisions
+
+    async def _line(self, request: Request, index: int) -> Line | None:
+        """# INVARIANT: an address gives what a list would."""
+        found = next(iter(await lines_of(self._desk.store, self._sight(request), [index])), None)
+        apart = self._desk.is_apart(request.scope["session"].visitor)
+        return None if found is not None and apart and found.decided.decision == "ask" else found
 
     async def _spread(self, call: str) -> tuple[Found, tuple[Touch, ...]]:
         desk = self._desk
@@ -136,8 +148,8 @@ class DecisionPages:
         except CitywatchError as failure:
             return None, str(failure)
 
-    async def _reply(self, index: int) -> Settled | None:
-        at = self._desk.decisions.reply(index)
+    async def _reply(self, request: Request, index: int) -> Settled | None:
+        at = self._sight(request).reply(index)
         leaves = [] if at is None else await self._desk.store.entries(at, at + 1)
         event = decode_event(leaves[0]) if leaves else None
         return event if isinstance(event, Settled) else None
@@ -167,16 +179,16 @@ class DecisionPages:
         )
 
 
-async def lines_of(desk: Desk, indexes: Sequence[int]) -> list[Line]:
+async def lines_of(store: Store, decisions: Decisions, indexes: Sequence[int]) -> list[Line]:
     """These entries, as a list shows them; those that are no decision are left out."""
     found = []
     for index in indexes:
-        leaves = await desk.store.entries(index, index + 1)
+        leaves = await store.entries(index, index + 1)
         event = _event(leaves[0]) if leaves else None
         if not isinstance(event, Decided):
             continue
-        at = desk.decisions.reply(index)
-        replies = [] if at is None else await desk.store.entries(at, at + 1)
+        at = decisions.reply(index)
+        replies = [] if at is None else await store.entries(at, at + 1)
         reply = _event(replies[0]) if replies else None
         outcome = (reply.outcome, reply.code or "") if isinstance(reply, Settled) else ("", "")
         found.append(Line(index, event, *outcome))

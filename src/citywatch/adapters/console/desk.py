@@ -10,11 +10,13 @@ from typing import Protocol
 
 import msgspec
 
-from citywatch.core.approvals.people import Approvals, Person
-from citywatch.core.approvals.vigilance import Vigilance
+from citywatch.adapters.console.sessions import Visitor
+from citywatch.core.approvals.people import Approvals, Person, Right
 from citywatch.core.enforce.rules import Rules
 from citywatch.core.identity.registration import AgentRow
 from citywatch.core.log.checkpoint import NoteKey
+from citywatch.service.absences import Absences
+from citywatch.service.canaries import Canaries
 from citywatch.service.care import Care
 from citywatch.service.decisions import Decisions
 from citywatch.service.documents import Documents
@@ -27,8 +29,10 @@ from citywatch.service.passkeys import Passkeys
 from citywatch.service.ports import Clock, Store
 from citywatch.service.proofs import Proofs
 from citywatch.service.queueing import Queueing
+from citywatch.service.sets import Sets
 from citywatch.service.telling import Rebuild
 from citywatch.service.tickets import Tickets
+from citywatch.service.vigilance import Watching
 from citywatch.service.voting import Voting
 
 
@@ -70,16 +74,27 @@ class Actions(Protocol):
     async def lift(self, agent: str, by: str, reason: str) -> str: ...
 
 
+class Sight(msgspec.Struct, frozen=True):
+    """What somebody sees of the log: its decisions, and the picture that they make."""
+
+    decisions: Decisions
+    panorama: Panorama
+
+
 class Desk(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it, for one console process."""
+    """All of it, for one console process.
+
+    `apart` is the sight of those who answer, where tickets are made up to see whether they look: without what people
+    are asked. A made-up ticket is no decision, so whoever saw both could tell by the one that is missing.
+    """
 
     domain: str
     origin: str
     store: Store
     clock: Clock
     following: Following
-    decisions: Decisions
-    panorama: Panorama
+    sight: Sight
+    apart: Sight | None
     lineage: Lineage
     entering: Entering
     rules: Callable[[], Awaitable[Rules]]
@@ -99,9 +114,25 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     tickets: Tickets
     documents: Documents
     voting: Voting
+    sets: Sets
     care: Care
     queueing: Queueing
+    canaries: Canaries
     passkeys: Passkeys
-    vigilance: Vigilance
+    absences: Absences
+    watching: Watching
     hours: Hours
     unsafe: tuple[str, ...] = ()
+
+    def person(self, visitor: Visitor) -> Person | None:
+        """The person of the file who this is; None for an operator."""
+        kind, _, name = visitor.person.partition(":")
+        return self.people.get(name) if kind == "person" else None
+
+    def is_apart(self, visitor: Visitor) -> bool:
+        """Whether what people are asked stands for this visitor under Tickets alone."""
+        return self.apart is not None and bool(self.people) and visitor.may(Right.ANSWER)
+
+    def seen_by(self, visitor: Visitor) -> Sight:
+        """# INVARIANT: who may be asked something made up is not shown elsewhere what was asked."""
+        return self.apart if self.apart is not None and self.is_apart(visitor) else self.sight

@@ -18,10 +18,11 @@ from citywatch.adapters.console.access import ANYBODY, Door, Keeper
 from citywatch.adapters.console.desk import Desk
 from citywatch.adapters.console.provider import CALLBACK, PENDING_MS, SignIn
 from citywatch.adapters.console.render import Pages
-from citywatch.adapters.console.sessions import WHOLE_MS, Pace, Sessions, Visitor
+from citywatch.adapters.console.sessions import WHOLE_MS, Sessions, Visitor
 from citywatch.adapters.console.words import plain
 from citywatch.core.approvals.people import Duty, Login, Right
 from citywatch.core.errors import Refused, Unavailable
+from citywatch.service.pace import Pace
 
 TRIES: Final = 20
 BEGUN: Final = "citywatch-login"
@@ -53,20 +54,20 @@ class Entrance:
 
     async def login(self, request: Request) -> Response:
         if request.scope["session"] is not None:
-            return RedirectResponse("/", 303)
+            return self._onward(request)
         return self._show(request)
 
     async def enter(self, request: Request) -> Response:
-        if not self.may_try(request):
-            return self._show(request, 429, "Too many tries. Wait a minute.")
         token = str((await request.form()).get("link", "")).strip().rpartition("#")[2]
         if not token or len(token) > LONGEST:
             return self._show(request, 400, "That is no link of this console.")
         try:
             link = await self._desk.entering.take(token)
         except Refused:
+            # INVARIANT: a link that is good lets in whoever holds it, though others of the same address try and try.
+            if not self.may_try(request):
+                return self._show(request, 429, "Too many tries. Wait a minute.")
             return self._show(request, 403, "That link was used before, or its five minutes are over.")
-        self._pace.succeeded(_address(request))  # each link is good once, so that nobody gains tries by it
         return self.admit(
             request, Visitor(link.person, tuple(Duty(role) for role in link.roles), "a link that was good once")
         )
@@ -107,7 +108,7 @@ class Entrance:
         roles = tuple(role.value for role in person.roles)
         await self._desk.entering.came(f"person:{person.name}", roles, "oidc")
         # A redirection would still be the provider's, and the new cookie is not sent along with that.
-        page = self._pages.show(request, "entered.html")
+        page = self._pages.show(request, "entered.html", to=self._keeper.returning.take(request))
         response = self.admit(request, Visitor(f"person:{person.name}", person.roles, "oidc"), page)
         response.delete_cookie(BEGUN, path=CALLBACK, secure=self._secure, httponly=True, samesite="lax")
         return response
@@ -125,7 +126,7 @@ class Entrance:
     def admit(self, request: Request, visitor: Visitor, page: Response | None = None) -> Response:
         """Begin a session for somebody who has proved who they are."""
         self._sessions.end(request.cookies.get(self._keeper.cookie, ""))
-        response = page or RedirectResponse("/", 303)
+        response = self._onward(request, page)
         response.set_cookie(
             self._keeper.cookie,
             self._sessions.begin(visitor, self._desk.clock.now_ms()),
@@ -134,6 +135,12 @@ class Entrance:
             httponly=True,
             samesite="strict",
         )
+        return response
+
+    def _onward(self, request: Request, page: Response | None = None) -> Response:
+        """To where they were going, or to the city."""
+        response = page or RedirectResponse(self._keeper.returning.take(request), 303)
+        self._keeper.returning.forget(request, response)
         return response
 
     def _show(self, request: Request, status: int = 200, problem: str = "") -> Response:

@@ -18,7 +18,9 @@ from citywatch.adapters.console import words
 from citywatch.adapters.console.access import Door
 from citywatch.adapters.console.desk import Desk
 from citywatch.adapters.console.render import Pages
+from citywatch.core.approvals.absence import Absence
 from citywatch.core.approvals.people import Person, Right
+from citywatch.core.approvals.vigilance import Vigilance
 from citywatch.core.errors import CitywatchError
 
 
@@ -40,7 +42,10 @@ class PeoplePages:
         return await self._show(request)
 
     async def load(self, request: Request) -> Response:
-        return Response(json.dumps(self._desk.hours.series(self._desk.clock.now_ms())), media_type="application/json")
+        series = self._desk.hours.series(self._desk.clock.now_ms())
+        if self._desk.is_apart(request.scope["session"].visitor):
+            del series["asked"]
+        return Response(json.dumps(series), media_type="application/json")
 
     async def invite(self, request: Request) -> Response:
         """A code with which somebody enrols a passkey; it is shown once."""
@@ -54,33 +59,36 @@ class PeoplePages:
     async def _show(self, request: Request, **more: Any) -> Response:
         visitor = request.scope["session"].visitor
         all_of_them = visitor.may(Right.AUDIT)
-        own = visitor.person.partition(":")[2]
+        who = self._desk.person(visitor)
+        own = "" if who is None else who.name
         listed = sorted(self._desk.people.values(), key=lambda one: one.name)
         people = [one for one in listed if all_of_them or one.name == own or visitor.may(Right.OPERATE)]
-        rows = [await self._row(one, all_of_them or one.name == own) for one in people]
-        watched = self._desk.vigilance
+        watched, away = await self._desk.watching.now(), await self._desk.absences.now()
+        rows = [await self._row(watched, one, all_of_them or one.name == own, away.get(one.name)) for one in people]
         others = [name for name in watched.people() if name not in self._desk.people] if all_of_them else []
-        rows += [{"name": name, "person": None, "signers": 0, **self._known(name)} for name in others]
+        rows += [{"name": name, "person": None, "signers": 0, "away": None, **_known(watched, name)} for name in others]
         given = {"code": "", "invited": "", "problem": "", **more}
         return self._pages.show(
             request, "people.html", active="people", rows=rows, named=bool(self._desk.people),
-            reliability=watched.reliability() if all_of_them else None, **given,
+            reliability=watched.reliability() if all_of_them else None, waits=watched.waits() if all_of_them else None,
+            **given,
         )  # fmt: skip
 
-    async def _row(self, person: Person, known: bool) -> dict[str, Any]:
+    async def _row(self, watched: Vigilance, person: Person, known: bool, away: Absence | None) -> dict[str, Any]:
         keys = sum(one.counts for one in await self._desk.passkeys.of(person.name)) + len(person.keys)
         return {
             "name": person.name,
             "person": person,
             "signers": keys,
-            **(self._known(person.name) if known else _UNKNOWN),
+            "away": away,
+            **(_known(watched, person.name) if known else _UNKNOWN),
         }
 
-    def _known(self, name: str) -> dict[str, Any]:
-        watched = self._desk.vigilance
-        if name not in watched.people():
-            return _UNKNOWN
-        return {"rates": watched.rates(name), "drift": watched.drift(name), "counts": watched.counts(name)}
+
+def _known(watched: Vigilance, name: str) -> dict[str, Any]:
+    if name not in watched.people():
+        return _UNKNOWN
+    return {"rates": watched.rates(name), "drift": watched.drift(name), "counts": watched.counts(name)}
 
 
 _UNKNOWN: Final[dict[str, Any]] = {"rates": None, "drift": None, "counts": True}

@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse
 
 from citywatch.adapters.console import words
 from citywatch.core.approvals.people import Right
+from citywatch.core.approvals.wording import doubts
 from citywatch.service.panorama import name_of
 
 HERE: Final = Path(__file__).resolve().parent
@@ -42,7 +43,14 @@ class Pages:
             lstrip_blocks=True,
         )
         self._templates.filters.update(
-            said=words.said, called=words.called, plain=words.plain, when=words.when, clock=words.clock, agent=name_of
+            said=words.said,
+            called=words.called,
+            plain=words.plain,
+            when=words.when,
+            clock=words.clock,
+            span=words.span,
+            agent=name_of,
+            doubts=doubts,
         )
         self._templates.globals.update(
             domain=domain, unsafe=unsafe, navigation=NAVIGATION, asset=_asset, number="{:,}".format

@@ -17,6 +17,7 @@ from citywatch.adapters.console.desk import Desk
 from citywatch.adapters.console.render import Pages
 from citywatch.core.approvals.people import Right
 from citywatch.core.errors import CitywatchError
+from citywatch.service.decisions import Decisions
 
 WEEK_MS: Final = 7 * 86_400_000
 MOST: Final = 500
@@ -45,12 +46,10 @@ class RulePages:
         return (Door("GET", "/policy", Right.SEE, self.page),)
 
     async def page(self, request: Request) -> Response:
-        rules, problem, digest = await self._rules()
+        index = self._desk.seen_by(request.scope["session"].visitor).decisions
+        rules, problem, digest = await self._rules(index)
         codes = sorted(
-            (
-                (code, self._desk.decisions.count("code", code, self._week()))
-                for code, _ in self._desk.decisions.values("code")
-            ),
+            ((code, index.count("code", code, self._week())) for code, _ in index.values("code")),
             key=lambda one: -one[1],
         )
         return self._pages.show(
@@ -62,12 +61,12 @@ class RulePages:
     def _week(self) -> int:
         return self._desk.clock.now_ms() - WEEK_MS
 
-    async def _rules(self) -> tuple[list[Rule], str, str]:
+    async def _rules(self, index: Decisions) -> tuple[list[Rule], str, str]:
         try:
             policies = (await self._desk.rules()).policies
         except CitywatchError as failure:
             return [], str(failure), ""
-        index, since = self._desk.decisions, self._week()
+        since = self._week()
         found = [
             Rule(
                 one.id, one.file.rpartition("/")[2], one.line, one.permits,

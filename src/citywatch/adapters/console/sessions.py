@@ -1,9 +1,9 @@
 """Who is signed in, in the memory of this process: a session is over when it ends, and so is everybody's.
 
-Decides how long a session lasts and how often something may be tried. Does not decide who somebody is, nor what a role
-may do. INVARIANTS: a session is named by 256 bits that are drawn when somebody signs in and kept nowhere but in their
-browser (here: its digest); it ends after `IDLE_MS` without a request and after `WHOLE_MS` in any case; nothing that was
-known before the sign-in names it afterwards; there are no more than `MOST`.
+Decides how long a session lasts. Does not decide who somebody is, nor what a role may do. INVARIANTS: a session is
+named by 256 bits that are drawn when somebody signs in and kept nowhere but in their browser (here: its digest); it
+ends after `IDLE_MS` without a request and after `WHOLE_MS` in any case; nothing that was known before the sign-in names
+it afterwards; there are no more than `MOST`.
 """
 
 from __future__ import annotations
@@ -86,29 +86,6 @@ class Sessions:
     def _sweep(self, now: int) -> None:
         for one in [one for one, session in self._open.items() if _over(session, now)]:
             del self._open[one]
-
-
-class Pace:
-    """How often something may be tried: `most` times in `span_ms`, for each name apart."""
-
-    def __init__(self, most: int, span_ms: int) -> None:
-        self._most, self._span = most, span_ms
-        self._tried: dict[str, list[int]] = {}
-
-    def allows(self, name: str, now: int) -> bool:
-        """Whether one more try is within bounds; it counts as one."""
-        if len(self._tried) > MOST:
-            self._tried = {who: tries for who, tries in self._tried.items() if tries[-1] > now - self._span}
-        tries = [at for at in self._tried.get(name, []) if at > now - self._span]
-        allowed = len(tries) < self._most
-        self._tried[name] = [*tries, now] if allowed else tries or [now]
-        return allowed
-
-    def succeeded(self, name: str) -> None:
-        """The last try of that name was a good one: it does not count."""
-        tries = self._tried.pop(name, [])[:-1]
-        if tries:
-            self._tried[name] = tries
 
 
 def _over(session: Session, now: int) -> bool:

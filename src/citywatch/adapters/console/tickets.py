@@ -8,8 +8,6 @@ is the statement that the service wrote, and it is looked at again when it comes
 
 from __future__ import annotations
 
-import json
-from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -18,32 +16,49 @@ from starlette.responses import RedirectResponse, Response
 
 from citywatch.adapters.console import words
 from citywatch.adapters.console.access import Door
+from citywatch.adapters.console.answering import (
+    ANSWERS,
+    ANSWERS_MS,
+    DECISIONS,
+    LONGEST,
+    NO_DECISION,
+    NO_PASSKEYS,
+    NOBODY,
+    TOO_FAST,
+    assertion_of,
+    b64,
+    principal_of,
+    problem,
+    to_sign,
+    told,
+    why,
+)
 from citywatch.adapters.console.desk import Desk
+from citywatch.adapters.console.refresher import Refresher
 from citywatch.adapters.console.render import Pages
-from citywatch.adapters.console.sessions import Pace, Visitor
+from citywatch.adapters.console.sessions import Visitor
 from citywatch.core.approvals.answers import check_acknowledged
+from citywatch.core.approvals.audience import Audience
 from citywatch.core.approvals.people import Person, Right
 from citywatch.core.approvals.reading import layout
 from citywatch.core.approvals.showing import MEANS, Document, Why
 from citywatch.core.approvals.statement import parse_statement
 from citywatch.core.approvals.ticket import State, Ticket
-from citywatch.core.approvals.webauthn import Assertion, Registration
-from citywatch.core.errors import CitywatchError, Malformed, Refused
-from citywatch.service.voting import Unsigned
+from citywatch.core.approvals.webauthn import Registration
+from citywatch.core.errors import CitywatchError, Malformed
+from citywatch.service.pace import Pace
+from citywatch.service.signatures import Unsigned
 
-ANSWERS: Final = 60
-ANSWERS_MS: Final = 60_000
 PAGE: Final = 50
-LONGEST: Final = 1_000
-DECISIONS: Final = {"approve": True, "deny": False}
 
 
 class TicketPages:
     """Tickets and passkeys."""
 
-    def __init__(self, desk: Desk, pages: Pages) -> None:
+    def __init__(self, desk: Desk, pages: Pages, refresher: Refresher) -> None:
         self._desk = desk
         self._pages = pages
+        self._refresher = refresher
         self._pace = Pace(ANSWERS, ANSWERS_MS)
 
     def doors(self) -> Sequence[Door]:
@@ -60,21 +75,25 @@ class TicketPages:
     # -- to look at ----------------------------------------------------------------------------------------------------
 
     async def listing(self, request: Request) -> Response:
+        """What waits: for whoever answers, what reaches them; for others, all of it."""
         tickets, who = self._desk.tickets, self._who(request)
-        view = await self._desk.queueing.look()
-        queued = [(one, self._mine(one.ticket, who)) for one in view.queued]
-        queued.sort(key=lambda each: not each[1])  # theirs first; else the queue's order stands
+        answers = who is not None and who.may(Right.ANSWER)
+        view = await self._desk.queueing.look(who.name if who is not None and answers else "", PAGE)
         partly = "hx-request" in request.headers
         return self._pages.show(
-            request, "_tickets.html" if partly else "tickets.html", active="tickets",
-            queued=queued[:PAGE], beyond=max(0, len(queued) - PAGE), floods=view.floods,
-            waiting=await tickets.waiting(),
-            closed=await tickets.closed(12), now=tickets.now(), named=bool(self._desk.people),
-            keyless=who is not None and who.may(Right.ANSWER) and not await self._own(who.name),
+            request, "_tickets.html" if partly else "tickets.html", active="tickets", answers=answers,
+            queued=view.queued, beyond=view.total - len(view.queued), floods=view.floods, waiting=view.total,
+            closed=() if partly else await tickets.closed(12), now=tickets.now(), named=bool(self._desk.people),
+            batch=self._desk.approvals.batch,
+            keyless=who is not None and answers and not self._desk.approvals.unsafe_unsigned
+            and not await self._own(who.name),
+            standing=None if who is None or not answers else await self._refresher.standing(who),
         )  # fmt: skip
 
     async def one(self, request: Request) -> Response:
         name, who = request.path_params["id"], self._who(request)
+        if who is not None and (over := await self._desk.canaries.over(name, who.name)) is not None:
+            return await self._refresher.told(request, who, over)
         try:
             ticket, document = await self._opened(name, who)
         except Malformed as failure:
@@ -85,7 +104,8 @@ class TicketPages:
         self, request: Request, ticket: Ticket, document: Document, who: Person | None, problem: str = ""
     ) -> Response:
         now, named = self._desk.tickets.now(), bool(self._desk.people)
-        mine = self._mine(ticket, who)
+        audience = await self._desk.voting.audience()
+        mine = self._mine(ticket, who, audience)
         waits = ticket.by_now(now) is State.PENDING
         answered = who is not None and any(one.person == who.name for one in ticket.votes)
         wait = 0 if who is None else await self._desk.care.waits_ms(ticket, who.name, document)
@@ -94,10 +114,15 @@ class TicketPages:
             request, "ticket.html", 400 if problem else 200, active="tickets", ticket=ticket, document=document,
             now=now, state=ticket.by_now(now).value, need=self._desk.voting.quorum(ticket).need if named else 1,
             blinded=named and self._desk.voting.quorum(ticket).blinded, answers=waits and mine and may and not answered,
-            answered=answered, reached=self._desk.voting.reached(ticket) if named else (), signed=named,
+            answered=answered, place=_place(audience, ticket, who), signed=named,
+            reached=audience.reached(ticket) if named else (),
             unsigned=self._desk.approvals.unsafe_unsigned, reasoned=self._desk.approvals.reason_required,
             wait=wait, untrusted=bool(named and ticket.shown),
-            sections=(*document.sections[:1], *layout(document.sections[1:], ticket.nonce)),
+            sections=layout(document.sections, ticket.nonce, "" if who is None else who.name),
+            apart=self._desk.is_apart(request.scope["session"].visitor) and waits,
+            left=None if who is None or not may else await self._desk.care.left(who.name),
+            hourly=0 if who is None else who.per_hour,
+            others=[] if who is None else [one for one in audience.reached(ticket) if one != who.name],
             means={one: MEANS[Why(one)] for one in document.uninspectable}, problem=problem,
         )  # fmt: skip
 
@@ -120,32 +145,28 @@ class TicketPages:
         """What this person would sign, and with which of their passkeys."""
         who, form = self._who(request), await request.form()
         if who is None:
-            return _said(403, "the file names people, and nobody else answers")
+            return problem(403, NOBODY)
         rp = self._desk.approvals.passkeys
         if rp is None:
-            return _said(409, "the file says nowhere that passkeys are used: write `approvals.passkeys`")
+            return problem(409, NO_PASSKEYS)
         try:
-            ticket = await self._desk.tickets.find(request.path_params["id"])
+            ticket = await self._desk.voting.find(request.path_params["id"], who.name)
             offer = await self._desk.voting.prepare(
                 ticket.id, who.name, DECISIONS[str(form.get("decision", ""))], str(form.get("reason", ""))[:LONGEST],
-                principal=_principal(ticket, who),
+                principal=principal_of(ticket, await self._speaks_for(ticket, who)),
                 acknowledged=tuple(map(str, form.getlist("acknowledged")))[:16],
             )  # fmt: skip
         except KeyError:
-            return _said(400, "an answer is `approve` or `deny`")
+            return problem(400, NO_DECISION)
         except CitywatchError as failure:
-            return _said(409, _why(failure))
-        told = {
-            "statement": offer.text, "challenge": _b64(offer.challenge), "rp": rp.rp_id,
-            "credentials": [one.id for one in await self._own(who.name)],
-        }  # fmt: skip
-        return Response(json.dumps(told), media_type="application/json")
+            return problem(409, why(failure))
+        return await to_sign(offer.text, offer.challenge, rp, self._desk.passkeys, who)
 
     async def answer(self, request: Request) -> Response:
         """Count an answer: signed with a passkey; the operator's own, where the file names nobody."""
         form, visitor = await request.form(), request.scope["session"].visitor
         if not self._pace.allows(visitor.person, self._desk.clock.now_ms()):
-            return _said(429, "too many answers in a minute: nobody reads so fast")
+            return problem(429, TOO_FAST)
         who, name = self._who(request), request.path_params["id"]
         try:
             if "statement" in form and who is not None:
@@ -154,15 +175,15 @@ class TicketPages:
             reason = str(form.get("reason", ""))[:LONGEST].strip()
             await self._plain(visitor, who, name, decision, reason, tuple(map(str, form.getlist("acknowledged"))))
         except KeyError:
-            return _said(400, "an answer is `approve` or `deny`")
+            return problem(400, NO_DECISION)
         except CitywatchError as failure:
             if "statement" in form:
-                return _said(409, _why(failure))
+                return problem(409, why(failure))
             try:
                 ticket, document = await self._opened(name, who)
             except Malformed as missing:
                 return self._missing(request, missing)
-            return await self._ticket(request, ticket, document, who, words.plain(_why(failure), 300))
+            return await self._ticket(request, ticket, document, who, words.plain(why(failure), 300))
         return RedirectResponse(f"/tickets/{name}", 303)
 
     async def _signed(self, who: Person, name: str, form: Mapping[str, str]) -> Response:
@@ -170,12 +191,8 @@ class TicketPages:
         # INVARIANT: whose answer it is, the session says; the page may only bring back what was written for it.
         if statement.approver != who.name or statement.ticket != name:
             raise Malformed("that statement is another person's, or of another ticket")
-        proof = Assertion(
-            id=form.get("id", ""), authenticator=form.get("authenticator", ""), client=form.get("client", ""),
-            signature=form.get("signature", ""),
-        )  # fmt: skip
-        await self._desk.voting.vote(statement, proof)
-        return Response(json.dumps({"next": f"/tickets/{name}"}), media_type="application/json")
+        await self._desk.voting.vote(statement, assertion_of(form))
+        return told({"next": f"/tickets/{name}"})
 
     async def _plain(
         self, visitor: Visitor, who: Person | None, name: str, yes: bool, reason: str, acknowledged: tuple[str, ...]
@@ -191,9 +208,10 @@ class TicketPages:
             return
         if who is None or not self._desk.approvals.unsafe_unsigned:
             raise Malformed("an answer is signed, with a passkey here or with `--key` at the command line")
-        ticket = await self._desk.tickets.find(name)
+        ticket = await self._desk.voting.find(name, who.name)
+        principal = principal_of(ticket, await self._speaks_for(ticket, who))
         offer = await self._desk.voting.prepare(
-            name, who.name, yes, reason, principal=_principal(ticket, who), acknowledged=acknowledged
+            name, who.name, yes, reason, principal=principal, acknowledged=acknowledged
         )
         await self._desk.voting.vote(offer.statement, Unsigned())
 
@@ -211,15 +229,14 @@ class TicketPages:
         try:
             begun = await self._desk.passkeys.begin(str(form.get("code", "")).strip())
         except CitywatchError as failure:
-            return _said(409, _why(failure))
+            return problem(409, why(failure))
         if who is None or begun.person != who.name:
-            return _said(403, "that code is another person's")
-        told = {
-            "challenge": _b64(begun.challenge), "rp": begun.rp.rp_id, "person": begun.person,
-            "user": _b64(f"citywatch:{self._desk.domain}:{begun.person}".encode()[:64]),
+            return problem(403, "that code is another person's")
+        return told({
+            "challenge": b64(begun.challenge), "rp": begun.rp.rp_id, "person": begun.person,
+            "user": b64(f"citywatch:{self._desk.domain}:{begun.person}".encode()[:64]),
             "existing": list(begun.existing),
-        }  # fmt: skip
-        return Response(json.dumps(told), media_type="application/json")
+        })  # fmt: skip
 
     async def finish(self, request: Request) -> Response:
         who, form = self._who(request), await request.form()
@@ -228,40 +245,31 @@ class TicketPages:
         try:
             begun = await self._desk.passkeys.begin(code)
             if who is None or begun.person != who.name:
-                return _said(403, "that code is another person's")
+                return problem(403, "that code is another person's")
             await self._desk.passkeys.finish(code, registration, str(form.get("called", "")))
         except CitywatchError as failure:
-            return _said(409, _why(failure))
-        return Response(json.dumps({"next": "/passkeys"}), media_type="application/json")
+            return problem(409, why(failure))
+        return told({"next": "/passkeys"})
 
     # -- who -----------------------------------------------------------------------------------------------------------
 
     def _who(self, request: Request) -> Person | None:
-        """The person of the file whose session this is; None for an operator's."""
-        kind, _, name = request.scope["session"].visitor.person.partition(":")
-        return self._desk.people.get(name) if kind == "person" else None
+        return self._desk.person(request.scope["session"].visitor)
 
-    def _mine(self, ticket: Ticket, who: Person | None) -> bool:
+    def _mine(self, ticket: Ticket, who: Person | None, audience: Audience) -> bool:
         if not self._desk.people:
             return True
-        return who is not None and who.name in self._desk.voting.reached(ticket)
+        return who is not None and who.name in audience.reached(ticket)
+
+    async def _speaks_for(self, ticket: Ticket, who: Person) -> Sequence[str]:
+        return (await self._desk.voting.audience()).speaks_for(ticket, who.name)
 
     async def _own(self, person: str) -> list[Any]:
         return [one for one in await self._desk.passkeys.of(person) if one.counts]
 
 
-def _principal(ticket: Ticket, who: Person) -> str:
-    """In whose name somebody answers: where one of some has to, the first of those for whom they speak."""
-    return next((one for one in who.speaks_for if ticket.of is not None and one in ticket.of), "")
-
-
-def _why(failure: CitywatchError) -> str:
-    return failure.detail if isinstance(failure, Refused) else str(failure)
-
-
-def _said(status: int, why: str) -> Response:
-    return Response(json.dumps({"problem": words.plain(why, 300)}), status, media_type="application/json")
-
-
-def _b64(data: bytes) -> str:
-    return urlsafe_b64encode(data).rstrip(b"=").decode()
+def _place(audience: Audience, ticket: Ticket, who: Person | None) -> str:
+    """In whose place somebody would answer; empty if in nobody's."""
+    if who is None:
+        return ""
+    return audience.place_for(ticket, who.name, principal_of(ticket, audience.speaks_for(ticket, who.name)))

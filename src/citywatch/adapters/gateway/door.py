@@ -16,9 +16,10 @@ from typing import Any, TypeVar
 from citywatch.adapters.gateway.protocol import Peer
 from citywatch.adapters.gateway.secure import Chain
 from citywatch.core.errors import Code, Refused
+from citywatch.core.http_signature import Head
 from citywatch.core.identity.credential import Credential
 from citywatch.core.identity.elsewhere import Domains, verify_bound, verify_certificate, verify_token
-from citywatch.core.identity.message import Head, MessageProof, shown_token
+from citywatch.core.identity.message import MessageProof, shown_token
 from citywatch.core.identity.wit import BoundToken
 from citywatch.service.messages import Messages
 

@@ -2,9 +2,9 @@
 
     1. it is of this domain, ticket, digest, end and nonce, and the digest is that of what the ticket asks
     2. the ticket still waits
-    3. the act reaches the person, who has not answered yet
-    4. it is given in a name of theirs, and not for a call that uses the authority of somebody for whom they speak,
-       where that is not to be
+    3. the act reaches the person, or somebody who is away for whom they stand in, and neither has answered yet
+    4. it is given in a name that is theirs there, and not for a call that uses the authority of somebody for whom they
+       speak, where that is not to be
     5. what was shown is what is shown now
     6. what could not be shown faithfully was named, and may be approved at all
 
@@ -18,11 +18,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Final
 
+from citywatch.core.approvals.audience import Audience
 from citywatch.core.approvals.binding import ticket_digest
-from citywatch.core.approvals.people import Approvals, Person, Uninspectable, reached
+from citywatch.core.approvals.people import Approvals, Person, Uninspectable
 from citywatch.core.approvals.showing import MEANS, Document, Why, document_digest
 from citywatch.core.approvals.statement import Statement
-from citywatch.core.approvals.ticket import State, Ticket
+from citywatch.core.approvals.ticket import State, Ticket, check_hold
 from citywatch.core.errors import Code, Malformed, Refused
 
 MAX_HOLD_MS: Final = 24 * 3_600_000
@@ -33,8 +34,7 @@ def check_answer(
     statement: Statement,
     document: Document,
     *,
-    people: Mapping[str, Person],
-    approvals: Approvals,
+    audience: Audience,
     domain: str,
     now: int,
 ) -> Person:
@@ -47,22 +47,14 @@ def check_answer(
         raise Malformed("the statement is of another ticket, or of another call than this one asks about")
     if ticket.by_now(now) is not State.PENDING:  # step 2
         raise Refused(Code.CONFLICT, f"the ticket `{ticket.id}` is {ticket.by_now(now).value}")
-    person = person_of(people, statement.approver)
-    alone = needed(ticket, approvals, document.uninspectable) == 1
-    _check_person(ticket, statement, person, people, approvals, alone=alone)  # steps 3 and 4
+    person = person_of(audience.people, statement.approver)
+    alone = needed(ticket, audience.approvals, document.uninspectable) == 1
+    _check_person(ticket, statement, person, audience, alone=alone)  # steps 3 and 4
     if statement.document != document_digest(document, ticket.salt):  # step 5
         raise Malformed("what was shown is not what is shown now: look again")
     if statement.yes:
-        _check_yes(ticket, statement, document, approvals)  # step 6
+        _check_yes(ticket, statement, document, audience.approvals)  # step 6
     return person
-
-
-def conflict(ticket: Ticket, person: Person, approvals: Approvals) -> str:
-    """Why somebody must not approve what is done in their own name; empty if nothing is in the way."""
-    if not approvals.is_not_own(ticket.server, ticket.tool):
-        return ""
-    own = set(person.speaks_for) & set(ticket.authority)
-    return f"the call uses the authority of `{min(own)}`, for whom `{person.name}` speaks" if own else ""
 
 
 def needed(ticket: Ticket, approvals: Approvals, uninspectable: tuple[str, ...]) -> int:
@@ -81,26 +73,24 @@ def person_of(people: Mapping[str, Person], name: str) -> Person:
     return person
 
 
-def _check_person(
-    ticket: Ticket,
-    statement: Statement,
-    person: Person,
-    people: Mapping[str, Person],
-    approvals: Approvals,
-    *,
-    alone: bool,
-) -> None:
+def _check_person(ticket: Ticket, statement: Statement, person: Person, audience: Audience, *, alone: bool) -> None:
     """`alone`: no other answer is needed, so that this one has to be given in a name that may approve it."""
-    act, quorum = f"{ticket.server}/{ticket.tool}", approvals.quorum_of(ticket.server, ticket.tool)
-    if person.name not in reached(people, quorum, ticket.server, ticket.tool):  # step 3
-        raise Refused(Code.NO_PERMIT, f"`{act[:120]}` is not for `{person.name}` to answer")
-    if any(one.person == person.name for one in ticket.votes):
+    act = f"{ticket.server}/{ticket.tool}"
+    if any(one.person == person.name for one in ticket.votes):  # step 3
         raise Refused(Code.CONFLICT, f"`{person.name}` has answered the ticket `{ticket.id}` before")
-    if statement.principal and statement.principal not in person.speaks_for:  # step 4
-        raise Malformed(f"`{person.name}` does not speak for `{statement.principal[:80]}`: see `people.*.as`")
+    if person.name in audience.away:
+        raise Refused(Code.NO_PERMIT, f"`{person.name}` is away, by their own word: `citywatch people back` ends that")
+    place = statement.place or person.name
+    if place not in audience.places_of(ticket, person.name) or statement.place == person.name:
+        there = "" if place == person.name else f" in the place of `{place[:80]}`"
+        raise Refused(Code.NO_PERMIT, f"`{act[:120]}` is not for `{person.name}` to answer{there}")
+    if audience.is_taken(ticket, place):
+        raise Refused(Code.CONFLICT, f"`{place}` has answered the ticket `{ticket.id}` before")
+    if statement.principal and statement.principal not in audience.people[place].speaks_for:  # step 4
+        raise Malformed(f"`{place}` does not speak for `{statement.principal[:80]}`: see `people.*.as`")
     if not statement.yes:
         return
-    if why := conflict(ticket, person, approvals):
+    if why := audience.conflict(ticket, person.name, place):
         raise Refused(Code.NO_PERMIT, why)
     if alone and ticket.of is not None and statement.principal not in ticket.of:
         raise Malformed(_who(ticket))
@@ -111,8 +101,7 @@ def _check_yes(ticket: Ticket, statement: Statement, document: Document, approva
         raise Malformed("a yes gives a reason, which stands in the log")
     if not 0 <= statement.hold_ms <= MAX_HOLD_MS:
         raise Malformed("an answer holds for at most a day")
-    if ticket.discloses and statement.hold_ms:
-        raise Malformed("what may not be seen is let out in the one call that is shown, and not for a while")
+    check_hold(ticket, statement.hold_ms)
     check_acknowledged(document, statement.acknowledged, approvals)
 
 

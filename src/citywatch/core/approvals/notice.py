@@ -1,8 +1,8 @@
 """What is sent outside to say that something waits for a person: how many, until when, and where to look. No more.
 
 Decides what a notice may hold and how a webhook proves that it is ours. INVARIANTS
-1. It carries a link and nothing that could be answered with; no name that an agent or a server chose, no value, no
-   secret.
+1. It carries a link, to the list or to the one ticket that is new, and nothing that could be answered with; no name
+   that an agent or a server chose, no value, no secret.
 2. A signature covers the time, the id and every byte of the body; one that is older than `TOLERANCE_MS` is no good, and
    whoever keeps the ids for so long takes none twice.
 3. One notice speaks of all that came since the last: a flood of tickets is no flood of notices.
@@ -27,7 +27,8 @@ _HEADER = re.compile(r"t=([0-9]{1,15}),id=([0-9a-f]{32}),v1=([0-9a-f]{64})\Z")
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
-    """So many tickets wait by now, `fresh` of them since the last notice; the first expires at `expires`."""
+    """So many tickets wait by now, `fresh` of them since the last notice, or passed on since; the first expires at
+    `expires`."""
 
     id: str
     at: int
@@ -35,6 +36,14 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     fresh: int
     expires: int
     link: str
+
+
+def ticket_link(console: str, ticket: str) -> str:
+    """Where people find one ticket, `console` being where browsers reach the console; empty if that is not said.
+
+    Whoever follows it has to sign in, and nothing is answered by following it.
+    """
+    return f"{console}/tickets/{ticket}" if console else ""
 
 
 def text_of(notice: Notice) -> str:

@@ -19,7 +19,11 @@ from typing import Final
 
 import msgspec
 
+from citywatch.core.approvals.statement import MAX_SET
+
 DAY_MS: Final = 24 * 3_600_000
+MESSAGE: Final = "message"
+"""What people call the act of speaking to a peer that declares no skills: `<peer>/message`."""
 
 
 class Duty(StrEnum):
@@ -67,9 +71,9 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody who may be asked, or may look.
 
     `speaks_for` are principals in whose names they may answer (`as` in the file). `answers` are the acts that reach
-    them: `<server>/<tool>`, `<server>/*` or `*`. `keys` are Ed25519 public keys (SubjectPublicKeyInfo in base64) under
-    which they sign answers at a command line, `oidc` how they log in to the console. `per_hour` is how many questions
-    an hour they are asked at most.
+    them: `<server>/<tool>`, `<peer>/<skill>`, `<server>/*` or `*`. `keys` are Ed25519 public keys (SubjectPublicKeyInfo
+    in base64) under which they sign answers at a command line, `oidc` how they log in to the console. `per_hour` is how
+    many questions an hour they are asked at most, `deputies` who may stand in for them while they are away.
     """
 
     name: str
@@ -79,6 +83,7 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
     keys: tuple[str, ...] = ()
     oidc: Login | None = None
     per_hour: int = 30
+    deputies: tuple[str, ...] = ()
 
     def may(self, right: Right) -> bool:
         """# INVARIANT: 1."""
@@ -123,7 +128,7 @@ class Approvals(msgspec.Struct, frozen=True, kw_only=True):
     `one_denies`: one no decides, whatever the others say. `unsafe_unsigned`: people are believed without a signature.
     `unsafe_hasty`: a yes counts at once, whoever was shown what. `canaries`: how many of 100
     risky tickets are followed by one that is made up. `asks_per_agent` and `asks_per_root` are how much may
-    be asked in an hour (`flood`).
+    be asked in an hour (`flood`). `batch` is how many tickets that are alike one signature may answer (1: each alone).
     """
 
     quorum: tuple[Quorum, ...] = ()
@@ -138,6 +143,9 @@ class Approvals(msgspec.Struct, frozen=True, kw_only=True):
     canaries: int = 0
     asks_per_agent: int = 8
     asks_per_root: int = 30
+    batch: int = MAX_SET
+    escalate_after_ms: int = 0
+    escalate_to: tuple[str, ...] = ()
 
     def quorum_of(self, server: str, tool: str) -> Quorum:
         """What this act asks for: the first rule that names it, in the order of the file; without one, one approver."""

@@ -16,20 +16,20 @@ INVARIANTS
 3. Of `OLDEST` questions that are shown in a row, one is the oldest that is not held: nothing starves.
 4. A no ends all that is folded; a yes ends the one question that was shown.
 5. The order depends on recorded facts and on their order alone: whoever folds the same log finds the same order.
+6. What is listed beside what was asked changes nothing for anything else: neither order, nor share, nor what is held.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-import msgspec
-
-from citywatch.core.approvals.asked import Asked, Fold, fold_of, loss
-from citywatch.core.approvals.flood import AGENT, Floods, Strike
+from citywatch.core.approvals.asked import Asked, Fold, fold_of
+from citywatch.core.approvals.flood import AGENT, ROOT, Floods, Strike
 from citywatch.core.approvals.load import HOUR_MS, Load
+from citywatch.core.approvals.question import Dimensions, Flood, Group, Lane, Line, Standing
 
 OLDEST: Final = 10
 LOOK: Final = 4
@@ -44,89 +44,8 @@ FAIR: Final = 1
 DIMENSIONS: Final = 5
 SLACK: Final = (1, 2, 2, 1, 1)
 """Roots divide an hour's answers among them; agents and acts are unequal by nature, and get twice an equal part."""
-_Lane = tuple[str, str]
-"""A root and an agent."""
-_Group = tuple[str, int, int]
-"""Of a lane: an act, how new it is, and the stake."""
-_Dimensions = tuple[str, str, str, str, str]
-
-
-class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """One question as it is listed: the ticket that is shown, how many are folded behind it, and why it stands here."""
-
-    ticket: str
-    count: int
-    folded: tuple[str, ...]
-    stake: int
-    tier: int
-    novelty: int
-    waited_ms: int
-    need: int
-
-
-class Flood(msgspec.Struct, frozen=True, kw_only=True):
-    """All that one agent or root asked too much, as one line. `kind` is agent or root."""
-
-    kind: str
-    who: str
-    until: int
-    strikes: int
-    count: int
-    acts: tuple[str, ...]
-
-
-class Standing:
-    """One question that waits: who looks at it and who has answered."""
-
-    __slots__ = (
-        "asked",
-        "dimensions",
-        "folded",
-        "group",
-        "lane",
-        "looking",
-        "no",
-        "novelty",
-        "open",
-        "stake",
-        "tier",
-        "yes",
-    )
-
-    def __init__(self, asked: Asked, novelty: int) -> None:
-        self.asked = asked
-        self.novelty = novelty
-        self.stake = loss(asked, novelty)
-        self.lane: _Lane = (asked.root, asked.agent)
-        self.group: _Group = (asked.act, novelty, self.stake)
-        self.dimensions: _Dimensions = (
-            asked.root,
-            asked.agent,
-            f"{asked.act}\n{asked.effect.value}",
-            asked.resource,
-            str(novelty),
-        )
-        self.folded: list[Asked] = []
-        self.yes: set[str] = set()
-        self.no: set[str] = set()
-        self.looking: set[str] = set()
-        self.tier = -1
-        """The tier in which it was first shown: what was begun is brought to its end."""
-        self.open = True
-
-    def waits_for(self, who: str) -> bool:
-        """# INVARIANT: 1. Whether one more is to look at it, and this one may."""
-        taken = len(self.yes) + len(self.looking)
-        seen = taken + len(self.no)
-        fresh = who not in self.yes and who not in self.no and who not in self.looking
-        return self.open and fresh and taken < self.asked.need and seen < self.asked.reviewers
-
-    @property
-    def verdict(self) -> bool | None:
-        """Whether enough said yes, or so many no that not enough can; None: neither yet."""
-        if len(self.yes) >= self.asked.need:
-            return True
-        return False if self.asked.reviewers - len(self.no) < self.asked.need else None
+Rank = tuple[int, int, int, str]
+"""The tier, the stake with the time waited (the dearer the less), when it was asked, the ticket."""
 
 
 class Queue:
@@ -137,15 +56,16 @@ class Queue:
         self.load = load
         self._waiting: dict[str, Standing] = {}
         self._heads: dict[Fold, str] = {}
-        self._lanes: dict[_Lane, dict[_Group, list[Standing]]] = {}
+        self._lanes: dict[Lane, dict[Group, list[Standing]]] = {}
         self._behind: dict[str, str] = {}
         """Which ticket stands for a folded one."""
         self._ends: list[tuple[int, str]] = []
         self._known: set[tuple[str, ...]] = set()
         self._present = tuple(Counter[str]() for _ in range(DIMENSIONS))
         self._served = tuple(Counter[str]() for _ in range(DIMENSIONS))
-        self._shown: deque[tuple[int, _Dimensions]] = deque()
+        self._shown: deque[tuple[int, Dimensions]] = deque()
         self._turn = 0
+        self._moved: set[str] = set()
 
     def ask(self, asked: Asked) -> tuple[Strike, ...]:
         """A ticket was opened; the strikes that its agent and its root earned with it."""
@@ -228,24 +148,70 @@ class Queue:
             over += self.close(heapq.heappop(self._ends)[1], approved=None)
         return tuple(over)
 
-    def lines(self, now: int) -> tuple[Line, ...]:
-        """All that is not held, in the order in which it would be shown."""
+    def ranks(self, now: int) -> Callable[[Standing], Rank]:
+        """How questions compare at this instant: the lower one is shown before the other."""
         self._forget(now)
         shares = self._shares()
-        free = [one for one in self._waiting.values() if not self._is_held(one, now) and one.asked.expires > now]
-        free.sort(key=lambda one: self._rank(one, shares, now))
-        return tuple(self._line(one, shares, now) for one in free)
+        return lambda one: self._rank(one, shares, now)
+
+    def waiting(self) -> list[Standing]:
+        """All questions that wait, those that are held back among them, in no order."""
+        return list(self._waiting.values())
+
+    def moved(self) -> frozenset[str]:
+        """Which questions began or ceased to wait, or were looked at, since this was last asked."""
+        moved, self._moved = frozenset(self._moved), set()
+        return moved
+
+    def is_free(self, one: Standing, now: int) -> bool:
+        """Whether it would be shown: it waits, and nothing holds it back."""
+        return one.open and one.asked.expires > now and not self._is_held(one, now)
+
+    def beside(self, asked: Asked) -> Standing | str:
+        """# INVARIANT: 6. What this would be had it been asked: a question of its own, or one behind that ticket."""
+        return self._heads.get(fold_of(asked)) or Standing(asked, self._novelty(asked))
+
+    def line(self, one: Standing, now: int, behind: Iterable[str] = ()) -> Line:
+        """A question as it is listed; `behind` stand behind it beside those that are folded."""
+        folded = (*(each.id for each in one.folded), *behind)
+        return Line(
+            ticket=one.asked.id,
+            count=1 + len(folded),
+            folded=folded,
+            stake=one.stake,
+            tier=self._tier(one, self._shares(), now),
+            novelty=one.novelty,
+            waited_ms=max(0, now - one.asked.asked),
+            need=one.asked.need,
+        )
+
+    def lines(self, now: int) -> tuple[Line, ...]:
+        """All that is not held, in the order in which it would be shown."""
+        free = [one for one in self._waiting.values() if self.is_free(one, now)]
+        return tuple(self.line(one, now) for one in sorted(free, key=self.ranks(now)))
 
     def flooded(self, now: int) -> tuple[Flood, ...]:
         """One line for each agent or root that is held back, however much it asked."""
-        found = []
-        for kind, who, until, strikes in self.floods.held(now):
-            held = [one for one in self._waiting.values() if self._is_held(one, now)]
-            theirs = [one for one in held if who == (one.asked.agent if kind == AGENT else one.asked.root)]
-            acts = tuple(sorted({one.asked.act for one in theirs}))
-            count = sum(1 + len(one.folded) for one in theirs)
-            found.append(Flood(kind=kind, who=who, until=until, strikes=strikes, count=count, acts=acts))
-        return tuple(found)
+        floods = self.floods.held(now)
+        counts: Counter[tuple[str, str]] = Counter()
+        acts: dict[tuple[str, str], set[str]] = {(kind, who): set() for kind, who, _, _ in floods}
+        for one in self._waiting.values() if floods else ():
+            if self._is_held(one, now):
+                for key in ((AGENT, one.asked.agent), (ROOT, one.asked.root)):
+                    if key in acts:
+                        acts[key].add(one.asked.act)
+                        counts[key] += 1 + len(one.folded)
+        return tuple(
+            Flood(
+                kind=kind,
+                who=who,
+                until=until,
+                strikes=strikes,
+                count=counts[kind, who],
+                acts=tuple(sorted(acts[kind, who])),
+            )
+            for kind, who, until, strikes in floods
+        )
 
     def standing(self, ticket: str) -> Standing | None:
         """A question that waits, by the ticket that is shown for it."""
@@ -258,7 +224,7 @@ class Queue:
 
     def _dearest(self, who: str, now: int) -> Standing | None:
         shares = self._shares()
-        best: tuple[int, int, int, str] | None = None
+        best: Rank | None = None
         chosen = None
         for one in self._candidates(who, now):
             rank = self._rank(one, shares, now)
@@ -285,7 +251,7 @@ class Queue:
                         if found == LOOK:
                             break
 
-    def _rank(self, one: Standing, shares: tuple[int, ...], now: int) -> tuple[int, int, int, str]:
+    def _rank(self, one: Standing, shares: tuple[int, ...], now: int) -> Rank:
         aged = one.stake * (HALF_MS + max(0, now - one.asked.asked))
         return (self._tier(one, shares, now), -aged, one.asked.asked, one.asked.id)
 
@@ -315,22 +281,11 @@ class Queue:
     def _is_held(self, one: Standing, now: int) -> bool:
         return self.floods.until(one.asked.agent, one.asked.root) > now
 
-    def _line(self, one: Standing, shares: tuple[int, ...], now: int) -> Line:
-        return Line(
-            ticket=one.asked.id,
-            count=1 + len(one.folded),
-            folded=tuple(each.id for each in one.folded),
-            stake=one.stake,
-            tier=self._tier(one, shares, now),
-            novelty=one.novelty,
-            waited_ms=max(0, now - one.asked.asked),
-            need=one.asked.need,
-        )
-
     # -- the book-keeping ---------------------------------------------------------------------------------------------
 
     def _stand(self, asked: Asked) -> Standing:
         standing = Standing(asked, self._novelty(asked))
+        self._moved.add(asked.id)
         self._waiting[asked.id] = standing
         self._heads[fold_of(asked)] = asked.id
         self._lanes.setdefault(standing.lane, {}).setdefault(standing.group, []).append(standing)
@@ -340,6 +295,7 @@ class Queue:
 
     def _leave(self, standing: Standing) -> None:
         standing.open = False
+        self._moved.add(standing.asked.id)
         del self._heads[fold_of(standing.asked)]
         groups = self._lanes[standing.lane]
         groups[standing.group].remove(standing)
@@ -365,6 +321,7 @@ class Queue:
         if one.tier < 0:
             one.tier = self._tier(one, self._shares(), now)
         one.looking.add(who)
+        self._moved.add(one.asked.id)
         self.load.given(who, now)
         self._shown.append((now, one.dimensions))
         for served, present, name in zip(self._served, self._present, one.dimensions, strict=True):
@@ -384,7 +341,7 @@ def _familiar(asked: Asked) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return (asked.root, asked.act, asked.template, asked.resource), (asked.root, asked.act, asked.template)
 
 
-def _less(counters: tuple[Counter[str], ...], dimensions: _Dimensions) -> None:
+def _less(counters: tuple[Counter[str], ...], dimensions: Dimensions) -> None:
     for counter, name in zip(counters, dimensions, strict=True):
         counter[name] -= 1
         if not counter[name]:

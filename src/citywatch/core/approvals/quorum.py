@@ -2,7 +2,8 @@
 
 Decides what a ticket's votes come to. Who may vote was asked before (`people`), and what each weighs is told by whoever
 watches how well approvers do. INVARIANTS
-1. One person is one vote, however often they answer: their first counts.
+1. One person is one vote, however often they answer and for whomever they stand in: their first counts. So is one
+   place: whoever is away and who stands in for them are never two.
 2. A yes that is decided has the weight of at least `need` people, and with `one_denies` no vote against it.
 3. What can no longer be reached is a no at once: nobody waits for what cannot come.
 4. Nobody's vote weighs more than one person's.
@@ -40,11 +41,16 @@ class Tally(msgspec.Struct, frozen=True):
 
 
 def counted(votes: Iterable[Vote]) -> tuple[Vote, ...]:
-    """One vote for each person, the first. # INVARIANT: 1."""
-    first: dict[str, Vote] = {}
+    """One vote for each person and each place, the first. # INVARIANT: 1."""
+    found: list[Vote] = []
+    voices, places = set[str](), set[str]()
     for vote in votes:
-        first.setdefault(vote.person, vote)
-    return tuple(first.values())
+        place = vote.place or vote.person
+        if vote.person not in voices and place not in places:
+            found.append(vote)
+            voices.add(vote.person)
+            places.add(place)
+    return tuple(found)
 
 
 def tally(votes: Iterable[Vote], need: int, left: Iterable[int], *, one_denies: bool) -> Tally:

@@ -6,8 +6,8 @@ A no is never held up: refusing is always safe, and never made tedious.
 INVARIANTS
 1. The least time grows with the words and with the values that there are to read, and never falls below `LEAST_MS`.
 2. It stays below what somebody needs who reads all of it, so that who reads waits for nothing.
-3. The order of the parts follows from the ticket's nonce alone: it is the same wherever the ticket is shown, and nobody
-   who writes a ticket's words chooses it.
+3. The order of the parts follows from the ticket's nonce and from who reads alone: it is the same wherever that person
+   looks, and nobody who writes a ticket's words chooses it. What will happen always stands first.
 4. A yes to a value that nobody entitled supplied has a reason of its own words.
 """
 
@@ -43,13 +43,13 @@ def count_words(text: str) -> int:
     return sum(1 + len(one) // 12 for one in text.split())
 
 
-def layout(parts: Sequence[Part], nonce: str) -> tuple[Part, ...]:
-    """# INVARIANT: 3. The parts of a ticket in the order in which they are shown."""
+def layout(parts: Sequence[Part], nonce: str, person: str) -> tuple[Part, ...]:
+    """# INVARIANT: 3. The parts of a ticket in the order in which this person is shown them ("": whoever looks)."""
 
     def place(number: int) -> bytes:
-        return hashlib.sha256(f"citywatch/layout/v1\n{nonce}\n{number}".encode()).digest()
+        return hashlib.sha256(f"citywatch/layout/v2\n{nonce}\n{number}\n{person}".encode()).digest()
 
-    return tuple(parts[number] for number in sorted(range(len(parts)), key=place))
+    return (*parts[:1], *(parts[number] for number in sorted(range(1, len(parts)), key=place)))
 
 
 def lacks_reason(untrusted: int, reason: str) -> bool:

@@ -7,6 +7,7 @@ ticket gives the same facts; where a fact is missing (a ticket of an earlier ver
 from __future__ import annotations
 
 from citywatch.core.approvals.asked import Asked
+from citywatch.core.approvals.batch import Table
 from citywatch.core.approvals.people import Approvals, Quorum
 from citywatch.core.approvals.reading import count_words
 from citywatch.core.approvals.showing import Document
@@ -36,6 +37,7 @@ def asked_of(ticket: Ticket, quorum: Quorum, reviewers: int) -> Asked:
         asked=ticket.asked,
         expires=ticket.expires,
         task="" if bound is None else bound.task,
+        impact=ticket.impact,
         untrusted=len(ticket.shown),
         told=len(ticket.advice),
         discloses=ticket.discloses,
@@ -46,9 +48,9 @@ def asked_of(ticket: Ticket, quorum: Quorum, reviewers: int) -> Asked:
     )
 
 
-def reading_of(document: Document) -> tuple[int, int]:
+def reading_of(shown: Document | Table) -> tuple[int, int]:
     """How many words and how many values there are to read in what is shown."""
-    lines = list(document.lines())
+    lines = list(shown.lines())
     words = sum(count_words(one.text) + count_words(one.quoted) + sum(map(count_words, one.notes)) for one in lines)
     return words, sum(one.kind == "value" for one in lines)
 

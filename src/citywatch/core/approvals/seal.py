@@ -43,19 +43,45 @@ class Kind(StrEnum):
 class Canary(msgspec.Struct, frozen=True, kw_only=True):
     """What is shown to one person as a ticket and is none: a past one, of which it is known what it was, asked again.
 
-    `ticket` is what they see, with an id, a nonce and a time of its own; `of` is for whom it was made, `since` when the
-    past one was asked. It lies where no decision looks (`canary_key`): # INVARIANT: 3.
+    `ticket` is what they see, with an id, a call, a nonce and a time of its own; `of` is for whom it was made. `since`
+    is when the past one was asked, `call` which call that was, `past` its id. `drill`: it is one of an exercise.
+    It lies where no decision looks (`canary_key`): # INVARIANT: 3.
     """
 
     kind: Kind
     of: str
     ticket: Ticket
     since: int
+    call: str = ""
+    past: str = ""
+    drill: bool = False
+
+    @property
+    def source(self) -> Ticket:
+        """The ticket as what is shown of it is found: by the call that it was made from, and when that was."""
+        return msgspec.structs.replace(self.ticket, asked=self.since, call=self.call or self.ticket.call)
+
+
+class Over(msgspec.Struct, frozen=True, kw_only=True):
+    """A canary that was answered, kept for the one who did so: what it was, and what they said when."""
+
+    canary: Canary
+    yes: bool
+    at: int
+
+    @property
+    def right(self) -> bool:
+        return self.yes is (self.canary.kind is Kind.CLEAN)
 
 
 def canary_key(name: str) -> Key:
     """Where a canary lies; no call's decision ever reads this kind of row."""
     return ("canary", name)
+
+
+def over_key(name: str) -> Key:
+    """Where a canary lies that was answered."""
+    return ("canary_over", name)
 
 
 def seal(ticket: str, kind: Kind, category: str, salt: bytes) -> str:

@@ -4,6 +4,7 @@
 
 Decides the words, the order, and what cannot be shown faithfully (`uninspectable`); how a line is drawn is for whoever
 draws it (`citywatch tickets`, the console). There is no markup in here to be drawn.
+It is one thing because whoever reads what people are shown should read all of our words at once.
 
 INVARIANTS
 1. `text` is ours. What an agent, a server or a stranger wrote stands in `quoted` of a line, without what nobody can see
@@ -28,9 +29,9 @@ import msgspec
 from citywatch.core.approvals.looks import looks
 from citywatch.core.approvals.plain import Plain, named, plain, prose, word
 from citywatch.core.approvals.ticket import Ticket
+from citywatch.core.approvals.wording import does, origin
 from citywatch.core.call import Effect, Source
 from citywatch.core.canonical import canonical, digest
-from citywatch.core.label import Label
 from citywatch.core.manifest import EVERYBODY, OWNER, ParameterType, Role
 
 MAX_VALUE: Final = 8_000
@@ -54,6 +55,8 @@ class Why(StrEnum):
     UNPRINTABLE = "unprintable"
     UNKNOWN_TOOL = "unknown_tool"
     UNBOUND = "unbound"
+    UNKNOWN_PEER = "unknown_peer"
+    FILE = "file"
 
 
 MEANS: Final[dict[Why, str]] = {
@@ -64,6 +67,8 @@ MEANS: Final[dict[Why, str]] = {
     Why.TOO_DEEP: "its arguments are nested deeper than can be shown",
     Why.UNPRINTABLE: "a value holds characters that nobody can see",
     Why.UNKNOWN_TOOL: "the tool is not approved any more as it was when this was asked",
+    Why.UNKNOWN_PEER: "the file names whom it goes to, or the shape that it has, otherwise than when this was asked",
+    Why.FILE: "a file goes along, of which only the digest is shown",
     Why.UNBOUND: "the ticket is of an earlier version, and bound to no digest",
 }
 
@@ -81,7 +86,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     """`text` is our sentence. `quoted` is somebody else's words, to be set apart; `label` says whose or what it is.
 
     `start` and `end` mark the characters of `quoted` that the call took over. `notes` are ours, about `quoted`; where
-    they name a part of it, they do so in characters of plain text.
+    they name a part of it, they do so in characters of plain text. `odd`: it is a value, or where one came from, that
+    nobody entitled supplied.
     """
 
     kind: Kind
@@ -91,6 +97,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     start: int = 0
     end: int = 0
     notes: tuple[str, ...] = ()
+    odd: bool = False
 
 
 class Section(msgspec.Struct, frozen=True):
@@ -140,7 +147,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     """All that there is to show of a ticket. `why` are reasons, found before, why not all of it can be.
 
     `via` are the agents that the task came through, `near` names that people know here: a likeness to one is told.
-    `off` is what the gates say of it beside who supplied what.
+    `off` is what the gates say of it beside who supplied what; `type` the one that a message says it has.
     """
 
     ticket: Ticket
@@ -151,6 +158,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     via: tuple[str, ...] = ()
     near: tuple[str, ...] = ()
     off: tuple[str, ...] = ()
+    type: str = ""
 
 
 def render(subject: Subject) -> Document:
@@ -183,11 +191,13 @@ def _act(subject: Subject) -> Iterator[Line]:
         Effect.WRITE: "it changes something that can be changed back",
         Effect.IRREVERSIBLE: "it cannot be taken back",
     }[subject.effect]
-    yield Line(
-        kind=Kind.OURS,
-        text=f"The agent {_name(ticket.agent)} calls a tool of the server {ticket.server}; {done}. The tool is called",
-        quoted=word(ticket.tool, 128) or "-",
-    )
+    if ticket.spoken:
+        yield from _message(subject)
+    else:
+        called = (
+            f"The agent {_name(ticket.agent)} calls a tool of the server {ticket.server}; {done}. The tool is called"
+        )
+        yield Line(kind=Kind.OURS, text=called, quoted=word(ticket.tool, 128) or "-")
     reach = [one for one in subject.audience if one != OWNER]
     if EVERYBODY in reach:
         yield Line(kind=Kind.OURS, text="What it carries may be seen by everybody.")
@@ -206,6 +216,22 @@ def _act(subject: Subject) -> Iterator[Line]:
         )
 
 
+def _message(subject: Subject) -> Iterator[Line]:
+    ticket = subject.ticket
+    yield Line(
+        kind=Kind.OURS,
+        text=f"The agent {_name(ticket.agent)} says to the agent {ticket.server} what stands below; it cannot be taken"
+        " back. It is all in the agent's own words.",
+    )
+    skill = "" if ticket.bound is None else next((one for path, _, one in ticket.bound.names if path == "skill"), "")
+    if skill:
+        yield Line(kind=Kind.OURS, text="It is for the skill", quoted=word(skill, 128) or "-")
+    if subject.type:
+        yield Line(
+            kind=Kind.OURS, text="It fits the schema of its type, which is", quoted=word(subject.type, 64) or "-"
+        )
+
+
 def _value(fact: Fact, near: Sequence[str]) -> Line:
     shown = _shown(fact)
     notes = [*_about(shown), *_read(fact)]
@@ -213,8 +239,12 @@ def _value(fact: Fact, near: Sequence[str]) -> Line:
         notes += looks(fact.value, near)
     if fact.handle:
         notes.append(f"the agent never saw it: it stands behind a handle, from {named(fact.handle, 160)}")
-    label = f"{named(fact.path)} ({fact.role or 'words'})"
-    return Line(kind=Kind.VALUE, label=label, quoted=shown.text, notes=tuple(notes))
+    label = f"{does(fact.role)}, {named(fact.path)}"
+    return Line(kind=Kind.VALUE, label=label, quoted=shown.text, notes=tuple(notes), odd=_is_unentitled(fact))
+
+
+def _is_unentitled(fact: Fact) -> bool:
+    return fact.source is not None and fact.source.traced and not fact.source.how
 
 
 def _shown(fact: Fact) -> Plain:
@@ -293,15 +323,15 @@ def _sources(facts: Iterable[Fact]) -> Iterator[Line]:
         source = fact.source
         if source is None:
             continue
-        said = f"{_from(source)}; {_how(source)}; {_shapers(source.label)}"
+        said = origin(source)
         label = named(fact.path)
         if fact.excerpt is None:
-            yield Line(kind=Kind.OURS, label=label, text="", notes=(said,))
+            yield Line(kind=Kind.OURS, label=label, text="", notes=(said,), odd=_is_unentitled(fact))
             continue
-        yield _quote(fact.excerpt, label, said)
+        yield _quote(fact.excerpt, label, said, _is_unentitled(fact))
 
 
-def _quote(excerpt: Excerpt, label: str, said: str) -> Line:
+def _quote(excerpt: Excerpt, label: str, said: str, odd: bool) -> Line:
     """What stands around a value, with the value marked: no more than an excerpt, whatever was handed in."""
     start, end = max(0, excerpt.start), max(0, excerpt.start, excerpt.end)
     before = prose(excerpt.text[max(0, start - MAX_EXCERPT) : start], MAX_EXCERPT)
@@ -312,45 +342,19 @@ def _quote(excerpt: Excerpt, label: str, said: str) -> Line:
     at = len(head) + len(before.text)
     gone = tuple(dict.fromkeys((*before.removed, *taken.removed, *after.removed)))
     notes = (said, *((f"left out here: {', '.join(gone)[:200]}",) if gone else ()))
-    return Line(kind=Kind.QUOTE, label=label, quoted=quoted or "-", start=at, end=at + len(taken.text), notes=notes)
-
-
-def _from(source: Source) -> str:
-    kind, _, name = source.item.partition(":")
-    if not source.item:
-        return "it stands in nothing that the agent received"
-    if kind == "principal":
-        return f"from the words of {named(name)}"
-    if kind == "agent":
-        return f"from what the agent {named(name.rpartition('/')[2])} said"
-    return f"from a reply of {named(source.item)}, at {named(source.part)}"
-
-
-def _how(source: Source) -> str:
-    if not source.traced:
-        return "words that are carried along"
-    return f"entitled: {word(source.how)}" if source.how else "nobody who may steer this act supplied it"
-
-
-def _shapers(label: Label) -> str:
-    if label.origins is None:
-        return "anybody can have shaped it"
-    others = sorted(one for one in label.origins if not one.startswith(("principal:", "server:")))
-    if not others:
-        return "only people with rights here and the servers' own data shaped it"
-    more = " and others" if len(others) > 4 else ""
-    return f"it can have been shaped by {', '.join(named(one, 60) for one in others[:4])}{more}"
+    return Line(
+        kind=Kind.QUOTE, label=label, quoted=quoted or "-", start=at, end=at + len(taken.text), notes=notes, odd=odd
+    )
 
 
 def _unusual(subject: Subject, why: Sequence[Why]) -> Iterator[Line]:
     for one in why:
         yield Line(kind=Kind.UNUSUAL, text=f"This cannot be shown faithfully: {MEANS[one]}.")
     for fact in subject.facts[:MAX_VALUES]:
-        source = fact.source
-        if source is not None and source.traced and not source.how:
+        if _is_unentitled(fact):
             yield Line(
                 kind=Kind.UNUSUAL,
-                text=f"Nobody entitled supplied this {fact.role or 'value'}, which stands in",
+                text=f"Nobody who may decide {does(fact.role)} said this. The value stands in",
                 quoted=word(fact.path) or "-",
             )
     reached = sum(fact.role == Role.DESTINATION for fact in subject.facts)
@@ -363,10 +367,13 @@ def _unusual(subject: Subject, why: Sequence[Why]) -> Iterator[Line]:
 
 
 def _no(ticket: Ticket) -> Iterator[Line]:
+    same = "act on the same values is refused, however it is written"
+    if ticket.spoken:
+        same = "words are not sent on to the same agent, whatever the message calls itself"
     yield Line(
         kind=Kind.OURS,
-        text=f"The agent is told that a person refused it, and not who or why. Until {when(ticket.expires)} the same"
-        " act on the same values is refused, however it is written; the agent can go on with the rest of its task.",
+        text="The agent is told that a person refused it, and not who or why. Until"
+        f" {when(ticket.expires)} the same {same}; the agent can go on with the rest of its task.",
     )
     yield Line(kind=Kind.OURS, text="Without an answer by then it is a no as well.")
 

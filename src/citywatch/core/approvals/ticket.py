@@ -86,7 +86,8 @@ STEPS: Final[dict[State, dict[Step, State]]] = {
 class Vote(msgspec.Struct, frozen=True, kw_only=True):
     """What one person said of a ticket. `method` is how that is proved (`ed25519`, `webauthn`, `unsigned`), `key` under
     which key or credential. `document` is the digest of what they were shown, `hold_ms` for how long they want it to
-    hold. `weight` is how much it counted for, in hundredths, when it was given.
+    hold. `weight` is how much it counted for, in hundredths, when it was given. `place` is in whose place they said it
+    who is away (empty: their own).
     """
 
     person: str
@@ -99,6 +100,7 @@ class Vote(msgspec.Struct, frozen=True, kw_only=True):
     key: str = ""
     document: str = ""
     weight: int = 100
+    place: str = ""
 
 
 class Done(msgspec.Struct, frozen=True, array_like=True):
@@ -116,9 +118,13 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     that outlives this call, `exact` its arguments, `shown` what stopped it (`enforce.approval.Answer`).
     `discloses`: a yes also lets out what those whom the call reaches may not see. `principal`: in whose name.
 
+    `impact` is what the file says a wrong yes to the act would cost, for the queue's order (`asked.loss`).
+
     `bound` is what a yes is bound to (None: it was opened before there were bindings), `digest` over it and the secret
     `salt`; `nonce` is in each signed statement. `sources` say where each value came from, `authority` in whose name the
-    agent acts. `votes` are what people said, `done` the steps so far; `superseded` names the ticket after it.
+    agent acts. `votes` are what people said, `done` the steps so far; `superseded` names the ticket after it. `need` is
+    how many people's yes decided it (0: nobody counted), `escalated` when it was passed on to those who come next.
+    `conversation`: of a message to another agent, to which conversation it belongs; empty for a tool call.
     """
 
     id: str
@@ -148,11 +154,28 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     votes: tuple[Vote, ...] = ()
     done: tuple[Done, ...] = ()
     superseded: str = ""
+    need: int = 0
+    escalated: int = 0
+    impact: int = 1
+    conversation: str = ""
+
+    @property
+    def spoken(self) -> bool:
+        """Whether it is a message to another agent."""
+        return bool(self.conversation)
 
     def by_now(self, now: int) -> State:
         """# INVARIANT: 4. The state at this instant: what nobody answered in time, or used in time, is expired."""
         late = now >= self.expires and self.state in (State.PENDING, State.APPROVED)
         return State.EXPIRED if late else self.state
+
+
+def check_hold(ticket: Ticket, hold_ms: int) -> None:
+    """Raise `Malformed` for an answer that would hold for a while where a yes is for one call and no other."""
+    if ticket.discloses and hold_ms:
+        raise Malformed("what may not be seen is let out in the one call that is shown, and not for a while")
+    if ticket.spoken and hold_ms:
+        raise Malformed("a message is let through once, as it is shown, and not for a while")
 
 
 def after(state: State, step: Step) -> State | Illegal:

@@ -34,7 +34,7 @@ INVARIANTS
 15. A message goes no further than its task's tree may grow, with a chain or without (`trees`).
 16. Of a chain only its root entitles, as its principal's word for the values that it binds (`rooted`).
 17. Nothing is said to a peer whose card is another than the one that a person approved, until that is looked at.
-18. A yes lets through the call that it is bound to, and no other (`asking`, `approvals.binding`).
+18. A yes lets through the call that it is bound to, and no other (`asking`, `approvals.binding`; a message: `spoken`).
 """
 
 from __future__ import annotations
@@ -55,12 +55,13 @@ from citywatch.core.enforce.hearing import unheard
 from citywatch.core.enforce.invitation import check_invited
 from citywatch.core.enforce.needs import PINNED, TOOL_CALL, Known, Needs
 from citywatch.core.enforce.past import Ruled, ruled
-from citywatch.core.enforce.peers import is_message, unspoken
+from citywatch.core.enforce.peers import is_message, may_wait, unspoken
 from citywatch.core.enforce.planned import Planned, planned
 from citywatch.core.enforce.readers import disclosed, owners
 from citywatch.core.enforce.released import approved, disclosed_to, releases
 from citywatch.core.enforce.rooted import rooted
 from citywatch.core.enforce.rules import ApprovedTool
+from citywatch.core.enforce.spoken import spoken
 from citywatch.core.enforce.steering import Steering
 from citywatch.core.enforce.suspicion import suspected
 from citywatch.core.enforce.tokens import unfit
@@ -205,7 +206,9 @@ def _steered(
     """# INVARIANT: 6."""
     flow, tool = known.flow, known.rules.tools.get((call.server, call.name or ""))
     if flow is None or tool is None or not _is_tool_call(call):
-        # A ticket is for a tool call, and for somebody who could be asked
+        if past.why and flow is not None and may_wait(call, known.rules):
+            return spoken(call, known, allowed, past.why, now)  # INVARIANT: 18.
+        # A ticket is for a tool call or a message, and for somebody who could be asked
         return Deny(Reason(Code.RULE_MATCHED, detail=past.why)) if past.why else allowed
     steering = Steering(call, tool, known.rules, flow, None if need.flow is None else need.flow.traced)
     root = rooted(call, authority, known)  # INVARIANT: 16.

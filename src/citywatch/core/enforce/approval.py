@@ -23,6 +23,7 @@ from typing import Final
 import msgspec
 
 from citywatch.core.approvals.people import is_act_of
+from citywatch.core.approvals.standing import Yes
 from citywatch.core.approvals.ticket import Shown
 from citywatch.core.call import Call, Effect
 from citywatch.core.canonical import digest
@@ -41,7 +42,7 @@ Key = tuple[str, str]
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What a person said of one act: `state` is approved or denied; it holds before `until` (ms since 1970).
 
-    `exact` hashes the arguments as they were written, words aside.
+    `exact` hashes the arguments as they were written, words aside. `yes` is what an approval rests on.
     """
 
     state: str
@@ -51,6 +52,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     exact: str
     shown: tuple[Shown, ...]
     reason: str = ""
+    yes: Yes | None = None
 
 
 def answer_key(call: Call, traced: Iterable[Argument], read: Callable[[Value], Typed] = Typed) -> Key:

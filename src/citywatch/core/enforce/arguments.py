@@ -123,6 +123,14 @@ def silent(manifest: ToolManifest, schema: Mapping[str, Any]) -> tuple[str, ...]
     return tuple(sorted(found))
 
 
+def words_of(call: Call) -> tuple[Argument, ...]:
+    """What a message to another agent says, whatever it calls itself: each value of its parts."""
+    message: Mapping[str, Any] = call.arguments.get("message", {})
+    found = (_leaves(f"parts[{at}]", part) for at, part in enumerate(message.get("parts", ())))
+    values = itertools.islice(itertools.chain.from_iterable(found), MAX_VALUES)
+    return tuple(Argument(path, Role.OBJECT, value, None) for path, value in values)
+
+
 def all_values(call: Call) -> Iterator[tuple[str, Value]]:
     """Every value of a call, whatever its role."""
     for name, value in call.arguments.items():

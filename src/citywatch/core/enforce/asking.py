@@ -27,7 +27,7 @@ from citywatch.core.enforce.rules import ApprovedTool, Rules
 from citywatch.core.enforce.steering import Finding
 from citywatch.core.errors import Code
 from citywatch.core.flow.history import Sighting, Value
-from citywatch.core.label import join_all
+from citywatch.core.label import BOTTOM, Label, join_all
 from citywatch.core.manifest import Role
 
 MAX_SOURCES: Final = 64
@@ -42,7 +42,7 @@ def sources(call: Call, flow: Flow, findings: Sequence[Finding]) -> tuple[Source
     seen = {one.path for one in findings}
     rest = (pair for pair in itertools.islice(all_values(call), MAX_VALUES) if pair[0] not in seen)
     for path, value in itertools.islice(rest, max(0, MAX_SOURCES - len(traced))):
-        traced.append(_source(path, "", "", "", value, call, flow, traced=False))
+        traced.append(carried(path, value, call, flow))
     return tuple(traced)
 
 
@@ -108,6 +108,11 @@ def authority_of(call: Call, known: Known, flow: Flow) -> tuple[str, ...]:
     return tuple(sorted(one.removeprefix(_PRINCIPAL) for one in whose))
 
 
+def carried(path: str, value: Value, call: Call, flow: Flow, under: Label = BOTTOM) -> Source:
+    """Where words came from that steer nothing; `under` is joined: what they are carried under."""
+    return _source(path, "", "", "", value, call, flow, traced=False, under=under)
+
+
 def _traced(finding: Finding, call: Call, flow: Flow) -> Source:
     return _source(
         finding.path, str(finding.role), finding.how or "", finding.where, finding.value, call, flow, traced=True
@@ -115,12 +120,23 @@ def _traced(finding: Finding, call: Call, flow: Flow) -> Source:
 
 
 def _source(
-    path: str, role: str, how: str, where: str, value: Value | None, call: Call, flow: Flow, *, traced: bool
+    path: str,
+    role: str,
+    how: str,
+    where: str,
+    value: Value | None,
+    call: Call,
+    flow: Flow,
+    *,
+    traced: bool,
+    under: Label = BOTTOM,
 ) -> Source:
     history = flow.history
     seen = [] if value is None else history.sightings(flow.readings.of(value))
     filled = (one.label for one in call.filled)
-    label = join_all((flow.context.label, *filled, *(history.items[one.item].label for one in seen)))  # INVARIANT: 1.
+    label = join_all(
+        (flow.context.label, under, *filled, *(history.items[one.item].label for one in seen))
+    )  # INVARIANT: 1.
     if not seen:
         return Source(path=path, role=role, how=how, where=where, label=label, traced=traced)
     first = _telling(seen, flow)

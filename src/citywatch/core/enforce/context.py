@@ -17,7 +17,7 @@ import msgspec
 from citywatch.core.approvals.ticket import Ticket, ticket_key
 from citywatch.core.call import Call, Direction, Effect
 from citywatch.core.enforce.approval import Answer, answer_key
-from citywatch.core.enforce.arguments import MAX_VALUES, Traced, all_values, trace
+from citywatch.core.enforce.arguments import MAX_VALUES, Argument, Traced, all_values, trace, words_of
 from citywatch.core.enforce.exchanging import is_exchange
 from citywatch.core.enforce.held import FREE, Holding, holder_of, plan_key, progress_key
 from citywatch.core.enforce.rules import ApprovedTool
@@ -176,7 +176,8 @@ def flow_need(
 ) -> FlowNeed:
     """The rows for a call of this tool (None: it is no tool call, so that only what it brings back counts).
 
-    `isolated`: the agent keeps its tasks apart, and so each has a context, a plan and tickets of its own.
+    `isolated`: the agent keeps its tasks apart, and so each has a context, a plan and tickets of its own. `likeness` is
+    that of the call, empty where nobody could be asked about it.
     """
     context = context_of_call(call, key, isolated=isolated)
     task = call.task if isolated else None
@@ -185,7 +186,11 @@ def flow_need(
         around = (context_key(call.agent, key),) if task is not None and call.direction is Direction.TO_AGENT else ()
         holder = holder_of(call.agent, task)
         plan = (plan_key(holder), progress_key(holder)) if is_exchange(call) else ()
-        return FlowNeed(context=context, around=around, plan=plan, task=call.task)
+        need = FlowNeed(context=context, around=around, plan=plan, task=call.task)
+        if not likeness:
+            return need
+        ticket, answer = _asked(call, words_of(call), likeness, task)
+        return msgspec.structs.replace(need, ticket=ticket, answer=answer)
     read = Typed if readings is None else readings.of
     parties: dict[Key, None] = {}
     adds: dict[tuple[str, Key], None] = {}
@@ -210,11 +215,12 @@ def flow_need(
         if len(traced) > MAX_VALUES or len(names) > MAX_BROUGHT:
             written = (*written, written_key(call.server))
     holder = holder_of(call.agent, task)
+    ticket, answer = _asked(call, traced[:MAX_VALUES], likeness, task, read)
     return FlowNeed(
         context=context,
         parties=tuple(parties),
-        ticket=ticket_key(_within(likeness, task)),
-        answer=("answer", _within(answer_key(call, traced[:MAX_VALUES], read)[1], task)),
+        ticket=ticket,
+        answer=answer,
         written=written,
         plan=(plan_key(holder), progress_key(holder)),
         adds=tuple(adds),
@@ -222,6 +228,14 @@ def flow_need(
         traced=found,
         task=call.task,
     )
+
+
+def _asked(
+    call: Call, values: Iterable[Argument], likeness: str, task: str | None, read: Callable[[Value], Typed] = Typed
+) -> tuple[Key, Key]:
+    """Where the ticket of a call lies, and the answer that outlives one."""
+    ticket = ticket_key(_within(likeness, task))
+    return ticket, ("answer", _within(answer_key(call, values, read)[1], task))
 
 
 def _within(name: str, task: str | None) -> str:

@@ -24,7 +24,7 @@ from citywatch.core.enforce.held import TaskRow, holder_of, plan_key, progress_k
 from citywatch.core.enforce.hush import is_hushed
 from citywatch.core.enforce.invitation import Invitation
 from citywatch.core.enforce.past import Event, event_of
-from citywatch.core.enforce.peers import is_message, receiver_of, thing_rows
+from citywatch.core.enforce.peers import is_message, may_wait, receiver_of, thing_rows
 from citywatch.core.enforce.rules import ApprovedTool, Rules
 from citywatch.core.enforce.trees import Branch, Reached, reached_rows
 from citywatch.core.flow.readings import Readings
@@ -56,7 +56,10 @@ class Pin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """A stateful MCP session (2025-11-25 and before): bound to one agent and one server, leased by one replica."""
+    """A stateful MCP session (2025-11-25 and before): bound to one agent and one server, leased by one replica.
+
+    `led`: its client said, when it was opened, that it shows people addresses (`wire.elicitation`).
+    """
 
     agent: str
     server: str
@@ -64,6 +67,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     replica: str
     revision: str
     opened: int
+    led: bool = False
 
 
 class Sessions(msgspec.Struct, frozen=True):
@@ -197,6 +201,16 @@ def session_key(session: str) -> Key:
     return ("session", session)
 
 
+def led_key(session: str) -> Key:
+    """Where it is kept to which tickets a session was led (`service.leading`)."""
+    return ("led", session)
+
+
+def ended_rows(session: str) -> tuple[Key, ...]:
+    """The rows that go with a session."""
+    return session_key(session), led_key(session)
+
+
 def sessions_key(agent: str) -> Key:
     return ("sessions", agent)
 
@@ -295,7 +309,8 @@ def needs(
         return need
     isolated = rules.is_isolated(call.agent)
     steered = _steered(call, rules)
-    alike = "" if steered is None else need.likeness or likeness(call)  # what is no tool call has no ticket
+    waits = steered is not None or may_wait(call, rules)  # about what else is asked there is no ticket
+    alike = need.likeness or likeness(call) if waits else ""
     flow = flow_need(call, steered, alike, key, readings, isolated=isolated)
     if call.about is not None and (tool := rules.tools.get((call.server, call.about))) is not None:
         flow = msgspec.structs.replace(flow, readers=tool.fields.readers)

@@ -43,6 +43,11 @@ def is_message(call: Call) -> bool:
 _REVISION: Final = a2a.REVISION
 
 
+def may_wait(call: Call, rules: Rules) -> bool:
+    """Whether a person could be asked about a message: for whatever else is said no row is read and no hash is made."""
+    return rules.asks and is_message(call) and a2a.sends(call.method)
+
+
 def receiver_of(call: Call, rules: Rules) -> str | None:
     """The name of the agent of ours that is spoken to; None where a third party is."""
     peer = rules.peers.get(call.server) if call.revision == _REVISION else None

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from citywatch.core.approvals.people import Approvals, Person
 from citywatch.core.call import Effect
 from citywatch.core.delegation.frontier import Frontier
 from citywatch.core.enforce.places import named_members
@@ -21,7 +22,7 @@ from citywatch.core.flow.prints import fingerprints
 from citywatch.core.identity.foreign import ForeignIssuer
 from citywatch.core.manifest import SILENT, Budget, Ceiling, Clearance, Peer, Principal, ResourceServer, ToolManifest
 from citywatch.core.names import AgentId
-from citywatch.core.plan.formula import Rule
+from citywatch.core.plan.formula import Rule, Then
 from citywatch.core.plan.temporal import Automaton, compile_rule
 from citywatch.core.policy.arguments import ArgumentMap
 from citywatch.core.policy.cedar import Policy
@@ -92,6 +93,8 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     """By the name of an agent, the attestor without whose word it does not act."""
     ticket_ms: int = 24 * 3_600_000
     not_own: tuple[str, ...] = ()
+    people: Mapping[str, Person] = {}
+    approvals: Approvals = Approvals()
 
 
 class ApprovedTool(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,6 +137,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     clearance: Clearance = Clearance()
     observe: bool = False
     temporal: tuple[Automaton, ...] = ()
+    asks: bool = False
+    """Whether some temporal rule asks a person."""
     isolated: frozenset[str] = frozenset()
     """The agents, by name, that keep their tasks apart: *honest runtime*."""
     bound: frozenset[str] = frozenset()
@@ -172,6 +177,9 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """How long a person has to answer, and how long a yes can be used."""
     not_own: tuple[str, ...] = ()
     """Acts that nobody approves in the name of the principal whose authority they use."""
+    people: Mapping[str, Person] = {}
+    """Those who answer, where the file names any: a yes counts as long as it would be theirs to give (`approvals`)."""
+    approvals: Approvals = Approvals()
 
     def knows(self, name: str) -> bool:
         """Whether this names something that the file configures: a server, a peer, or a resource."""
@@ -280,6 +288,7 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         clearance=configured.clearance,
         observe=configured.observe,
         temporal=tuple(compile_rule(rule) for rule in configured.temporal),
+        asks=any(rule.then is Then.ASK for rule in configured.temporal),
         isolated=configured.isolated,
         bound=configured.bound,
         roots=configured.roots,
@@ -299,6 +308,8 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
         attested_by=configured.attested_by,
         ticket_ms=configured.ticket_ms,
         not_own=configured.not_own,
+        people=configured.people,
+        approvals=configured.approvals,
         hiding={
             agent: {tool: _hidden(one) for tool, one in tools.items() if not chosen.isdisjoint((tool, (tool[0], "*")))}
             for agent, chosen in configured.handles.items()

@@ -8,6 +8,8 @@ stands in the arguments.
 from __future__ import annotations
 
 import itertools
+import re
+from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -18,11 +20,13 @@ from citywatch.core.canonical import canonical, digest
 from citywatch.core.enforce.arguments import declarations
 from citywatch.core.enforce.places import NUMBERED
 from citywatch.core.enforce.rules import ApprovedTool, Rules
+from citywatch.core.enforce.spoken import SCHEMA, shape_of
 from citywatch.core.errors import Malformed
 from citywatch.core.manifest import SILENT, Parameter, Role, ToolManifest
 
 MAX_DEPTH: Final = 8
 UNENTITLED: Final = " unentitled: "
+_RAW: Final = re.compile(r"message\.parts\[[0-9]+\]\.raw")
 Value = str | int | float | bool | None
 
 
@@ -35,6 +39,8 @@ def subject_of(
     handles: Mapping[str, str] | None = None,
 ) -> Subject:
     """All that there is to show. `call` is None where the log has it no more; `handles` says what stood where."""
+    if ticket.spoken:
+        return said_subject(ticket, call, rules, excerpts, via)
     tool = rules.tools.get((ticket.server, ticket.tool))
     why = list(_why(ticket, call, tool))
     manifest = SILENT if tool is None else tool.manifest
@@ -50,18 +56,74 @@ def subject_of(
         facts=tuple(_facts(ticket, call, manifest, values, excerpts, handles or {})),
         why=tuple(dict.fromkeys(why)),
         via=tuple(via),
-        near=tuple(itertools.chain.from_iterable((one.name, *one.own) for one in rules.principals.values())),
+        near=_near(rules),
         off=tuple(line for line in ticket.why.split("; ") if line and UNENTITLED not in line),
     )
 
 
-def _why(ticket: Ticket, call: Call | None, tool: ApprovedTool | None) -> Iterator[Why]:
+def said_subject(
+    ticket: Ticket, call: Call | None, rules: Rules, excerpts: Mapping[str, Excerpt], via: Sequence[str]
+) -> Subject:
+    """The same of a message to another agent: each value as it is sent, a file by its digest."""
+    peer = rules.peers.get(ticket.server)
+    why = [*_unknown(ticket, call), *([] if _is_as_then(ticket, call, rules) else [Why.UNKNOWN_PEER])]
+    deep: list[Why] = []
+    found = [] if call is None else list(itertools.islice(_values(call.arguments, deep), MAX_VALUES + 1))
+    found.sort(key=lambda one: not one[0].startswith("message.parts"))  # what it says stands before how it says it
+    sources: dict[str, Source] = {}
+    for one in ticket.sources:
+        sources.setdefault(one.path, one)
+    facts = []
+    for path, value in found:
+        if _RAW.fullmatch(path) and isinstance(value, str):
+            why.append(Why.FILE)
+            value = _told_of(value)
+        facts.append(Fact(path=path, role="", value=value, source=sources.get(path), excerpt=excerpts.get(path)))
+    return Subject(
+        ticket=ticket,
+        effect=Effect.IRREVERSIBLE,
+        audience=() if peer is None else peer.audience,
+        facts=tuple(facts),
+        why=tuple(dict.fromkeys((*why, *deep))),
+        via=tuple(via),
+        near=_near(rules),
+        off=tuple(line for line in ticket.why.split("; ") if line),
+        type="" if call is None else call.type,
+    )
+
+
+def _is_as_then(ticket: Ticket, call: Call | None, rules: Rules) -> bool:
+    """Whether the file still names the peer, and the type with the schema that the message was held to."""
+    then = {} if ticket.bound is None else {path: value for path, _, value in ticket.bound.names}
+    shape = "" if call is None else shape_of(ticket.server, call.type, rules)
+    return ticket.server in rules.peers and (call is None or shape == then.get(SCHEMA, shape))
+
+
+def _told_of(raw: str) -> str:
+    """A file that nobody could read here: how long it is, and its digest."""
+    try:
+        content = b64decode(raw, validate=True)
+    except ValueError:
+        content = raw.encode("utf-8", "surrogatepass")
+    return f"{len(content):,} bytes, SHA-256 {digest(content)}"
+
+
+def _near(rules: Rules) -> tuple[str, ...]:
+    """Names that people know here."""
+    return tuple(itertools.chain.from_iterable((one.name, *one.own) for one in rules.principals.values()))
+
+
+def _unknown(ticket: Ticket, call: Call | None) -> Iterator[Why]:
     if ticket.bound is None:
         yield Why.UNBOUND
     if call is None:
         yield Why.ERASED
     elif ticket.bound is not None and _arguments(call) != ticket.bound.arguments:
         yield Why.CHANGED
+
+
+def _why(ticket: Ticket, call: Call | None, tool: ApprovedTool | None) -> Iterator[Why]:
+    yield from _unknown(ticket, call)
     if tool is None or (ticket.bound is not None and tool.digest != ticket.bound.pin):
         yield Why.UNKNOWN_TOOL
 

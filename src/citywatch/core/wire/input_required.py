@@ -20,6 +20,7 @@ import orjson
 
 from citywatch.core.call import Call, Continuation
 from citywatch.core.errors import Malformed
+from citywatch.core.wire.elicitation import looking, shows_addresses
 from citywatch.core.wire.jsonrpc import FROM_SERVER, Response, format_message, parse_message
 from citywatch.core.wire.methods import MODERN
 from citywatch.core.wire.refusals import CODE_META, DECISION_META, TICKET_META
@@ -35,7 +36,6 @@ QUESTION: Final = "citywatch/approval"
 RETRY_META: Final = "citywatch/retry_ms"
 RETRY_MS: Final = 250
 """How long a client may pause before it comes back; the gateway keeps it waiting then."""
-_TEXT: Final = "A person has to approve this call. What was asked, and the place to answer, is shown in the console."
 
 
 class Takes(msgspec.Struct, frozen=True):
@@ -52,7 +52,7 @@ def takes(call: Call) -> Takes:
     message = parse_message(call.body, FROM_SERVER)  # with every digit: it is ours
     params = None if isinstance(message, Response) else message.params
     declared = _object(_object((params or {}).get("_meta")).get(CLIENT_CAPABILITIES))
-    address = type(_object(declared.get("elicitation")).get("url")) is dict
+    address = shows_addresses(declared)
     return Takes(address or type(_object(declared.get("extensions")).get(WAITS)) is dict, address)
 
 
@@ -90,8 +90,7 @@ def input_required(call: Call, ticket: str, state: str, link: str = "") -> bytes
     meta = {CODE_META: "approval_required", DECISION_META: call.id, TICKET_META: ticket, RETRY_META: RETRY_MS}
     result: dict[str, Any] = {"resultType": "input_required", "requestState": state, "_meta": meta}
     if link:
-        params = {"mode": "url", "elicitationId": ticket, "url": link, "message": _TEXT}
-        result["inputRequests"] = {QUESTION: {"method": "elicitation/create", "params": params}}
+        result["inputRequests"] = {QUESTION: {"method": "elicitation/create", "params": looking(ticket, link)}}
     return orjson.dumps({"jsonrpc": "2.0", "id": call.rpc_id, "result": result})
 
 

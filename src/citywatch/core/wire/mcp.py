@@ -1,13 +1,14 @@
-"""MCP as the rest of citywatch sees it: bytes and headers in, what is asked or answered out. One door to six rooms.
+"""MCP as the rest of citywatch sees it: bytes and headers in, what is asked or answered out. One door to seven rooms.
 
 Decides nothing itself. `methods` says what exists, `headers` what routing headers may say, `requests` what is asked,
 `results` what may be answered and pinned, `refusals` how a no is worded,
-`input_required` how a call waits for a person.
+`input_required` how a call waits for a person, `elicitation` how a person is led to an address.
 INVARIANT: whoever stands outside of `core.wire` imports MCP from here, so that each name has one meaning.
 """
 
 from __future__ import annotations
 
+from citywatch.core.wire.elicitation import can_be_led, elicitation_complete, led_to, url_required
 from citywatch.core.wire.headers import ParamHeader, claimed_session, mirrored_anew, param_headers
 from citywatch.core.wire.input_required import SEALED, declined, input_required, is_sealed, takes, without_input
 from citywatch.core.wire.methods import LEGACY, MODERN, Group, Method, all_methods, effect_of_method, find_method
@@ -77,6 +78,7 @@ __all__ = [
     "Reading",
     "Told",
     "all_methods",
+    "can_be_led",
     "check_agent_reply",
     "check_reply",
     "claimed_label",
@@ -86,6 +88,7 @@ __all__ = [
     "definitions",
     "disowned",
     "effect_of_method",
+    "elicitation_complete",
     "error_number",
     "find_method",
     "input_requests",
@@ -93,6 +96,7 @@ __all__ = [
     "is_outage",
     "is_sealed",
     "keep_only",
+    "led_to",
     "mirrored_anew",
     "name_and_arguments",
     "named_task",
@@ -111,6 +115,7 @@ __all__ = [
     "take_assertion",
     "takes",
     "turned_away",
+    "url_required",
     "visible",
     "with_chain",
     "with_envelope",

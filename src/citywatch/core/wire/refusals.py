@@ -124,9 +124,7 @@ def refusal(call: Call, code: Code, detail: str = "", *, policies: Sequence[str]
         named = policies[:MAX_POLICIES]
         return a2a.refusal(call.rpc_id, code, error_number(code), detail, call.id, policies=named, ticket=ticket)
     if call.method != "tools/call" or code in _FAULTS:
-        more = {"policies": list(policies[:MAX_POLICIES]), "ticket": ticket}
-        told = {key: value for key, value in more.items() if value}
-        return _error(call.rpc_id, code, detail, {"decision": call.id, **told})
+        return refusal_error(call, code, detail, policies=policies, ticket=ticket)
     text = f"citywatch refused this call ({code.value}): {ADVICE[code]}"
     result: dict[str, Any] = {
         "content": [{"type": "text", "text": f"{text}\n{detail}" if detail else text}],
@@ -138,6 +136,21 @@ def refusal(call: Call, code: Code, detail: str = "", *, policies: Sequence[str]
     if call.revision in MODERN:
         result["resultType"] = "complete"
     return orjson.dumps({"jsonrpc": "2.0", "id": call.rpc_id, "result": result})
+
+
+def refusal_error(
+    call: Call,
+    code: Code,
+    detail: str,
+    *,
+    policies: Sequence[str],
+    ticket: str,
+    number: int | None = None,
+    more: Mapping[str, Any] = {},
+) -> bytes:
+    """The same as a JSON-RPC error, whatever the method; `number` and `more` are what a client reads that knows one."""
+    told = {"decision": call.id, "policies": list(policies[:MAX_POLICIES]), "ticket": ticket, **more}
+    return _error(call.rpc_id, code, detail, {key: value for key, value in told.items() if value}, number)
 
 
 def read_refusal(result: Any) -> Told | None:

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
+from citywatch.core.canonical import digest
 from citywatch.core.errors import Malformed
 from citywatch.core.wire.checks import (
     MAX_DEPTH,
@@ -42,9 +43,10 @@ MAX_NODES: Final = 1_000
 
 
 class Schema(msgspec.Struct, frozen=True):
-    """A schema that was read."""
+    """A schema that was read; `digest` is of all that stands in it."""
 
     check: Check
+    digest: str
 
     def misfit(self, value: Any) -> str | None:
         """What is wrong with a value, in one line for its sender; None if it fits."""
@@ -61,9 +63,10 @@ def read_schema(document: Any) -> Schema:
     for name, place in reader.wanted.items():
         if name not in reader.found:
             raise Malformed(f"`{place}`: `$ref` to `{name}`, which is not in the file")
-    return Schema(check)
+    return Schema(check, digest(_SORTED.encode(document)))
 
 
+_SORTED: Final = msgspec.json.Encoder(order="sorted")
 _REMARKS: Final = frozenset(("$schema", "$comment", "title", "description", "default", "examples", "deprecated"))
 _NUMBERS: Final[Mapping[str, tuple[Callable[[Any, Any], bool], str]]] = {
     "minimum": (lambda value, bound: value >= bound, "less than"),

@@ -3,6 +3,8 @@
     async with http_client(url, papers) as http:
         client = await create_client(card, ClientConfig(httpx_client=http), [carrying(chain, skill="invoice")])
 
+`let_through(client, request)` sends a message, waits where a person has to let it through, and sends it again then.
+
 To be spoken to: `received` says in an executor who asks, for which task, and what was handed on to act under.
 
     async with Client(desk, papers=papers, chain=received(context).chain) as tools: ...
@@ -14,19 +16,20 @@ token is shown to the gateway alone, wherever a card leads.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
 from citywatch.core.errors import Malformed
-from citywatch.core.wire import a2a, mcp
+from citywatch.core.wire import a2a, a2a_waiting, mcp
 from citywatch.sdk.chain import Chain
+from citywatch.sdk.door import FIRST_PAUSE_S, LONGEST_PAUSE_S, SLOWER
 from citywatch.sdk.errors import raised
 from citywatch.sdk.papers import Papers, Token, check_place
 
-__all__ = ["Received", "carrying", "http_client", "received"]
+__all__ = ["Received", "carrying", "http_client", "let_through", "received"]
 
 
 class Received(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +98,53 @@ def carrying(
             """What comes back is left as it is."""
 
     return Carrying()
+
+
+async def let_through(client: Any, request: Any) -> AsyncIterator[Any]:
+    """What the peer answers to a `SendMessageRequest`; where a person has to let it through, after they have.
+
+    Waits as long as the ticket does: put a time limit around it. A no is raised as what is refused is.
+    """
+    import anyio
+
+    asked, pause = request, FIRST_PAUSE_S
+    while True:
+        began, task = anyio.current_time(), None
+        async for response in client.send_message(asked):
+            task = task or _waiting(response)
+            if task is None:
+                yield response
+        if task is None:
+            return
+        if request.message.task_id:
+            await _answered(client, task.id)  # it goes on with another task, and can name no second one
+        else:
+            asked = type(request)()
+            asked.CopyFrom(request)
+            asked.message.task_id = task.id  # there it is kept waiting, and is not judged meanwhile
+        if anyio.current_time() - began < pause:
+            await anyio.sleep(pause)
+            pause = min(pause * SLOWER, LONGEST_PAUSE_S)
+
+
+async def _answered(client: Any, name: str) -> None:
+    """Return as soon as the task is found to wait no more."""
+    import anyio
+    from a2a.types import GetTaskRequest, TaskState
+
+    pause = FIRST_PAUSE_S
+    while (await client.get_task(GetTaskRequest(id=name))).status.state == TaskState.TASK_STATE_AUTH_REQUIRED:
+        await anyio.sleep(pause)
+        pause = min(pause * SLOWER, LONGEST_PAUSE_S)
+
+
+def _waiting(response: Any) -> Any:
+    """The gateway's own task in which a message waits for a person; None where it went through."""
+    from a2a.types import TaskState
+
+    if not response.HasField("task") or a2a_waiting.parse_task_name(response.task.id) is None:
+        return None
+    return response.task if response.task.status.state == TaskState.TASK_STATE_AUTH_REQUIRED else None
 
 
 def received(context: Any) -> Received:

@@ -11,9 +11,10 @@ import pytest
 from citywatch.adapters.bridge.bearer import PAUSE_MS, Bearer
 from citywatch.adapters.bridge.client import GatewayClient
 from citywatch.core.errors import CitywatchError, Code, Malformed, Refused, Unavailable
+from citywatch.core.http_signature import Head
 from citywatch.core.identity.bundle import TrustBundle
 from citywatch.core.identity.jwt import verify_jwt_svid
-from citywatch.core.identity.message import TOKEN_HEADER, Head, check_body, verify_message
+from citywatch.core.identity.message import TOKEN_HEADER, check_body, verify_message
 from citywatch.core.identity.papers import format_papers, parse_papers
 from citywatch.core.identity.wit import verify_wit_svid
 from citywatch.core.identity.x509 import verify_x509_svid

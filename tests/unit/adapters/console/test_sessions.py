@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from citywatch.adapters.console import sessions as module
-from citywatch.adapters.console.sessions import IDLE_MS, WHOLE_MS, Pace, Sessions, Visitor
+from citywatch.adapters.console.sessions import IDLE_MS, WHOLE_MS, Sessions, Visitor
 from citywatch.core.approvals.people import Duty, Right
+from citywatch.service.pace import Pace
 
 ANN = Visitor("person:ann", (Duty.AUDITOR,), "link")
 T = 1_000_000_000
@@ -79,8 +80,8 @@ def test_a_good_try_does_not_count_and_gives_no_other_back() -> None:
     pace = Pace(3, 1_000)
     for at in range(20):
         assert pace.allows("a", T + at)
-        pace.succeeded("a")
+        pace.take_back("a")
     assert [pace.allows("a", T + 20) for _ in range(3)] == [True, True, True]
-    pace.succeeded("a")
+    pace.take_back("a")
     assert [pace.allows("a", T + 21) for _ in range(2)] == [True, False]
-    pace.succeeded("nobody")
+    pace.take_back("nobody")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode, urlsafe_b64encode
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from citywatch.adapters.console.tickets import ANSWERS
+from citywatch.adapters.console.answering import ANSWERS
+from citywatch.adapters.memory import MemorySigner
+from citywatch.core.approvals.absence import absence_bytes
 from citywatch.core.approvals.people import Approvals, Duty, Passkeys, Person
 from citywatch.core.approvals.showing import Why
 from citywatch.core.approvals.statement import Statement, format_statement
@@ -85,6 +89,19 @@ async def test_approvers_see_nothing_of_how_others_answer(tmp_path: Path) -> Non
     assert not re.search(r">ben<", page)
     auditor = await here.visit(Duty.AUDITOR, person="person:dora")
     assert re.search(r">ben<", (await auditor.get("/people")).text)
+
+
+async def test_the_page_says_who_is_away_and_who_stands_in(tmp_path: Path) -> None:
+    signer = MemorySigner(7)
+    anna = msgspec.structs.replace(ANNA, keys=(b64encode(signer.public).decode(),), deputies=("ben",))
+    here = World(tmp_path, people=(anna, BEN), approvals=Approvals(passkeys=RP))
+    absences = here.desk.absences
+    said = await absences.prepare("anna", "ben", here.clock.now_ms() + 3_600_000)
+    await absences.say(said, urlsafe_b64encode(signer.sign(absence_bytes(said))).rstrip(b"=").decode())
+    auditor = await here.visit(Duty.AUDITOR, person="person:dora")
+    page = (await auditor.get("/people")).text
+    assert re.search(r"away until <time[^>]*>[^<]*</time>: .{0,40}ben.{0,20} stands in", page)
+    assert page.count("stands in") == 1
 
 
 async def test_the_operators_click_does_not_approve_what_could_not_be_shown_and_naming_it_does(tmp_path: Path) -> None:

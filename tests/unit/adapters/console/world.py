@@ -9,19 +9,22 @@ from typing import Any
 import httpx
 
 from citywatch.adapters.console.app import Console
-from citywatch.adapters.console.desk import Desk, Place, PolicyFile, Tested
+from citywatch.adapters.console.desk import Desk, Place, PolicyFile, Sight, Tested
 from citywatch.adapters.console.provider import SignIn
 from citywatch.adapters.files import LogDirectory
 from citywatch.adapters.memory import MemoryStore
 from citywatch.adapters.system import SystemChance
 from citywatch.core import events
 from citywatch.core.approvals.people import Approvals, Duty, Person
-from citywatch.core.approvals.vigilance import Bar, Vigilance
+from citywatch.core.approvals.vigilance import Bar
 from citywatch.core.enforce.rules import Configured, Rules, build_rules
 from citywatch.core.identity.registration import AgentRow
 from citywatch.core.log.entry import encode_event
 from citywatch.main.replay import rebuild
+from citywatch.service.absences import Absences
+from citywatch.service.canaries import Canaries
 from citywatch.service.care import Care
+from citywatch.service.counting import whole
 from citywatch.service.decisions import Decisions
 from citywatch.service.documents import Documents
 from citywatch.service.entering import Entering
@@ -33,8 +36,10 @@ from citywatch.service.passkeys import Passkeys
 from citywatch.service.ports import Append, NewEntry
 from citywatch.service.proofs import Proofs
 from citywatch.service.queueing import Queueing
+from citywatch.service.sets import Sets
 from citywatch.service.tickets import Tickets
-from citywatch.service.voting import Voting, whole
+from citywatch.service.vigilance import Watching
+from citywatch.service.voting import Voting
 from tests.log_world import LOG
 
 ORIGIN = "http://city-1.localhost:8470"
@@ -85,7 +90,12 @@ class World:
     def __init__(self, folder: Any, *, origin: str = ORIGIN, provider: SignIn | None = None, **more: Any) -> None:
         self.store, self.clock, self.actions = MemoryStore(), Clock(), Actions()
         self.decisions, self.panorama, self.lineage = Decisions(), Panorama(), Lineage()
-        folds = (self.decisions.fold, self.panorama.fold, self.lineage.fold)
+        self.watching = Watching(self.store, Bar())
+        apart = Sight(Decisions(asks=False), Panorama(asks=False))
+        folds = (
+            self.decisions.fold, self.panorama.fold, self.lineage.fold, self.watching.fold, apart.decisions.fold,
+            apart.panorama.fold,
+        )  # fmt: skip
         self.following = Following(self.store, folds)
         self.entering = Entering(store=self.store, clock=self.clock, replica="r1")
         self.agents: list[tuple[str, AgentRow]] = []
@@ -95,10 +105,15 @@ class World:
         self.tickets = Tickets(store=self.store, clock=self.clock, replica="r1", named=bool(people))
         documents = Documents(self.store, lambda: RULES, rebuild)
         care = Care(self.tickets, SystemChance(), people=people, approvals=approvals)
+        self.canaries = Canaries(self.tickets, SystemChance(), self.watching, approvals.canaries)
+        voting = Voting(
+            self.tickets, documents, people=people, approvals=approvals, domain="t.example", weigh=whole, care=care,
+            canaries=self.canaries,
+        )  # fmt: skip
         given: dict[str, Any] = {
             "domain": "t.example", "origin": origin, "store": self.store, "clock": self.clock,
-            "following": self.following, "decisions": self.decisions, "panorama": self.panorama,
-            "lineage": self.lineage,
+            "following": self.following, "sight": Sight(self.decisions, self.panorama),
+            "apart": apart if approvals.canaries else None, "lineage": self.lineage,
             "entering": self.entering, "rules": self._rules, "rebuild": rebuild,
             "proofs": Proofs(store=self.store, files=LogDirectory(folder), key=LOG), "log_key": "log+1+x",
             "witnesses": (), "quorum": 0, "places": (Place("s:ledger", "server", "ledger"),), "agents": self._agents,
@@ -109,11 +124,11 @@ class World:
             "approvals": approvals,
             "tickets": self.tickets,
             "documents": documents,
-            "voting": Voting(
-                self.tickets, documents, people=people, approvals=approvals, domain="t.example", weigh=whole, care=care
-            ),
+            "voting": voting,
+            "sets": Sets(voting, self.tickets, care, approvals.batch),
             "care": care,
-            "queueing": Queueing(self.tickets, people, approvals),
+            "queueing": Queueing(self.tickets, people, approvals, self.canaries),
+            "canaries": self.canaries,
             "passkeys": Passkeys(
                 store=self.store,
                 clock=self.clock,
@@ -122,7 +137,10 @@ class World:
                 people=people,
                 rp=approvals.passkeys,
             ),
-            "vigilance": Vigilance(Bar()),
+            "absences": Absences(
+                store=self.store, clock=self.clock, replica="r1", people=people, domain="t.example"
+            ),
+            "watching": self.watching,
             "hours": Hours(),
         }  # fmt: skip
         self.desk = Desk(**given | more)

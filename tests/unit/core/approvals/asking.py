@@ -7,7 +7,8 @@ from typing import Any
 from citywatch.core.approvals.asked import Asked
 from citywatch.core.approvals.flood import Allowance, Floods
 from citywatch.core.approvals.load import Load
-from citywatch.core.approvals.queue import Queue, Standing
+from citywatch.core.approvals.question import Standing
+from citywatch.core.approvals.queue import Queue
 from citywatch.core.call import Effect
 
 MINUTE = 60_000

@@ -36,18 +36,19 @@ def test_who_reads_all_of_it_waits_for_nothing(words: int, values: int) -> None:
     assert dwell_ms(words, values) <= 1_000 * read().seconds(words, values)
 
 
-@given(st.text(max_size=20), st.integers(0, 9))
-def test_the_parts_stand_in_an_order_of_the_nonce_alone(nonce: str, size: int) -> None:
+@given(st.text(max_size=20), st.text(max_size=20), st.integers(0, 9))
+def test_the_parts_stand_in_an_order_of_the_nonce_and_the_reader_alone(nonce: str, person: str, size: int) -> None:
     """INVARIANT: 3."""
     parts = tuple(range(size))
-    assert sorted(layout(parts, nonce)) == list(parts)
-    assert layout(parts, nonce) == layout(parts, nonce)
-    assert layout(["agent's words"] * size, nonce) == ("agent's words",) * size
+    assert sorted(layout(parts, nonce, person)) == list(parts)
+    assert layout(parts, nonce, person)[:1] == parts[:1]
+    assert layout(parts, nonce, person) == layout(parts, nonce, person)
+    assert layout(["agent's words"] * size, nonce, person) == ("agent's words",) * size
 
 
-def test_the_order_varies_from_ticket_to_ticket() -> None:
-    orders = {layout("abcd", str(nonce)) for nonce in range(400)}
-    assert len(orders) == 24
+def test_the_order_varies_from_ticket_to_ticket_and_from_reader_to_reader() -> None:
+    assert len({layout("!abcd", str(nonce), "anna") for nonce in range(400)}) == 24
+    assert len({layout("!abcd", "one", str(person)) for person in range(400)}) == 24
 
 
 @pytest.mark.parametrize("reason", ["", "ok", "yes yes", "aaaaaaaaaaaa", " . . . . . . . ."])

@@ -10,7 +10,18 @@ from citywatch.core import events
 from citywatch.core.approvals.seal import Kind, seal
 from citywatch.core.approvals.signal import sensitivity, wilson
 from citywatch.core.approvals.vigilance import DRIFT_ERROR, SHIFT_MS
-from tests.unit.core.approvals.watched import MINUTE, SALT, answered, decided, opened, story, unsealed, watched
+from tests.unit.core.approvals.watched import (
+    MINUTE,
+    SALT,
+    answered,
+    asked,
+    decided,
+    expired,
+    opened,
+    story,
+    unsealed,
+    watched,
+)
 
 CANARY, CLEAN, CALL = Kind.CANARY, Kind.CLEAN, Kind.CALL
 
@@ -157,3 +168,30 @@ def test_other_entries_say_nothing_of_anybody() -> None:
     found = watched([events.Stopped(at=0, replica="r"), unsealed("never", CALL)])
     assert found.people() == ()
     assert found.rates("otto").detects == (0.0, 1.0)
+
+
+def test_what_expired_counts_against_who_had_opened_it_and_gave_no_answer() -> None:
+    """INVARIANT: 6. Of two who opened it one had answered; what nobody opened counts against nobody."""
+    found = watched(
+        [
+            asked("t", 0),
+            asked("u", 0),
+            asked("v", 0),
+            *opened("otto", "t", CALL, 1),
+            *opened("pia", "t", CALL, 1),
+            answered("pia", "t", True, 2),
+            expired("t", 9),
+            expired("t", 9),
+            expired("u", 9),
+            answered("otto", "v", True, 3 * MINUTE),
+            decided("otto", "v", True, 3 * MINUTE),
+            expired("v", 9 * MINUTE, "approved"),
+        ]
+    )
+    assert [found.rates(who).expired for who in ("otto", "pia")] == [1, 0]
+    assert found.rates("otto", "money").expired == 1
+    assert found.categories("otto") == ("", "money")
+    waits = found.waits()
+    assert (waits.asked, waits.answered, waits.expired, waits.unopened) == (3, 1, 2, 1)
+    assert (waits.median, waits.most) == (3 * MINUTE, 3 * MINUTE)
+    assert watched([]).waits().median is None

@@ -61,6 +61,24 @@ def decided(who: str, ticket: str, yes: bool, at: int) -> events.Event:
     )
 
 
+def asked(ticket: str, at: int) -> events.Event:
+    return events.TicketAsked(
+        at=at,
+        replica="r",
+        ticket=ticket,
+        call="c",
+        agent="a",
+        server="s",
+        tool="t",
+        digest="d",
+        expires=at + 9 * MINUTE,
+    )
+
+
+def expired(ticket: str, at: int, state: str = "pending") -> events.Event:
+    return events.TicketExpired(at=at, replica="r", ticket=ticket, state=state)
+
+
 def unsealed(ticket: str, kind: Kind, category: str = "money", salt: bytes = SALT) -> events.Event:
     return events.TicketUnsealed(at=0, replica="r", ticket=ticket, kind=kind.value, category=category, salt=salt.hex())
 

@@ -8,13 +8,12 @@ from collections.abc import Callable
 import pytest
 
 from citywatch.core.errors import Code, Refused
+from citywatch.core.http_signature import content_digest, signed_lines
 from citywatch.core.identity.credential import Credential, Kind
 from citywatch.core.identity.message import (
     TOKEN_HEADER,
     check_body,
-    content_digest,
     shown_token,
-    signed_lines,
     verify_message,
 )
 from citywatch.core.identity.wit import verify_wit_svid

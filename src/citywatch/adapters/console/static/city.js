@@ -20,7 +20,8 @@ const SAMPLES = 28;
 const TRAVEL_MS = 950, FLASH_MS = 1300;
 const MOST_MOVING = 240;
 const TICKER = 12;
-const WORDS = { allow: "let through", ask: "asked", deny: "stopped", withheld: "withheld", turned_away: "turned away", failed: "failed" };
+const WORDS = { allow: "let through", ask: "asked", deny: "stopped", turned_away: "turned away", quarantined: "in quarantine", lifted: "acts again", halted: "stopped", resumed: "acts again" };
+const STANDING = new Set(["revoked", "quarantined", "lifted", "halted", "resumed"]);
 const WORSE = new Set(["deny", "withheld", "turned_away", "failed"]);
 
 const places = new Map();    // id → {kind, name, note, u, v, x, y, node}
@@ -243,7 +244,8 @@ let drawn = 0;
 function happened(told) {
   const now = performance.now();
   let fresh = false;
-  for (const [decided, when, source, target, became, name, code, label, quiet, count] of told) {
+  for (const [href, when, source, target, became, name, code, label, quiet, count] of told) {
+    if (STANDING.has(became)) { fresh = true; pending.push([href, when, source, target, became, name, code, count]); continue; }
     let road = roads.get(`${source}\n${target}`) || null;
     const back = became === "released" || became === "withheld" || became === "failed";
     if (!road && back) road = mirrored(source, target);
@@ -251,15 +253,16 @@ function happened(told) {
       if (!places.has(source) || !places.has(target)) fresh = true;
       else { road = { from: source, to: target, passed: 0, asked: 0, stopped: 0, label: "" }; roads.set(`${source}\n${target}`, road); trace(road); }
     }
+    if ((!road && became === "turned_away") || became === "withheld") add("stopped", count);
     if (road && !back) {
       if (label !== "" || source.startsWith("a:")) road.label = label;
       if (became === "allow") { road.passed++; add("passed", 1); }
       else if (became === "ask") { road.asked++; add("asked", 1); }
-      else if (became === "deny") { road.stopped++; add("stopped", 1); }
+      else { road.stopped += count; add("stopped", count); }
       stale = true;
     }
     if (road && became !== "released" && !(quiet && moving.length > MOST_MOVING / 3)) start(road, became, now);
-    if (!quiet && became !== "released") pending.push([decided, when, source, target, became, name, code, count]);
+    if (!quiet && became !== "released") pending.push([href, when, source, target, became, name, code, count]);
   }
   if (fresh) refresh();
   wake();
@@ -291,12 +294,13 @@ setInterval(() => {
   while (ticker.children.length > TICKER) ticker.lastElementChild.remove();
 }, 250);
 
-function line([decided, when, source, target, became, name, code, count]) {
+function line([href, when, source, target, became, name, code, count]) {
   const item = document.createElement("li"), time = document.createElement("time"), middle = document.createElement("span");
-  const link = document.createElement("a"), what = document.createElement("span"), pill = document.createElement("span");
+  const link = document.createElement(href ? "a" : "span"), what = document.createElement("span"), pill = document.createElement("span");
   const moment = new Date(when).toISOString();
   time.dateTime = moment; time.textContent = moment.slice(11, 19); time.title = `${moment.slice(0, 19).replace("T", " ")} UTC`;
-  link.href = `/decisions/${decided}`; link.textContent = `${source === "gate" ? "somebody" : lastPart(source)} → ${lastPart(target)}`;
+  if (href) link.href = href;
+  link.textContent = STANDING.has(became) ? (source === "gate" ? "everybody" : lastPart(source)) : `${source === "gate" ? "somebody" : lastPart(source)} → ${lastPart(target)}`;
   what.className = "quiet"; what.textContent = ` ${code || name}${count > 1 ? ` × ${count}` : ""}`;
   pill.className = `pill ${became}`; pill.textContent = WORDS[became] || became;
   middle.append(link, what); item.append(time, middle, pill);

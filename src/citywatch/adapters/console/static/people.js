@@ -16,13 +16,14 @@ async function picture() {
   const style = getComputedStyle(document.documentElement), colour = (name) => style.getPropertyValue(`--${name}`).trim();
   const line = (label, name) => ({ label, stroke: colour(name), width: 2, points: { show: false }, paths: uPlot.paths.stepped({ align: 1 }) });
   const axis = { stroke: colour("soft"), grid: { stroke: colour("line"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
+  const drawn = [["asked", "ask"], ["approved", "allow"], ["denied", "deny"]].filter(([name]) => name in load);
   place.replaceChildren();
   new uPlot({
     width: place.clientWidth, height: 180, cursor: { drag: { x: false, y: false } }, legend: { live: false },
     scales: { y: { range: (_, least, most) => [0, Math.max(4, most)] } },
     axes: [{ ...axis, values: (_, splits) => splits.map(hour) }, { ...axis, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000], size: 40 }],
-    series: [{}, line("asked", "ask"), line("approved", "allow"), line("denied", "deny")],
-  }, [load.hours, load.asked, load.approved, load.denied], place);
+    series: [{}, ...drawn.map(([name, colour]) => line(name, colour))],
+  }, [load.hours, ...drawn.map(([name]) => load[name])], place);
 }
 
 picture();
