@@ -162,7 +162,7 @@ async def test_a_lent_key_ends_with_its_time_with_its_passkey_and_with_its_perso
 
 
 async def test_nobody_fills_the_log_with_keys_that_a_program_lends() -> None:
-    """The attack: an authenticator that is a program lends key after key, each a row for hours and an entry for ever."""
+    """The attack: an authenticator that is a program lends key after key, each a row and an entry."""
     one = await page()
     pages = [Page(one.here, one.device, MemorySigner(1_000 + number)) for number in range(LOANS + 1)]
     told = [(await each.lend())[0] for each in pages]
