@@ -128,7 +128,7 @@ def words_of(call: Call) -> tuple[Argument, ...]:
     message: Mapping[str, Any] = call.arguments.get("message", {})
     found = (_leaves(f"parts[{at}]", part) for at, part in enumerate(message.get("parts", ())))
     values = itertools.islice(itertools.chain.from_iterable(found), MAX_VALUES)
-    return tuple(Argument(path, Role.OBJECT, value, None) for path, value in values)
+    return tuple(Argument(path, Role.OBJECT, value, None) for path, value, _ in values)
 
 
 def all_values(call: Call) -> Iterator[tuple[str, Value]]:
