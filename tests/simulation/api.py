@@ -23,7 +23,7 @@ from citywatch.service.voting import Voting
 from tests.front_end import ORIGIN, FrontEnd
 from tests.passkeys import RP
 from tests.simulation.flow_city import FlowCity
-from tests.simulation.people import DOMAIN, PEOPLE, SIGNERS, enrolling
+from tests.simulation.people import DOMAIN, PEOPLE, SIGNERS, enrolling, named
 from tests.simulation.test_answers import read_letter
 
 LEEWAY = 5_000
@@ -39,6 +39,7 @@ class Api:
         dora = msgspec.structs.replace(PEOPLE["dora"], keys=(b64encode(DORA.public).decode(),))
         self.people = people = changes.pop("people", {**PEOPLE, "dora": dora})
         approvals = Approvals(passkeys=RP, **changes)
+        named(here, people, approvals)
         care = Care(here.tickets, here.chance, people=people, approvals=approvals)
         documents = Documents(here.store, lambda: here.enforcer.rules, rebuild)
         self.voting = Voting(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Mapping
 from typing import Any
+
+import msgspec
 
 from citywatch.adapters.memory import MemorySigner
 from citywatch.core.approvals.people import Approvals, Duty, Person
@@ -37,13 +40,23 @@ PEOPLE = {
 }
 
 
+def named(here: FlowCity, people: Mapping[str, Person], approvals: Approvals) -> FlowCity:
+    """The gateway has read the file, too, unless it read another one."""
+    if not here.enforcer.rules.people:
+        here.configured = msgspec.structs.replace(here.configured, people=people, approvals=approvals)
+        here.enforcer.rules = msgspec.structs.replace(here.enforcer.rules, people=people, approvals=approvals)
+    return here
+
+
 def desk(here: FlowCity, *, weigh: Weigh = whole, people: dict[str, Person] | None = None, **changes: Any) -> Voting:
     """Where these people answer."""
+    file, approvals = PEOPLE if people is None else people, Approvals(passkeys=RP, **changes)
+    named(here, file, approvals)
     return Voting(
         here.tickets,
         Documents(here.store, lambda: here.enforcer.rules, rebuild),
-        people=PEOPLE if people is None else people,
-        approvals=Approvals(passkeys=RP, **changes),
+        people=file,
+        approvals=approvals,
         domain=DOMAIN,
         weigh=weigh,
         care=None,

@@ -350,3 +350,20 @@ async def test_what_a_stranger_sends_slows_nobody_down_but_strangers() -> None:
     assert codes == [404] * 60 + [429]
     assert (await here.of("ben").post(AT.format("abc") + "/prepare", YES)).status_code == 404
     assert (await anna.get("/api/v1/me")).status_code == 200
+
+
+async def test_whoever_saw_a_request_holds_nobody_up_by_sending_it_again() -> None:
+    """The attack: a proxy's log, or a program that listens on loopback, has one request of anna's, still of its minute;
+    sent on and on, it is refused each time, and would be counted as hers."""
+    here = await api()
+    name, anna = await waits(here), here.of("anna")
+    target, body = f"/api/v1/tickets/{name}/prepare", b'{"decision": "deny"}'
+    headers = anna.headers("POST", target, body)
+    assert (await anna.send("POST", target, body, headers)).status_code == 200
+    codes = {(await anna.send("POST", target, body, headers)).status_code for _ in range(70)}
+    assert codes == {401, 429}
+    looked = anna.headers("GET", "/api/v1/me")
+    for _ in range(3):
+        await anna.send("GET", "/api/v1/me", b"", looked)
+    told = [(await anna.post(target, {"decision": "deny"})).status_code for _ in range(60)]
+    assert told == [200] * 59 + [429], "what she sent herself counts, and no more is given back than was taken"

@@ -27,7 +27,7 @@ from citywatch.service.voting import Voting
 from spec import vigilance as law
 from tests.simulation.city import code_of
 from tests.simulation.flow_city import FlowCity
-from tests.simulation.people import DOMAIN, PEOPLE, says
+from tests.simulation.people import DOMAIN, PEOPLE, named, says
 from tests.simulation.test_answers import WANTED, asked, read_letter
 
 HASTY = Approvals(unsafe_hasty=True)
@@ -37,7 +37,7 @@ class Office:
     """A desk with canaries; every risky ticket is followed by one where `rate` is 100."""
 
     def __init__(self, here: FlowCity, rate: int = 0) -> None:
-        self.here = here
+        self.here = named(here, PEOPLE, HASTY)
         self.watching = Watching(here.store, Bar())
         self.canaries = Canaries(here.tickets, here.chance, self.watching, rate)
         self.queueing = Queueing(here.tickets, PEOPLE, HASTY, self.canaries)

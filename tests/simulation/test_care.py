@@ -17,6 +17,7 @@ from citywatch.core.approvals.seal import is_what_was_sealed
 from citywatch.core.approvals.ticket import State
 from citywatch.core.approvals.vigilance import Bar
 from citywatch.core.errors import Malformed, Refused
+from citywatch.core.log.entry import encode_event
 from citywatch.core.manifest import Budget, Impact
 from citywatch.core.policy.cedar import Source, parse_policies
 from citywatch.main.replay import rebuild
@@ -24,13 +25,14 @@ from citywatch.service.care import Care
 from citywatch.service.counting import whole
 from citywatch.service.documents import Documents
 from citywatch.service.floodwatch import Floodwatch
+from citywatch.service.ports import NewEntry
 from citywatch.service.queueing import Queueing
 from citywatch.service.vigilance import Watching
 from citywatch.service.voting import Voting
 from tests.passkeys import RP
 from tests.simulation.city import code_of
 from tests.simulation.flow_city import MANIFESTS, POLICY, TOOLS, FlowCity
-from tests.simulation.people import DOMAIN, PEOPLE, says, signed
+from tests.simulation.people import DOMAIN, PEOPLE, named, says, signed
 from tests.simulation.test_answers import WANTED, asked, read_letter
 
 MINUTE = 60_000
@@ -39,7 +41,7 @@ MINUTE = 60_000
 def desk(here: FlowCity, **changes: object) -> Voting:
     approvals = Approvals(passkeys=RP, **changes)  # type: ignore[arg-type]
     return Voting(
-        here.tickets,
+        named(here, PEOPLE, approvals).tickets,
         Documents(here.store, lambda: here.enforcer.rules, rebuild),
         people={name: msgspec.structs.replace(one, per_hour=2) for name, one in PEOPLE.items()},
         approvals=approvals,
@@ -244,3 +246,30 @@ def test_nobody_is_asked_about_what_would_be_refused_anyway(
         assert opened == (0 if forbidden or spent or withdrawn else len(amounts))
 
     asyncio.run(run())
+
+
+async def test_a_yes_to_what_is_shown_otherwise_by_now_takes_another_look() -> None:
+    """The attack: what stood around a value is erased, or a tool approved anew, between the look and the yes; the
+    statement is over what is shown now, and nobody has read that."""
+    here = await read_letter()
+    name = (await asked(here, **WANTED)).id
+    voting = desk(here)
+    before = (await voting.opened(name, "anna"))[1]
+    here.clock.advance(10 * MINUTE)
+    await _forget(here)
+    assert (await voting.show(name, "anna")).document != before
+    with pytest.raises(Malformed, match=r"was not shown the ticket .* as it is now"):
+        await says(voting, name, "anna")
+    await voting.opened(name, "anna")
+    with pytest.raises(Malformed, match="read it first"):
+        await says(voting, name, "anna")
+    here.clock.advance(10 * MINUTE)
+    assert (await says(voting, name, "anna")).state is State.APPROVED
+
+
+async def _forget(here: FlowCity) -> None:
+    """Erase what the letters said that an agent was given."""
+    for index, event in enumerate(await here.events()):
+        if isinstance(event, events.Settled):
+            erased = events.Erased(at=here.clock.now_ms(), replica="r1", index=index, by="operator", reason="asked to")
+            await here.store.erase(index, NewEntry(encode_event(erased)))

@@ -104,6 +104,19 @@ async def test_nobody_counts_twice_neither_in_two_places_nor_with_whom_they_stan
     assert await passes(here)
 
 
+async def test_what_somebody_said_themselves_is_not_undone_by_what_their_deputy_said_before() -> None:
+    """The attack: a deputy says yes; whoever they stood in for is back and says no, and goes away once more."""
+    three = HERE | {"eve": msgspec.structs.replace(PEOPLE["cara"], name="eve", keys=())}
+    here = police(await read_letter(), three, quorum=TWO, one_denies=False)
+    voting, name = desk(here, people=three, quorum=TWO, one_denies=False), await waits(here)
+    await goes(here, "anna", "ben", three)
+    await says(voting, name, "ben", principal="alice")
+    await goes(here, "anna", "", three)
+    assert (await says(voting, name, "anna", False)).state is State.PENDING
+    await goes(here, "anna", "ben", three)
+    assert (await says(voting, name, "cara")).state is State.PENDING
+
+
 async def test_a_place_that_was_answered_is_not_answered_again_by_a_deputy() -> None:
     here = police(await read_letter(), HERE, quorum=TWO)
     voting, name = desk(here, people=HERE, quorum=TWO), await waits(here)

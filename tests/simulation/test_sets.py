@@ -39,7 +39,7 @@ from spec import approvals as law
 from tests.passkeys import RP, b64
 from tests.simulation.city import code_of
 from tests.simulation.flow_city import ANN, MALLORY, MANIFESTS, TOOLS, TRUSTED, FlowCity
-from tests.simulation.people import DOMAIN, PEOPLE, SIGNERS, says, signed
+from tests.simulation.people import DOMAIN, PEOPLE, SIGNERS, named, says, signed
 from tests.simulation.test_answers import asked
 from tests.simulation.test_temporal_gate import EVE, ruled
 from tests.simulation.test_voting import enrolled
@@ -54,6 +54,7 @@ class Desk:
 
     def __init__(self, here: FlowCity, people: dict[str, Person], **changes: Any) -> None:
         approvals = Approvals(passkeys=RP, **{"unsafe_hasty": True, **changes})
+        named(here, people, approvals)
         watching = Watching(here.store, Bar())
         care = Care(here.tickets, here.chance, people=people, approvals=approvals)
         self.here = here

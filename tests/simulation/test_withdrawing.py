@@ -82,6 +82,20 @@ async def test_a_yes_of_somebody_who_is_not_entitled_any_more_lets_nothing_throu
     assert await passes(here)
 
 
+async def test_a_yes_of_people_none_of_whom_the_file_names_lets_nothing_through() -> None:
+    """The attack: the one approver's key is stolen and says yes; the operator takes them out of the file, with their
+    section, for nobody else stood in it."""
+    here = police(await read_letter())
+    name = await waits(here)
+    assert (await says(desk(here), name, "anna")).state is State.APPROVED
+    police(here, {})
+    assert code_of(await here.act("pay", **WANTED)) == ASKED
+    assert ["`anna`" in one for one in await withdrawals(here)] == [True]
+    (fresh,) = await here.tickets.pending()
+    await here.tickets.answer(fresh.id, True, "operator", "I rang them", principal="alice")
+    assert await passes(here), "what the operator says where nobody is named stands"
+
+
 async def _acts_for(here: FlowCity, name: str, principal: str) -> None:
     """Whose authority the call uses: a chain or a task says that elsewhere; here the row."""
     found = await here.tickets.found(name)

@@ -26,7 +26,7 @@ from citywatch.core.approvals.people import Approvals, Person
 from citywatch.core.approvals.reading import accepted_from, lacks_reason
 from citywatch.core.approvals.recorded import category_of, reading_of
 from citywatch.core.approvals.seal import Kind, seal
-from citywatch.core.approvals.showing import Document
+from citywatch.core.approvals.showing import Document, document_digest
 from citywatch.core.approvals.ticket import Ticket
 from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.log.entry import encode_event
@@ -90,9 +90,10 @@ class Care:
     async def check(self, ticket: Ticket, person: str, reason: str, document: Document) -> tuple[Spend, ...]:
         """What a yes by this person spends; raises `Malformed` where it was given without care."""
         if not self._approvals.unsafe_hasty:
-            shown = await self._tickets.shown_at(ticket.id, person)
+            shown = await self._shown_at(ticket, person, document)
             if shown is None:
-                raise Malformed(f"`{person}` was not shown the ticket `{ticket.id}`: `citywatch tickets show --by`")
+                told = "as it is now: `citywatch tickets show --by`"
+                raise Malformed(f"`{person}` was not shown the ticket `{ticket.id}` {told}")
             self._check_time(shown, document, f"the ticket `{ticket.id}`")
         if lacks_reason(len(ticket.shown), reason):  # INVARIANT: 2
             raise Malformed("a value in it comes from nobody who may steer the act: say in words of your own why yes")
@@ -128,8 +129,12 @@ class Care:
 
     async def waits_ms(self, ticket: Ticket, person: str, document: Document) -> int:
         """How long until a yes of this person counts, for a page to say; `check` holds them to it."""
-        shown = await self._tickets.shown_at(ticket.id, person)
+        shown = await self._shown_at(ticket, person, document)
         return 0 if self._approvals.unsafe_hasty or shown is None else max(0, self._left_ms(shown, document))
+
+    async def _shown_at(self, ticket: Ticket, person: str, document: Document) -> int | None:
+        """# INVARIANT: 1. Whoever saw another document has not read this one."""
+        return await self._tickets.shown_at(ticket.id, person, document_digest(document, ticket.salt))
 
     async def left(self, person: str) -> int:
         """How often a yes of this person still counts in this hour."""

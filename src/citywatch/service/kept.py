@@ -130,7 +130,7 @@ class Kept:
         self._note(await self._tickets.closed(PAST), steps, asks)
         self.queue = self._new(min((one.asked for one in asks.values()), default=0))
         self.ended = 0
-        self._run(steps, asks)
+        await self._run(steps, asks)
         self._read = read
 
     async def follow(self) -> None:
@@ -145,7 +145,7 @@ class Kept:
         steps: list[_Step] = []
         asks: dict[str, Asked] = {}
         self._note(found, steps, asks)
-        self._run(steps, asks)
+        await self._run(steps, asks)
         self.queue.expire(self._tickets.now())
         self._touched |= names
         for name in names | self.queue.moved():
@@ -215,8 +215,10 @@ class Kept:
             self._over.add(name)
             self.ended += 1
 
-    def _run(self, steps: list[_Step], asks: dict[str, Asked]) -> None:
-        for at, what, name, who, yes in sorted(steps, key=lambda one: one[:4]):
+    async def _run(self, steps: list[_Step], asks: dict[str, Asked]) -> None:
+        for number, (at, what, name, who, yes) in enumerate(sorted(steps, key=lambda one: one[:4]), 1):
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
             self.queue.expire(at)  # whoever looked before has seen it go
             if what == _ASKED:
                 earned = self.queue.ask(asks[name])

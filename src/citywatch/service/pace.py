@@ -27,8 +27,8 @@ class Pace:
         self._tried[name] = [*tries, now] if allowed else tries or [now]
         return allowed
 
-    def succeeded(self, name: str) -> None:
-        """The last try of that name was a good one: it does not count."""
+    def take_back(self, name: str) -> None:
+        """The last try of that name does not count."""
         tries = self._tried.pop(name, [])[:-1]
         if tries:
             self._tried[name] = tries

@@ -228,11 +228,13 @@ class Tickets:
         reads = ((key, 0 if row is None else row.version),)
         await self.store.append(Append(entries=(NewEntry(encode_event(event)),), reads=reads, puts=((key, seen),)))
 
-    async def shown_at(self, ticket: str, person: str) -> int | None:
-        """When this person was first shown the ticket as it is now; None if they never were."""
+    async def shown_at(self, ticket: str, person: str, document: str = "") -> int | None:
+        """When this person was first shown the ticket as they saw it last; None if they never were, or were not shown
+        the document of that digest."""
         key = ("ticket_shown", f"{ticket}\n{person}")
         row = (await self.store.load((key,), ())).rows.get(key)
-        return None if row is None else msgspec.json.decode(row.value, type=Seen).at
+        seen = None if row is None else msgspec.json.decode(row.value, type=Seen)
+        return None if seen is None or document not in ("", seen.document) else seen.at
 
     async def expire(self, count: int = PAGE) -> int:
         """Enter of at most so many tickets whose time is over that it is; return how many those were.

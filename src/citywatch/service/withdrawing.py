@@ -47,7 +47,9 @@ class Withdrawing:
 
         Then it has been taken away, and the rows are to be loaded again. # INVARIANT: 3.
         """
-        said = () if need is None or flow is None or not rules.people else tuple(_said(need, flow, now))
+        said = () if need is None or flow is None else tuple(_said(need, flow, now))
+        if not rules.people:  # then the operator's yes has no votes, and one that has some is of people who are gone
+            said = tuple(one for one in said if one[2] is not None and one[2].votes)
         if not said:
             return ()
         keys = passkeys_of(vote for _, _, yes in said if yes is not None for vote in yes.votes)

@@ -41,7 +41,7 @@ from citywatch.core.approvals.plain import plain
 from citywatch.core.approvals.request import PROFILE
 from citywatch.core.errors import CitywatchError, Code, Malformed, Refused, Unavailable
 from citywatch.core.http_signature import Head
-from citywatch.service.callers import Callers
+from citywatch.service.callers import Caller, Callers
 from citywatch.service.pace import Pace
 
 MAX_BODY: Final = 65_536
@@ -142,11 +142,21 @@ class ApprovalsApi:
             caller = await self._callers.whose(head)  # 2
             self._check_pace(operation, caller.person)  # 3
             body = await _read_body(receive)  # 4
-            return await self._callers.take(caller, body), body  # 5
+            return await self._taken(operation, caller, body), body  # 5
         except Refused as refusal:
             raise self._stranger(scope, refusal) from None
         except Unavailable as failure:
             raise _failed(failure) from None
+
+    async def _taken(self, operation: Operation, caller: Caller, body: bytes) -> Person:
+        """Whose it is; if it came before, or with another body, it is a stranger's, and counts for an address."""
+        try:
+            return await self._callers.take(caller, body)
+        except Refused:
+            self._asking.take_back(caller.person.name)  # INVARIANT: 4.
+            if operation.needs is Right.ANSWER:
+                self._answering.take_back(caller.person.name)
+            raise
 
     async def _shown(self, operation: Operation, head: Head, scope: Scope, body: bytes) -> Any:
         """What is given to somebody who shows in the request itself who they are: until then, a stranger."""

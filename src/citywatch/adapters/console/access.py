@@ -60,6 +60,9 @@ class Keeper:
             session = request.scope["session"] = self.session(request)
             if not isinstance(door.needs, Right):
                 return await door.answer(request)
+            # INVARIANT: a page of a sibling name, or of another port, opens nothing, though the session comes with it.
+            if self.returning.is_led(request):
+                return self._pages.show(request, "led.html", to=request.scope["path"])
             if session is None:
                 return self._to_the_entrance(request)
             if not session.visitor.may(door.needs):
@@ -81,8 +84,6 @@ class Keeper:
             return Response(status_code=401, headers={"hx-redirect": "/login"})
         if request.method != "GET" or request.headers.get("accept", "").startswith("text/event-stream"):
             return Response("you are not signed in\n", 401, media_type="text/plain")
-        if self.returning.is_led(request):
-            return self._pages.show(request, "led.html", to=request.scope["path"])
         response = RedirectResponse("/login", 303)
         self.returning.remember(request, response)
         return response

@@ -58,16 +58,16 @@ class Entrance:
         return self._show(request)
 
     async def enter(self, request: Request) -> Response:
-        if not self.may_try(request):
-            return self._show(request, 429, "Too many tries. Wait a minute.")
         token = str((await request.form()).get("link", "")).strip().rpartition("#")[2]
         if not token or len(token) > LONGEST:
             return self._show(request, 400, "That is no link of this console.")
         try:
             link = await self._desk.entering.take(token)
         except Refused:
+            # INVARIANT: a link that is good lets in whoever holds it, though others of the same address try and try.
+            if not self.may_try(request):
+                return self._show(request, 429, "Too many tries. Wait a minute.")
             return self._show(request, 403, "That link was used before, or its five minutes are over.")
-        self._pace.succeeded(_address(request))  # each link is good once, so that nobody gains tries by it
         return self.admit(
             request, Visitor(link.person, tuple(Duty(role) for role in link.roles), "a link that was good once")
         )

@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse
 
 from citywatch.adapters.console import words
 from citywatch.core.approvals.people import Right
+from citywatch.core.approvals.wording import doubts
 from citywatch.service.panorama import name_of
 
 HERE: Final = Path(__file__).resolve().parent
@@ -49,6 +50,7 @@ class Pages:
             clock=words.clock,
             span=words.span,
             agent=name_of,
+            doubts=doubts,
         )
         self._templates.globals.update(
             domain=domain, unsafe=unsafe, navigation=NAVIGATION, asset=_asset, number="{:,}".format

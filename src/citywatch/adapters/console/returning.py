@@ -33,7 +33,7 @@ class Returning:
         self.cookie = "__Host-citywatch-to" if secure else "citywatch-to"
 
     def is_led(self, request: Request) -> bool:
-        """Whether another site sent the browser here, which then leaves its session at home."""
+        """Whether a page that is not ours sent the browser here, with its session (a sibling's) or without."""
         return request.headers.get("sec-fetch-site") in LED and self._is_ours(request.scope["path"])
 
     def remember(self, request: Request, response: Response) -> None:

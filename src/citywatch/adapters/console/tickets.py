@@ -85,7 +85,8 @@ class TicketPages:
             queued=view.queued, beyond=view.total - len(view.queued), floods=view.floods, waiting=view.total,
             closed=() if partly else await tickets.closed(12), now=tickets.now(), named=bool(self._desk.people),
             batch=self._desk.approvals.batch,
-            keyless=who is not None and answers and not await self._own(who.name),
+            keyless=who is not None and answers and not self._desk.approvals.unsafe_unsigned
+            and not await self._own(who.name),
             standing=None if who is None or not answers else await self._refresher.standing(who),
         )  # fmt: skip
 

@@ -8,6 +8,7 @@ said to be; a name holds no character that looks like another's without being ma
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -19,6 +20,10 @@ IN_FULL: Final = 4_000
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _FILLS: Final = frozenset("\u115f\u1160\u3164\uffa0\u2800\u034f\u17b4\u17b5")
 """Letters by their category, and nothing to the eye."""
+_QUOTES: Final = frozenset("“”‘’…–—")
+"""Punctuation that nobody takes for a letter, nor for a dot."""
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_.:/@+-]*")
+"""What a name is made of that nobody takes for a sentence; any other is set apart to the eye."""
 MOST_MARKS: Final = 4
 
 
@@ -32,13 +37,17 @@ def said(value: Any, limit: int = IN_A_LINE, *, lines: bool = False) -> Markup:
 
 
 def called(value: Any, limit: int = 80) -> Markup:
-    """A name that somebody else chose: as `said`, and each character beyond ASCII is marked, for it may be a mask."""
+    """A name that somebody else chose: as `said`, and each character beyond ASCII is marked, for it may be a mask.
+
+    What is no plain name (it has a space, say, and reads as words) is set apart as a quotation is.
+    """
     text = str(value)
     shown = Markup("").join(
         piece if isinstance(piece, Markup) else _masked(piece) for piece in _pieces(text[:limit], lines=False)
     )
     more = Markup('<span class="cut">…</span>') if len(text) > limit else ""
-    return Markup('<bdi class="named">{}</bdi>{}').format(shown, more)
+    look = "named" if _PLAIN.fullmatch(text) and not more else "named strange"
+    return Markup('<bdi class="{}">{}</bdi>{}').format(look, shown, more)
 
 
 def plain(value: Any, limit: int = IN_A_LINE) -> str:
@@ -97,7 +106,7 @@ def _masked(text: str) -> Markup:
     """Each run beyond ASCII, marked with its first character's name."""
     found, run = Markup(""), ""
     for one in (*text, ""):
-        if one and not one.isascii():
+        if one and not one.isascii() and one not in _QUOTES:
             run += one
             continue
         if run:

@@ -103,8 +103,10 @@ class Audience(msgspec.Struct, frozen=True):
         place = vote.place or vote.person
         if vote.person not in self.people or place not in self.places(ticket):
             return False
-        if place != vote.person and self.away.get(place) != vote.person:
-            return False
+        if place != vote.person:
+            said = any(one.person == place for one in ticket.votes)  # INVARIANT: 3. Their own word is the last one.
+            if said or self.away.get(place) != vote.person:
+                return False
         return not vote.yes or not self.conflict(ticket, vote.person, place)
 
     def left(self, ticket: Question) -> tuple[tuple[str, ...], ...]:

@@ -6,6 +6,7 @@ fact of a source has words, and no two kinds of facts the same.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from citywatch.core.approvals.plain import named, word
@@ -49,6 +50,12 @@ def origin(source: Source) -> str:
     return f"{_found(source)}; {_entitled(source)}; {_shapers(source.label)}"
 
 
+def doubts(sources: Iterable[Source]) -> str:
+    """What nobody entitled said of a call, in one sentence; empty if there is nothing of that kind."""
+    roles = dict.fromkeys(does(one.role) for one in sources if one.traced and not one.how)
+    return f"nobody who may decide {' and '.join(roles)} said this" if roles else ""
+
+
 def _found(source: Source) -> str:
     kind, _, name = source.item.partition(":")
     if not source.item:
@@ -76,4 +83,11 @@ def _shapers(label: Label) -> str:
     if not others:
         return "only people with rights here and the servers' own data shaped it"
     more = " and others" if len(others) > 4 else ""
-    return f"it can have been shaped by {', '.join(named(one, 60) for one in others[:4])}{more}"
+    return f"it can have been shaped by {', '.join(map(_shaper, others[:4]))}{more}"
+
+
+def _shaper(origin: str) -> str:
+    kind, _, name = origin.partition(":")
+    if kind == "outside":
+        return f"strangers through {named(name, 60)}"
+    return f"the domain {named(name, 60)}" if kind == "domain" else named(origin, 60)

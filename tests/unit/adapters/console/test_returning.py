@@ -8,6 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from citywatch.core.approvals.people import Duty
+from tests.unit.adapters.console.test_made_up import REAL, Made
 from tests.unit.adapters.console.world import ORIGIN, TOKEN, World, post
 
 TICKET = "/tickets/993d67f06de6"
@@ -56,7 +57,7 @@ async def test_where_a_path_has_other_letters_it_is_not_kept(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 async def test_what_another_site_leads_to_is_opened_by_a_click_of_ones_own(tmp_path: Path, site: str) -> None:
-    """Such a visit comes without the session (`SameSite=Strict`), so that no other site opens a ticket for somebody."""
+    """No other site opens a ticket for somebody: a visit from one comes without the session (`SameSite=Strict`)."""
     world = World(tmp_path)
     led = await world.browser().get(TICKET, headers={"sec-fetch-site": site})
     assert (led.status_code, "location" in led.headers, "set-cookie" in led.headers) == (200, False, False)
@@ -65,6 +66,23 @@ async def test_what_another_site_leads_to_is_opened_by_a_click_of_ones_own(tmp_p
     browser = await world.visit(Duty.APPROVER)
     own = await browser.get("/tickets", headers={"sec-fetch-site": "same-origin"})
     assert own.status_code == 200
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+async def test_what_a_sibling_s_page_leads_to_is_not_opened_by_the_session_that_comes_along(
+    tmp_path: Path, site: str
+) -> None:
+    """The attack: a page of a sibling name has a picture of ours at a ticket's address, which its agent was told: a
+    browser sends the session along (`SameSite=Strict` is of sites, not of names), and time to read has begun."""
+    here = Made(tmp_path)
+    await here.ask()
+    browser, page = await here.anna(), f"/tickets/{REAL[:12]}"
+    led = await browser.get(page, headers={"sec-fetch-site": site})
+    assert (led.status_code, "A link led you here" in led.text) == (200, True)
+    assert not [one for one in await _log(here) if "ticket_shown" in one]
+    own = await browser.get(page, headers={"sec-fetch-site": "same-origin"})
+    assert "A link led you here" not in own.text
+    assert [one for one in await _log(here) if "ticket_shown" in one]
 
 
 async def test_behind_tls_the_cookie_is_this_hosts_alone(tmp_path: Path) -> None:

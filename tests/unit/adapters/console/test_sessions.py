@@ -80,8 +80,8 @@ def test_a_good_try_does_not_count_and_gives_no_other_back() -> None:
     pace = Pace(3, 1_000)
     for at in range(20):
         assert pace.allows("a", T + at)
-        pace.succeeded("a")
+        pace.take_back("a")
     assert [pace.allows("a", T + 20) for _ in range(3)] == [True, True, True]
-    pace.succeeded("a")
+    pace.take_back("a")
     assert [pace.allows("a", T + 21) for _ in range(2)] == [True, False]
-    pace.succeeded("nobody")
+    pace.take_back("nobody")
