@@ -159,7 +159,7 @@ async def test_a_plan_follows_its_task() -> None:
     assert await act(here, second, "pay", to=MALLORY, amount=7) is None
 
 
-@pytest.mark.parametrize(("yes", "words"), [(True, "as shown"), (True, "other"), (False, "other")])
+@pytest.mark.parametrize(("yes", "words"), [(True, "as shown"), (True, "other"), (False, "other"), (False, "as shown")])
 async def test_an_answer_for_one_task_is_none_for_another(yes: bool, words: str) -> None:
     here = await city()
     first, second = await here.task("Read"), await here.task("Read")
