@@ -17,6 +17,7 @@ from citywatch.adapters.memory import MemorySigner
 from citywatch.core import events
 from citywatch.core.approvals.lending import LONGEST_MS
 from citywatch.core.approvals.webauthn import Assertion
+from citywatch.service.lending import LOANS
 from tests.front_end import ORIGIN, FrontEnd, answer, key_name
 from tests.passkeys import RP, Authenticator
 from tests.simulation.api import Api, api
@@ -158,3 +159,14 @@ async def test_a_lent_key_ends_with_its_time_with_its_passkey_and_with_its_perso
     (mine,) = await enrolling(one.here.here).of("anna")
     await enrolling(one.here.here).revoke(mine.id, "operator", "lost")
     assert (await second.front.get(me)).status_code == 401
+
+
+async def test_nobody_fills_the_log_with_keys_that_a_program_lends() -> None:
+    """The attack: an authenticator that is a program lends key after key, each a row and an entry."""
+    one = await page()
+    pages = [Page(one.here, one.device, MemorySigner(1_000 + number)) for number in range(LOANS + 1)]
+    told = [(await each.lend())[0] for each in pages]
+    assert told == [200] * LOANS + [422]
+    assert await lent(one) == LOANS
+    one.here.here.clock.advance(HOUR)
+    assert (await pages[-1].lend())[0] == 200

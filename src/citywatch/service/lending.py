@@ -8,12 +8,14 @@ Decides for whom a lent key asks; what they then do is theirs alone, and an answ
 1. A key is lent by one person, once: what signed the loan before is good for nothing again.
 2. It ends with its time, with its passkey, with the person's place in the file; nothing renews it but another loan.
 3. The key stands in no entry and cannot answer: answers are signed by what the file or an enrolment gives a person.
+4. In an hour nobody lends more than `LOANS` keys, however fast their passkey signs.
 """
 
 from __future__ import annotations
 
 from base64 import b64decode
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
@@ -27,8 +29,12 @@ from citywatch.core.errors import Code, Malformed, Refused
 from citywatch.core.http_signature import Head, check_digest
 from citywatch.core.signature import Ed25519Key, parse_spki, thumbprint
 from citywatch.service.entering import Entering
+from citywatch.service.pace import Pace
 from citywatch.service.ports import Append, Clock, Puts, Store
 from citywatch.service.signatures import used_passkey
+
+LOANS: Final = 30
+SPAN_MS: Final = 3_600_000
 
 
 class Lending:
@@ -52,6 +58,7 @@ class Lending:
         self._rp = rp
         self._entering = entering
         self._leeway = leeway_ms
+        self._pace = Pace(LOANS, SPAN_MS)
 
     async def lend(self, head: Head, body: bytes, loan: Loan, proof: Assertion) -> Lent:
         """Let a key ask for somebody; `Refused` or `Malformed` where it is not theirs to lend, or not now."""
@@ -65,6 +72,9 @@ class Lending:
         if person is None or not person.may(Right.SEE):
             raise Malformed(f"the passkey is none of those of `{loan.person[:80]}`")  # as for whoever has none
         used = await used_passkey(self._store, self._rp, proof, loan_challenge(loan), person)
+        # INVARIANT: 4. A passkey may be a program, too, and each loan is an entry.
+        if not self._pace.allows(person.name, now):
+            raise Malformed(f"`{person.name}` lends at most {LOANS} keys in an hour")
         lent = Lent(person=person.name, passkey=used.id, key=loan.key, until=loan.expires)
         await self._sweep()
         place = lent_row(name)
@@ -76,6 +86,7 @@ class Lending:
             (*used.puts, (place, msgspec.json.encode(lent))),
         )
         if not entered:
+            self._pace.take_back(person.name)
             raise Refused(Code.CREDENTIAL_UNTRUSTED, "this key was lent before, or its passkey was used just now")
         return lent
 
