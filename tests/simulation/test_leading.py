@@ -321,6 +321,11 @@ async def test_of_a_sessions_streams_one_asks_and_when_it_leaves_another() -> No
         assert len(loads) == before + 1
         await streams[0].leave()
         ticket = await led(here, session)
+        await settled(bus)
+        before = len(loads)
+        assert await led(here, session) == ticket
+        await settled(bus)
+        assert len(loads) == before + 1, "who asks again is on the list: nobody's stream looks for it"
         await here.tickets.answer(ticket, True, "on call", "so", principal="alice")
         async with asyncio.timeout(30):
             while not any(stream.all for stream in streams):

@@ -113,12 +113,11 @@ class Leading:
             rows = (await self._store.load((home, key), ())).rows
             led = _led(rows.get(key))
             if home not in rows or ticket in led.tickets:
-                break
+                return  # who comes back again and again wakes nobody
             reads = tuple((one, rows[one].version if one in rows else 0) for one in (home, key))
             kept = msgspec.json.encode(Led((*led.tickets, ticket)[-MOST:]))  # INVARIANT: 4.
             if isinstance(await self._store.append(Append(reads=reads, puts=((key, kept),))), Appended):
-                break
-        self._wake()  # it may have been answered before it was kept
+                return self._wake()  # it may have been answered before it was kept
 
     async def _over(self, judged: Judged, session: str) -> tuple[str, ...]:
         """The tickets of a session that wait no more, taken off its list: nobody else tells of them. # INVARIANT: 2."""

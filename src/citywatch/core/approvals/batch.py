@@ -45,6 +45,7 @@ _YES: Final[tuple[tuple[str, Callable[[Ticket, Document], object]], ...]] = (
     ("lets out what not all may see whom it reaches", lambda ticket, _: ticket.discloses),
     ("holds a value of nobody who may steer the act", lambda ticket, _: ticket.shown),
     ("is asked after something that a scan noticed", lambda ticket, _: ticket.advice),
+    ("is an agent's own words to another", lambda ticket, _: ticket.spoken),
 )
 
 

@@ -110,6 +110,7 @@ def test_a_ticket_of_an_earlier_version_is_in_no_set() -> None:
         ({"shown": (("destination", "eve"),)}, "of nobody who may steer the act"),
         ({"discloses": True}, "lets out"),
         ({"advice": ("it says to hurry",)}, "a scan noticed"),
+        ({"conversation": "with billing"}, "own words"),
         ({"why": "rule `other`"}, "for different reasons"),
     ],
     ids=lambda one: "" if isinstance(one, str) else next(iter(one)),
