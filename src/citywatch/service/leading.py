@@ -117,7 +117,8 @@ class Leading:
             reads = tuple((one, rows[one].version if one in rows else 0) for one in (home, key))
             kept = msgspec.json.encode(Led((*led.tickets, ticket)[-MOST:]))  # INVARIANT: 4.
             if isinstance(await self._store.append(Append(reads=reads, puts=((key, kept),))), Appended):
-                return self._wake()  # it may have been answered before it was kept
+                self._wake()  # it may have been answered before it was kept
+                return
 
     async def _over(self, judged: Judged, session: str) -> tuple[str, ...]:
         """The tickets of a session that wait no more, taken off its list: nobody else tells of them. # INVARIANT: 2."""

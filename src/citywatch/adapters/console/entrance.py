@@ -76,8 +76,6 @@ class Entrance:
         """Send a browser to the provider. Its cookie comes back with it, which one for this site alone would not."""
         if self._provider is None:
             return RedirectResponse("/login", 303)
-        if not self.may_try(request):
-            return self._show(request, 429, "Too many tries. Wait a minute.")
         try:
             where, held = await self._provider.begin()
         except Unavailable as failure:

@@ -1,8 +1,9 @@
 """Signing in at a provider of OpenID Connect: authorization code with PKCE, state and nonce.
 
 Decides that the browser which comes back is the one that was sent, and asks the provider at the addresses it publishes;
-what its token says is `core.identity.login`'s. INVARIANTS: a sign-in is answered once, by the browser that began it, in
-ten minutes; code and secret go to the token endpoint and nowhere else, over TLS that is verified (or to loopback);
+what its token says is `core.identity.login`'s. What has begun is sealed in that browser's hands and kept nowhere, so
+nobody's place is taken by who begins many. INVARIANTS: a sign-in is answered once, by the browser that began it, in ten
+minutes; code and secret go to the token endpoint and nowhere else, over TLS that is verified (or to loopback);
 nothing follows a redirection; answers are bounded in bytes and in time; no token of the provider is kept.
 SPEC: OpenID Connect Core §3.1, RFC 7636, RFC 9207, RFC 9700.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import ssl
-from base64 import b64encode, urlsafe_b64encode
+from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from hmac import compare_digest
@@ -20,6 +21,8 @@ from typing import Final
 from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from citywatch.core.errors import Code, Malformed, Refused, Unavailable
 from citywatch.core.identity.foreign import ForeignKey, parse_key_set
@@ -30,17 +33,19 @@ from citywatch.service.ports import Clock
 WELL_KNOWN: Final = "/.well-known/openid-configuration"
 CALLBACK: Final = "/login/callback"
 PENDING_MS: Final = 600_000
-MOST: Final = 500
+MOST_ANSWERED: Final = 10_000
 FRESH_MS: Final = 600_000
 LEEWAY_MS: Final = 30_000
 MAX_ANSWER: Final = 262_144
 FETCH_S: Final = 10.0
+NUMBER_BYTES: Final = 12
+OVER: Final = "that sign-in was begun in another browser, was answered before, or its ten minutes are over"
 
 
 class _Begun(msgspec.Struct, frozen=True):
-    """A sign-in that the provider has not answered yet. `browser` is what the browser that began it holds."""
+    """A sign-in that the provider has not answered yet, as the browser that began it holds it."""
 
-    browser: str
+    state: str
     nonce: str
     verifier: str
     until: int
@@ -59,18 +64,18 @@ class SignIn:
         self._ca = ca
         self._redirect = f"{origin}{CALLBACK}"
         self._clock = clock
-        self._begun: dict[str, _Begun] = {}
+        self._seal = AESGCM(AESGCM.generate_key(256))
+        self._answered: dict[str, int] = {}
+        """By state, until when it could be brought again; past `MOST_ANSWERED` the provider alone takes a code once."""
         self._known: tuple[int, Provider, dict[str, ForeignKey]] | None = None
 
     async def begin(self) -> tuple[str, str]:
         """Where to send a browser, and what it is to hold meanwhile. `Unavailable` if the provider does not answer."""
         provider, _ = await self._provider()
-        now = self._clock.now_ms()
-        self._begun = {state: one for state, one in self._begun.items() if one.until > now}
-        while len(self._begun) >= MOST:
-            del self._begun[next(iter(self._begun))]
-        state, browser, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(4))
-        self._begun[state] = _Begun(browser, nonce, verifier, now + PENDING_MS)
+        state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
+        begun = msgspec.json.encode(_Begun(state, nonce, verifier, self._clock.now_ms() + PENDING_MS))
+        number = secrets.token_bytes(NUMBER_BYTES)
+        held = urlsafe_b64encode(number + self._seal.encrypt(number, begun, None)).decode()
         challenge = urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=").decode()
         asked = {
             "response_type": "code",
@@ -83,15 +88,11 @@ class SignIn:
             "code_challenge_method": CHALLENGE,
         }
         mark = "&" if "?" in provider.authorization else "?"
-        return f"{provider.authorization}{mark}{urlencode(asked)}", browser
+        return f"{provider.authorization}{mark}{urlencode(asked)}", held
 
-    async def finish(self, answer: Mapping[str, str], browser: str) -> Vouched:
-        """Whom the provider vouches for, by what the browser brought back. `Refused` for anything that does not fit."""
-        begun = self._begun.pop(answer.get("state", ""), None)  # INVARIANT: once
-        if begun is None or self._clock.now_ms() >= begun.until:
-            raise _refused("that sign-in was answered before, or its ten minutes are over")
-        if not compare_digest(begun.browser.encode(), browser.encode("utf-8", "replace")):
-            raise _refused("that sign-in was begun in another browser")
+    async def finish(self, answer: Mapping[str, str], held: str) -> Vouched:
+        """Whom the provider vouches for, by its answer and what the browser held. `Refused` for what does not fit."""
+        begun = self._open(answer.get("state", ""), held)
         provider, keys = await self._provider()
         if answer.get("iss", self.issuer) != self.issuer or (provider.names_itself and "iss" not in answer):
             raise _refused("another provider answered")
@@ -108,6 +109,24 @@ class SignIn:
             return verify_id_token(token, self.issuer, self._client, keys, begun.nonce, now, LEEWAY_MS)
         except Malformed as failure:
             raise _refused(str(failure)) from None
+
+    def _open(self, state: str, held: str) -> _Begun:
+        """# INVARIANT: once, by that browser, in time. The sign-in that this browser holds, if it is of this state."""
+        now = self._clock.now_ms()
+        try:
+            sealed = urlsafe_b64decode(held.encode("ascii"))
+            opened = self._seal.decrypt(sealed[:NUMBER_BYTES], sealed[NUMBER_BYTES:], None)
+            begun = msgspec.json.decode(opened, type=_Begun)
+        except (ValueError, InvalidTag):
+            raise _refused(OVER) from None
+        self._answered = {one: until for one, until in self._answered.items() if until > now}
+        right = compare_digest(begun.state.encode(), state.encode("utf-8", "replace"))
+        if not right or begun.state in self._answered or now >= begun.until:
+            raise _refused(OVER)
+        while len(self._answered) >= MOST_ANSWERED:
+            del self._answered[next(iter(self._answered))]
+        self._answered[begun.state] = begun.until
+        return begun
 
     async def _exchange(self, provider: Provider, code: str, verifier: str) -> str:
         form = {
