@@ -52,11 +52,11 @@ class Escalating:
         key = ticket_key(likeness)
         row = (await self._tickets.store.load((key,), ())).rows.get(key)
         ticket = None if row is None else msgspec.json.decode(row.value, type=Ticket)
-        if row is None or ticket is None or ticket.id != name or ticket.escalated:  # INVARIANT: 1.
+        if row is None or ticket is None or ticket.id != name:
             return False
         after = msgspec.structs.replace(ticket, escalated=now)
         to = sorted(set(self._audience.places(after)) - set(self._audience.places(ticket)))
-        if ticket.by_now(now) is not State.PENDING or not to:
+        if ticket.by_now(now) is not State.PENDING or not to:  # INVARIANT: 1. Once it was, it adds nobody.
             return False
         after = msgspec.structs.replace(after, done=(*ticket.done, Done(now, "passed on to", ", ".join(to))))
         event = events.TicketEscalated(at=now, replica=self._tickets.replica, ticket=name, to=tuple(to))

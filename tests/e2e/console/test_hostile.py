@@ -194,9 +194,9 @@ def test_a_name_is_short_and_on_one_line_wherever_it_stands_in_our_sentences(tow
         page = one.see(path)
         names = page.locator("bdi.named").all_inner_texts()
         assert names, path
-        strange = page.locator("bdi.strange").filter(has_text=MARK)
-        assert strange.count() > 0, path
-        assert "mono" in strange.first.evaluate("one => getComputedStyle(one).fontFamily").lower(), path
+        for strange in page.locator("bdi.strange").all():
+            assert "mono" in strange.evaluate("one => getComputedStyle(one).fontFamily").lower(), path
+        assert path == "/tickets" or page.locator("bdi.strange").filter(has_text=MARK).count() > 0, path
         assert max(map(len, names)) < 260, "with what cannot be seen written out"
         assert not any("\n" in name for name in names), path
 
