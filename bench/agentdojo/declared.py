@@ -7,6 +7,7 @@ INVARIANT: a manifest says what a tool does, never which task calls it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -49,12 +50,13 @@ def read_manifests(text: str) -> Declared:
 
 
 def mismatches(tools: Declared, definitions: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Where manifests and offered tools differ: a tool or parameter that only one of the two has."""
+    """Where manifests and offered tools differ: a tool or argument that only one of the two has."""
     found, offered = [], {one["name"]: set(one["inputSchema"].get("properties", {})) for one in definitions}
     for name in sorted(offered.keys() ^ tools.tools.keys()):
         found.append(f"`{name}` is {'offered' if name in offered else 'declared'} only")
     for name in sorted(offered.keys() & tools.tools.keys()):
-        for parameter in sorted(offered[name] ^ tools.tools[name].parameters.keys()):
+        declared = {re.split(r"[.\[]", path)[0] for path in tools.tools[name].parameters}
+        for parameter in sorted(offered[name] ^ declared):
             side = "offered" if parameter in offered[name] else "declared"
             found.append(f"`{name}`: `{parameter}` is {side} only")
     return found

@@ -33,7 +33,8 @@ READ_ROLES: Final = frozenset((Role.DESTINATION, Role.COMMAND))
 class Argument(msgspec.Struct, frozen=True):
     """One value of a call: where it stands, what it does there, which known set may speak for it.
 
-    `declared`: the manifest says what it does. What is silent is a destination.
+    `declared`: the manifest says what it does. What is silent is a destination. `member`: it is the name of a member of
+    what stands there.
     """
 
     path: str
@@ -42,6 +43,7 @@ class Argument(msgspec.Struct, frozen=True):
     party: str | None
     adds: str | None = None
     declared: bool = False
+    member: bool = False
 
 
 class Traced(msgspec.Struct, frozen=True):
@@ -91,10 +93,10 @@ def declarations(call: Call, manifest: ToolManifest) -> Iterator[Argument]:
     parameters = manifest.parameters
     for name, value in call.arguments.items():
         whole = parameters.get(name) if "[" not in name else _declared(parameters, name, name)
-        for path, leaf in _leaves(name, value):
+        for path, leaf, member in _leaves(name, value):
             declared = whole if path is name else _declared(parameters, path, name)
             one = declared or _SILENT
-            yield Argument(path, one.role or Role.DESTINATION, leaf, one.party, one.adds, one.role is not None)
+            yield Argument(path, one.role or Role.DESTINATION, leaf, one.party, one.adds, one.role is not None, member)
 
 
 def _declared(parameters: Mapping[str, Parameter], path: str, name: str) -> Parameter | None:
@@ -126,33 +128,33 @@ def words_of(call: Call) -> tuple[Argument, ...]:
     message: Mapping[str, Any] = call.arguments.get("message", {})
     found = (_leaves(f"parts[{at}]", part) for at, part in enumerate(message.get("parts", ())))
     values = itertools.islice(itertools.chain.from_iterable(found), MAX_VALUES)
-    return tuple(Argument(path, Role.OBJECT, value, None) for path, value in values)
+    return tuple(Argument(path, Role.OBJECT, value, None) for path, value, _ in values)
 
 
 def all_values(call: Call) -> Iterator[tuple[str, Value]]:
     """Every value of a call, whatever its role."""
     for name, value in call.arguments.items():
-        yield from _leaves(name, value)
+        yield from ((path, leaf) for path, leaf, _ in _leaves(name, value))
 
 
-def _leaves(path: str, value: Any) -> Iterable[tuple[str, Value]]:
+def _leaves(path: str, value: Any) -> Iterable[tuple[str, Value, bool]]:
     """Every value inside a value, the names of members too: they are the agent's words like any other."""
     if type(value) is str or type(value) is float or type(value) is int:  # as most are; a yes or a no is none of these
-        return ((path, value),) if value != "" else ()
+        return ((path, value, False),) if value != "" else ()
     return _inner_leaves(path, value)
 
 
-def _inner_leaves(path: str, value: Any) -> Iterator[tuple[str, Value]]:
+def _inner_leaves(path: str, value: Any) -> Iterator[tuple[str, Value, bool]]:
     pending = [(path, value)]
     while pending:
         path, value = pending.pop()
         if isinstance(value, Mapping):
             for key, inner in value.items():
-                yield path, key
+                yield path, key, True
                 pending.append((f"{path}.{key[:80]}", inner))
         elif isinstance(value, list | tuple):
             pending += [(f"{path}[{number}]", inner) for number, inner in enumerate(value)]
         elif isinstance(value, bool):
             continue
         elif isinstance(value, str | int | float) and value != "":
-            yield path, value
+            yield path, value, False

@@ -23,7 +23,7 @@ import msgspec
 from citywatch.core.call import Call
 from citywatch.core.enforce.context import Flow, party_forms
 from citywatch.core.flow.history import Sighting
-from citywatch.core.flow.mentions import find_phrase
+from citywatch.core.flow.mentions import find_phrase, find_said
 from citywatch.core.flow.provenance import Provenance
 from citywatch.core.flow.readings import Typed
 from citywatch.core.flow.tokens import Kind, find_tokens
@@ -76,6 +76,24 @@ class Parties:
         meant = said.open or self._is_called(value, said)
         return meant and not self._another(value, said, party)
 
+    def left_open(self, party: str, value: Typed, aside: str) -> bool:
+        """Whether people left open to whom the act is done, and named nobody whom this stands beside.
+
+        `aside`: what they called the thing that it is about.
+        """
+        open_ = self._people.leave_open(self._act, self._nouns.get(party, ()), aside)
+        return open_ and not self._another(value, self._said(party), party)
+
+    def named_instead(self, party: str, value: Typed) -> bool:
+        """Whether people, where they asked for the act, wrote an address or account of this kind, and not this one."""
+        return self._instead(value, self._said(party))
+
+    @staticmethod
+    def _instead(value: Typed, said: Said) -> bool:
+        own = {token.value for token in value.exact}
+        kinds = {token.kind for token in value.exact} & NAMES
+        return any(kind in kinds and one not in own for kind, one in said.tokens)
+
     def _said(self, party: str) -> Said:
         """Looked for once, however many values the call has: a prompt may be long."""
         if party not in self._found:
@@ -113,7 +131,7 @@ class Parties:
             part = history.part(seen)
             if part.trusted and part.record >= 0 and said.names:
                 others = [one.whole for one in history.around(seen.item, part)]
-                if any(find_phrase(name, other) >= 0 for name in said.names for other in others):
+                if any(find_said(name, other) >= 0 for name in said.names for other in others):
                     return True
         return False
 
@@ -121,9 +139,7 @@ class Parties:
         """# INVARIANT: 3. Whether people said who it is, where they asked for the act, and it is not this one."""
         if not said.text:
             return False
-        own = {token.value for token in value.exact}
-        kinds = {token.kind for token in value.exact} & NAMES
-        if any(kind in kinds and one not in own for kind, one in said.tokens):
+        if self._instead(value, said):
             return True
         return any(
             self._named_beside(seen, said, party) - {value.folded} for seen in self._flow.history.sightings(value)
@@ -132,9 +148,10 @@ class Parties:
     def _named_beside(self, seen: Sighting, said: Said, party: str) -> set[str]:
         """What stands in one list with this and was said, itself among it."""
         history = self._flow.history
-        name = history.part(seen).name
-        key = (seen.item, name, party)
+        name, record = history.part(seen).name, history.part(seen).record
+        key = (seen.item, name or str(record), party)
         if key not in self._listed:
-            listed = {one.whole for one in history.items[seen.item].parts[:MAX_LISTED] if one.name == name}
+            near = history.items[seen.item].parts[:MAX_LISTED]
+            listed = {one.whole for one in near if one.name == name and (name or one.record == record)}
             self._listed[key] = {one for one in listed if find_phrase(one, said.text) >= 0}
         return self._listed[key]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
@@ -66,6 +66,12 @@ def places(schema: Mapping[str, Any]) -> tuple[Place, ...]:
         if len(pending) + len(found) < MAX_PLACES:  # or there will be no room for them anyway
             pending += [((*order, at), f"{path}.{name}", top, one) for at, (name, one) in enumerate(members)]
     return tuple(place for _, place in sorted(found.values(), key=lambda one: one[0]))[:MAX_PLACES]
+
+
+def named_members(schema: Mapping[str, Any], declared: Iterable[str]) -> frozenset[tuple[str, str]]:
+    """Where an approved schema, or a manifest by the places that it `declared`, has a member of which name."""
+    found = (path.rpartition(".") for path in (*(place.path for place in places(schema)), *declared))
+    return frozenset((path, name) for path, _, name in found if path and not name.endswith("[]"))
 
 
 def _add(found: dict[str, tuple[tuple[int, ...], Place]], order: tuple[int, ...], place: Place) -> None:

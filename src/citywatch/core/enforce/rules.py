@@ -15,6 +15,7 @@ import msgspec
 from citywatch.core.approvals.people import Approvals, Person
 from citywatch.core.call import Effect
 from citywatch.core.delegation.frontier import Frontier
+from citywatch.core.enforce.places import named_members
 from citywatch.core.errors import Malformed
 from citywatch.core.flow.fields import Fields
 from citywatch.core.flow.prints import fingerprints
@@ -101,7 +102,8 @@ class ApprovedTool(msgspec.Struct, frozen=True, kw_only=True):
 
     `options` are the arguments that can only be one of a few words, or a yes or no; `vouched`: no field of its replies
     can be a third party's; `hides`: some field reaches the model as a handle. `feeds`: some tool of its server feeds a
-    set of known parties; `nouns` has, for each set that its server knows, what people call a member of it.
+    set of known parties; `nouns` has, for each set that its server knows, what people call a member of it. `members`
+    are the names inside of arguments that its definition has, each with where it stands.
     """
 
     digest: str
@@ -116,6 +118,7 @@ class ApprovedTool(msgspec.Struct, frozen=True, kw_only=True):
     mirrored: tuple[ParamHeader, ...]
     feeds: bool = False
     nouns: Mapping[str, tuple[str, ...]] = {}
+    members: frozenset[tuple[str, str]] = frozenset()
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
@@ -253,6 +256,9 @@ def build_rules(configured: Configured, definitions: Mapping[Tool, Definition], 
             effect=configured.servers[tool[0]].get(tool[1], SILENT).effect,
             manifest=configured.servers[tool[0]].get(tool[1], SILENT),
             options=_options(_schema(definition) or {}),
+            members=named_members(
+                _schema(definition) or {}, configured.servers[tool[0]].get(tool[1], SILENT).parameters
+            ),
             fields=Fields(configured.servers[tool[0]].get(tool[1], SILENT).output),
             vouched=_vouched(configured.servers[tool[0]].get(tool[1], SILENT)),
             hides=configured.servers[tool[0]].get(tool[1], SILENT).hides,

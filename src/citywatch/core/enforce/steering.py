@@ -32,8 +32,10 @@ import msgspec
 
 from citywatch.core.call import Call, Effect
 from citywatch.core.enforce.arguments import MAX_VALUES, Argument, Traced, all_values, trace
-from citywatch.core.enforce.context import Flow, party_forms
+from citywatch.core.enforce.belongings import Belongings
+from citywatch.core.enforce.context import Flow
 from citywatch.core.enforce.parties import MAX_LISTED, NAMES, Parties
+from citywatch.core.enforce.places import NUMBERED
 from citywatch.core.enforce.rules import ApprovedTool, Rules
 from citywatch.core.flow.acts import is_known
 from citywatch.core.flow.derive import as_number, derive
@@ -102,6 +104,7 @@ class Steering:
         self._steering: dict[str, bool] = {}
         self._manifest = tool.manifest
         self._options = tool.options
+        self._members = tool.members
         self._rules = rules
         self._history = flow.history
         self._read = flow.readings.of
@@ -121,6 +124,10 @@ class Steering:
     @cached_property
     def _parties(self) -> Parties:
         return Parties(self._call, self._nouns, self._flow, self._people, self._steers)
+
+    @cached_property
+    def _belongings(self) -> Belongings:
+        return Belongings(self._history, self._people, self._rules.principals, self._flow.readings)
 
     @cached_property
     def _spoken(self) -> bool:
@@ -150,7 +157,7 @@ class Steering:
                 found.append(Finding(argument.path, argument.role, None, "too many values to trace"))
                 break
             role = argument.role
-            if role not in enforced:
+            if role not in enforced or (argument.member and self._is_the_tools(argument)):
                 continue
             if role is _CONTENT:
                 found += self._outbound(argument)
@@ -189,6 +196,10 @@ class Steering:
         if self._manifest.effect is _IRREVERSIBLE:
             return not [one for one in found if one.role is not _CONTENT]
         return self._manifest.effect is Effect.WRITE and not self._manifest.parameters and not self._call.arguments
+
+    def _is_the_tools(self, argument: Argument) -> bool:
+        """Whether the name of a member is the tool's word: its approved definition, or its manifest, has it there."""
+        return (NUMBERED.sub("[]", argument.path), argument.value) in self._members
 
     def _control(self, argument: Argument) -> Finding:
         how, where = self._source(argument)
@@ -244,11 +255,15 @@ class Steering:
         if named is not None and not self._for_another(value, argument):
             return "named", named
         spoken = self._spoken or argument.role not in _ANCHORS
-        if spoken and self._own(argument):
+        reaches = spoken and argument.role is _DESTINATION
+        if reaches and self._belongings.own(value):
             return "own", "an address or account of the person whose task it is"
         linked = self._people.linked(value, self._act) if spoken else None
-        if linked is not None:
+        if linked is not None and not (reaches and self._parties.named_instead(argument.party or "", value)):
             return "linked", f"{self._history.told(linked[0])}, described as `{linked[1][:60]}`"
+        given = self._belongings.given(value, self._call.name or "", argument.party, self._parties) if reaches else None
+        if given is not None:
+            return "linked", f"{self._history.told(given[0])}, as one of those who have `{given[1][:60]}`"
         endorsed = self._people.endorsed(value, READINGS[argument.role]) if spoken else None
         if endorsed is None:
             endorsed = self._handed_over(argument, value)
@@ -334,22 +349,6 @@ class Steering:
         leads = any(token.kind in FETCHED for token in value.exact)
         seen = leads and argument.role is Role.DESTINATION and bool(self._history.sightings(value))
         return seen and not self._history.flagged_only(value)
-
-    def _own(self, argument: Argument) -> bool:
-        """Whether it is the own address of a person for whom the agent works here, and who may steer the act."""
-        if argument.role is not Role.DESTINATION:
-            return False
-        forms = set(party_forms("", self._read(argument.value)))
-        people = {
-            prompt.source
-            for prompt in self._history.prompts
-            if self._steers(prompt.source) and self._counts(self._history.items[prompt.item])
-        }
-        return any(
-            forms & set(party_forms("", own))
-            for source in people
-            for own in self._rules.principals[source.partition(":")[2]].own
-        )
 
     def _derived(self, argument: Argument) -> str | None:
         number = as_number(str(argument.value)) if argument.role is Role.AMOUNT else None

@@ -17,6 +17,8 @@ import msgspec
 
 from citywatch.core.errors import Malformed
 from citywatch.core.flow.blob import Blob
+from citywatch.core.flow.readings import NAMING
+from citywatch.core.flow.tokens import exact_tokens
 from citywatch.core.label import Label, join_all, may_flow
 from citywatch.core.manifest import UNTRUSTED, Delivery, Output, audience_of
 
@@ -32,6 +34,8 @@ UNSEEN: Final = "[redacted: readers]"
 
 ANY: Final = "*"
 DEEP: Final = ".."
+_ADDRESS: Final = re.compile(r"[0-9@./:]")
+"""In each address and account there is one of these; in most names of members, none."""
 _STEP: Final = re.compile(r"""(\.\.|\.)([A-Za-z_][A-Za-z0-9_-]*)|\.(\*)|\[(\*)\]|\["([^"\\\]]{1,128})"\]""")
 
 Step = tuple[str, str]
@@ -60,7 +64,8 @@ def parse_path(text: str) -> tuple[Step, ...]:
 class Leaf(msgspec.Struct, frozen=True):
     """One value that is not an object or a list, or a member's name that holds one.
 
-    `record` numbers the innermost object around it (-1: none); `name` is that object's member it stands under;
+    `record` numbers the innermost object around it (-1: none); `name` is that object's member it stands under, and
+    empty for a member's name itself: of those that a server vouches for, each address is in the record.
     `readers` are who may see it (None: everybody).
     """
 
@@ -162,10 +167,12 @@ class Fields:
                         if heard:
                             continue
                         heard = True
-                    if isinstance(item, dict | list) or not node.output.trusted:
+                    named = node.output.trusted and self._is_listed(node, key)
+                    if named or isinstance(item, dict | list) or not node.output.trusted:
                         if len(leaves) >= MAX_LEAVES:
                             return Walk(tuple(leaves), tuple(parents), True, self.readers)
-                        leaves.append(Leaf(child.path, "", -1, key, node.output, self._name_readers(child, key)))
+                        where = record if named else -1
+                        leaves.append(Leaf(child.path, "", where, key, node.output, self._name_readers(child, key)))
                 pending.extend(reversed(children))
             elif isinstance(inside, list):
                 record = node.record
@@ -195,6 +202,12 @@ class Fields:
     def goes_on(self, node: Node) -> bool:
         """Whether a declared path can lead further down from here."""
         return any(at < len(self._rules[number][0]) for number, at in node.states)
+
+    def _is_listed(self, node: Node, key: str) -> bool:
+        """Whether a member's name is a value of its own, an address or an account: `{"bob@x.example": "rw"}`."""
+        if not _ADDRESS.search(key) or self.names(node, key):
+            return False
+        return any(token.kind in NAMING for token in exact_tokens(key[:MAX_PATH]))
 
     def names(self, node: Node, key: str) -> bool:
         """Whether a declared path says this member's name, from here."""

@@ -8,6 +8,7 @@ question looks at is bounded, however much a context holds, and what is beyond t
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -31,6 +32,8 @@ MAX_AROUND: Final = 64
 MAX_SIGHTINGS: Final = 256
 """Places of one value that are looked at, the oldest first: what stands everywhere is described nowhere."""
 AMBIGUOUS: Final = 2
+_GLUED: Final = re.compile(r"(?<=[a-z0-9])\.(?=[A-Z][a-z]+\s)")
+"""Where a sentence ends and the next one begins without a space: "our site www.x.example.They know"."""
 MAX_PRINTS: Final = 1 << 16
 """Fingerprints of one context that are kept, the latest: of more than half a million letters."""
 
@@ -104,7 +107,8 @@ class History:
             first: dict[tuple[str, str], Sighting] = {}
             for kind, value, start, end in item.parts[0].marks:
                 first.setdefault((kind, value), Sighting(number, 0, start, end))
-            self.prompts.append(Prompt(item.source, number, fold(item.text), index_text(item.text), first))
+            words = fold(_GLUED.sub(";", item.text))
+            self.prompts.append(Prompt(item.source, number, words, index_text(item.text), first))
         self.foreign = self.foreign or not all(part.trusted for part in item.parts)
 
     def _index(self) -> None:
@@ -229,13 +233,24 @@ class History:
 
     def around(self, number: int, part: Part) -> Iterator[Part]:
         """The other fields of a part's record, then of the records around it."""
-        record = part.record
+        record = part.record if part.name else -1  # a member's name is in a list, and described by nothing (`holders`)
         for _ in range(ANCESTORS):
             if record < 0:
                 return
-            others = (other for other in self.record(number, record) if other.name != part.name)
+            others = (other for other in self.record(number, record) if other.name and other.name != part.name)
             yield from itertools.islice(others, MAX_AROUND)
             record = self.items[number].parents[record]
+
+    def is_within(self, part: Part, outer: Sighting, number: int) -> bool:
+        """Whether a part of an item is in a record that is in the one of another part, near enough to be described."""
+        if number != outer.item:
+            return False
+        record, around = part.record, self.part(outer).record
+        for _ in range(ANCESTORS - 1):
+            record = self.items[number].parents[record] if record >= 0 else -1
+            if record == around:
+                return record >= 0
+        return False
 
     def told(self, seen: Sighting) -> str:
         """Where that is, for people."""

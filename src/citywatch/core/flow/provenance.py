@@ -30,10 +30,18 @@ from citywatch.core.flow.extremes import SUPERLATIVES, is_extreme
 from citywatch.core.flow.history import History, Prompt, Sighting, Value
 from citywatch.core.flow.index import met
 from citywatch.core.flow.item import Item, Mark, Part
-from citywatch.core.flow.mentions import LEAST_WORDS, bare, find_marked, find_phrase, whole_words
+from citywatch.core.flow.mentions import (
+    LEAST_WORDS,
+    bare,
+    find_marked,
+    find_phrase,
+    find_said,
+    whole_words,
+    without,
+)
 from citywatch.core.flow.readings import Typed, typed
 from citywatch.core.flow.tokens import Kind, Token, find_tokens, parted_tokens
-from citywatch.core.flow.whom import leaves_open, proper_part, speaks_of_several
+from citywatch.core.flow.whom import NO_NOUNS, leaves_open, proper_part, speaks_of_several
 
 LEAST_DIGITS: Final = 4
 LEAST_MENTION: Final = 5
@@ -116,7 +124,7 @@ class Provenance:
                 for token in found:
                     if token.kind in kinds or (token.kind is _NAME and not counted):
                         return self._place(prompt, found, words)
-            if not counted and (at := find_phrase(words, prompt.text)) >= 0:
+            if not counted and (at := find_said(words, prompt.text)) >= 0:
                 return Sighting(prompt.item, 0, at, at + len(words))
         return None
 
@@ -165,13 +173,13 @@ class Provenance:
             for sentence in self.sentences:
                 # INVARIANT: 4. All that was asked for, or a hijacked agent would add a word of the prompt to a question
                 # of its own and call the answer the source that was named.
-                named = bool(item.about) and all(find_phrase(bare(one), sentence) >= 0 for one in item.about)
+                named = bool(item.about) and all(find_said(bare(one), sentence) >= 0 for one in item.about)
                 if named and self._one_of_kind(item, value, kinds, sentence):
                     return seen, ", ".join(item.about)
                 if not self._vouched(seen.item, part) or not _names_field(part.name, sentence):
                     continue
                 for other in self._history.around(seen.item, part):
-                    if find_phrase(other.whole, sentence) >= 0 and self.only(other, part):
+                    if find_said(other.whole, sentence) >= 0 and self.only(other, part):
                         return seen, f"{part.name} of {other.whole}"
         return None
 
@@ -190,24 +198,26 @@ class Provenance:
         """Whether the person's words that are this item ask for something, in verbs that are known here."""
         return any(asks_for_anything(prompt.text) for prompt in self.prompts if prompt.item == item)
 
-    def leave_open(self, act: str, kinds: Sequence[str]) -> bool:
+    def leave_open(self, act: str, kinds: Sequence[str], aside: str = "") -> bool:
         """Whether a person asked for an act and left open to whom: they called nobody by name, or not the only one.
 
-        They spoke of several, or of some one by what such are called (`kinds`).
+        They spoke of several, or of some one by what such are called (`kinds`). `aside` is what it is about, and says
+        nothing of people: "send the team meeting minutes to Bob" calls Bob, and nobody else.
         """
-        asked = self._where_asked(act)
-        open_ = any(leaves_open(one) or any(mentions(one, kind) for kind in kinds) for one in asked)
-        return open_ or not self.names_said(act)
+        asked = [without(aside, one) for one in self.where_asked(act)]
+        nouns = [kind for kind in kinds if kind not in NO_NOUNS]  # an argument that is called `to` leaves nobody open
+        open_ = any(leaves_open(one) or any(mentions(one, kind) for kind in nouns) for one in asked)
+        return open_ or not self.names_said(act, aside)
 
-    def names_said(self, act: str) -> list[str]:
+    def names_said(self, act: str, aside: str = "") -> list[str]:
         """Who and what a person called by a proper name where they asked for an act."""
-        said = "\n".join(self._where_asked(act))  # no name has a line's end in it
+        said = "\n".join(without(aside, one) for one in self.where_asked(act))  # no name has a line's end in it
         return [one for one in self._proper if find_phrase(one, said) >= 0]
 
     def asking(self, act: str, kinds: Sequence[str] = ()) -> list[str]:
         """The sentences that say to whom: those that ask for an act or lead up to it, and those with one of `kinds`."""
         called = [one for one in self.sentences if any(mentions(one, kind) for kind in kinds)]
-        return [one for one in (*self._where_asked(act), *called) if not speaks_of_several(one)]
+        return [one for one in (*self.where_asked(act), *called) if not speaks_of_several(one)]
 
     def hand_over(self) -> bool:
         """Whether a person left it to a text which acts there are."""
@@ -244,7 +254,7 @@ class Provenance:
         if words.isalnum():
             return words in self._runs
         if words not in self._known:
-            self._known[words] = any(find_phrase(words, prompt.text) >= 0 for prompt in self.prompts)
+            self._known[words] = any(find_said(words, prompt.text) >= 0 for prompt in self.prompts)
         return self._known[words]
 
     def _place(self, prompt: Prompt, found: tuple[Token, ...], words: str) -> Sighting:
@@ -252,7 +262,7 @@ class Provenance:
         stand = [seen for token in found if (seen := prompt.first.get((token.kind, token.value)))]
         if stand:
             return stand[0] if len(stand) == 1 else min(stand, key=_start)
-        at = max(find_phrase(words, prompt.text), 0)
+        at = max(find_said(words, prompt.text), 0)
         return Sighting(prompt.item, 0, at, at + len(words))
 
     # -- records -----------------------------------------------------------------------------------------------------
@@ -275,13 +285,15 @@ class Provenance:
     def only(self, other: Part, part: Part) -> bool:
         """# INVARIANT: 2."""
         twins = self._history.wholes(other.whole)
-        if len(twins) > MAX_TWINS:
+        inner = self._history.fields(part.name) if other.record != part.record else []
+        if len(twins) > MAX_TWINS or len(inner) > MAX_TWINS:
             return False
         for seen in twins:
             twin = self._history.part(seen)
             if twin.name != other.name or twin.record < 0:
                 continue
             fields = [one.whole for one in self._history.record(seen.item, twin.record) if one.name == part.name]
+            fields += [one.whole for number, one in inner if self._history.is_within(one, seen, number)]
             if fields and part.whole not in fields:
                 return False
         return True
@@ -299,9 +311,9 @@ class Provenance:
 
     def _singles_out(self, words: str, act: str) -> bool:
         """Whether a person said this where they asked for the act, or just before, and as the name of something."""
-        return self._telling(words) and any(find_phrase(words, one) >= 0 for one in self._where_asked(act))
+        return self.is_telling(words) and any(find_said(words, one) >= 0 for one in self.where_asked(act))
 
-    def _where_asked(self, act: str) -> list[str]:
+    def where_asked(self, act: str) -> list[str]:
         """The sentences that ask for an act, and those right before them."""
         if act not in self._asking:
             spoken = [speaks_of(act, one) for one in self.sentences]
@@ -310,7 +322,7 @@ class Provenance:
             self._asking[act] = [one for one, here, next_ in pairs if here or next_]
         return self._asking[act]
 
-    def _telling(self, words: str) -> bool:
+    def is_telling(self, words: str) -> bool:
         """Whether people wrote this as a name: in quotes or capitals, as a typed value, or in two words or more."""
         if len([one for one in words.split() if len(one) >= LEAST_DIGITS]) > 1:
             return True

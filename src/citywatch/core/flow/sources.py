@@ -27,7 +27,7 @@ from citywatch.core.flow.acts import speaks_of
 from citywatch.core.flow.derive import as_number
 from citywatch.core.flow.history import History, Sighting
 from citywatch.core.flow.item import MAX_MARKS, Part
-from citywatch.core.flow.mentions import bare, find_phrase
+from citywatch.core.flow.mentions import bare, find_phrase, find_said, spoken_form
 from citywatch.core.flow.readings import Typed
 from citywatch.core.flow.tokens import Kind
 
@@ -60,8 +60,6 @@ _AFTER: Final = (
     r"|describes|lists|posted|channel|file|document|page|ticket|website|inbox|is about)\b)"
 )
 _LOCATOR: Final = re.compile(r"[0-9./@_]")
-_SEPARATORS: Final = re.compile(r"[-_.\s]+")
-_ENDING: Final = re.compile(r"\.[a-z0-9]{1,5}\Z")
 
 
 class Scope(NamedTuple):
@@ -152,10 +150,10 @@ class Sources:
 
     def _named(self, asked: str, sentence: str) -> bool:
         one = bare(asked)
-        if find_phrase(one, sentence) >= 0:
+        if find_said(one, sentence) >= 0:
             return _points_at(one, sentence)
-        spoken = _SEPARATORS.sub(" ", _ENDING.sub("", one)).strip()
-        if " " in spoken and find_phrase(spoken, sentence) >= 0:
+        spoken = spoken_form(one)
+        if spoken and find_said(spoken, sentence) >= 0:
             return True
         # Opened by its id, which the server gave to the one that the person named
         for seen in self._history.sightings(asked):
@@ -169,7 +167,7 @@ class Sources:
     @staticmethod
     def _describes(other: Part, sentence: str) -> bool:
         words = other.whole
-        return bool(words) and not words.isdigit() and find_phrase(words, sentence) >= 0 and _points_at(words, sentence)
+        return bool(words) and not words.isdigit() and find_said(words, sentence) >= 0 and _points_at(words, sentence)
 
     @cached_property
     def _asking(self) -> list[str]:
@@ -200,7 +198,8 @@ class Sources:
         vouched: set[str] = set()
         for part in self._parts(scope):
             values = {one for of, one, _, _ in part.marks if of == kind}
-            (vouched if part.trusted else found).update(values)
+            # Who stands in a server's list is a rival to whoever a stranger writes: a list of addresses clears no text
+            (vouched if part.trusted and part.name else found).update(values)
         found = {one for one in found - vouched if not self._taken(kind, one)}
         if kind == Kind.ID and not value.isdigit():
             found = {one for one in found if not one.isdigit()}  # a year or a number is no name of that form

@@ -14,10 +14,12 @@ from typing import Final
 from citywatch.core.flow.acts import asks_for_anything
 
 _SEVERAL: Final = re.compile(
-    r"\b(?:all|any|each|every|everyone|everybody|anyone|both|others?|rest|members|users|people|participants|recipients"
-    r"|attendees|guests|colleagues|team|group)\b"
+    r"(?<![\w./@\\-])(?:all|any|each|every|everyone|everybody|anyone|both|others?|rest|members|users|people|participants|recipients"
+    r"|attendees|guests|colleagues|team|group)(?![\w/@\\]|[-.]\w)"
 )
-"""Words by which people speak of several without naming each."""
+"""Words by which people speak of several without naming each. Not as a piece of a name: `team-minutes.docx`."""
+NO_NOUNS: Final = frozenset("to cc bcc from by for with whom who at on in of".split())
+"""What arguments are called, and what people say of anybody."""
 _SOMEONE: Final = re.compile(r"\b(?:someone|somebody|whoever|person|user|member|colleague|participant|recipient)\b")
 _NO_PROPER: Final = re.compile(
     r"[./\\]|\A(?:an?|the|i|we|you|he|she|it|they|my|our|your|his|her|its|their|this|that|these|those|there|here|please"

@@ -101,6 +101,23 @@ def test_names_that_a_third_party_chose_are_leaves_too() -> None:
     assert [leaf.value for leaf in Fields({"$": TRUSTED}).walk({"id": 1}).leaves] == [1]
 
 
+@pytest.mark.parametrize("name", ["bob@x.example", "GB29NWBK60161331926819", "https://x.example/bob", "+49 30 1234567"])
+def test_an_address_that_is_a_members_name_is_a_value_of_a_vouched_object(name: str) -> None:
+    walk = Fields({"$": UNTRUSTED, "$.shared": TRUSTED}).walk({"id": "7", "shared": {name: "rw", "since_2": 3}})
+    (leaf,) = [one for one in walk.leaves if one.value == name]
+    assert (leaf.name, leaf.record, leaf.output.trusted) == ("", 1, True)
+    assert walk.parents[leaf.record] == 0
+    assert "since_2" not in [one.value for one in walk.leaves]
+
+
+def test_a_name_that_the_manifest_has_is_no_value_and_one_that_others_chose_is_in_no_record() -> None:
+    outputs = {"$": TRUSTED, '$["bob@x.example"]': TRUSTED, "$.notes": UNTRUSTED}
+    walk = Fields(outputs).walk({"bob@x.example": 1, "notes": {"eve@x.example": 1}})
+    assert "bob@x.example" not in [one.value for one in walk.leaves]
+    (leaf,) = [one for one in walk.leaves if one.value == "eve@x.example"]
+    assert (leaf.record, leaf.output.trusted) == (-1, False)
+
+
 def test_a_record_knows_the_record_around_it() -> None:
     walk = Fields({"$": TRUSTED}).walk({"a": {"b": 1}})
     assert walk.parents == (-1, 0)

@@ -72,6 +72,33 @@ def test_a_record_that_a_person_described_supplies_its_fields() -> None:
     assert said.linked("14") is None
 
 
+def test_another_record_of_that_description_makes_it_ambiguous_when_the_value_is_in_a_record_within() -> None:
+    """The attack: a second file of the name, whose inner record holds another account than that of the first."""
+    mine, theirs = ({"name": "plan.docx", "for": {"account": one}} for one in ("GB29NWBK60161331926819", "x-77"))
+    said = "send 'plan.docx'"
+    assert people(said, reply([mine])).linked("GB29NWBK60161331926819") is not None
+    assert people(said, reply([mine, theirs])).linked("GB29NWBK60161331926819") is None
+    assert people(said, reply([theirs]), reply([mine])).linked("x-77") is None
+    assert people(said, reply([mine]), reply([mine])).linked("GB29NWBK60161331926819") is not None
+
+
+def test_a_record_whose_name_is_a_piece_of_the_one_that_was_said_was_not_described() -> None:
+    """The attack: a stranger shares `minutes.docx`, and people speak of `client-minutes.docx`."""
+    files = [{"id": "31", "name": "minutes.docx", "owner": "mallory@x.example"}]
+    assert people("send 'minutes.docx' to the client", reply(files)).linked("mallory@x.example") is not None
+    assert people("send 'client-minutes.docx' to the client", reply(files)).linked("mallory@x.example") is None
+    assert people("send client_minutes.docx", reply([{"id": "31", "name": "minutes"}])).linked("31") is None
+
+
+def test_a_host_that_is_a_piece_of_the_one_that_was_said_was_not_named() -> None:
+    said = people("Look at www.good-bank.example and at www.bank.co.uk.They know")
+    hosts = frozenset(("url", "host"))
+    assert said.named("www.good-bank.example", hosts, "url") is not None
+    assert said.named("www.bank.co.uk", hosts, "url") is not None  # a sentence that begins without a space
+    assert said.named("bank.example", hosts, "url") is None
+    assert said.named("www.bank.co", hosts, "url") is None
+
+
 def test_another_record_of_that_description_makes_it_ambiguous_wherever_it_comes_from() -> None:
     one, twin = reply([{"id": "13", "name": "plan.docx"}]), reply([{"id": "66", "name": "plan.docx"}], outputs={})
     assert people("delete 'plan.docx'", one, twin).linked("13") is None
