@@ -75,6 +75,12 @@ class Process:
         return self.returncode
 
 
+def can(command: Sequence[str]) -> bool:
+    """Whether a command is one that can be forked."""
+    python, first, *_ = command
+    return python == sys.executable and (first == "-m" or not first.startswith("-"))
+
+
 def start(
     command: Sequence[str],
     *,
@@ -85,9 +91,8 @@ def start(
     env: Mapping[str, str] | None = None,
 ) -> Process:
     """Start `python -m MODULE…` or `python SCRIPT…`; without more nothing stands in its standard input."""
-    python, *words = command
-    assert python == sys.executable, f"{command}: not a program of this Python"
-    assert words[0] == "-m" or not words[0].startswith("-"), f"{command}: an option of Python's"
+    assert can(command), f"{command}: no program of this Python, or with options of its own"
+    words = command[1:]
     with ExitStack() as stack:
         out: IO[str] | None = None
         if stdout == subprocess.PIPE:

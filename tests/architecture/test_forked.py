@@ -71,6 +71,6 @@ def test_one_that_runs_is_asked_after_stopped_and_waited_for(program: Path) -> N
 
 
 def test_what_is_no_program_of_this_python_is_refused(tmp_path: Path) -> None:
-    for command in (["/bin/true"], [sys.executable, "-c", "pass"], [sys.executable, "-I", "x.py"]):
+    for command in (["/bin/true", ""], [sys.executable, "-c", "pass"], [sys.executable, "-I", "x.py"]):
         with pytest.raises(AssertionError):
             forked.start(command, cwd=tmp_path)

@@ -128,11 +128,11 @@ class Desk:
         return self.folder / f"{Path(command[-1]).name}.log"
 
     def _spawn(self, command: list[str], cwd: Path | None = None, *, afresh: bool = False) -> forked.Running:
-        """`afresh`: for whoever reads what the kernel knows of it, and for what is no program of this Python."""
+        """`afresh`: for whoever reads what the kernel knows of it."""
         log = self._stack.enter_context(self._log_of(command).open("ab"))
         where = cwd or self.folder
         process: forked.Running
-        if afresh:
+        if afresh or not forked.can(command):
             process = subprocess.Popen(command, cwd=where, stdout=log, stderr=log)
         else:
             process = forked.start(command, cwd=where, stdout=log, stderr=log)
