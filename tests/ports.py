@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import socket
 
-_HELD: list[socket.socket] = []
-
 
 def free_port() -> int:
     """A port of 127.0.0.1 that nobody listens on, and that nobody gets who does not ask for it."""
     held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    _HELD.append(held)
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     held.bind(("127.0.0.1", 0))
     port: int = held.getsockname()[1]
+    held.detach()  # bound until this process ends, and nobody's to close
     return port

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
@@ -220,7 +221,7 @@ def test_an_answer_is_good_once_and_in_the_browser_that_asked(signing: Signing) 
     expect(victim.locator(".problem")).to_contain_text("begun in another browser")
     victim.goto(f"{signing.seen.origin}/")
     assert victim.url == f"{signing.seen.origin}/login"
-    held = page.context.cookies()
+    held: Any = page.context.cookies()
     page.goto(back)
     page.wait_for_url(f"{signing.seen.origin}/")  # nobody else's try has used it up
     again = signing.browser.new_context()

@@ -257,3 +257,22 @@ async def test_a_store_that_fails_halfway_leaves_nothing_half_known() -> None:
         await town.kept.look()
     town.tickets.known = known  # type: ignore[method-assign]
     assert await town.kept.look() == await town.anew().look()
+
+
+async def test_a_flood_is_one_line_at_the_first_look_after_it_though_the_order_is_kept_beside(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(queueing, "KEEP_S", 3600)
+    town = Town(Random(5), Approvals(asks_per_agent=1, asks_per_root=1))
+    keeping = asyncio.create_task(town.kept.keep())
+    try:
+        while not town.kept._tended:
+            await asyncio.sleep(0)
+        for _ in range(20):
+            await town.ask()
+        seen = await town.kept.look()
+        assert seen.floods
+        assert seen == await town.anew().look()
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)

@@ -44,7 +44,7 @@ def test_under_a_key_that_counts_no_more_nothing_opens(text: bytes) -> None:
     assert sealer(2, frozenset({2})).open(sealed, b"about") is None
 
 
-@given(text=st.binary(min_size=1, max_size=60))
+@given(text=st.binary(min_size=8, max_size=60))  # shorter ones stand anywhere by chance
 def test_no_text_is_sealed_twice_alike_or_stands_in_what_is_handed_out(text: bytes) -> None:
     first, second = sealer().seal(text, b"about"), sealer().seal(text, b"about")
     assert first != second

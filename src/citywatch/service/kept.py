@@ -151,10 +151,14 @@ class Kept:
         for name in names | self.queue.moved():
             self._place(name)
 
+    @property
+    def few(self) -> bool:
+        """Whether finding every place anew costs nothing worth waiting for."""
+        return len(self.queue.waiting()) <= FEW
+
     def stale(self) -> bool:
         """Whether places are to be found anew."""
-        count, now = len(self.queue.waiting()), self._tickets.now()
-        return count <= FEW or now - self.order.at >= count // 10
+        return self.few or self._tickets.now() - self.order.at >= len(self.queue.waiting()) // 10
 
     async def arrange(self) -> None:
         """Find every place anew. # INVARIANT: 3."""

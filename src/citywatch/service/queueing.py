@@ -165,7 +165,7 @@ class Queueing:
                     self._kept = kept = self._anew()
                     await kept.begin()
                 await kept.follow()
-                if not self._tended and kept.stale():
+                if kept.few or (not self._tended and kept.stale()):
                     await kept.arrange()
                 whole = True
                 return kept

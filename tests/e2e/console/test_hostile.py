@@ -210,7 +210,7 @@ def test_what_was_made_up_is_answered_and_explained_and_an_exercise_is_offered(
     expect(page.locator(".refresh")).to_contain_text("1 of the 8 are left")
     expect(page.locator("#waiting tbody tr")).to_have_count(2)
     expect(page.locator("#waiting .ticker li")).to_have_count(1)
-    expect(page.locator("#waiting .ticker li")).to_contain_text("asked too much")
+    expect(page.locator("#waiting .ticker li")).to_contain_text("asks too much")
     (made,) = town.made
     shots(anna, tmp_path, {"list": "/tickets", "ticket": f"/tickets/{made}"})
     page = anna.see(f"/tickets/{made}")

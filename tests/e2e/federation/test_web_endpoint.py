@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -76,7 +77,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 async def test_a_partner_is_believed_by_the_bundle_that_its_web_address_shows(world: World) -> None:
     wait_for(lambda: world.believed() >= 1, "the first bundle, which no file gave")
-    assert await world.asks() == (200, "done")
+    async with asyncio.timeout(60):  # it is entered first, and then a listener trusts it
+        while True:
+            try:
+                assert await world.asks() == (200, "done")
+            except ssl.SSLError:
+                continue
+            break
 
 
 def test_that_address_shows_the_bundle_and_no_way_to_a_server(world: World) -> None:

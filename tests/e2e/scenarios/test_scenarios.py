@@ -80,7 +80,7 @@ def test_the_attack_works_undefended_and_fails_and_the_honest_variant_goes_throu
         assert any("billing → ledger" in one and "turned away" in one for one in watcher.told), watcher.told
         assert any(one.endswith("in quarantine") for one in watcher.told), watcher.told
         assert watcher.stopped > 0
-        assert "billing asked too much" in watcher.queue
+        assert "billing asks too much" in watcher.queue
 
 
 def test_the_end_of_a_story_says_whether_it_held(tmp_path: Path) -> None:

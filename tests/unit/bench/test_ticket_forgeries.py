@@ -14,5 +14,5 @@ async def test_no_forgery_is_executed_and_no_honest_answer_refused() -> None:
 
 
 async def test_a_list_is_read_and_a_ticket_opened_where_many_wait(tmp_path: Path) -> None:
-    taken, _ = await waiting(tmp_path, 1_000, 5)
-    assert len(taken) == 5
+    told = await waiting(tmp_path, 1_000, 5)
+    assert (len(told["taken"]), len(told["queued"])) == (5, 5)
