@@ -36,7 +36,7 @@ from citywatch.core.approvals.load import Load
 from citywatch.core.approvals.queue import Queue
 from citywatch.core.approvals.reading import dwell_ms
 from citywatch.core.approvals.signal import wilson
-from citywatch.core.approvals.vigilance import LEAST_TARGETS, RECENT, Bar
+from citywatch.core.approvals.vigilance import Bar, Weight
 from citywatch.core.call import Effect
 from spec.approvers import Approver, Parameters, read
 
@@ -52,7 +52,7 @@ HIJACKED, LED = 4, 6
 """Agents that the attacker speaks through, and roots under which they act."""
 PEOPLE, PER_HOUR = 6, 20
 Quorum = tuple[int, int]
-"""How many have to say yes, out of how many."""
+"""How many have to say yes, out of how many: in a file `need`, that many names in `of`, and `one_denies: false`."""
 RISKY: Final[Quorum] = (3, 4)
 PLAIN: Final[Quorum] = (1, 2)
 """What can be taken back: one yes is enough, and one no is looked at again."""
@@ -292,7 +292,7 @@ class Desk:
         }
         self.queue = Queue(Floods(Allowance()), Load())
         self.drilled = dict.fromkeys(self.people, -1)
-        self.seen: dict[str, deque[bool]] = {who: deque(maxlen=RECENT) for who in self.people}
+        self.weights = {who: Weight(Bar()) for who in self.people}
         self.out = Outcome(shifts=1)
 
     def work(self, requests: list[Request], until: int = SHIFT + HOUR) -> Outcome:
@@ -359,13 +359,11 @@ class Desk:
     def _exercise(self, who: str, now: int, *, target: bool) -> int:
         now += self._takes(50, 4)
         yes = self.people[who].answers(target, now / 1000, self.chance.gauss(0, 1), told=True)
-        if target:
-            self.seen[who].append(not yes)
+        self.weights[who].judged(target, yes)
         return now
 
     def _counts(self, who: str) -> bool:
-        seen = self.seen[who]
-        return len(seen) < LEAST_TARGETS or wilson(sum(seen), len(seen))[1] >= Bar().detects
+        return self.weights[who].counts
 
     def _takes(self, words: int, values: int) -> int:
         return max(dwell_ms(words, values), int(1000 * self.setting.parameters.seconds(words, values)))
