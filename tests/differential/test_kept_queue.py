@@ -276,3 +276,20 @@ async def test_a_flood_is_one_line_at_the_first_look_after_it_though_the_order_i
     finally:
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
+
+
+async def test_what_was_over_before_anything_was_kept_earns_no_strike_when_it_is_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kept, "PAST", 0)
+    town = Town(Random(11), Approvals(asks_per_agent=1, asks_per_root=1))
+    for _ in range(6):
+        like, ticket = f"like {town.number + 1}", await town.ask()
+        await town.steps(like, ticket, Step.APPROVE, decided("anna", ticket.id, True, town.clock.now))
+    town.clock.now += 1
+    assert (await town.kept.look()).strikes == ()
+    while town.yes:
+        left = len(town.yes)
+        await town.use()
+        assert len(town.yes) < left
+    assert (await town.kept.look()).strikes == ()

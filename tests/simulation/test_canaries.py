@@ -236,3 +236,7 @@ async def test_many_who_ask_at_once_what_is_known_count_nothing_twice() -> None:
     await asyncio.gather(*(fresh.now() for _ in range(5)))
     assert (await fresh.now()).rates("anna") == (await Watching(desk.here.store, Bar()).now()).rates("anna")
     assert (await fresh.now()).rates("anna").answered == 2
+    await says(desk.voting, (await asked(desk.here, **{**WANTED, "amount": 501})).id, "anna")
+    after = await Watching(desk.here.store, Bar()).now()
+    assert (await fresh.now()).rates("anna") == after.rates("anna"), "and what is entered next is not passed over"
+    assert after.rates("anna").answered > 2
