@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from citywatch.core.enforce.steering import OUTBOUND
 from citywatch.core.flow.fold import fold
 from citywatch.core.flow.index import Index, index_text, met
-from citywatch.core.flow.mentions import find_phrase, whole_words
+from citywatch.core.flow.mentions import find_said, whole_words
 from citywatch.core.flow.readings import MAX_KEPT, MAX_LENGTH, Readings, Typed, Value, folded, typed
 from citywatch.core.flow.tokens import (
     exact_tokens,
@@ -101,7 +101,7 @@ def test_a_word_stands_in_a_text_exactly_if_it_is_one_of_its_words(pieces: list[
     text = fold(between.join(pieces))
     asked = {*pieces, *text.split(), *whole_words(text), *(one[:-1] for one in pieces)}
     for word in (one for one in asked if one.isalnum()):
-        assert (word in whole_words(text)) is (find_phrase(word, text) >= 0)
+        assert (word in whole_words(text)) is (find_said(word, text) >= 0)
 
 
 @given(values)
