@@ -42,3 +42,11 @@ def test_who_is_trusted_less_counts_for_less_and_nobody_for_more_than_one() -> N
     assert tally([half], 1, (40,), one_denies=True).verdict is Verdict.NO
     heavy = Vote(person="a", yes=True, at=0, weight=900)
     assert tally([heavy], 2, (100,), one_denies=True).have == 100
+
+
+@pytest.mark.parametrize("deputy_first", [True, False])
+def test_whoever_is_away_and_who_stands_in_for_them_are_one(deputy_first: bool) -> None:
+    own, deputy = Vote(person="anna", yes=True, at=0), Vote(person="ben", place="anna", yes=True, at=0)
+    both = [deputy, own] if deputy_first else [own, deputy]
+    assert tally(both, 2, (100,), one_denies=True).verdict is Verdict.OPEN
+    assert tally([*both, Vote(person="cara", yes=True, at=0)], 2, (), one_denies=True).verdict is Verdict.YES
