@@ -215,16 +215,12 @@ class Malformed(CitywatchError):
 
 
 class Refused(CitywatchError):
-    """Understood and not allowed; `code` says why, `str()` adds which thing, never a secret.
+    """Understood and not allowed; `code` says why, `str()` adds which thing, never a secret."""
 
-    `agent` is whom good papers named, where they did and that is what was refused.
-    """
-
-    def __init__(self, code: Code, detail: str = "", agent: str = "") -> None:
+    def __init__(self, code: Code, detail: str = "") -> None:
         super().__init__(detail or code.value)
         self.code = code
         self.detail = detail
-        self.agent = agent
 
 
 class Unavailable(CitywatchError):

@@ -114,7 +114,7 @@ class Resolved(Event, frozen=True, kw_only=True, tag="resolved"):
 class Rejected(Event, frozen=True, kw_only=True, tag="rejected"):
     """A request that never became a call, or a TLS handshake that let nobody in: no or bad credential, malformed bytes.
 
-    `peer` is the agent whom good papers named, else an address. `count` folds a flood into one. A server's denied
+    `peer` is the agent if its papers were judged, else an address. `count` folds a flood into one. A server's denied
     messages are folded too, past the first few of a second: then `peer` is "the server".
     """
 

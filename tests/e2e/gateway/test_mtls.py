@@ -71,6 +71,8 @@ async def test_a_revoked_agent_is_refused_on_the_connection_that_it_has(city: Ci
         assert await look(http, city.url, {}) == (200, "done")
         city.desk.run("agent", "revoke", "turned", "--reason", "turned")
         assert (await look(http, city.url, {}))[1] == "agent_revoked"
+    told = [one for one in city.desk.events() if one["type"] == "rejected" and one["code"] == "agent_revoked"]
+    assert [one["peer"].rpartition("/")[2] for one in told] == ["turned"], "the log says who, for the papers are good"
     done = city.desk.run("agent", "certificate", "turned", check=False)
     assert done.returncode == 1
     assert "agent_revoked" in done.stderr

@@ -352,9 +352,8 @@ class Gateway:
     ) -> None:
         """Answer and record what became no call, or was not judged; `said_by`: its status if that was no fault."""
         code, detail = _said(failure)
-        who = failure.agent if isinstance(failure, Refused) else ""
         try:
-            await self.exchange.enforcer.rejections.add(code, detail, who or peer.address.rpartition(":")[0], server)
+            await self.exchange.enforcer.rejections.add(code, detail, peer.address.rpartition(":")[0], server)
         except Unavailable:
             code, detail = Code.STORE_UNAVAILABLE, ""
         found = statuses(code)

@@ -127,7 +127,7 @@ def check_standing(agent: str, key: str, row: AgentRow | None, proved: str = "")
     if row is None or row.agent != agent:
         raise Refused(Code.AGENT_UNKNOWN)
     if (refusal := row.refusal) is not None:
-        raise Refused(refusal, agent=agent)
+        raise Refused(refusal)
     if key in row.void or proved in row.void:
         raise Refused(Code.KEY_REVOKED)
     if key not in row.keys:
