@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import msgspec
+
 from citywatch.core import events
 from citywatch.core.approvals.people import Duty
 from tests.unit.adapters.console.world import World
@@ -18,12 +20,14 @@ async def test_each_line_leads_to_its_decision_or_its_agent_and_what_is_turned_a
 ) -> None:
     world = World(tmp_path)
     by = {"replica": "r", "by": "x", "reason": "y"}
-    away = {"at": 3, "replica": "r", "detail": "", "server": "ledger"}
+    away = events.Rejected(
+        at=3, replica="r", code="agent_quarantined", detail="", peer=BILLING, server="ledger", count=2
+    )
     await world.enter(
         decided(1, "billing", "ledger", "pay", VERDICTS[0], 1),
         events.Quarantined(at=2, agent=BILLING, since=0, **by),
-        events.Rejected(code="agent_quarantined", peer=BILLING, count=2, **away),
-        events.Rejected(code="credential_missing", peer="127.0.0.1", count=3, **away),
+        away,
+        msgspec.structs.replace(away, code="credential_missing", peer="127.0.0.1", count=3),
     )
     browser = await world.visit(Duty.OPERATOR)
     page = (await browser.get("/")).text
@@ -34,6 +38,6 @@ async def test_each_line_leads_to_its_decision_or_its_agent_and_what_is_turned_a
         ["/agents/billing"],
         ["/decisions/0"],
     ]
-    assert [re.sub(r"<[^>]*>|\s+", " ", one).split()[1:-2][:3] for one in lines][0] == ["somebody", "→", "ledger"]
+    assert re.search(r">somebody → (<[^>]*>)*ledger", lines[0])
     assert "in quarantine" in lines[2]
     assert re.search(r'data-total="?stopped"?>\s*5\s*<', page)
