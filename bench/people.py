@@ -14,7 +14,8 @@ come the first served, one yes is enough); and all that for approvers who say ye
 honest requests of agents that the attacker has not hijacked; what is said of honest requests is of all of them, also
 those of hijacked agents that were put aside.
 
-Run it: `python -m bench people` (an hour of processor time); fewer seeds: `python -m bench.people --seeds 50`.
+Run it: `python -m bench people` (a quarter of an hour of processor time); fewer seeds: `python -m bench.people --seeds
+50`.
 """
 
 from __future__ import annotations
