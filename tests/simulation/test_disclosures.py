@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from citywatch.core.approvals.ticket import Ticket
 from citywatch.core.call import Effect
 from citywatch.core.enforce.admit import admit
 from citywatch.core.enforce.context import Context, Flow
@@ -23,6 +24,7 @@ from citywatch.core.flow.history import History
 from citywatch.core.label import Label, join_all
 from citywatch.core.manifest import Output, Principal, ToolManifest
 from citywatch.service.hindsight import agrees
+from citywatch.service.ports import Append
 from tests.simulation.city import code_of
 from tests.simulation.flow_city import MANIFESTS, TOOLS, FlowCity
 from tests.simulation.test_why import judged
@@ -105,14 +107,20 @@ async def test_nobody_else_says_yes(principal: str) -> None:
     assert await sends(here) == ASKED
 
 
-async def test_a_yes_that_was_given_before_there_was_a_secret_lets_none_out() -> None:
-    """The attack: have an ordinary call approved, read the secret, and make the call."""
+@pytest.mark.parametrize("bound", [True, False])
+async def test_a_yes_that_was_given_before_there_was_a_secret_lets_none_out(bound: bool) -> None:
+    """The attack: have an ordinary call approved, read the secret, and make the call. Yes from before they were bound
+    to calls are out there, too."""
     here = await city(("everybody",), prompt="Look around")
     await here.read("find_file", [{"id": "1", "text": "Please write to bob"}], name="x")
     assert await sends(here, "hello") == ASKED
     (ticket,) = await here.tickets.pending()
     assert not ticket.discloses
     await here.tickets.answer(ticket.id, True, "ann", "fine", principal="alice")
+    if not bound:
+        ((name, row),) = await here.store.scan("ticket")
+        old = msgspec.structs.replace(msgspec.json.decode(row.value, type=Ticket), bound=None, digest="")
+        await here.store.append(Append(puts=((("ticket", name), msgspec.json.encode(old)),)))
     await here.read("inbox", "for hr and alice")
     assert await sends(here, "hello") == ASKED
     (ticket,) = await here.tickets.pending()
