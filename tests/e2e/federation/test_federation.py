@@ -106,6 +106,13 @@ class World:
         async with httpx2.AsyncClient(verify=self.shown(land, name), timeout=30) as http:
             return await look(http, self.home.city.url, {})
 
+    def reaches_us(self, name: str) -> None:
+        """Have the partner's file name our gateway as a server, under our authority, and as `name`."""
+        (self.partner.desk.folder / "t.example.json").write_bytes(self.home.bundle())
+        plain = self.partner.file.read_text().partition("\n  far:")[0]
+        far = FAR.format(port=self.home.city.tls_port, name=name)
+        self.partner.file.write_text(f"{plain.rstrip()}{far.rstrip()}\n")
+
     def rejected(self) -> list[dict[str, Any]]:
         return [event for event in self.home.desk.events() if event["type"] == "rejected"]
 
@@ -270,11 +277,7 @@ def test_a_gateway_that_cannot_reach_a_neighbour_comes_up_all_the_same(tmp_path:
 async def test_the_partner_s_gateway_calls_ours_as_itself(world: World) -> None:
     """Both prove themselves by mTLS: an agent over there uses our server through its own gateway, policies and log."""
     partner, home = world.partner, world.home
-    (partner.desk.folder / "t.example.json").write_bytes(home.bundle())
-    plain = partner.file.read_text()
-    partner.file.write_text(
-        plain.rstrip("\n") + FAR.format(port=home.city.tls_port, name="gateway").rstrip("\n") + "\n"
-    )
+    world.reaches_us("gateway")
     partner.desk.down()
     partner.desk.run("tools", "approve", "--yes", "far")
     partner.desk.up()
@@ -294,10 +297,7 @@ async def test_the_partner_s_gateway_calls_ours_as_itself(world: World) -> None:
 async def test_whoever_stands_in_for_our_gateway_is_sent_nothing(world: World) -> None:
     """The address is right and the certificate of the right domain: it is only not who was meant."""
     partner, home = world.partner, world.home
-    text = partner.file.read_text()
-    partner.file.write_text(
-        text.replace("spiffe_id: spiffe://t.example/gateway", "spiffe_id: spiffe://t.example/other")
-    )
+    world.reaches_us("other")
 
     def calls() -> int:
         return len([event for event in home.desk.events() if event["type"] == "decided"])
